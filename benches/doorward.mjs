@@ -1,0 +1,134 @@
+import { applyMigrations } from "../tests/harness/d1.mjs";
+import { wasm } from "./bundle.mjs";
+import { D1, KV } from "./workerd.mjs";
+
+const BUILD = new URL("../build/", import.meta.url);
+const ORIGIN = "http://auth.localhost";
+const APP = "http://app.localhost";
+const host = new URL(ORIGIN).host;
+const email = "bench@example.com";
+const password = "correct horse battery staple";
+const json = { "content-type": "application/json", origin: ORIGIN };
+const DAY = "86400";
+const UNLIMITED = "1000000000/1";
+
+async function signedUp(client, address) {
+  const body = JSON.stringify({ name: "Bench", email: address, password });
+  const answer = await client.send({ method: "POST", host, path: "/api/auth/sign-up/email", headers: json, body });
+  if (answer.status !== 200) throw new Error(`sign-up answered ${answer.status}: ${answer.body}`);
+}
+
+// `only` chooses which of the session's cookies are sent.
+const signedIn = (path, only) => async (client) => {
+  await signedUp(client, `${crypto.randomUUID()}@example.com`);
+  return { host, path, headers: { cookie: client.cookies(host, only) } };
+};
+const sessionOnly = (name) => name === "doorward.session";
+
+// Signs in and opens the protected host as a browser does, so that its own cookies are set there.
+async function protectedCookies(client) {
+  await signedUp(client, `${crypto.randomUUID()}@example.com`);
+  const answer = await client.visit(`${APP}/`, { accept: "text/html", "sec-fetch-mode": "navigate" });
+  if (answer.status !== 200) throw new Error(`the protected host answered ${answer.status}: ${answer.body}`);
+  return client.cookies(new URL(APP).host);
+}
+
+export default {
+  name: "Doorward",
+  modules: () => wasm(BUILD),
+  bindings: {
+    AUTH_ORIGIN: ORIGIN,
+    TRUSTED_ORIGINS: "http://localhost:5173",
+    DEVELOPMENT: "true",
+    SECRETS: "a secret for the benchmark, of 32 bytes or more",
+    DB: D1,
+    SESSIONS: KV,
+    // Longer than the run, or a scenario would change from one layer to the next in the middle of it.
+    SESSION_COOKIE_CACHE_SECONDS: DAY,
+    SESSION_RECHECK_SECONDS: DAY,
+    // Counted like anyone's, but never refused.
+    LIMIT_SIGN_IN: UNLIMITED,
+    LIMIT_SIGN_IN_ACCOUNT: UNLIMITED,
+    LIMIT_SIGN_UP: UNLIMITED,
+  },
+  async seed({ d1, origin }) {
+    await applyMigrations(d1);
+    await d1.batch([
+      d1.prepare(
+        `insert into proxied_app (id, tenant_id, name, host, origin_url, created_at, updated_at)
+         select ?1, id, 'Bench', ?2, ?3, ?4, ?4 from tenant limit 1`,
+      ).bind(crypto.randomUUID(), new URL(APP).host, origin, Date.now()),
+    ]);
+  },
+  first: { host, path: "/api/auth/ok" },
+  scenarios: [
+    {
+      name: "get-session, snapshot",
+      group: "session from the cookie",
+      prepare: signedIn("/api/auth/get-session"),
+      answer: /"user":{/,
+    },
+    {
+      name: "get-session, KV",
+      group: "session from KV",
+      prepare: signedIn("/api/auth/get-session", sessionOnly),
+      answer: /"user":{/,
+    },
+    {
+      name: "get-session, D1",
+      group: "session from D1",
+      prepare: signedIn("/api/auth/get-session?disableCookieCache=true"),
+      answer: /"user":{/,
+    },
+    {
+      name: "forward-auth",
+      group: "gate",
+      prepare: async (client) => ({
+        host,
+        path: "/forward-auth",
+        headers: {
+          cookie: await protectedCookies(client),
+          "x-forwarded-host": new URL(APP).host,
+          "x-forwarded-proto": "http",
+          "x-forwarded-method": "GET",
+          "x-forwarded-uri": "/",
+        },
+      }),
+    },
+    {
+      name: "proxied request",
+      group: "gate",
+      prepare: async (client) => ({
+        host: new URL(APP).host,
+        path: "/",
+        headers: { cookie: await protectedCookies(client) },
+      }),
+      answer: /^origin$/,
+    },
+    { name: "token", group: "token", prepare: signedIn("/api/auth/token"), answer: /"token":"ey/ },
+    {
+      name: "sign-in",
+      group: "sign-in",
+      requests: "hashing",
+      async prepare(client) {
+        await signedUp(client, email);
+        const body = JSON.stringify({ email, password });
+        return { method: "POST", host, path: "/api/auth/sign-in/email", headers: json, body };
+      },
+      answer: /"token":/,
+    },
+    {
+      name: "sign-up",
+      group: "sign-up",
+      requests: "hashing",
+      prepare: () => (index) => ({
+        method: "POST",
+        host,
+        path: "/api/auth/sign-up/email",
+        headers: json,
+        body: JSON.stringify({ name: "Bench", email: `bench-${index}@example.com`, password }),
+      }),
+      answer: /"token":/,
+    },
+  ],
+};

@@ -1,0 +1,8 @@
+//! The least that a Worker in Rust can do.
+
+use worker::{Context, Env, Request, Response, Result, event};
+
+#[event(fetch)]
+async fn fetch(_request: Request, _env: Env, _context: Context) -> Result<Response> {
+    Response::ok("hello")
+}

@@ -1,0 +1,81 @@
+// A Worker on bare `workerd serve`, and what its process costs.
+
+import { spawn } from "node:child_process";
+import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+
+const { default: WORKERD, compatibilityDate } = createRequire(import.meta.url)("workerd");
+
+// What a contender's `bindings` may hold besides text.
+export const D1 = Symbol("D1");
+export const KV = Symbol("KV");
+
+const running = new Set();
+process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1));
+
+export const text = (value) => `"${value.replace(/[\\"]/g, "\\$&").replaceAll("\n", "\\n")}"`;
+
+// Starts workerd on a configuration of one socket and answers when that listens.
+export async function serve(directory, config) {
+  const file = join(directory, "config.capnp");
+  writeFileSync(file, `using Workerd = import "/workerd/workerd.capnp";\nconst config :Workerd.Config = ${config};\n`);
+  const child = spawn(WORKERD, ["serve", "--experimental", "--control-fd=3", file], {
+    stdio: ["ignore", "inherit", "inherit", "pipe"],
+  });
+  running.add(child);
+  const exited = new Promise((resolve) => child.once("exit", resolve)).then(() => running.delete(child));
+  const port = await new Promise((resolve, reject) => {
+    child.once("error", reject);
+    exited.then(() => reject(new Error(`workerd ended before it listened: ${file}`)));
+    createInterface({ input: child.stdio[3] }).on("line", (line) => {
+      const message = JSON.parse(line);
+      if (message.event === "listen") resolve(message.port);
+    });
+  });
+  return {
+    port,
+    cpuNanoseconds: () => cpuNanoseconds(child.pid),
+    residentBytes: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))[1]) * 1024,
+    stop: () => (child.kill("SIGKILL"), exited),
+  };
+}
+
+function cpuNanoseconds(pid) {
+  const tasks = `/proc/${pid}/task`;
+  return readdirSync(tasks)
+    .map((task) => Number(readFileSync(join(tasks, task, "schedstat"), "utf8").split(" ")[0]))
+    .reduce((sum, nanoseconds) => sum + nanoseconds, 0);
+}
+
+// Modules as `(name = …, esModule = embed …)`: `embed` reads only below the configuration's own directory.
+export function embed(directory, modules) {
+  mkdirSync(directory, { recursive: true });
+  return modules.map(({ name, type, contents }, index) => {
+    writeFileSync(join(directory, `module-${index}`), contents);
+    return `(name = ${text(name)}, ${type} = embed "module-${index}")`;
+  }).join(", ");
+}
+
+export function serveContender(directory, { name, modules, bindings = {} }, storagePort) {
+  const binding = ([key, value]) => {
+    if (value === KV) return `(name = "${key}", kvNamespace = "kv")`;
+    if (value !== D1) return `(name = "${key}", text = ${text(value)})`;
+    return `(name = "${key}", wrapped = (moduleName = "cloudflare-internal:d1-api",
+      innerBindings = [(name = "fetcher", service = "d1")]))`;
+  };
+  const storage = (kind) => `(name = "${kind}", external = (address = "127.0.0.1:${storagePort}", http = (
+    injectRequestHeaders = [(name = "Bench-Storage", value = "${kind}"), (name = "MF-Namespace", value = ${text(name)})])))`;
+  return serve(directory, `(
+  services = [
+    (name = "main", worker = (
+      modules = [${embed(directory, modules)}],
+      compatibilityDate = "${compatibilityDate}",
+      bindings = [${Object.entries(bindings).map(binding).join(",\n")}])),
+    (name = "internet", network = (allow = ["public", "private"])),
+    ${storage("d1")},
+    ${storage("kv")}],
+  sockets = [(name = "http", address = "127.0.0.1:0", http = (), service = "main")])`);
+}

@@ -1,0 +1,235 @@
+//! Settings: the only reader of the Worker's vars and secrets. Durations are in seconds unless the name says otherwise.
+
+use crate::error::{Error, Result};
+use crate::http::origin::Origin;
+use crate::secret::Keyring;
+
+/// At most `count` in `seconds`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// How many are let through in a window.
+    pub count: i64,
+    /// The window's length.
+    pub seconds: i64,
+}
+
+/// Every setting, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// `AUTH_ORIGIN`: the default tenant's auth host.
+    pub auth_origin: Origin,
+    /// `TRUSTED_ORIGINS`: front-ends that may call the login protocol and be redirected to.
+    pub trusted_origins: Vec<Origin>,
+    /// `DEVELOPMENT`: allows what production refuses (plain http and loopback upstreams).
+    pub development: bool,
+    /// Keys from `SECRETS`.
+    pub keyring: Keyring,
+    /// `SIGN_UP` is `open`: anyone may create an account.
+    pub sign_up_open: bool,
+    /// `SESSION_SECONDS`: a session's life without activity.
+    pub session_seconds: i64,
+    /// `SESSION_UPDATE_SECONDS`: a session this old is prolonged when used.
+    pub session_update_seconds: i64,
+    /// `SESSION_COOKIE_CACHE_SECONDS`: how long the snapshot cookie answers alone. 0 turns it off.
+    pub cookie_cache_seconds: i64,
+    /// `SESSION_RECHECK_SECONDS`: how old an answer of the database may be. Bounds revocation.
+    pub recheck_seconds: i64,
+    /// `ROUTING_CACHE_SECONDS`: how long an isolate remembers hosts, apps and rules.
+    pub routing_cache_seconds: i64,
+    /// `TOKEN_SECONDS`: life of the JWT of `/token`.
+    pub token_seconds: i64,
+    /// `ASSERTION_SECONDS`: life of the gate's identity assertion.
+    pub assertion_seconds: i64,
+    /// `FLOW_SECONDS`: life of a begun upstream sign-in or gate request.
+    pub flow_seconds: i64,
+    /// `UPSTREAM_TIMEOUT_SECONDS`: patience with an upstream issuer.
+    pub upstream_timeout_seconds: i64,
+    /// `DISCOVERY_SECONDS`: how long discovery documents and JWKS are kept.
+    pub discovery_seconds: i64,
+    /// `LIMIT_SIGN_IN`: sign-ins by one address.
+    pub limit_sign_in: Limit,
+    /// `LIMIT_SIGN_IN_ACCOUNT`: sign-ins to one account, by whomever.
+    pub limit_sign_in_account: Limit,
+    /// `LIMIT_SIGN_UP`: sign-ups by one address.
+    pub limit_sign_up: Limit,
+    /// `LIMIT_CHANGE_PASSWORD`: password changes tried in one session's name.
+    pub limit_change_password: Limit,
+    /// `LOCKOUT_FAILURES`: consecutive failures that lock an account.
+    pub lockout_failures: i64,
+    /// `LOCKOUT_SECONDS`: the first lock; each further one is twice as long, up to a day.
+    pub lockout_seconds: i64,
+    /// `PASSWORD_MIN_LENGTH`, in characters.
+    pub password_min: usize,
+    /// `PASSWORD_MAX_LENGTH`, in characters.
+    pub password_max: usize,
+}
+
+impl Config {
+    /// Reads the settings through `var`, which answers `None` for what is not set.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the setting that is missing or malformed.
+    pub fn read(var: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let reader = Reader { var };
+        let development = reader.text("DEVELOPMENT").as_deref() == Some("true");
+        let auth_origin = reader.required_origin("AUTH_ORIGIN")?;
+        if auth_origin.scheme() == "http" && !development {
+            return Err(Error::Config("AUTH_ORIGIN must be https".to_owned()));
+        }
+        let secrets = reader.text("SECRETS").unwrap_or_default();
+        let secrets: Vec<&str> = secrets.split(',').map(str::trim).collect();
+        let keyring = Keyring::new(&secrets).ok_or_else(|| {
+            Error::Config(format!(
+                "the secret SECRETS is missing, or one of its values is shorter than {} bytes",
+                Keyring::SHORTEST
+            ))
+        })?;
+        let config = Self {
+            auth_origin,
+            trusted_origins: reader.origins("TRUSTED_ORIGINS")?,
+            development,
+            keyring,
+            sign_up_open: reader.choice("SIGN_UP", "open", "closed")?,
+            session_seconds: reader.number("SESSION_SECONDS", 7 * 86_400, 60)?,
+            session_update_seconds: reader.number("SESSION_UPDATE_SECONDS", 86_400, 0)?,
+            cookie_cache_seconds: reader.number("SESSION_COOKIE_CACHE_SECONDS", 60, 0)?,
+            recheck_seconds: reader.number("SESSION_RECHECK_SECONDS", 60, 0)?,
+            routing_cache_seconds: reader.number("ROUTING_CACHE_SECONDS", 60, 0)?,
+            token_seconds: reader.number("TOKEN_SECONDS", 900, 10)?,
+            assertion_seconds: reader.number("ASSERTION_SECONDS", 120, 10)?,
+            flow_seconds: reader.number("FLOW_SECONDS", 600, 10)?,
+            upstream_timeout_seconds: reader.number("UPSTREAM_TIMEOUT_SECONDS", 5, 1)?,
+            discovery_seconds: reader.number("DISCOVERY_SECONDS", 86_400, 0)?,
+            limit_sign_in: reader.limit("LIMIT_SIGN_IN", Limit { count: 3, seconds: 10 })?,
+            limit_sign_in_account: reader.limit("LIMIT_SIGN_IN_ACCOUNT", Limit { count: 10, seconds: 300 })?,
+            limit_sign_up: reader.limit("LIMIT_SIGN_UP", Limit { count: 3, seconds: 10 })?,
+            limit_change_password: reader.limit("LIMIT_CHANGE_PASSWORD", Limit { count: 3, seconds: 10 })?,
+            lockout_failures: reader.number("LOCKOUT_FAILURES", 10, 1)?,
+            lockout_seconds: reader.number("LOCKOUT_SECONDS", 900, 1)?,
+            password_min: reader.length("PASSWORD_MIN_LENGTH", 8)?,
+            password_max: reader.length("PASSWORD_MAX_LENGTH", 128)?,
+        };
+        Ok(config)
+    }
+
+    /// Whether a script or a redirect of this origin is welcome.
+    #[must_use]
+    pub fn trusts(&self, origin: &Origin) -> bool {
+        *origin == self.auth_origin || self.trusted_origins.contains(origin)
+    }
+}
+
+struct Reader<F> {
+    var: F,
+}
+
+impl<F: Fn(&str) -> Option<String>> Reader<F> {
+    fn text(&self, name: &str) -> Option<String> {
+        (self.var)(name).filter(|text| !text.trim().is_empty())
+    }
+
+    fn required_origin(&self, name: &str) -> Result<Origin> {
+        let text = self.text(name).ok_or_else(|| Error::Config(format!("{name} is missing")))?;
+        Origin::parse(&text)
+            .ok_or_else(|| Error::Config(format!("{name} is not an origin such as https://auth.example.com")))
+    }
+
+    fn origins(&self, name: &str) -> Result<Vec<Origin>> {
+        self.text(name)
+            .unwrap_or_default()
+            .split(',')
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
+            .map(|text| Origin::parse(text).ok_or_else(|| Error::Config(format!("{name}: {text:?} is not an origin"))))
+            .collect()
+    }
+
+    fn choice(&self, name: &str, yes: &str, no: &str) -> Result<bool> {
+        match self.text(name) {
+            None => Ok(true),
+            Some(text) if text == yes => Ok(true),
+            Some(text) if text == no => Ok(false),
+            Some(_) => Err(Error::Config(format!("{name} must be {yes} or {no}"))),
+        }
+    }
+
+    fn number(&self, name: &str, default: i64, least: i64) -> Result<i64> {
+        // A century: far beyond use, far below where milliseconds overflow.
+        const MOST: i64 = 3_155_760_000;
+        let Some(text) = self.text(name) else {
+            return Ok(default);
+        };
+        text.trim()
+            .parse()
+            .ok()
+            .filter(|number| (least..=MOST).contains(number))
+            .ok_or_else(|| Error::Config(format!("{name} must be a whole number from {least} to {MOST}")))
+    }
+
+    fn length(&self, name: &str, default: usize) -> Result<usize> {
+        let number = self.number(name, i64::try_from(default).unwrap_or(0), 1)?;
+        usize::try_from(number)
+            .ok()
+            .filter(|length| *length <= 1024)
+            .ok_or_else(|| Error::Config(format!("{name} must be at most 1024")))
+    }
+
+    fn limit(&self, name: &str, default: Limit) -> Result<Limit> {
+        let Some(text) = self.text(name) else {
+            return Ok(default);
+        };
+        let parsed = text.split_once('/').and_then(|(count, seconds)| {
+            Some(Limit {
+                count: count.trim().parse().ok().filter(|n| *n > 0)?,
+                seconds: seconds.trim().parse().ok().filter(|n| (1..=86_400).contains(n))?,
+            })
+        });
+        parsed.ok_or_else(|| Error::Config(format!("{name} must be <count>/<seconds>, such as 3/10")))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A configuration for tests of pure code.
+    pub(crate) fn with(settings: &[(&str, &str)]) -> Result<Config> {
+        let base = [
+            ("AUTH_ORIGIN", "https://auth.example"),
+            ("TRUSTED_ORIGINS", "https://spa.example, https://other.example:8443"),
+            ("SECRETS", "0123456789abcdef0123456789abcdef"),
+        ];
+        let all: Vec<_> = settings.iter().chain(base.iter()).copied().collect();
+        Config::read(|name| all.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn defaults_are_safe_and_origins_are_compared_whole() {
+        let config = with(&[]).expect("valid");
+        assert!(!config.development);
+        assert!(config.trusts(&Origin::parse("https://spa.example").expect("origin")));
+        assert!(config.trusts(&Origin::parse("https://auth.example").expect("origin")));
+        assert!(!config.trusts(&Origin::parse("http://spa.example").expect("origin")));
+        assert!(!config.trusts(&Origin::parse("https://other.example").expect("origin")));
+    }
+
+    #[test]
+    fn a_bad_setting_is_named() {
+        for (name, value) in [
+            ("SECRETS", "short"),
+            ("SECRETS", "0123456789abcdef0123456789abcdef,"),
+            ("AUTH_ORIGIN", "https://auth.example/path"),
+            ("AUTH_ORIGIN", "http://auth.example"),
+            ("TRUSTED_ORIGINS", "*"),
+            ("SESSION_SECONDS", "-1"),
+            ("SESSION_SECONDS", "soon"),
+            ("LIMIT_SIGN_IN", "3"),
+            ("LIMIT_SIGN_IN", "0/10"),
+            ("SIGN_UP", "maybe"),
+            ("PASSWORD_MAX_LENGTH", "5000"),
+        ] {
+            let error = with(&[(name, value)]).expect_err(value);
+            assert!(error.to_string().contains(name), "{name}: {error}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! One request's surroundings: settings, clock, randomness, database, tenant, and what is done after the answer.
+
+use std::cell::OnceCell;
+use std::future::Future;
+use std::rc::Rc;
+
+use worker::{Env, console_error, console_log};
+
+use crate::config::Config;
+use crate::error::{Error, Level, Result};
+use crate::http::client::Client;
+use crate::http::origin::Origin;
+use crate::id::{Id, Millis};
+use crate::store::database::{Database, Stored};
+use crate::store::directory::{AppPlace, Place, TenantPlace};
+
+/// What a request is served with. The clock was read once.
+pub struct Context {
+    /// Settings.
+    pub config: Rc<Config>,
+    /// Now: the request's only reading of the clock.
+    pub now: Millis,
+    /// Names the request in the log and to its client.
+    pub request_id: String,
+    /// The Worker's bindings.
+    pub env: Env,
+    /// Whether the request came over https: cookies are named by it.
+    pub is_secure: bool,
+    runtime: worker::Context,
+    client: Client,
+    place: Rc<Place>,
+    db: OnceCell<Database>,
+}
+
+/// What a context is made from.
+pub struct Surroundings {
+    /// Settings.
+    pub config: Rc<Config>,
+    /// Now.
+    pub now: Millis,
+    /// The request's name.
+    pub request_id: String,
+    /// Bindings.
+    pub env: Env,
+    /// For what outlives the answer.
+    pub runtime: worker::Context,
+}
+
+impl Context {
+    /// The context of a request to `place`.
+    #[must_use]
+    pub fn new(around: Surroundings, place: Rc<Place>, client: Client, is_secure: bool) -> Self {
+        Self {
+            config: around.config,
+            now: around.now,
+            request_id: around.request_id,
+            env: around.env,
+            runtime: around.runtime,
+            is_secure,
+            client,
+            place,
+            db: OnceCell::new(),
+        }
+    }
+
+    /// The tenant that was asked.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantPlace {
+        &self.place.tenant
+    }
+
+    /// The protected app that was asked; none on an auth host.
+    #[must_use]
+    pub fn app(&self) -> Option<&AppPlace> {
+        self.place.app.as_ref()
+    }
+
+    /// Who is asking.
+    #[must_use]
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The origin that the tenant's people sign in on.
+    #[must_use]
+    pub fn auth_origin(&self) -> Origin {
+        let default = &self.config.auth_origin;
+        let own = self.tenant().auth_host.as_deref().and_then(|host| default.with_host(host));
+        own.unwrap_or_else(|| default.clone())
+    }
+
+    /// The tenant's database.
+    ///
+    /// # Errors
+    /// If the binding is missing.
+    pub fn db(&self) -> Stored<&Database> {
+        if let Some(db) = self.db.get() {
+            return Ok(db);
+        }
+        let db = Database::open(&self.env, Database::BINDING)?;
+        Ok(self.db.get_or_init(|| db))
+    }
+
+    /// Round trips to D1 so far.
+    #[must_use]
+    pub fn trips(&self) -> u32 {
+        self.db.get().map_or(0, |db| db.trips().get())
+    }
+
+    /// Random bytes.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the platform has none.
+    pub fn random<const N: usize>(&self) -> Result<[u8; N]> {
+        random()
+    }
+
+    /// A new id.
+    ///
+    /// # Errors
+    /// As [`Self::random`].
+    pub fn id<T>(&self) -> Result<Id<T>> {
+        Ok(Id::new(self.now, self.random()?))
+    }
+
+    /// A new id for a row that nothing names by type.
+    ///
+    /// # Errors
+    /// As [`Self::random`].
+    pub fn row_id(&self) -> Result<String> {
+        Ok(self.id::<()>()?.as_str().to_owned())
+    }
+
+    /// Does something after the answer, not in the visitor's way.
+    pub fn after(&self, work: impl Future<Output = ()> + 'static) {
+        self.runtime.wait_until(work);
+    }
+
+    /// Logs an error, exactly and once.
+    pub fn log(&self, path: &str, error: &Error) {
+        log(&self.request_id, path, error);
+    }
+
+    /// Logs something that was survived.
+    pub fn note(&self, text: &str) {
+        note(&self.request_id, text);
+    }
+}
+
+/// NFKC, by the runtime's own Unicode tables.
+#[must_use]
+pub fn nfkc(text: &str) -> String {
+    js_sys::JsString::from(text).normalize("NFKC").into()
+}
+
+/// Random bytes, from WebCrypto.
+///
+/// # Errors
+/// [`Error::Internal`] if the platform has none.
+pub fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::getrandom(&mut bytes).map_err(|error| Error::Internal(format!("no randomness: {error}")))?;
+    Ok(bytes)
+}
+
+/// Logs an error as one line of JSON.
+pub fn log(request_id: &str, path: &str, error: &Error) {
+    let level = error.level();
+    let line = serde_json::json!({
+        "level": if level == Level::Error { "error" } else { "info" },
+        "request": request_id,
+        "path": path,
+        "error": error.to_string(),
+    });
+    match level {
+        Level::Error => console_error!("{line}"),
+        Level::Info => console_log!("{line}"),
+    }
+}
+
+/// Logs something that was survived, as one line of JSON.
+pub fn note(request_id: &str, text: &str) {
+    console_error!("{}", serde_json::json!({ "level": "warning", "request": request_id, "note": text }));
+}

@@ -1,0 +1,107 @@
+//! Passwords: Argon2id in PHC strings.
+
+use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use argon2::{Algorithm, Argon2, Params, Version};
+
+use crate::error::{Error, Result};
+use crate::secret::Secret;
+
+/// What an unknown user's password is compared with, so that it takes as long as a known one's. It is the hash of
+/// 32 random bytes that were thrown away, made with [`parameters`].
+const NOBODY: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$yMsh8DL4dZxX0Kk0VxXWyw$2Nw1dMsPv2Q1XQn5o3V8cKzB0H0b3oQqk0m8hT5sY9E";
+
+/// The longest password read at all, in characters: hashing more is a way to keep a server busy.
+pub const LONGEST_READ: usize = 1024;
+
+fn hasher() -> Argon2<'static> {
+    // OWASP's recommendation: 19 MiB, two passes, one lane. The parameters are valid, so the default is never used.
+    let parameters = Params::new(19_456, 2, 1, Some(32)).unwrap_or_default();
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters)
+}
+
+/// A password in its normal form (NFKC; NIST SP 800-63B, section 5.1.1.2): the same one typed on another keyboard is
+/// the same one.
+#[derive(Clone, Debug)]
+pub struct Password(Secret<String>);
+
+impl Password {
+    /// A password as it was typed. `nfkc` is the platform's: its tables would be a tenth of the Worker.
+    #[must_use]
+    pub fn new(typed: String, nfkc: impl FnOnce(&str) -> String) -> Self {
+        let normal = if typed.is_ascii() { typed } else { nfkc(&typed) };
+        Self(Secret::new(normal))
+    }
+
+    /// Length in characters, as the policy counts it.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.0.expose().chars().count()
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.0.expose().as_bytes()
+    }
+}
+
+/// The PHC string of a password, with a salt of 16 random bytes.
+///
+/// # Errors
+/// [`Error::Internal`] if the hasher fails, which it does for no password.
+pub fn hash(password: &Password, salt: [u8; 16]) -> Result<Secret<String>> {
+    let fail = |error: argon2::password_hash::Error| Error::Internal(format!("argon2: {error}"));
+    let salt = SaltString::encode_b64(&salt).map_err(fail)?;
+    let hash = hasher().hash_password(password.bytes(), &salt).map_err(fail)?;
+    Ok(Secret::new(hash.to_string()))
+}
+
+/// Whether the password is the one hashed. Without a hash the same work is done in vain.
+///
+/// # Errors
+/// [`Error::Internal`] if the stored hash is not a PHC string: a row that cannot be.
+pub fn verify(password: &Password, stored: Option<&Secret<String>>) -> Result<bool> {
+    let text = stored.map_or(NOBODY, |secret| secret.expose().as_str());
+    let hash = PasswordHash::new(text).map_err(|error| Error::Internal(format!("account.password_hash: {error}")))?;
+    let equal = hasher().verify_password(password.bytes(), &hash).is_ok();
+    Ok(equal && stored.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(text: &str) -> Password {
+        Password::new(text.to_owned(), |text| text.replace("A\u{30a}", "\u{c5}"))
+    }
+
+    #[test]
+    fn a_password_verifies_against_its_own_hash_only() {
+        let stored = hash(&typed("correct horse"), [5; 16]).expect("hash");
+        assert!(stored.expose().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
+        assert!(verify(&typed("correct horse"), Some(&stored)).expect("verify"));
+        assert!(!verify(&typed("correct horsf"), Some(&stored)).expect("verify"));
+        assert!(!verify(&typed(""), Some(&stored)).expect("verify"));
+    }
+
+    #[test]
+    fn nobody_has_no_password_and_the_same_parameters() {
+        assert!(!verify(&typed("anything"), None).expect("verify"));
+        let nobody = PasswordHash::new(NOBODY).expect("PHC");
+        let real = hash(&typed("x"), [0; 16]).expect("hash");
+        let real = PasswordHash::new(real.expose()).expect("PHC");
+        assert_eq!(nobody.params, real.params);
+        assert_eq!(nobody.hash.map(|h| h.len()), real.hash.map(|h| h.len()));
+    }
+
+    #[test]
+    fn the_same_password_typed_on_another_keyboard_is_the_same() {
+        let composed = hash(&typed("\u{c5}ngstrom"), [1; 16]).expect("hash");
+        assert!(verify(&typed("A\u{30a}ngstrom"), Some(&composed)).expect("verify"));
+        assert_eq!(typed("A\u{30a}").length(), 1);
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_is_an_error_and_lets_nobody_in() {
+        assert!(verify(&typed("x"), Some(&Secret::new("plain".to_owned()))).is_err());
+    }
+}

@@ -1,0 +1,144 @@
+//! The decision about a sign-in with a password.
+
+use serde::Deserialize;
+
+use crate::config::Config;
+use crate::id::{Id, Millis, User};
+use crate::session::user_is_active;
+
+/// What the database knows of the one who wants to sign in.
+#[derive(Debug, Deserialize)]
+pub struct Candidate {
+    /// `user.id`.
+    pub user_id: Id<User>,
+    /// `user.status`.
+    pub status: String,
+    /// `user.suspended_until`.
+    pub suspended_until: Option<Millis>,
+    /// `user.locked_until`.
+    pub locked_until: Option<Millis>,
+    /// `user.failed_login_count`.
+    pub failed_login_count: i64,
+    /// `account.password_hash`, if the user has a password.
+    pub password_hash: Option<String>,
+}
+
+/// Why a sign-in was refused. The wire makes no difference between the first four.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Nobody has this address here.
+    UnknownUser,
+    /// The user signs in by other means.
+    NoPassword,
+    /// The password is not theirs.
+    WrongPassword,
+    /// Locked after too many failures, whatever the password.
+    Locked,
+    /// Suspended; said only to whoever knows the password.
+    Suspended,
+    /// Inactive or deleted; said only to whoever knows the password.
+    NotActive,
+}
+
+impl Refusal {
+    /// As `login_history.failure_reason` holds it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownUser => "unknown_user",
+            Self::NoPassword => "no_password",
+            Self::WrongPassword => "wrong_password",
+            Self::Locked => "locked",
+            Self::Suspended => "suspended",
+            Self::NotActive => "not_active",
+        }
+    }
+}
+
+/// Decides, given whether the password was right. The caller has compared it already, known user or not: the time
+/// taken says nothing.
+///
+/// # Errors
+/// The refusal.
+pub fn decide(candidate: Option<&Candidate>, password_is_right: bool, now: Millis) -> Result<Id<User>, Refusal> {
+    let candidate = candidate.ok_or(Refusal::UnknownUser)?;
+    // Before the password: a lock that answered differently to the right password would confirm the guess.
+    if candidate.locked_until.is_some_and(|until| until > now) {
+        return Err(Refusal::Locked);
+    }
+    if candidate.password_hash.is_none() {
+        return Err(Refusal::NoPassword);
+    }
+    if !password_is_right {
+        return Err(Refusal::WrongPassword);
+    }
+    if !user_is_active(&candidate.status, candidate.suspended_until, now) {
+        let suspended = candidate.status == "suspended";
+        return Err(if suspended { Refusal::Suspended } else { Refusal::NotActive });
+    }
+    Ok(candidate.user_id.clone())
+}
+
+/// Until when an account is locked by its `failures`-th consecutive failure: every `LOCKOUT_FAILURES` of them lock
+/// it, each time twice as long, up to a day.
+#[must_use]
+pub fn locked_until(config: &Config, failures: i64, now: Millis) -> Option<Millis> {
+    if failures <= 0 || failures % config.lockout_failures != 0 {
+        return None;
+    }
+    let times = u32::try_from((failures / config.lockout_failures - 1).min(20)).unwrap_or(20);
+    let seconds = config.lockout_seconds.saturating_mul(1 << times).min(86_400.max(config.lockout_seconds));
+    Some(now + seconds * 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::with;
+
+    const NOW: Millis = 1_000_000;
+
+    fn candidate() -> Candidate {
+        Candidate {
+            user_id: Id::trusted("u".to_owned()),
+            status: "active".to_owned(),
+            suspended_until: None,
+            locked_until: None,
+            failed_login_count: 0,
+            password_hash: Some("x".to_owned()),
+        }
+    }
+
+    #[test]
+    fn the_table_of_decisions() {
+        type Spoil = fn(&mut Candidate);
+        let table: [(Spoil, bool, Result<(), Refusal>); 11] = [
+            (|_| (), true, Ok(())),
+            (|_| (), false, Err(Refusal::WrongPassword)),
+            (|c| c.password_hash = None, false, Err(Refusal::NoPassword)),
+            (|c| c.locked_until = Some(NOW + 1), true, Err(Refusal::Locked)),
+            (|c| c.locked_until = Some(NOW + 1), false, Err(Refusal::Locked)),
+            (|c| c.locked_until = Some(NOW), true, Ok(())),
+            (|c| c.status = "suspended".to_owned(), true, Err(Refusal::Suspended)),
+            (|c| c.status = "suspended".to_owned(), false, Err(Refusal::WrongPassword)),
+            (|c| (c.status, c.suspended_until) = ("suspended".to_owned(), Some(NOW)), true, Ok(())),
+            (|c| c.status = "inactive".to_owned(), true, Err(Refusal::NotActive)),
+            (|c| c.status = "deleted".to_owned(), true, Err(Refusal::NotActive)),
+        ];
+        for (row, (spoil, right, expected)) in table.into_iter().enumerate() {
+            let mut candidate = candidate();
+            spoil(&mut candidate);
+            assert_eq!(decide(Some(&candidate), right, NOW).map(|_| ()), expected, "row {row}");
+        }
+        assert_eq!(decide(None, true, NOW), Err(Refusal::UnknownUser));
+    }
+
+    #[test]
+    fn locks_grow_and_stop_growing_at_a_day() {
+        let config = with(&[("LOCKOUT_FAILURES", "3"), ("LOCKOUT_SECONDS", "900")]).expect("config");
+        let seconds = |failures| locked_until(&config, failures, 0).map(|until| until / 1000);
+        assert_eq!([0, 1, 2, 4].map(seconds), [None; 4]);
+        assert_eq!([3, 6, 9].map(seconds), [Some(900), Some(1800), Some(3600)]);
+        assert_eq!(seconds(3_000_000), Some(86_400));
+    }
+}

@@ -1,0 +1,175 @@
+//! What can go wrong, and the one place where it becomes a status, a body and a line in the log.
+
+use std::fmt;
+
+/// An answer of the login protocol to a refused request: vague on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wire {
+    /// HTTP status.
+    pub status: u16,
+    /// The protocol's error code.
+    pub code: &'static str,
+    /// The protocol's message.
+    pub message: &'static str,
+}
+
+/// Declares the protocol's refusals, one line each.
+macro_rules! wire {
+    ($($name:ident = $status:literal $code:literal $message:literal;)*) => {
+        impl Wire {
+            $(#[doc = concat!("`", $code, "`: ", $message)]
+            pub const $name: Self = Self { status: $status, code: $code, message: $message };)*
+        }
+    };
+}
+
+wire! {
+    UNAUTHORIZED = 401 "UNAUTHORIZED" "Unauthorized";
+    INVALID_EMAIL_OR_PASSWORD = 401 "INVALID_EMAIL_OR_PASSWORD" "Invalid email or password";
+    INVALID_PASSWORD = 400 "INVALID_PASSWORD" "Invalid password";
+    PASSWORD_TOO_SHORT = 400 "PASSWORD_TOO_SHORT" "Password too short";
+    PASSWORD_TOO_LONG = 400 "PASSWORD_TOO_LONG" "Password too long";
+    CREDENTIAL_ACCOUNT_NOT_FOUND = 400 "CREDENTIAL_ACCOUNT_NOT_FOUND" "Credential account not found";
+    USER_ALREADY_EXISTS = 422 "USER_ALREADY_EXISTS_USE_ANOTHER_EMAIL" "User already exists. Use another email.";
+    SIGN_UP_DISABLED = 400 "EMAIL_PASSWORD_SIGN_UP_DISABLED" "Email and password sign up is not enabled";
+    BANNED_USER = 403 "BANNED_USER" "You have been banned from this application. Please contact support if you believe this is an error.";
+    TENANT_UNAVAILABLE = 403 "TENANT_UNAVAILABLE" "This organization is not available";
+    INVALID_CALLBACK_URL = 403 "INVALID_CALLBACK_URL" "Invalid callbackURL";
+    INVALID_ERROR_CALLBACK_URL = 403 "INVALID_ERROR_CALLBACK_URL" "Invalid errorCallbackURL";
+    INVALID_NEW_USER_CALLBACK_URL = 403 "INVALID_NEW_USER_CALLBACK_URL" "Invalid newUserCallbackURL";
+    MISSING_OR_NULL_ORIGIN = 403 "MISSING_OR_NULL_ORIGIN" "Missing or null Origin";
+    INVALID_ORIGIN = 403 "INVALID_ORIGIN" "Invalid origin";
+    CROSS_SITE_NAVIGATION = 403 "CROSS_SITE_NAVIGATION_LOGIN_BLOCKED" "Cross-site navigation login blocked. This request appears to be a CSRF attack.";
+    INVALID_JSON = 400 "BAD_REQUEST" "Invalid JSON in request body";
+    BODY_TOO_LARGE = 413 "PAYLOAD_TOO_LARGE" "Request body is too large";
+    EMAIL_CAN_NOT_BE_UPDATED = 400 "EMAIL_CAN_NOT_BE_UPDATED" "Email can not be updated";
+    NO_FIELDS_TO_UPDATE = 400 "NO_FIELDS_TO_UPDATE" "No fields to update";
+    PROVIDER_NOT_FOUND = 404 "PROVIDER_NOT_FOUND" "Provider not found";
+    PROVIDER_UNAVAILABLE = 502 "PROVIDER_UNAVAILABLE" "The provider does not answer as it should";
+    NO_SUCH_HOST = 404 "NO_SUCH_HOST" "No website or tenant answers on this host";
+    BAD_GATE_REQUEST = 400 "INVALID_GATE_REQUEST" "This sign-in request is damaged or too old";
+    FORBIDDEN = 403 "FORBIDDEN" "Forbidden";
+    BAD_GATEWAY = 502 "BAD_GATEWAY" "The website does not answer";
+    STORAGE_UNAVAILABLE = 503 "SERVICE_UNAVAILABLE" "Service unavailable";
+    INTERNAL = 500 "INTERNAL_SERVER_ERROR" "Internal Server Error";
+}
+
+/// Why a request was not served.
+#[derive(Debug)]
+pub enum Error {
+    /// Refused: what the wire says, and the exact reason for the log.
+    Refused {
+        /// The protocol's answer.
+        wire: Wire,
+        /// For the log alone.
+        reason: String,
+    },
+    /// Fields that are missing or malformed; the text names them and goes out as it is.
+    Validation(String),
+    /// A body of a media type that the endpoint does not read.
+    UnsupportedMediaType(String),
+    /// Too many requests; seconds until it is worth trying again.
+    TooManyRequests {
+        /// Seconds.
+        retry_after: i64,
+        /// Which limit; for the log.
+        limit: &'static str,
+    },
+    /// No such path: an empty 404.
+    NotFound,
+    /// D1 or KV failed: 503, and nobody is let in.
+    Storage(String),
+    /// A setting is missing or malformed; the text names it, in the log only.
+    Config(String),
+    /// A state that cannot be, named exactly for the log.
+    Internal(String),
+}
+
+/// The crate's result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// How loudly an error is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// What clients do wrong every day.
+    Info,
+    /// What somebody should look at.
+    Error,
+}
+
+impl Error {
+    /// A refusal with its exact reason.
+    pub fn refused(wire: Wire, reason: impl Into<String>) -> Self {
+        Self::Refused { wire, reason: reason.into() }
+    }
+
+    /// The one match from error to wire. `Validation` and `UnsupportedMediaType` bring their own message.
+    #[must_use]
+    pub fn wire(&self) -> Wire {
+        match self {
+            Self::Refused { wire, .. } => *wire,
+            Self::Validation(_) => Wire { status: 400, code: "VALIDATION_ERROR", message: "" },
+            Self::UnsupportedMediaType(_) => Wire { status: 415, code: "UNSUPPORTED_MEDIA_TYPE", message: "" },
+            Self::TooManyRequests { .. } => {
+                Wire { status: 429, code: "TOO_MANY_REQUESTS", message: "Too many requests. Please try again later." }
+            }
+            Self::NotFound => Wire { status: 404, code: "NOT_FOUND", message: "Not Found" },
+            Self::Storage(_) => Wire::STORAGE_UNAVAILABLE,
+            Self::Config(_) | Self::Internal(_) => Wire::INTERNAL,
+        }
+    }
+
+    /// The message that goes out.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Validation(text) | Self::UnsupportedMediaType(text) => text,
+            _ => self.wire().message,
+        }
+    }
+
+    /// How loudly it is logged.
+    #[must_use]
+    pub const fn level(&self) -> Level {
+        match self {
+            Self::Storage(_) | Self::Config(_) | Self::Internal(_) => Level::Error,
+            _ => Level::Info,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused { wire, reason } => write!(f, "{}: {reason}", wire.code),
+            Self::Validation(text) => write!(f, "VALIDATION_ERROR: {text}"),
+            Self::UnsupportedMediaType(text) => write!(f, "UNSUPPORTED_MEDIA_TYPE: {text}"),
+            Self::TooManyRequests { limit, .. } => write!(f, "TOO_MANY_REQUESTS: {limit}"),
+            Self::NotFound => f.write_str("NOT_FOUND"),
+            Self::Storage(text) => write!(f, "storage: {text}"),
+            Self::Config(text) => write!(f, "configuration: {text}"),
+            Self::Internal(text) => write!(f, "internal: {text}"),
+        }
+    }
+}
+
+impl From<worker::Error> for Error {
+    fn from(error: worker::Error) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_exact_and_the_wire_is_vague() {
+        let error = Error::refused(Wire::INVALID_EMAIL_OR_PASSWORD, "locked until 12");
+        assert_eq!(error.to_string(), "INVALID_EMAIL_OR_PASSWORD: locked until 12");
+        assert_eq!(error.message(), "Invalid email or password");
+        let error = Error::Storage("no such table: user".to_owned());
+        assert_eq!((error.wire().status, error.message()), (503, "Service unavailable"));
+        assert_eq!(error.level(), Level::Error);
+    }
+}

@@ -1,0 +1,357 @@
+//! The ID token (OpenID Connect Core 1.0, section 3.1.3.7), checked against the issuer's JWK set.
+
+use std::fmt;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use jwt_compact::alg::{Es256, Rsa, StrongAlg, StrongKey};
+use jwt_compact::jwk::JsonWebKey;
+use jwt_compact::{Algorithm, AlgorithmExt, UntrustedToken};
+use p256::ecdsa::VerifyingKey;
+use rsa::RsaPublicKey;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::id::Millis;
+use crate::secret::equal_in_constant_time;
+
+/// How far the issuer's clock may be from ours, in seconds.
+const LEEWAY: i64 = 60;
+
+/// An ID token as the token endpoint sent it.
+#[derive(Clone, Copy)]
+pub struct UnverifiedIdToken<'a>(pub &'a str);
+
+/// A checked ID token: its issuer says who the visitor is.
+#[derive(Debug)]
+pub struct IdToken {
+    /// `sub`.
+    pub subject: String,
+    /// Every claim.
+    pub claims: Map<String, Value>,
+}
+
+/// What the token must say.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// `iss`.
+    pub issuer: &'a str,
+    /// Our `client_id`: `aud`.
+    pub client_id: &'a str,
+    /// The request's nonce.
+    pub nonce: &'a str,
+    /// The access token that came along, for `at_hash`.
+    pub access_token: Option<&'a str>,
+    /// Now.
+    pub now: Millis,
+}
+
+/// Why an ID token is not believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IdTokenError {
+    /// Not a JWS in compact form with claims in JSON.
+    Malformed(String),
+    /// An algorithm that is not on the list: `none`, MACs, and what we have no key type for.
+    Algorithm(String),
+    /// No key of the set fits: it may have been rotated, and the set is worth fetching again.
+    UnknownKey(String),
+    /// The signature is not by that key.
+    Signature,
+    /// A claim is missing or says something else.
+    Claim(&'static str, String),
+}
+
+impl fmt::Display for IdTokenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(text) => write!(f, "malformed: {text}"),
+            Self::Algorithm(text) => write!(f, "algorithm {text:?}"),
+            Self::UnknownKey(text) => write!(f, "no key {text:?}"),
+            Self::Signature => f.write_str("signature"),
+            Self::Claim(name, text) => write!(f, "claim {name}: {text}"),
+        }
+    }
+}
+
+/// An issuer's JWK set.
+#[derive(Clone, Debug, Default)]
+pub struct KeySet(Vec<Value>);
+
+impl KeySet {
+    /// The most keys read of a set.
+    const MOST_KEYS: usize = 32;
+
+    /// Reads a JWK set (RFC 7517, section 5). Keys of kinds that we do not know are passed over.
+    ///
+    /// # Errors
+    /// If it is not one.
+    pub fn read(document: &[u8]) -> Result<Self, String> {
+        let value: Value = serde_json::from_slice(document).map_err(|error| format!("JWK set: {error}"))?;
+        let keys = value.get("keys").and_then(Value::as_array).ok_or("JWK set without keys")?;
+        Ok(Self(keys.iter().take(Self::MOST_KEYS).cloned().collect()))
+    }
+
+    /// The keys that may have made this signature.
+    fn candidates<'a>(
+        &'a self,
+        kid: Option<&'a str>,
+        kty: &'a str,
+        algorithm: &'a str,
+    ) -> impl Iterator<Item = &'a Value> {
+        let text = |key: &'a Value, name: &str| key.get(name).and_then(Value::as_str);
+        self.0.iter().filter(move |key| {
+            text(key, "kty") == Some(kty)
+                && text(key, "use").is_none_or(|usage| usage == "sig")
+                && text(key, "alg").is_none_or(|alg| alg == algorithm)
+                && (kid.is_none() || text(key, "kid") == kid)
+        })
+    }
+}
+
+impl UnverifiedIdToken<'_> {
+    /// Checks signature and claims.
+    ///
+    /// # Errors
+    /// The first check that failed.
+    pub fn verify(self, keys: &KeySet, expected: &Expected<'_>) -> Result<IdToken, IdTokenError> {
+        let token = UntrustedToken::new(self.0).map_err(|error| IdTokenError::Malformed(error.to_string()))?;
+        let claims = verified_claims(&token, keys)?;
+        check(&claims, expected)?;
+        let subject = text(&claims, "sub").unwrap_or_default().to_owned();
+        Ok(IdToken { subject, claims })
+    }
+}
+
+/// The claims, with `exp`, `nbf` and `iat` put back among them in seconds.
+fn verified_claims(token: &UntrustedToken<'_>, keys: &KeySet) -> Result<Map<String, Value>, IdTokenError> {
+    let name = token.algorithm();
+    let kid = token.header().key_id.as_deref();
+    let unknown = || IdTokenError::UnknownKey(kid.unwrap_or_default().to_owned());
+    let jwk = |value: &Value| -> Option<JsonWebKey<'static>> {
+        // Our copy of a published key has no business with private parts.
+        let key: JsonWebKey<'static> = serde_json::from_value(value.clone()).ok()?;
+        (!key.is_signing_key()).then_some(key)
+    };
+    // The list of algorithms is ours; the header only chooses from it (RFC 8725, section 3.1).
+    let mut claims = match name {
+        "ES256" => {
+            let keys = keys.candidates(kid, "EC", name).filter_map(jwk);
+            first_valid(&Es256, token, keys.filter_map(|key| VerifyingKey::try_from(&key).ok()), unknown)?
+        }
+        "RS256" | "PS256" => {
+            let algorithm = StrongAlg(if name == "RS256" { Rsa::rs256() } else { Rsa::ps256() });
+            let keys = keys.candidates(kid, "RSA", name).filter_map(jwk);
+            // StrongKey: a modulus of at least 2048 bits.
+            let keys = keys.filter_map(|key| RsaPublicKey::try_from(&key).ok());
+            let keys = keys.filter_map(|key| StrongKey::try_from(key).ok());
+            first_valid(&algorithm, token, keys, unknown)?
+        }
+        other => return Err(IdTokenError::Algorithm(other.chars().take(20).collect())),
+    };
+    for (name, time) in [("exp", claims.expiration), ("nbf", claims.not_before), ("iat", claims.issued_at)] {
+        if let Some(time) = time {
+            claims.custom.insert(name.to_owned(), time.timestamp().into());
+        }
+    }
+    Ok(claims.custom)
+}
+
+fn first_valid<A: Algorithm>(
+    algorithm: &A,
+    token: &UntrustedToken<'_>,
+    keys: impl Iterator<Item = A::VerifyingKey>,
+    unknown: impl Fn() -> IdTokenError,
+) -> Result<jwt_compact::Claims<Map<String, Value>>, IdTokenError> {
+    let mut found = false;
+    for key in keys {
+        found = true;
+        match algorithm.validator::<Map<String, Value>>(&key).validate(token) {
+            Ok(token) => return Ok(token.into_parts().1),
+            Err(jwt_compact::ValidationError::MalformedClaims(error)) => {
+                return Err(IdTokenError::Malformed(error.to_string()));
+            }
+            Err(_) => (),
+        }
+    }
+    Err(if found { IdTokenError::Signature } else { unknown() })
+}
+
+fn text<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    claims.get(name).and_then(Value::as_str)
+}
+
+/// The numbered steps are those of section 3.1.3.7.
+fn check(claims: &Map<String, Value>, expected: &Expected<'_>) -> Result<(), IdTokenError> {
+    let wrong = |name: &'static str| {
+        let value = claims.get(name).map_or_else(|| "missing".to_owned(), Value::to_string);
+        IdTokenError::Claim(name, value.chars().take(200).collect())
+    };
+    // 2
+    if text(claims, "iss") != Some(expected.issuer) {
+        return Err(wrong("iss"));
+    }
+    // 3
+    let audiences: Vec<&str> = match claims.get("aud") {
+        Some(Value::String(one)) => vec![one],
+        Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    if !audiences.contains(&expected.client_id) {
+        return Err(wrong("aud"));
+    }
+    // 4 and 5
+    let azp = claims.get("azp");
+    if (azp.is_some() || audiences.len() > 1) && azp.and_then(Value::as_str) != Some(expected.client_id) {
+        return Err(wrong("azp"));
+    }
+    // 9 and 10
+    let now = expected.now / 1000;
+    let time = |name: &str| claims.get(name).and_then(Value::as_i64);
+    if time("exp").is_none_or(|exp| exp + LEEWAY <= now) {
+        return Err(wrong("exp"));
+    }
+    if time("iat").is_none_or(|iat| iat - LEEWAY > now) {
+        return Err(wrong("iat"));
+    }
+    if time("nbf").is_some_and(|nbf| nbf - LEEWAY > now) {
+        return Err(wrong("nbf"));
+    }
+    // 11
+    if !text(claims, "nonce").is_some_and(|nonce| equal_in_constant_time(nonce, expected.nonce)) {
+        return Err(IdTokenError::Claim("nonce", "another request's".to_owned()));
+    }
+    // Section 3.1.3.8
+    if let (Some(hash), Some(token)) = (text(claims, "at_hash"), expected.access_token) {
+        let digest = Sha256::digest(token.as_bytes());
+        if hash != Base64UrlUnpadded::encode_string(&digest[..16]) {
+            return Err(wrong("at_hash"));
+        }
+    }
+    // Section 2: at most 255 ASCII characters.
+    let subject_ok = |sub: &str| !sub.is_empty() && sub.len() <= 255 && sub.is_ascii();
+    if !text(claims, "sub").is_some_and(subject_ok) {
+        return Err(wrong("sub"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Id;
+    use crate::oauth::jose::Signer;
+    use serde_json::json;
+
+    const NOW: Millis = 4_102_444_800_000;
+    const ACCESS: &str = "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y";
+
+    fn signer(id: &str, seed: u8) -> Signer {
+        Signer::generate(Id::trusted(id.to_owned()), &[seed; 32]).expect("a scalar")
+    }
+
+    fn keys(signers: &[&Signer]) -> KeySet {
+        KeySet(signers.iter().map(|signer| signer.public_jwk()).collect())
+    }
+
+    fn expected() -> Expected<'static> {
+        Expected { issuer: "https://idp.example", client_id: "c", nonce: "n", access_token: Some(ACCESS), now: NOW }
+    }
+
+    fn good() -> Value {
+        json!({"iss": "https://idp.example", "aud": "c", "sub": "248289761001", "nonce": "n"})
+    }
+
+    fn verify(claims: Value) -> Result<IdToken, IdTokenError> {
+        let signer = signer("k", 7);
+        let token = signer.sign("JWT", claims, NOW, 300).expect("signed");
+        UnverifiedIdToken(&token).verify(&keys(&[&signer]), &expected())
+    }
+
+    #[test]
+    fn a_good_token_names_its_subject() {
+        assert_eq!(verify(good()).expect("verifies").subject, "248289761001");
+        for (name, value) in [
+            ("aud", json!(["c"])),
+            ("azp", json!("c")),
+            ("at_hash", json!("77QmUPtjPfzWtF2AnpK9RQ")),
+            ("nbf", json!(NOW / 1000 + 59)),
+        ] {
+            let mut claims = good();
+            claims[name] = value;
+            assert!(verify(claims).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn each_claim_is_checked() {
+        for (name, value) in [
+            ("iss", json!("https://idp.example/")),
+            ("iss", Value::Null),
+            ("aud", json!("other")),
+            ("aud", json!([])),
+            ("aud", json!({"c": 1})),
+            ("azp", json!("other")),
+            ("azp", json!(["c"])),
+            ("nonce", json!("other")),
+            ("nonce", Value::Null),
+            ("at_hash", json!("77QmUPtjPfzWtF2AnpK9RA")),
+            ("nbf", json!(NOW / 1000 + 61)),
+            ("sub", json!("")),
+            ("sub", json!(7)),
+            ("sub", json!("ä")),
+            ("sub", json!("x".repeat(256))),
+        ] {
+            let mut claims = good();
+            claims[name] = value.clone();
+            let error = verify(claims).expect_err(name);
+            assert!(matches!(error, IdTokenError::Claim(claim, _) if claim == name), "{name} {value}: {error}");
+        }
+        let mut two = good();
+        two["aud"] = json!(["c", "d"]);
+        assert!(matches!(verify(two), Err(IdTokenError::Claim("azp", _))));
+    }
+
+    #[test]
+    fn times_are_checked_with_a_minutes_leeway() {
+        let signer = signer("k", 7);
+        let token = signer.sign("JWT", good(), NOW, 300).expect("signed");
+        let at = |now| UnverifiedIdToken(&token).verify(&keys(&[&signer]), &Expected { now, ..expected() });
+        assert!(at(NOW + 359_000).is_ok());
+        assert!(matches!(at(NOW + 360_000), Err(IdTokenError::Claim("exp", _))));
+        assert!(at(NOW - 60_000).is_ok());
+        assert!(matches!(at(NOW - 61_000), Err(IdTokenError::Claim("iat", _))));
+    }
+
+    #[test]
+    fn only_keys_of_the_set_are_believed() {
+        let (a, b) = (signer("a", 1), signer("b", 2));
+        let token = a.sign("JWT", good(), NOW, 300).expect("signed");
+        let with = |keys: &KeySet| UnverifiedIdToken(&token).verify(keys, &expected()).err();
+        assert_eq!(with(&keys(&[&b, &a])), None);
+        assert_eq!(with(&keys(&[&b])), Some(IdTokenError::UnknownKey("a".to_owned())));
+        assert_eq!(with(&keys(&[&signer("a", 3)])), Some(IdTokenError::Signature));
+        let mut private = a.public_jwk();
+        private["d"] = json!("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE");
+        assert_eq!(with(&KeySet(vec![private])), Some(IdTokenError::UnknownKey("a".to_owned())));
+        let mut encryption = a.public_jwk();
+        encryption["use"] = json!("enc");
+        assert_eq!(with(&KeySet(vec![encryption])), Some(IdTokenError::UnknownKey("a".to_owned())));
+    }
+
+    #[test]
+    fn none_and_macs_are_no_signatures() {
+        let signer = signer("k", 7);
+        let encode = |value: Value| Base64UrlUnpadded::encode_string(value.to_string().as_bytes());
+        let mut claims = good();
+        claims["exp"] = json!(NOW / 1000 + 300);
+        claims["iat"] = json!(NOW / 1000);
+        for algorithm in ["none", "None", "HS256", "ES384", "EdDSA", ""] {
+            let head = encode(json!({"alg": algorithm, "kid": "k"}));
+            let token = format!("{head}.{}.AAAA", encode(claims.clone()));
+            let error = UnverifiedIdToken(&token).verify(&keys(&[&signer]), &expected()).expect_err(algorithm);
+            assert!(matches!(error, IdTokenError::Algorithm(_)), "{algorithm}: {error}");
+        }
+        for token in ["", "a.b", "a.b.c.d", "e30.e30.", "...."] {
+            assert!(UnverifiedIdToken(token).verify(&keys(&[&signer]), &expected()).is_err(), "{token}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What goes to the origin: nothing that only we may say, and what we say.
+
+/// Headers of one hop (RFC 9110, section 7.6.1), which a proxy consumes.
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// The JWT that an origin verifies.
+pub const ASSERTION: &str = "X-Doorward-Assertion";
+
+/// Whether a visitor's header is kept from the origin.
+///
+/// A visitor who could send these would be whoever they like. `_` counts as `-`: CGI and WSGI make one variable of
+/// both. `also_named` is what `Connection` lists.
+#[must_use]
+pub fn is_dropped(name: &str, also_named: &[String], keeps_upgrade: bool) -> bool {
+    let name = name.to_ascii_lowercase().replace('_', "-");
+    if keeps_upgrade && (name == "upgrade" || name == "connection") {
+        return false;
+    }
+    HOP_BY_HOP.contains(&name.as_str())
+        || name.starts_with("x-doorward-")
+        || name.starts_with("x-forwarded-")
+        || matches!(name.as_str(), "forwarded" | "x-real-ip" | "x-original-url" | "x-rewrite-url" | "x-original-method")
+        || also_named.contains(&name)
+}
+
+/// The names in a `Connection` header, but those whose loss would change what the request means to us.
+#[must_use]
+pub fn named_by_connection(value: &str) -> Vec<String> {
+    value
+        .split(',')
+        .map(|name| name.trim().to_ascii_lowercase())
+        .filter(|name| !name.is_empty() && name != "host" && name != "cookie" && name != "authorization")
+        .collect()
+}
+
+/// A header value of ours: printable ASCII as it is, all else percent-encoded, since bytes beyond ASCII do not
+/// survive every hop.
+#[must_use]
+pub fn value(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::CONTROLS).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_we_may_say_is_dropped() {
+        for name in [
+            "X-Doorward-User",
+            "x-doorward-assertion",
+            "X_Doorward_User",
+            "X-Forwarded-For",
+            "x-forwarded_host",
+            "Forwarded",
+            "X-Real-IP",
+            "X-Original-URL",
+            "X-Rewrite-URL",
+            "Connection",
+            "Keep-Alive",
+            "TE",
+            "Upgrade",
+            "Transfer-Encoding",
+            "Proxy-Authorization",
+            "X-Named",
+        ] {
+            assert!(is_dropped(name, &["x-named".to_owned()], false), "{name}");
+        }
+        for name in ["Accept", "Authorization", "Cookie", "Content-Type", "X-Requested-With", "Range", "Origin"] {
+            assert!(!is_dropped(name, &[], false), "{name}");
+        }
+        assert!(!is_dropped("Upgrade", &[], true));
+        assert!(is_dropped("X-Doorward-User", &[], true));
+    }
+
+    #[test]
+    fn connection_names_headers_but_not_those_that_matter() {
+        assert_eq!(named_by_connection("close, X-Foo ,cookie,Authorization"), ["close", "x-foo"]);
+    }
+
+    #[test]
+    fn values_are_ascii() {
+        assert_eq!(value("a@x.co"), "a@x.co");
+        assert_eq!(value("Zoë\r\nX: y"), "Zo%C3%AB%0D%0AX: y");
+    }
+}

@@ -1,0 +1,222 @@
+//! Who is asking: three answers, by three layers.
+
+use crate::context::{Context, note};
+use crate::error::{Error, Result, Wire};
+use crate::http::cookie::{self, Cookie, Presented};
+use crate::http::incoming::Incoming;
+use crate::secret::{SessionToken, Token, TokenHash};
+use crate::session::{LiveSession, Rejection, read_cookie};
+use crate::store;
+use crate::store::database::{Answers, Database, Statement};
+
+/// How deep to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// The snapshot cookie, then KV, then D1.
+    Snapshot,
+    /// D1, whatever the others say.
+    Database,
+}
+
+/// A genuine session cookie: we made it. Whether its session still holds is another question.
+pub struct Ticket {
+    token: Token<SessionToken>,
+    /// Finds the session.
+    pub hash: TokenHash<SessionToken>,
+    snapshot: Option<String>,
+}
+
+/// A session that holds.
+pub struct Authenticated {
+    /// The session.
+    pub session: LiveSession,
+    /// Its token's hash.
+    pub hash: TokenHash<SessionToken>,
+    /// `Set-Cookie` lines that are due: a new snapshot, a prolonged cookie.
+    pub cookies: Vec<String>,
+}
+
+/// The three answers. What was presented and is bad never becomes "not presented".
+pub enum Authentication {
+    /// Nothing was presented.
+    NotPresented,
+    /// A session that holds.
+    Authenticated(Box<Authenticated>),
+    /// Something was presented that does not hold.
+    Rejected(Rejection),
+}
+
+/// The session cookie of a request.
+///
+/// # Errors
+/// [`Rejection::Malformed`] for one that we did not make, or several that differ.
+pub fn present(context: &Context, request: &Incoming) -> std::result::Result<Option<Ticket>, Rejection> {
+    let Some(header) = request.header("Cookie") else {
+        return Ok(None);
+    };
+    let secure = context.is_secure;
+    let value = match cookie::read(&header, Cookie::Session.name(secure)) {
+        Presented::Nothing => return Ok(None),
+        Presented::Conflict => return Err(Rejection::Malformed),
+        Presented::Value("") => return Ok(None),
+        Presented::Value(value) => value,
+    };
+    let token = read_cookie(&context.config.keyring, value).ok_or(Rejection::Malformed)?;
+    let snapshot = match cookie::read(&header, Cookie::Snapshot.name(secure)) {
+        Presented::Value(text) => Some(text.to_owned()),
+        _ => None,
+    };
+    Ok(Some(Ticket { hash: token.hash(), token, snapshot }))
+}
+
+/// Who is asking.
+///
+/// # Errors
+/// 503 if D1 must be asked and does not answer.
+pub async fn authenticate(context: &Context, request: &Incoming, depth: Depth) -> Result<Authentication> {
+    let ticket = match present(context, request) {
+        Ok(Some(ticket)) => ticket,
+        Ok(None) => return Ok(Authentication::NotPresented),
+        Err(rejection) => return Ok(Authentication::Rejected(rejection)),
+    };
+    if depth == Depth::Snapshot {
+        if let Some(session) = from_snapshot(context, &ticket) {
+            let authenticated = Authenticated { session, hash: ticket.hash, cookies: Vec::new() };
+            return Ok(Authentication::Authenticated(Box::new(authenticated)));
+        }
+        if let Some(session) = from_kv(context, &ticket).await {
+            let cookies = snapshot_cookie(context, &ticket.hash, &session).into_iter().collect();
+            let authenticated = Authenticated { session, hash: ticket.hash, cookies };
+            return Ok(Authentication::Authenticated(Box::new(authenticated)));
+        }
+    }
+    let (answer, _) = from_database(context, ticket, Vec::new(), depth == Depth::Snapshot).await?;
+    Ok(match answer {
+        Ok(authenticated) => Authentication::Authenticated(Box::new(authenticated)),
+        Err(rejection) => Authentication::Rejected(rejection),
+    })
+}
+
+/// Confirms a ticket with D1, in one batch with `more` statements.
+///
+/// # Errors
+/// 401 if it does not hold; 503 if D1 does not answer.
+pub async fn confirm(context: &Context, ticket: Ticket, more: Vec<Statement>) -> Result<(Authenticated, Answers)> {
+    let (answer, answers) = from_database(context, ticket, more, false).await?;
+    let authenticated = answer.map_err(|rejection| Error::refused(Wire::UNAUTHORIZED, format!("{rejection:?}")))?;
+    Ok((authenticated, answers))
+}
+
+fn from_snapshot(context: &Context, ticket: &Ticket) -> Option<LiveSession> {
+    let app = context.app().map(|app| &app.id);
+    let text = ticket.snapshot.as_deref()?;
+    LiveSession::from_snapshot(&context.config.keyring, text, &ticket.hash, app, context.now)
+}
+
+async fn from_kv(context: &Context, ticket: &Ticket) -> Option<LiveSession> {
+    let found = store::kv::get(&context.env, &ticket.hash).await;
+    let session = found.unwrap_or_else(|error| {
+        context.note(&format!("KV get: {error}"));
+        None
+    })?;
+    let app = context.app().map(|app| &app.id);
+    let fits = session.tenant_id == context.tenant().id && session.app_id.as_ref() == app;
+    (fits && session.good_until(&context.config) > context.now).then_some(session)
+}
+
+/// How old the noted activity may be before it is noted again, in milliseconds.
+const ACTIVITY: i64 = 60_000;
+
+async fn from_database(
+    context: &Context,
+    ticket: Ticket,
+    more: Vec<Statement>,
+    keep: bool,
+) -> Result<(std::result::Result<Authenticated, Rejection>, Answers)> {
+    let tenant = &context.tenant().id;
+    let statements = std::iter::once(store::session::load(tenant, &ticket.hash)).chain(more);
+    let mut answers = context.db()?.batch(statements).await?;
+    let record = store::session::read(&mut answers)?;
+    let app = context.app().map(|app| &app.id);
+    let judged = record.ok_or(Rejection::Unknown).and_then(|record| record.judge(app, context.now));
+    let (mut session, last_activity_at) = match judged {
+        Ok(judged) => judged,
+        Err(rejection) => {
+            forget(context, vec![ticket.hash]);
+            return Ok((Err(rejection), answers));
+        }
+    };
+    let mut cookies = Vec::new();
+    let mut writes = Vec::new();
+    let prolonged = session.is_due_for_prolonging(&context.config, context.now);
+    if prolonged {
+        session.expires_at = context.now + context.config.session_seconds * 1000;
+        session.updated_at = context.now;
+        let parent = session.parent_id.as_ref();
+        writes.push(store::session::prolong(tenant, &session.id, parent, session.expires_at, context.now));
+        cookies.push(session_cookie(context, &ticket.token, &session));
+    }
+    if last_activity_at + ACTIVITY <= context.now {
+        writes.push(store::record::activity(tenant, &session.id, context.now));
+    }
+    if !writes.is_empty() {
+        write_later(context, writes);
+    }
+    if keep || prolonged {
+        remember(context, &ticket.hash, &session);
+    }
+    cookies.extend(snapshot_cookie(context, &ticket.hash, &session));
+    Ok((Ok(Authenticated { session, hash: ticket.hash, cookies }), answers))
+}
+
+/// The session cookie's `Set-Cookie` line.
+#[must_use]
+pub fn session_cookie(context: &Context, token: &Token<SessionToken>, session: &LiveSession) -> String {
+    let seconds = (session.expires_at - context.now) / 1000;
+    let value = crate::session::cookie_value(&context.config.keyring, token);
+    Cookie::Session.set(context.is_secure, &value, session.is_remembered.then_some(seconds))
+}
+
+/// The snapshot's `Set-Cookie` line, if a snapshot is worth sending.
+#[must_use]
+pub fn snapshot_cookie(context: &Context, hash: &TokenHash<SessionToken>, session: &LiveSession) -> Option<String> {
+    let (text, seconds) = session.snapshot(&context.config, hash, context.now)?;
+    Some(Cookie::Snapshot.set(context.is_secure, &text, Some(seconds)))
+}
+
+/// Puts a session into KV, after the answer.
+pub fn remember(context: &Context, hash: &TokenHash<SessionToken>, session: &LiveSession) {
+    let (env, config, hash, session) = (context.env.clone(), context.config.clone(), hash.clone(), session.clone());
+    let (now, request) = (context.now, context.request_id.clone());
+    context.after(async move {
+        if let Err(error) = store::kv::put(&env, &config, &hash, &session, now).await {
+            note(&request, &format!("KV put: {error}"));
+        }
+    });
+}
+
+/// Takes sessions out of KV, after the answer. A copy that stays behind is worth nothing once it is
+/// `SESSION_RECHECK_SECONDS` old.
+pub fn forget(context: &Context, hashes: Vec<TokenHash<SessionToken>>) {
+    let (env, request) = (context.env.clone(), context.request_id.clone());
+    context.after(async move {
+        for hash in hashes {
+            if let Err(error) = store::kv::delete(&env, &hash).await {
+                note(&request, &format!("KV delete: {error}"));
+            }
+        }
+    });
+}
+
+fn write_later(context: &Context, statements: Vec<Statement>) {
+    let (env, request) = (context.env.clone(), context.request_id.clone());
+    context.after(async move {
+        let written = match Database::open(&env, Database::BINDING) {
+            Ok(db) => db.batch(statements).await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = written {
+            note(&request, &format!("session activity: {error:?}"));
+        }
+    });
+}

@@ -1,0 +1,68 @@
+//! Errors, as their readers see them.
+
+use serde_json::json;
+
+use crate::context::Context;
+use crate::error::{Error, Result, Wire};
+use crate::handlers::Call;
+use crate::http::reply::Reply;
+use crate::pages;
+
+/// An error in the login protocol's JSON. What is not there at all is an empty 404.
+///
+/// # Errors
+/// None that happens.
+pub fn json(error: &Error) -> Result<Reply> {
+    if let Error::NotFound = error {
+        return Ok(Reply::empty(404).with("cache-control", "no-store"));
+    }
+    let wire = error.wire();
+    let reply = if let Error::TooManyRequests { .. } = error {
+        // The protocol's 429 has no code.
+        Reply::json(wire.status, &json!({ "message": wire.message }))?
+    } else {
+        Reply::json(wire.status, &json!({ "message": error.message(), "code": wire.code }))?
+    };
+    let reply = reply.with("cache-control", "no-store");
+    Ok(match error {
+        Error::TooManyRequests { retry_after, .. } => {
+            reply.with("retry-after", retry_after.to_string()).with("x-retry-after", retry_after.to_string())
+        }
+        _ => reply,
+    })
+}
+
+/// An error as a page.
+#[must_use]
+pub fn html(context: &Context, error: &Error) -> Reply {
+    let wire = error.wire();
+    let words = pages::error::words_for_status(wire.status);
+    let own_words = matches!(error, Error::Validation(_) | Error::TooManyRequests { .. }) || wire.status == 403;
+    let text = if own_words { error.message() } else { words.1 };
+    let page = pages::error::page(&pages::Frame::of(context, words.0), text, &context.request_id);
+    let reply = Reply::page(wire.status, page);
+    match error {
+        Error::TooManyRequests { retry_after, .. } => reply.with("retry-after", retry_after.to_string()),
+        _ => reply,
+    }
+}
+
+/// `GET /error`: where a failed upstream sign-in ends when no other page was named for it.
+///
+/// # Errors
+/// None.
+#[expect(clippy::unused_async, reason = "handlers have one shape")]
+pub async fn page(call: &mut Call) -> Result<Reply> {
+    let code = call.request.param("error").unwrap_or_default();
+    let (title, text) = pages::error::words_for_code(&code);
+    let page = pages::error::page(&pages::Frame::of(&call.context, title), text, &call.context.request_id);
+    Ok(Reply::page(200, page))
+}
+
+/// A failed password sign-in, in words for a page.
+#[must_use]
+pub fn sign_in_words(error: &Error) -> Option<&str> {
+    let wire = error.wire();
+    let known = wire == Wire::INVALID_EMAIL_OR_PASSWORD || matches!(wire.status, 400 | 403 | 422 | 429);
+    known.then(|| error.message())
+}

@@ -1,0 +1,116 @@
+//! Who may send unsafe requests, who may read the answers, and what every answer carries.
+
+use crate::context::Context;
+use crate::error::{Error, Result, Wire};
+use crate::handlers::Call;
+use crate::http::origin::Origin;
+use crate::http::reply::Reply;
+use crate::routes::{self, Route, Surface};
+
+/// Whether an origin is one of ours or a trusted front-end's.
+#[must_use]
+pub fn trusts(context: &Context, origin: &Origin) -> bool {
+    context.config.trusts(origin) || *origin == context.auth_origin()
+}
+
+/// CSRF: an unsafe request must come from a page of a trusted origin. Browsers say where it comes from; a client
+/// that says nothing may pass if it brings no cookie that could be abused.
+///
+/// # Errors
+/// 403.
+pub fn check_origin(call: &Call, route: &Route) -> Result<()> {
+    if !call.request.is_unsafe() || route.origin == routes::Origin::Any {
+        return Ok(());
+    }
+    let origin = call.request.header("Origin").filter(|origin| !origin.is_empty());
+    let said = match origin {
+        Some(origin) if origin == "null" => {
+            return Err(Error::refused(Wire::MISSING_OR_NULL_ORIGIN, "Origin: null"));
+        }
+        Some(origin) => Some(origin),
+        None => call.request.header("Referer").filter(|referer| !referer.is_empty()),
+    };
+    let Some(said) = said else {
+        if call.request.header("Cookie").is_some() {
+            return Err(Error::refused(Wire::MISSING_OR_NULL_ORIGIN, "cookies without Origin or Referer"));
+        }
+        let site = call.request.header("Sec-Fetch-Site");
+        let mode = call.request.header("Sec-Fetch-Mode");
+        if site.as_deref() == Some("cross-site") && mode.as_deref() == Some("navigate") {
+            return Err(Error::refused(Wire::CROSS_SITE_NAVIGATION, "cross-site navigation without Origin"));
+        }
+        return Ok(());
+    };
+    let origin = url::Url::parse(&said).ok().and_then(|url| Origin::of(&url));
+    let here = call.request.origin().ok();
+    // A protected host's own pages may use its reserved paths, and nobody else's.
+    let trusted = match (&origin, call.context.app()) {
+        (Some(origin), None) => trusts(&call.context, origin),
+        (Some(origin), Some(app)) => here.as_ref() == Some(origin) || origin.host() == app.host,
+        (None, _) => false,
+    };
+    if trusted {
+        return Ok(());
+    }
+    Err(Error::refused(Wire::INVALID_ORIGIN, format!("{said:?}")))
+}
+
+/// Answers a CORS preflight of a trusted origin; for all else that is not in the table, an empty 404.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub fn preflight_or_not_found(call: &Call) -> Result<Reply> {
+    let is_preflight =
+        call.request.method() == "OPTIONS" && call.request.header("Access-Control-Request-Method").is_some();
+    if !is_preflight {
+        return Err(Error::NotFound);
+    }
+    let reply = Reply::empty(204).with("vary", "Origin");
+    let Some(origin) = readable_by(call) else {
+        return Ok(reply);
+    };
+    Ok(reply
+        .with("access-control-allow-origin", origin.as_str())
+        .with("access-control-allow-credentials", "true")
+        .with("access-control-allow-methods", "GET, POST, PATCH, DELETE")
+        .with("access-control-allow-headers", "Content-Type, Authorization, X-Requested-With")
+        .with("access-control-max-age", "600"))
+}
+
+/// The trusted origin whose script asks.
+fn readable_by(call: &Call) -> Option<Origin> {
+    if call.context.app().is_some() {
+        return None;
+    }
+    let origin = Origin::parse(&call.request.header("Origin")?)?;
+    trusts(&call.context, &origin).then_some(origin)
+}
+
+/// Adds what every answer carries.
+#[must_use]
+pub fn finish(call: &Call, route: &Route, mut reply: Reply) -> Reply {
+    reply = reply.with("x-content-type-options", "nosniff");
+    if !reply.has("cache-control") {
+        reply = reply.with("cache-control", "no-store");
+    }
+    if call.context.is_secure && call.context.app().is_none() {
+        reply = reply.with("strict-transport-security", "max-age=31536000");
+    }
+    if call.context.config.development {
+        // For whoever tunes: what this request cost, in round trips.
+        reply = reply.with("server-timing", format!("d1;desc=\"{}\"", call.context.trips()));
+    }
+    if route.surface == Surface::Page {
+        return reply;
+    }
+    if call.request.header("Origin").is_some() {
+        reply = reply.with("vary", "Origin");
+    }
+    match readable_by(call) {
+        Some(origin) => reply
+            .with("access-control-allow-origin", origin.as_str())
+            .with("access-control-allow-credentials", "true")
+            .with("access-control-expose-headers", "X-Retry-After, Retry-After"),
+        None => reply,
+    }
+}

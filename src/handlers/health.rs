@@ -1,0 +1,14 @@
+//! Whether the Worker runs.
+
+use crate::error::Result;
+use crate::handlers::Call;
+use crate::http::reply::Reply;
+
+/// `GET /ok`.
+///
+/// # Errors
+/// None.
+#[expect(clippy::unused_async, reason = "handlers have one shape")]
+pub async fn ok(_call: &mut Call) -> Result<Reply> {
+    Reply::json(200, &serde_json::json!({ "ok": true }))
+}

@@ -1,0 +1,222 @@
+//! Handlers: load, decide, commit, respond. And what happens before and after each of them.
+
+pub mod account;
+pub mod authenticate;
+pub mod errors;
+pub mod forward_auth;
+pub mod gate;
+pub mod guard;
+pub mod health;
+pub mod opening;
+pub mod outgoing;
+pub mod pages;
+pub mod password;
+pub mod proxy;
+pub mod session;
+pub mod sign_in;
+pub mod sign_up;
+pub mod social;
+pub mod token;
+pub mod user;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use worker::{Env, Request, Response};
+
+use crate::config::Config;
+use crate::context::{self, Context, Surroundings};
+use crate::error::{Error, Result, Wire};
+use crate::handlers::authenticate::{Authenticated, Authentication, Depth};
+use crate::http::incoming::Incoming;
+use crate::http::reply::Reply;
+use crate::id::Millis;
+use crate::routes::{self, Access, Route, Surface};
+use crate::store::database::{Answers, Database, Statement};
+use crate::store::directory::{self, Place};
+
+/// A request on its way through a handler.
+pub struct Call {
+    /// What it is served with.
+    pub context: Context,
+    /// What came in.
+    pub request: Incoming,
+    /// The route's `:name` segment.
+    pub segment: Option<String>,
+    authenticated: Option<Authenticated>,
+}
+
+impl Call {
+    /// The session of an [`Access::Session`] route.
+    ///
+    /// # Errors
+    /// 401, if the route table does not ask for one.
+    pub fn session(&self) -> Result<&Authenticated> {
+        self.authenticated
+            .as_ref()
+            .ok_or_else(|| Error::refused(Wire::UNAUTHORIZED, "handler of a session without one"))
+    }
+
+    /// The session of an [`Access::Confirmed`] route, confirmed by D1 in one batch with `more` statements, whose
+    /// answers come along.
+    ///
+    /// # Errors
+    /// 401 if it does not hold; 503 if D1 does not answer.
+    pub async fn confirmed(&self, more: Vec<Statement>) -> Result<(Authenticated, Answers)> {
+        let presented = self.presented()?;
+        authenticate::confirm(&self.context, presented, more).await
+    }
+
+    /// The session cookie, genuine but not yet looked up.
+    ///
+    /// # Errors
+    /// 401 if there is none.
+    pub fn presented(&self) -> Result<authenticate::Ticket> {
+        authenticate::present(&self.context, &self.request)
+            .map_err(|rejection| Error::refused(Wire::UNAUTHORIZED, format!("{rejection:?}")))?
+            .ok_or_else(|| Error::refused(Wire::UNAUTHORIZED, "not signed in"))
+    }
+
+    /// Who is asking, if anybody is signed in. What was presented and is bad counts as nobody here, so use this only
+    /// where nobody is welcome too.
+    ///
+    /// # Errors
+    /// 503 if D1 does not answer.
+    pub async fn visitor(&self, depth: Depth) -> Result<Authentication> {
+        authenticate::authenticate(&self.context, &self.request, depth).await
+    }
+}
+
+thread_local! {
+    /// Settings do not change while an isolate lives.
+    static CONFIG: RefCell<Option<Rc<Config>>> = const { RefCell::new(None) };
+}
+
+fn config(env: &Env) -> Result<Rc<Config>> {
+    if let Some(config) = CONFIG.with_borrow(Clone::clone) {
+        return Ok(config);
+    }
+    let config = Rc::new(Config::read(|name| env.var(name).ok().map(|var| var.to_string()))?);
+    CONFIG.with_borrow_mut(|kept| *kept = Some(config.clone()));
+    Ok(config)
+}
+
+/// The clock. Read once a request; see [`Context::now`].
+#[must_use]
+pub fn read_clock() -> Millis {
+    #[expect(clippy::disallowed_methods, reason = "the one reading a request")]
+    Millis::try_from(worker::Date::now().as_millis()).unwrap_or(0)
+}
+
+/// Serves a request. Whatever goes wrong is an answer.
+pub async fn serve(request: Request, env: Env, runtime: worker::Context) -> Response {
+    let now = read_clock();
+    let request = Incoming::new(request);
+    let request_id = request_id(&request);
+    let path = request.path().to_owned();
+    let method = request.method().to_owned();
+    let reply = match config(&env) {
+        Ok(config) => {
+            let around = Surroundings { config, now, request_id: request_id.clone(), env, runtime };
+            route(request, around).await
+        }
+        Err(error) => Err(error),
+    };
+    let reply = reply.or_else(|error| {
+        context::log(&request_id, &path, &error);
+        errors::json(&error)
+    });
+    let response = reply.and_then(|reply| {
+        // HEAD is answered as GET without the body (RFC 9110, section 9.3.2).
+        let reply = if method == "HEAD" { reply.without_body() } else { reply };
+        reply.into_response()
+    });
+    response.unwrap_or_else(|error| {
+        context::log(&request_id, &path, &error);
+        Response::error("Internal Server Error", 500)
+            .unwrap_or_else(|_| worker::ResponseBuilder::new().with_status(500).empty())
+    })
+}
+
+fn request_id(request: &Incoming) -> String {
+    request.header("CF-Ray").unwrap_or_else(|| {
+        context::random::<8>()
+            .map_or_else(|_| "none".to_owned(), |bytes| bytes.map(|byte| format!("{byte:02x}")).concat())
+    })
+}
+
+/// Finds who answers on a host.
+///
+/// # Errors
+/// If D1 does not answer.
+pub async fn place(around: &Surroundings, host: &str) -> Result<Option<Rc<Place>>> {
+    let config = &around.config;
+    if let Some(place) = directory::remembered(host, config.routing_cache_seconds, around.now) {
+        return Ok(place);
+    }
+    let db = Database::open(&around.env, Database::BINDING)?;
+    let is_default = host == config.auth_origin.host();
+    Ok(directory::find(&db, host, is_default, around.now).await?)
+}
+
+async fn route(request: Incoming, around: Surroundings) -> Result<Reply> {
+    let Some(place) = place(&around, request.host()).await? else {
+        let reason = format!("host {:?}", request.host());
+        return Err(Error::refused(Wire::NO_SUCH_HOST, reason));
+    };
+    // A website behind nginx: the reserved paths reach us on the auth host, under the website's name.
+    let forwarded = forward_auth::website(&request, &around, &place).await?;
+    let is_forwarded = forwarded.is_some();
+    let (place, origin) = forwarded.unwrap_or((place, request.origin()?));
+    let context = Context::new(around, place, request.client(), origin.is_secure());
+    let asks = is_forwarded && request.path() == forward_auth::PATH;
+    let is_website = context.app().is_some() && !asks;
+    let table = if is_website { routes::PROTECTED_HOST } else { routes::AUTH_HOST };
+    let found = routes::find(table, request.method(), request.path());
+    let is_reserved = !is_website || is_forwarded || request.path().starts_with(routes::RESERVED);
+    let call = Call { context, request, segment: None, authenticated: None };
+    match found {
+        Some((route, segment)) => dispatch(route, Call { segment, ..call }).await,
+        None if is_reserved => guard::preflight_or_not_found(&call),
+        None => proxy::serve(call).await,
+    }
+}
+
+async fn dispatch(route: &'static Route, mut call: Call) -> Result<Reply> {
+    let reply = match admit(route, &mut call).await {
+        Ok(()) => (route.handler)(&mut call).await,
+        Err(error) => Err(error),
+    };
+    let reply = match reply {
+        Ok(reply) => reply,
+        Err(error) => fail(route, &call, &error)?,
+    };
+    Ok(guard::finish(&call, route, reply))
+}
+
+fn fail(route: &Route, call: &Call, error: &Error) -> Result<Reply> {
+    call.context.log(call.request.path(), error);
+    let reply = match route.surface {
+        Surface::Api => errors::json(error)?,
+        Surface::Page => errors::html(&call.context, error),
+    };
+    // A session cookie that opens nothing is taken back.
+    let rejected = error.wire() == Wire::UNAUTHORIZED && call.context.app().is_none();
+    Ok(if rejected { reply.with_cookies(opening::cleared(&call.context)) } else { reply })
+}
+
+async fn admit(route: &'static Route, call: &mut Call) -> Result<()> {
+    guard::check_origin(call, route)?;
+    match route.access {
+        Access::Anybody => Ok(()),
+        Access::Confirmed => call.presented().map(|_| ()),
+        Access::Session => match call.visitor(Depth::Snapshot).await? {
+            Authentication::Authenticated(session) => {
+                call.authenticated = Some(*session);
+                Ok(())
+            }
+            Authentication::NotPresented => Err(Error::refused(Wire::UNAUTHORIZED, "not signed in")),
+            Authentication::Rejected(rejection) => Err(Error::refused(Wire::UNAUTHORIZED, format!("{rejection:?}"))),
+        },
+    }
+}

@@ -1,0 +1,144 @@
+//! Requests to upstream issuers: bounded in time and size, and never redirected.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use futures_util::StreamExt;
+use serde_json::{Map, Value};
+use wasm_bindgen::JsValue;
+use worker::{AbortSignal, Fetch, Headers, Method, Request, RequestInit, RequestRedirect};
+
+use crate::context::Context;
+use crate::federation::discovery::{self, Metadata, check_url};
+use crate::federation::id_token::KeySet;
+use crate::id::Millis;
+
+/// The largest answer read, in bytes.
+const LARGEST: usize = 256 * 1024;
+
+/// What is sent.
+pub struct Outgoing<'a> {
+    /// Where.
+    pub url: &'a str,
+    /// A form to post; none is a GET.
+    pub form: Option<String>,
+    /// `Authorization`.
+    pub authorization: Option<String>,
+}
+
+/// An answer's status and body.
+pub struct Incame {
+    /// Status.
+    pub status: u16,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+/// Sends a request to an issuer. The address is judged here, whatever was judged when it was stored.
+///
+/// # Errors
+/// What went wrong, for the log.
+pub async fn send(context: &Context, outgoing: Outgoing<'_>) -> Result<Incame, String> {
+    let url = check_url(outgoing.url, context.config.development)?;
+    let describe = |error: worker::Error| format!("{}: {error}", outgoing.url);
+    let headers = Headers::new();
+    headers.set("accept", "application/json").map_err(describe)?;
+    headers.set("user-agent", "doorward").map_err(describe)?;
+    if let Some(authorization) = &outgoing.authorization {
+        headers.set("authorization", authorization).map_err(describe)?;
+    }
+    let mut init = RequestInit::new();
+    // A redirect would carry the client's secret to wherever it points.
+    init.with_redirect(RequestRedirect::Manual);
+    if let Some(form) = &outgoing.form {
+        headers.set("content-type", "application/x-www-form-urlencoded").map_err(describe)?;
+        init.with_method(Method::Post).with_body(Some(JsValue::from_str(form)));
+    }
+    init.with_headers(headers);
+    let request = Request::new_with_init(url.as_str(), &init).map_err(describe)?;
+    let millis = u32::try_from(context.config.upstream_timeout_seconds * 1000).unwrap_or(u32::MAX);
+    let signal = AbortSignal::from(web_sys::AbortSignal::timeout_with_u32(millis));
+    let mut response = Fetch::Request(request).send_with_signal(&signal).await.map_err(describe)?;
+    let status = response.status_code();
+    let mut body = Vec::new();
+    if let Ok(mut stream) = response.stream() {
+        while let Some(chunk) = stream.next().await {
+            body.extend_from_slice(&chunk.map_err(describe)?);
+            if body.len() > LARGEST {
+                return Err(format!("{}: an answer over {LARGEST} bytes", outgoing.url));
+            }
+        }
+    }
+    Ok(Incame { status, body })
+}
+
+/// Gets a document.
+///
+/// # Errors
+/// As [`send`], or its status.
+pub async fn get(context: &Context, url: &str) -> Result<Vec<u8>, String> {
+    let answer = send(context, Outgoing { url, form: None, authorization: None }).await?;
+    if answer.status != 200 {
+        return Err(format!("{url}: status {}", answer.status));
+    }
+    Ok(answer.body)
+}
+
+/// Gets a JSON object with an access token (RFC 6750, section 2.1).
+///
+/// # Errors
+/// As [`get`].
+pub async fn get_with_token(context: &Context, url: &str, token: &str) -> Result<Map<String, Value>, String> {
+    let authorization = Some(format!("Bearer {token}"));
+    let answer = send(context, Outgoing { url, form: None, authorization }).await?;
+    if answer.status != 200 {
+        return Err(format!("{url}: status {}", answer.status));
+    }
+    serde_json::from_slice(&answer.body).map_err(|error| format!("{url}: {error}"))
+}
+
+/// Reads an issuer's discovery document.
+///
+/// # Errors
+/// What went wrong.
+pub async fn discover(context: &Context, base_url: &str) -> Result<Metadata, String> {
+    let document = get(context, &discovery::location(base_url)).await?;
+    discovery::read(&document, base_url, context.config.development)
+}
+
+type Kept = HashMap<String, (Rc<KeySet>, Millis)>;
+
+thread_local! {
+    static KEY_SETS: RefCell<Kept> = RefCell::new(HashMap::new());
+}
+
+/// The most JWK sets an isolate keeps.
+const MOST_KEPT: usize = 200;
+
+/// How soon a set may be fetched again for a key that is not in it, in milliseconds: tokens with made-up key ids must
+/// not turn us into a load on the issuer.
+const REFETCH: Millis = 10_000;
+
+/// An issuer's JWK set; with `missed_key`, one in which a key was just missed.
+///
+/// # Errors
+/// What went wrong.
+pub async fn key_set(context: &Context, jwks_uri: &str, missed_key: bool) -> Result<Rc<KeySet>, String> {
+    let kept = KEY_SETS.with_borrow(|sets| sets.get(jwks_uri).cloned());
+    if let Some((set, at)) = kept {
+        let age = context.now - at;
+        let patience = if missed_key { REFETCH } else { context.config.discovery_seconds * 1000 };
+        if age < patience {
+            return Ok(set);
+        }
+    }
+    let set = Rc::new(KeySet::read(&get(context, jwks_uri).await?)?);
+    KEY_SETS.with_borrow_mut(|sets| {
+        if sets.len() >= MOST_KEPT {
+            sets.clear();
+        }
+        sets.insert(jwks_uri.to_owned(), (set.clone(), context.now));
+    });
+    Ok(set)
+}

@@ -1,0 +1,200 @@
+//! Hosted pages: login, sign-up, account.
+
+use crate::context::nfkc;
+use crate::credentials::password::{LONGEST_READ, Password};
+use crate::error::{Error, Result, Wire};
+use crate::handlers::authenticate::{Authentication, Depth};
+use crate::handlers::opening::{self, cleared};
+use crate::handlers::session::end_this;
+use crate::handlers::sign_up::{Applicant, LONGEST_NAME};
+use crate::handlers::social::{self, Wish};
+use crate::handlers::{Call, errors, sign_in, sign_up as signing_up};
+use crate::http::email;
+use crate::http::incoming::Media;
+use crate::http::redirect::Target;
+use crate::http::reply::Reply;
+use crate::pages::login::Login;
+use crate::pages::sign_up::SignUp;
+use crate::pages::{self, Frame, STYLESHEET};
+use crate::store;
+use crate::store::issuer::Button;
+
+/// Where a page without a purpose leads.
+const HOME: &str = "/account";
+
+/// The longest `continue` that a form carries, in characters.
+const LONGEST_CONTINUE: usize = 4096;
+
+/// Where to go afterwards. What is not to be trusted leads home: a login page is no place for a riddle.
+fn target(call: &Call, given: Option<&str>) -> Target {
+    let checked = opening::target(&call.context, given, Wire::INVALID_CALLBACK_URL);
+    checked.ok().flatten().unwrap_or_else(|| Target::own(HOME))
+}
+
+/// `GET /`.
+///
+/// # Errors
+/// None.
+#[expect(clippy::unused_async, reason = "handlers have one shape")]
+pub async fn index(_call: &mut Call) -> Result<Reply> {
+    Ok(Reply::redirect(302, &Target::own(HOME)))
+}
+
+/// `GET /login`. Whoever is signed in already goes on.
+///
+/// # Errors
+/// 503.
+pub async fn login(call: &mut Call) -> Result<Reply> {
+    let target = target(call, call.request.param("continue").as_deref());
+    if let Authentication::Authenticated(authenticated) = call.visitor(Depth::Database).await? {
+        return Ok(Reply::redirect(302, &target).with_cookies(authenticated.cookies));
+    }
+    show_login(call, 200, None, "", &target).await
+}
+
+async fn show_login(call: &Call, status: u16, problem: Option<&str>, email: &str, target: &Target) -> Result<Reply> {
+    let context = &call.context;
+    let mut answers = context.db()?.batch([store::issuer::buttons(&context.tenant().id)]).await?;
+    let issuers: Vec<Button> = answers.rows()?;
+    let login =
+        Login { problem, email, target: target.as_str(), issuers: &issuers, sign_up_open: context.config.sign_up_open };
+    Ok(Reply::page(status, pages::login::page(&Frame::of(context, "Sign in"), &login)))
+}
+
+/// `POST /login`.
+///
+/// # Errors
+/// 503. Whatever the visitor can mend is said on the page.
+pub async fn log_in(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Form).await?;
+    let email = fields.optional("email", email::LONGEST).unwrap_or_default();
+    let password = fields.optional("password", LONGEST_READ).unwrap_or_default();
+    let remember = fields.boolean("rememberMe").unwrap_or(false);
+    let given = fields.optional("continue", LONGEST_CONTINUE);
+    fields.finish()?;
+    let target = target(call, given.as_deref());
+    let typed = sign_in::typed(&email, password, remember);
+    match sign_in::with_password(&call.context, &typed).await {
+        Ok(opened) => Ok(Reply::redirect(303, &target).with_cookies(opened.cookies)),
+        Err(error) => {
+            let Some(words) = errors::sign_in_words(&error) else {
+                return Err(error);
+            };
+            call.context.log(call.request.path(), &error);
+            let reply = show_login(call, error.wire().status, Some(words), &email, &target).await?;
+            Ok(with_retry_after(reply, &error))
+        }
+    }
+}
+
+fn with_retry_after(reply: Reply, error: &Error) -> Reply {
+    match error {
+        Error::TooManyRequests { retry_after, .. } => reply.with("retry-after", retry_after.to_string()),
+        _ => reply,
+    }
+}
+
+/// `POST /login/upstream`.
+///
+/// # Errors
+/// 404 for an unknown issuer, 502 for one that does not answer, 503.
+pub async fn log_in_upstream(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Form).await?;
+    let provider = fields.required("provider", 100);
+    let given = fields.optional("continue", LONGEST_CONTINUE);
+    fields.finish()?;
+    let target = target(call, given.as_deref());
+    let wish = Wish { provider, callback_url: Some(target.as_str().to_owned()), ..Wish::default() };
+    let begun = social::begin(call, &wish).await?;
+    Ok(Reply::redirect(303, &Target::own(begun.url)).with_cookie(begun.cookie))
+}
+
+/// `GET /sign-up`.
+///
+/// # Errors
+/// 400 if sign-up is closed.
+#[expect(clippy::unused_async, reason = "handlers have one shape")]
+pub async fn sign_up(call: &mut Call) -> Result<Reply> {
+    let target = target(call, call.request.param("continue").as_deref());
+    if !call.context.config.sign_up_open {
+        return Err(Error::refused(Wire::SIGN_UP_DISABLED, "SIGN_UP is closed"));
+    }
+    Ok(show_sign_up(call, 200, None, ("", ""), &target))
+}
+
+fn show_sign_up(call: &Call, status: u16, problem: Option<&str>, typed: (&str, &str), target: &Target) -> Reply {
+    let page = SignUp {
+        problem,
+        name: typed.0,
+        email: typed.1,
+        target: target.as_str(),
+        shortest: call.context.config.password_min,
+    };
+    Reply::page(status, pages::sign_up::page(&Frame::of(&call.context, "Create an account"), &page))
+}
+
+/// `POST /sign-up`.
+///
+/// # Errors
+/// 503. Whatever the visitor can mend is said on the page.
+pub async fn create_account(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Form).await?;
+    let name = fields.required("name", LONGEST_NAME);
+    let typed = fields.required("email", email::LONGEST);
+    let password = Password::new(fields.required("password", LONGEST_READ), nfkc);
+    let given = fields.optional("continue", LONGEST_CONTINUE);
+    fields.finish()?;
+    let target = target(call, given.as_deref());
+    let Some(email) = email::normalise(&typed) else {
+        return Ok(show_sign_up(call, 400, Some("This is not an e-mail address."), (&name, &typed), &target));
+    };
+    let applicant = Applicant { email, name, image: None, password, is_remembered: true };
+    match signing_up::create(&call.context, &applicant).await {
+        Ok(opened) => Ok(Reply::redirect(303, &target).with_cookies(opened.cookies)),
+        Err(error) => {
+            let Some(words) = errors::sign_in_words(&error) else {
+                return Err(error);
+            };
+            call.context.log(call.request.path(), &error);
+            let reply = show_sign_up(call, error.wire().status, Some(words), (&applicant.name, &typed), &target);
+            Ok(with_retry_after(reply, &error))
+        }
+    }
+}
+
+/// `GET /account`.
+///
+/// # Errors
+/// 503.
+pub async fn account(call: &mut Call) -> Result<Reply> {
+    match call.visitor(Depth::Snapshot).await? {
+        Authentication::Authenticated(authenticated) => {
+            let frame = Frame::of(&call.context, "You are signed in");
+            let page = pages::account::page(&frame, &authenticated.session);
+            Ok(Reply::page(200, page).with_cookies(authenticated.cookies))
+        }
+        Authentication::NotPresented => Ok(Reply::redirect(302, &Target::own("/login"))),
+        Authentication::Rejected(_) => {
+            Ok(Reply::redirect(302, &Target::own("/login")).with_cookies(cleared(&call.context)))
+        }
+    }
+}
+
+/// `POST /sign-out`.
+///
+/// # Errors
+/// 503.
+pub async fn sign_out(call: &mut Call) -> Result<Reply> {
+    call.request.fields(Media::Both).await.ok();
+    end_this(call).await?;
+    Ok(Reply::redirect(303, &Target::own("/login")).with_cookies(cleared(&call.context)))
+}
+
+/// `GET /style.css`.
+///
+/// # Errors
+/// None.
+#[expect(clippy::unused_async, reason = "handlers have one shape")]
+pub async fn stylesheet(_call: &mut Call) -> Result<Reply> {
+    Ok(Reply::text(200, "text/css; charset=utf-8", STYLESHEET.to_owned()).with("cache-control", "public, max-age=3600"))
+}

@@ -1,0 +1,246 @@
+//! A request to a protected host: judged, and forwarded to its origin with a signed statement of who asks.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use serde_json::json;
+use wasm_bindgen::JsCast;
+use wasm_bindgen_futures::JsFuture;
+use worker::{Headers, Response};
+
+use crate::context::Context;
+use crate::error::{Error, Result, Wire};
+use crate::gate::headers::{self, ASSERTION};
+use crate::gate::rules::{self, Verdict, Visitor};
+use crate::handlers::Call;
+use crate::handlers::authenticate::{Authentication, Depth};
+use crate::handlers::errors;
+use crate::handlers::gate::send_to_sign_in;
+use crate::handlers::opening::cleared;
+use crate::http::cookie;
+use crate::http::reply::Reply;
+use crate::id::Millis;
+use crate::pages;
+use crate::session::LiveSession;
+use crate::store::directory::AppPlace;
+use crate::store::signing_key;
+
+/// What the gate made of a request.
+pub struct Judged {
+    /// The decision.
+    pub verdict: Verdict,
+    /// Who asks, if they are signed in.
+    pub session: Option<LiveSession>,
+    /// `Set-Cookie` lines that are due.
+    pub cookies: Vec<String>,
+}
+
+/// Judges a request for `method` and `path` of the app.
+///
+/// # Errors
+/// 503 if the session cannot be looked up: not even a public path then says that nobody is signed in.
+pub async fn judge(call: &Call, app: &AppPlace, method: &str, path: &str) -> Result<Judged> {
+    let needs = rules::needs(&app.rules, &app.default_access, method, path);
+    let (session, cookies) = match call.visitor(Depth::Snapshot).await? {
+        Authentication::NotPresented => (None, Vec::new()),
+        Authentication::Authenticated(authenticated) => (Some(authenticated.session), authenticated.cookies),
+        Authentication::Rejected(rejection) => {
+            call.context.log(path, &Error::refused(Wire::UNAUTHORIZED, format!("{rejection:?}")));
+            (None, cleared(&call.context).into())
+        }
+    };
+    let visitor = session.as_ref().map(|session| Visitor { is_member: session.is_member, roles: &session.roles });
+    Ok(Judged { verdict: needs.judge(visitor), session, cookies })
+}
+
+/// Serves a request to a protected host.
+///
+/// # Errors
+/// 503. Refusals are answered here.
+pub async fn serve(call: Call) -> Result<Reply> {
+    let reply = attempt(&call).await;
+    reply.or_else(|error| {
+        call.context.log(call.request.path(), &error);
+        if call.request.wants_page() { Ok(errors::html(&call.context, &error)) } else { errors::json(&error) }
+    })
+}
+
+async fn attempt(call: &Call) -> Result<Reply> {
+    let app = call.context.app().ok_or(Error::NotFound)?;
+    let judged = judge(call, app, call.request.method(), call.request.path()).await?;
+    match judged.verdict {
+        Verdict::Pass => forward(call, app, judged).await,
+        Verdict::SignIn if call.request.wants_page() => {
+            let reply = send_to_sign_in(call, call.request.origin()?.as_str(), call.request.path_and_query())?;
+            Ok(reply.with_cookies(judged.cookies))
+        }
+        Verdict::SignIn => Err(Error::refused(Wire::UNAUTHORIZED, "not signed in")),
+        Verdict::Forbidden => {
+            let reason = format!(
+                "{} {} is not allowed to {:?}",
+                call.request.method(),
+                call.request.path(),
+                judged.session.as_ref().map(|session| &session.user.id)
+            );
+            let error = Error::refused(Wire::FORBIDDEN, reason);
+            if !call.request.wants_page() {
+                return Err(error);
+            }
+            call.context.log(call.request.path(), &error);
+            let frame = pages::Frame::of(&call.context, "Not for you");
+            let email = judged.session.as_ref().map(|session| session.user.email.as_str());
+            Ok(Reply::page(403, pages::error::forbidden(&frame, email)))
+        }
+    }
+}
+
+async fn forward(call: &Call, app: &AppPlace, judged: Judged) -> Result<Reply> {
+    let context = &call.context;
+    let outbound = outbound_headers(call, app, judged.session.as_ref()).await?;
+    let incoming = call.request.raw().inner();
+    let init = web_sys::RequestInit::new();
+    init.set_method(call.request.method());
+    init.set_headers(outbound.as_ref());
+    // A redirect that we followed would carry cookies and assertion to another host.
+    init.set_redirect(web_sys::RequestRedirect::Manual);
+    // A body with GET makes `fetch` throw.
+    if !matches!(call.request.method(), "GET" | "HEAD")
+        && let Some(body) = incoming.body()
+    {
+        init.set_body(&body);
+    }
+    let base = app.origin_url.as_deref().unwrap_or("http://origin.invalid").trim_end_matches('/');
+    let url = format!("{base}{}", call.request.path_and_query());
+    let refused = |error: String| Error::refused(Wire::BAD_GATEWAY, format!("origin of {}: {error}", app.host));
+    let request =
+        web_sys::Request::new_with_str_and_init(&url, &init).map_err(|error| refused(format!("{error:?}")))?;
+    let answer = match (&app.service_binding, &app.origin_url) {
+        (Some(binding), _) => {
+            let service = context.env.service(binding)?;
+            service.fetch_request(worker::Request::from(request)).await.map_err(|error| error.to_string())
+        }
+        (None, Some(_)) => fetch(&request).await,
+        (None, None) => Err("neither origin_url nor service_binding".to_owned()),
+    };
+    let response = answer.map_err(refused)?;
+    Ok(Reply::forwarded(returned(response)?).with_cookies(judged.cookies))
+}
+
+async fn fetch(request: &web_sys::Request) -> std::result::Result<Response, String> {
+    let scope: web_sys::WorkerGlobalScope = js_sys::global().unchecked_into();
+    let answer = JsFuture::from(scope.fetch_with_request(request)).await;
+    let response = answer.map_err(|error| format!("{error:?}"))?;
+    let response: web_sys::Response = response.dyn_into().map_err(|_| "fetch answered no Response".to_owned())?;
+    Ok(response.into())
+}
+
+/// The answer with headers that can be added to, and without cookies under our names: an origin must not replace the
+/// session that it is protected by.
+fn returned(response: Response) -> Result<Response> {
+    let headers = Headers::new();
+    for (name, value) in response.headers().entries() {
+        if name == "set-cookie" {
+            continue;
+        }
+        headers.append(&name, &value)?;
+    }
+    for line in response.headers().get_all("set-cookie")? {
+        if !cookie::is_ours(line.split('=').next().unwrap_or_default()) {
+            headers.append("set-cookie", &line)?;
+        }
+    }
+    Ok(response.with_headers(headers))
+}
+
+async fn outbound_headers(call: &Call, app: &AppPlace, session: Option<&LiveSession>) -> Result<Headers> {
+    let named = call.request.header("Connection").map(|value| headers::named_by_connection(&value));
+    let named = named.unwrap_or_default();
+    let is_websocket = call.request.header("Upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
+    let outbound = Headers::new();
+    for (name, value) in call.request.raw().headers().entries() {
+        if name == "cookie" {
+            if let Some(rest) = cookie::without_ours(&value) {
+                outbound.set("cookie", &rest)?;
+            }
+        } else if !headers::is_dropped(&name, &named, is_websocket) {
+            outbound.append(&name, &value)?;
+        }
+    }
+    let client = call.context.client();
+    if !client.ip.is_empty() {
+        outbound.set("X-Forwarded-For", &client.ip)?;
+    }
+    let origin = call.request.origin()?;
+    outbound.set("X-Forwarded-Proto", origin.scheme())?;
+    outbound.set("X-Forwarded-Host", origin.as_str().split_once("://").map_or("", |(_, host)| host))?;
+    for (name, value) in identity(&call.context, app, session).await? {
+        outbound.set(name, &value)?;
+    }
+    Ok(outbound)
+}
+
+/// What an origin is told of who asks: plain headers, and the assertion that proves them.
+///
+/// # Errors
+/// 503 if the signing key cannot be read.
+pub async fn identity(
+    context: &Context,
+    app: &AppPlace,
+    session: Option<&LiveSession>,
+) -> Result<Vec<(&'static str, String)>> {
+    let Some(session) = session else {
+        return Ok(Vec::new());
+    };
+    Ok(vec![
+        ("X-Doorward-User", session.user.id.as_str().to_owned()),
+        ("X-Doorward-Email", headers::value(&session.user.email)),
+        ("X-Doorward-Tenant", headers::value(&session.tenant_slug)),
+        ("X-Doorward-Roles", headers::value(&session.roles.join(","))),
+        (ASSERTION, assertion(context, app, session).await?),
+    ])
+}
+
+/// An assertion, and until when it is used again.
+type Kept = HashMap<(String, String, Millis), (String, Millis)>;
+
+/// The most assertions an isolate keeps.
+const MOST_KEPT: usize = 1000;
+
+thread_local! {
+    static ASSERTIONS: RefCell<Kept> = RefCell::new(HashMap::new());
+}
+
+/// A JWT for the app alone. One that is not half through its life is used again: a page's fifty requests cost one
+/// signature. What it says is what D1 said at `checked_at`, so that is part of its name.
+async fn assertion(context: &Context, app: &AppPlace, session: &LiveSession) -> Result<String> {
+    let name = (session.id.as_str().to_owned(), app.id.as_str().to_owned(), session.checked_at);
+    let kept = ASSERTIONS.with_borrow(|kept| kept.get(&name).cloned());
+    if let Some((text, until)) = kept
+        && context.now < until
+    {
+        return Ok(text);
+    }
+    let claims = json!({
+        "iss": context.auth_origin().as_str(),
+        "aud": app.host,
+        "sub": session.user.id,
+        "email": session.user.email,
+        "email_verified": session.user.email_verified,
+        "name": session.user.name,
+        "tenant": session.tenant_slug,
+        "roles": session.roles,
+        "sid": session.parent_id.as_ref().unwrap_or(&session.id),
+        "amr": session.amr,
+        "auth_time": session.authenticated_at / 1000,
+    });
+    let signer = signing_key::signer(context).await?;
+    let text = signer.sign("JWT", claims, context.now, context.config.assertion_seconds)?;
+    let until = context.now + context.config.assertion_seconds * 500;
+    ASSERTIONS.with_borrow_mut(|kept| {
+        if kept.len() >= MOST_KEPT {
+            kept.clear();
+        }
+        kept.insert(name, (text.clone(), until));
+    });
+    Ok(text)
+}

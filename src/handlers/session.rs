@@ -1,0 +1,146 @@
+//! Sessions, as their owner sees and ends them.
+
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result, Wire};
+use crate::handlers::Call;
+use crate::handlers::authenticate::{Authentication, Depth, forget};
+use crate::handlers::opening::cleared;
+use crate::http::incoming::Media;
+use crate::http::reply::Reply;
+use crate::id::Id;
+use crate::session::{LiveSession, iso};
+use crate::store;
+use crate::store::record::Severity;
+use crate::store::session::Which;
+
+/// `GET /get-session`: the session, or `null`.
+///
+/// # Errors
+/// 503 if D1 must be asked and does not answer.
+pub async fn get(call: &mut Call) -> Result<Reply> {
+    let fresh = call.request.query().contains("disableCookieCache")
+        && call.request.param("disableCookieCache").as_deref() == Some("true");
+    let depth = if fresh { Depth::Database } else { Depth::Snapshot };
+    match call.visitor(depth).await? {
+        Authentication::NotPresented => Reply::json(200, &Value::Null),
+        Authentication::Rejected(rejection) => {
+            call.context.log(call.request.path(), &Error::refused(Wire::UNAUTHORIZED, format!("{rejection:?}")));
+            Ok(Reply::json(200, &Value::Null)?.with_cookies(cleared(&call.context)))
+        }
+        Authentication::Authenticated(authenticated) => {
+            let session = &authenticated.session;
+            let body = json!({ "session": session.session_json(), "user": session.user_json() });
+            Ok(Reply::json(200, &body)?.with_cookies(authenticated.cookies))
+        }
+    }
+}
+
+/// `GET /list-sessions`: the user's sessions that can be ended.
+///
+/// # Errors
+/// 401, 503.
+pub async fn list(call: &mut Call) -> Result<Reply> {
+    let authenticated = call.session()?;
+    let (context, user) = (&call.context, &authenticated.session.user.id);
+    let statement = store::session::list(&context.tenant().id, user, context.now);
+    let listed: Vec<store::session::Listed> = context.db()?.batch([statement]).await?.rows()?;
+    let body: Vec<Value> = listed
+        .iter()
+        .map(|session| {
+            json!({
+                "id": session.id,
+                "token": session.id,
+                "userId": session.user_id,
+                "expiresAt": iso(session.expires_at),
+                "createdAt": iso(session.created_at),
+                "updatedAt": iso(session.updated_at),
+                "ipAddress": session.ip_address,
+                "userAgent": session.user_agent,
+                "activeOrganizationId": session.active_tenant_id,
+            })
+        })
+        .collect();
+    Ok(Reply::json(200, &body)?.with_cookies(authenticated.cookies.clone()))
+}
+
+/// `POST /revoke-session`: ends one session of the user's own, by its handle. Another's, or none, is the same answer.
+///
+/// # Errors
+/// 400, 401, 503.
+pub async fn revoke_one(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let handle = fields.required("token", 100);
+    fields.finish()?;
+    let (authenticated, _) = call.confirmed(Vec::new()).await?;
+    let mut cookies = authenticated.cookies;
+    if let Some(id) = Id::parse(&handle) {
+        end(call, &authenticated.session, Which::One(&id), "revoked").await?;
+        if id == authenticated.session.id {
+            cookies = cleared(&call.context).into();
+        }
+    }
+    Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(cookies))
+}
+
+/// `POST /revoke-sessions`: ends all of the user's sessions, this one included.
+///
+/// # Errors
+/// 401, 503.
+pub async fn revoke_all(call: &mut Call) -> Result<Reply> {
+    let (authenticated, _) = call.confirmed(Vec::new()).await?;
+    end(call, &authenticated.session, Which::All, "revoked").await?;
+    Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(cleared(&call.context)))
+}
+
+/// `POST /revoke-other-sessions`: ends all of the user's sessions but this one.
+///
+/// # Errors
+/// 401, 503.
+pub async fn revoke_others(call: &mut Call) -> Result<Reply> {
+    let (authenticated, _) = call.confirmed(Vec::new()).await?;
+    let session = &authenticated.session;
+    end(call, session, Which::AllBut(&session.id), "revoked").await?;
+    Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(authenticated.cookies))
+}
+
+/// `POST /sign-out`: ends this session, and those of protected hosts that hang on it. Nobody to sign out is no error.
+///
+/// # Errors
+/// 503: a session that could not be ended must not look ended.
+pub async fn sign_out(call: &mut Call) -> Result<Reply> {
+    end_this(call).await?;
+    Ok(Reply::json(200, &json!({ "success": true }))?.with_cookies(cleared(&call.context)))
+}
+
+/// Ends the session of this request, if there is one.
+///
+/// # Errors
+/// 503.
+pub async fn end_this(call: &Call) -> Result<()> {
+    let Authentication::Authenticated(authenticated) = call.visitor(Depth::Database).await? else {
+        return Ok(());
+    };
+    let session = &authenticated.session;
+    // A protected host's session ends with the one that it hangs on, and so do its siblings: signed out is signed out.
+    let id = session.parent_id.as_ref().unwrap_or(&session.id);
+    end(call, session, Which::One(id), "signed_out").await
+}
+
+async fn end(call: &Call, session: &LiveSession, which: Which<'_>, reason: &str) -> Result<()> {
+    let context = &call.context;
+    let details = json!({ "reason": reason, "by_session": session.id });
+    let event = match which {
+        Which::One(_) => "session.ended",
+        Which::All | Which::AllBut(_) => "sessions.ended",
+    };
+    let id = context.row_id()?;
+    let user = &session.user.id;
+    let statements = [
+        store::session::revoke(context, user, which, reason),
+        store::record::audit(context, &id, Some(user), event, Severity::Low, &details),
+    ];
+    let mut answers = context.db()?.batch(statements).await?;
+    forget(context, store::session::revoked(&mut answers)?);
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! Cookies (RFC 6265): ours read from a request, ours taken out of one, and `Set-Cookie` lines.
+
+/// Our cookies. On https each carries the `__Host-` prefix: Secure, host-only, for the whole path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cookie {
+    /// The session's token.
+    Session,
+    /// The signed snapshot of the session.
+    Snapshot,
+    /// Ties an upstream sign-in to the browser that began it.
+    Binding,
+    /// Ties a protected host's sign-in to the browser that began it.
+    Gate,
+}
+
+impl Cookie {
+    /// The name on http or on https.
+    #[must_use]
+    pub const fn name(self, secure: bool) -> &'static str {
+        match (self, secure) {
+            (Self::Session, false) => "doorward.session",
+            (Self::Session, true) => "__Host-doorward.session",
+            (Self::Snapshot, false) => "doorward.snapshot",
+            (Self::Snapshot, true) => "__Host-doorward.snapshot",
+            (Self::Binding, false) => "doorward.binding",
+            (Self::Binding, true) => "__Host-doorward.binding",
+            (Self::Gate, false) => "doorward.gate",
+            (Self::Gate, true) => "__Host-doorward.gate",
+        }
+    }
+
+    /// A `Set-Cookie` line. Without `max_age` (seconds) the cookie goes with the browser.
+    #[must_use]
+    pub fn set(self, secure: bool, value: &str, max_age: Option<i64>) -> String {
+        let mut line = format!("{}={value}; Path=/; HttpOnly; SameSite=Lax", self.name(secure));
+        if let Some(seconds) = max_age {
+            line.push_str("; Max-Age=");
+            line.push_str(&seconds.max(0).to_string());
+        }
+        if secure {
+            line.push_str("; Secure");
+        }
+        line
+    }
+
+    /// A `Set-Cookie` line that deletes it.
+    #[must_use]
+    pub fn clear(self, secure: bool) -> String {
+        self.set(secure, "", Some(0))
+    }
+}
+
+/// What was presented under one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presented<'a> {
+    /// No such cookie.
+    Nothing,
+    /// One value.
+    Value(&'a str),
+    /// Several that differ: somebody tossed a cookie from a sibling host, and none can be believed.
+    Conflict,
+}
+
+/// Whether a cookie name is one of ours, on http or https. Browsers match the prefixes in any case.
+#[must_use]
+pub fn is_ours(name: &str) -> bool {
+    let name = name.trim();
+    ["doorward.", "__host-doorward.", "__secure-doorward."]
+        .iter()
+        .any(|prefix| name.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix)))
+}
+
+/// The `name=value` pieces of a `Cookie` header.
+///
+/// HTTP/2 may send several `Cookie` lines, which the runtime joins with a comma: behind one, a cookie of ours could
+/// hide from whoever splits at semicolons alone. Commas inside other cookies' values are left as they are.
+fn pieces(header: &str) -> impl Iterator<Item = &str> {
+    header.split(';').flat_map(|piece| {
+        let mut cuts = vec![0];
+        for (at, _) in piece.match_indices(',') {
+            if is_ours(&piece[at + 1..]) {
+                cuts.push(at + 1);
+            }
+        }
+        let ends = cuts.iter().skip(1).map(|at| at - 1).chain([piece.len()]);
+        let spans: Vec<(usize, usize)> = cuts.iter().copied().zip(ends).collect();
+        spans.into_iter().map(move |(from, to)| piece[from..to].trim())
+    })
+}
+
+/// What a `Cookie` header presents under `name`.
+#[must_use]
+pub fn read<'a>(header: &'a str, name: &str) -> Presented<'a> {
+    let mut found = Presented::Nothing;
+    // Cheap way out for the many requests without it.
+    if !header.contains(name) {
+        return found;
+    }
+    for piece in pieces(header) {
+        let Some((key, value)) = piece.split_once('=') else {
+            continue;
+        };
+        if key.trim() != name {
+            continue;
+        }
+        let value = value.trim().trim_matches('"');
+        found = match found {
+            Presented::Nothing => Presented::Value(value),
+            Presented::Value(first) if first == value => found,
+            _ => Presented::Conflict,
+        };
+    }
+    found
+}
+
+/// A `Cookie` header without our cookies; `None` when nothing is left.
+#[must_use]
+pub fn without_ours(header: &str) -> Option<String> {
+    let kept: Vec<&str> = pieces(header)
+        .filter(|piece| !piece.is_empty() && !is_ours(piece.split('=').next().unwrap_or(piece)))
+        .collect();
+    (!kept.is_empty()).then(|| kept.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_found_and_conflicts_are_not_believed() {
+        let name = "doorward.session";
+        assert_eq!(read("", name), Presented::Nothing);
+        assert_eq!(read("a=1; doorward.session=x", name), Presented::Value("x"));
+        assert_eq!(read("doorward.session=\"x\"", name), Presented::Value("x"));
+        assert_eq!(read("doorward.session=x; doorward.session=x", name), Presented::Value("x"));
+        assert_eq!(read("doorward.session=x; doorward.session=y", name), Presented::Conflict);
+        assert_eq!(read("a=1, doorward.session=x", name), Presented::Value("x"));
+        assert_eq!(read("doorward.session=x, doorward.session=y", name), Presented::Conflict);
+        assert_eq!(read("doorward.session2=x", name), Presented::Nothing);
+        assert_eq!(read("x=doorward.session", name), Presented::Nothing);
+        assert_eq!(read("__Host-doorward.session=x", name), Presented::Nothing);
+    }
+
+    #[test]
+    fn ours_never_reach_the_origin() {
+        for (header, left) in [
+            ("", None),
+            ("doorward.session=x", None),
+            ("a=1; doorward.session=x; b=2", Some("a=1; b=2")),
+            ("a=1, doorward.session=x; b=2", Some("a=1; b=2")),
+            ("a=1,doorward.snapshot=x,doorward.session=y", Some("a=1")),
+            ("__HOST-doorward.session=x; __Secure-Doorward.x=1; a", Some("a")),
+            ("json={\"a\":1,\"b\":2}; DOORWARD.gate=1", Some("json={\"a\":1,\"b\":2}")),
+            (" doorward.session =x; z=doorward.session", Some("z=doorward.session")),
+            ("doorward.session", None),
+        ] {
+            assert_eq!(without_ours(header).as_deref(), left, "{header}");
+        }
+    }
+
+    #[test]
+    fn set_cookie_lines() {
+        assert_eq!(
+            Cookie::Session.set(true, "v", Some(60)),
+            "__Host-doorward.session=v; Path=/; HttpOnly; SameSite=Lax; Max-Age=60; Secure"
+        );
+        assert_eq!(Cookie::Gate.set(false, "v", None), "doorward.gate=v; Path=/; HttpOnly; SameSite=Lax");
+        assert!(Cookie::Session.clear(false).contains("doorward.session=; "));
+        assert!(Cookie::Session.clear(false).contains("Max-Age=0"));
+    }
+}

@@ -1,0 +1,206 @@
+//! The fields of a request body: read by name, bounded, and all their problems told at once.
+
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result, Wire};
+use crate::http::email;
+
+/// The fields of a JSON object or a form, and what was wrong with those read so far.
+#[derive(Debug, Default)]
+pub struct Fields {
+    values: Map<String, Value>,
+    problems: Vec<String>,
+}
+
+/// A field that may be left alone, cleared, or set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Not sent.
+    Keep,
+    /// Sent as `null`.
+    Clear,
+    /// Sent.
+    Set(String),
+}
+
+impl Fields {
+    /// No fields.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// The fields of a JSON object.
+    ///
+    /// # Errors
+    /// 400 `BAD_REQUEST` for what is not JSON, 400 `VALIDATION_ERROR` for JSON that is no object.
+    pub fn from_json(body: &[u8]) -> Result<Self> {
+        let value: Value =
+            serde_json::from_slice(body).map_err(|error| Error::refused(Wire::INVALID_JSON, error.to_string()))?;
+        match value {
+            Value::Object(values) => Ok(Self { values, problems: Vec::new() }),
+            other => Err(Error::Validation(format!(
+                "[body] Invalid input: expected object, received {}",
+                kind(Some(&other))
+            ))),
+        }
+    }
+
+    /// The fields of an `application/x-www-form-urlencoded` body.
+    ///
+    /// # Errors
+    /// 400 for a field that is there twice: two readers would believe two different values.
+    pub fn from_form(body: &[u8]) -> Result<Self> {
+        let mut values = Map::new();
+        for (name, value) in form_urlencoded::parse(body) {
+            let twice = values.insert(name.clone().into_owned(), Value::String(value.into_owned()));
+            if twice.is_some() {
+                return Err(Error::Validation(format!("[body.{name}] Sent more than once")));
+            }
+        }
+        Ok(Self { values, problems: Vec::new() })
+    }
+
+    fn problem(&mut self, name: &str, text: &str) {
+        self.problems.push(format!("[body.{name}] {text}"));
+    }
+
+    fn text(&mut self, name: &str, longest: usize) -> Option<String> {
+        match self.values.get(name) {
+            Some(Value::String(text)) => {
+                let text = text.clone();
+                if text.chars().count() > longest {
+                    self.problem(name, &format!("Too big: expected string to have <={longest} characters"));
+                }
+                Some(text)
+            }
+            None | Some(Value::Null) => None,
+            other => {
+                let text = format!("Invalid input: expected string, received {}", kind(other));
+                self.problem(name, &text);
+                None
+            }
+        }
+    }
+
+    /// A text that must be there, of at most `longest` characters. Empty, with a problem noted, if it is not.
+    pub fn required(&mut self, name: &str, longest: usize) -> String {
+        let before = self.problems.len();
+        let text = self.text(name, longest);
+        if text.is_none() && self.problems.len() == before {
+            let text = format!("Invalid input: expected string, received {}", kind(self.values.get(name)));
+            self.problem(name, &text);
+        }
+        text.unwrap_or_default()
+    }
+
+    /// A text that may be there. An empty one counts as not there: that is how forms send it.
+    pub fn optional(&mut self, name: &str, longest: usize) -> Option<String> {
+        self.text(name, longest).filter(|text| !text.is_empty())
+    }
+
+    /// A text that may be there, or `null` to clear what is stored.
+    pub fn change(&mut self, name: &str, longest: usize) -> Change {
+        if let Some(Value::Null) = self.values.get(name) {
+            return Change::Clear;
+        }
+        self.text(name, longest).map_or(Change::Keep, Change::Set)
+    }
+
+    /// An e-mail address that must be there, in lower case.
+    pub fn email(&mut self, name: &str) -> String {
+        let before = self.problems.len();
+        let text = self.required(name, email::LONGEST);
+        let normal = email::normalise(&text);
+        if normal.is_none() && self.problems.len() == before {
+            self.problem(name, "Invalid email address");
+        }
+        normal.unwrap_or_default()
+    }
+
+    /// A boolean that may be there. Forms send `true`, `on`, `false`, or nothing.
+    pub fn boolean(&mut self, name: &str) -> Option<bool> {
+        match self.values.get(name) {
+            Some(Value::Bool(value)) => Some(*value),
+            Some(Value::String(text)) if matches!(text.as_str(), "true" | "on") => Some(true),
+            Some(Value::String(text)) if matches!(text.as_str(), "false" | "") => Some(false),
+            None | Some(Value::Null) => None,
+            other => {
+                let text = format!("Invalid input: expected boolean, received {}", kind(other));
+                self.problem(name, &text);
+                None
+            }
+        }
+    }
+
+    /// Whether a field was sent at all.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// [`Error::Validation`] naming every field that was wrong.
+    pub fn finish(self) -> Result<()> {
+        if self.problems.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Validation(self.problems.join("; ")))
+    }
+}
+
+fn kind(value: Option<&Value>) -> &'static str {
+    match value {
+        None => "undefined",
+        Some(Value::Null) => "null",
+        Some(Value::Bool(_)) => "boolean",
+        Some(Value::Number(_)) => "number",
+        Some(Value::String(_)) => "string",
+        Some(Value::Array(_)) => "array",
+        Some(Value::Object(_)) => "object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_problem_is_told_at_once() {
+        let mut fields = Fields::from_json(br#"{"email":"bad","name":7,"rememberMe":"x"}"#).expect("object");
+        assert_eq!(fields.required("name", 10), "");
+        fields.email("email");
+        fields.required("password", 10);
+        fields.boolean("rememberMe");
+        let error = fields.finish().expect_err("problems");
+        assert_eq!(
+            error.message(),
+            "[body.name] Invalid input: expected string, received number; [body.email] Invalid email address; \
+             [body.password] Invalid input: expected string, received undefined; \
+             [body.rememberMe] Invalid input: expected boolean, received string"
+        );
+    }
+
+    #[test]
+    fn bodies_that_are_no_object_are_refused() {
+        for (body, code) in
+            [("{bad", "BAD_REQUEST"), ("[]", "VALIDATION_ERROR"), ("null", "VALIDATION_ERROR"), ("", "BAD_REQUEST")]
+        {
+            let error = Fields::from_json(body.as_bytes()).expect_err(body);
+            assert_eq!(error.wire().code, code, "{body}");
+        }
+        assert!(Fields::from_form(b"a=1&a=2").is_err());
+    }
+
+    #[test]
+    fn keep_clear_and_set_differ() {
+        let mut fields = Fields::from_json(br#"{"a":null,"b":"x"}"#).expect("object");
+        assert_eq!(fields.change("a", 9), Change::Clear);
+        assert_eq!(fields.change("b", 9), Change::Set("x".to_owned()));
+        assert_eq!(fields.change("c", 9), Change::Keep);
+        assert_eq!(fields.change("b", 0), Change::Set("x".to_owned()));
+        assert!(fields.finish().is_err());
+    }
+}

@@ -1,0 +1,211 @@
+//! A request as it came in.
+
+use futures_util::StreamExt;
+use worker::Request;
+
+use crate::error::{Error, Result, Wire};
+use crate::http::client::Client;
+use crate::http::fields::Fields;
+use crate::http::origin::Origin;
+
+/// The request, with the parts of its URL at hand. The runtime has parsed the URL: what is cut here is its
+/// normalised form, in which the first `/` after the host begins the path.
+pub struct Incoming {
+    raw: Request,
+    method: String,
+    url: String,
+    host_start: usize,
+    path_start: usize,
+}
+
+impl Incoming {
+    /// The largest body read, in bytes.
+    pub const LARGEST_BODY: usize = 64 * 1024;
+
+    /// Wraps the runtime's request.
+    #[must_use]
+    pub fn new(raw: Request) -> Self {
+        let url = raw.inner().url();
+        let host_start = url.find("://").map_or(0, |at| at + 3);
+        let path_start = url[host_start..].find('/').map_or(url.len(), |at| host_start + at);
+        Self {
+            // Not `raw.method()`: that reads every method it does not know as GET.
+            method: raw.inner().method(),
+            raw,
+            url,
+            host_start,
+            path_start,
+        }
+    }
+
+    /// The method, as sent.
+    #[must_use]
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// Whether it may change something (RFC 9110, section 9.2.1).
+    #[must_use]
+    pub fn is_unsafe(&self) -> bool {
+        !matches!(self.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE")
+    }
+
+    /// Lower-case host name, without port.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        let authority = &self.url[self.host_start..self.path_start];
+        let port = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
+        port.map_or(authority, |at| &authority[..at])
+    }
+
+    /// The origin that was asked.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the runtime hands over a URL without one.
+    pub fn origin(&self) -> Result<Origin> {
+        Origin::parse(&self.url[..self.path_start])
+            .ok_or_else(|| Error::Internal(format!("request URL without an origin: {}", self.url)))
+    }
+
+    /// Whether it came over https.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.url.starts_with("https:")
+    }
+
+    /// The path, percent-encoded as it came.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        let rest = &self.url[self.path_start..];
+        let path = &rest[..rest.find(['?', '#']).unwrap_or(rest.len())];
+        if path.is_empty() { "/" } else { path }
+    }
+
+    /// The query, without its `?`.
+    #[must_use]
+    pub fn query(&self) -> &str {
+        let rest = &self.url[self.path_start..];
+        rest.split_once('?').map_or("", |(_, query)| query)
+    }
+
+    /// Path and query, as a link back to here.
+    #[must_use]
+    pub fn path_and_query(&self) -> &str {
+        let rest = &self.url[self.path_start..];
+        if rest.is_empty() { "/" } else { rest }
+    }
+
+    /// A query parameter's first value.
+    #[must_use]
+    pub fn param(&self, name: &str) -> Option<String> {
+        form_urlencoded::parse(self.query().as_bytes())
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.into_owned())
+    }
+
+    /// A header's value; several lines arrive joined by commas.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.raw.headers().get(name).ok().flatten()
+    }
+
+    /// Address and browser. `CF-Connecting-IP` is set by Cloudflare and cannot be sent past it.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        let mut client = Client::new(
+            &self.header("CF-Connecting-IP").unwrap_or_default(),
+            &self.header("User-Agent").unwrap_or_default(),
+        );
+        client.location = self.raw.cf().and_then(|cf| {
+            let country = cf.country()?;
+            Some(serde_json::json!({ "country": country, "region": cf.region(), "city": cf.city() }).to_string())
+        });
+        client
+    }
+
+    /// The runtime's request, for the gate.
+    #[must_use]
+    pub fn raw(&self) -> &Request {
+        &self.raw
+    }
+
+    /// Whether a person is looking: a page is asked for, not data.
+    #[must_use]
+    pub fn wants_page(&self) -> bool {
+        if !matches!(self.method.as_str(), "GET" | "HEAD") {
+            return false;
+        }
+        match self.header("Sec-Fetch-Mode").as_deref() {
+            Some("navigate") => true,
+            Some(_) => false,
+            None => self.header("Accept").is_some_and(|accept| accept.contains("text/html")),
+        }
+    }
+
+    /// Reads a JSON or form body, whichever of them `media` allows. No body is an empty object.
+    ///
+    /// # Errors
+    /// 413 over [`Self::LARGEST_BODY`], 415 for another media type, 400 for what is not a JSON object.
+    pub async fn fields(&mut self, media: Media) -> Result<Fields> {
+        let content_type = self.header("Content-Type").unwrap_or_default();
+        let essence = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+        let body = self.body().await?;
+        let form = essence == "application/x-www-form-urlencoded";
+        if body.is_empty() && !form {
+            return Ok(Fields::empty());
+        }
+        match essence.as_str() {
+            "application/json" if media != Media::Form => Fields::from_json(&body),
+            "application/x-www-form-urlencoded" if media != Media::Json => Fields::from_form(&body),
+            _ => Err(Error::UnsupportedMediaType(format!(
+                "Content-Type \"{}\" is not allowed. Allowed types: {}",
+                essence.chars().filter(|c| c.is_ascii_graphic()).take(100).collect::<String>(),
+                media.allowed()
+            ))),
+        }
+    }
+
+    /// The whole body, up to [`Self::LARGEST_BODY`]; more is not even read.
+    async fn body(&mut self) -> Result<Vec<u8>> {
+        let too_large = || Error::refused(Wire::BODY_TOO_LARGE, "body over 64 KiB");
+        let declared = self.header("Content-Length").and_then(|text| text.parse::<usize>().ok());
+        if declared.is_some_and(|length| length > Self::LARGEST_BODY) {
+            return Err(too_large());
+        }
+        if self.raw.inner().body().is_none() {
+            return Ok(Vec::new());
+        }
+        let mut stream = self.raw.stream()?;
+        let mut body = Vec::with_capacity(declared.unwrap_or(0));
+        while let Some(chunk) = stream.next().await {
+            let chunk =
+                chunk.map_err(|error| Error::refused(Wire::INVALID_JSON, format!("body broke off: {error}")))?;
+            if body.len() + chunk.len() > Self::LARGEST_BODY {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+}
+
+/// Which media types an endpoint reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Media {
+    /// `application/json` alone.
+    Json,
+    /// `application/x-www-form-urlencoded` alone: hosted pages.
+    Form,
+    /// Either.
+    Both,
+}
+
+impl Media {
+    const fn allowed(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Form => "application/x-www-form-urlencoded",
+            Self::Both => "application/x-www-form-urlencoded, application/json",
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! A reply, as handlers build it: plain data until the very end.
+
+use serde::Serialize;
+use worker::{Headers, Response, ResponseBody, ResponseBuilder};
+
+use crate::error::{Error, Result};
+use crate::http::redirect::Target;
+
+/// Status, headers and body.
+#[derive(Debug)]
+pub struct Reply {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: Body,
+}
+
+#[derive(Debug)]
+enum Body {
+    Empty,
+    Text(String),
+    /// An answer of an origin, streamed through.
+    Forwarded(Response),
+}
+
+impl Reply {
+    /// A status without a body.
+    #[must_use]
+    pub const fn empty(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: Body::Empty }
+    }
+
+    /// A JSON body.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the value cannot be written as JSON.
+    pub fn json(status: u16, value: &impl Serialize) -> Result<Self> {
+        let text = serde_json::to_string(value).map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(Self::text(status, "application/json", text))
+    }
+
+    /// A body of some media type.
+    #[must_use]
+    pub fn text(status: u16, media: &str, text: String) -> Self {
+        Self { status, headers: vec![("content-type", media.to_owned())], body: Body::Text(text) }
+    }
+
+    /// A hosted page. The policy lets it load our stylesheet and nothing else, and be framed by nobody.
+    #[must_use]
+    pub fn page(status: u16, html: String) -> Self {
+        Self::text(status, "text/html; charset=utf-8", html)
+            .with("cache-control", "no-store")
+            .with(
+                "content-security-policy",
+                "default-src 'none'; style-src 'self'; img-src 'self' https: data:; base-uri 'none'; frame-ancestors 'none'",
+            )
+            .with("referrer-policy", "same-origin")
+    }
+
+    /// 302, or 303 after a form was posted.
+    #[must_use]
+    pub fn redirect(status: u16, target: &Target) -> Self {
+        Self::empty(status).with("location", target.as_str())
+    }
+
+    /// An origin's answer.
+    #[must_use]
+    pub const fn forwarded(response: Response) -> Self {
+        Self { status: 0, headers: Vec::new(), body: Body::Forwarded(response) }
+    }
+
+    /// The status; 0 for an origin's answer, which has its own.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Adds a header line.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Adds a `Set-Cookie` line.
+    #[must_use]
+    pub fn with_cookie(self, line: String) -> Self {
+        self.with("set-cookie", line)
+    }
+
+    /// Adds several `Set-Cookie` lines.
+    #[must_use]
+    pub fn with_cookies(mut self, lines: impl IntoIterator<Item = String>) -> Self {
+        self.headers.extend(lines.into_iter().map(|line| ("set-cookie", line)));
+        self
+    }
+
+    /// The same without its body. An origin's answer to HEAD has none.
+    #[must_use]
+    pub fn without_body(mut self) -> Self {
+        if let Body::Text(_) = self.body {
+            self.body = Body::Empty;
+        }
+        self
+    }
+
+    /// Whether a header is set already.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.headers.iter().any(|(key, _)| *key == name)
+    }
+
+    /// The runtime's response.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if a header cannot be sent.
+    pub fn into_response(self) -> Result<Response> {
+        let append = |headers: &Headers| -> Result<()> {
+            for (name, value) in &self.headers {
+                // Values are ASCII by construction, but for what a stored name may bring.
+                let value: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+                headers.append(name, &value)?;
+            }
+            Ok(())
+        };
+        match self.body {
+            Body::Forwarded(response) => {
+                append(response.headers())?;
+                Ok(response)
+            }
+            Body::Empty => {
+                let headers = Headers::new();
+                append(&headers)?;
+                Ok(ResponseBuilder::new().with_status(self.status).with_headers(headers).empty())
+            }
+            Body::Text(text) => {
+                let headers = Headers::new();
+                append(&headers)?;
+                Ok(ResponseBuilder::new()
+                    .with_status(self.status)
+                    .with_headers(headers)
+                    .body(ResponseBody::Body(text.into_bytes())))
+            }
+        }
+    }
+}

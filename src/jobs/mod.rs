@@ -1,0 +1,20 @@
+//! What cron does. Each job is bounded and can be repeated: a run that fails is made good by the next.
+
+use worker::Env;
+
+use crate::context::note;
+use crate::handlers::read_clock;
+use crate::store::database::Database;
+use crate::store::jobs::prune;
+
+/// Runs every job.
+pub async fn run(env: &Env) {
+    let now = read_clock();
+    let pruned = match Database::open(env, Database::BINDING) {
+        Ok(db) => prune(&db, now).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = pruned {
+        note("cron", &format!("prune: {error:?}"));
+    }
+}

@@ -1,0 +1,3 @@
+//! OAuth 2.1 and OpenID Connect, PURE: what we sign.
+
+pub mod jose;

@@ -1,0 +1,91 @@
+//! Pages that say what went wrong, and what to do about it.
+
+use maud::html;
+
+use crate::pages::Frame;
+
+/// A page with a text and the request's name, for whoever asks an administrator about it.
+#[must_use]
+pub fn page(frame: &Frame<'_>, text: &str, request_id: &str) -> String {
+    frame.around(&html! {
+        p { (text) }
+        a class="button plain" href="/" { "Start again" }
+        p class="small" { "Request " code { (request_id) } }
+    })
+}
+
+/// The page for somebody whom the rules keep out.
+#[must_use]
+pub fn forbidden(frame: &Frame<'_>, email: Option<&str>) -> String {
+    frame.around(&html! {
+        @if let Some(email) = email {
+            p { "You are signed in as " strong { (email) } ", and this account may not see this page." }
+            form method="post" action="/.doorward/sign-out" {
+                button type="submit" { "Sign out, to use another account" }
+            }
+        } @else {
+            p { "Nobody may see this page." }
+        }
+        a class="button plain" href="/" { "Go to the start page" }
+    })
+}
+
+/// Title and text for a status.
+#[must_use]
+pub const fn words_for_status(status: u16) -> (&'static str, &'static str) {
+    match status {
+        400 => ("That did not work", "The request is damaged or too old. Please start again."),
+        401 => ("Please sign in", "Your session is over."),
+        403 => ("Not allowed", "You are not allowed to do that."),
+        404 => ("Nothing here", "There is no page at this address."),
+        429 => ("Slow down", "Too many requests. Please try again later."),
+        502 => ("No answer", "The website behind this door does not answer. Please try again later."),
+        503 => ("One moment", "The service is not available right now. Please try again in a moment."),
+        _ => ("Something went wrong", "Something went wrong on our side. Please try again."),
+    }
+}
+
+/// Title and text for the `error` that an upstream sign-in ended with.
+#[must_use]
+pub fn words_for_code(code: &str) -> (&'static str, &'static str) {
+    match code {
+        "access_denied" => ("Sign-in cancelled", "You did not allow the sign-in at the provider."),
+        "state_mismatch" | "state_not_found" | "invalid_callback_request" => (
+            "That did not work",
+            "This sign-in was not begun in this browser, took too long, or was used already. Please start again.",
+        ),
+        "issuer_mismatch" => ("That did not work", "The answer came from another provider than the one you chose."),
+        "account_not_linked" => (
+            "This address is taken",
+            "An account with this e-mail address exists already. Please sign in the way you did before.",
+        ),
+        "email_not_found" => ("No e-mail address", "The provider did not tell us your e-mail address, which we need."),
+        "domain_not_allowed" => ("Not allowed", "Accounts with your e-mail address may not sign in here this way."),
+        "signup_disabled" => ("No account", "There is no account for you here, and new ones are not created."),
+        "user_not_active" | "account_not_usable" => {
+            ("Not allowed", "This account is switched off. Please ask an administrator.")
+        }
+        "tenant_unavailable" => ("Not available", "This organization is not available."),
+        "provider_error"
+        | "invalid_code"
+        | "invalid_id_token"
+        | "unable_to_get_user_info"
+        | "no_code"
+        | "provider_not_found" => {
+            ("No luck with the provider", "The provider's answer could not be used. Please try again.")
+        }
+        _ => ("Something went wrong", "The sign-in did not work. Please try again."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_from_outside_is_escaped() {
+        let frame = Frame { title: "T", tenant: "<b>", stylesheet: "/style.css" };
+        let page = forbidden(&frame, Some("<script>alert(1)</script>"));
+        assert!(!page.contains("<script>") && !page.contains("<b>"), "{page}");
+    }
+}

@@ -1,0 +1,62 @@
+//! Hosted pages: plain HTML forms that work without JavaScript.
+
+pub mod account;
+pub mod error;
+pub mod login;
+pub mod sign_out;
+pub mod sign_up;
+
+use maud::{DOCTYPE, Markup, html};
+
+use crate::context::Context;
+
+/// The stylesheet of every page.
+pub const STYLESHEET: &str = include_str!("style.css");
+
+/// What stands around a page.
+pub struct Frame<'a> {
+    /// Title.
+    pub title: &'a str,
+    /// Whose pages these are.
+    pub tenant: &'a str,
+    /// Where the stylesheet is on this host.
+    pub stylesheet: &'static str,
+}
+
+impl<'a> Frame<'a> {
+    /// The frame of a page on the host that was asked.
+    #[must_use]
+    pub fn of(context: &'a Context, title: &'a str) -> Self {
+        let on_website = context.app().is_some();
+        Self {
+            title,
+            tenant: &context.tenant().name,
+            stylesheet: if on_website { "/.doorward/style.css" } else { "/style.css" },
+        }
+    }
+
+    /// The page around `content`.
+    #[must_use]
+    pub fn around(&self, content: &Markup) -> String {
+        html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="robots" content="noindex";
+                    title { (self.title) " · " (self.tenant) }
+                    link rel="stylesheet" href=(self.stylesheet);
+                }
+                body {
+                    main {
+                        p class="tenant" { (self.tenant) }
+                        h1 { (self.title) }
+                        (content)
+                    }
+                }
+            }
+        }
+        .into_string()
+    }
+}

@@ -1,0 +1,173 @@
+//! The table of contents: every endpoint, what it asks of its caller, and its handler.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::error::Result;
+use crate::handlers::{
+    Call, account, errors, forward_auth, gate, health, pages, password, session, sign_in, sign_up, social, token, user,
+};
+use crate::http::reply::Reply;
+
+/// What an endpoint asks of its caller. Enforced before the handler is entered, except where it says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody. The handler may look whether somebody is signed in.
+    Anybody,
+    /// A session, by whichever layer answers first.
+    Session,
+    /// A session that D1 confirms now: for whatever changes credentials, mints tokens or administers. The handler
+    /// loads it, in one batch with what else it needs; a missing or forged cookie never gets that far.
+    Confirmed,
+}
+
+/// Whether an unsafe request must come from a trusted origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It must.
+    Trusted,
+    /// It comes from elsewhere by design, and carries its own proof.
+    Any,
+}
+
+/// How errors are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Surface {
+    /// JSON of the login protocol.
+    Api,
+    /// A page.
+    Page,
+}
+
+/// What a handler answers with.
+pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Reply>> + 'a>>;
+
+/// One endpoint.
+pub struct Route {
+    /// Method; GET serves HEAD as well.
+    pub method: &'static str,
+    /// Path; a last segment `:name` stands for any one segment.
+    pub path: &'static str,
+    /// What it asks of its caller.
+    pub access: Access,
+    /// Whether it checks the origin.
+    pub origin: Origin,
+    /// How errors are shown.
+    pub surface: Surface,
+    /// The handler.
+    pub handler: for<'a> fn(&'a mut Call) -> Answer<'a>,
+}
+
+macro_rules! routes {
+    ($($method:ident $path:literal $access:ident $origin:ident $surface:ident $handler:path;)*) => {
+        &[$(Route {
+            method: stringify!($method),
+            path: $path,
+            access: Access::$access,
+            origin: Origin::$origin,
+            surface: Surface::$surface,
+            handler: |call| Box::pin($handler(call)),
+        }),*]
+    };
+}
+
+/// Endpoints of an auth host.
+pub const AUTH_HOST: &[Route] = routes! {
+    GET  "/api/auth/get-session"           Anybody   Trusted Api  session::get;
+    POST "/api/auth/get-session"           Anybody   Trusted Api  session::get;
+    POST "/api/auth/sign-in/email"         Anybody   Trusted Api  sign_in::email;
+    POST "/api/auth/sign-up/email"         Anybody   Trusted Api  sign_up::email;
+    POST "/api/auth/sign-out"              Anybody   Trusted Api  session::sign_out;
+    GET  "/api/auth/list-sessions"         Session   Trusted Api  session::list;
+    POST "/api/auth/revoke-session"        Confirmed Trusted Api  session::revoke_one;
+    POST "/api/auth/revoke-sessions"       Confirmed Trusted Api  session::revoke_all;
+    POST "/api/auth/revoke-other-sessions" Confirmed Trusted Api  session::revoke_others;
+    POST "/api/auth/change-password"       Confirmed Trusted Api  password::change;
+    POST "/api/auth/update-user"           Confirmed Trusted Api  user::update;
+    GET  "/api/auth/list-accounts"         Session   Trusted Api  account::list;
+    POST "/api/auth/sign-in/social"        Anybody   Trusted Api  social::start;
+    GET  "/api/auth/callback/:id"          Anybody   Any     Page social::callback;
+    POST "/api/auth/callback/:id"          Anybody   Any     Page social::posted_callback;
+    GET  "/api/auth/token"                 Confirmed Trusted Api  token::token;
+    GET  "/api/auth/jwks"                  Anybody   Any     Api  token::jwks;
+    GET  "/api/auth/ok"                    Anybody   Any     Api  health::ok;
+    GET  "/api/auth/error"                 Anybody   Any     Page errors::page;
+
+    GET  "/"                               Anybody   Trusted Page pages::index;
+    GET  "/login"                          Anybody   Trusted Page pages::login;
+    POST "/login"                          Anybody   Trusted Page pages::log_in;
+    POST "/login/upstream"                 Anybody   Trusted Page pages::log_in_upstream;
+    GET  "/sign-up"                        Anybody   Trusted Page pages::sign_up;
+    POST "/sign-up"                        Anybody   Trusted Page pages::create_account;
+    GET  "/account"                        Anybody   Trusted Page pages::account;
+    POST "/sign-out"                       Anybody   Trusted Page pages::sign_out;
+    GET  "/style.css"                      Anybody   Any     Page pages::stylesheet;
+
+    GET  "/gate/sign-in"                   Anybody   Any     Page gate::authorize;
+    GET  "/forward-auth"                   Anybody   Any     Api  forward_auth::check;
+    POST "/forward-auth"                   Anybody   Any     Api  forward_auth::check;
+};
+
+/// Endpoints that every protected host reserves; all else there goes to the origin.
+pub const PROTECTED_HOST: &[Route] = routes! {
+    GET  "/.doorward/sign-in"  Anybody Any     Page gate::begin;
+    GET  "/.doorward/callback" Anybody Any     Page gate::callback;
+    GET  "/.doorward/sign-out" Anybody Any     Page gate::ask_sign_out;
+    POST "/.doorward/sign-out" Anybody Trusted Page gate::sign_out;
+    GET  "/.doorward/me"       Anybody Any     Api  gate::me;
+    GET  "/.doorward/style.css" Anybody Any    Page pages::stylesheet;
+};
+
+/// What a protected host reserves.
+pub const RESERVED: &str = "/.doorward/";
+
+/// A route and the value of its `:name` segment.
+pub type Found = (&'static Route, Option<String>);
+
+/// The route of a request.
+#[must_use]
+pub fn find(table: &'static [Route], method: &str, path: &str) -> Option<Found> {
+    let method = if method == "HEAD" { "GET" } else { method };
+    table.iter().filter(|route| route.method == method).find_map(|route| {
+        let Some((head, _)) = route.path.split_once(':') else {
+            return (route.path == path).then_some((route, None));
+        };
+        let segment = path.strip_prefix(head)?;
+        let one = !segment.is_empty() && !segment.contains('/');
+        one.then(|| (route, Some(segment.to_owned())))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_match_whole() {
+        let found = |method, path| find(AUTH_HOST, method, path).map(|(route, segment)| (route.path, segment));
+        assert_eq!(found("GET", "/api/auth/ok"), Some(("/api/auth/ok", None)));
+        assert_eq!(found("HEAD", "/api/auth/ok"), Some(("/api/auth/ok", None)));
+        assert_eq!(found("GET", "/api/auth/callback/x"), Some(("/api/auth/callback/:id", Some("x".to_owned()))));
+        for (method, path) in [
+            ("POST", "/api/auth/ok"),
+            ("GET", "/api/auth/ok/"),
+            ("GET", "/API/auth/ok"),
+            ("GET", "/api/auth/callback/"),
+            ("GET", "/api/auth/callback/x/y"),
+            ("PROPFIND", "/api/auth/ok"),
+        ] {
+            assert_eq!(found(method, path), None, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn no_endpoint_is_there_twice_and_nothing_unsafe_takes_any_origin_without_its_own_proof() {
+        for (at, route) in AUTH_HOST.iter().chain(PROTECTED_HOST).enumerate() {
+            let again = AUTH_HOST.iter().chain(PROTECTED_HOST).skip(at + 1);
+            assert!(!again.clone().any(|r| r.path == route.path && r.method == route.method), "{}", route.path);
+            let exempt = ["/api/auth/callback/:id", "/forward-auth"];
+            let guarded = route.method == "GET" || route.origin == Origin::Trusted || exempt.contains(&route.path);
+            assert!(guarded, "{} {}", route.method, route.path);
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! D1: statements with lossless parameters, run in batches. A batch is one transaction and one round trip.
+
+use std::cell::Cell;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use wasm_bindgen::JsValue;
+use worker::{D1Database, D1Result, Env};
+
+use crate::error::Error;
+use crate::id::{Id, Millis};
+use crate::secret::{TokenHash, TokenKind};
+
+/// Why D1 did not do it.
+#[derive(Debug)]
+pub enum StoreError {
+    /// A UNIQUE constraint: the column that it is on, as `table.column`. Nothing of the batch was done.
+    Conflict(String),
+    /// D1 failed, or answered what cannot be.
+    Failed(String),
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict(column) => Self::Storage(format!("conflict on {column} that nobody expected")),
+            StoreError::Failed(text) => Self::Storage(text),
+        }
+    }
+}
+
+/// What a store function answers.
+pub type Stored<T> = Result<T, StoreError>;
+
+/// A parameter. Integers travel as IEEE doubles, which hold them exactly up to 2^53; `D1Type::Integer` stops at 2^31.
+pub struct Parameter(JsValue);
+
+impl From<&str> for Parameter {
+    fn from(text: &str) -> Self {
+        Self(JsValue::from_str(text))
+    }
+}
+
+impl From<&String> for Parameter {
+    fn from(text: &String) -> Self {
+        Self(JsValue::from_str(text))
+    }
+}
+
+impl From<String> for Parameter {
+    fn from(text: String) -> Self {
+        Self(JsValue::from_str(&text))
+    }
+}
+
+impl<T> From<&Id<T>> for Parameter {
+    fn from(id: &Id<T>) -> Self {
+        Self(JsValue::from_str(id.as_str()))
+    }
+}
+
+impl<K: TokenKind> From<&TokenHash<K>> for Parameter {
+    fn from(hash: &TokenHash<K>) -> Self {
+        Self(JsValue::from_str(hash.as_str()))
+    }
+}
+
+impl From<Millis> for Parameter {
+    fn from(number: Millis) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "times and counts stay far below 2^53")]
+        Self(JsValue::from_f64(number as f64))
+    }
+}
+
+impl From<bool> for Parameter {
+    fn from(value: bool) -> Self {
+        Self(JsValue::from_f64(if value { 1.0 } else { 0.0 }))
+    }
+}
+
+impl<T: Into<Self>> From<Option<T>> for Parameter {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self(JsValue::null()), Into::into)
+    }
+}
+
+/// A statement and its parameters.
+pub struct Statement {
+    text: &'static str,
+    parameters: Vec<JsValue>,
+}
+
+/// Begins a statement.
+#[must_use]
+pub const fn sql(text: &'static str) -> Statement {
+    Statement { text, parameters: Vec::new() }
+}
+
+impl Statement {
+    /// Binds the next parameter: the first is `?1`.
+    #[must_use]
+    pub fn bind(mut self, value: impl Into<Parameter>) -> Self {
+        self.parameters.push(value.into().0);
+        self
+    }
+}
+
+/// The answers of a batch, taken in the order of its statements.
+pub struct Answers(std::vec::IntoIter<D1Result>);
+
+#[derive(Deserialize)]
+struct Row {
+    row: String,
+}
+
+impl Answers {
+    /// The next statement's rows.
+    ///
+    /// # Errors
+    /// If they have not the shape of `T`.
+    pub fn rows<T: DeserializeOwned>(&mut self) -> Stored<Vec<T>> {
+        let result = self.0.next().ok_or_else(|| StoreError::Failed("a statement without an answer".to_owned()))?;
+        let rows: Vec<Row> = result.results().map_err(failed)?;
+        rows.into_iter()
+            .map(|row| {
+                serde_json::from_str(&row.row)
+                    .map_err(|error| StoreError::Failed(format!("a row is no {}: {error}", std::any::type_name::<T>())))
+            })
+            .collect()
+    }
+
+    /// The next statement's first row.
+    ///
+    /// # Errors
+    /// As [`Self::rows`].
+    pub fn row<T: DeserializeOwned>(&mut self) -> Stored<Option<T>> {
+        Ok(self.rows()?.into_iter().next())
+    }
+
+    /// How many rows the next statement changed.
+    ///
+    /// # Errors
+    /// If D1 does not say.
+    pub fn changes(&mut self) -> Stored<usize> {
+        let result = self.0.next().ok_or_else(|| StoreError::Failed("a statement without an answer".to_owned()))?;
+        let meta = result.meta().map_err(failed)?;
+        meta.and_then(|meta| meta.changes).ok_or_else(|| StoreError::Failed("an answer without its changes".to_owned()))
+    }
+
+    /// Passes over the answers of `count` statements.
+    #[must_use]
+    pub fn skip(mut self, count: usize) -> Self {
+        for _ in 0..count {
+            self.0.next();
+        }
+        self
+    }
+}
+
+/// The tenant's database.
+pub struct Database {
+    d1: D1Database,
+    trips: Cell<u32>,
+}
+
+impl Database {
+    /// The binding of the main database.
+    pub const BINDING: &'static str = "DB";
+
+    /// Opens the database behind a binding.
+    ///
+    /// # Errors
+    /// If there is no such binding.
+    pub fn open(env: &Env, binding: &str) -> Stored<Self> {
+        let d1 = env.d1(binding).map_err(failed)?;
+        Ok(Self { d1, trips: Cell::new(0) })
+    }
+
+    /// Round trips so far.
+    #[must_use]
+    pub const fn trips(&self) -> &Cell<u32> {
+        &self.trips
+    }
+
+    /// Runs the statements in one transaction: all of them, or none.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] for a UNIQUE constraint, [`StoreError::Failed`] for all else.
+    pub async fn batch(&self, statements: impl IntoIterator<Item = Statement>) -> Stored<Answers> {
+        let mut prepared = Vec::new();
+        for statement in statements {
+            prepared.push(self.d1.prepare(statement.text).bind(&statement.parameters).map_err(failed)?);
+        }
+        self.trips.set(self.trips.get() + 1);
+        let results = self.d1.batch(prepared).await.map_err(failed)?;
+        if let Some(error) = results.iter().find_map(D1Result::error) {
+            return Err(classify(&error));
+        }
+        Ok(Answers(results.into_iter()))
+    }
+
+    /// Runs one statement and takes its first row.
+    ///
+    /// # Errors
+    /// As [`Self::batch`].
+    pub async fn first<T: DeserializeOwned>(&self, statement: Statement) -> Stored<Option<T>> {
+        self.batch([statement]).await?.row()
+    }
+}
+
+fn failed(error: worker::Error) -> StoreError {
+    classify(&error.to_string())
+}
+
+/// SQLite names the columns: `UNIQUE constraint failed: user.tenant_id, user.email`. The last one says what was
+/// taken; those before it say where.
+fn classify(message: &str) -> StoreError {
+    let Some((_, tail)) = message.split_once("UNIQUE constraint failed: ") else {
+        return StoreError::Failed(message.to_owned());
+    };
+    let columns = tail.split([':', '\n', '"']).next().unwrap_or_default();
+    let column = columns.rsplit(',').next().unwrap_or_default().trim();
+    StoreError::Conflict(column.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conflict_names_its_column() {
+        for (message, column) in [
+            ("D1_ERROR: UNIQUE constraint failed: user.email: SQLITE_CONSTRAINT (extended: 2067)", "user.email"),
+            ("UNIQUE constraint failed: user.tenant_id, user.email: SQLITE_CONSTRAINT", "user.email"),
+            ("D1(D1Error { cause: \"UNIQUE constraint failed: session.token_hash\" })", "session.token_hash"),
+        ] {
+            assert!(matches!(classify(message), StoreError::Conflict(c) if c == column), "{message}");
+        }
+        assert!(matches!(classify("no such table: user"), StoreError::Failed(_)));
+    }
+}

@@ -1,0 +1,129 @@
+//! Which tenant or app answers on a host. Remembered by the isolate for `ROUTING_CACHE_SECONDS`, so that a request
+//! with a snapshot needs no I/O at all.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use serde::Deserialize;
+
+use crate::gate::rules::{Access, Rule};
+use crate::id::{App, Id, Millis, Tenant};
+use crate::store::database::{Database, Stored, sql};
+
+/// A tenant, as far as routing needs it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct TenantPlace {
+    /// Id.
+    pub id: Id<Tenant>,
+    /// Slug.
+    pub slug: String,
+    /// Name.
+    pub name: String,
+    /// Whether its users are its own.
+    pub is_isolated: bool,
+    /// Whether it is open for business.
+    pub is_active: bool,
+    /// The host that its people sign in on, if not the default one.
+    pub auth_host: Option<String>,
+}
+
+impl TenantPlace {
+    /// The pool that its users are in: null, or its own id.
+    #[must_use]
+    pub fn pool(&self) -> Option<&Id<Tenant>> {
+        self.is_isolated.then_some(&self.id)
+    }
+}
+
+/// A protected app and its rules.
+#[derive(Clone, Debug, Deserialize)]
+pub struct AppPlace {
+    /// Id.
+    pub id: Id<App>,
+    /// Name.
+    pub name: String,
+    /// Host, without port.
+    pub host: String,
+    /// Where it is, by URL.
+    pub origin_url: Option<String>,
+    /// Where it is, by service binding.
+    pub service_binding: Option<String>,
+    /// What holds where no rule matches.
+    pub default_access: Access,
+    /// In order.
+    pub rules: Vec<Rule>,
+}
+
+/// What answers on a host.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Place {
+    /// The tenant.
+    pub tenant: TenantPlace,
+    /// The protected app; none on an auth host.
+    pub app: Option<AppPlace>,
+}
+
+/// A host that is asked for in vain is remembered as well: a flood of made-up hosts must not reach D1.
+type Remembered = (Option<Rc<Place>>, Millis);
+
+/// Hosts that an isolate remembers; past it, it forgets all and starts again.
+const MOST_REMEMBERED: usize = 1000;
+
+thread_local! {
+    static CACHE: RefCell<HashMap<String, Remembered>> = RefCell::new(HashMap::new());
+}
+
+/// The isolate's own answer, not older than `seconds`.
+#[must_use]
+pub fn remembered(host: &str, seconds: i64, now: Millis) -> Option<Option<Rc<Place>>> {
+    CACHE.with_borrow(|cache| {
+        let (place, at) = cache.get(host)?;
+        (now < at + seconds * 1000).then(|| place.clone())
+    })
+}
+
+fn remember(host: &str, place: Option<Rc<Place>>, now: Millis) {
+    CACHE.with_borrow_mut(|cache| {
+        if cache.len() >= MOST_REMEMBERED {
+            cache.clear();
+        }
+        cache.insert(host.to_owned(), (place, now));
+    });
+}
+
+/// Looks a host up. `is_default` says that it is the default tenant's auth host.
+///
+/// # Errors
+/// If D1 does not answer.
+pub async fn find(db: &Database, host: &str, is_default: bool, now: Millis) -> Stored<Option<Rc<Place>>> {
+    let place: Option<Place> = db
+        .first(
+            sql("select json_object(
+                   'tenant', json_object(
+                     'id', t.id, 'slug', t.slug, 'name', t.name,
+                     'is_isolated', json(iif(t.user_pool = 'isolated', 'true', 'false')),
+                     'is_active', json(iif(t.status = 'active', 'true', 'false')),
+                     'auth_host', (select host from tenant_domain where tenant_id = t.id order by is_primary desc, host limit 1)),
+                   'app', iif(a.id is null, null, json_object(
+                     'id', a.id, 'name', a.name, 'host', a.host, 'origin_url', a.origin_url,
+                     'service_binding', a.service_binding,
+                     'default_access', json_object('access', a.default_access),
+                     'rules', (select json_group_array(json_object('path', path, 'methods', json(methods), 'access', access,
+                                                                   'roles', iif(access = 'role', json(roles), null)))
+                               from (select * from access_rule where proxied_app_id = a.id order by position)))))
+                 as row
+                 from tenant t
+                 left join proxied_app a on a.tenant_id = t.id and a.host = ?1 and a.enabled = 1
+                 where (?2 and t.slug = 'default')
+                    or (not ?2 and (a.id is not null
+                                    or t.id = (select tenant_id from tenant_domain where host = ?1)))
+                 limit 1")
+            .bind(host)
+            .bind(is_default),
+        )
+        .await?;
+    let place = place.map(Rc::new);
+    remember(host, place.clone(), now);
+    Ok(place)
+}

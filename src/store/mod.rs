@@ -1,0 +1,20 @@
+//! All SQL and KV. Functions are shaped by use; nothing here decides anything.
+//!
+//! Every select answers one column, `row`, a JSON object in the shape of the Rust type that reads it: one string
+//! crosses from JavaScript instead of a value a column.
+
+pub mod database;
+pub mod directory;
+pub mod issuer;
+pub mod jobs;
+pub mod kv;
+pub mod password;
+pub mod rate_limit;
+pub mod record;
+pub mod session;
+pub mod sign_in;
+pub mod sign_up;
+pub mod signing_key;
+pub mod upstream;
+pub mod user;
+pub mod verification;

@@ -1,0 +1,68 @@
+//! Fixed windows, counted by one statement each: of a thousand parallel requests, each sees its own number.
+
+use serde::Deserialize;
+
+use crate::config::{Config, Limit};
+use crate::id::Millis;
+use crate::secret::Purpose;
+use crate::store::database::{Statement, sql};
+
+/// A window after a request was counted in it.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Window {
+    /// Requests in it, this one included.
+    pub count: i64,
+    /// Its end.
+    pub expires_at: Millis,
+}
+
+impl Window {
+    /// Seconds to wait, if the limit is passed.
+    #[must_use]
+    pub fn retry_after(&self, limit: Limit, now: Millis) -> Option<i64> {
+        (self.count > limit.count).then(|| ((self.expires_at - now) + 999).max(1000) / 1000)
+    }
+}
+
+/// The key of a counter. What it counts stands there as a keyed digest.
+#[must_use]
+pub fn key(config: &Config, purpose: &str, tenant: &str, whom: &str) -> String {
+    let digest = config.keyring.sign(Purpose::RateLimit, format!("{tenant}\0{whom}").as_bytes());
+    format!("{purpose}:{digest}")
+}
+
+/// Counts a request and answers its [`Window`].
+#[must_use]
+pub fn count(key: &str, limit: Limit, now: Millis) -> Statement {
+    sql("insert into rate_limit (key, count, window_started_at, last_request_at, expires_at)
+         values (?1, 1, ?2, ?2, ?3)
+         on conflict (key) do update set
+           count = iif(rate_limit.expires_at <= ?2, 1, rate_limit.count + 1),
+           window_started_at = iif(rate_limit.expires_at <= ?2, ?2, rate_limit.window_started_at),
+           expires_at = iif(rate_limit.expires_at <= ?2, ?3, rate_limit.expires_at),
+           last_request_at = ?2
+         returning json_object('count', count, 'expires_at', expires_at) as row")
+    .bind(key)
+    .bind(now)
+    .bind(now + limit.seconds * 1000)
+}
+
+/// Forgets what was counted: a success is no guess.
+#[must_use]
+pub fn reset(key: &str) -> Statement {
+    sql("delete from rate_limit where key = ?1").bind(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_is_whole_seconds_and_never_none() {
+        let limit = Limit { count: 3, seconds: 10 };
+        let window = |count| Window { count, expires_at: 10_001 };
+        assert_eq!(window(3).retry_after(limit, 0), None);
+        assert_eq!(window(4).retry_after(limit, 0), Some(11));
+        assert_eq!(window(4).retry_after(limit, 10_001), Some(1));
+    }
+}

@@ -1,0 +1,216 @@
+//! `session`: the registry and the truth.
+
+use serde::Deserialize;
+
+use crate::context::Context;
+use crate::id::{App, Id, Millis, Session, Tenant, User};
+use crate::secret::{SessionToken, TokenHash};
+use crate::session::Record;
+use crate::store::database::{Answers, Database, Statement, Stored, sql};
+
+/// A session to be opened.
+#[derive(Clone)]
+pub struct NewSession<'a> {
+    /// Its id.
+    pub id: &'a Id<Session>,
+    /// Its token's hash.
+    pub hash: &'a TokenHash<SessionToken>,
+    /// Whose.
+    pub user_id: &'a Id<User>,
+    /// How they signed in.
+    pub login_method: &'a str,
+    /// Authentication Method References, as a JSON array.
+    pub amr: &'a str,
+    /// Whether the cookie outlives the browser.
+    pub is_remembered: bool,
+}
+
+/// Opens a session.
+#[must_use]
+pub fn open(context: &Context, new: &NewSession<'_>) -> Statement {
+    let client = context.client();
+    sql("insert into session
+           (id, token_hash, user_id, tenant_id, login_method, amr, authenticated_at, is_remembered, ip_address, user_agent,
+            location, last_activity_at, expires_at, created_at, updated_at)
+         values (?2, ?3, ?4, ?1, ?5, ?6, ?11, ?7, ?8, ?9, ?10, ?11, ?12, ?11, ?11)")
+    .bind(&context.tenant().id)
+    .bind(new.id)
+    .bind(new.hash)
+    .bind(new.user_id)
+    .bind(new.login_method)
+    .bind(new.amr)
+    .bind(new.is_remembered)
+    .bind(&client.ip)
+    .bind(&client.user_agent)
+    .bind(client.location.as_ref())
+    .bind(context.now)
+    .bind(context.now + context.config.session_seconds * 1000)
+}
+
+/// Opens a protected host's session, hanging on the one of the auth host, if that one still holds.
+#[must_use]
+pub fn open_for_app(
+    context: &Context,
+    id: &Id<Session>,
+    hash: &TokenHash<SessionToken>,
+    app: &Id<App>,
+    parent: &Id<Session>,
+) -> Statement {
+    let client = context.client();
+    sql("insert into session
+           (id, token_hash, user_id, tenant_id, parent_id, proxied_app_id, login_method, amr, authenticated_at, is_remembered,
+            ip_address, user_agent, location, last_activity_at, expires_at, created_at, updated_at)
+         select ?2, ?3, user_id, ?1, id, ?4, login_method, amr, authenticated_at, is_remembered,
+                ?6, ?7, ?8, ?9, expires_at, ?9, ?9
+         from session
+         where id = ?5 and parent_id is null and revoked_at is null and expires_at > ?9")
+    .bind(&context.tenant().id)
+    .bind(id)
+    .bind(hash)
+    .bind(app)
+    .bind(parent)
+    .bind(&client.ip)
+    .bind(&client.user_agent)
+    .bind(client.location.as_ref())
+    .bind(context.now)
+}
+
+/// A session with its user, tenant and roles, by its token's hash.
+#[must_use]
+pub fn load(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Statement {
+    sql("select json_object(
+           'id', s.id, 'parent_id', s.parent_id, 'app_id', s.proxied_app_id,
+           'user', json_object(
+             'id', u.id, 'name', u.name, 'email', u.email, 'email_verified', json(iif(u.email_verified, 'true', 'false')),
+             'image', u.image, 'username', u.username, 'display_username', u.display_username,
+             'is_anonymous', json(iif(u.is_anonymous, 'true', 'false')), 'created_at', u.created_at, 'updated_at', u.updated_at),
+           'tenant_id', t.id, 'tenant_slug', t.slug,
+           'is_member', json(iif(m.id is null, 'false', 'true')),
+           'roles', (select json_group_array(r.name) from member_role mr join role r on r.id = mr.role_id
+                     where mr.member_id = m.id and r.is_active = 1),
+           'login_method', s.login_method, 'amr', json(s.amr), 'authenticated_at', s.authenticated_at,
+           'is_remembered', json(iif(s.is_remembered, 'true', 'false')),
+           'ip_address', s.ip_address, 'user_agent', s.user_agent, 'impersonated_by', s.impersonated_by,
+           'active_tenant_id', s.active_tenant_id, 'created_at', s.created_at, 'updated_at', s.updated_at,
+           'expires_at', coalesce(p.expires_at, s.expires_at), 'checked_at', 0,
+           'revoked_at', coalesce(s.revoked_at, p.revoked_at), 'last_activity_at', s.last_activity_at,
+           'user_status', u.status, 'suspended_until', u.suspended_until, 'tenant_status', t.status) as row
+         from session s
+         join user u on u.id = s.user_id
+         join tenant t on t.id = s.tenant_id
+         left join session p on p.id = s.parent_id
+         left join member m on m.tenant_id = s.tenant_id and m.user_id = s.user_id and m.status = 'active'
+         where s.tenant_id = ?1 and s.token_hash = ?2")
+    .bind(tenant)
+    .bind(hash)
+}
+
+/// Reads what [`load`] answered.
+///
+/// # Errors
+/// If the row cannot be.
+pub fn read(answers: &mut Answers) -> Stored<Option<Record>> {
+    answers.row()
+}
+
+/// Prolongs a session and the one that it hangs on.
+#[must_use]
+pub fn prolong(
+    tenant: &Id<Tenant>,
+    id: &Id<Session>,
+    parent: Option<&Id<Session>>,
+    until: Millis,
+    now: Millis,
+) -> Statement {
+    sql("update session set expires_at = ?4, updated_at = ?5
+         where ((tenant_id = ?1 and id = ?2) or id = ?3) and revoked_at is null and expires_at > ?5")
+    .bind(tenant)
+    .bind(id)
+    .bind(parent)
+    .bind(until)
+    .bind(now)
+}
+
+/// A session, as its user sees it in a list.
+#[derive(Debug, Deserialize)]
+pub struct Listed {
+    /// Id, and handle.
+    pub id: Id<Session>,
+    /// Whose.
+    pub user_id: Id<User>,
+    /// Address.
+    pub ip_address: Option<String>,
+    /// Browser.
+    pub user_agent: Option<String>,
+    /// Organization.
+    pub active_tenant_id: Option<Id<Tenant>>,
+    /// Opening.
+    pub created_at: Millis,
+    /// Last prolongation.
+    pub updated_at: Millis,
+    /// End.
+    pub expires_at: Millis,
+}
+
+/// A user's live sessions on the auth host, the newest first.
+#[must_use]
+pub fn list(tenant: &Id<Tenant>, user: &Id<User>, now: Millis) -> Statement {
+    sql("select json_object('id', id, 'user_id', user_id, 'ip_address', ip_address, 'user_agent', user_agent,
+                            'active_tenant_id', active_tenant_id, 'created_at', created_at, 'updated_at', updated_at,
+                            'expires_at', expires_at) as row
+         from session
+         where tenant_id = ?1 and user_id = ?2 and parent_id is null and revoked_at is null and expires_at > ?3
+         order by created_at desc, id desc limit 100")
+    .bind(tenant)
+    .bind(user)
+    .bind(now)
+}
+
+/// Which of a user's sessions to end.
+#[derive(Clone, Copy)]
+pub enum Which<'a> {
+    /// This one.
+    One(&'a Id<Session>),
+    /// All but this one.
+    AllBut(&'a Id<Session>),
+    /// All.
+    All,
+}
+
+/// Ends sessions of a user, and those of protected hosts that hang on them; answers the hashes of their tokens,
+/// so that KV forgets them too. The sessions need not be of this tenant: a user of the shared pool has one identity,
+/// and whoever ends "all sessions" means all.
+#[must_use]
+pub fn revoke(context: &Context, user: &Id<User>, which: Which<'_>, reason: &str) -> Statement {
+    let (one, but) = match which {
+        Which::One(id) => (Some(id), None),
+        Which::AllBut(id) => (None, Some(id)),
+        Which::All => (None, None),
+    };
+    sql("update session set revoked_at = ?5, revocation_reason = ?4, updated_at = ?5
+         where user_id = ?1 and revoked_at is null
+           and (?2 is null or coalesce(parent_id, id) = ?2)
+           and (?3 is null or coalesce(parent_id, id) <> ?3)
+         returning json_quote(token_hash) as row")
+    .bind(user)
+    .bind(one)
+    .bind(but)
+    .bind(reason)
+    .bind(context.now)
+}
+
+/// The hashes that [`revoke`] answered.
+///
+/// # Errors
+/// If the rows cannot be.
+pub fn revoked(answers: &mut Answers) -> Stored<Vec<TokenHash<SessionToken>>> {
+    Ok(answers.rows::<String>()?.into_iter().map(TokenHash::trusted).collect())
+}
+
+/// Runs [`load`] alone.
+///
+/// # Errors
+/// If D1 does not answer.
+pub async fn find(db: &Database, tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Stored<Option<Record>> {
+    db.first(load(tenant, hash)).await
+}

@@ -1,0 +1,108 @@
+//! What a sign-in with a password reads and writes.
+
+use crate::config::Limit;
+use crate::context::Context;
+use crate::credentials::sign_in::Candidate;
+use crate::id::{Id, Millis, Tenant, User};
+use crate::store::database::{Database, Statement, Stored, sql};
+use crate::store::rate_limit::{self, Window};
+
+/// The two counters of a sign-in.
+pub struct Counters<'a> {
+    /// By address.
+    pub network: (&'a str, Limit),
+    /// By account, whether it exists or not.
+    pub account: (&'a str, Limit),
+}
+
+/// What a sign-in is decided on.
+pub struct Loaded {
+    /// The address's window.
+    pub network: Window,
+    /// The account's window.
+    pub account: Window,
+    /// The user, if anybody has the address.
+    pub candidate: Option<Candidate>,
+    /// Whether the tenant lets anybody in.
+    pub tenant_is_active: bool,
+}
+
+/// Counts the attempt, before anything is known about it, and loads who it may be.
+///
+/// # Errors
+/// If D1 does not answer.
+pub async fn load(context: &Context, email: &str, counters: &Counters<'_>) -> Stored<Loaded> {
+    let tenant = context.tenant();
+    let mut answers = context
+        .db()?
+        .batch([
+            rate_limit::count(counters.network.0, counters.network.1, context.now),
+            rate_limit::count(counters.account.0, counters.account.1, context.now),
+            tenant_is_active(&tenant.id),
+            candidate(tenant.pool(), email),
+        ])
+        .await?;
+    let missing = || crate::store::database::StoreError::Failed("a counter without an answer".to_owned());
+    Ok(Loaded {
+        network: answers.row()?.ok_or_else(missing)?,
+        account: answers.row()?.ok_or_else(missing)?,
+        tenant_is_active: answers.row()?.unwrap_or(false),
+        candidate: answers.row()?,
+    })
+}
+
+/// Whether a tenant is open for business.
+#[must_use]
+pub fn tenant_is_active(tenant: &Id<Tenant>) -> Statement {
+    sql("select iif(status = 'active', 'true', 'false') as row from tenant where id = ?1").bind(tenant)
+}
+
+fn candidate(pool: Option<&Id<Tenant>>, email: &str) -> Statement {
+    // Two texts, because an index on `tenant_id is null` serves no `tenant_id is ?1`.
+    let text = if pool.is_some() {
+        "select json_object('user_id', u.id, 'status', u.status, 'suspended_until', u.suspended_until,
+                            'locked_until', u.locked_until, 'failed_login_count', u.failed_login_count,
+                            'password_hash', a.password_hash) as row
+         from user u left join account a on a.user_id = u.id and a.issuer_id is null and a.is_active = 1
+         where u.tenant_id = ?1 and u.email = ?2 and u.tenant_id is not null and u.deleted_at is null"
+    } else {
+        "select json_object('user_id', u.id, 'status', u.status, 'suspended_until', u.suspended_until,
+                            'locked_until', u.locked_until, 'failed_login_count', u.failed_login_count,
+                            'password_hash', a.password_hash) as row
+         from user u left join account a on a.user_id = u.id and a.issuer_id is null and a.is_active = 1
+         where ?1 is null and u.tenant_id is null and u.email = ?2 and u.deleted_at is null"
+    };
+    sql(text).bind(pool).bind(email)
+}
+
+/// Counts a failure; locks until `locked_until` if that is given. The count is taken in the statement, so that
+/// parallel failures all count.
+#[must_use]
+pub fn failed(tenant: &Id<Tenant>, user: &Id<User>, locked_until: Option<Millis>, now: Millis) -> Statement {
+    sql("update user set failed_login_count = failed_login_count + 1, last_failed_login_at = ?4,
+                         locked_until = coalesce(?3, locked_until)
+         where (tenant_id is null or tenant_id = ?1) and id = ?2")
+    .bind(tenant)
+    .bind(user)
+    .bind(locked_until)
+    .bind(now)
+}
+
+/// Notes a success: the failures before it no longer count.
+#[must_use]
+pub fn succeeded(tenant: &Id<Tenant>, user: &Id<User>, now: Millis) -> Statement {
+    sql("update user set failed_login_count = 0, locked_until = null, last_login_at = ?3, last_active_at = ?3,
+                         login_count = login_count + 1
+         where (tenant_id is null or tenant_id = ?1) and id = ?2")
+    .bind(tenant)
+    .bind(user)
+    .bind(now)
+}
+
+/// Runs the batch that ends a failed sign-in.
+///
+/// # Errors
+/// If D1 does not answer.
+pub async fn record(db: &Database, statements: Vec<Statement>) -> Stored<()> {
+    db.batch(statements).await.map(|_| ())
+}

@@ -1,0 +1,74 @@
+//! `verification`: one-time values, each used up by one conditional statement.
+
+use serde::Deserialize;
+
+use crate::context::Context;
+use crate::id::{Id, Millis, Tenant};
+use crate::secret::{Cell, Secret, Token, TokenHash, TokenKind};
+use crate::store::database::{Statement, StoreError, Stored, sql};
+
+/// A used-up value.
+#[derive(Debug, Deserialize)]
+pub struct Used {
+    id: String,
+    /// What the value was bound to.
+    pub identifier: Option<String>,
+    payload_sealed: Option<String>,
+}
+
+/// Keeps a one-time value. The payload is sealed: it holds other secrets, such as code verifiers.
+///
+/// # Errors
+/// If the platform has no randomness.
+pub fn keep<K: TokenKind>(
+    context: &Context,
+    tenant: &Id<Tenant>,
+    token: &Token<K>,
+    identifier: &str,
+    payload: &[u8],
+    expires_at: Millis,
+) -> crate::error::Result<Statement> {
+    let id = context.row_id()?;
+    let sealed = context.config.keyring.seal(cell(&id), payload, context.random()?);
+    Ok(sql("insert into verification (id, tenant_id, kind, token_hash, identifier, payload_sealed, expires_at, created_at, updated_at)
+            values (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?8)")
+    .bind(tenant)
+    .bind(&id)
+    .bind(K::NAME)
+    .bind(&token.hash())
+    .bind(identifier)
+    .bind(sealed)
+    .bind(expires_at)
+    .bind(context.now))
+}
+
+/// Uses a value up: of any number of attempts, one is answered.
+#[must_use]
+pub fn take<K: TokenKind>(context: &Context, hash: &TokenHash<K>) -> Statement {
+    sql("update verification set used_at = ?4, updated_at = ?4
+         where tenant_id = ?1 and kind = ?2 and token_hash = ?3 and used_at is null and expires_at > ?4
+         returning json_object('id', id, 'identifier', identifier, 'payload_sealed', payload_sealed) as row")
+    .bind(&context.tenant().id)
+    .bind(K::NAME)
+    .bind(hash)
+    .bind(context.now)
+}
+
+impl Used {
+    /// The payload.
+    ///
+    /// # Errors
+    /// If it does not open: a key is gone, or the row was tampered with.
+    pub fn payload(&self, context: &Context) -> Stored<Secret<Vec<u8>>> {
+        let sealed = self.payload_sealed.as_deref().unwrap_or_default();
+        context
+            .config
+            .keyring
+            .open(cell(&self.id), sealed)
+            .map_err(|_| StoreError::Failed(format!("verification.payload_sealed of {} does not open", self.id)))
+    }
+}
+
+const fn cell(id: &str) -> Cell<'_> {
+    Cell { table: "verification", column: "payload_sealed", row: id }
+}
