@@ -254,7 +254,7 @@ impl Keyring {
     /// `<payload>.<signature>`, both in base64url: readable, not forgeable.
     #[must_use]
     pub fn sign_text(&self, purpose: Purpose, payload: &[u8]) -> String {
-        let mut text = Base64UrlUnpadded::encode_string(&payload);
+        let mut text = Base64UrlUnpadded::encode_string(payload);
         let signature = self.sign(purpose, text.as_bytes());
         text.push('.');
         text.push_str(&signature);

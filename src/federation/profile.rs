@@ -81,7 +81,7 @@ mod tests {
     use serde_json::json;
 
     fn map(value: Value) -> Map<String, Value> {
-        value.as_object().expect("object").clone()
+        serde_json::from_value(value).expect("object")
     }
 
     fn token(claims: Value) -> IdToken {

@@ -56,9 +56,8 @@ pub fn present(context: &Context, request: &Incoming) -> std::result::Result<Opt
     };
     let secure = context.is_secure;
     let value = match cookie::read(&header, Cookie::Session.name(secure)) {
-        Presented::Nothing => return Ok(None),
+        Presented::Nothing | Presented::Value("") => return Ok(None),
         Presented::Conflict => return Err(Rejection::Malformed),
-        Presented::Value("") => return Ok(None),
         Presented::Value(value) => value,
     };
     let token = read_cookie(&context.config.keyring, value).ok_or(Rejection::Malformed)?;

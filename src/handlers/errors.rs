@@ -51,7 +51,6 @@ pub fn html(context: &Context, error: &Error) -> Reply {
 ///
 /// # Errors
 /// None.
-#[expect(clippy::unused_async, reason = "handlers have one shape")]
 pub async fn page(call: &mut Call) -> Result<Reply> {
     let code = call.request.param("error").unwrap_or_default();
     let (title, text) = pages::error::words_for_code(&code);

@@ -161,7 +161,6 @@ pub async fn callback(call: &mut Call) -> Result<Reply> {
 ///
 /// # Errors
 /// 404 off a protected host.
-#[expect(clippy::unused_async, reason = "handlers have one shape")]
 pub async fn ask_sign_out(call: &mut Call) -> Result<Reply> {
     let app = app(&call.context)?;
     let page = pages::sign_out::page(&pages::Frame::of(&call.context, "Sign out"), &app.name, "/.doorward/sign-out");

@@ -8,7 +8,6 @@ use crate::http::reply::Reply;
 ///
 /// # Errors
 /// None.
-#[expect(clippy::unused_async, reason = "handlers have one shape")]
 pub async fn ok(_call: &mut Call) -> Result<Reply> {
     Reply::json(200, &serde_json::json!({ "ok": true }))
 }

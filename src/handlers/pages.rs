@@ -35,7 +35,6 @@ fn target(call: &Call, given: Option<&str>) -> Target {
 ///
 /// # Errors
 /// None.
-#[expect(clippy::unused_async, reason = "handlers have one shape")]
 pub async fn index(_call: &mut Call) -> Result<Reply> {
     Ok(Reply::redirect(302, &Target::own(HOME)))
 }
@@ -113,7 +112,6 @@ pub async fn log_in_upstream(call: &mut Call) -> Result<Reply> {
 ///
 /// # Errors
 /// 400 if sign-up is closed.
-#[expect(clippy::unused_async, reason = "handlers have one shape")]
 pub async fn sign_up(call: &mut Call) -> Result<Reply> {
     let target = target(call, call.request.param("continue").as_deref());
     if !call.context.config.sign_up_open {
@@ -194,7 +192,6 @@ pub async fn sign_out(call: &mut Call) -> Result<Reply> {
 ///
 /// # Errors
 /// None.
-#[expect(clippy::unused_async, reason = "handlers have one shape")]
 pub async fn stylesheet(_call: &mut Call) -> Result<Reply> {
     Ok(Reply::text(200, "text/css; charset=utf-8", STYLESHEET.to_owned()).with("cache-control", "public, max-age=3600"))
 }

@@ -159,7 +159,7 @@ impl Incoming {
             "application/x-www-form-urlencoded" if media != Media::Json => Fields::from_form(&body),
             _ => Err(Error::UnsupportedMediaType(format!(
                 "Content-Type \"{}\" is not allowed. Allowed types: {}",
-                essence.chars().filter(|c| c.is_ascii_graphic()).take(100).collect::<String>(),
+                essence.chars().filter(char::is_ascii_graphic).take(100).collect::<String>(),
                 media.allowed()
             ))),
         }

@@ -21,7 +21,7 @@ pub fn forbidden(frame: &Frame<'_>, email: Option<&str>) -> String {
         @if let Some(email) = email {
             p { "You are signed in as " strong { (email) } ", and this account may not see this page." }
             form method="post" action="/.doorward/sign-out" {
-                button type="submit" { "Sign out, to use another account" }
+                button type="submit" { "Use another account" }
             }
         } @else {
             p { "Nobody may see this page." }

@@ -13,6 +13,9 @@ use crate::context::Context;
 /// The stylesheet of every page.
 pub const STYLESHEET: &str = include_str!("style.css");
 
+/// A door, ajar.
+const ICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Crect width='16' height='16' rx='3' fill='%230b57d0'/%3E%3Cpath d='M5 3h6v10H5z' fill='none' stroke='%23fff'/%3E%3Cpath d='M5 3l4 1.5v8L5 13z' fill='%23fff'/%3E%3C/svg%3E";
+
 /// What stands around a page.
 pub struct Frame<'a> {
     /// Title.
@@ -46,6 +49,7 @@ impl<'a> Frame<'a> {
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     meta name="robots" content="noindex";
                     title { (self.title) " · " (self.tenant) }
+                    link rel="icon" href=(ICON);
                     link rel="stylesheet" href=(self.stylesheet);
                 }
                 body {

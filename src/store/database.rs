@@ -208,6 +208,7 @@ impl Database {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape of map_err")]
 fn failed(error: worker::Error) -> StoreError {
     classify(&error.to_string())
 }

@@ -1,6 +1,8 @@
 // The built Worker on the real runtime, with scratch D1 and KV of its own: isolated, so test files run side by side.
 
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import net from "node:net";
 import { Miniflare } from "miniflare";
 import { Browser } from "./browser.mjs";
 import { applyMigrations } from "./d1.mjs";
@@ -31,8 +33,18 @@ function file(name) {
   }
 }
 
+/** A port that nobody listens on, for what must know its own before it starts. */
+export async function freePort() {
+  const server = net.createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
 /** Starts the Worker. `settings` replace those above; `null` takes one away. `workers` are reached by service binding. */
-export async function startWorker({ settings = {}, workers = {}, migrate = true } = {}) {
+export async function startWorker({ settings = {}, workers = {}, migrate = true, port = 0 } = {}) {
   const texts = Object.entries({ ...SETTINGS, ...settings }).filter(([, value]) => value !== null);
   const env = Object.fromEntries(texts.map(([name, value]) => [name, { type: "text", value }]));
   for (const name of Object.keys(workers)) env[name] = { type: "worker", worker: { name: name.toLowerCase() } };
@@ -42,7 +54,7 @@ export async function startWorker({ settings = {}, workers = {}, migrate = true 
     enableDevRegistry: false,
     cf: false,
     host: "127.0.0.1",
-    port: 0,
+    port,
     logRequests: false,
     handleStructuredLogs: ({ message }) => logs.push(message),
     workers: [
