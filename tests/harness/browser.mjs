@@ -93,14 +93,14 @@ export class Browser {
   }
 
   /** Opens a page as a navigation, following redirects among hosts of this machine. */
-  async open(url, { most = 12 } = {}) {
+  async open(url, { most = 12, within = (next) => next.hostname.endsWith("localhost") } = {}) {
     const trail = [];
     for (let next = url; trail.length <= most; ) {
       const answer = await this.get(next, { headers: { accept: "text/html", "sec-fetch-mode": "navigate" } });
       trail.push({ url: next, status: answer.status });
-      if (answer.status < 300 || answer.status > 399) return { ...answer, url: next, trail };
+      if (answer.status < 300 || answer.status > 399) return Object.assign(answer, { url: next, trail });
       next = new URL(answer.location, next).href;
-      if (!new URL(next).hostname.endsWith("localhost")) return { ...answer, url: next, trail };
+      if (!within(new URL(next))) return Object.assign(answer, { url: next, trail });
     }
     throw new Error(`more than ${most} redirects: ${JSON.stringify(trail, null, 1)}`);
   }

@@ -83,15 +83,6 @@ export async function startOrigin(answers = {}) {
   };
 }
 
-/** A port where nobody listens. */
-export async function deadPort() {
-  const server = net.createServer();
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
 /** A connection that sends bytes as they are and hands out what comes back, part by part. */
 export function connect(port) {
   const socket = net.connect(port, "127.0.0.1");

@@ -1,0 +1,103 @@
+// The published client of Better Auth, unchanged, against us; and `jose` verifying our JWTs from our keys.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { createAuthClient } from "better-auth/client";
+import { jwtClient } from "better-auth/client/plugins";
+import { createLocalJWKSet, jwtVerify } from "jose";
+import { uniqueEmail } from "../harness/browser.mjs";
+import { AUTH, SPA, startWorker } from "../harness/worker.mjs";
+
+let worker;
+before(async () => {
+  worker = await startWorker();
+});
+after(() => worker?.dispose());
+
+/** The client in a page of the SPA: its requests carry the page's origin and the browser's cookies. */
+function client() {
+  const browser = worker.browser();
+  const customFetchImpl = async (url, init = {}) => {
+    const headers = { ...Object.fromEntries(new Headers(init.headers)), origin: SPA };
+    const answer = await browser.send(init.method ?? "GET", String(url), { headers, body: init.body ?? undefined });
+    assert.equal(answer.headers["access-control-allow-origin"], SPA, `${url} is not readable by the SPA`);
+    assert.equal(answer.headers["access-control-allow-credentials"], "true");
+    return new Response([204, 304].includes(answer.status) ? null : answer.bytes, { status: answer.status, headers: answer.headers });
+  };
+  const auth = createAuthClient({ baseURL: AUTH, plugins: [jwtClient()], fetchOptions: { customFetchImpl } });
+  return { auth, browser };
+}
+
+test("sign-up, session, sign-out, sign-in", async () => {
+  const { auth } = client();
+  const email = uniqueEmail();
+  const up = await auth.signUp.email({ email, password: "a long password", name: "Ada" });
+  assert.equal(up.error, null);
+  assert.equal(up.data.user.email, email);
+  const session = await auth.getSession();
+  assert.equal(session.data.user.name, "Ada");
+  assert.ok(session.data.session.expiresAt > new Date());
+  assert.equal((await auth.signOut()).data.success, true);
+  assert.equal((await auth.getSession()).data, null);
+  const wrong = await auth.signIn.email({ email, password: "another password" });
+  assert.deepEqual([wrong.error.status, wrong.error.code], [401, "INVALID_EMAIL_OR_PASSWORD"]);
+  const right = await auth.signIn.email({ email, password: "a long password", rememberMe: false });
+  assert.equal(right.data.user.email, email);
+  const again = await client().auth.signUp.email({ email, password: "a long password", name: "Ada" });
+  assert.deepEqual([again.error.status, again.error.code], [422, "USER_ALREADY_EXISTS_USE_ANOTHER_EMAIL"]);
+});
+
+test("useSession follows signing in and out", async () => {
+  const { auth } = client();
+  const seen = [];
+  const stop = auth.useSession.subscribe((value) => seen.push(value.data?.user.name ?? null));
+  const until = async (name) => {
+    for (let n = 0; n < 200 && seen.at(-1) !== name; n++) await new Promise((resolve) => setTimeout(resolve, 10));
+    assert.equal(seen.at(-1), name);
+  };
+  await auth.signUp.email({ email: uniqueEmail(), password: "a long password", name: "Una" });
+  await until("Una");
+  await auth.signOut();
+  await until(null);
+  stop();
+});
+
+test("the account's own business", async () => {
+  const { auth, browser } = client();
+  const email = uniqueEmail();
+  await auth.signUp.email({ email, password: "a long password", name: "Old" });
+  assert.equal((await auth.updateUser({ name: "New", image: "https://example.com/p.png" })).data.status, true);
+  const { data } = await auth.getSession();
+  assert.deepEqual([data.user.name, data.user.image], ["New", "https://example.com/p.png"]);
+
+  const second = client();
+  await second.auth.signIn.email({ email, password: "a long password" });
+  const sessions = (await auth.listSessions()).data;
+  assert.equal(sessions.length, 2);
+  // What is listed names a session and opens nothing.
+  const secrets = [...browser.cookies(new URL(AUTH).host).values()].join();
+  for (const session of sessions) assert.ok(!secrets.includes(session.token));
+  const other = sessions.find((session) => session.id !== data.session.id);
+  assert.equal((await auth.revokeSession({ token: other.token })).data.status, true);
+  assert.equal((await second.auth.getSession({ query: { disableCookieCache: true } })).data, null);
+
+  const accounts = (await auth.listAccounts()).data;
+  assert.deepEqual(accounts.map((account) => account.providerId), ["credential"]);
+  const changed = await auth.changePassword({ currentPassword: "a long password", newPassword: "a longer password", revokeOtherSessions: true });
+  assert.equal(changed.error, null);
+  assert.equal((await auth.getSession()).data.user.name, "New");
+  assert.equal((await auth.revokeSessions()).data.status, true);
+  assert.equal((await auth.getSession()).data, null);
+});
+
+test("a JWT that jose verifies from our key set", async () => {
+  const { auth, browser } = client();
+  const { data } = await auth.signUp.email({ email: uniqueEmail(), password: "a long password", name: "Jo" });
+  const { token } = (await auth.token()).data;
+  const jwks = createLocalJWKSet((await browser.get(`${AUTH}/api/auth/jwks`)).json);
+  const { payload, protectedHeader } = await jwtVerify(token, jwks, { issuer: AUTH, audience: AUTH, algorithms: ["ES256"] });
+  assert.equal(payload.sub, data.user.id);
+  assert.equal(payload.email, data.user.email);
+  assert.equal(payload.exp - payload.iat, 900);
+  assert.equal(protectedHeader.typ, "JWT");
+});
