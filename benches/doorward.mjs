@@ -40,7 +40,7 @@ export default {
     AUTH_ORIGIN: ORIGIN,
     TRUSTED_ORIGINS: "http://localhost:5173",
     DEVELOPMENT: "true",
-    SECRETS: "a secret for the benchmark, of 32 bytes or more",
+    SECRETS: "a secret for the benchmark of 32 bytes or more",
     DB: D1,
     SESSIONS: KV,
     // Longer than the run, or a scenario would change from one layer to the next in the middle of it.

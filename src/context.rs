@@ -9,6 +9,7 @@ use worker::{Env, console_error, console_log};
 use crate::config::Config;
 use crate::error::{Error, Level, Result};
 use crate::http::client::Client;
+use crate::http::incoming::Source;
 use crate::http::origin::Origin;
 use crate::id::{Id, Millis};
 use crate::store::database::{Database, Stored};
@@ -20,14 +21,13 @@ pub struct Context {
     pub config: Rc<Config>,
     /// Now: the request's only reading of the clock.
     pub now: Millis,
-    /// Names the request in the log and to its client.
-    pub request_id: String,
     /// The Worker's bindings.
     pub env: Env,
     /// Whether the request came over https: cookies are named by it.
     pub is_secure: bool,
     runtime: worker::Context,
-    client: Client,
+    source: Rc<Source>,
+    client: OnceCell<Client>,
     place: Rc<Place>,
     db: OnceCell<Database>,
 }
@@ -38,8 +38,8 @@ pub struct Surroundings {
     pub config: Rc<Config>,
     /// Now.
     pub now: Millis,
-    /// The request's name.
-    pub request_id: String,
+    /// Where the request came from.
+    pub source: Rc<Source>,
     /// Bindings.
     pub env: Env,
     /// For what outlives the answer.
@@ -49,15 +49,15 @@ pub struct Surroundings {
 impl Context {
     /// The context of a request to `place`.
     #[must_use]
-    pub fn new(around: Surroundings, place: Rc<Place>, client: Client, is_secure: bool) -> Self {
+    pub fn new(around: Surroundings, place: Rc<Place>, is_secure: bool) -> Self {
         Self {
             config: around.config,
             now: around.now,
-            request_id: around.request_id,
             env: around.env,
             runtime: around.runtime,
             is_secure,
-            client,
+            source: around.source,
+            client: OnceCell::new(),
             place,
             db: OnceCell::new(),
         }
@@ -77,8 +77,14 @@ impl Context {
 
     /// Who is asking.
     #[must_use]
-    pub const fn client(&self) -> &Client {
-        &self.client
+    pub fn client(&self) -> &Client {
+        self.client.get_or_init(|| self.source.client())
+    }
+
+    /// Names the request in the log and to its client.
+    #[must_use]
+    pub fn request_id(&self) -> &str {
+        self.source.id()
     }
 
     /// The origin that the tenant's people sign in on.
@@ -138,12 +144,12 @@ impl Context {
 
     /// Logs an error, exactly and once.
     pub fn log(&self, path: &str, error: &Error) {
-        log(&self.request_id, path, error);
+        log(self.request_id(), path, error);
     }
 
     /// Logs something that was survived.
     pub fn note(&self, text: &str) {
-        note(&self.request_id, text);
+        note(self.request_id(), text);
     }
 }
 

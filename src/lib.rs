@@ -10,6 +10,7 @@
 //! | [`session`], [`credentials`], [`federation`], [`oauth`], [`gate`] | decisions: no I/O, no clock, no randomness of their own |
 //! | [`store`] | all SQL and KV |
 //! | [`http`], [`pages`] | requests, replies, hosted pages |
+//! | [`webcrypto`] | the runtime's own cryptography |
 //! | [`config`], [`context`], [`error`], [`id`], [`secret`] | what all of them stand on |
 //! | [`jobs`] | what cron does |
 
@@ -29,6 +30,7 @@ pub mod routes;
 pub mod secret;
 pub mod session;
 pub mod store;
+pub mod webcrypto;
 
 use worker::{Context, Env, Request, Response, ScheduleContext, ScheduledEvent, event};
 

@@ -6,7 +6,6 @@
 
 use chrono::{DateTime, SecondsFormat};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::id::{App, Id, Millis, Session, Tenant, User};
@@ -212,47 +211,95 @@ impl LiveSession {
 
     /// The `user` of the login protocol.
     #[must_use]
-    pub fn user_json(&self) -> Value {
-        user_json(&self.user, &self.roles)
+    pub fn user_json(&self) -> UserJson<'_> {
+        UserJson::new(&self.user, &self.roles)
     }
 
-    /// The `session` of the login protocol. `token` is a handle: the secret stays in its cookie.
+    /// The `session` of the login protocol.
     #[must_use]
-    pub fn session_json(&self) -> Value {
-        json!({
-            "id": self.id,
-            "token": self.id,
-            "userId": self.user.id,
-            "expiresAt": iso(self.expires_at),
-            "createdAt": iso(self.created_at),
-            "updatedAt": iso(self.updated_at),
-            "ipAddress": self.ip_address,
-            "userAgent": self.user_agent,
-            "activeOrganizationId": self.active_tenant_id,
-            "impersonatedBy": self.impersonated_by,
-        })
+    pub fn session_json(&self) -> SessionJson<'_> {
+        SessionJson {
+            id: self.id.as_str(),
+            token: self.id.as_str(),
+            user_id: self.user.id.as_str(),
+            expires_at: iso(self.expires_at),
+            created_at: iso(self.created_at),
+            updated_at: iso(self.updated_at),
+            ip_address: self.ip_address.as_deref(),
+            user_agent: self.user_agent.as_deref(),
+            active_organization_id: self.active_tenant_id.as_ref().map(Id::as_str),
+            impersonated_by: self.impersonated_by.as_ref().map(Id::as_str),
+        }
     }
 }
 
-/// The `user` of the login protocol. `role` is `admin` for whoever administers the tenant.
-#[must_use]
-pub fn user_json(user: &Person, roles: &[String]) -> Value {
-    let administers = roles.iter().any(|role| role == "owner" || role == "admin");
-    json!({
-        "id": user.id,
-        "name": user.name,
-        "email": user.email,
-        "emailVerified": user.email_verified,
-        "image": user.image,
-        "createdAt": iso(user.created_at),
-        "updatedAt": iso(user.updated_at),
-        "username": user.username,
-        "displayUsername": user.display_username,
-        "twoFactorEnabled": false,
-        "isAnonymous": user.is_anonymous,
-        "role": if administers { "admin" } else { "user" },
-        "banned": false,
-    })
+/// The `session` of the login protocol. `token` is a handle: the secret stays in its cookie.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionJson<'a> {
+    /// Id.
+    pub id: &'a str,
+    /// The handle that `revoke-session` takes.
+    pub token: &'a str,
+    /// Whose.
+    pub user_id: &'a str,
+    /// End.
+    pub expires_at: String,
+    /// Opening.
+    pub created_at: String,
+    /// Last prolongation.
+    pub updated_at: String,
+    /// The address it was opened from.
+    pub ip_address: Option<&'a str>,
+    /// The browser it was opened in.
+    pub user_agent: Option<&'a str>,
+    /// The organization that the client works in.
+    pub active_organization_id: Option<&'a str>,
+    /// The administrator behind an impersonation.
+    pub impersonated_by: Option<&'a str>,
+}
+
+/// The `user` of the login protocol.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "the protocol's own fields")]
+pub struct UserJson<'a> {
+    id: &'a str,
+    name: &'a str,
+    email: &'a str,
+    email_verified: bool,
+    image: Option<&'a str>,
+    created_at: String,
+    updated_at: String,
+    username: Option<&'a str>,
+    display_username: Option<&'a str>,
+    two_factor_enabled: bool,
+    is_anonymous: bool,
+    role: &'static str,
+    banned: bool,
+}
+
+impl<'a> UserJson<'a> {
+    /// `role` is `admin` for whoever administers the tenant. Nobody who is banned has a session to be seen in.
+    #[must_use]
+    pub fn new(user: &'a Person, roles: &[String]) -> Self {
+        let administers = roles.iter().any(|role| role == "owner" || role == "admin");
+        Self {
+            id: user.id.as_str(),
+            name: &user.name,
+            email: &user.email,
+            email_verified: user.email_verified,
+            image: user.image.as_deref(),
+            created_at: iso(user.created_at),
+            updated_at: iso(user.updated_at),
+            username: user.username.as_deref(),
+            display_username: user.display_username.as_deref(),
+            two_factor_enabled: false,
+            is_anonymous: user.is_anonymous,
+            role: if administers { "admin" } else { "user" },
+            banned: false,
+        }
+    }
 }
 
 /// ISO 8601 with milliseconds and `Z`, as the protocol writes times.
@@ -282,6 +329,7 @@ pub fn read_cookie(keyring: &Keyring, value: &str) -> Option<Token<SessionToken>
 pub(crate) mod tests {
     use super::*;
     use crate::config::tests::with;
+    use serde_json::json;
 
     const NOW: Millis = 4_200_000_000_000;
 

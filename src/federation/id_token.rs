@@ -237,19 +237,18 @@ fn check(claims: &Map<String, Value>, expected: &Expected<'_>) -> Result<(), IdT
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::Id;
-    use crate::oauth::jose::Signer;
+    use crate::oauth::jose::tests::Signer;
     use serde_json::json;
 
     const NOW: Millis = 4_102_444_800_000;
     const ACCESS: &str = "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y";
 
     fn signer(id: &str, seed: u8) -> Signer {
-        Signer::generate(Id::trusted(id.to_owned()), &[seed; 32]).expect("a scalar")
+        Signer::new(id, seed)
     }
 
     fn keys(signers: &[&Signer]) -> KeySet {
-        KeySet(signers.iter().map(|signer| signer.public_jwk()).collect())
+        KeySet(signers.iter().map(|signer| signer.jwk()).collect())
     }
 
     fn expected() -> Expected<'static> {
@@ -262,7 +261,7 @@ mod tests {
 
     fn verify(claims: Value) -> Result<IdToken, IdTokenError> {
         let signer = signer("k", 7);
-        let token = signer.sign("JWT", claims, NOW, 300).expect("signed");
+        let token = signer.sign(claims, NOW, 300);
         UnverifiedIdToken(&token).verify(&keys(&[&signer]), &expected())
     }
 
@@ -313,7 +312,7 @@ mod tests {
     #[test]
     fn times_are_checked_with_a_minutes_leeway() {
         let signer = signer("k", 7);
-        let token = signer.sign("JWT", good(), NOW, 300).expect("signed");
+        let token = signer.sign(good(), NOW, 300);
         let at = |now| UnverifiedIdToken(&token).verify(&keys(&[&signer]), &Expected { now, ..expected() });
         assert!(at(NOW + 359_000).is_ok());
         assert!(matches!(at(NOW + 360_000), Err(IdTokenError::Claim("exp", _))));
@@ -324,15 +323,15 @@ mod tests {
     #[test]
     fn only_keys_of_the_set_are_believed() {
         let (a, b) = (signer("a", 1), signer("b", 2));
-        let token = a.sign("JWT", good(), NOW, 300).expect("signed");
+        let token = a.sign(good(), NOW, 300);
         let with = |keys: &KeySet| UnverifiedIdToken(&token).verify(keys, &expected()).err();
         assert_eq!(with(&keys(&[&b, &a])), None);
         assert_eq!(with(&keys(&[&b])), Some(IdTokenError::UnknownKey("a".to_owned())));
         assert_eq!(with(&keys(&[&signer("a", 3)])), Some(IdTokenError::Signature));
-        let mut private = a.public_jwk();
+        let mut private = a.jwk();
         private["d"] = json!("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE");
         assert_eq!(with(&KeySet(vec![private])), Some(IdTokenError::UnknownKey("a".to_owned())));
-        let mut encryption = a.public_jwk();
+        let mut encryption = a.jwk();
         encryption["use"] = json!("enc");
         assert_eq!(with(&KeySet(vec![encryption])), Some(IdTokenError::UnknownKey("a".to_owned())));
     }

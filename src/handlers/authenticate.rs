@@ -186,7 +186,7 @@ pub fn snapshot_cookie(context: &Context, hash: &TokenHash<SessionToken>, sessio
 /// Puts a session into KV, after the answer.
 pub fn remember(context: &Context, hash: &TokenHash<SessionToken>, session: &LiveSession) {
     let (env, config, hash, session) = (context.env.clone(), context.config.clone(), hash.clone(), session.clone());
-    let (now, request) = (context.now, context.request_id.clone());
+    let (now, request) = (context.now, context.request_id().to_owned());
     context.after(async move {
         if let Err(error) = store::kv::put(&env, &config, &hash, &session, now).await {
             note(&request, &format!("KV put: {error}"));
@@ -197,7 +197,7 @@ pub fn remember(context: &Context, hash: &TokenHash<SessionToken>, session: &Liv
 /// Takes sessions out of KV, after the answer. A copy that stays behind is worth nothing once it is
 /// `SESSION_RECHECK_SECONDS` old.
 pub fn forget(context: &Context, hashes: Vec<TokenHash<SessionToken>>) {
-    let (env, request) = (context.env.clone(), context.request_id.clone());
+    let (env, request) = (context.env.clone(), context.request_id().to_owned());
     context.after(async move {
         for hash in hashes {
             if let Err(error) = store::kv::delete(&env, &hash).await {
@@ -208,7 +208,7 @@ pub fn forget(context: &Context, hashes: Vec<TokenHash<SessionToken>>) {
 }
 
 fn write_later(context: &Context, statements: Vec<Statement>) {
-    let (env, request) = (context.env.clone(), context.request_id.clone());
+    let (env, request) = (context.env.clone(), context.request_id().to_owned());
     context.after(async move {
         let written = match Database::open(&env, Database::BINDING) {
             Ok(db) => db.batch(statements).await.map(|_| ()),

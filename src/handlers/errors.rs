@@ -39,7 +39,7 @@ pub fn html(context: &Context, error: &Error) -> Reply {
     let words = pages::error::words_for_status(wire.status);
     let own_words = matches!(error, Error::Validation(_) | Error::TooManyRequests { .. }) || wire.status == 403;
     let text = if own_words { error.message() } else { words.1 };
-    let page = pages::error::page(&pages::Frame::of(context, words.0), text, &context.request_id);
+    let page = pages::error::page(&pages::Frame::of(context, words.0), text, context.request_id());
     let reply = Reply::page(wire.status, page);
     match error {
         Error::TooManyRequests { retry_after, .. } => reply.with("retry-after", retry_after.to_string()),
@@ -54,7 +54,7 @@ pub fn html(context: &Context, error: &Error) -> Reply {
 pub async fn page(call: &mut Call) -> Result<Reply> {
     let code = call.request.param("error").unwrap_or_default();
     let (title, text) = pages::error::words_for_code(&code);
-    let page = pages::error::page(&pages::Frame::of(&call.context, title), text, &call.context.request_id);
+    let page = pages::error::page(&pages::Frame::of(&call.context, title), text, call.context.request_id());
     Ok(Reply::page(200, page))
 }
 

@@ -10,7 +10,6 @@ use crate::error::{Error, Result, Wire};
 use crate::gate::rules::Verdict;
 use crate::handlers::{Call, place, proxy};
 use crate::http::incoming::Incoming;
-use crate::http::origin::Origin;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::routes;
@@ -19,50 +18,78 @@ use crate::store::directory::Place;
 /// The path of the check.
 pub const PATH: &str = "/forward-auth";
 
-/// The URL that the website's visitor asked for, as the proxy says. The last header line is the proxy's own.
-fn original_url(request: &Incoming) -> Option<url::Url> {
-    if let Some(url) = request.header("X-Original-URL") {
-        return url::Url::parse(&url).ok();
+/// What the proxy was asked for, in its own words.
+pub struct Asked {
+    /// `http` or `https`.
+    is_secure: bool,
+    /// Host, and port if one was said.
+    authority: String,
+    /// Path and query as they came, before any parser resolved their dots: rules judge what the origin may make of
+    /// them. None where the proxy did not say.
+    uri: Option<String>,
+    /// Whether it is nginx, which passes no redirect on.
+    is_nginx: bool,
+}
+
+impl Asked {
+    fn read(request: &Incoming) -> Option<Self> {
+        let url = request.header("X-Original-URL");
+        let is_nginx = url.is_some();
+        let (scheme, authority, uri) = match url {
+            Some(url) => {
+                let (scheme, rest) = url.split_once("://")?;
+                let at = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+                (scheme.to_owned(), rest[..at].to_owned(), Some(rest[at..].to_owned()))
+            }
+            None => (
+                request.header("X-Forwarded-Proto").unwrap_or_else(|| "https".to_owned()),
+                request.header("X-Forwarded-Host")?,
+                request.header("X-Forwarded-Uri"),
+            ),
+        };
+        let authority = authority.to_ascii_lowercase();
+        // A list, user information or a path here would make another host of it in the URL that we send visitors to.
+        let is_plain = authority.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b));
+        let has_path = uri.as_deref().is_none_or(|uri| uri.starts_with('/'));
+        let known = matches!(scheme.as_str(), "http" | "https");
+        (is_plain && has_path && known).then(|| Self { is_secure: scheme == "https", authority, uri, is_nginx })
     }
-    let host = request.header("X-Forwarded-Host")?;
-    let scheme = request.header("X-Forwarded-Proto").unwrap_or_else(|| "https".to_owned());
-    let uri = request.header("X-Forwarded-Uri").unwrap_or_else(|| "/".to_owned());
-    let plain = matches!(scheme.as_str(), "http" | "https") && uri.starts_with('/') && !host.contains(['/', '@', ',']);
-    if !plain {
-        return None;
+
+    fn host(&self) -> &str {
+        let port = self.authority.rfind(':').filter(|at| !self.authority[*at..].contains(']'));
+        port.map_or(&self.authority, |at| &self.authority[..at])
     }
-    url::Url::parse(&format!("{scheme}://{host}{uri}")).ok()
+
+    fn origin(&self) -> String {
+        format!("{}://{}", if self.is_secure { "https" } else { "http" }, self.authority)
+    }
 }
 
 /// The origin that the visitor sees: the proxy's, where one stands in front.
 ///
 /// # Errors
 /// [`Error::Internal`] if the runtime hands over a URL without one.
-pub fn visitor_origin(request: &Incoming) -> Result<Origin> {
-    match original_url(request).and_then(|url| Origin::of(&url)) {
-        Some(origin) => Ok(origin),
-        None => request.origin(),
+pub fn visitor_origin(request: &Incoming) -> Result<String> {
+    match Asked::read(request) {
+        Some(asked) => Ok(asked.origin()),
+        None => Ok(request.origin()?.as_str().to_owned()),
     }
 }
 
-/// The website that a proxy asks about, if this is its question on an auth host.
+/// The website that a proxy asks about, if this is its question on an auth host; and whether its visitor uses https.
 ///
 /// # Errors
 /// 503 if D1 does not answer.
-pub async fn website(
-    request: &Incoming,
-    around: &Surroundings,
-    here: &Rc<Place>,
-) -> Result<Option<(Rc<Place>, Origin)>> {
+pub async fn website(request: &Incoming, around: &Surroundings, here: &Rc<Place>) -> Result<Option<(Rc<Place>, bool)>> {
     let asks = request.path() == PATH || request.path().starts_with(routes::RESERVED);
     if here.app.is_some() || !asks {
         return Ok(None);
     }
-    let Some(origin) = original_url(request).and_then(|url| Origin::of(&url)) else {
+    let Some(asked) = Asked::read(request) else {
         return Ok(None);
     };
-    let place = place(around, origin.host()).await?;
-    Ok(place.filter(|place| place.app.is_some()).map(|place| (place, origin)))
+    let place = place(around, asked.host()).await?;
+    Ok(place.filter(|place| place.app.is_some()).map(|place| (place, asked.is_secure)))
 }
 
 /// `GET /forward-auth`: 200 with identity headers, or 403; and for whoever is not signed in a redirect, or 401 where
@@ -74,17 +101,15 @@ pub async fn check(call: &mut Call) -> Result<Reply> {
     let Some(app) = call.context.app() else {
         return Err(Error::refused(Wire::FORBIDDEN, "no X-Forwarded-Host or X-Original-URL of a protected host"));
     };
-    let is_nginx = call.request.header("X-Original-URL").is_some();
-    let url = original_url(&call.request);
+    let asked = Asked::read(&call.request);
     // What the visitor asked for must be said: judging "/" instead could let "/admin" through.
-    let said = is_nginx || call.request.header("X-Forwarded-Uri").is_some();
-    let Some(url) = url.filter(|_| said) else {
+    let Some((asked, uri)) = asked.and_then(|asked| asked.uri.clone().map(|uri| (asked, uri))) else {
         return Err(Error::refused(Wire::FORBIDDEN, "forward-auth without the path that was asked for"));
     };
-    let raw = raw_path(&call.request).unwrap_or_else(|| url.path().to_owned());
+    let raw = uri.split(['?', '#']).next().unwrap_or("/");
     let method = ["X-Forwarded-Method", "X-Original-Method"].iter().find_map(|name| call.request.header(name));
     let method = method.unwrap_or_else(|| "GET".to_owned());
-    let judged = proxy::judge(call, app, &method, &raw).await?;
+    let judged = proxy::judge(call, app, &method, raw).await?;
     match judged.verdict {
         Verdict::Pass => {
             let mut reply = Reply::empty(200).with_cookies(judged.cookies);
@@ -95,27 +120,13 @@ pub async fn check(call: &mut Call) -> Result<Reply> {
         }
         Verdict::Forbidden => Err(Error::refused(Wire::FORBIDDEN, format!("{method} {raw}"))),
         Verdict::SignIn => {
-            let back = &url[url::Position::BeforePath..];
-            let origin = url.origin().ascii_serialization();
-            let target = Target::own(format!("{origin}/.doorward/sign-in")).with_query("return", back);
-            if is_nginx || !call.request.wants_page() {
+            let target = Target::own(format!("{}/.doorward/sign-in", asked.origin())).with_query("return", &uri);
+            if asked.is_nginx || !call.request.wants_page() {
                 let error = Error::refused(Wire::UNAUTHORIZED, "not signed in");
-                call.context.log(&raw, &error);
-                return Ok(super::errors::json(&error)?.with("x-doorward-location", target.as_str()));
+                call.context.log(raw, &error);
+                return Ok(super::errors::json(&error)?.with("x-doorward-location", target.as_str().to_owned()));
             }
             Ok(Reply::redirect(302, &target))
         }
     }
-}
-
-/// The path as it came, before any parser resolved its dots: rules judge what the origin may make of it.
-fn raw_path(request: &Incoming) -> Option<String> {
-    let text = match request.header("X-Original-URL") {
-        Some(url) => {
-            let rest = url.split_once("://")?.1;
-            rest[rest.find('/')?..].to_owned()
-        }
-        None => request.header("X-Forwarded-Uri")?,
-    };
-    Some(text.split(['?', '#']).next().unwrap_or("/").to_owned())
 }

@@ -80,7 +80,7 @@ pub fn send_to_sign_in(call: &Call, origin: &str, return_to: &str) -> Result<Rep
 pub async fn begin(call: &mut Call) -> Result<Reply> {
     let return_to = call.request.param("return").unwrap_or_else(|| "/".to_owned());
     let origin = super::forward_auth::visitor_origin(&call.request)?;
-    send_to_sign_in(call, origin.as_str(), &return_to)
+    send_to_sign_in(call, &origin, &return_to)
 }
 
 /// `GET /gate/sign-in?request=…` on the auth host: whoever is signed in goes back with a code, and whoever is not

@@ -70,7 +70,7 @@ pub fn preflight_or_not_found(call: &Call) -> Result<Reply> {
         return Ok(reply);
     };
     Ok(reply
-        .with("access-control-allow-origin", origin.as_str())
+        .with("access-control-allow-origin", origin.as_str().to_owned())
         .with("access-control-allow-credentials", "true")
         .with("access-control-allow-methods", "GET, POST, PATCH, DELETE")
         .with("access-control-allow-headers", "Content-Type, Authorization, X-Requested-With")
@@ -103,12 +103,13 @@ pub fn finish(call: &Call, route: &Route, mut reply: Reply) -> Reply {
     if route.surface == Surface::Page {
         return reply;
     }
-    if call.request.header("Origin").is_some() {
-        reply = reply.with("vary", "Origin");
+    if call.request.header("Origin").is_none() {
+        return reply;
     }
+    reply = reply.with("vary", "Origin");
     match readable_by(call) {
         Some(origin) => reply
-            .with("access-control-allow-origin", origin.as_str())
+            .with("access-control-allow-origin", origin.as_str().to_owned())
             .with("access-control-allow-credentials", "true")
             .with("access-control-expose-headers", "X-Retry-After, Retry-After"),
         None => reply,

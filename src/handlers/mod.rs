@@ -112,36 +112,29 @@ pub fn read_clock() -> Millis {
 pub async fn serve(request: Request, env: Env, runtime: worker::Context) -> Response {
     let now = read_clock();
     let request = Incoming::new(request);
-    let request_id = request_id(&request);
+    let source = request.source().clone();
     let path = request.path().to_owned();
-    let method = request.method().to_owned();
+    let is_head = request.method() == "HEAD";
     let reply = match config(&env) {
         Ok(config) => {
-            let around = Surroundings { config, now, request_id: request_id.clone(), env, runtime };
+            let around = Surroundings { config, now, source: source.clone(), env, runtime };
             route(request, around).await
         }
         Err(error) => Err(error),
     };
     let reply = reply.or_else(|error| {
-        context::log(&request_id, &path, &error);
+        context::log(source.id(), &path, &error);
         errors::json(&error)
     });
     let response = reply.and_then(|reply| {
         // HEAD is answered as GET without the body (RFC 9110, section 9.3.2).
-        let reply = if method == "HEAD" { reply.without_body() } else { reply };
+        let reply = if is_head { reply.without_body() } else { reply };
         reply.into_response()
     });
     response.unwrap_or_else(|error| {
-        context::log(&request_id, &path, &error);
+        context::log(source.id(), &path, &error);
         Response::error("Internal Server Error", 500)
             .unwrap_or_else(|_| worker::ResponseBuilder::new().with_status(500).empty())
-    })
-}
-
-fn request_id(request: &Incoming) -> String {
-    request.header("CF-Ray").unwrap_or_else(|| {
-        context::random::<8>()
-            .map_or_else(|_| "none".to_owned(), |bytes| bytes.map(|byte| format!("{byte:02x}")).concat())
     })
 }
 
@@ -167,8 +160,8 @@ async fn route(request: Incoming, around: Surroundings) -> Result<Reply> {
     // A website behind nginx: the reserved paths reach us on the auth host, under the website's name.
     let forwarded = forward_auth::website(&request, &around, &place).await?;
     let is_forwarded = forwarded.is_some();
-    let (place, origin) = forwarded.unwrap_or((place, request.origin()?));
-    let context = Context::new(around, place, request.client(), origin.is_secure());
+    let (place, is_secure) = forwarded.unwrap_or_else(|| (place, request.is_secure()));
+    let context = Context::new(around, place, is_secure);
     let asks = is_forwarded && request.path() == forward_auth::PATH;
     let is_website = context.app().is_some() && !asks;
     let table = if is_website { routes::PROTECTED_HOST } else { routes::AUTH_HOST };

@@ -137,33 +137,38 @@ async fn fetch(request: &web_sys::Request) -> std::result::Result<Response, Stri
 /// The answer with headers that can be added to, and without cookies under our names: an origin must not replace the
 /// session that it is protected by.
 fn returned(response: Response) -> Result<Response> {
-    let headers = Headers::new();
-    for (name, value) in response.headers().entries() {
-        if name == "set-cookie" {
-            continue;
-        }
-        headers.append(&name, &value)?;
-    }
-    for line in response.headers().get_all("set-cookie")? {
-        if !cookie::is_ours(line.split('=').next().unwrap_or_default()) {
-            headers.append("set-cookie", &line)?;
+    let headers = response.headers().clone();
+    if headers.has("set-cookie")? {
+        let lines = headers.get_all("set-cookie")?;
+        headers.delete("set-cookie")?;
+        for line in lines {
+            if !cookie::is_ours(line.split('=').next().unwrap_or_default()) {
+                headers.append("set-cookie", &line)?;
+            }
         }
     }
     Ok(response.with_headers(headers))
+}
+
+/// The names of headers, in one call into JavaScript instead of several a header. No name holds a line break.
+fn names(headers: &Headers) -> String {
+    js_sys::Array::from(&headers.0.keys()).join("\n").into()
 }
 
 async fn outbound_headers(call: &Call, app: &AppPlace, session: Option<&LiveSession>) -> Result<Headers> {
     let named = call.request.header("Connection").map(|value| headers::named_by_connection(&value));
     let named = named.unwrap_or_default();
     let is_websocket = call.request.header("Upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
-    let outbound = Headers::new();
-    for (name, value) in call.request.raw().headers().entries() {
-        if name == "cookie" {
-            if let Some(rest) = cookie::without_ours(&value) {
-                outbound.set("cookie", &rest)?;
-            }
-        } else if !headers::is_dropped(&name, &named, is_websocket) {
-            outbound.append(&name, &value)?;
+    let outbound = call.request.raw().headers().clone();
+    for name in names(&outbound).split('\n').filter(|name| !name.is_empty()) {
+        if headers::is_dropped(name, &named, is_websocket) {
+            outbound.delete(name)?;
+        }
+    }
+    if let Some(cookies) = call.request.header("Cookie") {
+        match cookie::without_ours(&cookies) {
+            Some(rest) => outbound.set("cookie", &rest)?,
+            None => outbound.delete("cookie")?,
         }
     }
     let client = call.context.client();
@@ -234,7 +239,7 @@ async fn assertion(context: &Context, app: &AppPlace, session: &LiveSession) -> 
         "auth_time": session.authenticated_at / 1000,
     });
     let signer = signing_key::signer(context).await?;
-    let text = signer.sign("JWT", claims, context.now, context.config.assertion_seconds)?;
+    let text = signer.sign(claims, context.now, context.config.assertion_seconds).await?;
     let until = context.now + context.config.assertion_seconds * 500;
     ASSERTIONS.with_borrow_mut(|kept| {
         if kept.len() >= MOST_KEPT {

@@ -1,5 +1,6 @@
 //! Sessions, as their owner sees and ends them.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result, Wire};
@@ -9,10 +10,17 @@ use crate::handlers::opening::cleared;
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::id::Id;
-use crate::session::{LiveSession, iso};
+use crate::session::{LiveSession, SessionJson, UserJson, iso};
 use crate::store;
 use crate::store::record::Severity;
 use crate::store::session::Which;
+
+/// A session and its user, as `get-session` answers them.
+#[derive(Serialize)]
+struct Seen<'a> {
+    session: SessionJson<'a>,
+    user: UserJson<'a>,
+}
 
 /// `GET /get-session`: the session, or `null`.
 ///
@@ -30,7 +38,7 @@ pub async fn get(call: &mut Call) -> Result<Reply> {
         }
         Authentication::Authenticated(authenticated) => {
             let session = &authenticated.session;
-            let body = json!({ "session": session.session_json(), "user": session.user_json() });
+            let body = Seen { session: session.session_json(), user: session.user_json() };
             Ok(Reply::json(200, &body)?.with_cookies(authenticated.cookies))
         }
     }
@@ -45,20 +53,19 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
     let (context, user) = (&call.context, &authenticated.session.user.id);
     let statement = store::session::list(&context.tenant().id, user, context.now);
     let listed: Vec<store::session::Listed> = context.db()?.batch([statement]).await?.rows()?;
-    let body: Vec<Value> = listed
+    let body: Vec<SessionJson<'_>> = listed
         .iter()
-        .map(|session| {
-            json!({
-                "id": session.id,
-                "token": session.id,
-                "userId": session.user_id,
-                "expiresAt": iso(session.expires_at),
-                "createdAt": iso(session.created_at),
-                "updatedAt": iso(session.updated_at),
-                "ipAddress": session.ip_address,
-                "userAgent": session.user_agent,
-                "activeOrganizationId": session.active_tenant_id,
-            })
+        .map(|session| SessionJson {
+            id: session.id.as_str(),
+            token: session.id.as_str(),
+            user_id: session.user_id.as_str(),
+            expires_at: iso(session.expires_at),
+            created_at: iso(session.created_at),
+            updated_at: iso(session.updated_at),
+            ip_address: session.ip_address.as_deref(),
+            user_agent: session.user_agent.as_deref(),
+            active_organization_id: session.active_tenant_id.as_ref().map(Id::as_str),
+            impersonated_by: None,
         })
         .collect();
     Ok(Reply::json(200, &body)?.with_cookies(authenticated.cookies.clone()))

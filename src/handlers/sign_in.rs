@@ -52,7 +52,7 @@ pub async fn email(call: &mut Call) -> Result<Reply> {
         return Ok(Reply::json(200, &body)?.with_cookies(opened.cookies));
     };
     body["url"] = json!(target.as_str());
-    Ok(Reply::json(200, &body)?.with_cookies(opened.cookies).with("location", target.as_str()))
+    Ok(Reply::json(200, &body)?.with_cookies(opened.cookies).with("location", target.as_str().to_owned()))
 }
 
 /// Signs in: one batch counts and loads, the decision is pure, one batch commits.

@@ -15,7 +15,7 @@ pub async fn token(call: &mut Call) -> Result<Reply> {
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
     let (context, session) = (&call.context, &authenticated.session);
     let origin = context.auth_origin();
-    let mut claims = session.user_json();
+    let mut claims = json!(session.user_json());
     if let Value::Object(claims) = &mut claims {
         claims.insert("sub".to_owned(), json!(session.user.id));
         claims.insert("iss".to_owned(), json!(origin.as_str()));
@@ -26,7 +26,7 @@ pub async fn token(call: &mut Call) -> Result<Reply> {
         claims.insert("amr".to_owned(), json!(session.amr));
     }
     let signer = signing_key::signer(context).await?;
-    let token = signer.sign("JWT", claims, context.now, context.config.token_seconds)?;
+    let token = signer.sign(claims, context.now, context.config.token_seconds).await?;
     Ok(Reply::json(200, &json!({ "token": token }))?.with_cookies(authenticated.cookies))
 }
 

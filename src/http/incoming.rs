@@ -1,6 +1,10 @@
 //! A request as it came in.
 
+use std::cell::OnceCell;
+use std::rc::Rc;
+
 use futures_util::StreamExt;
+use wasm_bindgen::JsCast;
 use worker::Request;
 
 use crate::error::{Error, Result, Wire};
@@ -8,10 +12,50 @@ use crate::http::client::Client;
 use crate::http::fields::Fields;
 use crate::http::origin::Origin;
 
+/// What a request says beside what it asks. Read when somebody wants it: each header costs a call into JavaScript, and
+/// a request that is answered from its snapshot wants almost none.
+pub struct Source {
+    raw: Request,
+    id: OnceCell<String>,
+}
+
+impl Source {
+    /// A header's value; several lines arrive joined by commas.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.raw.headers().get(name).ok().flatten()
+    }
+
+    /// Names the request: Cloudflare's name for it, or a random one.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.id.get_or_init(|| {
+            self.header("CF-Ray").unwrap_or_else(|| {
+                let random = crate::context::random::<8>();
+                random.map_or_else(|_| "none".to_owned(), |bytes| bytes.map(|byte| format!("{byte:02x}")).concat())
+            })
+        })
+    }
+
+    /// Address and browser. `CF-Connecting-IP` is set by Cloudflare and cannot be sent past it.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        let mut client = Client::new(
+            &self.header("CF-Connecting-IP").unwrap_or_default(),
+            &self.header("User-Agent").unwrap_or_default(),
+        );
+        client.location = self.raw.cf().and_then(|cf| {
+            let country = cf.country()?;
+            Some(serde_json::json!({ "country": country, "region": cf.region(), "city": cf.city() }).to_string())
+        });
+        client
+    }
+}
+
 /// The request, with the parts of its URL at hand. The runtime has parsed the URL: what is cut here is its
 /// normalised form, in which the first `/` after the host begins the path.
 pub struct Incoming {
-    raw: Request,
+    source: Rc<Source>,
     method: String,
     url: String,
     host_start: usize,
@@ -31,7 +75,7 @@ impl Incoming {
         Self {
             // Not `raw.method()`: that reads every method it does not know as GET.
             method: raw.inner().method(),
-            raw,
+            source: Rc::new(Source { raw, id: OnceCell::new() }),
             url,
             host_start,
             path_start,
@@ -103,30 +147,22 @@ impl Incoming {
             .map(|(_, value)| value.into_owned())
     }
 
-    /// A header's value; several lines arrive joined by commas.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<String> {
-        self.raw.headers().get(name).ok().flatten()
-    }
-
-    /// Address and browser. `CF-Connecting-IP` is set by Cloudflare and cannot be sent past it.
-    #[must_use]
-    pub fn client(&self) -> Client {
-        let mut client = Client::new(
-            &self.header("CF-Connecting-IP").unwrap_or_default(),
-            &self.header("User-Agent").unwrap_or_default(),
-        );
-        client.location = self.raw.cf().and_then(|cf| {
-            let country = cf.country()?;
-            Some(serde_json::json!({ "country": country, "region": cf.region(), "city": cf.city() }).to_string())
-        });
-        client
-    }
-
     /// The runtime's request, for the gate.
     #[must_use]
     pub fn raw(&self) -> &Request {
-        &self.raw
+        &self.source.raw
+    }
+
+    /// What it says beside what it asks.
+    #[must_use]
+    pub fn source(&self) -> &Rc<Source> {
+        &self.source
+    }
+
+    /// A header's value; several lines arrive joined by commas.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.source.header(name)
     }
 
     /// Whether a person is looking: a page is asked for, not data.
@@ -172,14 +208,14 @@ impl Incoming {
         if declared.is_some_and(|length| length > Self::LARGEST_BODY) {
             return Err(too_large());
         }
-        if self.raw.inner().body().is_none() {
+        let Some(body) = self.source.raw.inner().body() else {
             return Ok(Vec::new());
-        }
-        let mut stream = self.raw.stream()?;
+        };
+        let mut stream = wasm_streams::ReadableStream::from_raw(body.unchecked_into()).into_stream();
         let mut body = Vec::with_capacity(declared.unwrap_or(0));
         while let Some(chunk) = stream.next().await {
-            let chunk =
-                chunk.map_err(|error| Error::refused(Wire::INVALID_JSON, format!("body broke off: {error}")))?;
+            let broken = |error| Error::refused(Wire::INVALID_JSON, format!("body broke off: {error:?}"));
+            let chunk = js_sys::Uint8Array::new(&chunk.map_err(broken)?).to_vec();
             if body.len() + chunk.len() > Self::LARGEST_BODY {
                 return Err(too_large());
             }

@@ -1,16 +1,30 @@
 //! A reply, as handlers build it: plain data until the very end.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
+
 use serde::Serialize;
 use worker::{Headers, Response, ResponseBody, ResponseBuilder};
 
 use crate::error::{Error, Result};
 use crate::http::redirect::Target;
 
+type Header = (&'static str, Cow<'static, str>);
+
+thread_local! {
+    /// Sets of headers that are the same for many answers, as JavaScript objects ready to be copied: each string that
+    /// crosses from here costs more than the whole copy.
+    static COMMON: RefCell<Vec<(Vec<Header>, Headers)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The most sets kept.
+const MOST_COMMON: usize = 64;
+
 /// Status, headers and body.
 #[derive(Debug)]
 pub struct Reply {
     status: u16,
-    headers: Vec<(&'static str, String)>,
+    headers: Vec<Header>,
     body: Body,
 }
 
@@ -40,8 +54,8 @@ impl Reply {
 
     /// A body of some media type.
     #[must_use]
-    pub fn text(status: u16, media: &str, text: String) -> Self {
-        Self { status, headers: vec![("content-type", media.to_owned())], body: Body::Text(text) }
+    pub fn text(status: u16, media: &'static str, text: String) -> Self {
+        Self { status, headers: vec![("content-type", Cow::Borrowed(media))], body: Body::Text(text) }
     }
 
     /// A hosted page. The policy lets it load our stylesheet and nothing else, and be framed by nobody.
@@ -59,7 +73,7 @@ impl Reply {
     /// 302, or 303 after a form was posted.
     #[must_use]
     pub fn redirect(status: u16, target: &Target) -> Self {
-        Self::empty(status).with("location", target.as_str())
+        Self::empty(status).with("location", target.as_str().to_owned())
     }
 
     /// An origin's answer.
@@ -76,7 +90,7 @@ impl Reply {
 
     /// Adds a header line.
     #[must_use]
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
@@ -90,7 +104,7 @@ impl Reply {
     /// Adds several `Set-Cookie` lines.
     #[must_use]
     pub fn with_cookies(mut self, lines: impl IntoIterator<Item = String>) -> Self {
-        self.headers.extend(lines.into_iter().map(|line| ("set-cookie", line)));
+        self.headers.extend(lines.into_iter().map(|line| ("set-cookie", Cow::Owned(line))));
         self
     }
 
@@ -114,32 +128,50 @@ impl Reply {
     /// # Errors
     /// [`Error::Internal`] if a header cannot be sent.
     pub fn into_response(self) -> Result<Response> {
-        let append = |headers: &Headers| -> Result<()> {
-            for (name, value) in &self.headers {
-                // Values are ASCII by construction, but for what a stored name may bring.
-                let value: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-                headers.append(name, &value)?;
+        let (common, own): (Vec<Header>, Vec<Header>) =
+            self.headers.into_iter().partition(|(_, value)| matches!(value, Cow::Borrowed(_)));
+        let add = |headers: &Headers, lines: &[Header]| -> Result<()> {
+            for (name, value) in lines {
+                headers.append(name, &printable(value))?;
             }
             Ok(())
         };
-        match self.body {
+        let body = match self.body {
             Body::Forwarded(response) => {
-                append(response.headers())?;
-                Ok(response)
+                add(response.headers(), &common)?;
+                add(response.headers(), &own)?;
+                return Ok(response);
             }
-            Body::Empty => {
-                let headers = Headers::new();
-                append(&headers)?;
-                Ok(ResponseBuilder::new().with_status(self.status).with_headers(headers).empty())
-            }
-            Body::Text(text) => {
-                let headers = Headers::new();
-                append(&headers)?;
-                Ok(ResponseBuilder::new()
-                    .with_status(self.status)
-                    .with_headers(headers)
-                    .body(ResponseBody::Body(text.into_bytes())))
-            }
-        }
+            Body::Empty => ResponseBody::Empty,
+            Body::Text(text) => ResponseBody::Body(text.into_bytes()),
+        };
+        let headers = copy_of(&common)?;
+        add(&headers, &own)?;
+        Ok(ResponseBuilder::new().with_status(self.status).with_headers(headers).body(body))
     }
+}
+
+/// Headers that can be added to, beginning with these.
+fn copy_of(common: &[Header]) -> Result<Headers> {
+    COMMON.with_borrow_mut(|kept| {
+        if let Some((_, headers)) = kept.iter().find(|(set, _)| set == common) {
+            return Ok(headers.clone());
+        }
+        let headers = Headers::new();
+        for (name, value) in common {
+            headers.append(name, value)?;
+        }
+        if kept.len() < MOST_COMMON {
+            kept.push((common.to_vec(), headers.clone()));
+        }
+        Ok(headers)
+    })
+}
+
+/// A value that cannot end its line, whatever a stored name may bring.
+fn printable(value: &str) -> Cow<'_, str> {
+    if value.chars().any(char::is_control) {
+        return Cow::Owned(value.chars().filter(|c| !c.is_control()).collect());
+    }
+    Cow::Borrowed(value)
 }

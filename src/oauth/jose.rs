@@ -1,109 +1,107 @@
-//! Our own JSON Web Tokens (RFC 7519): ES256 keys, tokens signed with them, and the JWK set that verifies those.
+//! Our own JSON Web Tokens (RFC 7519), but for the signature, which the runtime makes: WebCrypto signs ES256 in a
+//! tenth of the time that wasm takes.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use chrono::{DateTime, Duration};
-use jwt_compact::alg::Es256;
-use jwt_compact::{AlgorithmExt, Claims, Header, TimeOptions};
-use p256::ecdsa::SigningKey;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::error::{Error, Result};
-use crate::id::{self, Id, Millis};
-use crate::secret::Secret;
+use crate::id::{Id, Millis, SigningKey};
 
-/// A key that signs, and its name in the JWK set.
-pub struct Signer {
-    id: Id<id::SigningKey>,
-    key: SigningKey,
+/// The algorithm that we sign with.
+pub const ALGORITHM: &str = "ES256";
+
+/// A token that lacks its signature.
+#[derive(Debug)]
+pub struct Unsigned(String);
+
+impl Unsigned {
+    /// The token of these claims, with `iat` and, `seconds` later, `exp` among them. `typ` is the header's type
+    /// (RFC 8725, section 3.11).
+    #[must_use]
+    pub fn new(kid: &Id<SigningKey>, typ: &str, mut claims: Map<String, Value>, now: Millis, seconds: i64) -> Self {
+        let now = now / 1000;
+        claims.insert("iat".to_owned(), now.into());
+        claims.insert("exp".to_owned(), (now + seconds).into());
+        let header = json!({ "alg": ALGORITHM, "kid": kid, "typ": typ });
+        let part = |value: String| Base64UrlUnpadded::encode_string(value.as_bytes());
+        Self(format!("{}.{}", part(header.to_string()), part(Value::Object(claims).to_string())))
+    }
+
+    /// What is to be signed (RFC 7515, section 5.1).
+    #[must_use]
+    pub fn signing_input(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    /// The whole token.
+    #[must_use]
+    pub fn signed(self, signature: &[u8]) -> String {
+        format!("{}.{}", self.0, Base64UrlUnpadded::encode_string(signature))
+    }
 }
 
-impl std::fmt::Debug for Signer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Signer({})", self.id)
+/// What is published of a key: the public members of its JWK (RFC 7517), with `kid`, `alg` and `use`. `None` if the
+/// JWK is no P-256 key.
+#[must_use]
+pub fn public_jwk(id: &Id<SigningKey>, jwk: &Value) -> Option<Value> {
+    let member = |name: &str| jwk.get(name).and_then(Value::as_str);
+    if member("kty") != Some("EC") || member("crv") != Some("P-256") {
+        return None;
     }
-}
-
-impl Signer {
-    /// The only algorithm that it signs with.
-    pub const ALGORITHM: &'static str = "ES256";
-
-    /// A key from 32 random bytes; `None` for the one choice in 2^32 or so that is no scalar of the curve.
-    #[must_use]
-    pub fn generate(id: Id<id::SigningKey>, random: &[u8; 32]) -> Option<Self> {
-        let key = SigningKey::from_slice(random).ok()?;
-        Some(Self { id, key })
-    }
-
-    /// A key from its stored scalar.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] naming the row that cannot be.
-    pub fn from_stored(id: Id<id::SigningKey>, scalar: &Secret<Vec<u8>>) -> Result<Self> {
-        let key = SigningKey::from_slice(scalar.expose())
-            .map_err(|_| Error::Internal(format!("signing_key.private_key_sealed of {id} is no P-256 scalar")))?;
-        Ok(Self { id, key })
-    }
-
-    /// The scalar, to be sealed.
-    #[must_use]
-    pub fn scalar(&self) -> Secret<Vec<u8>> {
-        Secret::new(self.key.to_bytes().to_vec())
-    }
-
-    /// The public half as a JWK (RFC 7517), with `kid`, `alg` and `use`.
-    #[must_use]
-    pub fn public_jwk(&self) -> Value {
-        let point = self.key.verifying_key().to_encoded_point(false);
-        let coordinate = |bytes: &[u8]| Base64UrlUnpadded::encode_string(bytes);
-        let bytes = point.as_bytes();
-        json!({
-            "kty": "EC", "crv": "P-256", "use": "sig", "alg": Self::ALGORITHM, "kid": self.id,
-            // An uncompressed point is 0x04, x, y (SEC 1, section 2.3.3).
-            "x": coordinate(&bytes[1..33]), "y": coordinate(&bytes[33..]),
-        })
-    }
-
-    /// Signs claims, adding `iat` and, `seconds` later, `exp`. `typ` is the header's type (RFC 8725, section 3.11).
-    ///
-    /// # Errors
-    /// [`Error::Internal`] if the claims are no JSON object.
-    pub fn sign(&self, typ: &str, claims: Value, now: Millis, seconds: i64) -> Result<String> {
-        let time = DateTime::from_timestamp_millis(now).unwrap_or_default();
-        let options = TimeOptions::new(Duration::zero(), || time);
-        let claims = Claims::new(claims).set_duration_and_issuance(&options, Duration::seconds(seconds));
-        let header = Header::empty().with_key_id(self.id.as_str()).with_token_type(typ);
-        Es256.token(&header, &claims, &self.key).map_err(|error| Error::Internal(format!("JWT: {error}")))
-    }
+    Some(json!({
+        "kty": "EC", "crv": "P-256", "x": member("x")?, "y": member("y")?, "use": "sig", "alg": ALGORITHM, "kid": id,
+    }))
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use jwt_compact::UntrustedToken;
-    use jwt_compact::jwk::JsonWebKey;
-    use p256::ecdsa::VerifyingKey;
+    use p256::ecdsa::SigningKey as Scalar;
+    use p256::ecdsa::signature::Signer as _;
 
-    #[test]
-    fn a_token_verifies_with_the_published_key() {
-        let signer = Signer::generate(Id::trusted("k1".to_owned()), &[7; 32]).expect("a scalar");
-        let token = signer.sign("JWT", json!({"sub": "u", "aud": "a"}), 4_102_444_800_000, 60).expect("signed");
-        let jwk: JsonWebKey<'_> = serde_json::from_value(signer.public_jwk()).expect("a JWK");
-        let key = VerifyingKey::try_from(&jwk).expect("a key");
-        let token = UntrustedToken::new(&token).expect("a token");
-        assert_eq!(token.header().key_id.as_deref(), Some("k1"));
-        let token = Es256.validator::<Value>(&key).validate(&token).expect("verifies");
-        assert_eq!(token.claims().custom["sub"], "u");
-        assert_eq!(token.claims().expiration.expect("exp").timestamp(), 4_102_444_860);
-        assert_eq!(token.claims().issued_at.expect("iat").timestamp(), 4_102_444_800);
+    /// A key that signs natively, for tests of what verifies.
+    pub(crate) struct Signer {
+        id: Id<SigningKey>,
+        key: Scalar,
+    }
+
+    impl Signer {
+        pub(crate) fn new(id: &str, seed: u8) -> Self {
+            let key = Scalar::from_slice(&[seed; 32]).expect("a scalar");
+            Self { id: Id::trusted(id.to_owned()), key }
+        }
+
+        pub(crate) fn jwk(&self) -> Value {
+            let point = self.key.verifying_key().to_encoded_point(false);
+            let text = |bytes: &[u8]| Base64UrlUnpadded::encode_string(bytes);
+            // An uncompressed point is 0x04, x, y (SEC 1, section 2.3.3).
+            let (x, y) = point.as_bytes()[1..].split_at(32);
+            let private =
+                json!({ "kty": "EC", "crv": "P-256", "x": text(x), "y": text(y), "d": text(&self.key.to_bytes()) });
+            public_jwk(&self.id, &private).expect("P-256")
+        }
+
+        pub(crate) fn sign(&self, claims: Value, now: Millis, seconds: i64) -> String {
+            let claims = serde_json::from_value(claims).expect("an object");
+            let unsigned = Unsigned::new(&self.id, "JWT", claims, now, seconds);
+            let signature: p256::ecdsa::Signature = self.key.sign(unsigned.signing_input());
+            unsigned.signed(&signature.to_bytes())
+        }
     }
 
     #[test]
-    fn a_key_survives_storage_and_its_private_half_is_not_published() {
-        let signer = Signer::generate(Id::trusted("k".to_owned()), &[9; 32]).expect("a scalar");
-        let again = Signer::from_stored(Id::trusted("k".to_owned()), &signer.scalar()).expect("stored");
-        assert_eq!(again.public_jwk(), signer.public_jwk());
-        assert!(signer.public_jwk().get("d").is_none());
-        assert!(Signer::generate(Id::trusted("k".to_owned()), &[0; 32]).is_none());
-        assert!(Signer::from_stored(Id::trusted("k".to_owned()), &Secret::new(vec![1])).is_err());
+    fn the_private_half_of_a_key_is_not_published() {
+        let jwk = Signer::new("k", 7).jwk();
+        assert_eq!((&jwk["kid"], &jwk["alg"], jwk.get("d")), (&json!("k"), &json!("ES256"), None));
+        assert_eq!(public_jwk(&Id::trusted("k".to_owned()), &json!({ "kty": "RSA" })), None);
+    }
+
+    #[test]
+    fn a_token_has_three_parts_and_its_times() {
+        let token = Signer::new("k", 7).sign(json!({ "sub": "u" }), 4_102_444_800_999, 60);
+        let parts: Vec<&str> = token.split('.').collect();
+        let claims = Base64UrlUnpadded::decode_vec(parts[1]).expect("base64url");
+        let claims: Value = serde_json::from_slice(&claims).expect("JSON");
+        assert_eq!(claims, json!({ "sub": "u", "iat": 4_102_444_800_i64, "exp": 4_102_444_860_i64 }));
+        assert_eq!(Base64UrlUnpadded::decode_vec(parts[2]).expect("base64url").len(), 64);
     }
 }

@@ -82,7 +82,7 @@ pub fn audit(
     .bind(details.to_string())
     .bind(&client.ip)
     .bind(&client.user_agent)
-    .bind(&context.request_id)
+    .bind(context.request_id())
     .bind(context.now)
 }
 

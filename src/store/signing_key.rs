@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::rc::Rc;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -10,9 +9,10 @@ use serde_json::Value;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::id::{Id, Millis, SigningKey, Tenant};
-use crate::oauth::jose::Signer;
-use crate::secret::Cell;
+use crate::oauth::jose::{ALGORITHM, Unsigned, public_jwk};
+use crate::secret::{Cell, Secret};
 use crate::store::database::{Statement, sql};
+use crate::webcrypto::{self, SigningHandle};
 
 #[derive(Deserialize)]
 struct Stored {
@@ -20,10 +20,32 @@ struct Stored {
     private_key_sealed: String,
 }
 
+/// The tenant's current key, ready to sign.
+#[derive(Clone)]
+pub struct Signer {
+    id: Id<SigningKey>,
+    key: SigningHandle,
+}
+
+impl Signer {
+    /// A JWT of these claims, which live for `seconds`.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the claims are no object, or the runtime refuses.
+    pub async fn sign(&self, claims: Value, now: Millis, seconds: i64) -> Result<String> {
+        let Value::Object(claims) = claims else {
+            return Err(Error::Internal("claims that are no object".to_owned()));
+        };
+        let unsigned = Unsigned::new(&self.id, "JWT", claims, now, seconds);
+        let signature = webcrypto::sign(&self.key, unsigned.signing_input()).await?;
+        Ok(unsigned.signed(&signature))
+    }
+}
+
 /// How long an isolate keeps a key that it opened, in milliseconds. A retired key stays published for longer.
 const KEPT: Millis = 300_000;
 
-type Kept = HashMap<String, (Rc<Signer>, Millis)>;
+type Kept = HashMap<String, (Signer, Millis)>;
 
 thread_local! {
     static SIGNERS: RefCell<Kept> = RefCell::new(HashMap::new());
@@ -37,7 +59,7 @@ fn current(tenant: &Id<Tenant>) -> Statement {
     sql("select json_object('id', id, 'private_key_sealed', private_key_sealed) as row
          from signing_key where tenant_id = ?1 and algorithm = ?2 and status = 'current'")
     .bind(tenant)
-    .bind(Signer::ALGORITHM)
+    .bind(ALGORITHM)
 }
 
 /// The tenant's current key, made if there is none yet. Of two requests that make one, one's is kept, and both use
@@ -45,7 +67,7 @@ fn current(tenant: &Id<Tenant>) -> Statement {
 ///
 /// # Errors
 /// If D1 does not answer, or the stored key does not open.
-pub async fn signer(context: &Context) -> Result<Rc<Signer>> {
+pub async fn signer(context: &Context) -> Result<Signer> {
     let tenant = &context.tenant().id;
     let kept = SIGNERS.with_borrow(|signers| signers.get(tenant.as_str()).cloned());
     if let Some((signer, at)) = kept
@@ -56,36 +78,32 @@ pub async fn signer(context: &Context) -> Result<Rc<Signer>> {
     let db = context.db()?;
     let stored = match db.first::<Stored>(current(tenant)).await? {
         Some(stored) => Some(stored),
-        None => db.batch([create(context)?, current(tenant)]).await?.skip(1).row()?,
+        None => db.batch([create(context).await?, current(tenant)]).await?.skip(1).row()?,
     };
     let stored = stored.ok_or_else(|| Error::Storage("signing_key: no current key after making one".to_owned()))?;
-    let scalar = context
-        .config
-        .keyring
-        .open(cell(stored.id.as_str()), &stored.private_key_sealed)
-        .map_err(|_| Error::Internal(format!("signing_key.private_key_sealed of {} does not open", stored.id)))?;
-    let signer = Rc::new(Signer::from_stored(stored.id, &scalar)?);
+    let broken = || Error::Internal(format!("signing_key.private_key_sealed of {} does not open", stored.id));
+    let opened = context.config.keyring.open(cell(stored.id.as_str()), &stored.private_key_sealed);
+    let jwk = opened.ok().and_then(|bytes| serde_json::from_slice(bytes.expose()).ok());
+    let key = webcrypto::import(&jwk.map(Secret::new).ok_or_else(broken)?).await?;
+    let signer = Signer { id: stored.id, key };
     SIGNERS.with_borrow_mut(|signers| signers.insert(tenant.as_str().to_owned(), (signer.clone(), context.now)));
     Ok(signer)
 }
 
-fn create(context: &Context) -> Result<Statement> {
-    // One choice in 2^32 is no scalar; a second try settles it.
-    let mut made = None;
-    for _ in 0..3 {
-        made = made.or(Signer::generate(context.id()?, &context.random()?));
-    }
-    let signer = made.ok_or_else(|| Error::Internal("no scalar in three tries".to_owned()))?;
-    let jwk = signer.public_jwk();
-    let id = jwk["kid"].as_str().unwrap_or_default().to_owned();
-    let sealed = context.config.keyring.seal(cell(&id), signer.scalar().expose(), context.random()?);
+async fn create(context: &Context) -> Result<Statement> {
+    let id: Id<SigningKey> = context.id()?;
+    let private = webcrypto::generate().await?;
+    let public = public_jwk(&id, private.expose())
+        .ok_or_else(|| Error::Internal("WebCrypto made a key that is not P-256".to_owned()))?;
+    let text = private.expose().to_string();
+    let sealed = context.config.keyring.seal(cell(id.as_str()), text.as_bytes(), context.random()?);
     Ok(sql("insert into signing_key (id, tenant_id, algorithm, status, public_jwk, private_key_sealed, activated_at, created_at, updated_at)
             values (?2, ?1, ?3, 'current', ?4, ?5, ?6, ?6, ?6)
             on conflict do nothing")
     .bind(&context.tenant().id)
     .bind(&id)
-    .bind(Signer::ALGORITHM)
-    .bind(jwk.to_string())
+    .bind(ALGORITHM)
+    .bind(public.to_string())
     .bind(sealed)
     .bind(context.now))
 }

@@ -114,8 +114,9 @@ export function connect(port) {
 /** Sends a request's lines, as they are, and reads the whole answer: its status, headers as one text, and body. */
 export async function raw(port, head, body = "") {
   const connection = connect(port);
-  const text = [...head, ...(body ? [`Content-Length: ${Buffer.byteLength(body)}`] : []), "Connection: close"];
-  connection.write(Buffer.concat([Buffer.from(`${text.join("\r\n")}\r\n\r\n`, "latin1"), Buffer.from(body)]));
+  const sized = body === "" || head.some((line) => line.startsWith("Transfer-Encoding"));
+  const all = [...head, ...(sized ? [] : [`Content-Length: ${Buffer.byteLength(body)}`]), "Connection: close", "", ""];
+  connection.write(Buffer.concat([Buffer.from(all.join("\r\n"), "latin1"), Buffer.from(body)]));
   const headers = await connection.head();
   const rest = await connection.until(() => false);
   connection.close();

@@ -51,6 +51,15 @@ const answers = {
     response.end(hash.digest("hex"));
   }, { streams: true }),
   "/status": ({ url }, response) => response.writeHead(Number(url.split("?")[1]), { "x-kept": "1" }).end("body"),
+  "/public/status": ({ url }, response) => {
+    // Node writes no 101 by itself.
+    response.socket.end(`HTTP/1.1 ${url.split("?")[1]} Odd\r\nContent-Length: 0\r\n\r\n`);
+  },
+  "/wait": async ({ headers }, response) => {
+    gate(`${headers["x-gate"]}, and has arrived`).resolve();
+    await gate(headers["x-gate"]).promise;
+    response.end("done");
+  },
   "/broken": (_, response) => {
     response.writeHead(200).write("half");
     setImmediate(() => response.socket.destroy());
@@ -122,8 +131,7 @@ test("our cookies stay here, wherever they hide, and all others pass", async () 
     [["a=1; OURS; b=2"], "a=1; b=2"],
     [["OURS"], undefined],
     [["a=1, OURS; b=2"], "a=1; b=2"],
-    [["a=1", "OURS"], "a=1"],
-    [["OURS", "a=1; b=2"], "a=1; b=2"],
+    [["a=1; b=2", "OURS"], "a=1; b=2"],
     [["a=1;OURS;b=2"], "a=1; b=2"],
     [["a=1; __Host-doorward.session=x; __Secure-DOORWARD.x=1; DoorWard.Gate=2; OURS"], "a=1"],
     [['json={"a":1,"b":2}; OURS; c="x y"'], 'json={"a":1,"b":2}; c="x y"'],
@@ -137,6 +145,13 @@ test("our cookies stay here, wherever they hide, and all others pass", async () 
       assert.equal(origin.last().headers.cookie, left, `${path} ${given}`);
     }
   }
+});
+
+test("cookies in several lines are as if they were in one", async () => {
+  const session = cookie.split("; ").find((pair) => pair.startsWith("doorward.session="));
+  const answer = await raw(worker.port, ["GET /crumbs HTTP/1.1", "Host: app.localhost", `Cookie: ${session}`, "Cookie: a=1; b=2"]);
+  assert.equal(answer.status, 200, answer.body);
+  assert.equal(origin.last().headers.cookie, "a=1; b=2");
 });
 
 test("an origin's redirect is the visitor's to follow, and its cookies are kept but for those under our names", async () => {
@@ -203,8 +218,6 @@ test("status codes, methods and paths pass as they are", async () => {
     const answer = await get(`/status?${status}`);
     assert.deepEqual([answer.status, answer.text, answer.headers["x-kept"]], [status, "body", "1"]);
   }
-  // Of what HTTP allows, `Response` holds 200 to 599.
-  assert.ok([502, 999].includes((await get("/status?999")).status), "status 999");
   for (const method of ["PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "REPORT", "MKCOL", "SEARCH", "LOCK", "NOTIFY"]) {
     const answer = await person.browser.send(method, `${APP}/x`, { body: "some body" });
     assert.deepEqual([answer.status, answer.json.method, answer.json.body], [200, method, "some body"], method);
@@ -221,8 +234,8 @@ test("a GET with a body, a body of unknown length, and bytes beyond ASCII in hea
   assert.equal(odd.status, 200);
   const { body, headers } = origin.to("/odd")[0];
   assert.equal(Number(headers["content-length"] ?? 0), body.length, "a length without its body");
-  const chunked = await raw(worker.port, ["POST /chunked HTTP/1.1", "Host: app.localhost", `Cookie: ${cookie}`, "Transfer-Encoding: chunked", "",
-    "5", "hello", "0"]);
+  const head = ["POST /chunked HTTP/1.1", "Host: app.localhost", `Cookie: ${cookie}`, "Transfer-Encoding: chunked"];
+  const chunked = await raw(worker.port, head, "5\r\nhello\r\n0\r\n\r\n");
   assert.equal(chunked.status, 200);
   assert.equal(origin.to("/chunked")[0].body.toString(), "hello");
   const latin = await raw(worker.port, ["GET /latin HTTP/1.1", "Host: app.localhost", `Cookie: ${cookie}`, "X-Name: caf\xe9", "Referer: /\xff"]);
@@ -234,6 +247,17 @@ test("headers of the origin's own hop end here, the others pass", async () => {
   assert.match(headers, /x-kept: 1/i, text);
   assert.match(headers, /cache-control: max-age=7/i);
   for (const hop of [/^x-hop:/im, /timeout=77/i, /^proxy-authenticate:/im]) assert.doesNotMatch(headers, hop);
+});
+
+test("an answer that cannot be passed on is 502, and takes nobody else's request down", async () => {
+  for (const status of [101, 600, 999]) {
+    const name = `another's request, at ${status}`;
+    const other = get("/wait", { headers: { "x-gate": name } });
+    await gate(`${name}, and has arrived`).promise;
+    const bad = await get(`/public/status?${status}`);
+    gate(name).resolve();
+    assert.deepEqual([(await other).status, bad.status], [200, 502], `the others', and this one, at status ${status}`);
+  }
 });
 
 test("an origin that is down is 502, as a page or as JSON; one that breaks off never looks complete", async () => {

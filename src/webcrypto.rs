@@ -1,0 +1,68 @@
+//! The runtime's own cryptography, where it is native and ours would be wasm: ES256 keys and signatures.
+
+use js_sys::{Array, JSON, Object, Uint8Array};
+use serde_json::Value;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{CryptoKey, CryptoKeyPair, EcKeyGenParams, EcKeyImportParams, EcdsaParams, SubtleCrypto};
+
+use crate::error::{Error, Result};
+use crate::secret::Secret;
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape of map_err")]
+fn failed(error: JsValue) -> Error {
+    Error::Internal(format!("WebCrypto: {error:?}"))
+}
+
+fn subtle() -> Result<SubtleCrypto> {
+    let scope: web_sys::WorkerGlobalScope = js_sys::global().unchecked_into();
+    Ok(scope.crypto().map_err(failed)?.subtle())
+}
+
+fn sign_only() -> Array {
+    Array::of1(&"sign".into())
+}
+
+/// A key that signs, and cannot be taken out of the runtime again.
+#[derive(Clone)]
+pub struct SigningHandle(CryptoKey);
+
+/// A new P-256 key, as a private JWK.
+///
+/// # Errors
+/// [`Error::Internal`] if the runtime refuses.
+pub async fn generate() -> Result<Secret<Value>> {
+    let subtle = subtle()?;
+    let usages = Array::of2(&"sign".into(), &"verify".into());
+    let parameters = EcKeyGenParams::new("ECDSA", "P-256");
+    let pair = subtle.generate_key_with_object(&parameters, true, &usages).map_err(failed)?;
+    let pair: CryptoKeyPair = JsFuture::from(pair).await.map_err(failed)?.unchecked_into();
+    let jwk = subtle.export_key("jwk", &pair.get_private_key()).map_err(failed)?;
+    let jwk = JsFuture::from(jwk).await.map_err(failed)?;
+    let text: String = JSON::stringify(&jwk).map_err(failed)?.into();
+    let jwk = serde_json::from_str(&text).map_err(|error| Error::Internal(format!("exported JWK: {error}")))?;
+    Ok(Secret::new(jwk))
+}
+
+/// A key from its private JWK.
+///
+/// # Errors
+/// [`Error::Internal`] if it is none.
+pub async fn import(jwk: &Secret<Value>) -> Result<SigningHandle> {
+    let jwk: Object = JSON::parse(&jwk.expose().to_string()).map_err(failed)?.unchecked_into();
+    let parameters = EcKeyImportParams::new("ECDSA");
+    parameters.set_named_curve("P-256");
+    let key = subtle()?.import_key_with_object("jwk", &jwk, &parameters, false, &sign_only()).map_err(failed)?;
+    Ok(SigningHandle(JsFuture::from(key).await.map_err(failed)?.unchecked_into()))
+}
+
+/// An ES256 signature (RFC 7518, section 3.4): r and s, 64 bytes.
+///
+/// # Errors
+/// [`Error::Internal`] if the runtime refuses.
+pub async fn sign(key: &SigningHandle, message: &[u8]) -> Result<Vec<u8>> {
+    let parameters = EcdsaParams::new_with_str("ECDSA", "SHA-256");
+    let message = Uint8Array::from(message);
+    let signature = subtle()?.sign_with_object_and_js_u8_array(&parameters, &key.0, &message).map_err(failed)?;
+    Ok(Uint8Array::new(&JsFuture::from(signature).await.map_err(failed)?).to_vec())
+}

@@ -1,0 +1,234 @@
+// Forward-auth: a proxy in front of the website asks about each request, and visitors send it whatever they like.
+
+import assert from "node:assert/strict";
+import test, { after, before } from "node:test";
+import { createLocalJWKSet, jwtVerify } from "jose";
+import { raw } from "../harness/origin.mjs";
+import { API, PAGE, cookieOf, disguises, seedApp, seedDomain, seedTenant, signUp } from "../harness/seed.mjs";
+import { AUTH, startWorker } from "../harness/worker.mjs";
+
+const SITE = "http://site.localhost";
+let worker, member, admin, nobody;
+
+// What each proxy says about a request; `host` is how it reaches the Worker.
+const host = "auth.localhost";
+const STYLES = {
+  caddy: (method, url) => {
+    const [, proto, name, uri] = url.match(/^(\w+):\/\/([^/]*)(.*)$/);
+    return { host, "x-forwarded-method": method, "x-forwarded-proto": proto, "x-forwarded-host": name, "x-forwarded-uri": uri };
+  },
+  nginx: (method, url) => ({ host, "x-original-method": method, "x-original-url": url }),
+};
+/** A proxy's question about `method url` of a person, who sent `headers` as well. */
+const ask = ({ browser }, style, method, url, headers = API) =>
+  browser.get(`${url.split("/").slice(0, 3).join("/")}/forward-auth`, { headers: { ...headers, ...STYLES[style](method, url) } });
+/** A reserved path of the website, handed to the auth host by its proxy. */
+const reserved = ({ browser }, style, method, url, { headers, body } = {}) =>
+  browser.send(method, url, { body, headers: { ...PAGE, ...headers, ...STYLES[style](method, url) } });
+
+async function signInAt(person, style, site = SITE) {
+  const begun = await reserved(person, style, "GET", `${site}/.doorward/sign-in?return=${encodeURIComponent("/deep?x=1&y=%2F")}`);
+  const { location } = await person.browser.get(begun.location, { headers: PAGE });
+  assert.ok(location?.startsWith(`${site}/.doorward/callback?code=`), `${begun.status} ${begun.location} → ${location}`);
+  const answer = await reserved(person, style, "GET", location);
+  assert.deepEqual([answer.status, answer.location], [302, "/deep?x=1&y=%2F"]);
+  return location;
+}
+
+before(async () => {
+  worker = await startWorker();
+  await seedApp(worker, "site.localhost", {});
+  await seedApp(worker, "open.localhost", { access: "public", rules: [] });
+  await seedApp(worker, "off.localhost", { access: "public", rules: [], enabled: 0 });
+  [member, admin, nobody] = [await signUp(worker), await signUp(worker, { roles: ["admin"] }), { browser: worker.browser() }];
+  await signInAt(member, "caddy");
+  await signInAt(admin, "nginx");
+});
+after(() => worker?.dispose());
+
+test("whoever may pass is named to the proxy, with an assertion that proves it", async () => {
+  const jwks = createLocalJWKSet((await nobody.browser.get(`${AUTH}/api/auth/jwks`)).json);
+  for (const style of Object.keys(STYLES)) {
+    const { status, headers, text } = await ask(member, style, "GET", `${SITE}/a?b=c`);
+    assert.deepEqual([status, text], [200, ""]);
+    const { "x-doorward-user": user, "x-doorward-email": email, "x-doorward-tenant": tenant, "x-doorward-roles": roles } = headers;
+    assert.deepEqual([user, email, tenant, roles], [member.id, member.email, "default", "member"]);
+    const { payload } = await jwtVerify(headers["x-doorward-assertion"], jwks, { issuer: AUTH, audience: "site.localhost" });
+    assert.equal(payload.sub, member.id);
+  }
+});
+
+test("the table of rules, as Caddy and as nginx ask", async () => {
+  const people = { nobody, member, admin };
+  for (const [method, path, ...wanted] of [
+    ["GET", "/", 401, 200, 200],
+    ["GET", "/public/x", 200, 200, 200],
+    ["POST", "/public", 200, 200, 200],
+    ["HEAD", "/api/items", 200, 200, 200],
+    ["POST", "/api/items", 401, 200, 200],
+    ["GET", "/admin", 401, 403, 200],
+    ["PROPFIND", "/admin/x", 401, 403, 200],
+    ["GET", "/reports/1", 401, 200, 200],
+    ["DELETE", "/reports/1", 401, 403, 200],
+    ["GET", "/internal/x", 403, 403, 403],
+  ]) {
+    for (const style of Object.keys(STYLES)) {
+      for (const [at, [who, person]] of Object.entries(people).entries()) {
+        const { status, headers } = await ask(person, style, method, SITE + path);
+        assert.equal(status, wanted[at], `${style}: ${who} ${method} ${path}`);
+        if (person === nobody || status !== 200) assert.equal(headers["x-doorward-user"], undefined);
+      }
+    }
+  }
+});
+
+test("a page's visitor is sent to sign in; nginx, which can pass no redirect on, is told where to", async () => {
+  const [page, back] = [`${SITE}/deep?x=1&y=%2F`, encodeURIComponent("/deep?x=1&y=%2F")];
+  const target = `${SITE}/.doorward/sign-in?return=${back}`;
+  const caddy = await ask(nobody, "caddy", "GET", page, PAGE);
+  assert.deepEqual([caddy.status, caddy.location], [302, target]);
+  const nginx = await ask(nobody, "nginx", "GET", page, PAGE);
+  assert.deepEqual([nginx.status, nginx.location, nginx.headers["x-doorward-location"]], [401, undefined, target]);
+  for (const headers of [API, { ...PAGE, "sec-fetch-mode": "cors" }]) {
+    const answer = await ask(nobody, "caddy", "GET", page, headers);
+    assert.deepEqual([answer.status, answer.location, answer.json.code], [401, undefined, "UNAUTHORIZED"]);
+  }
+  // A sign-in cannot repeat what was posted.
+  assert.equal((await ask(nobody, "caddy", "POST", page, PAGE)).status, 401, "POST");
+});
+
+test("a question without a host that is protected, or without the path, is answered 403", async () => {
+  const caddy = STYLES.caddy("GET", `${SITE}/public/x`);
+  for (const headers of [
+    { host }, { ...caddy, "x-forwarded-uri": undefined }, { ...caddy, "x-forwarded-host": undefined },
+    { ...caddy, "x-forwarded-host": "unknown.localhost" }, { ...caddy, "x-forwarded-host": "off.localhost" }, { ...caddy, "x-forwarded-host": host },
+    { ...caddy, "x-forwarded-host": "open.localhost/x" }, { ...caddy, "x-forwarded-host": "unknown.localhost@open.localhost" },
+    { ...caddy, "x-forwarded-host": "open.localhost, site.localhost" }, { ...caddy, "x-forwarded-host": "open.localhost#" },
+    { ...caddy, "x-forwarded-proto": "javascript" }, { ...caddy, "x-forwarded-proto": "http, https" }, { ...caddy, "x-forwarded-uri": "public/x" },
+    { ...caddy, "x-forwarded-uri": "" }, { ...caddy, "x-forwarded-uri": "http://site.localhost/public/x" },
+    ...["/public/x", "http://", "http://unknown.localhost/", "http://u:p@site.localhost/public/x", "ftp://site.localhost/public/x", "x", ""].map(
+      (url) => ({ host, "x-original-url": url })),
+  ]) {
+    const answer = await nobody.browser.get(`${SITE}/forward-auth`, { headers });
+    assert.equal(answer.status, 403, JSON.stringify(headers));
+  }
+});
+
+test("no disguise of a path gets around the role rule or the deny rule", async () => {
+  for (const [person, name] of [[nobody, "admin"], [member, "admin"], [admin, "internal"]]) {
+    for (const path of disguises(name).filter((path) => path.startsWith("/"))) {
+      for (const style of Object.keys(STYLES)) {
+        const { status } = await ask(person, style, "GET", SITE + path);
+        assert.ok(status === 401 || status === 403, `${style} ${path}: ${status}`);
+      }
+    }
+  }
+});
+
+test("nor does a fragment, which browsers keep to themselves and some servers read as path", async () => {
+  for (const style of Object.keys(STYLES)) {
+    assert.equal((await ask(member, style, "GET", `${SITE}/public/#/../../admin`)).status, 403, style);
+  }
+});
+
+test("what a visitor sends beside the proxy's own words never lets them in", async () => {
+  const attacks = [
+    // Caddy and Traefik replace X-Forwarded-*, and pass all else of the visitor on.
+    ["caddy", nobody, "GET", "/secret", { "x-original-url": `${SITE}/public/x` }],
+    ["caddy", member, "GET", "/admin", { "x-original-url": `${SITE}/` }],
+    ["caddy", nobody, "GET", "/secret", { "x-original-url": "http://open.localhost/" }],
+    ["caddy", member, "DELETE", "/reports/1", { "x-original-method": "GET" }],
+    // nginx sets what it is told to, and passes all else of the visitor on.
+    ["nginx", member, "DELETE", "/reports/1", { "x-forwarded-method": "GET" }],
+    ["nginx", nobody, "POST", "/api/items", { "x-forwarded-method": "GET" }],
+    ["nginx", member, "GET", "/admin", { "x-forwarded-uri": "/public/x", "x-forwarded-host": "open.localhost", "x-forwarded-proto": "http" }],
+  ];
+  const through = [];
+  for (const [style, person, method, path, headers] of attacks) {
+    const { status } = await ask(person, style, method, SITE + path, { ...API, ...headers });
+    if (status !== 401 && status !== 403) through.push(`${style}: ${method} ${path} with ${JSON.stringify(headers)}: ${status}`);
+  }
+  assert.deepEqual(through, []);
+});
+
+test("nor does a proxy that appends to a visitor's header instead of replacing it", async () => {
+  for (const [name, theirs, proxys] of [
+    ["X-Forwarded-Uri", "/public/x", "/admin"], ["X-Original-URL", `${SITE}/public/x`, `${SITE}/admin`], ["X-Forwarded-Host", "open.localhost", "site.localhost"],
+  ]) {
+    const all = { Host: host, "X-Forwarded-Host": "site.localhost", "X-Forwarded-Proto": "http", "X-Forwarded-Uri": "/admin", [name]: [theirs, proxys] };
+    if (name === "X-Original-URL") for (const other of Object.keys(all)) if (/forwarded/i.test(other)) delete all[other];
+    const head = Object.entries(all).flatMap(([key, values]) => [values].flat().map((value) => `${key}: ${value}`));
+    const { status } = await raw(worker.port, ["GET /forward-auth HTTP/1.1", ...head]);
+    assert.ok(status >= 400, `${name}: ${theirs}, ${proxys}: ${status}`);
+  }
+});
+
+test("a proxy that does not say the method is told no more than the strictest rule allows", async () => {
+  const { "x-original-method": _, ...headers } = STYLES.nginx("GET", `${SITE}/api/items`);
+  assert.notEqual((await nobody.browser.get(`${SITE}/forward-auth`, { headers: { ...API, ...headers } })).status, 200);
+});
+
+const withMethod = (person, method, path, more) =>
+  person.browser.send(method, `${SITE}/forward-auth`, { headers: { ...API, ...STYLES.caddy(method, SITE + path), ...more } });
+
+test("a CORS preflight is not waved through", async () => {
+  for (const origin of ["http://evil.localhost", SITE, AUTH]) {
+    for (const path of ["/", "/admin", "/internal"]) {
+      const { status } = await withMethod(nobody, "OPTIONS", path, { origin, "access-control-request-method": "GET" });
+      assert.ok(status >= 400, `${origin} ${path}: ${status} lets a proxy pass it on`);
+    }
+  }
+});
+
+test("a proxy that asks with the visitor's own method gets the same answer", async () => {
+  for (const method of ["HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"]) {
+    assert.equal((await withMethod(nobody, method, "/internal")).status, 403, `${method} /internal`);
+    assert.equal((await withMethod(nobody, method, "/")).status, 401, `${method} /`);
+    assert.equal((await withMethod(member, method, "/")).status, 200, `${method} / of a member`);
+  }
+});
+
+test("the reserved paths serve the website, and only through its proxy", async () => {
+  for (const style of Object.keys(STYLES)) {
+    const person = await signUp(worker);
+    const used = await signInAt(person, style);
+    const me = await reserved(person, style, "GET", `${SITE}/.doorward/me`);
+    assert.deepEqual([me.status, me.json.user.id], [200, person.id]);
+    assert.equal((await reserved(nobody, style, "GET", `${SITE}/.doorward/me`)).status, 401);
+    assert.equal((await reserved(nobody, style, "GET", used)).status, 400, "a callback in another browser");
+    assert.equal((await reserved(person, style, "GET", used.replace("site.", "open."))).status, 400, "a callback of another website");
+    assert.equal((await person.browser.get(`${AUTH}/.doorward/me`)).status, 404, "on the auth host itself");
+    const stylesheet = await reserved(nobody, style, "GET", `${SITE}/.doorward/style.css`);
+    assert.match(stylesheet.headers["content-type"], /^text\/css/);
+    assert.match((await reserved(person, style, "GET", `${SITE}/.doorward/sign-out`)).text, /action="\/\.doorward\/sign-out"/);
+    const signOut = (origin) => reserved(person, style, "POST", `${SITE}/.doorward/sign-out`, { headers: { origin } });
+    for (const origin of ["http://evil.localhost", "http://open.localhost", "null"]) assert.equal((await signOut(origin)).status, 403, origin);
+    assert.equal((await ask(person, style, "GET", `${SITE}/`)).status, 200);
+    const kept = cookieOf(person, "site.localhost").replace(/doorward\.snapshot=[^;]*/, "");
+    assert.equal((await signOut(SITE)).status, 303);
+    assert.equal((await ask(person, style, "GET", `${SITE}/`)).status, 401);
+    assert.equal((await reserved(nobody, style, "GET", `${SITE}/.doorward/me`, { headers: { cookie: kept } })).status, 401, "the old cookie");
+    assert.equal((await person.browser.get(`${AUTH}/api/auth/get-session`)).text, "null");
+  }
+});
+
+test("a website on https gets cookies that no sibling host can set", async () => {
+  const person = await signUp(worker);
+  await signInAt(person, "caddy", "https://site.localhost");
+  const names = [...person.browser.cookies("site.localhost").keys()];
+  assert.ok(names.includes("__Host-doorward.session"), String(names));
+  assert.deepEqual(names.filter((name) => !name.startsWith("__Host-")), []);
+  assert.equal((await ask(person, "caddy", "GET", "https://site.localhost/")).status, 200);
+  const plain = cookieOf(member, "site.localhost");
+  assert.equal((await ask(nobody, "caddy", "GET", "https://site.localhost/", { ...API, cookie: plain })).status, 401);
+});
+
+test("a snapshot of one tenant's auth host is not believed at another's", async () => {
+  const tenant = await seedTenant(worker, { slug: "isolated", pool: "isolated" });
+  await seedDomain(worker, tenant, "auth-isolated.localhost");
+  const cookie = cookieOf(admin, host);
+  assert.match(cookie, /doorward\.snapshot=/);
+  const theirs = (path) => worker.browser().get(`http://auth-isolated.localhost/api/auth/${path}`, { headers: { cookie } });
+  assert.equal((await theirs("get-session")).text, "null");
+  assert.equal((await theirs("list-sessions")).status, 401);
+});
