@@ -3,6 +3,7 @@
 
 import { createHash } from "node:crypto";
 import { copyFileSync, existsSync, mkdirSync, readFileSync } from "node:fs";
+import { homedir } from "node:os";
 import path from "node:path";
 import { ROOT, prepareTools, run } from "./tools.mjs";
 
@@ -11,7 +12,10 @@ const FEATURES = ["mutable-globals", "sign-ext", "nontrapping-float-to-int", "bu
 const WASM = path.join(ROOT, "build", "index_bg.wasm");
 
 const tools = await prepareTools();
-await run(tools.workerBuild, ["--release"], { env: tools.env });
+// Panics name the file that they are in: without the path of this machine.
+const crates = path.join(process.env.CARGO_HOME ?? path.join(homedir(), ".cargo"), "registry", "src");
+const RUSTFLAGS = `${process.env.RUSTFLAGS ?? ""} --remap-path-prefix=${crates}=crates`.trim();
+await run(tools.workerBuild, ["--release"], { env: { ...tools.env, RUSTFLAGS } });
 
 // The slow step, done once for each outcome of the compiler.
 const flags = ["-Oz", "--strip-debug", ...FEATURES.map((feature) => `--enable-${feature}`)];

@@ -110,8 +110,8 @@ export const disguises = (name) => [
   `/%2f${name}`, `/%2e%2e/${name}`, `/x/..%2f${name}`, `/x%2f..%2f${name}`, `/public/..%2f${name}`, `/public/%2e%2e/${name}/x`,
   `/public/..%252f${name}`, `/public/..%25252f${name}`, `/public/..%2525252f${name}`, `/${name.toUpperCase()}`, `/${name}/../${name}/x`,
   `/%${name.charCodeAt(0).toString(16)}${name.slice(1)}`, `/%25${name.charCodeAt(0).toString(16)}${name.slice(1)}`,
-  `/\\${name}`, `/x\\..\\${name}`, `/public/..%5c${name}`, `/public\\..%5C${name}`, `/${name}%00`, `/${name}%00.png`, `/${name}/`, `/${name}%2fx`,
-  `/${name}#x`, `/${name}?x`, `/.doorward/../${name}`, `http://app.localhost/${name}`, `http://elsewhere.invalid/../${name}`,
+  `/\\${name}`, `/x\\..\\${name}`, `/public/..%5c${name}`, `/public\\..%5C${name}`, `/${name}%00`, `/${name}%00.png`,
+  `/${name}/`, `/${name}%2fx`, `/${name}#x`, `/${name}?x`, `/.doorward/../${name}`, `http://app.localhost/${name}`, `http://elsewhere.invalid/../${name}`,
 ];
 
 /** Ends that some servers cut off before they look a path up, and an overlong slash. */

