@@ -105,7 +105,6 @@ pub const AUTH_HOST: &[Route] = routes! {
 
     GET  "/gate/sign-in"                   Anybody   Any     Page gate::authorize;
     GET  "/forward-auth"                   Anybody   Any     Api  forward_auth::check;
-    POST "/forward-auth"                   Anybody   Any     Api  forward_auth::check;
 };
 
 /// Endpoints that every protected host reserves; all else there goes to the origin.
@@ -165,7 +164,7 @@ mod tests {
         for (at, route) in AUTH_HOST.iter().chain(PROTECTED_HOST).enumerate() {
             let again = AUTH_HOST.iter().chain(PROTECTED_HOST).skip(at + 1);
             assert!(!again.clone().any(|r| r.path == route.path && r.method == route.method), "{}", route.path);
-            let exempt = ["/api/auth/callback/:id", "/forward-auth"];
+            let exempt = ["/api/auth/callback/:id"];
             let guarded = route.method == "GET" || route.origin == Origin::Trusted || exempt.contains(&route.path);
             assert!(guarded, "{} {}", route.method, route.path);
         }

@@ -194,19 +194,20 @@ impl LiveSession {
         (text.len() <= LARGEST_SNAPSHOT).then_some((text, (until - now) / 1000))
     }
 
-    /// Reads a snapshot cookie: `None` unless we signed it for this token and app, and it still answers.
+    /// Reads a snapshot cookie: `None` unless we signed it for this token, tenant and app, and it still answers.
     #[must_use]
     pub fn from_snapshot(
         keyring: &Keyring,
         text: &str,
         hash: &TokenHash<SessionToken>,
-        app: Option<&Id<App>>,
+        (tenant, app): (&Id<Tenant>, Option<&Id<App>>),
         now: Millis,
     ) -> Option<Self> {
         let payload = keyring.read_text(Purpose::Snapshot, text)?;
         let snapshot: Snapshot<Self> = serde_json::from_slice(&payload).ok()?;
         let ours = snapshot.of == hash.as_str() && snapshot.until > now;
-        (ours && snapshot.session.app_id.as_ref() == app).then_some(snapshot.session)
+        let session = snapshot.session;
+        (ours && session.tenant_id == *tenant && session.app_id.as_ref() == app).then_some(session)
     }
 
     /// The `user` of the login protocol.
@@ -382,7 +383,9 @@ pub(crate) mod tests {
         let hash = Token::<SessionToken>::new([1; 32]).hash();
         let other = Token::<SessionToken>::new([2; 32]).hash();
         let (text, seconds) = live.snapshot(&config, &hash, NOW).expect("fits");
-        let read = |hash, app, now| LiveSession::from_snapshot(&config.keyring, &text, hash, app, now);
+        let (tenant, foreign) = (Id::trusted("t".to_owned()), Id::trusted("other".to_owned()));
+        let read = |hash, app, now| LiveSession::from_snapshot(&config.keyring, &text, hash, (&tenant, app), now);
+        assert!(LiveSession::from_snapshot(&config.keyring, &text, &hash, (&foreign, None), NOW).is_none());
         assert_eq!(seconds, 60);
         assert_eq!(read(&hash, None, NOW + 59_999).expect("answers").user.email, "a@x.co");
         assert!(read(&hash, None, NOW + 60_000).is_none());

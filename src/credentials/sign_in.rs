@@ -2,7 +2,6 @@
 
 use serde::Deserialize;
 
-use crate::config::Config;
 use crate::id::{Id, Millis, User};
 use crate::session::user_is_active;
 
@@ -17,8 +16,6 @@ pub struct Candidate {
     pub suspended_until: Option<Millis>,
     /// `user.locked_until`.
     pub locked_until: Option<Millis>,
-    /// `user.failed_login_count`.
-    pub failed_login_count: i64,
     /// `account.password_hash`, if the user has a password.
     pub password_hash: Option<String>,
 }
@@ -79,22 +76,9 @@ pub fn decide(candidate: Option<&Candidate>, password_is_right: bool, now: Milli
     Ok(candidate.user_id.clone())
 }
 
-/// Until when an account is locked by its `failures`-th consecutive failure: every `LOCKOUT_FAILURES` of them lock
-/// it, each time twice as long, up to a day.
-#[must_use]
-pub fn locked_until(config: &Config, failures: i64, now: Millis) -> Option<Millis> {
-    if failures <= 0 || failures % config.lockout_failures != 0 {
-        return None;
-    }
-    let times = u32::try_from((failures / config.lockout_failures - 1).min(20)).unwrap_or(20);
-    let seconds = config.lockout_seconds.saturating_mul(1 << times).min(86_400.max(config.lockout_seconds));
-    Some(now + seconds * 1000)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::with;
 
     const NOW: Millis = 1_000_000;
 
@@ -104,7 +88,6 @@ mod tests {
             status: "active".to_owned(),
             suspended_until: None,
             locked_until: None,
-            failed_login_count: 0,
             password_hash: Some("x".to_owned()),
         }
     }
@@ -131,14 +114,5 @@ mod tests {
             assert_eq!(decide(Some(&candidate), right, NOW).map(|_| ()), expected, "row {row}");
         }
         assert_eq!(decide(None, true, NOW), Err(Refusal::UnknownUser));
-    }
-
-    #[test]
-    fn locks_grow_and_stop_growing_at_a_day() {
-        let config = with(&[("LOCKOUT_FAILURES", "3"), ("LOCKOUT_SECONDS", "900")]).expect("config");
-        let seconds = |failures| locked_until(&config, failures, 0).map(|until| until / 1000);
-        assert_eq!([0, 1, 2, 4].map(seconds), [None; 4]);
-        assert_eq!([3, 6, 9].map(seconds), [Some(900), Some(1800), Some(3600)]);
-        assert_eq!(seconds(3_000_000), Some(86_400));
     }
 }

@@ -1,5 +1,7 @@
 //! What goes to the origin: nothing that only we may say, and what we say.
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
 /// Headers of one hop (RFC 9110, section 7.6.1), which a proxy consumes.
 const HOP_BY_HOP: [&str; 9] = [
     "connection",
@@ -11,6 +13,26 @@ const HOP_BY_HOP: [&str; 9] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
+];
+
+/// What origins believe of a proxy in front of them: about the visitor's address, or about what was asked for in truth,
+/// after rules judged what was sent.
+const SAID_BY_PROXIES: [&str; 15] = [
+    "forwarded",
+    "forwarded-for",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-forwarded",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-host",
+    "x-original-method",
+    "x-original-uri",
+    "x-original-url",
+    "x-real-ip",
+    "x-rewrite-url",
 ];
 
 /// The JWT that an origin verifies.
@@ -29,7 +51,7 @@ pub fn is_dropped(name: &str, also_named: &[String], keeps_upgrade: bool) -> boo
     HOP_BY_HOP.contains(&name.as_str())
         || name.starts_with("x-doorward-")
         || name.starts_with("x-forwarded-")
-        || matches!(name.as_str(), "forwarded" | "x-real-ip" | "x-original-url" | "x-rewrite-url" | "x-original-method")
+        || SAID_BY_PROXIES.contains(&name.as_str())
         || also_named.contains(&name)
 }
 
@@ -47,7 +69,21 @@ pub fn named_by_connection(value: &str) -> Vec<String> {
 /// survive every hop.
 #[must_use]
 pub fn value(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::CONTROLS).to_string()
+    utf8_percent_encode(text, CONTROLS).to_string()
+}
+
+/// A comma-separated list of such values. A comma inside one is encoded: a role `guest,admin` is one role.
+#[must_use]
+pub fn list(items: &[String]) -> String {
+    const SEPARATORS: AsciiSet = CONTROLS.add(b',').add(b'%');
+    items.iter().map(|item| utf8_percent_encode(item, &SEPARATORS).to_string()).collect::<Vec<_>>().join(",")
+}
+
+/// Whether an answer's header is of the hop between us and the origin.
+#[must_use]
+pub fn is_of_the_hop(name: &str, also_named: &[String]) -> bool {
+    let name = name.to_ascii_lowercase();
+    HOP_BY_HOP.contains(&name.as_str()) || also_named.contains(&name)
 }
 
 #[cfg(test)]
@@ -71,6 +107,9 @@ mod tests {
             "TE",
             "Upgrade",
             "Transfer-Encoding",
+            "True-Client-IP",
+            "X-HTTP-Method-Override",
+            "X_HTTP_Method",
             "Proxy-Authorization",
             "X-Named",
         ] {
@@ -91,6 +130,7 @@ mod tests {
     #[test]
     fn values_are_ascii() {
         assert_eq!(value("a@x.co"), "a@x.co");
+        assert_eq!(list(&["guest,admin".to_owned(), "100%".to_owned()]), "guest%2Cadmin,100%25");
         assert_eq!(value("Zoë\r\nX: y"), "Zo%C3%AB%0D%0AX: y");
     }
 }

@@ -27,20 +27,20 @@ pub fn readings(path: &str) -> Vec<String> {
     for _ in 0..=3 {
         let slashed = decoded.replace('\\', "/");
         for source in [&decoded, &slashed] {
-            for parameters in [false, true] {
-                let text = if parameters { without_parameters(source) } else { source.clone() };
+            // A decoded `?` or `#` ends the path for whoever decodes before parsing; a null byte for whatever passes
+            // it to C.
+            let cut = source.split(['?', '#', '\0']).next().unwrap_or_default();
+            for text in [source.as_str(), cut] {
                 for merge in [false, true] {
-                    let resolved = resolve(&text, merge);
-                    add(resolved.to_lowercase());
-                    add(resolved);
+                    for segments in
+                        [text.to_owned(), each_segment(text, without_parameters), each_segment(text, trimmed)]
+                    {
+                        let resolved = resolve(&segments, merge);
+                        add(resolved.to_lowercase());
+                        add(resolved);
+                    }
                 }
             }
-        }
-        // A null byte ends a path for whatever passes it to C.
-        if let Some((head, _)) = slashed.split_once('\0') {
-            let head = resolve(head, true);
-            add(head.to_lowercase());
-            add(head);
         }
         let next: Cow<'_, str> = percent_decode_str(&decoded).decode_utf8_lossy();
         if next == decoded {
@@ -51,20 +51,35 @@ pub fn readings(path: &str) -> Vec<String> {
     readings
 }
 
-/// Whether so many layers of encoding remain that no honest client sent it.
+/// Whether no honest client sends it: more layers of encoding than are judged, a fragment, or bytes that are no UTF-8,
+/// such as the overlong `%c0%af` that some decoders read as a slash.
 #[must_use]
 pub fn is_hostile(path: &str) -> bool {
     let mut decoded = path.to_owned();
     for _ in 0..3 {
-        decoded = percent_decode_str(&decoded).decode_utf8_lossy().into_owned();
+        let Ok(next) = percent_decode_str(&decoded).decode_utf8() else {
+            return true;
+        };
+        decoded = next.into_owned();
     }
     let once_more = percent_decode_str(&decoded).decode_utf8_lossy();
-    once_more != decoded
+    path.contains('#') || once_more != decoded
 }
 
-/// Cuts `;parameters` off each segment (RFC 3986, section 3.3), as Java servers do.
-fn without_parameters(path: &str) -> String {
-    path.split('/').map(|segment| segment.split(';').next().unwrap_or_default()).collect::<Vec<_>>().join("/")
+fn each_segment(path: &str, change: impl Fn(&str) -> &str) -> String {
+    path.split('/').map(change).collect::<Vec<_>>().join("/")
+}
+
+/// Cuts `;parameters` off a segment (RFC 3986, section 3.3), as Java servers do.
+fn without_parameters(segment: &str) -> &str {
+    segment.split(';').next().unwrap_or_default()
+}
+
+/// Cuts trailing dots and blanks off a segment, as Windows does with file names, but leaves `.` and `..`.
+fn trimmed(segment: &str) -> &str {
+    let blank = |c: char| c.is_whitespace() || c.is_control();
+    let kept = segment.trim_matches(blank);
+    if kept.trim_end_matches('.').is_empty() { kept } else { kept.trim_end_matches(|c| c == '.' || blank(c)) }
 }
 
 /// Resolves `.` and `..` (RFC 3986, section 5.2.4); with `merge`, doubled slashes count as one.
@@ -134,6 +149,14 @@ mod tests {
             "/../admin",
             "/x//..//admin",
             "/admin%3bx=1",
+            "/admin%3fx",
+            "/admin%23x",
+            "/admin%20",
+            "/admin%09",
+            "/admin%0a",
+            "/admin.",
+            "/admin%2e",
+            "/admin%20.",
         ] {
             assert!(readings(path).contains(&"/admin".to_owned()), "{path}: {:?}", readings(path));
         }
@@ -144,5 +167,7 @@ mod tests {
         assert!(!is_hostile("/a%20b"));
         assert!(!is_hostile("/%252561"));
         assert!(is_hostile("/%25252561"));
+        assert!(is_hostile("/public/..%c0%afadmin"));
+        assert!(is_hostile("/public/#/../../admin"));
     }
 }

@@ -26,7 +26,7 @@ pub struct GateRequest {
 
 impl GateRequest {
     /// The longest way back that is kept, in bytes; a longer one returns to `/`.
-    const LONGEST_RETURN: usize = 1500;
+    const LONGEST_RETURN: usize = 1000;
 
     /// The path and query to come back to. Only those of pages: a sign-in does not repeat a POST.
     #[must_use]
@@ -35,6 +35,8 @@ impl GateRequest {
         let safe = path_and_query.starts_with('/')
             && !path_and_query.starts_with("//")
             && !path_and_query.contains('\\')
+            // Browsers drop tabs and line ends: a slash, a tab and a slash are another host's beginning.
+            && !path_and_query.chars().any(|c| c.is_control() || c.is_whitespace())
             && path_and_query.len() <= Self::LONGEST_RETURN;
         if safe { path_and_query.to_owned() } else { "/".to_owned() }
     }
@@ -83,6 +85,8 @@ mod tests {
             ("/deep/link?x=1&y=%2F", "/deep/link?x=1&y=%2F"),
             ("//evil.example", "/"),
             ("/\\evil.example", "/"),
+            ("/\t/evil.example", "/"),
+            ("/\r\n/evil.example", "/"),
             ("https://evil.example", "/"),
             ("", "/"),
         ] {

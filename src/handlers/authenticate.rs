@@ -109,7 +109,7 @@ pub async fn confirm(context: &Context, ticket: Ticket, more: Vec<Statement>) ->
 fn from_snapshot(context: &Context, ticket: &Ticket) -> Option<LiveSession> {
     let app = context.app().map(|app| &app.id);
     let text = ticket.snapshot.as_deref()?;
-    LiveSession::from_snapshot(&context.config.keyring, text, &ticket.hash, app, context.now)
+    LiveSession::from_snapshot(&context.config.keyring, text, &ticket.hash, (&context.tenant().id, app), context.now)
 }
 
 async fn from_kv(context: &Context, ticket: &Ticket) -> Option<LiveSession> {

@@ -1,4 +1,4 @@
-//! Forward-auth: nginx, Caddy, Traefik or Envoy stand in front of the website and ask us about each request.
+//! Forward-auth: nginx, Caddy or Traefik stand in front of the website and ask us about each request.
 //!
 //! The proxy says what it was asked for: `X-Forwarded-Method`, `-Proto`, `-Host` and `-Uri` (Caddy, Traefik), or
 //! `X-Original-Method` and `X-Original-URL` (nginx). It hands the website's `/.doorward/*` to us with the same headers.
@@ -27,32 +27,51 @@ pub struct Asked {
     /// Path and query as they came, before any parser resolved their dots: rules judge what the origin may make of
     /// them. None where the proxy did not say.
     uri: Option<String>,
+    /// The method. None where the proxy did not say.
+    method: Option<String>,
     /// Whether it is nginx, which passes no redirect on.
     is_nginx: bool,
 }
 
 impl Asked {
-    fn read(request: &Incoming) -> Option<Self> {
-        let url = request.header("X-Original-URL");
-        let is_nginx = url.is_some();
-        let (scheme, authority, uri) = match url {
-            Some(url) => {
-                let (scheme, rest) = url.split_once("://")?;
-                let at = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-                (scheme.to_owned(), rest[..at].to_owned(), Some(rest[at..].to_owned()))
+    /// Reads the headers of one family of proxies. Proxies overwrite the headers of their own and pass a visitor's
+    /// headers of the other on: where both are there, one of them may be the visitor's, and neither is believed.
+    ///
+    /// A code is sent to the origin that stands here. Outside development only https on its own port may be named by a
+    /// header: a made-up one, plain or of another service on the same host, could catch a visitor's code.
+    fn read(request: &Incoming, development: bool) -> Option<Self> {
+        let header = |name| request.header(name);
+        let asked = if let Some(url) = header("X-Original-URL") {
+            let (scheme, rest) = url.split_once("://")?;
+            let at = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+            let authority = rest[..at].to_ascii_lowercase();
+            let forwarded = header("X-Forwarded-Host").map(|host| host.to_ascii_lowercase());
+            let both = header("X-Forwarded-Uri").is_some()
+                || header("X-Forwarded-Method").is_some()
+                || forwarded.is_some_and(|host| host != authority);
+            if both {
+                return None;
             }
-            None => (
-                request.header("X-Forwarded-Proto").unwrap_or_else(|| "https".to_owned()),
-                request.header("X-Forwarded-Host")?,
-                request.header("X-Forwarded-Uri"),
-            ),
+            let (uri, method) = (Some(rest[at..].to_owned()), header("X-Original-Method"));
+            Self { is_secure: is_https(scheme)?, authority, uri, method, is_nginx: true }
+        } else {
+            if header("X-Original-Method").is_some() {
+                return None;
+            }
+            Self {
+                is_secure: is_https(&header("X-Forwarded-Proto").unwrap_or_else(|| "https".to_owned()))?,
+                authority: header("X-Forwarded-Host")?.to_ascii_lowercase(),
+                uri: header("X-Forwarded-Uri"),
+                method: header("X-Forwarded-Method"),
+                is_nginx: false,
+            }
         };
-        let authority = authority.to_ascii_lowercase();
-        // A list, user information or a path here would make another host of it in the URL that we send visitors to.
-        let is_plain = authority.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b));
-        let has_path = uri.as_deref().is_none_or(|uri| uri.starts_with('/'));
-        let known = matches!(scheme.as_str(), "http" | "https");
-        (is_plain && has_path && known).then(|| Self { is_secure: scheme == "https", authority, uri, is_nginx })
+        // A list, user information or a path here would make another host of it in the URL that visitors are sent to.
+        let is_plain = asked.authority.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b));
+        // Two header lines arrive joined by ", ", and an honest URI has no space: one of two is somebody else's.
+        let one_path = asked.uri.as_deref().is_none_or(|uri| uri.starts_with('/') && !uri.contains(' '));
+        let usual = asked.is_secure && !asked.authority.contains(':');
+        (is_plain && one_path && (usual || development)).then_some(asked)
     }
 
     fn host(&self) -> &str {
@@ -60,56 +79,63 @@ impl Asked {
         port.map_or(&self.authority, |at| &self.authority[..at])
     }
 
-    fn origin(&self) -> String {
+    /// The website's origin, as its visitor sees it.
+    #[must_use]
+    pub fn origin(&self) -> String {
         format!("{}://{}", if self.is_secure { "https" } else { "http" }, self.authority)
     }
-}
 
-/// The origin that the visitor sees: the proxy's, where one stands in front.
-///
-/// # Errors
-/// [`Error::Internal`] if the runtime hands over a URL without one.
-pub fn visitor_origin(request: &Incoming) -> Result<String> {
-    match Asked::read(request) {
-        Some(asked) => Ok(asked.origin()),
-        None => Ok(request.origin()?.as_str().to_owned()),
+    /// Whether the visitor uses https.
+    #[must_use]
+    pub const fn is_secure(&self) -> bool {
+        self.is_secure
     }
 }
 
-/// The website that a proxy asks about, if this is its question on an auth host; and whether its visitor uses https.
+fn is_https(scheme: &str) -> Option<bool> {
+    match scheme {
+        "https" => Some(true),
+        "http" => Some(false),
+        _ => None,
+    }
+}
+
+/// The website that a proxy asks about, if this is its question on an auth host.
 ///
 /// # Errors
 /// 503 if D1 does not answer.
-pub async fn website(request: &Incoming, around: &Surroundings, here: &Rc<Place>) -> Result<Option<(Rc<Place>, bool)>> {
+pub async fn website(
+    request: &Incoming,
+    around: &Surroundings,
+    here: &Rc<Place>,
+) -> Result<Option<(Rc<Place>, Asked)>> {
     let asks = request.path() == PATH || request.path().starts_with(routes::RESERVED);
     if here.app.is_some() || !asks {
         return Ok(None);
     }
-    let Some(asked) = Asked::read(request) else {
+    let Some(asked) = Asked::read(request, around.config.development) else {
         return Ok(None);
     };
     let place = place(around, asked.host()).await?;
-    Ok(place.filter(|place| place.app.is_some()).map(|place| (place, asked.is_secure)))
+    Ok(place.filter(|place| place.app.is_some()).map(|place| (place, asked)))
 }
 
-/// `GET /forward-auth`: 200 with identity headers, or 403; and for whoever is not signed in a redirect, or 401 where
-/// the proxy cannot pass a redirect on (nginx), or no page was asked for.
+/// `GET /forward-auth`, or any other method: 200 with identity headers, or 403; and for whoever is not signed in a
+/// redirect, or 401 where the proxy cannot pass a redirect on (nginx), or no page was asked for.
 ///
 /// # Errors
 /// 401, 403, 503.
 pub async fn check(call: &mut Call) -> Result<Reply> {
-    let Some(app) = call.context.app() else {
-        return Err(Error::refused(Wire::FORBIDDEN, "no X-Forwarded-Host or X-Original-URL of a protected host"));
+    let (Some(app), Some(asked)) = (call.context.app(), &call.asked) else {
+        return Err(Error::refused(Wire::FORBIDDEN, "forward-auth without one proxy's headers about a protected host"));
     };
-    let asked = Asked::read(&call.request);
-    // What the visitor asked for must be said: judging "/" instead could let "/admin" through.
-    let Some((asked, uri)) = asked.and_then(|asked| asked.uri.clone().map(|uri| (asked, uri))) else {
-        return Err(Error::refused(Wire::FORBIDDEN, "forward-auth without the path that was asked for"));
+    // What the visitor asked for must be said: judging "GET /" instead could let "DELETE /admin" through.
+    let (Some(uri), Some(method)) = (&asked.uri, &asked.method) else {
+        return Err(Error::refused(Wire::FORBIDDEN, "forward-auth without the path or the method that was asked for"));
     };
-    let raw = uri.split(['?', '#']).next().unwrap_or("/");
-    let method = ["X-Forwarded-Method", "X-Original-Method"].iter().find_map(|name| call.request.header(name));
-    let method = method.unwrap_or_else(|| "GET".to_owned());
-    let judged = proxy::judge(call, app, &method, raw).await?;
+    // Up to the query only: a raw `#` is part of the path for an origin that is sent one.
+    let path = uri.split('?').next().unwrap_or("/");
+    let judged = proxy::judge(call, app, method, path).await?;
     match judged.verdict {
         Verdict::Pass => {
             let mut reply = Reply::empty(200).with_cookies(judged.cookies);
@@ -118,15 +144,18 @@ pub async fn check(call: &mut Call) -> Result<Reply> {
             }
             Ok(reply)
         }
-        Verdict::Forbidden => Err(Error::refused(Wire::FORBIDDEN, format!("{method} {raw}"))),
+        Verdict::Forbidden => Err(Error::refused(Wire::FORBIDDEN, format!("{method} {path}"))),
         Verdict::SignIn => {
-            let target = Target::own(format!("{}/.doorward/sign-in", asked.origin())).with_query("return", &uri);
-            if asked.is_nginx || !call.request.wants_page() {
-                let error = Error::refused(Wire::UNAUTHORIZED, "not signed in");
-                call.context.log(raw, &error);
-                return Ok(super::errors::json(&error)?.with("x-doorward-location", target.as_str().to_owned()));
+            let target = Target::own(format!("{}/.doorward/sign-in", asked.origin())).with_query("return", uri);
+            // A sign-in repeats no POST, and a script can do nothing with a login page.
+            let wants_page = matches!(method.as_str(), "GET" | "HEAD") && call.request.wants_page();
+            if wants_page && !asked.is_nginx {
+                return Ok(Reply::redirect(302, &target));
             }
-            Ok(Reply::redirect(302, &target))
+            let error = Error::refused(Wire::UNAUTHORIZED, "not signed in");
+            call.context.log(path, &error);
+            let reply = super::errors::json(&error)?;
+            Ok(if wants_page { reply.with("x-doorward-location", target.as_str().to_owned()) } else { reply })
         }
     }
 }

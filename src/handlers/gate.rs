@@ -79,7 +79,10 @@ pub fn send_to_sign_in(call: &Call, origin: &str, return_to: &str) -> Result<Rep
 /// 404 off a protected host.
 pub async fn begin(call: &mut Call) -> Result<Reply> {
     let return_to = call.request.param("return").unwrap_or_else(|| "/".to_owned());
-    let origin = super::forward_auth::visitor_origin(&call.request)?;
+    let origin = match &call.asked {
+        Some(asked) => asked.origin(),
+        None => call.request.origin()?.as_str().to_owned(),
+    };
     send_to_sign_in(call, &origin, &return_to)
 }
 
@@ -114,7 +117,6 @@ pub async fn authorize(call: &mut Call) -> Result<Reply> {
 /// 400 for a code or state that is not good here and now; 503.
 pub async fn callback(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
-    let bad = |reason: &str| Error::refused(Wire::BAD_GATE_REQUEST, reason);
     let app = app(context)?;
     let text = call.request.param("state").unwrap_or_default();
     let request = GateRequest::read(&context.config.keyring, &text, context.now)
@@ -122,20 +124,33 @@ pub async fn callback(call: &mut Call) -> Result<Reply> {
     if request.app_id != app.id {
         return Err(bad("state of another app"));
     }
+    let target = Target::own(request.return_to.clone());
+    match redeem(call, app, &request).await {
+        Ok(cookies) => Ok(Reply::redirect(302, &target).with_cookies(cookies)),
+        // Whoever reloads the callback, or had a second tab waiting, is signed in already: nothing is opened for them.
+        Err(error) if error.wire() == Wire::BAD_GATE_REQUEST => match call.visitor(Depth::Database).await? {
+            Authentication::Authenticated(_) => Ok(Reply::redirect(302, &target)),
+            _ => Err(error),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+fn bad(reason: &str) -> Error {
+    Error::refused(Wire::BAD_GATE_REQUEST, reason)
+}
+
+/// Uses the code up and opens the session that it stands for: its cookies.
+async fn redeem(call: &Call, app: &AppPlace, request: &GateRequest) -> Result<Vec<String>> {
+    let context = &call.context;
     let mine = binding(call).ok_or_else(|| bad("no cookie of this browser's request"))?.hash();
     if !equal_in_constant_time(&request.binding, mine.as_str()) {
         return Err(bad("requested in another browser"));
     }
-    let code: Token<GateCode> =
-        call.request.param("code").and_then(|code| Token::parse(&code)).ok_or_else(|| bad("no code"))?;
+    let code: Option<Token<GateCode>> = call.request.param("code").and_then(|code| Token::parse(&code));
+    let code = code.ok_or_else(|| bad("no code"))?;
     let used: Option<Used> = context.db()?.first(store::verification::take(context, &code.hash())).await?;
-    let Some(used) = used else {
-        // Whoever reloads the callback has its session already.
-        if let Authentication::Authenticated(_) = call.visitor(Depth::Database).await? {
-            return Ok(Reply::redirect(302, &Target::own(request.return_to)));
-        }
-        return Err(bad("code is unknown, expired or used"));
-    };
+    let used = used.ok_or_else(|| bad("code is unknown, expired or used"))?;
     let coded: Coded = serde_json::from_slice(used.payload(context)?.expose())
         .map_err(|error| Error::Internal(format!("verification.payload_sealed is no code: {error}")))?;
     if used.identifier.as_deref() != Some(app.id.as_str()) || coded.binding != request.binding {
@@ -149,12 +164,12 @@ pub async fn callback(call: &mut Call) -> Result<Reply> {
     ];
     let mut answers = context.db()?.batch(statements).await?.skip(1);
     let record = store::session::read(&mut answers)?.ok_or_else(|| bad("the session on the auth host is over"))?;
-    let (session, _) = record.judge(Some(&app.id), context.now).map_err(|rejection| bad(&format!("{rejection:?}")))?;
+    let judged = record.judge(Some(&app.id), context.now);
+    let (session, _) = judged.map_err(|rejection| bad(&format!("{rejection:?}")))?;
     remember(context, &hash, &session);
-    Ok(Reply::redirect(302, &Target::own(request.return_to))
-        .with_cookie(session_cookie(context, &token, &session))
-        .with_cookies(snapshot_cookie(context, &hash, &session))
-        .with_cookie(Cookie::Gate.clear(context.is_secure)))
+    let mut cookies = vec![session_cookie(context, &token, &session)];
+    cookies.extend(snapshot_cookie(context, &hash, &session));
+    Ok(cookies)
 }
 
 /// `GET /.doorward/sign-out` on a protected host: asks, since a link or an image of another site can point here.

@@ -3,7 +3,9 @@
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::Call;
+use crate::http::incoming::Incoming;
 use crate::http::origin::Origin;
+use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::routes::{self, Route, Surface};
 
@@ -11,6 +13,18 @@ use crate::routes::{self, Route, Surface};
 #[must_use]
 pub fn trusts(context: &Context, origin: &Origin) -> bool {
     context.config.trusts(origin) || *origin == context.auth_origin()
+}
+
+/// Outside development nothing is served over plain http: a code or a cookie would travel in the clear.
+///
+/// # Errors
+/// 403 for what cannot be repeated.
+pub fn to_https(request: &Incoming) -> Result<Reply> {
+    if request.is_unsafe() {
+        return Err(Error::refused(Wire::FORBIDDEN, "plain http"));
+    }
+    let target = format!("https://{}{}", request.host(), request.path_and_query());
+    Ok(Reply::redirect(308, &Target::own(target)))
 }
 
 /// CSRF: an unsafe request must come from a page of a trusted origin. Browsers say where it comes from; a client

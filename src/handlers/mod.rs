@@ -28,6 +28,7 @@ use crate::config::Config;
 use crate::context::{self, Context, Surroundings};
 use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::{Authenticated, Authentication, Depth};
+use crate::handlers::forward_auth::Asked;
 use crate::http::incoming::Incoming;
 use crate::http::reply::Reply;
 use crate::id::Millis;
@@ -43,6 +44,8 @@ pub struct Call {
     pub request: Incoming,
     /// The route's `:name` segment.
     pub segment: Option<String>,
+    /// What the proxy in front of the website was asked for, if one stands there.
+    pub asked: Option<Asked>,
     authenticated: Option<Authenticated>,
 }
 
@@ -153,21 +156,28 @@ pub async fn place(around: &Surroundings, host: &str) -> Result<Option<Rc<Place>
 }
 
 async fn route(request: Incoming, around: Surroundings) -> Result<Reply> {
+    if !request.is_secure() && !around.config.development {
+        return guard::to_https(&request);
+    }
     let Some(place) = place(&around, request.host()).await? else {
         let reason = format!("host {:?}", request.host());
         return Err(Error::refused(Wire::NO_SUCH_HOST, reason));
     };
     // A website behind nginx: the reserved paths reach us on the auth host, under the website's name.
-    let forwarded = forward_auth::website(&request, &around, &place).await?;
-    let is_forwarded = forwarded.is_some();
-    let (place, is_secure) = forwarded.unwrap_or_else(|| (place, request.is_secure()));
+    let (place, asked) = match forward_auth::website(&request, &around, &place).await? {
+        Some((website, asked)) => (website, Some(asked)),
+        None => (place, None),
+    };
+    let is_secure = asked.as_ref().map_or_else(|| request.is_secure(), Asked::is_secure);
     let context = Context::new(around, place, is_secure);
-    let asks = is_forwarded && request.path() == forward_auth::PATH;
-    let is_website = context.app().is_some() && !asks;
+    let is_check = request.path() == forward_auth::PATH && (asked.is_some() || context.app().is_none());
+    let is_website = context.app().is_some() && !is_check;
     let table = if is_website { routes::PROTECTED_HOST } else { routes::AUTH_HOST };
-    let found = routes::find(table, request.method(), request.path());
-    let is_reserved = !is_website || is_forwarded || request.path().starts_with(routes::RESERVED);
-    let call = Call { context, request, segment: None, authenticated: None };
+    // Some proxies ask with the method that they were asked with.
+    let method = if is_check { "GET" } else { request.method() };
+    let found = routes::find(table, method, request.path());
+    let is_reserved = !is_website || asked.is_some() || request.path().starts_with(routes::RESERVED);
+    let call = Call { context, request, segment: None, asked, authenticated: None };
     match found {
         Some((route, segment)) => dispatch(route, Call { segment, ..call }).await,
         None if is_reserved => guard::preflight_or_not_found(&call),

@@ -67,6 +67,9 @@ pub async fn serve(call: Call) -> Result<Reply> {
 
 async fn attempt(call: &Call) -> Result<Reply> {
     let app = call.context.app().ok_or(Error::NotFound)?;
+    if !call.context.tenant().is_active {
+        return Err(Error::refused(Wire::TENANT_UNAVAILABLE, "tenant is not active"));
+    }
     let judged = judge(call, app, call.request.method(), call.request.path()).await?;
     match judged.verdict {
         Verdict::Pass => forward(call, app, judged).await,
@@ -103,6 +106,10 @@ async fn forward(call: &Call, app: &AppPlace, judged: Judged) -> Result<Reply> {
     init.set_headers(outbound.as_ref());
     // A redirect that we followed would carry cookies and assertion to another host.
     init.set_redirect(web_sys::RequestRedirect::Manual);
+    if judged.session.is_some() {
+        // Cloudflare's cache knows URLs, not visitors: what one is shown must not be kept for another.
+        init.set_cache(web_sys::RequestCache::NoStore);
+    }
     // A body with GET makes `fetch` throw.
     if !matches!(call.request.method(), "GET" | "HEAD")
         && let Some(body) = incoming.body()
@@ -116,13 +123,19 @@ async fn forward(call: &Call, app: &AppPlace, judged: Judged) -> Result<Reply> {
         web_sys::Request::new_with_str_and_init(&url, &init).map_err(|error| refused(format!("{error:?}")))?;
     let answer = match (&app.service_binding, &app.origin_url) {
         (Some(binding), _) => {
-            let service = context.env.service(binding)?;
+            let service = context.env.service(binding).map_err(|error| refused(error.to_string()))?;
             service.fetch_request(worker::Request::from(request)).await.map_err(|error| error.to_string())
         }
         (None, Some(_)) => fetch(&request).await,
         (None, None) => Err("neither origin_url nor service_binding".to_owned()),
     };
     let response = answer.map_err(refused)?;
+    // A status that no Response can be made of would take the whole isolate down.
+    let status = response.status_code();
+    let is_upgrade = status == 101 && is_websocket(call);
+    if !(200..600).contains(&status) && !is_upgrade {
+        return Err(refused(format!("status {status}")));
+    }
     Ok(Reply::forwarded(returned(response)?).with_cookies(judged.cookies))
 }
 
@@ -138,11 +151,18 @@ async fn fetch(request: &web_sys::Request) -> std::result::Result<Response, Stri
 /// session that it is protected by.
 fn returned(response: Response) -> Result<Response> {
     let headers = response.headers().clone();
+    let named = headers.get("connection")?.map(|value| headers::named_by_connection(&value)).unwrap_or_default();
+    // 101 speaks of its own connection, which becomes the visitor's.
+    if response.status_code() != 101 {
+        for name in names(&headers).split('\n').filter(|name| headers::is_of_the_hop(name, &named)) {
+            headers.delete(name)?;
+        }
+    }
     if headers.has("set-cookie")? {
         let lines = headers.get_all("set-cookie")?;
         headers.delete("set-cookie")?;
         for line in lines {
-            if !cookie::is_ours(line.split('=').next().unwrap_or_default()) {
+            if !cookie::is_ours(&line) {
                 headers.append("set-cookie", &line)?;
             }
         }
@@ -155,10 +175,14 @@ fn names(headers: &Headers) -> String {
     js_sys::Array::from(&headers.0.keys()).join("\n").into()
 }
 
+fn is_websocket(call: &Call) -> bool {
+    call.request.header("Upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"))
+}
+
 async fn outbound_headers(call: &Call, app: &AppPlace, session: Option<&LiveSession>) -> Result<Headers> {
     let named = call.request.header("Connection").map(|value| headers::named_by_connection(&value));
     let named = named.unwrap_or_default();
-    let is_websocket = call.request.header("Upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
+    let is_websocket = is_websocket(call);
     let outbound = call.request.raw().headers().clone();
     for name in names(&outbound).split('\n').filter(|name| !name.is_empty()) {
         if headers::is_dropped(name, &named, is_websocket) {
@@ -200,7 +224,7 @@ pub async fn identity(
         ("X-Doorward-User", session.user.id.as_str().to_owned()),
         ("X-Doorward-Email", headers::value(&session.user.email)),
         ("X-Doorward-Tenant", headers::value(&session.tenant_slug)),
-        ("X-Doorward-Roles", headers::value(&session.roles.join(","))),
+        ("X-Doorward-Roles", headers::list(&session.roles)),
         (ASSERTION, assertion(context, app, session).await?),
     ])
 }

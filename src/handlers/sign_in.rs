@@ -16,7 +16,7 @@ use crate::secret::Secret;
 use crate::store;
 use crate::store::database::Statement;
 use crate::store::rate_limit;
-use crate::store::record::{Attempt, Severity};
+use crate::store::record::Attempt;
 use crate::store::sign_in::Counters;
 
 /// What was typed.
@@ -97,16 +97,10 @@ async fn refuse(context: &Context, candidate: Option<&Candidate>, refusal: Refus
     let mut statements: Vec<Statement> = vec![store::record::login(context, &context.row_id()?, attempt)];
     // An unknown user's batch is as long as a known one's: it does not show in the time taken.
     let guessed = candidate.filter(|_| refusal == Refusal::WrongPassword);
-    let failures = guessed.map_or(0, |candidate| candidate.failed_login_count + 1);
-    let locked_until = sign_in::locked_until(&context.config, failures, context.now);
     let nobody = context.id()?;
     let counted = guessed.map_or(&nobody, |candidate| &candidate.user_id);
-    statements.push(store::sign_in::failed(&context.tenant().id, counted, locked_until, context.now));
-    if let Some(until) = locked_until {
-        let details = json!({ "failures": failures, "locked_until": until });
-        let id = context.row_id()?;
-        statements.push(store::record::audit(context, &id, user_id, "account.locked", Severity::Medium, &details));
-    }
+    statements.push(store::sign_in::failed(context, counted));
+    statements.push(store::record::locked(context, &context.row_id()?, counted));
     store::sign_in::record(context.db()?, statements).await?;
     let wire = match refusal {
         Refusal::Suspended | Refusal::NotActive => Wire::BANNED_USER,

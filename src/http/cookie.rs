@@ -64,7 +64,8 @@ pub enum Presented<'a> {
 /// Whether a cookie name is one of ours, on http or https. Browsers match the prefixes in any case.
 #[must_use]
 pub fn is_ours(name: &str) -> bool {
-    let name = name.trim();
+    // A cookie without a name is sent as its bare value: `=doorward.session=x` comes back as ours.
+    let name = name.trim().trim_start_matches('=').trim_start();
     ["doorward.", "__host-doorward.", "__secure-doorward."]
         .iter()
         .any(|prefix| name.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix)))
@@ -78,7 +79,9 @@ fn pieces(header: &str) -> impl Iterator<Item = &str> {
     header.split(';').flat_map(|piece| {
         let mut cuts = vec![0];
         for (at, _) in piece.match_indices(',') {
-            if is_ours(&piece[at + 1..]) {
+            // Values of ours have no comma: one that follows begins another line.
+            let after_ours = is_ours(&piece[cuts[cuts.len() - 1]..]);
+            if after_ours || is_ours(&piece[at + 1..]) {
                 cuts.push(at + 1);
             }
         }
@@ -116,9 +119,7 @@ pub fn read<'a>(header: &'a str, name: &str) -> Presented<'a> {
 /// A `Cookie` header without our cookies; `None` when nothing is left.
 #[must_use]
 pub fn without_ours(header: &str) -> Option<String> {
-    let kept: Vec<&str> = pieces(header)
-        .filter(|piece| !piece.is_empty() && !is_ours(piece.split('=').next().unwrap_or(piece)))
-        .collect();
+    let kept: Vec<&str> = pieces(header).filter(|piece| !piece.is_empty() && !is_ours(piece)).collect();
     (!kept.is_empty()).then(|| kept.join("; "))
 }
 
@@ -135,6 +136,7 @@ mod tests {
         assert_eq!(read("doorward.session=x; doorward.session=x", name), Presented::Value("x"));
         assert_eq!(read("doorward.session=x; doorward.session=y", name), Presented::Conflict);
         assert_eq!(read("a=1, doorward.session=x", name), Presented::Value("x"));
+        assert_eq!(read("doorward.session=x, a=1", name), Presented::Value("x"));
         assert_eq!(read("doorward.session=x, doorward.session=y", name), Presented::Conflict);
         assert_eq!(read("doorward.session2=x", name), Presented::Nothing);
         assert_eq!(read("x=doorward.session", name), Presented::Nothing);
@@ -147,6 +149,8 @@ mod tests {
             ("", None),
             ("doorward.session=x", None),
             ("a=1; doorward.session=x; b=2", Some("a=1; b=2")),
+            ("doorward.session=x, a=1", Some("a=1")),
+            ("=doorward.session=x; a=1", Some("a=1")),
             ("a=1, doorward.session=x; b=2", Some("a=1; b=2")),
             ("a=1,doorward.snapshot=x,doorward.session=y", Some("a=1")),
             ("__HOST-doorward.session=x; __Secure-Doorward.x=1; a", Some("a")),

@@ -171,7 +171,7 @@ fn copy_of(common: &[Header]) -> Result<Headers> {
 /// A value that cannot end its line, whatever a stored name may bring.
 fn printable(value: &str) -> Cow<'_, str> {
     if value.chars().any(char::is_control) {
-        return Cow::Owned(value.chars().filter(|c| !c.is_control()).collect());
+        return Cow::Owned(value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect());
     }
     Cow::Borrowed(value)
 }

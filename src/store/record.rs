@@ -86,6 +86,25 @@ pub fn audit(
     .bind(context.now)
 }
 
+/// A row of `audit_event`, if the failure just counted has locked the account.
+#[must_use]
+pub fn locked(context: &Context, id: &str, user_id: &Id<User>) -> Statement {
+    let client = context.client();
+    sql("insert into audit_event
+           (id, tenant_id, user_id, subject, event, severity, details, ip_address, user_agent, request_id, created_at)
+         select ?2, ?1, id, id, 'account.locked', 'medium',
+                json_object('failures', failed_login_count, 'locked_until', locked_until), ?5, ?6, ?7, ?8
+         from user where id = ?3 and locked_until > ?8 and failed_login_count % cast(?4 as integer) = 0")
+    .bind(&context.tenant().id)
+    .bind(id)
+    .bind(user_id)
+    .bind(context.config.lockout_failures)
+    .bind(&client.ip)
+    .bind(&client.user_agent)
+    .bind(context.request_id())
+    .bind(context.now)
+}
+
 /// Notes that a session is in use.
 #[must_use]
 pub fn activity(tenant: &Id<Tenant>, session: &Id<Session>, now: Millis) -> Statement {

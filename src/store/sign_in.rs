@@ -61,13 +61,13 @@ fn candidate(pool: Option<&Id<Tenant>>, email: &str) -> Statement {
     // Two texts, because an index on `tenant_id is null` serves no `tenant_id is ?1`.
     let text = if pool.is_some() {
         "select json_object('user_id', u.id, 'status', u.status, 'suspended_until', u.suspended_until,
-                            'locked_until', u.locked_until, 'failed_login_count', u.failed_login_count,
+                            'locked_until', u.locked_until,
                             'password_hash', a.password_hash) as row
          from user u left join account a on a.user_id = u.id and a.issuer_id is null and a.is_active = 1
          where u.tenant_id = ?1 and u.email = ?2 and u.tenant_id is not null and u.deleted_at is null"
     } else {
         "select json_object('user_id', u.id, 'status', u.status, 'suspended_until', u.suspended_until,
-                            'locked_until', u.locked_until, 'failed_login_count', u.failed_login_count,
+                            'locked_until', u.locked_until,
                             'password_hash', a.password_hash) as row
          from user u left join account a on a.user_id = u.id and a.issuer_id is null and a.is_active = 1
          where ?1 is null and u.tenant_id is null and u.email = ?2 and u.deleted_at is null"
@@ -75,17 +75,23 @@ fn candidate(pool: Option<&Id<Tenant>>, email: &str) -> Statement {
     sql(text).bind(pool).bind(email)
 }
 
-/// Counts a failure; locks until `locked_until` if that is given. The count is taken in the statement, so that
-/// parallel failures all count.
+/// Counts a failure, and locks the account at every `LOCKOUT_FAILURES`-th in a row: each time for twice as long, up to
+/// a day. In the statement, because parallel guesses would all decide on the same old count.
 #[must_use]
-pub fn failed(tenant: &Id<Tenant>, user: &Id<User>, locked_until: Option<Millis>, now: Millis) -> Statement {
-    sql("update user set failed_login_count = failed_login_count + 1, last_failed_login_at = ?4,
-                         locked_until = coalesce(?3, locked_until)
+pub fn failed(context: &Context, user: &Id<User>) -> Statement {
+    let config = &context.config;
+    sql("update user set
+           failed_login_count = failed_login_count + 1,
+           last_failed_login_at = ?3,
+           locked_until = iif((failed_login_count + 1) % cast(?4 as integer) <> 0, locked_until,
+             ?3 + min(cast(?5 as integer) << min((failed_login_count + 1) / cast(?4 as integer) - 1, 20), ?6))
          where (tenant_id is null or tenant_id = ?1) and id = ?2")
-    .bind(tenant)
+    .bind(&context.tenant().id)
     .bind(user)
-    .bind(locked_until)
-    .bind(now)
+    .bind(context.now)
+    .bind(config.lockout_failures)
+    .bind(config.lockout_seconds * 1000)
+    .bind(config.lockout_seconds.max(86_400) * 1000)
 }
 
 /// Notes a success: the failures before it no longer count.

@@ -47,7 +47,7 @@ export async function freePort() {
 export async function startWorker({ settings = {}, workers = {}, migrate = true, port = 0 } = {}) {
   const texts = Object.entries({ ...SETTINGS, ...settings }).filter(([, value]) => value !== null);
   const env = Object.fromEntries(texts.map(([name, value]) => [name, { type: "text", value }]));
-  for (const name of Object.keys(workers)) env[name] = { type: "worker", worker: { name: name.toLowerCase() } };
+  for (const name of Object.keys(workers)) env[name] = { type: "worker", worker: name.toLowerCase() };
   const base = { compatibilityDate: "2026-10-01" };
   const logs = [];
   const mf = new Miniflare({

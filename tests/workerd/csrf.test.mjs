@@ -63,7 +63,7 @@ test("origins are compared whole", async () => {
     "http://auth.localhost@evil.example", "http://evil.example#auth.localhost", "http://evil.example/http://auth.localhost", "http://evil.example\\@auth.localhost",
     "http://auth.localhost, http://evil.example", "http://evil.example, http://auth.localhost", "http://evil.example http://auth.localhost",
     "null, http://auth.localhost", "file://", "chrome-extension://auth.localhost", "ws://auth.localhost", "*", "auth.localhost", "http://", "undefined",
-    "http://u:p@auth.localhost", "http://аuth.localhost".normalize() && "http://xn--uth-7cd.localhost", ["http://auth.localhost", "http://evil.example"],
+    "http://u:p@auth.localhost", "http://xn--uth-7cd.localhost", ["http://auth.localhost", "http://evil.example"],
   ];
   for (const origin of alike) {
     const answer = await send({ origin });
@@ -99,7 +99,7 @@ test("every unsafe endpoint asks where a request comes from, and does nothing be
 });
 
 test("CORS: answers, errors and preflights are readable by trusted origins alone", async () => {
-  const ask = (method, path, headers) => person.browser.send(method, at(path), { headers });
+  const ask = (method, path, headers) => person.browser.send(method, at(path), { headers, keepCookies: false });
   const preflight = { "access-control-request-method": "POST", "access-control-request-headers": "content-type" };
   for (const [method, path, more, status] of [
     ["GET", "/get-session", {}, 200], ["GET", "/ok", {}, 200], ["GET", "/jwks", {}, 200], ["GET", "/list-sessions", { cookie: undefined }, 401],
@@ -198,7 +198,7 @@ test("callbackURL: paths and trusted origins are taken, in their normal form", a
 
 test("/login?continue=: whatever it says, a login leads to a trusted origin", async () => {
   const fields = { email: person.email, password: PASSWORD };
-  const decode = (html) => html.replaceAll("&amp;", "&").replaceAll("&quot;", '"').replaceAll("&lt;", "<").replaceAll("&gt;", ">");
+  const decode = (html) => html.replaceAll("&quot;", "\"").replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
   for (const [given, sent] of [...TRICKS.map((trick) => [trick, "/account"]), ...WELCOME]) {
     const about = JSON.stringify(given);
     const url = `${AUTH}/login?continue=${encodeURIComponent(given)}`;
