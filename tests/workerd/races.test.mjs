@@ -83,6 +83,7 @@ test("50 password changes from one password: one is made, the others are told th
 test("whoever signs in with the old password while it is changed is out afterwards", async () => {
   for (const round of [1, 2]) {
     const { browser, email, id } = await signUp(worker);
+    // From a new connection, like the others: on an open one it would be done before they begin.
     const change = () => copy(browser).post(at("/change-password"), { currentPassword: PASSWORD, newPassword: "a new password" });
     const answers = await times(31, (n) => (n === 15 ? change() : signIn(worker.browser(), email)));
     const [changed] = answers.splice(15, 1);
