@@ -85,7 +85,6 @@ pub struct LiveSession {
 #[derive(Debug, Deserialize)]
 pub struct Record {
     /// The session, as it would be if it holds.
-    #[serde(flatten)]
     pub session: LiveSession,
     /// `session.revoked_at`, or its parent's.
     pub revoked_at: Option<Millis>,
@@ -335,14 +334,17 @@ pub(crate) mod tests {
     const NOW: Millis = 4_200_000_000_000;
 
     pub(crate) fn record() -> Record {
-        serde_json::from_value(json!({
+        let session = json!({
             "id": "s", "parent_id": null, "app_id": null, "tenant_id": "t", "tenant_slug": "default",
             "is_member": true, "roles": ["member"], "login_method": "password", "amr": ["pwd"],
             "user": {"id": "u", "name": "A", "email": "a@x.co", "email_verified": true, "image": null,
                      "username": null, "display_username": null, "is_anonymous": false, "created_at": 1, "updated_at": 2},
             "authenticated_at": NOW, "is_remembered": true, "ip_address": null, "user_agent": null,
             "impersonated_by": null, "active_tenant_id": null, "created_at": NOW, "updated_at": NOW,
-            "expires_at": NOW + 604_800_000, "checked_at": 0, "revoked_at": null, "last_activity_at": NOW,
+            "expires_at": NOW + 604_800_000, "checked_at": 0
+        });
+        serde_json::from_value(json!({
+            "session": session, "revoked_at": null, "last_activity_at": NOW,
             "user_status": "active", "suspended_until": null, "tenant_status": "active"
         }))
         .expect("a record")

@@ -1,6 +1,7 @@
 //! D1: statements with lossless parameters, run in batches. A batch is one transaction and one round trip.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -159,8 +160,13 @@ impl Answers {
 
 /// The tenant's database.
 pub struct Database {
-    d1: D1Database,
+    d1: Rc<D1Database>,
     trips: Cell<u32>,
+}
+
+thread_local! {
+    /// Bindings outlive requests; looking one up takes several calls into JavaScript.
+    static OPENED: RefCell<Option<(String, Rc<D1Database>)>> = const { RefCell::new(None) };
 }
 
 impl Database {
@@ -172,7 +178,13 @@ impl Database {
     /// # Errors
     /// If there is no such binding.
     pub fn open(env: &Env, binding: &str) -> Stored<Self> {
-        let d1 = env.d1(binding).map_err(failed)?;
+        let kept =
+            OPENED.with_borrow(|opened| opened.as_ref().filter(|(name, _)| name == binding).map(|(_, d1)| d1.clone()));
+        if let Some(d1) = kept {
+            return Ok(Self { d1, trips: Cell::new(0) });
+        }
+        let d1 = Rc::new(env.d1(binding).map_err(failed)?);
+        OPENED.with_borrow_mut(|opened| *opened = Some((binding.to_owned(), d1.clone())));
         Ok(Self { d1, trips: Cell::new(0) })
     }
 

@@ -1,6 +1,8 @@
 //! KV: the live copies of sessions. Eventually consistent, so nothing stands here that may not be a minute stale,
 //! and whatever fails here is asked of D1 instead.
 
+use std::cell::RefCell;
+
 use worker::{Env, KvStore};
 
 use crate::config::Config;
@@ -18,8 +20,18 @@ fn key(hash: &TokenHash<SessionToken>) -> String {
     format!("session:{}", hash.as_str())
 }
 
+thread_local! {
+    /// Bindings outlive requests; looking one up takes several calls into JavaScript.
+    static OPENED: RefCell<Option<KvStore>> = const { RefCell::new(None) };
+}
+
 fn open(env: &Env) -> Result<KvStore, String> {
-    env.kv(BINDING).map_err(|error| error.to_string())
+    if let Some(store) = OPENED.with_borrow(Clone::clone) {
+        return Ok(store);
+    }
+    let store = env.kv(BINDING).map_err(|error| error.to_string())?;
+    OPENED.with_borrow_mut(|opened| *opened = Some(store.clone()));
+    Ok(store)
 }
 
 /// The live copy of a session.

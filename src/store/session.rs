@@ -78,7 +78,7 @@ pub fn open_for_app(
 /// A session with its user, tenant and roles, by its token's hash.
 #[must_use]
 pub fn load(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Statement {
-    sql("select json_object(
+    sql("select json_object('session', json_object(
            'id', s.id, 'parent_id', s.parent_id, 'app_id', s.proxied_app_id,
            'user', json_object(
              'id', u.id, 'name', u.name, 'email', u.email, 'email_verified', json(iif(u.email_verified, 'true', 'false')),
@@ -92,7 +92,7 @@ pub fn load(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Statement {
            'is_remembered', json(iif(s.is_remembered, 'true', 'false')),
            'ip_address', s.ip_address, 'user_agent', s.user_agent, 'impersonated_by', s.impersonated_by,
            'active_tenant_id', s.active_tenant_id, 'created_at', s.created_at, 'updated_at', s.updated_at,
-           'expires_at', coalesce(p.expires_at, s.expires_at), 'checked_at', 0,
+           'expires_at', coalesce(p.expires_at, s.expires_at), 'checked_at', 0),
            'revoked_at', coalesce(s.revoked_at, p.revoked_at), 'last_activity_at', s.last_activity_at,
            'user_status', u.status, 'suspended_until', u.suspended_until, 'tenant_status', t.status) as row
          from session s
