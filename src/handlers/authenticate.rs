@@ -18,6 +18,15 @@ pub enum Depth {
     Database,
 }
 
+/// How to look.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// How deep.
+    pub depth: Depth,
+    /// Whether looking counts as use, which prolongs a session that is due.
+    pub prolong: bool,
+}
+
 /// A genuine session cookie: we made it. Whether its session still holds is another question.
 pub struct Ticket {
     token: Token<SessionToken>,
@@ -72,13 +81,13 @@ pub fn present(context: &Context, request: &Incoming) -> std::result::Result<Opt
 ///
 /// # Errors
 /// 503 if D1 must be asked and does not answer.
-pub async fn authenticate(context: &Context, request: &Incoming, depth: Depth) -> Result<Authentication> {
+pub async fn authenticate(context: &Context, request: &Incoming, look: Look) -> Result<Authentication> {
     let ticket = match present(context, request) {
         Ok(Some(ticket)) => ticket,
         Ok(None) => return Ok(Authentication::NotPresented),
         Err(rejection) => return Ok(Authentication::Rejected(rejection)),
     };
-    if depth == Depth::Snapshot {
+    if look.depth == Depth::Snapshot {
         if let Some(session) = from_snapshot(context, &ticket) {
             let authenticated = Authenticated { session, hash: ticket.hash, cookies: Vec::new() };
             return Ok(Authentication::Authenticated(Box::new(authenticated)));
@@ -89,7 +98,7 @@ pub async fn authenticate(context: &Context, request: &Incoming, depth: Depth) -
             return Ok(Authentication::Authenticated(Box::new(authenticated)));
         }
     }
-    let (answer, _) = from_database(context, ticket, Vec::new(), depth == Depth::Snapshot).await?;
+    let (answer, _) = from_database(context, ticket, Vec::new(), look).await?;
     Ok(match answer {
         Ok(authenticated) => Authentication::Authenticated(Box::new(authenticated)),
         Err(rejection) => Authentication::Rejected(rejection),
@@ -101,7 +110,8 @@ pub async fn authenticate(context: &Context, request: &Incoming, depth: Depth) -
 /// # Errors
 /// 401 if it does not hold; 503 if D1 does not answer.
 pub async fn confirm(context: &Context, ticket: Ticket, more: Vec<Statement>) -> Result<(Authenticated, Answers)> {
-    let (answer, answers) = from_database(context, ticket, more, false).await?;
+    let (answer, answers) =
+        from_database(context, ticket, more, Look { depth: Depth::Database, prolong: true }).await?;
     let authenticated = answer.map_err(|rejection| Error::refused(Wire::UNAUTHORIZED, format!("{rejection:?}")))?;
     Ok((authenticated, answers))
 }
@@ -130,7 +140,7 @@ async fn from_database(
     context: &Context,
     ticket: Ticket,
     more: Vec<Statement>,
-    keep: bool,
+    look: Look,
 ) -> Result<(std::result::Result<Authenticated, Rejection>, Answers)> {
     let tenant = &context.tenant().id;
     let statements = std::iter::once(store::session::load(tenant, &ticket.hash)).chain(more);
@@ -147,7 +157,7 @@ async fn from_database(
     };
     let mut cookies = Vec::new();
     let mut writes = Vec::new();
-    let prolonged = session.is_due_for_prolonging(&context.config, context.now);
+    let prolonged = look.prolong && session.is_due_for_prolonging(&context.config, context.now);
     if prolonged {
         session.expires_at = context.now + context.config.session_seconds * 1000;
         session.updated_at = context.now;
@@ -161,7 +171,8 @@ async fn from_database(
     if !writes.is_empty() {
         write_later(context, writes);
     }
-    if keep || prolonged {
+    // Whoever asks D1 each time need not write to KV each time.
+    if look.depth == Depth::Snapshot || prolonged {
         remember(context, &ticket.hash, &session);
     }
     cookies.extend(snapshot_cookie(context, &ticket.hash, &session));

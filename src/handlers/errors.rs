@@ -14,7 +14,7 @@ use crate::pages;
 /// None that happens.
 pub fn json(error: &Error) -> Result<Reply> {
     if let Error::NotFound = error {
-        return Ok(Reply::empty(404).with("cache-control", "no-store"));
+        return Ok(plain(Reply::empty(404)));
     }
     let wire = error.wire();
     let reply = if let Error::TooManyRequests { .. } = error {
@@ -23,13 +23,18 @@ pub fn json(error: &Error) -> Result<Reply> {
     } else {
         Reply::json(wire.status, &json!({ "message": error.message(), "code": wire.code }))?
     };
-    let reply = reply.with("cache-control", "no-store");
+    let reply = plain(reply);
     Ok(match error {
         Error::TooManyRequests { retry_after, .. } => {
             reply.with("retry-after", retry_after.to_string()).with("x-retry-after", retry_after.to_string())
         }
         _ => reply,
     })
+}
+
+/// What every error carries, also where there was no route to add it.
+fn plain(reply: Reply) -> Reply {
+    reply.with("cache-control", "no-store").with("x-content-type-options", "nosniff")
 }
 
 /// An error as a page.

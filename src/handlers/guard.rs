@@ -72,20 +72,19 @@ pub fn check_origin(call: &Call, route: &Route) -> Result<()> {
 /// Answers a CORS preflight of a trusted origin; for all else that is not in the table, an empty 404.
 ///
 /// # Errors
-/// [`Error::NotFound`].
+/// None that happens.
 pub fn preflight_or_not_found(call: &Call) -> Result<Reply> {
     let is_preflight =
         call.request.method() == "OPTIONS" && call.request.header("Access-Control-Request-Method").is_some();
     if !is_preflight {
-        return Err(Error::NotFound);
+        call.context.log(call.request.path(), &Error::NotFound);
+        return Ok(finish(call, Surface::Api, super::errors::json(&Error::NotFound)?));
     }
-    let reply = Reply::empty(204).with("vary", "Origin");
-    let Some(origin) = readable_by(call) else {
+    let reply = finish(call, Surface::Api, Reply::empty(204));
+    if readable_by(call).is_none() {
         return Ok(reply);
-    };
+    }
     Ok(reply
-        .with("access-control-allow-origin", origin.as_str().to_owned())
-        .with("access-control-allow-credentials", "true")
         .with("access-control-allow-methods", "GET, POST, PATCH, DELETE")
         .with("access-control-allow-headers", "Content-Type, Authorization, X-Requested-With")
         .with("access-control-max-age", "600"))
@@ -102,8 +101,10 @@ fn readable_by(call: &Call) -> Option<Origin> {
 
 /// Adds what every answer carries.
 #[must_use]
-pub fn finish(call: &Call, route: &Route, mut reply: Reply) -> Reply {
-    reply = reply.with("x-content-type-options", "nosniff");
+pub fn finish(call: &Call, surface: Surface, mut reply: Reply) -> Reply {
+    if !reply.has("x-content-type-options") {
+        reply = reply.with("x-content-type-options", "nosniff");
+    }
     if !reply.has("cache-control") {
         reply = reply.with("cache-control", "no-store");
     }
@@ -114,12 +115,10 @@ pub fn finish(call: &Call, route: &Route, mut reply: Reply) -> Reply {
         // For whoever tunes: what this request cost, in round trips.
         reply = reply.with("server-timing", format!("d1;desc=\"{}\"", call.context.trips()));
     }
-    if route.surface == Surface::Page {
+    if surface == Surface::Page || call.context.app().is_some() {
         return reply;
     }
-    if call.request.header("Origin").is_none() {
-        return reply;
-    }
+    // Also where there was no Origin: a cache must not hand this answer to a script that may read it.
     reply = reply.with("vary", "Origin");
     match readable_by(call) {
         Some(origin) => reply

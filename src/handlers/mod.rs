@@ -27,7 +27,7 @@ use worker::{Env, Request, Response};
 use crate::config::Config;
 use crate::context::{self, Context, Surroundings};
 use crate::error::{Error, Result, Wire};
-use crate::handlers::authenticate::{Authenticated, Authentication, Depth};
+use crate::handlers::authenticate::{Authenticated, Authentication, Depth, Look};
 use crate::handlers::forward_auth::Asked;
 use crate::http::incoming::Incoming;
 use crate::http::reply::Reply;
@@ -86,7 +86,7 @@ impl Call {
     /// # Errors
     /// 503 if D1 does not answer.
     pub async fn visitor(&self, depth: Depth) -> Result<Authentication> {
-        authenticate::authenticate(&self.context, &self.request, depth).await
+        authenticate::authenticate(&self.context, &self.request, Look { depth, prolong: true }).await
     }
 }
 
@@ -194,7 +194,7 @@ async fn dispatch(route: &'static Route, mut call: Call) -> Result<Reply> {
         Ok(reply) => reply,
         Err(error) => fail(route, &call, &error)?,
     };
-    Ok(guard::finish(&call, route, reply))
+    Ok(guard::finish(&call, route.surface, reply))
 }
 
 fn fail(route: &Route, call: &Call, error: &Error) -> Result<Reply> {

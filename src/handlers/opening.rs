@@ -1,7 +1,7 @@
 //! Opening a session, whichever way its owner proved who they are; and taking its cookies back.
 
 use crate::context::Context;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::{remember, session_cookie, snapshot_cookie};
 use crate::http::cookie::Cookie;
 use crate::id::{Id, User};
@@ -22,6 +22,8 @@ pub struct Opening<'a> {
     pub amr: &'a [&'a str],
     /// Whether the cookie outlives the browser.
     pub is_remembered: bool,
+    /// The hash of the password that was compared: if it is not the user's any more, nothing is opened.
+    pub while_password: Option<&'a str>,
 }
 
 /// An open session and its `Set-Cookie` lines.
@@ -75,13 +77,14 @@ pub async fn open(
         login_method: opening.method,
         amr: &amr,
         is_remembered: opening.is_remembered,
+        while_password: opening.while_password,
     };
     let attempt =
         Attempt { user_id: Some(opening.user_id), session_id: Some(&id), failure: None, method: opening.method };
     let count = before.len() + 3;
     let mut statements = before;
-    statements.push(store::sign_in::succeeded(&context.tenant().id, opening.user_id, context.now));
     statements.push(store::session::open(context, &new));
+    statements.push(store::sign_in::succeeded(context, opening.user_id, &id));
     statements.push(store::record::login(context, &context.row_id()?, attempt));
     statements.push(store::session::load(&context.tenant().id, &hash));
     let answers = context.db().map_err(Error::from)?.batch(statements).await;
@@ -91,7 +94,10 @@ pub async fn open(
         Err(error) => return Err(OpeningError::Other(error.into())),
     };
     let record = store::session::read(&mut answers).map_err(Error::from)?;
-    let record = record.ok_or_else(|| Error::Storage("session: not there after it was opened".to_owned()))?;
+    let record = record.ok_or_else(|| match opening.while_password {
+        Some(_) => Error::refused(Wire::INVALID_EMAIL_OR_PASSWORD, "the password was changed meanwhile"),
+        None => Error::Storage("session: not there after it was opened".to_owned()),
+    })?;
     // A user or tenant that was suspended between the decision and the write opens nothing.
     let judged = record.judge(None, context.now);
     let (session, _) =

@@ -14,7 +14,6 @@ use crate::http::reply::Reply;
 use crate::secret::Secret;
 use crate::store;
 use crate::store::rate_limit;
-use crate::store::record::Severity;
 use crate::store::session::Which;
 
 /// `POST /change-password`: every session ends, and a new one begins for whoever asked. `revokeOtherSessions` changes
@@ -32,14 +31,14 @@ pub async fn change(call: &mut Call) -> Result<Reply> {
     check_new_password(context, &new)?;
     let ticket = call.presented()?;
     let limit = context.config.limit_change_password;
-    let counter =
-        rate_limit::key(&context.config, "change-password", context.tenant().id.as_str(), ticket.hash.as_str());
-    let more =
-        vec![rate_limit::count(&counter, limit, context.now), store::password::of_session(context, &ticket.hash)];
+    let more = vec![
+        rate_limit::count_for_session(context, "change-password", &ticket.hash, limit),
+        store::password::of_session(context, &ticket.hash),
+    ];
     let (authenticated, mut answers) = call.confirmed(more).await?;
     let window: Option<rate_limit::Window> = answers.row()?;
     if let Some(retry_after) = window.and_then(|window| window.retry_after(limit, context.now)) {
-        return Err(Error::TooManyRequests { retry_after, limit: "change-password by session" });
+        return Err(Error::TooManyRequests { retry_after, limit: "change-password by account" });
     }
     let stored: Option<Secret<String>> = answers.row()?.map(Secret::new);
     let stored = stored.ok_or_else(|| Error::refused(Wire::CREDENTIAL_ACCOUNT_NOT_FOUND, "user without a password"))?;
@@ -49,16 +48,20 @@ pub async fn change(call: &mut Call) -> Result<Reply> {
     let hash = password::hash(&new, context.random()?)?;
     let session = &authenticated.session;
     let user = &session.user.id;
-    let audit_id = context.row_id()?;
-    let event = store::record::audit(context, &audit_id, Some(user), "password.changed", Severity::Medium, &json!({}));
     let statements = vec![
         store::password::replace(context, user, stored.expose(), hash.expose()),
-        store::session::revoke(context, user, Which::All, "password_changed"),
-        event,
+        store::password::record_change(context, &context.row_id()?, user, hash.expose()),
+        store::session::revoke(context, user, Which::All, "password_changed", Some(hash.expose())),
     ];
     let amr: Vec<&str> = session.amr.iter().map(String::as_str).collect();
-    let opening =
-        Opening { user_id: user, method: &session.login_method, amr: &amr, is_remembered: session.is_remembered };
+    let opening = Opening {
+        user_id: user,
+        method: &session.login_method,
+        amr: &amr,
+        is_remembered: session.is_remembered,
+        // Of two changes at once one holds, and only that one's session is opened.
+        while_password: Some(hash.expose()),
+    };
     let opened = opening::open(context, &opening, statements).await?;
     forget(context, vec![ticket.hash]);
     let body = json!({ "token": opened.session.id, "user": opened.session.user_json() });

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result, Wire};
 use crate::handlers::Call;
-use crate::handlers::authenticate::{Authentication, Depth, forget};
+use crate::handlers::authenticate::{Authentication, Depth, Look, authenticate, forget};
 use crate::handlers::opening::cleared;
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
@@ -27,10 +27,11 @@ struct Seen<'a> {
 /// # Errors
 /// 503 if D1 must be asked and does not answer.
 pub async fn get(call: &mut Call) -> Result<Reply> {
-    let fresh = call.request.query().contains("disableCookieCache")
-        && call.request.param("disableCookieCache").as_deref() == Some("true");
-    let depth = if fresh { Depth::Database } else { Depth::Snapshot };
-    match call.visitor(depth).await? {
+    // Most requests have no query, and parsing none costs nothing.
+    let asks = |name: &str| call.request.query().contains(name) && call.request.param(name).as_deref() == Some("true");
+    let depth = if asks("disableCookieCache") { Depth::Database } else { Depth::Snapshot };
+    let look = Look { depth, prolong: !asks("disableRefresh") };
+    match authenticate(&call.context, &call.request, look).await? {
         Authentication::NotPresented => Reply::json(200, &Value::Null),
         Authentication::Rejected(rejection) => {
             call.context.log(call.request.path(), &Error::refused(Wire::UNAUTHORIZED, format!("{rejection:?}")));
@@ -144,7 +145,7 @@ async fn end(call: &Call, session: &LiveSession, which: Which<'_>, reason: &str)
     let id = context.row_id()?;
     let user = &session.user.id;
     let statements = [
-        store::session::revoke(context, user, which, reason),
+        store::session::revoke(context, user, which, reason, None),
         store::record::audit(context, &id, Some(user), event, Severity::Low, &details),
     ];
     let mut answers = context.db()?.batch(statements).await?;

@@ -86,7 +86,13 @@ pub async fn with_password(context: &Context, typed: &Typed) -> Result<Opened> {
     if !loaded.tenant_is_active {
         return Err(Error::refused(Wire::TENANT_UNAVAILABLE, "tenant is not active"));
     }
-    let opening = Opening { user_id: &user_id, method: "password", amr: &["pwd"], is_remembered: typed.is_remembered };
+    let opening = Opening {
+        user_id: &user_id,
+        method: "password",
+        amr: &["pwd"],
+        is_remembered: typed.is_remembered,
+        while_password: stored.as_ref().map(|hash| hash.expose().as_str()),
+    };
     Ok(opening::open(context, &opening, vec![rate_limit::reset(&account)]).await?)
 }
 

@@ -106,8 +106,13 @@ pub async fn create(context: &Context, applicant: &Applicant) -> Result<Opened> 
     let event =
         store::record::audit(context, &context.row_id()?, Some(&user_id), "user.created", Severity::Low, &details);
     statements.push(event);
-    let opening =
-        Opening { user_id: &user_id, method: "password", amr: &["pwd"], is_remembered: applicant.is_remembered };
+    let opening = Opening {
+        user_id: &user_id,
+        method: "password",
+        amr: &["pwd"],
+        is_remembered: applicant.is_remembered,
+        while_password: None,
+    };
     match opening::open(context, &opening, statements).await {
         Err(OpeningError::Conflict(column)) if column == "user.email" => {
             Err(Error::refused(Wire::USER_ALREADY_EXISTS, "address is taken"))

@@ -351,7 +351,8 @@ async fn sign_in(
     let is_new = matches!(decision, Decision::Create { .. });
     let (user_id, account_id, mut statements) = prepare(context, upstream, profile, decision)?;
     statements.push(store::upstream::refresh(context, &account_id, profile, &response.tokens())?);
-    let opening = Opening { user_id: &user_id, method: &upstream.name, amr: &["fed"], is_remembered: true };
+    let opening =
+        Opening { user_id: &user_id, method: &upstream.name, amr: &["fed"], is_remembered: true, while_password: None };
     let opened = match opening::open(context, &opening, statements).await {
         Err(OpeningError::Conflict(_)) => return Err(SignInEnd::Conflict),
         other => other.map_err(Error::from)?,

@@ -6,6 +6,7 @@ use crate::error::{Error, Result, Wire};
 use crate::handlers::Call;
 use crate::handlers::authenticate::{remember, snapshot_cookie};
 use crate::handlers::sign_up::{LONGEST_IMAGE, LONGEST_NAME};
+use crate::http::cookie::Cookie;
 use crate::http::fields::Change;
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
@@ -42,7 +43,9 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     // of one name a browser keeps the later.
     if let Some(Ok((session, _))) = record.map(|record| record.judge(None, context.now)) {
         remember(context, &authenticated.hash, &session);
-        reply = reply.with_cookies(snapshot_cookie(context, &authenticated.hash, &session));
+        // What no longer fits into a snapshot must not leave the old one to answer.
+        let snapshot = snapshot_cookie(context, &authenticated.hash, &session);
+        reply = reply.with_cookie(snapshot.unwrap_or_else(|| Cookie::Snapshot.clear(context.is_secure)));
     }
     Ok(reply)
 }

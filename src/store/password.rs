@@ -26,3 +26,20 @@ pub fn replace(context: &Context, user: &Id<User>, old_hash: &str, new_hash: &st
     .bind(new_hash)
     .bind(context.now)
 }
+
+/// A row of `audit_event`, if this hash is the user's now: whoever lost the race to change it changed nothing.
+#[must_use]
+pub fn record_change(context: &Context, id: &str, user: &Id<User>, hash: &str) -> Statement {
+    let client = context.client();
+    sql("insert into audit_event (id, tenant_id, user_id, subject, event, severity, ip_address, user_agent, request_id, created_at)
+         select ?2, ?1, user_id, user_id, 'password.changed', 'medium', ?5, ?6, ?7, ?8
+         from account where user_id = ?3 and issuer_id is null and password_hash = ?4")
+    .bind(&context.tenant().id)
+    .bind(id)
+    .bind(user)
+    .bind(hash)
+    .bind(&client.ip)
+    .bind(&client.user_agent)
+    .bind(context.request_id())
+    .bind(context.now)
+}

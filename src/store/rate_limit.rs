@@ -3,8 +3,9 @@
 use serde::Deserialize;
 
 use crate::config::{Config, Limit};
+use crate::context::Context;
 use crate::id::Millis;
-use crate::secret::Purpose;
+use crate::secret::{Purpose, SessionToken, TokenHash};
 use crate::store::database::{Statement, sql};
 
 /// A window after a request was counted in it.
@@ -45,6 +46,24 @@ pub fn count(key: &str, limit: Limit, now: Millis) -> Statement {
     .bind(key)
     .bind(now)
     .bind(now + limit.seconds * 1000)
+}
+
+/// Counts a request in the name of a session's user, and answers their [`Window`]; no row without such a session.
+#[must_use]
+pub fn count_for_session(context: &Context, purpose: &str, hash: &TokenHash<SessionToken>, limit: Limit) -> Statement {
+    sql("insert into rate_limit (key, count, window_started_at, last_request_at, expires_at)
+         select ?3 || ':' || user_id, 1, ?4, ?4, ?5 from session where tenant_id = ?1 and token_hash = ?2
+         on conflict (key) do update set
+           count = iif(rate_limit.expires_at <= ?4, 1, rate_limit.count + 1),
+           window_started_at = iif(rate_limit.expires_at <= ?4, ?4, rate_limit.window_started_at),
+           expires_at = iif(rate_limit.expires_at <= ?4, ?5, rate_limit.expires_at),
+           last_request_at = ?4
+         returning json_object('count', count, 'expires_at', expires_at) as row")
+    .bind(&context.tenant().id)
+    .bind(hash)
+    .bind(purpose)
+    .bind(context.now)
+    .bind(context.now + limit.seconds * 1000)
 }
 
 /// Forgets what was counted: a success is no guess.

@@ -40,13 +40,14 @@ pub struct Attempt<'a> {
     pub method: &'a str,
 }
 
-/// A row of `login_history`.
+/// A row of `login_history`. A success that opened no session after all is none.
 #[must_use]
 pub fn login(context: &Context, id: &str, attempt: Attempt<'_>) -> Statement {
     let client = context.client();
     sql("insert into login_history
            (id, tenant_id, user_id, session_id, status, failure_reason, login_method, ip_address, user_agent, location, created_at)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)")
+         select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11
+         where ?4 is null or exists (select 1 from session where id = ?4)")
     .bind(id)
     .bind(&context.tenant().id)
     .bind(attempt.user_id)

@@ -23,16 +23,20 @@ pub struct NewSession<'a> {
     pub amr: &'a str,
     /// Whether the cookie outlives the browser.
     pub is_remembered: bool,
+    /// The password's hash that must still be the user's.
+    pub while_password: Option<&'a str>,
 }
 
-/// Opens a session.
+/// Opens a session; none if the password is another by now.
 #[must_use]
 pub fn open(context: &Context, new: &NewSession<'_>) -> Statement {
     let client = context.client();
     sql("insert into session
            (id, token_hash, user_id, tenant_id, login_method, amr, authenticated_at, is_remembered, ip_address, user_agent,
             location, last_activity_at, expires_at, created_at, updated_at)
-         values (?2, ?3, ?4, ?1, ?5, ?6, ?11, ?7, ?8, ?9, ?10, ?11, ?12, ?11, ?11)")
+         select ?2, ?3, ?4, ?1, ?5, ?6, ?11, ?7, ?8, ?9, ?10, ?11, ?12, ?11, ?11
+         where ?13 is null
+            or exists (select 1 from account where user_id = ?4 and issuer_id is null and password_hash = ?13)")
     .bind(&context.tenant().id)
     .bind(new.id)
     .bind(new.hash)
@@ -45,6 +49,7 @@ pub fn open(context: &Context, new: &NewSession<'_>) -> Statement {
     .bind(client.location.as_ref())
     .bind(context.now)
     .bind(context.now + context.config.session_seconds * 1000)
+    .bind(new.while_password)
 }
 
 /// Opens a protected host's session, hanging on the one of the auth host, if that one still holds.
@@ -179,9 +184,16 @@ pub enum Which<'a> {
 
 /// Ends sessions of a user, and those of protected hosts that hang on them; answers the hashes of their tokens,
 /// so that KV forgets them too. The sessions need not be of this tenant: a user of the shared pool has one identity,
-/// and whoever ends "all sessions" means all.
+/// and whoever ends "all sessions" means all. With `if_password`, only if that is the hash of the user's password now:
+/// whoever loses the race to change it ends nothing.
 #[must_use]
-pub fn revoke(context: &Context, user: &Id<User>, which: Which<'_>, reason: &str) -> Statement {
+pub fn revoke(
+    context: &Context,
+    user: &Id<User>,
+    which: Which<'_>,
+    reason: &str,
+    if_password: Option<&str>,
+) -> Statement {
     let (one, but) = match which {
         Which::One(id) => (Some(id), None),
         Which::AllBut(id) => (None, Some(id)),
@@ -191,12 +203,15 @@ pub fn revoke(context: &Context, user: &Id<User>, which: Which<'_>, reason: &str
          where user_id = ?1 and revoked_at is null
            and (?2 is null or coalesce(parent_id, id) = ?2)
            and (?3 is null or coalesce(parent_id, id) <> ?3)
+           and (?6 is null
+                or exists (select 1 from account where user_id = ?1 and issuer_id is null and password_hash = ?6))
          returning json_quote(token_hash) as row")
     .bind(user)
     .bind(one)
     .bind(but)
     .bind(reason)
     .bind(context.now)
+    .bind(if_password)
 }
 
 /// The hashes that [`revoke`] answered.

@@ -3,7 +3,7 @@
 use crate::config::Limit;
 use crate::context::Context;
 use crate::credentials::sign_in::Candidate;
-use crate::id::{Id, Millis, Tenant, User};
+use crate::id::{Id, Session, Tenant, User};
 use crate::store::database::{Database, Statement, Stored, sql};
 use crate::store::rate_limit::{self, Window};
 
@@ -94,15 +94,16 @@ pub fn failed(context: &Context, user: &Id<User>) -> Statement {
     .bind(config.lockout_seconds.max(86_400) * 1000)
 }
 
-/// Notes a success: the failures before it no longer count.
+/// Notes a success, if its session was opened: the failures before it no longer count.
 #[must_use]
-pub fn succeeded(tenant: &Id<Tenant>, user: &Id<User>, now: Millis) -> Statement {
+pub fn succeeded(context: &Context, user: &Id<User>, session: &Id<Session>) -> Statement {
     sql("update user set failed_login_count = 0, locked_until = null, last_login_at = ?3, last_active_at = ?3,
                          login_count = login_count + 1
-         where (tenant_id is null or tenant_id = ?1) and id = ?2")
-    .bind(tenant)
+         where (tenant_id is null or tenant_id = ?1) and id = ?2 and exists (select 1 from session where id = ?4)")
+    .bind(&context.tenant().id)
     .bind(user)
-    .bind(now)
+    .bind(context.now)
+    .bind(session)
 }
 
 /// Runs the batch that ends a failed sign-in.

@@ -76,18 +76,39 @@ pub async fn signer(context: &Context) -> Result<Signer> {
         return Ok(signer);
     }
     let db = context.db()?;
-    let stored = match db.first::<Stored>(current(tenant)).await? {
-        Some(stored) => Some(stored),
-        None => db.batch([create(context).await?, current(tenant)]).await?.skip(1).row()?,
+    let mut stored: Option<Stored> = db.first(current(tenant)).await?;
+    let mut jwk = stored.as_ref().and_then(|stored| open(context, stored));
+    if jwk.is_none() {
+        // None yet, or one that was sealed with a secret that is gone. What it signed still verifies.
+        let lost = stored.map(|stored| stored.id);
+        let statements = [retire(context, lost.as_ref()), create(context).await?, current(tenant)];
+        stored = db.batch(statements).await?.skip(2).row()?;
+        jwk = stored.as_ref().and_then(|stored| open(context, stored));
+        if let Some(lost) = lost {
+            context.note(&format!("signing_key {lost} does not open with any of SECRETS, and is retired"));
+        }
+    }
+    let (Some(stored), Some(jwk)) = (stored, jwk) else {
+        return Err(Error::Internal("signing_key: the key just made is not there, or does not open".to_owned()));
     };
-    let stored = stored.ok_or_else(|| Error::Storage("signing_key: no current key after making one".to_owned()))?;
-    let broken = || Error::Internal(format!("signing_key.private_key_sealed of {} does not open", stored.id));
-    let opened = context.config.keyring.open(cell(stored.id.as_str()), &stored.private_key_sealed);
-    let jwk = opened.ok().and_then(|bytes| serde_json::from_slice(bytes.expose()).ok());
-    let key = webcrypto::import(&jwk.map(Secret::new).ok_or_else(broken)?).await?;
-    let signer = Signer { id: stored.id, key };
+    let signer = Signer { id: stored.id, key: webcrypto::import(&jwk).await? };
     SIGNERS.with_borrow_mut(|signers| signers.insert(tenant.as_str().to_owned(), (signer.clone(), context.now)));
     Ok(signer)
+}
+
+fn open(context: &Context, stored: &Stored) -> Option<Secret<Value>> {
+    let opened = context.config.keyring.open(cell(stored.id.as_str()), &stored.private_key_sealed).ok()?;
+    serde_json::from_slice(opened.expose()).ok().map(Secret::new)
+}
+
+/// Retires a key: it signs no more, and stays published for a day, longer than anything that it signed lives.
+fn retire(context: &Context, id: Option<&Id<SigningKey>>) -> Statement {
+    sql("update signing_key set status = 'retired', retired_at = ?3, expires_at = ?4, updated_at = ?3
+         where tenant_id = ?1 and id = ?2 and status = 'current'")
+    .bind(&context.tenant().id)
+    .bind(id)
+    .bind(context.now)
+    .bind(context.now + 86_400_000)
 }
 
 async fn create(context: &Context) -> Result<Statement> {

@@ -124,6 +124,15 @@ test("the current password is guessed twice a minute with a stolen session", asy
   assert.equal((await guess(limited, email, PASSWORD)).status, 200, "the password was changed");
 });
 
+test("guesses of the current password are counted for the account, whichever session makes them", async () => {
+  const { browser, email } = await signUp(limited);
+  const second = limited.browser();
+  await second.post(at("/sign-in/email"), { email, password: PASSWORD });
+  const change = (by, currentPassword) => by.post(at("/change-password"), { currentPassword, newPassword: "a new password" });
+  assert.deepEqual(statuses([await change(browser, WRONG), await change(second, WRONG)]), [400, 400]);
+  for (const by of [browser, second]) checkRefused(await change(by, PASSWORD), 60);
+});
+
 test("three failures lock an account; the right password is then refused alike, and so is a stranger's", async () => {
   const { email, id } = await signUp(locking);
   const neighbour = await signUp(locking);

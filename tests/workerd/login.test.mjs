@@ -188,6 +188,9 @@ test("revoking: one, the others, all; never a stranger's", async () => {
   assert.deepEqual((await browser.post(at("/revoke-other-sessions"), {})).json, { status: true });
   assert.deepEqual(await alive(), [true, false, false, false, true]);
   assert.equal((await browser.get(at("/list-sessions"))).json.length, 1);
+  const own = await another(email);
+  const ended = await own.post(at("/revoke-session"), { token: await handle(own) });
+  assert.match(line(ended, "doorward.session"), /Max-Age=0/);
   const fifth = await another(email);
   const all = await fifth.post(at("/revoke-sessions"), {});
   assert.deepEqual(all.json, { status: true });
