@@ -17,6 +17,7 @@ pub mod sign_in;
 pub mod sign_up;
 pub mod social;
 pub mod token;
+pub mod upstream;
 pub mod user;
 
 use std::cell::RefCell;

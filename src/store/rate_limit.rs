@@ -32,38 +32,39 @@ pub fn key(config: &Config, purpose: &str, tenant: &str, whom: &str) -> String {
     format!("{purpose}:{digest}")
 }
 
+/// The statement that counts, for what comes from `$source`. A window that is over begins anew.
+macro_rules! counting {
+    ($source:literal) => {
+        sql(concat!(
+            "insert into rate_limit (key, count, window_started_at, last_request_at, expires_at) ",
+            $source,
+            " on conflict (key) do update set
+                count = iif(rate_limit.expires_at <= excluded.window_started_at, 1, rate_limit.count + 1),
+                window_started_at = iif(rate_limit.expires_at <= excluded.window_started_at,
+                                        excluded.window_started_at, rate_limit.window_started_at),
+                expires_at = iif(rate_limit.expires_at <= excluded.window_started_at,
+                                 excluded.expires_at, rate_limit.expires_at),
+                last_request_at = excluded.last_request_at
+              returning json_object('count', count, 'expires_at', expires_at) as row"
+        ))
+    };
+}
+
 /// Counts a request and answers its [`Window`].
 #[must_use]
 pub fn count(key: &str, limit: Limit, now: Millis) -> Statement {
-    sql("insert into rate_limit (key, count, window_started_at, last_request_at, expires_at)
-         values (?1, 1, ?2, ?2, ?3)
-         on conflict (key) do update set
-           count = iif(rate_limit.expires_at <= ?2, 1, rate_limit.count + 1),
-           window_started_at = iif(rate_limit.expires_at <= ?2, ?2, rate_limit.window_started_at),
-           expires_at = iif(rate_limit.expires_at <= ?2, ?3, rate_limit.expires_at),
-           last_request_at = ?2
-         returning json_object('count', count, 'expires_at', expires_at) as row")
-    .bind(key)
-    .bind(now)
-    .bind(now + limit.seconds * 1000)
+    counting!("values (?1, 1, ?2, ?2, ?3)").bind(key).bind(now).bind(now + limit.seconds * 1000)
 }
 
 /// Counts a request in the name of a session's user, and answers their [`Window`]; no row without such a session.
 #[must_use]
 pub fn count_for_session(context: &Context, purpose: &str, hash: &TokenHash<SessionToken>, limit: Limit) -> Statement {
-    sql("insert into rate_limit (key, count, window_started_at, last_request_at, expires_at)
-         select ?3 || ':' || user_id, 1, ?4, ?4, ?5 from session where tenant_id = ?1 and token_hash = ?2
-         on conflict (key) do update set
-           count = iif(rate_limit.expires_at <= ?4, 1, rate_limit.count + 1),
-           window_started_at = iif(rate_limit.expires_at <= ?4, ?4, rate_limit.window_started_at),
-           expires_at = iif(rate_limit.expires_at <= ?4, ?5, rate_limit.expires_at),
-           last_request_at = ?4
-         returning json_object('count', count, 'expires_at', expires_at) as row")
-    .bind(&context.tenant().id)
-    .bind(hash)
-    .bind(purpose)
-    .bind(context.now)
-    .bind(context.now + limit.seconds * 1000)
+    counting!("select ?3 || ':' || user_id, 1, ?4, ?4, ?5 from session where tenant_id = ?1 and token_hash = ?2")
+        .bind(&context.tenant().id)
+        .bind(hash)
+        .bind(purpose)
+        .bind(context.now)
+        .bind(context.now + limit.seconds * 1000)
 }
 
 /// Forgets what was counted: a success is no guess.

@@ -57,20 +57,23 @@ pub fn tenant_is_active(tenant: &Id<Tenant>) -> Statement {
     sql("select iif(status = 'active', 'true', 'false') as row from tenant where id = ?1").bind(tenant)
 }
 
+/// Two texts, because an index on `tenant_id is null` serves no `tenant_id is ?1`.
+macro_rules! candidate {
+    ($pool:literal) => {
+        concat!(
+            "select json_object('user_id', u.id, 'status', u.status, 'suspended_until', u.suspended_until,
+                                'locked_until', u.locked_until, 'password_hash', a.password_hash) as row
+             from user u left join account a on a.user_id = u.id and a.issuer_id is null and a.is_active = 1
+             where u.email = ?2 and u.deleted_at is null and ",
+            $pool
+        )
+    };
+}
+
 fn candidate(pool: Option<&Id<Tenant>>, email: &str) -> Statement {
-    // Two texts, because an index on `tenant_id is null` serves no `tenant_id is ?1`.
-    let text = if pool.is_some() {
-        "select json_object('user_id', u.id, 'status', u.status, 'suspended_until', u.suspended_until,
-                            'locked_until', u.locked_until,
-                            'password_hash', a.password_hash) as row
-         from user u left join account a on a.user_id = u.id and a.issuer_id is null and a.is_active = 1
-         where u.tenant_id = ?1 and u.email = ?2 and u.tenant_id is not null and u.deleted_at is null"
-    } else {
-        "select json_object('user_id', u.id, 'status', u.status, 'suspended_until', u.suspended_until,
-                            'locked_until', u.locked_until,
-                            'password_hash', a.password_hash) as row
-         from user u left join account a on a.user_id = u.id and a.issuer_id is null and a.is_active = 1
-         where ?1 is null and u.tenant_id is null and u.email = ?2 and u.deleted_at is null"
+    let text = match pool {
+        Some(_) => candidate!("u.tenant_id = ?1 and u.tenant_id is not null"),
+        None => candidate!("u.tenant_id is null and ?1 is null"),
     };
     sql(text).bind(pool).bind(email)
 }

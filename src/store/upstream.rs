@@ -38,36 +38,45 @@ pub async fn candidates(context: &Context, issuer: &Id<Issuer>, profile: &Profil
     })
 }
 
+/// Two texts each, because an index on `tenant_id is null` serves no `tenant_id is ?1`.
+macro_rules! linked {
+    ($pool:literal) => {
+        concat!(
+            "select json_object('user_id', u.id, 'account_id', a.id,
+                                'account_usable', json(iif(a.is_active and a.confirmed_at is not null, 'true', 'false')),
+                                'email_verified', json(iif(u.email_verified, 'true', 'false')),
+                                'status', u.status, 'suspended_until', u.suspended_until) as row
+             from account a join user u on u.id = a.user_id
+             where a.issuer_id = ?2 and a.subject = ?3 and ",
+            $pool
+        )
+    };
+}
+
+macro_rules! same_email {
+    ($pool:literal) => {
+        concat!(
+            "select json_object('user_id', id, 'account_id', null, 'account_usable', json('false'),
+                                'email_verified', json(iif(email_verified, 'true', 'false')),
+                                'status', status, 'suspended_until', suspended_until) as row
+             from user where email = ?2 and deleted_at is null and ",
+            $pool
+        )
+    };
+}
+
 fn linked(pool: Option<&Id<Tenant>>, issuer: &Id<Issuer>, subject: &str) -> Statement {
-    let text = if pool.is_some() {
-        "select json_object('user_id', u.id, 'account_id', a.id,
-                            'account_usable', json(iif(a.is_active and a.confirmed_at is not null, 'true', 'false')),
-                            'email_verified', json(iif(u.email_verified, 'true', 'false')),
-                            'status', u.status, 'suspended_until', u.suspended_until) as row
-         from account a join user u on u.id = a.user_id
-         where a.tenant_id = ?1 and a.tenant_id is not null and a.issuer_id = ?2 and a.subject = ?3"
-    } else {
-        "select json_object('user_id', u.id, 'account_id', a.id,
-                            'account_usable', json(iif(a.is_active and a.confirmed_at is not null, 'true', 'false')),
-                            'email_verified', json(iif(u.email_verified, 'true', 'false')),
-                            'status', u.status, 'suspended_until', u.suspended_until) as row
-         from account a join user u on u.id = a.user_id
-         where ?1 is null and a.tenant_id is null and a.issuer_id = ?2 and a.subject = ?3"
+    let text = match pool {
+        Some(_) => linked!("a.tenant_id = ?1 and a.tenant_id is not null"),
+        None => linked!("a.tenant_id is null and ?1 is null"),
     };
     sql(text).bind(pool).bind(issuer).bind(subject)
 }
 
 fn same_email(pool: Option<&Id<Tenant>>, email: Option<&str>) -> Statement {
-    let text = if pool.is_some() {
-        "select json_object('user_id', id, 'account_id', null, 'account_usable', json('false'),
-                            'email_verified', json(iif(email_verified, 'true', 'false')),
-                            'status', status, 'suspended_until', suspended_until) as row
-         from user where tenant_id = ?1 and tenant_id is not null and email = ?2 and deleted_at is null"
-    } else {
-        "select json_object('user_id', id, 'account_id', null, 'account_usable', json('false'),
-                            'email_verified', json(iif(email_verified, 'true', 'false')),
-                            'status', status, 'suspended_until', suspended_until) as row
-         from user where ?1 is null and tenant_id is null and email = ?2 and deleted_at is null"
+    let text = match pool {
+        Some(_) => same_email!("tenant_id = ?1 and tenant_id is not null"),
+        None => same_email!("tenant_id is null and ?1 is null"),
     };
     sql(text).bind(pool).bind(email)
 }
