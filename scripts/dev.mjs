@@ -123,6 +123,7 @@ try {
   console.log(`
   A protected website   http://app.localhost:${PORT.worker}
   The auth host         ${AUTH}
+  Mails                 ${AUTH}/dev/mailbox
 
   ${PEOPLE.map((person) => `${person.email.padEnd(20)}  ${PASSWORD}   ${person.roles.join(", ")}`).join("\n  ")}
   At the demo provider, sign in as "carol", with any password.

@@ -1,8 +1,9 @@
 //! Settings: the only reader of the Worker's vars and secrets. Durations are in seconds unless the name says otherwise.
 
 use crate::error::{Error, Result};
+use crate::federation::discovery::check_url;
 use crate::http::origin::Origin;
-use crate::secret::Keyring;
+use crate::secret::{Keyring, Secret};
 
 /// At most `count` in `seconds`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,16 @@ pub struct Config {
     pub limit_sign_up: Limit,
     /// `LIMIT_CHANGE_PASSWORD`: password changes tried in one session's name.
     pub limit_change_password: Limit,
+    /// `LIMIT_MAIL`: mails asked for by one address, and for one account.
+    pub limit_mail: Limit,
+    /// `RESET_SECONDS`: life of a link that sets a new password.
+    pub reset_seconds: i64,
+    /// `MAIL_WEBHOOK`: where mails are posted as JSON.
+    pub mail_webhook: Option<String>,
+    /// `MAIL_TOKEN`: what the webhook is authorised with.
+    pub mail_token: Option<Secret<String>>,
+    /// `MAIL_FROM`: the sender.
+    pub mail_from: String,
     /// `LOCKOUT_FAILURES`: consecutive failures that lock an account.
     pub lockout_failures: i64,
     /// `LOCKOUT_SECONDS`: the first lock; each further one is twice as long, up to a day.
@@ -76,6 +87,7 @@ impl Config {
         if auth_origin.scheme() == "http" && !development {
             return Err(Error::Config("AUTH_ORIGIN must be https".to_owned()));
         }
+        let auth_host = auth_origin.host().to_owned();
         let secrets = reader.text("SECRETS").unwrap_or_default();
         let secrets: Vec<&str> = secrets.split(',').map(str::trim).collect();
         let keyring = Keyring::new(&secrets).ok_or_else(|| {
@@ -104,6 +116,11 @@ impl Config {
             limit_sign_in_account: reader.limit("LIMIT_SIGN_IN_ACCOUNT", Limit { count: 10, seconds: 300 })?,
             limit_sign_up: reader.limit("LIMIT_SIGN_UP", Limit { count: 3, seconds: 10 })?,
             limit_change_password: reader.limit("LIMIT_CHANGE_PASSWORD", Limit { count: 3, seconds: 10 })?,
+            limit_mail: reader.limit("LIMIT_MAIL", Limit { count: 3, seconds: 60 })?,
+            reset_seconds: reader.number("RESET_SECONDS", 3600, 60)?,
+            mail_webhook: reader.webhook("MAIL_WEBHOOK", development)?,
+            mail_token: reader.text("MAIL_TOKEN").map(Secret::new),
+            mail_from: reader.text("MAIL_FROM").unwrap_or_else(|| format!("no-reply@{auth_host}")),
             lockout_failures: reader.number("LOCKOUT_FAILURES", 10, 1)?,
             lockout_seconds: reader.number("LOCKOUT_SECONDS", 900, 1)?,
             password_min: reader.length("PASSWORD_MIN_LENGTH", 8)?,
@@ -142,6 +159,14 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             .filter(|text| !text.is_empty())
             .map(|text| Origin::parse(text).ok_or_else(|| Error::Config(format!("{name}: {text:?} is not an origin"))))
             .collect()
+    }
+
+    fn webhook(&self, name: &str, development: bool) -> Result<Option<String>> {
+        let Some(text) = self.text(name) else {
+            return Ok(None);
+        };
+        let url = check_url(&text, development).map_err(|problem| Error::Config(format!("{name}: {problem}")))?;
+        Ok(Some(url.into()))
     }
 
     fn choice(&self, name: &str, yes: &str, no: &str) -> Result<bool> {
@@ -226,6 +251,8 @@ pub(crate) mod tests {
             ("LIMIT_SIGN_IN", "3"),
             ("LIMIT_SIGN_IN", "0/10"),
             ("SIGN_UP", "maybe"),
+            ("MAIL_WEBHOOK", "http://mail.example"),
+            ("MAIL_WEBHOOK", "https://127.0.0.1/send"),
             ("PASSWORD_MAX_LENGTH", "5000"),
         ] {
             let error = with(&[(name, value)]).expect_err(value);

@@ -34,6 +34,8 @@ wire! {
     SIGN_UP_DISABLED = 400 "EMAIL_PASSWORD_SIGN_UP_DISABLED" "Email and password sign up is not enabled";
     BANNED_USER = 403 "BANNED_USER" "You have been banned from this application. Please contact support if you believe this is an error.";
     TENANT_UNAVAILABLE = 403 "TENANT_UNAVAILABLE" "This organization is not available";
+    INVALID_REDIRECT_URL = 403 "INVALID_REDIRECT_URL" "Invalid redirectURL";
+    INVALID_TOKEN = 400 "INVALID_TOKEN" "Invalid token";
     INVALID_CALLBACK_URL = 403 "INVALID_CALLBACK_URL" "Invalid callbackURL";
     INVALID_ERROR_CALLBACK_URL = 403 "INVALID_ERROR_CALLBACK_URL" "Invalid errorCallbackURL";
     INVALID_NEW_USER_CALLBACK_URL = 403 "INVALID_NEW_USER_CALLBACK_URL" "Invalid newUserCallbackURL";

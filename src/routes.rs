@@ -5,7 +5,8 @@ use std::pin::Pin;
 
 use crate::error::Result;
 use crate::handlers::{
-    Call, account, errors, forward_auth, gate, health, pages, password, session, sign_in, sign_up, social, token, user,
+    Call, account, errors, forward_auth, gate, health, mailbox, pages, password, reset, session, sign_in, sign_up,
+    social, token, user,
 };
 use crate::http::reply::Reply;
 
@@ -83,6 +84,9 @@ pub const AUTH_HOST: &[Route] = routes! {
     POST "/api/auth/revoke-sessions"       Confirmed Trusted Api  session::revoke_all;
     POST "/api/auth/revoke-other-sessions" Confirmed Trusted Api  session::revoke_others;
     POST "/api/auth/change-password"       Confirmed Trusted Api  password::change;
+    POST "/api/auth/request-password-reset" Anybody  Trusted Api  reset::request;
+    GET  "/api/auth/reset-password/:token" Anybody   Any     Page reset::follow;
+    POST "/api/auth/reset-password"        Anybody   Trusted Api  reset::reset;
     POST "/api/auth/update-user"           Confirmed Trusted Api  user::update;
     GET  "/api/auth/list-accounts"         Session   Trusted Api  account::list;
     POST "/api/auth/sign-in/social"        Anybody   Trusted Api  social::start;
@@ -99,6 +103,11 @@ pub const AUTH_HOST: &[Route] = routes! {
     POST "/login/upstream"                 Anybody   Trusted Page pages::log_in_upstream;
     GET  "/sign-up"                        Anybody   Trusted Page pages::sign_up;
     POST "/sign-up"                        Anybody   Trusted Page pages::create_account;
+    GET  "/forgot-password"                Anybody   Trusted Page pages::forgot;
+    POST "/forgot-password"                Anybody   Trusted Page pages::send_link;
+    GET  "/reset-password"                 Anybody   Trusted Page pages::reset;
+    POST "/reset-password"                 Anybody   Trusted Page pages::set_password;
+    GET  "/dev/mailbox"                    Anybody   Trusted Page mailbox::show;
     GET  "/account"                        Anybody   Trusted Page pages::account;
     POST "/sign-out"                       Anybody   Trusted Page pages::sign_out;
     GET  "/style.css"                      Anybody   Any     Page pages::stylesheet;

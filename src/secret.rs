@@ -53,6 +53,12 @@ impl TokenKind for UpstreamState {
     const NAME: &'static str = "upstream_state";
 }
 
+/// Marker: a link that sets a new password.
+pub enum Reset {}
+impl TokenKind for Reset {
+    const NAME: &'static str = "password_reset";
+}
+
 /// Marker: ties a flow to the browser that began it.
 pub enum BrowserBinding {}
 impl TokenKind for BrowserBinding {

@@ -52,6 +52,15 @@ pub fn html(context: &Context, error: &Error) -> Reply {
     }
 }
 
+/// An error as a page where not even the host is known: without a stylesheet, which would fail as well.
+#[must_use]
+pub fn bare(error: &Error, request_id: &str) -> Reply {
+    let status = error.wire().status;
+    let (title, text) = pages::error::words_for_status(status);
+    let frame = pages::Frame { title, tenant: "", stylesheet: "data:text/css," };
+    Reply::page(status, pages::error::page(&frame, text, request_id)).with("x-content-type-options", "nosniff")
+}
+
 /// `GET /error`: where a failed upstream sign-in ends when no other page was named for it.
 ///
 /// # Errors

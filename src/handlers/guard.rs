@@ -60,7 +60,10 @@ pub fn check_origin(call: &Call, route: &Route) -> Result<()> {
     // A protected host's own pages may use its reserved paths, and nobody else's.
     let trusted = match (&origin, call.context.app()) {
         (Some(origin), None) => trusts(&call.context, origin),
-        (Some(origin), Some(app)) => here.as_ref() == Some(origin) || origin.host() == app.host,
+        (Some(origin), Some(_)) => match &call.asked {
+            Some(asked) => asked.origin() == origin.as_str(),
+            None => here.as_ref() == Some(origin),
+        },
         (None, _) => false,
     };
     if trusted {

@@ -7,11 +7,13 @@ pub mod forward_auth;
 pub mod gate;
 pub mod guard;
 pub mod health;
+pub mod mailbox;
 pub mod opening;
 pub mod outgoing;
 pub mod pages;
 pub mod password;
 pub mod proxy;
+pub mod reset;
 pub mod session;
 pub mod sign_in;
 pub mod sign_up;
@@ -96,7 +98,11 @@ thread_local! {
     static CONFIG: RefCell<Option<Rc<Config>>> = const { RefCell::new(None) };
 }
 
-fn config(env: &Env) -> Result<Rc<Config>> {
+/// The settings.
+///
+/// # Errors
+/// [`Error::Config`] naming the one that is missing or malformed.
+pub fn config(env: &Env) -> Result<Rc<Config>> {
     if let Some(config) = CONFIG.with_borrow(Clone::clone) {
         return Ok(config);
     }
@@ -128,7 +134,7 @@ pub async fn serve(request: Request, env: Env, runtime: worker::Context) -> Resp
     };
     let reply = reply.or_else(|error| {
         context::log(source.id(), &path, &error);
-        errors::json(&error)
+        if source.is_navigation() { Ok(errors::bare(&error, source.id())) } else { errors::json(&error) }
     });
     let response = reply.and_then(|reply| {
         // HEAD is answered as GET without the body (RFC 9110, section 9.3.2).

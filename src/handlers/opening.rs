@@ -6,7 +6,7 @@ use crate::handlers::authenticate::{remember, session_cookie, snapshot_cookie};
 use crate::http::cookie::Cookie;
 use crate::id::{Id, User};
 use crate::secret::Token;
-use crate::session::LiveSession;
+use crate::session::{LiveSession, Rejection};
 use crate::store;
 use crate::store::database::{Statement, StoreError};
 use crate::store::record::Attempt;
@@ -100,8 +100,11 @@ pub async fn open(
     })?;
     // A user or tenant that was suspended between the decision and the write opens nothing.
     let judged = record.judge(None, context.now);
-    let (session, _) =
-        judged.map_err(|rejection| Error::Internal(format!("a new session does not hold: {rejection:?}")))?;
+    let (session, _) = judged.map_err(|rejection| match rejection {
+        Rejection::TenantNotActive => Error::refused(Wire::TENANT_UNAVAILABLE, "tenant suspended meanwhile"),
+        Rejection::UserNotActive => Error::refused(Wire::BANNED_USER, "user suspended meanwhile"),
+        other => Error::Internal(format!("a new session does not hold: {other:?}")),
+    })?;
     let mut cookies = vec![session_cookie(context, &token, &session)];
     cookies.extend(snapshot_cookie(context, &hash, &session));
     remember(context, &hash, &session);

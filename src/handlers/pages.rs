@@ -8,7 +8,7 @@ use crate::handlers::opening::{self, cleared};
 use crate::handlers::session::end_this;
 use crate::handlers::sign_up::{Applicant, LONGEST_NAME};
 use crate::handlers::social::{self, Wish};
-use crate::handlers::{Call, errors, sign_in, sign_up as signing_up};
+use crate::handlers::{Call, errors, reset as resetting, sign_in, sign_up as signing_up};
 use crate::http::email;
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
@@ -137,7 +137,7 @@ fn show_sign_up(call: &Call, status: u16, problem: Option<&str>, typed: (&str, &
 /// 503. Whatever the visitor can mend is said on the page.
 pub async fn create_account(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Form).await?;
-    let name = fields.required("name", LONGEST_NAME);
+    let name = fields.line("name", LONGEST_NAME);
     let typed = fields.required("email", email::LONGEST);
     let password = Password::new(fields.required("password", LONGEST_READ), nfkc);
     let given = fields.optional("continue", LONGEST_CONTINUE);
@@ -157,6 +157,80 @@ pub async fn create_account(call: &mut Call) -> Result<Reply> {
             let reply = show_sign_up(call, error.wire().status, Some(words), (&applicant.name, &typed), &target);
             Ok(with_retry_after(reply, &error))
         }
+    }
+}
+
+/// `GET /forgot-password`.
+///
+/// # Errors
+/// None.
+pub async fn forgot(call: &mut Call) -> Result<Reply> {
+    let frame = Frame::of(&call.context, "Forgot your password?");
+    Ok(Reply::page(200, pages::reset::forgot(&frame, None, "")))
+}
+
+/// `POST /forgot-password`.
+///
+/// # Errors
+/// 503.
+pub async fn send_link(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Form).await?;
+    let typed = fields.required("email", email::LONGEST);
+    fields.finish()?;
+    let frame = Frame::of(&call.context, "Forgot your password?");
+    let Some(address) = email::normalise(&typed) else {
+        let problem = Some("This is not an e-mail address.");
+        return Ok(Reply::page(400, pages::reset::forgot(&frame, problem, &typed)));
+    };
+    match resetting::send_link(&call.context, &address, None).await {
+        Ok(()) => Ok(Reply::page(200, pages::reset::sent(&Frame::of(&call.context, "Look into your mail"), &address))),
+        Err(error @ Error::TooManyRequests { .. }) => {
+            call.context.log(call.request.path(), &error);
+            let page = pages::reset::forgot(&frame, Some(error.message()), &typed);
+            Ok(with_retry_after(Reply::page(429, page), &error))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// `GET /reset-password?token=…`: where the mailed link ends when no other page was named for it.
+///
+/// # Errors
+/// None.
+pub async fn reset(call: &mut Call) -> Result<Reply> {
+    let Some(token) = call.request.param("token") else {
+        return Ok(Reply::page(400, pages::reset::spent(&Frame::of(&call.context, "This link is spent"))));
+    };
+    let frame = Frame::of(&call.context, "Set a new password");
+    let page = pages::reset::choose(&frame, None, &token, call.context.config.password_min);
+    Ok(Reply::page(200, page).with("referrer-policy", "no-referrer"))
+}
+
+/// `POST /reset-password`.
+///
+/// # Errors
+/// 503.
+pub async fn set_password(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Form).await?;
+    let token = fields.required("token", 200);
+    let password = Password::new(fields.required("newPassword", LONGEST_READ), nfkc);
+    fields.finish()?;
+    match resetting::set_password(&call.context, &token, &password).await {
+        Ok(()) => {
+            let page = pages::reset::done(&Frame::of(&call.context, "Your password is set"));
+            Ok(Reply::page(200, page).with_cookies(cleared(&call.context)))
+        }
+        Err(error) if error.wire() == Wire::INVALID_TOKEN => {
+            call.context.log(call.request.path(), &error);
+            Ok(Reply::page(400, pages::reset::spent(&Frame::of(&call.context, "This link is spent"))))
+        }
+        Err(error) if error.wire().status == 400 => {
+            call.context.log(call.request.path(), &error);
+            let frame = Frame::of(&call.context, "Set a new password");
+            let page = pages::reset::choose(&frame, Some(error.message()), &token, call.context.config.password_min);
+            Ok(Reply::page(400, page))
+        }
+        Err(error) => Err(error),
     }
 }
 

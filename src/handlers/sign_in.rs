@@ -69,7 +69,7 @@ pub async fn with_password(context: &Context, typed: &Typed) -> Result<Opened> {
     let loaded = store::sign_in::load(context, &typed.email, &counters).await?;
     let over = loaded.network.retry_after(config.limit_sign_in, context.now).map(|wait| (wait, "sign-in by network"));
     let over = over.or_else(|| {
-        let wait = loaded.account.retry_after(config.limit_sign_in_account, context.now)?;
+        let wait = loaded.account?.retry_after(config.limit_sign_in_account, context.now)?;
         Some((wait, "sign-in by account"))
     });
     if let Some((retry_after, limit)) = over {

@@ -94,17 +94,39 @@ impl Fields {
         text.unwrap_or_default()
     }
 
+    /// A line of text that must be there: no control characters, and more than blanks.
+    pub fn line(&mut self, name: &str, longest: usize) -> String {
+        let before = self.problems.len();
+        let text = self.required(name, longest);
+        if self.problems.len() == before {
+            self.check_line(name, &text);
+        }
+        text
+    }
+
+    fn check_line(&mut self, name: &str, text: &str) {
+        if text.trim().is_empty() {
+            self.problem(name, "Too small: expected string to have >=1 characters");
+        } else if text.chars().any(char::is_control) {
+            self.problem(name, "Invalid string: must not contain control characters");
+        }
+    }
+
     /// A text that may be there. An empty one counts as not there: that is how forms send it.
     pub fn optional(&mut self, name: &str, longest: usize) -> Option<String> {
         self.text(name, longest).filter(|text| !text.is_empty())
     }
 
-    /// A text that may be there, or `null` to clear what is stored.
+    /// A line of text that may be there, or `null` to clear what is stored.
     pub fn change(&mut self, name: &str, longest: usize) -> Change {
         if let Some(Value::Null) = self.values.get(name) {
             return Change::Clear;
         }
-        self.text(name, longest).map_or(Change::Keep, Change::Set)
+        let Some(text) = self.text(name, longest) else {
+            return Change::Keep;
+        };
+        self.check_line(name, &text);
+        Change::Set(text)
     }
 
     /// An e-mail address that must be there, in lower case.
@@ -202,5 +224,10 @@ mod tests {
         assert_eq!(fields.change("c", 9), Change::Keep);
         assert_eq!(fields.change("b", 0), Change::Set("x".to_owned()));
         assert!(fields.finish().is_err());
+        let mut fields = Fields::from_json(br#"{"a":"x\u0000","b":"  "}"#).expect("object");
+        fields.line("a", 9);
+        fields.change("b", 9);
+        let told = fields.finish().expect_err("problems").to_string();
+        assert!(told.contains("[body.a]") && told.contains("[body.b]"), "{told}");
     }
 }

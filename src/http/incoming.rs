@@ -37,6 +37,15 @@ impl Source {
         })
     }
 
+    /// Whether a person is waiting for a page.
+    #[must_use]
+    pub fn is_navigation(&self) -> bool {
+        match self.header("Sec-Fetch-Mode").as_deref() {
+            Some(mode) => mode == "navigate",
+            None => self.header("Accept").is_some_and(|accept| accept.contains("text/html")),
+        }
+    }
+
     /// Address and browser. `CF-Connecting-IP` is set by Cloudflare and cannot be sent past it.
     #[must_use]
     pub fn client(&self) -> Client {
@@ -168,14 +177,7 @@ impl Incoming {
     /// Whether a person is looking: a page is asked for, not data.
     #[must_use]
     pub fn wants_page(&self) -> bool {
-        if !matches!(self.method.as_str(), "GET" | "HEAD") {
-            return false;
-        }
-        match self.header("Sec-Fetch-Mode").as_deref() {
-            Some("navigate") => true,
-            Some(_) => false,
-            None => self.header("Accept").is_some_and(|accept| accept.contains("text/html")),
-        }
+        matches!(self.method.as_str(), "GET" | "HEAD") && self.source.is_navigation()
     }
 
     /// Reads a JSON or form body, whichever of them `media` allows. No body is an empty object.

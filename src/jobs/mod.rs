@@ -1,9 +1,11 @@
 //! What cron does. Each job is bounded and can be repeated: a run that fails is made good by the next.
 
+pub mod outbox;
+
 use worker::Env;
 
 use crate::context::note;
-use crate::handlers::read_clock;
+use crate::handlers::{config, read_clock};
 use crate::store::database::Database;
 use crate::store::jobs::prune;
 
@@ -16,5 +18,13 @@ pub async fn run(env: &Env) {
     };
     if let Err(error) = pruned {
         note("cron", &format!("prune: {error:?}"));
+    }
+    match config(env) {
+        Ok(config) => {
+            if let Err(error) = outbox::deliver(env, &config, now).await {
+                note("cron", &format!("outbox: {error:?}"));
+            }
+        }
+        Err(error) => note("cron", &error.to_string()),
     }
 }

@@ -41,6 +41,7 @@ pub fn page(frame: &Frame<'_>, login: &Login<'_>) -> String {
             }
             button type="submit" { "Sign in" }
         }
+        p class="small" { a href="/forgot-password" { "Forgot your password?" } }
         @if !login.issuers.is_empty() {
             div class="or" { "or" }
             @for issuer in login.issuers {

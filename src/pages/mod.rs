@@ -3,6 +3,9 @@
 pub mod account;
 pub mod error;
 pub mod login;
+pub mod mail;
+pub mod mailbox;
+pub mod reset;
 pub mod sign_out;
 pub mod sign_up;
 

@@ -1,15 +1,28 @@
 //! A user's password, for whoever changes it.
 
+use serde::Deserialize;
+
 use crate::context::Context;
-use crate::id::{Id, User};
+use crate::id::{Account, Id, Millis, User};
 use crate::secret::{SessionToken, TokenHash};
 use crate::store::database::{Statement, sql};
 
-/// The password's hash, of the user whose session this is.
+/// A user's password, and whether they are locked.
+#[derive(Deserialize)]
+pub struct Current {
+    /// PHC string.
+    pub password_hash: String,
+    /// `user.locked_until`.
+    pub locked_until: Option<Millis>,
+}
+
+/// The password of the user whose session this is.
 #[must_use]
 pub fn of_session(context: &Context, hash: &TokenHash<SessionToken>) -> Statement {
-    sql("select json_quote(a.password_hash) as row
-         from session s join account a on a.user_id = s.user_id and a.issuer_id is null and a.is_active = 1
+    sql("select json_object('password_hash', a.password_hash, 'locked_until', u.locked_until) as row
+         from session s
+         join user u on u.id = s.user_id
+         join account a on a.user_id = s.user_id and a.issuer_id is null and a.is_active = 1
          where s.tenant_id = ?1 and s.token_hash = ?2")
     .bind(&context.tenant().id)
     .bind(hash)
@@ -24,6 +37,22 @@ pub fn replace(context: &Context, user: &Id<User>, old_hash: &str, new_hash: &st
     .bind(user)
     .bind(old_hash)
     .bind(new_hash)
+    .bind(context.now)
+}
+
+/// Sets a password by proof of the address: replaces the one there is, or gives the user one.
+#[must_use]
+pub fn set(context: &Context, id: &Id<Account>, user: &Id<User>, hash: &str) -> Statement {
+    sql("insert into account (id, tenant_id, user_id, subject, password_hash, password_changed_at, confirmed_at, created_at, updated_at)
+         select ?2, u.tenant_id, u.id, u.id, ?4, ?5, ?5, ?5, ?5 from user u
+         where (u.tenant_id is null or u.tenant_id = ?1) and u.id = ?3
+         on conflict (user_id) where issuer_id is null do update set
+           password_hash = excluded.password_hash, password_changed_at = excluded.password_changed_at,
+           updated_at = excluded.updated_at")
+    .bind(&context.tenant().id)
+    .bind(id)
+    .bind(user)
+    .bind(hash)
     .bind(context.now)
 }
 

@@ -56,6 +56,18 @@ pub fn count(key: &str, limit: Limit, now: Millis) -> Statement {
     counting!("values (?1, 1, ?2, ?2, ?3)").bind(key).bind(now).bind(now + limit.seconds * 1000)
 }
 
+/// Counts a request, if the one just counted under `first` in the same batch was within its limit; else no row. What an
+/// address is refused is no guess: it must not use up the account's limit and shut its owner out.
+#[must_use]
+pub fn count_within(key: &str, limit: Limit, first: (&str, Limit), now: Millis) -> Statement {
+    counting!("select ?1, 1, ?2, ?2, ?3 where (select count from rate_limit where key = ?4) <= ?5")
+        .bind(key)
+        .bind(now)
+        .bind(now + limit.seconds * 1000)
+        .bind(first.0)
+        .bind(first.1.count)
+}
+
 /// Counts a request in the name of a session's user, and answers their [`Window`]; no row without such a session.
 #[must_use]
 pub fn count_for_session(context: &Context, purpose: &str, hash: &TokenHash<SessionToken>, limit: Limit) -> Statement {

@@ -19,8 +19,8 @@ pub struct Counters<'a> {
 pub struct Loaded {
     /// The address's window.
     pub network: Window,
-    /// The account's window.
-    pub account: Window,
+    /// The account's window; none if the address was over its own limit.
+    pub account: Option<Window>,
     /// The user, if anybody has the address.
     pub candidate: Option<Candidate>,
     /// Whether the tenant lets anybody in.
@@ -37,7 +37,7 @@ pub async fn load(context: &Context, email: &str, counters: &Counters<'_>) -> St
         .db()?
         .batch([
             rate_limit::count(counters.network.0, counters.network.1, context.now),
-            rate_limit::count(counters.account.0, counters.account.1, context.now),
+            rate_limit::count_within(counters.account.0, counters.account.1, counters.network, context.now),
             tenant_is_active(&tenant.id),
             candidate(tenant.pool(), email),
         ])
@@ -45,7 +45,7 @@ pub async fn load(context: &Context, email: &str, counters: &Counters<'_>) -> St
     let missing = || crate::store::database::StoreError::Failed("a counter without an answer".to_owned());
     Ok(Loaded {
         network: answers.row()?.ok_or_else(missing)?,
-        account: answers.row()?.ok_or_else(missing)?,
+        account: answers.row()?,
         tenant_is_active: answers.row()?.unwrap_or(false),
         candidate: answers.row()?,
     })
@@ -107,6 +107,15 @@ pub fn succeeded(context: &Context, user: &Id<User>, session: &Id<Session>) -> S
     .bind(user)
     .bind(context.now)
     .bind(session)
+}
+
+/// Lifts a lock: whoever reads the account's mail is not the one it is locked against.
+#[must_use]
+pub fn unlock(context: &Context, user: &Id<User>) -> Statement {
+    sql("update user set failed_login_count = 0, locked_until = null
+         where (tenant_id is null or tenant_id = ?1) and id = ?2")
+    .bind(&context.tenant().id)
+    .bind(user)
 }
 
 /// Runs the batch that ends a failed sign-in.

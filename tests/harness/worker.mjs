@@ -96,6 +96,8 @@ export async function startWorker({ settings = {}, workers = {}, migrate = true,
     /** A browser without cookies, at an address of its own. */
     browser: (options) => new Browser(Number(url.port), options),
     rows: async (sql, ...values) => (await d1.prepare(sql).bind(...values).all()).results,
+    /** Asks by https, which the port does not speak. */
+    fetch: (url, init) => mf.dispatchFetch(url, { redirect: "manual", ...init }),
     /** Runs what cron runs. */
     scheduled: async () => (await mf.getWorker("doorward")).scheduled({ cron: "*/5 * * * *" }),
     dispose: () => mf.dispose(),

@@ -201,3 +201,11 @@ test("once the old secret is gone, tokens are signed again, with a new key", asy
   const [token, jwks] = [await person.browser.get(at("/token")), await person.browser.get(at("/jwks"))];
   assert.deepEqual([token.status, jwks.status], [200, 200], "/token and /jwks are broken for good: no key is made in place of one that does not open");
 });
+
+test("a person who opens a page sees a page, also where the database is gone", async () => {
+  const empty = await start({ migrate: false });
+  for (const url of [`${AUTH}/login`, `${APP}/deep`]) {
+    const answer = await empty.browser().get(url, { headers: PAGE });
+    assert.deepEqual([answer.status, answer.headers["content-type"], /not available right now/.test(answer.text)], [503, "text/html; charset=utf-8", true], url);
+  }
+});

@@ -104,6 +104,13 @@ test("a success starts the account's count anew", async () => {
   }
 });
 
+test("what an address is refused is no guess: it cannot shut somebody else out", async () => {
+  const { email } = await signUp(limited);
+  const answers = await inTurn(10, () => guess(limited, email, WRONG, "192.0.2.40"));
+  assert.deepEqual(statuses(answers), [401, 401, 401, ...Array(7).fill(429)]);
+  assert.equal((await guess(limited, email, PASSWORD)).status, 200, "three guesses were made, five are allowed, and the owner waits five minutes");
+});
+
 test("signing up is limited by address, whether it works or not", async () => {
   const known = await signUp(limited);
   const browser = limited.browser({ ip: "192.0.2.30" });
@@ -170,4 +177,18 @@ test("guesses made at once lock an account as well", async () => {
   const [{ failures }] = await locking.rows("select failed_login_count as failures from user where id = ?", id);
   assert.ok(failures >= 3, `${failures} failures were counted`);
   assert.equal((await guess(locking, email, PASSWORD)).status, 401, `${failures} wrong guesses, and the account is open`);
+});
+
+test("guesses of the current password lock the account as guesses at the login do", async () => {
+  const { browser, email, id } = await signUp(locking);
+  const change = (currentPassword) => browser.post(at("/change-password"), { currentPassword, newPassword: "a new password" });
+  const answers = await inTurn(3, () => change(WRONG));
+  assert.deepEqual(statuses(answers), [400, 400, 400]);
+  const locked = await change(PASSWORD);
+  assert.deepEqual([locked.status, locked.json.code], [400, "INVALID_PASSWORD"]);
+  assert.equal((await guess(locking, email, PASSWORD)).status, 401);
+  const reasons = await locking.rows("select failure_reason as reason, login_method as method from login_history where user_id = ? and status = 'failed' order by created_at, id", id);
+  assert.deepEqual(reasons.map(({ reason, method }) => `${method} ${reason}`), [
+    "change-password wrong_password", "change-password wrong_password", "change-password wrong_password", "change-password locked", "password locked",
+  ]);
 });

@@ -1,0 +1,79 @@
+//! Delivers what waits in the outbox: after the answer that caused it, and by cron with growing patience.
+
+use std::rc::Rc;
+
+use serde_json::json;
+use wasm_bindgen::JsValue;
+use worker::{AbortSignal, Env, Fetch, Headers, Method, Request, RequestInit, RequestRedirect};
+
+use crate::config::Config;
+use crate::context::{Context, note};
+use crate::id::Millis;
+use crate::store::database::{Database, Stored};
+use crate::store::outbox::{self, Mail, Queued};
+
+/// How long a mail service may take, in milliseconds.
+const PATIENCE: u32 = 10_000;
+
+/// Delivers what is due. In development mails wait in the mailbox to be read there.
+///
+/// # Errors
+/// If D1 does not answer. What a mail service says is noted in the row, and tried again.
+pub async fn deliver(env: &Env, config: &Config, now: Millis) -> Stored<()> {
+    if outbox::is_mailbox(config) {
+        return Ok(());
+    }
+    let db = Database::open(env, Database::BINDING)?;
+    let claimed = outbox::claim(&db, now).await?;
+    let mut settled = Vec::new();
+    for queued in claimed {
+        let problem = send(config, &queued).await.err();
+        if let Some(problem) = &problem {
+            note("outbox", &format!("{}: attempt {}: {problem}", queued.id, queued.attempts));
+        }
+        settled.push(outbox::settle(&queued.id, problem.as_deref(), queued.attempts, now));
+    }
+    if !settled.is_empty() {
+        db.batch(settled).await?;
+    }
+    Ok(())
+}
+
+/// Delivers after this request's answer.
+pub fn deliver_later(context: &Context) {
+    let (env, config, now): (Env, Rc<Config>, Millis) = (context.env.clone(), context.config.clone(), context.now);
+    context.after(async move {
+        if let Err(error) = deliver(&env, &config, now).await {
+            note("outbox", &format!("{error:?}"));
+        }
+    });
+}
+
+async fn send(config: &Config, queued: &Queued) -> Result<(), String> {
+    let Some(url) = &config.mail_webhook else {
+        return Err("MAIL_WEBHOOK is not set".to_owned());
+    };
+    let mail = queued.mail(&config.keyring).ok_or("the mail does not open with any of SECRETS")?;
+    let Mail { subject, text, html } = mail;
+    let body = json!({ "id": queued.id, "from": config.mail_from, "to": queued.recipient, "subject": subject, "text": text, "html": html });
+    let describe = |error: worker::Error| error.to_string();
+    let headers = Headers::new();
+    headers.set("content-type", "application/json").map_err(describe)?;
+    // The service may see a mail twice, if its answer was lost; by this it can tell.
+    headers.set("idempotency-key", &queued.id).map_err(describe)?;
+    if let Some(token) = &config.mail_token {
+        headers.set("authorization", &format!("Bearer {}", token.expose())).map_err(describe)?;
+    }
+    let mut init = RequestInit::new();
+    init.with_method(Method::Post)
+        .with_headers(headers)
+        .with_redirect(RequestRedirect::Manual)
+        .with_body(Some(JsValue::from_str(&body.to_string())));
+    let request = Request::new_with_init(url, &init).map_err(describe)?;
+    let signal = AbortSignal::from(web_sys::AbortSignal::timeout_with_u32(PATIENCE));
+    let response = Fetch::Request(request).send_with_signal(&signal).await.map_err(describe)?;
+    match response.status_code() {
+        200..=299 => Ok(()),
+        status => Err(format!("status {status}")),
+    }
+}

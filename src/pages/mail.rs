@@ -1,0 +1,86 @@
+//! Mails: the same words as text and as HTML.
+
+use maud::{DOCTYPE, html};
+
+use crate::store::outbox::Mail;
+
+/// What a mail says.
+pub struct Letter<'a> {
+    /// Subject, and heading.
+    pub subject: &'a str,
+    /// Paragraphs before the link.
+    pub before: &'a [&'a str],
+    /// What the link says, and where it leads.
+    pub link: Option<(&'a str, &'a str)>,
+    /// Paragraphs after it.
+    pub after: &'a [&'a str],
+}
+
+/// Writes a mail in a tenant's name.
+#[must_use]
+pub fn write(tenant: &str, letter: &Letter<'_>) -> Mail {
+    let mut text: Vec<String> = letter.before.iter().map(|&line| line.to_owned()).collect();
+    if let Some((_, url)) = letter.link {
+        text.push(url.to_owned());
+    }
+    text.extend(letter.after.iter().map(|&line| line.to_owned()));
+    text.push(format!("-- \n{tenant}"));
+    let html = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head { meta charset="utf-8"; title { (letter.subject) } }
+            body style="font:16px/1.5 sans-serif;color:#1b1f24;max-width:32rem;margin:2rem auto;padding:0 1rem" {
+                p style="color:#57606a" { (tenant) }
+                h1 style="font-size:1.3rem" { (letter.subject) }
+                @for line in letter.before { p { (line) } }
+                @if let Some((label, url)) = letter.link {
+                    p { a href=(url) style="display:inline-block;padding:.6rem 1rem;border-radius:8px;background:#0b57d0;color:#fff;text-decoration:none" { (label) } }
+                }
+                @for line in letter.after { p style="color:#57606a" { (line) } }
+            }
+        }
+    };
+    Mail { subject: letter.subject.to_owned(), text: text.join("\n\n"), html: html.into_string() }
+}
+
+/// Somebody, hopefully its owner, forgot the password.
+#[must_use]
+pub fn reset(tenant: &str, url: &str, minutes: i64) -> Mail {
+    let lasts = format!("The link works once, within {minutes} minutes.");
+    write(
+        tenant,
+        &Letter {
+            subject: "Set a new password",
+            before: &["Somebody, hopefully you, asked to set a new password for your account."],
+            link: Some(("Set a new password", url)),
+            after: &[&lasts, "If it was not you, do nothing: your password stays as it is."],
+        },
+    )
+}
+
+/// The password is another now.
+#[must_use]
+pub fn password_changed(tenant: &str) -> Mail {
+    write(
+        tenant,
+        &Letter {
+            subject: "Your password was changed",
+            before: &["The password of your account was changed, and every session was signed out."],
+            link: None,
+            after: &["If it was not you, set a new password at once and tell an administrator."],
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mail_says_the_same_twice_and_escapes_once() {
+        let mail = reset("<b>Acme</b>", "https://auth.example/r?a=1&b=2", 60);
+        assert!(mail.text.contains("https://auth.example/r?a=1&b=2") && mail.text.ends_with("-- \n<b>Acme</b>"));
+        assert!(mail.html.contains("https://auth.example/r?a=1&amp;b=2") && !mail.html.contains("<b>Acme"));
+        assert!(mail.text.contains("within 60 minutes") && mail.html.contains("within 60 minutes"));
+    }
+}

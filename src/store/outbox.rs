@@ -1,0 +1,148 @@
+//! `outbox`: what is to be delivered, written in the batch that causes it and delivered after the answer, or by cron.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::context::Context;
+use crate::id::{Id, Millis, Tenant, User};
+use crate::secret::{Cell, Keyring};
+use crate::store::database::{Database, Statement, Stored, sql};
+
+/// A mail.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Mail {
+    /// Subject.
+    pub subject: String,
+    /// The plain text.
+    pub text: String,
+    /// The same as HTML.
+    pub html: String,
+}
+
+/// A row that waits, or has been delivered.
+#[derive(Debug, Deserialize)]
+pub struct Queued {
+    /// Id.
+    pub id: String,
+    /// Address.
+    pub recipient: String,
+    payload_sealed: String,
+    /// Deliveries tried, this one included.
+    pub attempts: i64,
+    /// When it was written.
+    pub created_at: Millis,
+}
+
+impl Queued {
+    /// The mail; `None` if it does not open, because the secret that sealed it is gone.
+    #[must_use]
+    pub fn mail(&self, keyring: &Keyring) -> Option<Mail> {
+        let opened = keyring.open(cell(&self.id), &self.payload_sealed).ok()?;
+        serde_json::from_slice(opened.expose()).ok()
+    }
+}
+
+const fn cell(id: &str) -> Cell<'_> {
+    Cell { table: "outbox", column: "payload_sealed", row: id }
+}
+
+/// Queues a mail. It is sealed: what it links to opens things.
+///
+/// # Errors
+/// If the platform has no randomness.
+pub fn queue(
+    context: &Context,
+    user: Option<&Id<User>>,
+    recipient: &str,
+    mail: &Mail,
+) -> crate::error::Result<Statement> {
+    let id = context.row_id()?;
+    let payload = serde_json::to_vec(mail).unwrap_or_default();
+    let sealed = context.config.keyring.seal(cell(&id), &payload, context.random()?);
+    Ok(sql("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
+            values (?2, ?1, ?3, 'mail', ?4, ?5, ?6, ?6, ?6)")
+    .bind(&context.tenant().id)
+    .bind(&id)
+    .bind(user)
+    .bind(recipient)
+    .bind(sealed)
+    .bind(context.now))
+}
+
+/// Queues a mail to a user's own address; with `if_password`, only if that is the hash of their password now.
+///
+/// # Errors
+/// If the platform has no randomness.
+pub fn queue_to_user(
+    context: &Context,
+    user: &Id<User>,
+    mail: &Mail,
+    if_password: Option<&str>,
+) -> crate::error::Result<Statement> {
+    let id = context.row_id()?;
+    let payload = serde_json::to_vec(mail).unwrap_or_default();
+    let sealed = context.config.keyring.seal(cell(&id), &payload, context.random()?);
+    Ok(sql("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
+            select ?2, ?1, id, 'mail', email, ?4, ?5, ?5, ?5 from user
+            where (tenant_id is null or tenant_id = ?1) and id = ?3
+              and (?6 is null or exists (select 1 from account where user_id = ?3 and issuer_id is null and password_hash = ?6))")
+    .bind(&context.tenant().id)
+    .bind(&id)
+    .bind(user)
+    .bind(sealed)
+    .bind(context.now)
+    .bind(if_password))
+}
+
+/// How often a delivery is tried: over some two days.
+pub const MOST_ATTEMPTS: i64 = 12;
+
+/// Claims what is due, for a minute and twice as long each time it fails: of two runs at once, each row is one's.
+///
+/// # Errors
+/// If D1 does not answer.
+pub async fn claim(db: &Database, now: Millis) -> Stored<Vec<Queued>> {
+    let statement = sql("update outbox set attempts = attempts + 1, next_attempt_at = ?1 + (60000 << min(attempts, 12)), updated_at = ?1
+         where id in (select id from outbox
+                      where next_attempt_at <= ?1 and delivered_at is null and failed_at is null
+                      order by next_attempt_at limit 20)
+           and next_attempt_at <= ?1
+         returning json_object('id', id, 'recipient', recipient, 'payload_sealed', payload_sealed, 'attempts', attempts,
+                               'created_at', created_at) as row")
+    .bind(now);
+    db.batch([statement]).await?.rows()
+}
+
+/// Notes how a delivery ended. One that failed for the last time stays, for whoever looks into it.
+#[must_use]
+pub fn settle(id: &str, problem: Option<&str>, attempts: i64, now: Millis) -> Statement {
+    let gives_up = problem.is_some() && attempts >= MOST_ATTEMPTS;
+    sql("update outbox set last_error = ?2, delivered_at = iif(?2 is null, ?4, null), failed_at = iif(?3, ?4, null), updated_at = ?4
+         where id = ?1")
+    .bind(id)
+    .bind(problem)
+    .bind(gives_up)
+    .bind(now)
+}
+
+/// The newest mails of a tenant, to one address or to all, for the development mailbox.
+///
+/// # Errors
+/// If D1 does not answer.
+pub async fn newest(db: &Database, tenant: &Id<Tenant>, to: Option<&str>) -> Stored<Vec<Queued>> {
+    let statement = sql(
+        "select json_object('id', id, 'recipient', recipient, 'payload_sealed', payload_sealed, 'attempts', attempts,
+                                            'created_at', created_at) as row
+         from outbox where tenant_id = ?1 and kind = 'mail' and (?2 is null or recipient = ?2)
+         order by created_at desc, id desc limit 100",
+    )
+    .bind(tenant)
+    .bind(to);
+    db.batch([statement]).await?.rows()
+}
+
+/// Whether mails are kept in the development mailbox instead of being sent.
+#[must_use]
+pub fn is_mailbox(config: &Config) -> bool {
+    config.development && config.mail_webhook.is_none()
+}
