@@ -59,6 +59,8 @@ pub struct Config {
     pub limit_mail: Limit,
     /// `RESET_SECONDS`: life of a link that sets a new password.
     pub reset_seconds: i64,
+    /// `VERIFICATION_SECONDS`: life of a link that proves an address.
+    pub verification_seconds: i64,
     /// `MAIL_WEBHOOK`: where mails are posted as JSON.
     pub mail_webhook: Option<String>,
     /// `MAIL_TOKEN`: what the webhook is authorised with.
@@ -118,6 +120,7 @@ impl Config {
             limit_change_password: reader.limit("LIMIT_CHANGE_PASSWORD", Limit { count: 3, seconds: 10 })?,
             limit_mail: reader.limit("LIMIT_MAIL", Limit { count: 3, seconds: 60 })?,
             reset_seconds: reader.number("RESET_SECONDS", 3600, 60)?,
+            verification_seconds: reader.number("VERIFICATION_SECONDS", 3600, 60)?,
             mail_webhook: reader.webhook("MAIL_WEBHOOK", development)?,
             mail_token: reader.text("MAIL_TOKEN").map(Secret::new),
             mail_from: reader.text("MAIL_FROM").unwrap_or_else(|| format!("no-reply@{auth_host}")),

@@ -35,6 +35,7 @@ wire! {
     BANNED_USER = 403 "BANNED_USER" "You have been banned from this application. Please contact support if you believe this is an error.";
     TENANT_UNAVAILABLE = 403 "TENANT_UNAVAILABLE" "This organization is not available";
     INVALID_REDIRECT_URL = 403 "INVALID_REDIRECT_URL" "Invalid redirectURL";
+    EMAIL_NOT_PROVEN = 401 "INVALID_TOKEN" "Invalid token";
     INVALID_TOKEN = 400 "INVALID_TOKEN" "Invalid token";
     INVALID_CALLBACK_URL = 403 "INVALID_CALLBACK_URL" "Invalid callbackURL";
     INVALID_ERROR_CALLBACK_URL = 403 "INVALID_ERROR_CALLBACK_URL" "Invalid errorCallbackURL";

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use crate::error::Result;
 use crate::handlers::{
     Call, account, errors, forward_auth, gate, health, mailbox, pages, password, reset, session, sign_in, sign_up,
-    social, token, user,
+    social, token, user, verification,
 };
 use crate::http::reply::Reply;
 
@@ -84,6 +84,8 @@ pub const AUTH_HOST: &[Route] = routes! {
     POST "/api/auth/revoke-sessions"       Confirmed Trusted Api  session::revoke_all;
     POST "/api/auth/revoke-other-sessions" Confirmed Trusted Api  session::revoke_others;
     POST "/api/auth/change-password"       Confirmed Trusted Api  password::change;
+    POST "/api/auth/send-verification-email" Anybody Trusted Api  verification::send;
+    GET  "/api/auth/verify-email"          Anybody   Any     Api  verification::verify;
     POST "/api/auth/request-password-reset" Anybody  Trusted Api  reset::request;
     GET  "/api/auth/reset-password/:token" Anybody   Any     Page reset::follow;
     POST "/api/auth/reset-password"        Anybody   Trusted Api  reset::reset;

@@ -59,6 +59,12 @@ impl TokenKind for Reset {
     const NAME: &'static str = "password_reset";
 }
 
+/// Marker: a link that proves an e-mail address.
+pub enum EmailProof {}
+impl TokenKind for EmailProof {
+    const NAME: &'static str = "email_proof";
+}
+
 /// Marker: ties a flow to the browser that began it.
 pub enum BrowserBinding {}
 impl TokenKind for BrowserBinding {

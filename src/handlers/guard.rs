@@ -116,7 +116,10 @@ pub fn finish(call: &Call, surface: Surface, mut reply: Reply) -> Reply {
     }
     if call.context.config.development {
         // For whoever tunes: what this request cost, in round trips.
-        reply = reply.with("server-timing", format!("d1;desc=\"{}\"", call.context.trips()));
+        reply = match call.context.trips() {
+            0 => reply.with("server-timing", "d1;desc=\"0\""),
+            trips => reply.with("server-timing", format!("d1;desc=\"{trips}\"")),
+        };
     }
     if surface == Surface::Page || call.context.app().is_some() {
         return reply;

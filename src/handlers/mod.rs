@@ -21,6 +21,7 @@ pub mod social;
 pub mod token;
 pub mod upstream;
 pub mod user;
+pub mod verification;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -205,7 +206,8 @@ async fn dispatch(route: &'static Route, mut call: Call) -> Result<Reply> {
 }
 
 fn fail(route: &Route, call: &Call, error: &Error) -> Result<Reply> {
-    call.context.log(call.request.path(), error);
+    // The route's path, not the request's: its last segment may be a token.
+    call.context.log(route.path, error);
     let reply = match route.surface {
         Surface::Api => errors::json(error)?,
         Surface::Page => errors::html(&call.context, error),

@@ -146,7 +146,7 @@ pub async fn create_account(call: &mut Call) -> Result<Reply> {
     let Some(email) = email::normalise(&typed) else {
         return Ok(show_sign_up(call, 400, Some("This is not an e-mail address."), (&name, &typed), &target));
     };
-    let applicant = Applicant { email, name, image: None, password, is_remembered: true };
+    let applicant = Applicant { email, name, image: None, password, is_remembered: true, callback: None };
     match signing_up::create(&call.context, &applicant).await {
         Ok(opened) => Ok(Reply::redirect(303, &target).with_cookies(opened.cookies)),
         Err(error) => {

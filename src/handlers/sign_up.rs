@@ -5,11 +5,12 @@ use serde_json::json;
 use crate::context::{Context, nfkc};
 use crate::credentials::password::{self, Password};
 use crate::error::{Error, Result, Wire};
-use crate::handlers::Call;
 use crate::handlers::opening::{self, Opened, Opening, OpeningError};
+use crate::handlers::{Call, verification};
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
+use crate::jobs::outbox::deliver_later;
 use crate::store;
 use crate::store::rate_limit;
 use crate::store::record::Severity;
@@ -33,6 +34,8 @@ pub struct Applicant {
     pub password: Password,
     /// Whether the cookie outlives the browser.
     pub is_remembered: bool,
+    /// Where the mailed link leads in the end.
+    pub callback: Option<Target>,
 }
 
 /// `POST /sign-up/email`.
@@ -48,8 +51,8 @@ pub async fn email(call: &mut Call) -> Result<Reply> {
     let remember = fields.boolean("rememberMe");
     let callback = fields.optional("callbackURL", Target::LONGEST);
     fields.finish()?;
-    opening::target(&call.context, callback.as_deref(), Wire::INVALID_CALLBACK_URL)?;
-    let applicant = Applicant { email, name, image, password, is_remembered: remember.unwrap_or(true) };
+    let callback = opening::target(&call.context, callback.as_deref(), Wire::INVALID_CALLBACK_URL)?;
+    let applicant = Applicant { email, name, image, password, is_remembered: remember.unwrap_or(true), callback };
     let opened = create(&call.context, &applicant).await?;
     let body = json!({ "token": opened.session.id, "user": opened.session.user_json() });
     Ok(Reply::json(200, &body)?.with_cookies(opened.cookies))
@@ -106,6 +109,7 @@ pub async fn create(context: &Context, applicant: &Applicant) -> Result<Opened> 
     let event =
         store::record::audit(context, &context.row_id()?, Some(&user_id), "user.created", Severity::Low, &details);
     statements.push(event);
+    statements.extend(verification::link(context, &user_id, &applicant.email, applicant.callback.clone())?);
     let opening = Opening {
         user_id: &user_id,
         method: "password",
@@ -117,6 +121,10 @@ pub async fn create(context: &Context, applicant: &Applicant) -> Result<Opened> 
         Err(OpeningError::Conflict(column)) if column == "user.email" => {
             Err(Error::refused(Wire::USER_ALREADY_EXISTS, "address is taken"))
         }
-        other => Ok(other?),
+        other => {
+            let opened = other?;
+            deliver_later(context);
+            Ok(opened)
+        }
     }
 }

@@ -58,6 +58,21 @@ pub fn reset(tenant: &str, url: &str, minutes: i64) -> Mail {
     )
 }
 
+/// The address is to be proven.
+#[must_use]
+pub fn verification(tenant: &str, url: &str, minutes: i64) -> Mail {
+    let lasts = format!("The link works within {minutes} minutes.");
+    write(
+        tenant,
+        &Letter {
+            subject: "Confirm your e-mail address",
+            before: &["Please confirm that this is your e-mail address."],
+            link: Some(("Confirm", url)),
+            after: &[&lasts, "If you did not ask for this, do nothing."],
+        },
+    )
+}
+
 /// The password is another now.
 #[must_use]
 pub fn password_changed(tenant: &str) -> Mail {

@@ -33,6 +33,18 @@ pub fn update(context: &Context, user: &Id<User>, changes: &Changes) -> Statemen
     .bind(context.now)
 }
 
+/// Notes that a user proved an address, if it is still theirs; answers whether it is.
+#[must_use]
+pub fn prove_email(context: &Context, user: &Id<User>, email: &str) -> Statement {
+    sql("update user set email_verified = 1, updated_at = iif(email_verified, updated_at, ?4)
+         where (tenant_id is null or tenant_id = ?1) and id = ?2 and email = ?3 and deleted_at is null
+         returning json_quote(id) as row")
+    .bind(&context.tenant().id)
+    .bind(user)
+    .bind(email)
+    .bind(context.now)
+}
+
 /// A linked identity, as its owner sees it.
 #[derive(Debug, Deserialize)]
 pub struct Linked {

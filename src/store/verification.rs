@@ -54,6 +54,18 @@ pub fn take<K: TokenKind>(context: &Context, hash: &TokenHash<K>) -> Statement {
     .bind(context.now)
 }
 
+/// Looks at a value that may be used more than once until it expires: what it does is the same each time.
+#[must_use]
+pub fn look<K: TokenKind>(context: &Context, hash: &TokenHash<K>) -> Statement {
+    sql("update verification set used_at = coalesce(used_at, ?4), updated_at = ?4
+         where tenant_id = ?1 and kind = ?2 and token_hash = ?3 and expires_at > ?4
+         returning json_object('id', id, 'identifier', identifier, 'payload_sealed', payload_sealed) as row")
+    .bind(&context.tenant().id)
+    .bind(K::NAME)
+    .bind(hash)
+    .bind(context.now)
+}
+
 impl Used {
     /// The payload.
     ///

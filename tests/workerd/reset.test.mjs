@@ -24,7 +24,8 @@ async function person(of = worker) {
   return { browser, email, id: user.id };
 }
 
-const mails = async (to, of = worker) => (await of.browser().get(`${AUTH}/dev/mailbox?to=${encodeURIComponent(to)}`)).json;
+/** The newest first, but for the one that every sign-up causes. */
+const mails = async (to) => (await worker.browser().get(`${AUTH}/dev/mailbox?to=${encodeURIComponent(to)}`)).json.filter(({ subject }) => !/Confirm/.test(subject));
 const request = (email, body = {}, of = worker) => of.browser().post(at("/request-password-reset"), { email, ...body });
 const linkIn = (mail) => mail.text.match(/https?:\S+/)[0];
 const tokenIn = (mail) => linkIn(mail).match(/reset-password\/([\w-]+)/)[1];
@@ -194,6 +195,9 @@ test("mails are posted to the webhook, once; what fails is tried again by cron",
   };
   try {
     const { email } = await person(sending);
+    await settled((row) => row.error);
+    await sending.d1.prepare("delete from outbox").run();
+    received.length = 0;
     assert.equal((await request(email, {}, sending)).status, 200);
     assert.deepEqual(await settled((row) => row.error), { delivered: 0, attempts: 1, error: "status 503" });
     status = 200;
