@@ -203,7 +203,8 @@ pub async fn reset(call: &mut Call) -> Result<Reply> {
     };
     let frame = Frame::of(&call.context, "Set a new password");
     let page = pages::reset::choose(&frame, None, &token, call.context.config.password_min);
-    Ok(Reply::page(200, page).with("referrer-policy", "no-referrer"))
+    // `same-origin`, as every page: with `no-referrer` a browser would send this page's own form with `Origin: null`.
+    Ok(Reply::page(200, page))
 }
 
 /// `POST /reset-password`.

@@ -124,3 +124,25 @@ test("creating an account without JavaScript", async () => {
   await screenshot(page, "account");
   await context.close();
 });
+
+test("a forgotten password", async () => {
+  const { context, page, problems } = await visitor();
+  await page.goto(`${demo.website}/reports`);
+  await page.click("text=Forgot your password?");
+  await page.fill("input[name=email]", "bob@example.com");
+  await screenshot(page, "forgot");
+  await page.click("button");
+  assert.match(await page.textContent("main"), /on its way/);
+  await page.goto(`${demo.auth}/dev/mailbox?to=bob@example.com`);
+  await screenshot(page, "mailbox");
+  await page.click("a[href*=reset-password]");
+  await page.fill("input[name=newPassword]", "a new password of his");
+  await screenshot(page, "reset");
+  await page.click("button");
+  assert.match(await page.textContent("h1"), /Your password is set/);
+  await page.goto(`${demo.website}/reports`);
+  await signIn(page, "bob@example.com", "a new password of his");
+  assert.equal(page.url(), `${demo.website}/reports`);
+  assert.deepEqual(problems, []);
+  await context.close();
+});

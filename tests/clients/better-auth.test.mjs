@@ -101,3 +101,20 @@ test("a JWT that jose verifies from our key set", async () => {
   assert.equal(payload.exp - payload.iat, 900);
   assert.equal(protectedHeader.typ, "JWT");
 });
+
+test("mailed links: a proven address and a new password", async () => {
+  const { auth, browser } = client();
+  const email = uniqueEmail();
+  await auth.signUp.email({ email, password: "a long password", name: "May", callbackURL: `${SPA}/welcome` });
+  const link = async () => (await browser.get(`${AUTH}/dev/mailbox?to=${email}`)).json[0].text.match(/https?:\S+/)[0];
+  assert.equal((await auth.sendVerificationEmail({ email, callbackURL: `${SPA}/proven` })).data.status, true);
+  assert.equal((await browser.get(await link())).location, `${SPA}/proven`);
+  assert.equal((await auth.getSession({ query: { disableCookieCache: true } })).data.user.emailVerified, true);
+
+  assert.equal((await auth.requestPasswordReset({ email, redirectTo: `${SPA}/reset` })).data.status, true);
+  const { searchParams } = new URL((await browser.get(await link())).location);
+  const wrong = await auth.resetPassword({ newPassword: "a longer password", token: "wrong" });
+  assert.deepEqual([wrong.error.status, wrong.error.code], [400, "INVALID_TOKEN"]);
+  assert.equal((await auth.resetPassword({ newPassword: "a longer password", token: searchParams.get("token") })).data.status, true);
+  assert.equal((await auth.signIn.email({ email, password: "a longer password" })).data.user.email, email);
+});
