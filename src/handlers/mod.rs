@@ -8,6 +8,7 @@ pub mod gate;
 pub mod guard;
 pub mod health;
 pub mod mailbox;
+pub mod mailing;
 pub mod opening;
 pub mod outgoing;
 pub mod pages;

@@ -5,10 +5,10 @@ use serde_json::json;
 use crate::context::{Context, nfkc};
 use crate::credentials::password::{self, LONGEST_READ, Password};
 use crate::error::{Error, Result, Wire};
-use crate::handlers::Call;
 use crate::handlers::authenticate::forget;
 use crate::handlers::opening;
 use crate::handlers::sign_up::check_new_password;
+use crate::handlers::{Call, mailing};
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
@@ -16,13 +16,10 @@ use crate::id::{Id, User};
 use crate::jobs::outbox::deliver_later;
 use crate::pages::mail;
 use crate::secret::{Reset, Token};
-use crate::session::user_is_active;
 use crate::store;
 use crate::store::outbox::queue;
-use crate::store::rate_limit::{self, Window};
 use crate::store::record::Severity;
 use crate::store::session::Which;
-use crate::store::sign_in::Counters;
 
 /// Our own page for the new password.
 pub const PAGE: &str = "/reset-password";
@@ -49,20 +46,9 @@ pub async fn request(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 429, 503.
 pub async fn send_link(context: &Context, email: &str, target: Option<Target>) -> Result<()> {
-    let (config, tenant) = (&context.config, &context.tenant().id);
-    let network = rate_limit::key(config, "reset:network", tenant.as_str(), &context.client().network());
-    let account = rate_limit::key(config, "reset:account", tenant.as_str(), email);
-    let limit = config.limit_mail;
-    let counters = Counters { network: (&network, limit), account: (&account, limit) };
-    let loaded = store::sign_in::load(context, email, &counters).await?;
-    let over = |window: Window| window.retry_after(limit, context.now);
-    if let Some(retry_after) = over(loaded.network).or_else(|| loaded.account.and_then(over)) {
-        return Err(Error::TooManyRequests { retry_after, limit: "password reset" });
-    }
-    let user = loaded.candidate.filter(|candidate| {
-        loaded.tenant_is_active && user_is_active(&candidate.status, candidate.suspended_until, context.now)
-    });
-    let user_id = user.as_ref().map(|user| &user.user_id);
+    let config = &context.config;
+    let user_id = mailing::addressee(context, "reset", email).await?;
+    let user_id = user_id.as_ref();
     let details = json!({ "known": user_id.is_some() });
     let event =
         store::record::audit(context, &context.row_id()?, user_id, "password_reset.requested", Severity::Low, &details);

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
-use crate::handlers::Call;
 use crate::handlers::opening;
+use crate::handlers::{Call, mailing};
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
@@ -16,8 +16,6 @@ use crate::pages::mail;
 use crate::secret::{EmailProof, Token};
 use crate::store;
 use crate::store::database::Statement;
-use crate::store::rate_limit::{self, Window};
-use crate::store::sign_in::Counters;
 use crate::store::verification::Used;
 
 /// What a link proves.
@@ -38,21 +36,13 @@ pub async fn send(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let context = &call.context;
     let target = opening::target(context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
-    let (config, tenant) = (&context.config, &context.tenant().id);
-    let network = rate_limit::key(config, "verification:network", tenant.as_str(), &context.client().network());
-    let account = rate_limit::key(config, "verification:account", tenant.as_str(), &email);
-    let limit = config.limit_mail;
-    let counters = Counters { network: (&network, limit), account: (&account, limit) };
-    let loaded = store::sign_in::load(context, &email, &counters).await?;
-    let over = |window: Window| window.retry_after(limit, context.now);
-    if let Some(retry_after) = over(loaded.network).or_else(|| loaded.account.and_then(over)) {
-        return Err(Error::TooManyRequests { retry_after, limit: "verification mail" });
-    }
-    let user = loaded.candidate.filter(|user| loaded.tenant_is_active && user.status == "active");
+    let user = mailing::addressee(context, "verification", &email).await?;
     // For nobody the same two statements are run, about nobody, or the time taken would tell.
-    let nobody = context.id()?;
     let is_known = user.is_some();
-    let user_id = user.map_or(nobody, |user| user.user_id);
+    let user_id = match user {
+        Some(user_id) => user_id,
+        None => context.id()?,
+    };
     context.db()?.batch(link(context, &user_id, &email, target)?).await?;
     if is_known {
         deliver_later(context);

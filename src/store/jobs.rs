@@ -18,6 +18,11 @@ pub async fn prune(db: &Database, now: Millis) -> Stored<()> {
             .bind(now - 86_400_000),
         sql("delete from session where id in (select id from session where expires_at < ?1 limit 1000)")
             .bind(now - GRACE),
+        sql("delete from password_reset where id in (select id from password_reset where expires_at < ?1 limit 1000)")
+            .bind(now - GRACE),
+        // What was delivered, or given up, was written to be sent and not to be kept.
+        sql("delete from outbox where id in (select id from outbox where coalesce(delivered_at, failed_at) < ?1 limit 1000)")
+            .bind(now - GRACE),
         sql("delete from signing_key where expires_at < ?1").bind(now - GRACE),
     ])
     .await
