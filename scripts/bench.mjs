@@ -2,18 +2,19 @@
 // `npm run bench -- doorward better-auth` runs these two only. BENCH_REQUESTS, BENCH_HASHING_REQUESTS (a repetition's
 // requests, and those that hash a password), BENCH_REPETITIONS and BENCH_COLD_STARTS bound the run.
 
-import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { delimiter, dirname, isAbsolute, join } from "node:path";
+import { prepareTools, run, underNode22, withBin } from "./tools.mjs";
 
-if (Number.parseInt(process.versions.node, 10) < 22) {
-  const node = fileURLToPath(new URL("../node_modules/.bin/node", import.meta.url));
-  process.exit(spawnSync(node, process.argv.slice(1), { stdio: "inherit" }).status ?? 1);
-}
+await underNode22();
+const tools = await prepareTools();
+await run(process.execPath, ["scripts/build.mjs"], { env: withBin() });
+// The contender in Rust is built by the same tools.
+Object.assign(process.env, tools.env);
+if (isAbsolute(tools.workerBuild)) process.env.PATH = `${dirname(tools.workerBuild)}${delimiter}${process.env.PATH}`;
 
 const { serveStorage } = await import("../benches/storage.mjs");
 const { prepare, repeat } = await import("../benches/measure.mjs");

@@ -1,23 +1,14 @@
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { delimiter, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { wasm } from "../bundle.mjs";
 
 const CRATE = new URL("../hello/", import.meta.url);
 const BUILD = new URL("build/", CRATE);
-const installed = (name) => fileURLToPath(new URL(`../../node_modules/.bin/${name}`, import.meta.url));
 
 function build() {
-  // Named, or worker-build downloads its own.
-  const onPath = process.env.PATH.split(delimiter).map((folder) => join(folder, "wasm-bindgen")).find(existsSync);
-  const tools = { WASM_BINDGEN_BIN: onPath, WASM_OPT_BIN: installed("wasm-opt"), ESBUILD_BIN: installed("esbuild") };
-  execFileSync("worker-build", ["--release"], {
-    cwd: CRATE,
-    env: { ...tools, ...process.env },
-    // The report has stdout to itself.
-    stdio: ["ignore", process.stderr, process.stderr],
-  });
+  // WASM_BINDGEN_BIN and its like are set by then: worker-build would download its own.
+  // The report has stdout to itself.
+  execFileSync("worker-build", ["--release"], { cwd: CRATE, stdio: ["ignore", process.stderr, process.stderr] });
 }
 
 export default {
