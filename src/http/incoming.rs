@@ -117,7 +117,7 @@ impl Incoming {
     /// [`Error::Internal`] if the runtime hands over a URL without one.
     pub fn origin(&self) -> Result<Origin> {
         Origin::parse(&self.url[..self.path_start])
-            .ok_or_else(|| Error::Internal(format!("request URL without an origin: {}", self.url)))
+            .ok_or_else(|| Error::Internal("request URL without an origin".to_owned()))
     }
 
     /// Whether it came over https.

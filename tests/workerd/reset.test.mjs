@@ -229,3 +229,14 @@ test("outside development there is no mailbox", async () => {
     await production.dispose();
   }
 });
+
+test("a link's token is in no log, whatever goes wrong with it", async () => {
+  const { email } = await person();
+  const token = tokenIn(await link(email));
+  const { browser } = await person();
+  await browser.post(at(`/reset-password/${token}`), {});
+  await browser.get(at(`/reset-password/${token}?callbackURL=//evil.example`));
+  await browser.get(at(`/reset-password/${token}/`));
+  assert.match(worker.logs(), /INVALID_CALLBACK_URL/);
+  assert.ok(!worker.logs().includes(token));
+});

@@ -266,3 +266,15 @@ test("allowed domains hold for proven addresses only", async () => {
     else assert.equal(reply.location, "/done");
   }
 });
+
+test("PS256 is believed as well", async () => {
+  const other = await startIssuer();
+  try {
+    other.key = await other.newKey("PS256");
+    await addIssuer(worker.d1, other.url, { name: "ps256" });
+    other.person = { sub: randomUUID(), email: uniqueEmail(), email_verified: true, name: "P" };
+    assert.equal((await journey(worker.browser(), { provider: "ps256" })).location, "/done");
+  } finally {
+    await other.stop();
+  }
+});
