@@ -14,8 +14,54 @@ pub struct Limit {
     pub seconds: i64,
 }
 
+/// How new passwords are hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasswordHashing {
+    /// Argon2id, some 30 ms of CPU.
+    Argon2id,
+    /// WebCrypto's PBKDF2 under a pepper, which the free plan's 10 ms of CPU allow.
+    Pbkdf2,
+}
+
+/// Which ways of signing in, beside upstream issuers, are open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "a set, one member a way")]
+pub struct WaysIn {
+    /// `password`: with an address or a user name.
+    pub password: bool,
+    /// `passkey`.
+    pub passkey: bool,
+    /// `magic-link`.
+    pub magic_link: bool,
+    /// `email-otp`: mailed codes.
+    pub email_otp: bool,
+    /// `phone`: codes by `SMS_WEBHOOK`, or a number with a password.
+    pub phone: bool,
+    /// `anonymous`: guests.
+    pub anonymous: bool,
+}
+
+impl WaysIn {
+    fn parse(text: &str) -> Option<Self> {
+        let mut ways = Self::default();
+        for name in text.split(',').map(str::trim) {
+            match name {
+                "password" => ways.password = true,
+                "passkey" => ways.passkey = true,
+                "magic-link" => ways.magic_link = true,
+                "email-otp" => ways.email_otp = true,
+                "phone" => ways.phone = true,
+                "anonymous" => ways.anonymous = true,
+                _ => return None,
+            }
+        }
+        Some(ways)
+    }
+}
+
 /// Every setting, checked.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct Config {
     /// `AUTH_ORIGIN`: the default tenant's auth host.
     pub auth_origin: Origin,
@@ -71,6 +117,34 @@ pub struct Config {
     pub lockout_failures: i64,
     /// `LOCKOUT_SECONDS`: the first lock; each further one is twice as long, up to a day.
     pub lockout_seconds: i64,
+    /// `SIGN_IN_WITH`: the ways in.
+    pub ways_in: WaysIn,
+    /// `REQUIRE_VERIFIED_EMAIL`: a password signs in only whoever proved their address.
+    pub require_verified_email: bool,
+    /// `BEARER`: sessions travel in `Authorization` as well.
+    pub bearer: bool,
+    /// `MULTI_SESSION`: several accounts in one browser.
+    pub multi_session: bool,
+    /// `SESSION_FRESH_SECONDS`: how long a sign-in is good for sensitive changes. 0: always.
+    pub fresh_seconds: i64,
+    /// `TRUSTED_DEVICE_SECONDS`: how long a browser is asked for no second factor.
+    pub trusted_device_seconds: i64,
+    /// `MAGIC_LINK_SECONDS`: life of a link that signs in.
+    pub magic_link_seconds: i64,
+    /// `CODE_SECONDS`: life of a code.
+    pub code_seconds: i64,
+    /// `DELETION_SECONDS`: life of a link that deletes an account.
+    pub deletion_seconds: i64,
+    /// `PASSKEY_RP_ID`: the domain that passkeys are for, where a tenant has none of its own.
+    pub passkey_rp_id: Option<String>,
+    /// `SMS_WEBHOOK`: where codes for phones are posted as JSON.
+    pub sms_webhook: Option<String>,
+    /// `SMS_TOKEN`: what that webhook is authorised with.
+    pub sms_token: Option<Secret<String>>,
+    /// `BREACHED_PASSWORDS`: a range API of breached passwords.
+    pub breached_passwords: Option<String>,
+    /// `PASSWORD_HASH`: `argon2id` or `pbkdf2`.
+    pub password_hashing: PasswordHashing,
     /// `PASSWORD_MIN_LENGTH`, in characters.
     pub password_min: usize,
     /// `PASSWORD_MAX_LENGTH`, in characters.
@@ -126,6 +200,24 @@ impl Config {
             mail_from: reader.text("MAIL_FROM").unwrap_or_else(|| format!("no-reply@{auth_host}")),
             lockout_failures: reader.number("LOCKOUT_FAILURES", 10, 1)?,
             lockout_seconds: reader.number("LOCKOUT_SECONDS", 900, 1)?,
+            ways_in: reader.ways_in("SIGN_IN_WITH", "password,passkey,magic-link,email-otp")?,
+            require_verified_email: reader.switch("REQUIRE_VERIFIED_EMAIL")?,
+            bearer: reader.switch("BEARER")?,
+            multi_session: reader.switch("MULTI_SESSION")?,
+            fresh_seconds: reader.number("SESSION_FRESH_SECONDS", 86_400, 0)?,
+            trusted_device_seconds: reader.number("TRUSTED_DEVICE_SECONDS", 30 * 86_400, 60)?,
+            magic_link_seconds: reader.number("MAGIC_LINK_SECONDS", 300, 60)?,
+            code_seconds: reader.number("CODE_SECONDS", 300, 60)?,
+            deletion_seconds: reader.number("DELETION_SECONDS", 86_400, 60)?,
+            passkey_rp_id: reader.text("PASSKEY_RP_ID"),
+            sms_webhook: reader.webhook("SMS_WEBHOOK", development)?,
+            sms_token: reader.text("SMS_TOKEN").map(Secret::new),
+            breached_passwords: reader.webhook("BREACHED_PASSWORDS", development)?,
+            password_hashing: if reader.choice("PASSWORD_HASH", "argon2id", "pbkdf2")? {
+                PasswordHashing::Argon2id
+            } else {
+                PasswordHashing::Pbkdf2
+            },
             password_min: reader.length("PASSWORD_MIN_LENGTH", 8)?,
             password_max: reader.length("PASSWORD_MAX_LENGTH", 128)?,
         };
@@ -179,6 +271,20 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             Some(text) if text == no => Ok(false),
             Some(_) => Err(Error::Config(format!("{name} must be {yes} or {no}"))),
         }
+    }
+
+    /// Off unless it is on.
+    fn switch(&self, name: &str) -> Result<bool> {
+        if self.text(name).is_none() { Ok(false) } else { self.choice(name, "on", "off") }
+    }
+
+    fn ways_in(&self, name: &str, default: &str) -> Result<WaysIn> {
+        let text = self.text(name).unwrap_or_else(|| default.to_owned());
+        WaysIn::parse(&text).ok_or_else(|| {
+            Error::Config(format!(
+                "{name} must be some of password, passkey, magic-link, email-otp, phone, anonymous, comma-separated"
+            ))
+        })
     }
 
     fn number(&self, name: &str, default: i64, least: i64) -> Result<i64> {
@@ -257,6 +363,10 @@ pub(crate) mod tests {
             ("MAIL_WEBHOOK", "http://mail.example"),
             ("MAIL_WEBHOOK", "https://127.0.0.1/send"),
             ("PASSWORD_MAX_LENGTH", "5000"),
+            ("PASSWORD_HASH", "md5"),
+            ("SIGN_IN_WITH", "password,telepathy"),
+            ("BEARER", "yes"),
+            ("BREACHED_PASSWORDS", "http://pwned.example/range/"),
         ] {
             let error = with(&[(name, value)]).expect_err(value);
             assert!(error.to_string().contains(name), "{name}: {error}");

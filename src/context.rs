@@ -9,6 +9,7 @@ use worker::{Env, console_error, console_log};
 use crate::config::Config;
 use crate::error::{Error, Level, Result};
 use crate::http::client::Client;
+use crate::http::cookie::{self, Cookie, Presented};
 use crate::http::incoming::Source;
 use crate::http::origin::Origin;
 use crate::id::{Id, Millis};
@@ -79,6 +80,16 @@ impl Context {
     #[must_use]
     pub fn client(&self) -> &Client {
         self.client.get_or_init(|| self.source.client())
+    }
+
+    /// A cookie's value, if the request presents one value for it.
+    #[must_use]
+    pub fn cookie(&self, cookie: Cookie) -> Option<String> {
+        let header = self.source.header("Cookie")?;
+        match cookie::read(&header, cookie.name(self.is_secure)) {
+            Presented::Value(value) if !value.is_empty() => Some(value.to_owned()),
+            _ => None,
+        }
     }
 
     /// Names the request in the log and to its client.

@@ -30,6 +30,8 @@ pub enum Session {}
 pub enum Issuer {}
 /// Marker: `proxied_app`.
 pub enum App {}
+/// Marker: `passkey`.
+pub enum Passkey {}
 /// Marker: `signing_key`.
 pub enum SigningKey {}
 

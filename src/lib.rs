@@ -10,7 +10,7 @@
 //! | [`session`], [`credentials`], [`federation`], [`oauth`], [`gate`] | decisions: no I/O, no clock, no randomness of their own |
 //! | [`store`] | all SQL and KV |
 //! | [`http`], [`pages`] | requests, replies, hosted pages |
-//! | [`webcrypto`] | the runtime's own cryptography |
+//! | [`webcrypto`], [`hashing`] | the runtime's own cryptography, and passwords with it |
 //! | [`config`], [`context`], [`error`], [`id`], [`secret`] | what all of them stand on |
 //! | [`jobs`] | what cron does |
 
@@ -21,6 +21,7 @@ pub mod error;
 pub mod federation;
 pub mod gate;
 pub mod handlers;
+pub mod hashing;
 pub mod http;
 pub mod id;
 pub mod jobs;

@@ -5,8 +5,10 @@ use std::pin::Pin;
 
 use crate::error::Result;
 use crate::handlers::{
-    Call, account, errors, forward_auth, gate, health, mailbox, pages, password, reset, session, sign_in, sign_up,
-    social, token, user, verification,
+    Call, account, anonymous, change_email, deletion, email_otp, errors, forward_auth, gate, health, magic_link,
+    mailbox, multi_session, one_time, pages, passkey, passkey_registration, password, phone, proof, reset,
+    second_factor, second_factor_setup, session, settings, sign_in, sign_up, social, token, user, username,
+    verification,
 };
 use crate::http::reply::Reply;
 
@@ -74,48 +76,110 @@ macro_rules! routes {
 
 /// Endpoints of an auth host.
 pub const AUTH_HOST: &[Route] = routes! {
-    GET  "/api/auth/get-session"           Anybody   Trusted Api  session::get;
-    POST "/api/auth/get-session"           Anybody   Trusted Api  session::get;
-    POST "/api/auth/sign-in/email"         Anybody   Trusted Api  sign_in::email;
-    POST "/api/auth/sign-up/email"         Anybody   Trusted Api  sign_up::email;
-    POST "/api/auth/sign-out"              Anybody   Trusted Api  session::sign_out;
-    GET  "/api/auth/list-sessions"         Session   Trusted Api  session::list;
-    POST "/api/auth/revoke-session"        Confirmed Trusted Api  session::revoke_one;
-    POST "/api/auth/revoke-sessions"       Confirmed Trusted Api  session::revoke_all;
-    POST "/api/auth/revoke-other-sessions" Confirmed Trusted Api  session::revoke_others;
-    POST "/api/auth/change-password"       Confirmed Trusted Api  password::change;
-    POST "/api/auth/send-verification-email" Anybody Trusted Api  verification::send;
-    GET  "/api/auth/verify-email"          Anybody   Any     Api  verification::verify;
-    POST "/api/auth/request-password-reset" Anybody  Trusted Api  reset::request;
-    GET  "/api/auth/reset-password/:token" Anybody   Any     Page reset::follow;
-    POST "/api/auth/reset-password"        Anybody   Trusted Api  reset::reset;
-    POST "/api/auth/update-user"           Confirmed Trusted Api  user::update;
-    GET  "/api/auth/list-accounts"         Session   Trusted Api  account::list;
-    POST "/api/auth/sign-in/social"        Anybody   Trusted Api  social::start;
-    GET  "/api/auth/callback/:id"          Anybody   Any     Page social::callback;
-    POST "/api/auth/callback/:id"          Anybody   Any     Page social::posted_callback;
-    GET  "/api/auth/token"                 Confirmed Trusted Api  token::token;
-    GET  "/api/auth/jwks"                  Anybody   Any     Api  token::jwks;
-    GET  "/api/auth/ok"                    Anybody   Any     Api  health::ok;
-    GET  "/api/auth/error"                 Anybody   Any     Page errors::page;
+    GET  "/api/auth/get-session"                          Anybody   Trusted Api  session::get;
+    POST "/api/auth/get-session"                          Anybody   Trusted Api  session::get;
+    POST "/api/auth/sign-up/email"                        Anybody   Trusted Api  sign_up::email;
+    POST "/api/auth/sign-in/email"                        Anybody   Trusted Api  sign_in::email;
+    POST "/api/auth/sign-in/username"                     Anybody   Trusted Api  sign_in::username;
+    POST "/api/auth/sign-in/phone-number"                 Anybody   Trusted Api  sign_in::phone_number;
+    POST "/api/auth/sign-in/magic-link"                   Anybody   Trusted Api  magic_link::send;
+    GET  "/api/auth/magic-link/verify"                    Anybody   Any     Page magic_link::verify;
+    POST "/api/auth/sign-in/email-otp"                    Anybody   Trusted Api  email_otp::sign_in;
+    POST "/api/auth/sign-in/anonymous"                    Anybody   Trusted Api  anonymous::sign_in;
+    POST "/api/auth/sign-in/social"                       Anybody   Trusted Api  social::start;
+    GET  "/api/auth/callback/:id"                         Anybody   Any     Page social::callback;
+    POST "/api/auth/callback/:id"                         Anybody   Any     Page social::posted_callback;
+    POST "/api/auth/sign-out"                             Anybody   Trusted Api  session::sign_out;
 
-    GET  "/"                               Anybody   Trusted Page pages::index;
-    GET  "/login"                          Anybody   Trusted Page pages::login;
-    POST "/login"                          Anybody   Trusted Page pages::log_in;
-    POST "/login/upstream"                 Anybody   Trusted Page pages::log_in_upstream;
-    GET  "/sign-up"                        Anybody   Trusted Page pages::sign_up;
-    POST "/sign-up"                        Anybody   Trusted Page pages::create_account;
-    GET  "/forgot-password"                Anybody   Trusted Page pages::forgot;
-    POST "/forgot-password"                Anybody   Trusted Page pages::send_link;
-    GET  "/reset-password"                 Anybody   Trusted Page pages::reset;
-    POST "/reset-password"                 Anybody   Trusted Page pages::set_password;
-    GET  "/dev/mailbox"                    Anybody   Trusted Page mailbox::show;
-    GET  "/account"                        Anybody   Trusted Page pages::account;
-    POST "/sign-out"                       Anybody   Trusted Page pages::sign_out;
-    GET  "/style.css"                      Anybody   Any     Page pages::stylesheet;
+    POST "/api/auth/two-factor/enable"                    Confirmed Trusted Api  second_factor_setup::enable;
+    POST "/api/auth/two-factor/disable"                   Confirmed Trusted Api  second_factor_setup::disable;
+    POST "/api/auth/two-factor/get-totp-uri"              Confirmed Trusted Api  second_factor_setup::uri;
+    POST "/api/auth/two-factor/generate-backup-codes"     Confirmed Trusted Api  second_factor_setup::backup_codes;
+    POST "/api/auth/two-factor/verify-totp"               Anybody   Trusted Api  second_factor::verify_totp;
+    POST "/api/auth/two-factor/send-otp"                  Anybody   Trusted Api  second_factor::send;
+    POST "/api/auth/two-factor/verify-otp"                Anybody   Trusted Api  second_factor::verify_mailed;
+    POST "/api/auth/two-factor/verify-backup-code"        Anybody   Trusted Api  second_factor::verify_backup;
 
-    GET  "/gate/sign-in"                   Anybody   Any     Page gate::authorize;
-    GET  "/forward-auth"                   Anybody   Any     Api  forward_auth::check;
+    GET  "/api/auth/passkey/generate-register-options"    Confirmed Trusted Api  passkey_registration::options;
+    POST "/api/auth/passkey/verify-registration"          Confirmed Trusted Api  passkey_registration::verify;
+    GET  "/api/auth/passkey/generate-authenticate-options" Anybody   Trusted Api  passkey::options;
+    POST "/api/auth/passkey/verify-authentication"        Anybody   Trusted Api  passkey::verify;
+    GET  "/api/auth/passkey/list-user-passkeys"           Session   Trusted Api  passkey_registration::list;
+    POST "/api/auth/passkey/update-passkey"               Confirmed Trusted Api  passkey_registration::rename;
+    POST "/api/auth/passkey/delete-passkey"               Confirmed Trusted Api  passkey_registration::delete;
+
+    POST "/api/auth/email-otp/send-verification-otp"      Anybody   Trusted Api  email_otp::send;
+    POST "/api/auth/email-otp/check-verification-otp"     Anybody   Trusted Api  email_otp::check;
+    POST "/api/auth/email-otp/verify-email"               Anybody   Trusted Api  email_otp::verify_email;
+    POST "/api/auth/email-otp/request-password-reset"     Anybody   Trusted Api  email_otp::request_reset;
+    POST "/api/auth/forget-password/email-otp"            Anybody   Trusted Api  email_otp::request_reset;
+    POST "/api/auth/email-otp/reset-password"             Anybody   Trusted Api  email_otp::reset_password;
+    POST "/api/auth/email-otp/request-email-change"       Confirmed Trusted Api  email_otp::request_change;
+    POST "/api/auth/email-otp/change-email"               Confirmed Trusted Api  email_otp::change;
+    POST "/api/auth/phone-number/send-otp"                Anybody   Trusted Api  phone::send;
+    POST "/api/auth/phone-number/verify"                  Anybody   Trusted Api  phone::verify;
+    POST "/api/auth/phone-number/request-password-reset"  Anybody   Trusted Api  phone::request_reset;
+    POST "/api/auth/phone-number/reset-password"          Anybody   Trusted Api  phone::reset_password;
+    GET  "/api/auth/one-time-token/generate"              Confirmed Trusted Api  one_time::generate;
+    POST "/api/auth/one-time-token/verify"                Anybody   Trusted Api  one_time::verify;
+
+    GET  "/api/auth/list-sessions"                        Session   Trusted Api  session::list;
+    POST "/api/auth/revoke-session"                       Confirmed Trusted Api  session::revoke_one;
+    POST "/api/auth/revoke-sessions"                      Confirmed Trusted Api  session::revoke_all;
+    POST "/api/auth/revoke-other-sessions"                Confirmed Trusted Api  session::revoke_others;
+    GET  "/api/auth/multi-session/list-device-sessions"   Anybody   Trusted Api  multi_session::list;
+    POST "/api/auth/multi-session/set-active"             Anybody   Trusted Api  multi_session::set_active;
+    POST "/api/auth/multi-session/revoke"                 Confirmed Trusted Api  multi_session::revoke;
+
+    POST "/api/auth/update-user"                          Confirmed Trusted Api  user::update;
+    POST "/api/auth/is-username-available"                Anybody   Trusted Api  username::is_available;
+    POST "/api/auth/change-email"                         Confirmed Trusted Api  change_email::request;
+    POST "/api/auth/change-password"                      Confirmed Trusted Api  password::change;
+    POST "/api/auth/verify-password"                      Confirmed Trusted Api  proof::verify;
+    POST "/api/auth/delete-user"                          Confirmed Trusted Api  deletion::request;
+    GET  "/api/auth/delete-user/callback"                 Anybody   Any     Api  deletion::callback;
+    POST "/api/auth/delete-anonymous-user"                Confirmed Trusted Api  anonymous::delete;
+    POST "/api/auth/send-verification-email"              Anybody   Trusted Api  verification::send;
+    GET  "/api/auth/verify-email"                         Anybody   Any     Api  verification::verify;
+    POST "/api/auth/request-password-reset"               Anybody   Trusted Api  reset::request;
+    GET  "/api/auth/reset-password/:token"                Anybody   Any     Page reset::follow;
+    POST "/api/auth/reset-password"                       Anybody   Trusted Api  reset::reset;
+    GET  "/api/auth/list-accounts"                        Session   Trusted Api  account::list;
+
+    GET  "/api/auth/token"                                Confirmed Trusted Api  token::token;
+    GET  "/api/auth/jwks"                                 Anybody   Any     Api  token::jwks;
+    GET  "/api/auth/ok"                                   Anybody   Any     Api  health::ok;
+    GET  "/api/auth/error"                                Anybody   Any     Page errors::page;
+
+    GET  "/"                                              Anybody   Trusted Page pages::index;
+    GET  "/login"                                         Anybody   Trusted Page pages::login;
+    POST "/login"                                         Anybody   Trusted Page pages::log_in;
+    POST "/login/link"                                    Anybody   Trusted Page pages::log_in_by_link;
+    POST "/login/upstream"                                Anybody   Trusted Page pages::log_in_upstream;
+    GET  "/second-factor"                                 Anybody   Trusted Page pages::second_factor;
+    POST "/second-factor"                                 Anybody   Trusted Page pages::give_second_factor;
+    POST "/second-factor/send"                            Anybody   Trusted Page pages::send_second_factor;
+    GET  "/sign-up"                                       Anybody   Trusted Page pages::sign_up;
+    POST "/sign-up"                                       Anybody   Trusted Page pages::create_account;
+    GET  "/forgot-password"                               Anybody   Trusted Page pages::forgot;
+    POST "/forgot-password"                               Anybody   Trusted Page pages::send_link;
+    GET  "/reset-password"                                Anybody   Trusted Page pages::reset;
+    POST "/reset-password"                                Anybody   Trusted Page pages::set_password;
+    GET  "/change-email"                                  Anybody   Any     Page change_email::ask;
+    POST "/change-email"                                  Anybody   Trusted Page change_email::go_on;
+    GET  "/account"                                       Anybody   Trusted Page settings::account;
+    POST "/account/passkey/delete"                        Confirmed Trusted Page settings::delete_passkey;
+    POST "/account/devices/forget"                        Confirmed Trusted Page settings::forget_devices;
+    GET  "/account/second-factor"                         Confirmed Trusted Page settings::second_factor;
+    POST "/account/second-factor"                         Confirmed Trusted Page settings::change_second_factor;
+    POST "/account/second-factor/verify"                  Confirmed Trusted Page settings::verify_second_factor;
+    POST "/sign-out"                                      Anybody   Trusted Page pages::sign_out;
+    GET  "/style.css"                                     Anybody   Any     Page pages::stylesheet;
+    GET  "/passkey.js"                                    Anybody   Any     Page pages::passkey_script;
+    GET  "/dev/mailbox"                                   Anybody   Trusted Page mailbox::show;
+
+    GET  "/gate/sign-in"                                  Anybody   Any     Page gate::authorize;
+    GET  "/forward-auth"                                  Anybody   Any     Api  forward_auth::check;
 };
 
 /// Endpoints that every protected host reserves; all else there goes to the origin.

@@ -65,6 +65,54 @@ impl TokenKind for EmailProof {
     const NAME: &'static str = "email_proof";
 }
 
+/// Marker: a link that signs in.
+pub enum MagicLink {}
+impl TokenKind for MagicLink {
+    const NAME: &'static str = "magic_link";
+}
+
+/// Marker: a sign-in that waits for its second factor.
+pub enum SecondFactor {}
+impl TokenKind for SecondFactor {
+    const NAME: &'static str = "second_factor";
+}
+
+/// Marker: a browser that is asked for no second factor.
+pub enum TrustedDevice {}
+impl TokenKind for TrustedDevice {
+    const NAME: &'static str = "trusted_device";
+}
+
+/// Marker: a token that carries a session to another page of its owner's.
+pub enum OneTime {}
+impl TokenKind for OneTime {
+    const NAME: &'static str = "one_time_token";
+}
+
+/// Marker: the challenge of a passkey's ceremony (`WebAuthn` Level 3, section 13.4.3).
+pub enum PasskeyChallenge {}
+impl TokenKind for PasskeyChallenge {
+    const NAME: &'static str = "passkey_challenge";
+}
+
+/// Marker: a link by which the old address agrees to a new one.
+pub enum ChangeConfirm {}
+impl TokenKind for ChangeConfirm {
+    const NAME: &'static str = "change_email_confirm";
+}
+
+/// Marker: a link by which the new address is proven.
+pub enum ChangeProof {}
+impl TokenKind for ChangeProof {
+    const NAME: &'static str = "change_email_proof";
+}
+
+/// Marker: a link that deletes its user.
+pub enum Deletion {}
+impl TokenKind for Deletion {
+    const NAME: &'static str = "delete_user";
+}
+
 /// Marker: ties a flow to the browser that began it.
 pub enum BrowserBinding {}
 impl TokenKind for BrowserBinding {
@@ -157,9 +205,13 @@ pub enum Purpose {
     GateRequest = 2,
     /// Digests of addresses and identifiers in `rate_limit`.
     RateLimit = 3,
+    /// Digests of short codes, in `verification` and `two_factor`.
+    Code = 4,
+    /// The pepper of the free plan's password hash.
+    Pepper = 5,
 }
 
-const PURPOSES: [&str; 4] = ["session", "snapshot", "gate-request", "rate-limit"];
+const PURPOSES: [&str; 6] = ["session", "snapshot", "gate-request", "rate-limit", "code", "pepper"];
 
 /// The cell that a sealed value belongs to: its associated data, so that a value moved elsewhere does not open.
 #[derive(Clone, Copy, Debug)]
@@ -252,6 +304,26 @@ impl Keyring {
     #[must_use]
     pub fn sign(&self, purpose: Purpose, message: &[u8]) -> String {
         Base64UrlUnpadded::encode_string(&self.first.mac(purpose, message).finalize().into_bytes())
+    }
+
+    /// The [`Self::sign`] of every key, the first one's first: a digest that was kept before a rotation is found too.
+    #[must_use]
+    pub fn digests(&self, purpose: Purpose, message: &[u8]) -> Vec<String> {
+        let digest = |key: &Key| Base64UrlUnpadded::encode_string(&key.mac(purpose, message).finalize().into_bytes());
+        self.keys().map(digest).collect()
+    }
+
+    /// Names the key that signs and seals now.
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        &self.first.id
+    }
+
+    /// HMAC-SHA256 of `message` by the key of that id; `None` if it is gone.
+    #[must_use]
+    pub fn sign_with(&self, key_id: &str, purpose: Purpose, message: &[u8]) -> Option<[u8; 32]> {
+        let key = self.keys().find(|key| key.id == key_id)?;
+        Some(key.mac(purpose, message).finalize().into_bytes().into())
     }
 
     /// Whether `signature` is by any of our keys. Compares in constant time.

@@ -13,6 +13,7 @@ use crate::secret::{Keyring, Purpose, SessionToken, Token, TokenHash};
 
 /// The user of a session, as far as a client is told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the protocol's own fields")]
 pub struct Person {
     /// Id.
     pub id: Id<User>,
@@ -28,6 +29,12 @@ pub struct Person {
     pub username: Option<String>,
     /// The user name as its owner writes it.
     pub display_username: Option<String>,
+    /// Phone number.
+    pub phone_number: Option<String>,
+    /// Whether the number was proven.
+    pub phone_number_verified: bool,
+    /// Whether a second factor is asked for.
+    pub two_factor_enabled: bool,
     /// Whether this is a guest without credentials.
     pub is_anonymous: bool,
     /// Creation.
@@ -180,6 +187,12 @@ impl LiveSession {
         began + config.session_update_seconds * 1000 <= now
     }
 
+    /// Whether its owner proved who they are within `SESSION_FRESH_SECONDS`: asked before sensitive changes.
+    #[must_use]
+    pub fn is_fresh(&self, config: &Config, now: Millis) -> bool {
+        config.fresh_seconds == 0 || self.authenticated_at + config.fresh_seconds * 1000 > now
+    }
+
     /// The snapshot cookie's value and its life in seconds; `None` if it would not answer once, or not fit.
     #[must_use]
     pub fn snapshot(&self, config: &Config, hash: &TokenHash<SessionToken>, now: Millis) -> Option<(String, i64)> {
@@ -273,6 +286,8 @@ pub struct UserJson<'a> {
     updated_at: String,
     username: Option<&'a str>,
     display_username: Option<&'a str>,
+    phone_number: Option<&'a str>,
+    phone_number_verified: bool,
     two_factor_enabled: bool,
     is_anonymous: bool,
     role: &'static str,
@@ -294,7 +309,9 @@ impl<'a> UserJson<'a> {
             updated_at: iso(user.updated_at),
             username: user.username.as_deref(),
             display_username: user.display_username.as_deref(),
-            two_factor_enabled: false,
+            phone_number: user.phone_number.as_deref(),
+            phone_number_verified: user.phone_number_verified,
+            two_factor_enabled: user.two_factor_enabled,
             is_anonymous: user.is_anonymous,
             role: if administers { "admin" } else { "user" },
             banned: false,
@@ -338,7 +355,8 @@ pub(crate) mod tests {
             "id": "s", "parent_id": null, "app_id": null, "tenant_id": "t", "tenant_slug": "default",
             "is_member": true, "roles": ["member"], "login_method": "password", "amr": ["pwd"],
             "user": {"id": "u", "name": "A", "email": "a@x.co", "email_verified": true, "image": null,
-                     "username": null, "display_username": null, "is_anonymous": false, "created_at": 1, "updated_at": 2},
+                     "username": null, "display_username": null, "phone_number": null, "phone_number_verified": false,
+                     "two_factor_enabled": false, "is_anonymous": false, "created_at": 1, "updated_at": 2},
             "authenticated_at": NOW, "is_remembered": true, "ip_address": null, "user_agent": null,
             "impersonated_by": null, "active_tenant_id": null, "created_at": NOW, "updated_at": NOW,
             "expires_at": NOW + 604_800_000, "checked_at": 0

@@ -4,7 +4,7 @@ use js_sys::{Array, JSON, Object, Uint8Array};
 use serde_json::Value;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{CryptoKey, CryptoKeyPair, EcKeyGenParams, EcKeyImportParams, EcdsaParams, SubtleCrypto};
+use web_sys::{CryptoKey, CryptoKeyPair, EcKeyGenParams, EcKeyImportParams, EcdsaParams, Pbkdf2Params, SubtleCrypto};
 
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -21,6 +21,32 @@ fn subtle() -> Result<SubtleCrypto> {
 
 fn sign_only() -> Array {
     Array::of1(&"sign".into())
+}
+
+/// PBKDF2 with HMAC-SHA-256 (RFC 8018, section 5.2), 32 bytes. The runtime refuses more than 100,000 iterations.
+///
+/// # Errors
+/// [`Error::Internal`] if the runtime refuses.
+pub async fn pbkdf2(password: &[u8], salt: &[u8], iterations: u32) -> Result<[u8; 32]> {
+    let subtle = subtle()?;
+    let (password, salt) = (Uint8Array::from(password), Uint8Array::from(salt));
+    let usages = Array::of1(&"deriveBits".into());
+    let key = subtle.import_key_with_str("raw", &password, "PBKDF2", false, &usages).map_err(failed)?;
+    let key: CryptoKey = JsFuture::from(key).await.map_err(failed)?.unchecked_into();
+    let parameters = Pbkdf2Params::new_with_str("PBKDF2", "SHA-256", iterations, &salt);
+    let bits = subtle.derive_bits_with_object(&parameters, &key, 256).map_err(failed)?;
+    let bytes = Uint8Array::new(&JsFuture::from(bits).await.map_err(failed)?).to_vec();
+    bytes.try_into().map_err(|_| Error::Internal("WebCrypto: PBKDF2 of another length".to_owned()))
+}
+
+/// SHA-1, in upper-case hexadecimal: for the range API of breached passwords, which knows no other.
+///
+/// # Errors
+/// [`Error::Internal`] if the runtime refuses.
+pub async fn sha1_hex(message: &[u8]) -> Result<String> {
+    let digest = subtle()?.digest_with_str_and_js_u8_array("SHA-1", &Uint8Array::from(message)).map_err(failed)?;
+    let bytes = Uint8Array::new(&JsFuture::from(digest).await.map_err(failed)?).to_vec();
+    Ok(base16ct::upper::encode_string(&bytes))
 }
 
 /// A key that signs, and cannot be taken out of the runtime again.

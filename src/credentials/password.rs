@@ -1,8 +1,9 @@
 //! Passwords: Argon2id in PHC strings.
 
-use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use argon2::password_hash::{PasswordHasher, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
 
+use crate::credentials::stored::{Preferred, StoredHash, StoredHashError};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
@@ -14,8 +15,11 @@ const NOBODY: &str =
 /// The longest password read at all, in characters: hashing more is a way to keep a server busy.
 pub const LONGEST_READ: usize = 1024;
 
+/// OWASP's recommendation: 19 MiB, two passes, one lane.
+pub const ARGON2ID: Preferred = Preferred::Argon2id { m: 19_456, t: 2, p: 1 };
+
 fn hasher() -> Argon2<'static> {
-    // OWASP's recommendation: 19 MiB, two passes, one lane. The parameters are valid, so the default is never used.
+    // The parameters are valid, so the default is never used.
     let parameters = Params::new(19_456, 2, 1, Some(32)).unwrap_or_default();
     Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters)
 }
@@ -23,24 +27,33 @@ fn hasher() -> Argon2<'static> {
 /// A password in its normal form (NFKC; NIST SP 800-63B, section 5.1.1.2): the same one typed on another keyboard is
 /// the same one.
 #[derive(Clone, Debug)]
-pub struct Password(Secret<String>);
+pub struct Password {
+    normal: Secret<String>,
+    typed: Option<Secret<String>>,
+}
 
 impl Password {
     /// A password as it was typed. `nfkc` is the platform's: its tables would be a tenth of the Worker.
     #[must_use]
     pub fn new(typed: String, nfkc: impl FnOnce(&str) -> String) -> Self {
-        let normal = if typed.is_ascii() { typed } else { nfkc(&typed) };
-        Self(Secret::new(normal))
+        if typed.is_ascii() {
+            return Self { normal: Secret::new(typed), typed: None };
+        }
+        let normal = nfkc(&typed);
+        let typed = (normal != typed).then(|| Secret::new(typed));
+        Self { normal: Secret::new(normal), typed }
     }
 
     /// Length in characters, as the policy counts it.
     #[must_use]
     pub fn length(&self) -> usize {
-        self.0.expose().chars().count()
+        self.normal.expose().chars().count()
     }
 
-    fn bytes(&self) -> &[u8] {
-        self.0.expose().as_bytes()
+    /// Its bytes, in normal form.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.normal.expose().as_bytes()
     }
 }
 
@@ -55,20 +68,39 @@ pub fn hash(password: &Password, salt: [u8; 16]) -> Result<Secret<String>> {
     Ok(Secret::new(hash.to_string()))
 }
 
-/// Whether the password is the one hashed. Without a hash the same work is done in vain.
+/// Reads a stored hash; for an unknown user, one that no password has.
 ///
 /// # Errors
-/// [`Error::Internal`] if the stored hash is not a PHC string: a row that cannot be.
-pub fn verify(password: &Password, stored: Option<&Secret<String>>) -> Result<bool> {
-    let text = stored.map_or(NOBODY, |secret| secret.expose().as_str());
-    let hash = PasswordHash::new(text).map_err(|error| Error::Internal(format!("account.password_hash: {error}")))?;
-    let equal = hasher().verify_password(password.bytes(), &hash).is_ok();
-    Ok(equal && stored.is_some())
+/// [`Error::Internal`] for a row that cannot be.
+pub fn read(stored: Option<&Secret<String>>) -> Result<StoredHash> {
+    StoredHash::parse(stored.map_or(NOBODY, |secret| secret.expose().as_str())).map_err(impossible)
+}
+
+/// Whether the password is the one hashed. Whoever hashed elsewhere may have hashed what was typed, not its normal form.
+///
+/// # Errors
+/// [`Error::Internal`] if the hash is one that WebCrypto verifies, or the hasher fails.
+pub fn verify(password: &Password, stored: &StoredHash) -> Result<bool> {
+    let is_right = stored.verify(password.bytes()).map_err(impossible)?;
+    match &password.typed {
+        Some(typed) if !is_right => stored.verify(typed.expose().as_bytes()).map_err(impossible),
+        _ => Ok(is_right),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape of map_err")]
+fn impossible(error: StoredHashError) -> Error {
+    Error::Internal(format!("account.password_hash: {error}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use argon2::password_hash::PasswordHash;
+
+    fn verifies(password: &Password, stored: &Secret<String>) -> bool {
+        verify(password, &read(Some(stored)).expect("reads")).expect("verifies")
+    }
 
     fn typed(text: &str) -> Password {
         Password::new(text.to_owned(), |text| text.replace("A\u{30a}", "\u{c5}"))
@@ -78,14 +110,14 @@ mod tests {
     fn a_password_verifies_against_its_own_hash_only() {
         let stored = hash(&typed("correct horse"), [5; 16]).expect("hash");
         assert!(stored.expose().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
-        assert!(verify(&typed("correct horse"), Some(&stored)).expect("verify"));
-        assert!(!verify(&typed("correct horsf"), Some(&stored)).expect("verify"));
-        assert!(!verify(&typed(""), Some(&stored)).expect("verify"));
+        assert!(verifies(&typed("correct horse"), &stored));
+        assert!(!verifies(&typed("correct horsf"), &stored));
+        assert!(!verifies(&typed(""), &stored));
     }
 
     #[test]
     fn nobody_has_no_password_and_the_same_parameters() {
-        assert!(!verify(&typed("anything"), None).expect("verify"));
+        assert!(!verify(&typed("anything"), &read(None).expect("reads")).expect("verifies"));
         let nobody = PasswordHash::new(NOBODY).expect("PHC");
         let real = hash(&typed("x"), [0; 16]).expect("hash");
         let real = PasswordHash::new(real.expose()).expect("PHC");
@@ -96,12 +128,16 @@ mod tests {
     #[test]
     fn the_same_password_typed_on_another_keyboard_is_the_same() {
         let composed = hash(&typed("\u{c5}ngstrom"), [1; 16]).expect("hash");
-        assert!(verify(&typed("A\u{30a}ngstrom"), Some(&composed)).expect("verify"));
+        assert!(verifies(&typed("A\u{30a}ngstrom"), &composed));
+        // Elsewhere it may have been hashed as it was typed.
+        let stored =
+            hash(&Password { normal: Secret::new("A\u{30a}".to_owned()), typed: None }, [1; 16]).expect("hash");
+        assert!(verifies(&typed("A\u{30a}"), &stored));
         assert_eq!(typed("A\u{30a}").length(), 1);
     }
 
     #[test]
     fn a_row_that_cannot_be_is_an_error_and_lets_nobody_in() {
-        assert!(verify(&typed("x"), Some(&Secret::new("plain".to_owned()))).is_err());
+        assert!(read(Some(&Secret::new("plain".to_owned()))).is_err());
     }
 }

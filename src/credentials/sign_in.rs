@@ -18,6 +18,12 @@ pub struct Candidate {
     pub locked_until: Option<Millis>,
     /// `account.password_hash`, if the user has a password.
     pub password_hash: Option<String>,
+    /// `user.email`.
+    pub email: String,
+    /// `user.email_verified`.
+    pub email_verified: bool,
+    /// Whether the browser is one that the user trusts: a lock against strangers does not hold it up.
+    pub is_trusted: bool,
 }
 
 /// Why a sign-in was refused. The wire makes no difference between the first four.
@@ -35,6 +41,8 @@ pub enum Refusal {
     Suspended,
     /// Inactive or deleted; said only to whoever knows the password.
     NotActive,
+    /// The address is not proven, and must be; said only to whoever knows the password.
+    EmailNotVerified,
 }
 
 impl Refusal {
@@ -48,6 +56,7 @@ impl Refusal {
             Self::Locked => "locked",
             Self::Suspended => "suspended",
             Self::NotActive => "not_active",
+            Self::EmailNotVerified => "email_not_verified",
         }
     }
 }
@@ -57,10 +66,15 @@ impl Refusal {
 ///
 /// # Errors
 /// The refusal.
-pub fn decide(candidate: Option<&Candidate>, password_is_right: bool, now: Millis) -> Result<Id<User>, Refusal> {
+pub fn decide(
+    candidate: Option<&Candidate>,
+    password_is_right: bool,
+    requires_verified_email: bool,
+    now: Millis,
+) -> Result<Id<User>, Refusal> {
     let candidate = candidate.ok_or(Refusal::UnknownUser)?;
     // Before the password: a lock that answered differently to the right password would confirm the guess.
-    if candidate.locked_until.is_some_and(|until| until > now) {
+    if candidate.locked_until.is_some_and(|until| until > now) && !candidate.is_trusted {
         return Err(Refusal::Locked);
     }
     if candidate.password_hash.is_none() {
@@ -69,11 +83,22 @@ pub fn decide(candidate: Option<&Candidate>, password_is_right: bool, now: Milli
     if !password_is_right {
         return Err(Refusal::WrongPassword);
     }
-    if !user_is_active(&candidate.status, candidate.suspended_until, now) {
-        let suspended = candidate.status == "suspended";
-        return Err(if suspended { Refusal::Suspended } else { Refusal::NotActive });
+    admit(candidate, now)?;
+    if requires_verified_email && !candidate.email_verified {
+        return Err(Refusal::EmailNotVerified);
     }
     Ok(candidate.user_id.clone())
+}
+
+/// Whether a user may be signed in at all, however they prove who they are.
+///
+/// # Errors
+/// [`Refusal::Suspended`], [`Refusal::NotActive`].
+pub fn admit(candidate: &Candidate, now: Millis) -> Result<(), Refusal> {
+    if user_is_active(&candidate.status, candidate.suspended_until, now) {
+        return Ok(());
+    }
+    Err(if candidate.status == "suspended" { Refusal::Suspended } else { Refusal::NotActive })
 }
 
 #[cfg(test)]
@@ -89,19 +114,24 @@ mod tests {
             suspended_until: None,
             locked_until: None,
             password_hash: Some("x".to_owned()),
+            email: "a@x.co".to_owned(),
+            email_verified: false,
+            is_trusted: false,
         }
     }
 
     #[test]
     fn the_table_of_decisions() {
         type Spoil = fn(&mut Candidate);
-        let table: [(Spoil, bool, Result<(), Refusal>); 11] = [
+        let table: [(Spoil, bool, Result<(), Refusal>); 13] = [
             (|_| (), true, Ok(())),
             (|_| (), false, Err(Refusal::WrongPassword)),
             (|c| c.password_hash = None, false, Err(Refusal::NoPassword)),
             (|c| c.locked_until = Some(NOW + 1), true, Err(Refusal::Locked)),
             (|c| c.locked_until = Some(NOW + 1), false, Err(Refusal::Locked)),
             (|c| c.locked_until = Some(NOW), true, Ok(())),
+            (|c| (c.locked_until, c.is_trusted) = (Some(NOW + 1), true), true, Ok(())),
+            (|c| (c.locked_until, c.is_trusted) = (Some(NOW + 1), true), false, Err(Refusal::WrongPassword)),
             (|c| c.status = "suspended".to_owned(), true, Err(Refusal::Suspended)),
             (|c| c.status = "suspended".to_owned(), false, Err(Refusal::WrongPassword)),
             (|c| (c.status, c.suspended_until) = ("suspended".to_owned(), Some(NOW)), true, Ok(())),
@@ -111,8 +141,12 @@ mod tests {
         for (row, (spoil, right, expected)) in table.into_iter().enumerate() {
             let mut candidate = candidate();
             spoil(&mut candidate);
-            assert_eq!(decide(Some(&candidate), right, NOW).map(|_| ()), expected, "row {row}");
+            assert_eq!(decide(Some(&candidate), right, false, NOW).map(|_| ()), expected, "row {row}");
         }
-        assert_eq!(decide(None, true, NOW), Err(Refusal::UnknownUser));
+        assert_eq!(decide(None, true, false, NOW), Err(Refusal::UnknownUser));
+        let proven = Candidate { email_verified: true, ..candidate() };
+        assert_eq!(decide(Some(&candidate()), true, true, NOW), Err(Refusal::EmailNotVerified));
+        assert_eq!(decide(Some(&candidate()), false, true, NOW), Err(Refusal::WrongPassword));
+        assert!(decide(Some(&proven), true, true, NOW).is_ok());
     }
 }

@@ -60,6 +60,10 @@ pub enum Authentication {
 /// # Errors
 /// [`Rejection::Malformed`] for one that we did not make, or several that differ.
 pub fn present(context: &Context, request: &Incoming) -> std::result::Result<Option<Ticket>, Rejection> {
+    if let Some(presented) = bearer(context, request) {
+        let token = read_cookie(&context.config.keyring, &presented).ok_or(Rejection::Malformed)?;
+        return Ok(Some(Ticket { hash: token.hash(), token, snapshot: None }));
+    }
     let Some(header) = request.header("Cookie") else {
         return Ok(None);
     };
@@ -75,6 +79,17 @@ pub fn present(context: &Context, request: &Incoming) -> std::result::Result<Opt
         _ => None,
     };
     Ok(Some(Ticket { hash: token.hash(), token, snapshot }))
+}
+
+/// What `Authorization: Bearer` carries (RFC 6750, section 2.1), where that is switched on: what `set-auth-token` gave.
+/// A website behind the gate may use the header for its own.
+fn bearer(context: &Context, request: &Incoming) -> Option<String> {
+    if !context.config.bearer || context.app().is_some() {
+        return None;
+    }
+    let header = request.header("Authorization")?;
+    let (scheme, token) = header.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim().to_owned())
 }
 
 /// Who is asking.
@@ -218,7 +233,8 @@ pub fn forget(context: &Context, hashes: Vec<TokenHash<SessionToken>>) {
     });
 }
 
-fn write_later(context: &Context, statements: Vec<Statement>) {
+/// Writes something that nobody waits for, after the answer.
+pub fn write_later(context: &Context, statements: Vec<Statement>) {
     let (env, request) = (context.env.clone(), context.request_id().to_owned());
     context.after(async move {
         let written = match Database::open(&env, Database::BINDING) {
@@ -226,7 +242,7 @@ fn write_later(context: &Context, statements: Vec<Statement>) {
             Err(error) => Err(error),
         };
         if let Err(error) = written {
-            note(&request, &format!("session activity: {error:?}"));
+            note(&request, &format!("written later: {error:?}"));
         }
     });
 }

@@ -11,7 +11,6 @@ use crate::error::{Error, Result, Wire};
 use crate::gate::request::GateRequest;
 use crate::handlers::Call;
 use crate::handlers::authenticate::{Authentication, Depth, remember, session_cookie, snapshot_cookie};
-use crate::handlers::opening::cleared;
 use crate::handlers::session::end_this;
 use crate::http::cookie::{self, Cookie, Presented};
 use crate::http::incoming::Media;
@@ -189,9 +188,9 @@ pub async fn ask_sign_out(call: &mut Call) -> Result<Reply> {
 pub async fn sign_out(call: &mut Call) -> Result<Reply> {
     // Read, so that the connection can be used again; nothing in it matters.
     call.request.fields(Media::Both).await.ok();
-    end_this(call).await?;
+    let gone = end_this(call).await?;
     let target = Target::own(format!("{}/login", call.context.auth_origin()));
-    Ok(Reply::redirect(303, &target).with_cookies(cleared(&call.context)))
+    Ok(Reply::redirect(303, &target).with_cookies(gone))
 }
 
 /// `GET /.doorward/me` on a protected host: who is signed in, for the website's own scripts.

@@ -3,16 +3,40 @@
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::Call;
+use crate::http::cookie::Cookie;
 use crate::http::incoming::Incoming;
 use crate::http::origin::Origin;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::routes::{self, Route, Surface};
+use crate::store::sign_in::{Counters, Loaded};
 
 /// Whether an origin is one of ours or a trusted front-end's.
 #[must_use]
 pub fn trusts(context: &Context, origin: &Origin) -> bool {
     context.config.trusts(origin) || *origin == context.auth_origin()
+}
+
+/// A way of signing in that is not open is not there.
+///
+/// # Errors
+/// 404.
+pub const fn open_way(is_open: bool) -> Result<()> {
+    if is_open { Ok(()) } else { Err(Error::NotFound) }
+}
+
+/// Whether the attempt just counted is within the limits of its network and its account.
+///
+/// # Errors
+/// 429, with the limit's name of `names` for the log.
+pub fn within(context: &Context, loaded: &Loaded, counters: &Counters<'_>, names: [&'static str; 2]) -> Result<()> {
+    let [network, account] = names;
+    let over = loaded.network.retry_after(counters.network.1, context.now).map(|wait| (wait, network));
+    let over = over.or_else(|| Some((loaded.account?.retry_after(counters.account.1, context.now)?, account)));
+    match over {
+        Some((retry_after, limit)) => Err(Error::TooManyRequests { retry_after, limit }),
+        None => Ok(()),
+    }
 }
 
 /// Outside development nothing is served over plain http: a code or a cookie would travel in the clear.
@@ -126,11 +150,21 @@ pub fn finish(call: &Call, surface: Surface, mut reply: Reply) -> Reply {
     }
     // Also where there was no Origin: a cache must not hand this answer to a script that may read it.
     reply = reply.with("vary", "Origin");
+    let bearer = if call.context.config.bearer {
+        reply.cookie_value(Cookie::Session.name(call.context.is_secure))
+    } else {
+        None
+    };
+    let exposed =
+        if bearer.is_some() { "X-Retry-After, Retry-After, set-auth-token" } else { "X-Retry-After, Retry-After" };
+    if let Some(token) = bearer {
+        reply = reply.with("set-auth-token", token);
+    }
     match readable_by(call) {
         Some(origin) => reply
             .with("access-control-allow-origin", origin.as_str().to_owned())
             .with("access-control-allow-credentials", "true")
-            .with("access-control-expose-headers", "X-Retry-After, Retry-After"),
+            .with("access-control-expose-headers", exposed),
         None => reply,
     }
 }

@@ -1,27 +1,43 @@
 //! Handlers: load, decide, commit, respond. And what happens before and after each of them.
 
 pub mod account;
+pub mod anonymous;
+pub mod arrival;
 pub mod authenticate;
+pub mod change_email;
+pub mod deletion;
+pub mod email_otp;
 pub mod errors;
 pub mod forward_auth;
 pub mod gate;
 pub mod guard;
 pub mod health;
+pub mod magic_link;
 pub mod mailbox;
 pub mod mailing;
+pub mod multi_session;
+pub mod one_time;
 pub mod opening;
 pub mod outgoing;
 pub mod pages;
+pub mod passkey;
+pub mod passkey_registration;
 pub mod password;
+pub mod phone;
+pub mod proof;
 pub mod proxy;
 pub mod reset;
+pub mod second_factor;
+pub mod second_factor_setup;
 pub mod session;
+pub mod settings;
 pub mod sign_in;
 pub mod sign_up;
 pub mod social;
 pub mod token;
 pub mod upstream;
 pub mod user;
+pub mod username;
 pub mod verification;
 
 use std::cell::RefCell;
@@ -34,9 +50,10 @@ use crate::context::{self, Context, Surroundings};
 use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::{Authenticated, Authentication, Depth, Look};
 use crate::handlers::forward_auth::Asked;
+use crate::http::cookie::Cookie;
 use crate::http::incoming::Incoming;
 use crate::http::reply::Reply;
-use crate::id::Millis;
+use crate::id::{Id, Millis, User};
 use crate::routes::{self, Access, Route, Surface};
 use crate::store::database::{Answers, Database, Statement};
 use crate::store::directory::{self, Place};
@@ -83,6 +100,20 @@ impl Call {
         authenticate::present(&self.context, &self.request)
             .map_err(|rejection| Error::refused(Wire::UNAUTHORIZED, format!("{rejection:?}")))?
             .ok_or_else(|| Error::refused(Wire::UNAUTHORIZED, "not signed in"))
+    }
+
+    /// The guest who is asking, if it is one: whoever signs up in their browser becomes a user in their place.
+    ///
+    /// # Errors
+    /// 503 if D1 does not answer.
+    pub async fn guest(&self) -> Result<Option<Id<User>>> {
+        if !self.context.config.ways_in.anonymous || self.context.cookie(Cookie::Session).is_none() {
+            return Ok(None);
+        }
+        match self.visitor(Depth::Database).await? {
+            Authentication::Authenticated(one) if one.session.user.is_anonymous => Ok(Some(one.session.user.id)),
+            _ => Ok(None),
+        }
     }
 
     /// Who is asking, if anybody is signed in. What was presented and is bad counts as nobody here, so use this only

@@ -1,18 +1,29 @@
 //! Opening a session, whichever way its owner proved who they are; and taking its cookies back.
 
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
-use crate::handlers::authenticate::{remember, session_cookie, snapshot_cookie};
-use crate::http::cookie::Cookie;
-use crate::id::{Id, User};
-use crate::secret::Token;
-use crate::session::{LiveSession, Rejection};
+use crate::handlers::authenticate::{remember, session_cookie, snapshot_cookie, write_later};
+use crate::handlers::multi_session;
+use crate::http::cookie::{self, Cookie};
+use crate::http::redirect::Target;
+use crate::http::reply::Reply;
+use crate::id::{Id, Millis, User};
+use crate::secret::{SecondFactor, Token, TrustedDevice};
+use crate::session::{LiveSession, Rejection, read_cookie};
 use crate::store;
 use crate::store::database::{Statement, StoreError};
 use crate::store::record::Attempt;
 use crate::store::session::NewSession;
+use crate::store::verification::Claim;
+
+/// How long the second factor may take, in milliseconds.
+const SECOND_FACTOR_LIFE: Millis = 600_000;
 
 /// A session to be opened.
+#[derive(Clone)]
 pub struct Opening<'a> {
     /// Whose.
     pub user_id: &'a Id<User>,
@@ -24,6 +35,32 @@ pub struct Opening<'a> {
     pub is_remembered: bool,
     /// The hash of the password that was compared: if it is not the user's any more, nothing is opened.
     pub while_password: Option<&'a str>,
+    /// The one-time value that this sign-in uses up: whoever used it first has the session, and nobody else.
+    pub claim: Option<Claim<'a>>,
+    /// When they proved who they are, if that was not just now.
+    pub authenticated_at: Option<Millis>,
+    /// What whoever lost a race to another request is told.
+    pub otherwise: Wire,
+    /// What the client's `lastLoginMethod` plugin is told; none where the protocol tells it nothing.
+    pub last_method: Option<&'a str>,
+}
+
+impl<'a> Opening<'a> {
+    /// An opening without conditions.
+    #[must_use]
+    pub const fn new(user_id: &'a Id<User>, method: &'a str, amr: &'a [&'a str]) -> Self {
+        Self {
+            user_id,
+            method,
+            amr,
+            is_remembered: true,
+            while_password: None,
+            claim: None,
+            authenticated_at: None,
+            otherwise: Wire::INVALID_EMAIL_OR_PASSWORD,
+            last_method: None,
+        }
+    }
 }
 
 /// An open session and its `Set-Cookie` lines.
@@ -32,6 +69,65 @@ pub struct Opened {
     pub session: LiveSession,
     /// Its cookies.
     pub cookies: Vec<String>,
+}
+
+/// A sign-in that waits for its second factor.
+pub struct Asked {
+    /// The factors that the user has: `totp`, `otp`.
+    pub methods: Vec<String>,
+    /// The cookie that waits, and those that a former session leaves.
+    pub cookies: Vec<String>,
+}
+
+/// How a first factor ends.
+pub enum Outcome {
+    /// In a session.
+    Opened(Box<Opened>),
+    /// In a question.
+    Asked(Asked),
+}
+
+impl Outcome {
+    /// The answer of the login protocol: `body` of the session, or `twoFactorRedirect`.
+    ///
+    /// # Errors
+    /// None that happens.
+    pub fn json(self, body: impl FnOnce(&LiveSession) -> Value) -> Result<Reply> {
+        match self {
+            Self::Opened(opened) => Ok(Reply::json(200, &body(&opened.session))?.with_cookies(opened.cookies)),
+            Self::Asked(asked) => {
+                let body = json!({ "twoFactorRedirect": true, "twoFactorMethods": asked.methods });
+                Ok(Reply::json(200, &body)?.with_cookies(asked.cookies))
+            }
+        }
+    }
+
+    /// The answer to a browser that follows links: to `target`, by way of our page of second factors if need be.
+    #[must_use]
+    pub fn redirect(self, status: u16, target: &Target) -> Reply {
+        match self {
+            Self::Opened(opened) => Reply::redirect(status, target).with_cookies(opened.cookies),
+            Self::Asked(asked) => {
+                let page = Target::own("/second-factor").with_query("continue", target.as_str());
+                Reply::redirect(status, &page).with_cookies(asked.cookies)
+            }
+        }
+    }
+}
+
+/// What is kept of a first factor until the second is given.
+#[derive(Serialize, Deserialize)]
+pub struct FirstFactor {
+    /// Whose.
+    pub user_id: Id<User>,
+    /// How.
+    pub method: String,
+    /// References.
+    pub amr: Vec<String>,
+    /// Whether the cookie will outlive the browser.
+    pub is_remembered: bool,
+    /// The password's hash that was compared.
+    pub while_password: Option<String>,
 }
 
 /// Why a session was not opened.
@@ -48,6 +144,15 @@ impl From<Error> for OpeningError {
     }
 }
 
+impl From<StoreError> for OpeningError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict(column) => Self::Conflict(column),
+            failed @ StoreError::Failed(_) => Self::Other(failed.into()),
+        }
+    }
+}
+
 impl From<OpeningError> for Error {
     fn from(error: OpeningError) -> Self {
         match error {
@@ -57,7 +162,8 @@ impl From<OpeningError> for Error {
     }
 }
 
-/// Opens a session in one batch with what comes `before` it, and reads it back as every later request will.
+/// Opens a session in one batch with what comes `before` it, and reads it back as every later request will. Asks for
+/// no second factor: for whoever has given it, or needs none.
 ///
 /// # Errors
 /// [`OpeningError`]; nothing was written then.
@@ -66,10 +172,38 @@ pub async fn open(
     opening: &Opening<'_>,
     before: Vec<Statement>,
 ) -> std::result::Result<Opened, OpeningError> {
+    match run(context, opening, before, false).await? {
+        Outcome::Opened(opened) => Ok(*opened),
+        Outcome::Asked(_) => Err(Error::Internal("a second factor was asked for where none is".to_owned()).into()),
+    }
+}
+
+/// The same after a first factor: a user who has a second one is asked for it, whichever the first was. Whether they
+/// have one is decided by the statement that opens the session, so no way of signing in can forget it.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_or_ask(
+    context: &Context,
+    opening: &Opening<'_>,
+    before: Vec<Statement>,
+) -> std::result::Result<Outcome, OpeningError> {
+    run(context, opening, before, true).await
+}
+
+async fn run(
+    context: &Context,
+    opening: &Opening<'_>,
+    before: Vec<Statement>,
+    asks: bool,
+) -> std::result::Result<Outcome, OpeningError> {
     let token = Token::new(context.random()?);
     let hash = token.hash();
     let id = context.id()?;
     let amr = serde_json::to_string(opening.amr).unwrap_or_default();
+    let trusted: Option<Token<TrustedDevice>> =
+        context.cookie(Cookie::TrustedDevice).filter(|_| asks).and_then(|text| Token::parse(&text));
+    let trusted = trusted.map(|token| token.hash());
     let new = NewSession {
         id: &id,
         hash: &hash,
@@ -78,26 +212,47 @@ pub async fn open(
         amr: &amr,
         is_remembered: opening.is_remembered,
         while_password: opening.while_password,
+        authenticated_at: opening.authenticated_at.unwrap_or(context.now),
+        claim: opening.claim.map(|claim| claim.id),
+        asks_second_factor: asks,
+        trusted_device: trusted.as_ref(),
     };
     let attempt =
         Attempt { user_id: Some(opening.user_id), session_id: Some(&id), failure: None, method: opening.method };
-    let count = before.len() + 3;
     let mut statements = before;
+    statements.extend(opening.claim.map(|claim| store::verification::claim(context, claim, &id)));
     statements.push(store::session::open(context, &new));
     statements.push(store::sign_in::succeeded(context, opening.user_id, &id));
     statements.push(store::record::login(context, &context.row_id()?, attempt));
+    let pending: Token<SecondFactor> = Token::new(context.random()?);
+    if asks {
+        let first = FirstFactor {
+            user_id: opening.user_id.clone(),
+            method: opening.method.to_owned(),
+            amr: opening.amr.iter().map(|&method| method.to_owned()).collect(),
+            is_remembered: opening.is_remembered,
+            while_password: opening.while_password.map(str::to_owned),
+        };
+        let payload = serde_json::to_vec(&first).unwrap_or_default();
+        let until = context.now + SECOND_FACTOR_LIFE;
+        statements.extend(store::second_factor::used_device(context, trusted.as_ref(), &id));
+        statements.push(store::second_factor::ask(context, &new, &pending, &payload, until)?);
+    }
+    let skipped = statements.len();
     statements.push(store::session::load(&context.tenant().id, &hash));
-    let answers = context.db().map_err(Error::from)?.batch(statements).await;
-    let mut answers = match answers {
-        Ok(answers) => answers.skip(count),
-        Err(StoreError::Conflict(column)) => return Err(OpeningError::Conflict(column)),
-        Err(error) => return Err(OpeningError::Other(error.into())),
-    };
+    if asks {
+        statements.push(store::second_factor::asked(context, &pending.hash()));
+    }
+    let mut answers = context.db().map_err(Error::from)?.batch(statements).await?.skip(skipped);
     let record = store::session::read(&mut answers).map_err(Error::from)?;
-    let record = record.ok_or_else(|| match opening.while_password {
-        Some(_) => Error::refused(Wire::INVALID_EMAIL_OR_PASSWORD, "the password was changed meanwhile"),
-        None => Error::Storage("session: not there after it was opened".to_owned()),
-    })?;
+    let Some(record) = record else {
+        let methods: Option<Vec<String>> = if asks { answers.row()? } else { None };
+        let lost = || Error::refused(opening.otherwise, "another request was quicker, or the password was changed");
+        let methods = methods.ok_or_else(lost)?;
+        let mut cookies = Vec::from(cleared(context));
+        cookies.push(Cookie::SecondFactor.set(context.is_secure, pending.expose(), Some(SECOND_FACTOR_LIFE / 1000)));
+        return Ok(Outcome::Asked(Asked { methods, cookies }));
+    };
     // A user or tenant that was suspended between the decision and the write opens nothing.
     let judged = record.judge(None, context.now);
     let (session, _) = judged.map_err(|rejection| match rejection {
@@ -107,8 +262,26 @@ pub async fn open(
     })?;
     let mut cookies = vec![session_cookie(context, &token, &session)];
     cookies.extend(snapshot_cookie(context, &hash, &session));
+    cookies.extend(multi_session::listed(context, &token));
+    cookies.extend(opening.last_method.map(|method| cookie::last_method(context.is_secure, method)));
+    if context.cookie(Cookie::SecondFactor).is_some() {
+        cookies.push(Cookie::SecondFactor.clear(context.is_secure));
+    }
+    absorb_guest(context, opening.user_id);
     remember(context, &hash, &session);
-    Ok(Opened { session, cookies })
+    Ok(Outcome::Opened(Box::new(Opened { session, cookies })))
+}
+
+/// A guest who signs in as a user is a guest no more. After the answer: what is left undone is a row that cron deletes.
+fn absorb_guest(context: &Context, user: &Id<User>) {
+    if !context.config.ways_in.anonymous {
+        return;
+    }
+    let former = context.cookie(Cookie::Session).and_then(|value| read_cookie(&context.config.keyring, &value));
+    let Some(former) = former.map(|token| token.hash()) else {
+        return;
+    };
+    write_later(context, Vec::from(store::user::absorb_guest(context, &former, user)));
 }
 
 /// `Set-Cookie` lines that take a session's cookies back.
@@ -121,16 +294,12 @@ pub fn cleared(context: &Context) -> [String; 2] {
 ///
 /// # Errors
 /// The refusal of that parameter.
-pub fn target(
-    context: &Context,
-    given: Option<&str>,
-    refusal: crate::error::Wire,
-) -> Result<Option<crate::http::redirect::Target>> {
+pub fn target(context: &Context, given: Option<&str>, refusal: Wire) -> Result<Option<Target>> {
     let Some(text) = given else {
         return Ok(None);
     };
     let here = context.auth_origin();
     let trusts = |origin: &crate::http::origin::Origin| super::guard::trusts(context, origin);
-    let target = crate::http::redirect::Target::check(text, &here, trusts);
+    let target = Target::check(text, &here, trusts);
     target.map(Some).ok_or_else(|| Error::refused(refusal, format!("{text:?}")))
 }

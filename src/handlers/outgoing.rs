@@ -25,6 +25,8 @@ pub struct Outgoing<'a> {
     pub form: Option<String>,
     /// `Authorization`.
     pub authorization: Option<String>,
+    /// One more header.
+    pub header: Option<(&'static str, &'static str)>,
 }
 
 /// An answer's status and body.
@@ -47,6 +49,9 @@ pub async fn send(context: &Context, outgoing: Outgoing<'_>) -> Result<Incame, S
     headers.set("user-agent", "doorward").map_err(describe)?;
     if let Some(authorization) = &outgoing.authorization {
         headers.set("authorization", authorization).map_err(describe)?;
+    }
+    if let Some((name, value)) = outgoing.header {
+        headers.set(name, value).map_err(describe)?;
     }
     let mut init = RequestInit::new();
     // A redirect would carry the client's secret to wherever it points.
@@ -78,7 +83,7 @@ pub async fn send(context: &Context, outgoing: Outgoing<'_>) -> Result<Incame, S
 /// # Errors
 /// As [`send`], or its status.
 pub async fn get(context: &Context, url: &str) -> Result<Vec<u8>, String> {
-    let answer = send(context, Outgoing { url, form: None, authorization: None }).await?;
+    let answer = send(context, Outgoing { url, form: None, authorization: None, header: None }).await?;
     if answer.status != 200 {
         return Err(format!("{url}: status {}", answer.status));
     }
@@ -91,7 +96,7 @@ pub async fn get(context: &Context, url: &str) -> Result<Vec<u8>, String> {
 /// As [`get`].
 pub async fn get_with_token(context: &Context, url: &str, token: &str) -> Result<Map<String, Value>, String> {
     let authorization = Some(format!("Bearer {token}"));
-    let answer = send(context, Outgoing { url, form: None, authorization }).await?;
+    let answer = send(context, Outgoing { url, form: None, authorization, header: None }).await?;
     if answer.status != 200 {
         return Err(format!("{url}: status {}", answer.status));
     }

@@ -4,20 +4,25 @@ use crate::context::nfkc;
 use crate::credentials::password::{LONGEST_READ, Password};
 use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::{Authentication, Depth};
+use crate::handlers::magic_link::{self, Ways};
 use crate::handlers::opening::{self, cleared};
+use crate::handlers::second_factor::{self, Typed as SecondTyped};
 use crate::handlers::session::end_this;
-use crate::handlers::sign_up::{Applicant, LONGEST_NAME};
+use crate::handlers::sign_in::Typed;
+use crate::handlers::sign_up::{Applicant, LONGEST_NAME, SignedUp};
 use crate::handlers::social::{self, Wish};
-use crate::handlers::{Call, errors, reset as resetting, sign_in, sign_up as signing_up};
+use crate::handlers::{Call, errors, guard, reset as resetting, sign_in, sign_up as signing_up};
 use crate::http::email;
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::pages::login::Login;
+use crate::pages::second_factor::Challenge;
 use crate::pages::sign_up::SignUp;
 use crate::pages::{self, Frame, STYLESHEET};
 use crate::store;
 use crate::store::issuer::Button;
+use crate::store::sign_in::By;
 
 /// Where a page without a purpose leads.
 const HOME: &str = "/account";
@@ -55,9 +60,16 @@ async fn show_login(call: &Call, status: u16, problem: Option<&str>, email: &str
     let context = &call.context;
     let mut answers = context.db()?.batch([store::issuer::buttons(&context.tenant().id)]).await?;
     let issuers: Vec<Button> = answers.rows()?;
-    let login =
-        Login { problem, email, target: target.as_str(), issuers: &issuers, sign_up_open: context.config.sign_up_open };
-    Ok(Reply::page(status, pages::login::page(&Frame::of(context, "Sign in"), &login)))
+    let config = &context.config;
+    let login = Login {
+        problem,
+        email,
+        target: target.as_str(),
+        issuers: &issuers,
+        sign_up_open: config.sign_up_open && config.ways_in.password,
+        ways_in: config.ways_in,
+    };
+    Ok(Reply::page_with_script(status, pages::login::page(&Frame::of(context, "Sign in"), &login)))
 }
 
 /// `POST /login`.
@@ -72,9 +84,16 @@ pub async fn log_in(call: &mut Call) -> Result<Reply> {
     let given = fields.optional("continue", LONGEST_CONTINUE);
     fields.finish()?;
     let target = target(call, given.as_deref());
-    let typed = sign_in::typed(&email, password, remember);
+    guard::open_way(call.context.config.ways_in.password)?;
+    let name = sign_in::typed_name(&email);
+    let typed = Typed {
+        by: if name.contains('@') { By::Email(&name) } else { By::Username(&name) },
+        password: Password::new(password, nfkc),
+        is_remembered: remember,
+        callback: Some(target.clone()),
+    };
     match sign_in::with_password(&call.context, &typed).await {
-        Ok(opened) => Ok(Reply::redirect(303, &target).with_cookies(opened.cookies)),
+        Ok(outcome) => Ok(outcome.redirect(303, &target)),
         Err(error) => {
             let Some(words) = errors::sign_in_words(&error) else {
                 return Err(error);
@@ -146,9 +165,13 @@ pub async fn create_account(call: &mut Call) -> Result<Reply> {
     let Some(email) = email::normalise(&typed) else {
         return Ok(show_sign_up(call, 400, Some("This is not an e-mail address."), (&name, &typed), &target));
     };
-    let applicant = Applicant { email, name, image: None, password, is_remembered: true, callback: None };
+    let guest = call.guest().await?;
+    let callback = Some(target.clone());
+    let applicant =
+        Applicant { email, name, image: None, username: None, password, is_remembered: true, callback, guest };
     match signing_up::create(&call.context, &applicant).await {
-        Ok(opened) => Ok(Reply::redirect(303, &target).with_cookies(opened.cookies)),
+        Ok(SignedUp::Opened(opened)) => Ok(Reply::redirect(303, &target).with_cookies(opened.cookies)),
+        Ok(SignedUp::Mailed(person)) => Ok(sent(call, &person.email)),
         Err(error) => {
             let Some(words) = errors::sign_in_words(&error) else {
                 return Err(error);
@@ -235,22 +258,129 @@ pub async fn set_password(call: &mut Call) -> Result<Reply> {
     }
 }
 
-/// `GET /account`.
+/// Says that a mail is on its way.
+fn sent(call: &Call, email: &str) -> Reply {
+    Reply::page(200, pages::login::sent(&Frame::of(&call.context, "Look into your mail"), email))
+}
+
+/// `POST /login/link`: mails a link that signs in.
+///
+/// # Errors
+/// 404 where links are not a way in; 503.
+pub async fn log_in_by_link(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Form).await?;
+    let typed = fields.required("email", email::LONGEST);
+    let given = fields.optional("continue", LONGEST_CONTINUE);
+    fields.finish()?;
+    guard::open_way(call.context.config.ways_in.magic_link)?;
+    let target = target(call, given.as_deref());
+    let Some(address) = email::normalise(&typed) else {
+        return show_login(call, 400, Some("This is not an e-mail address."), &typed, &target).await;
+    };
+    let ways = Ways { callback: Some(target.clone()), ..Ways::default() };
+    match magic_link::mail_link(call, &address, "", &ways).await {
+        Ok(()) => Ok(sent(call, &address)),
+        Err(error @ Error::TooManyRequests { .. }) => {
+            call.context.log(call.request.path(), &error);
+            let reply = show_login(call, 429, Some(error.message()), &typed, &target).await?;
+            Ok(with_retry_after(reply, &error))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// `GET /second-factor`: asks for the code of a sign-in that waits.
 ///
 /// # Errors
 /// 503.
-pub async fn account(call: &mut Call) -> Result<Reply> {
-    match call.visitor(Depth::Snapshot).await? {
-        Authentication::Authenticated(authenticated) => {
-            let frame = Frame::of(&call.context, "You are signed in");
-            let page = pages::account::page(&frame, &authenticated.session);
-            Ok(Reply::page(200, page).with_cookies(authenticated.cookies))
-        }
-        Authentication::NotPresented => Ok(Reply::redirect(302, &Target::own("/login"))),
-        Authentication::Rejected(_) => {
-            Ok(Reply::redirect(302, &Target::own("/login")).with_cookies(cleared(&call.context)))
+pub async fn second_factor(call: &mut Call) -> Result<Reply> {
+    let target = target(call, call.request.param("continue").as_deref());
+    show_second_factor(call, 200, (None, None), &target).await
+}
+
+async fn show_second_factor(
+    call: &Call,
+    status: u16,
+    (problem, note): (Option<&str>, Option<&str>),
+    target: &Target,
+) -> Result<Reply> {
+    let context = &call.context;
+    let Some(methods) = second_factor::methods(context).await? else {
+        return Ok(Reply::redirect(303, &Target::own("/login").with_query("continue", target.as_str())));
+    };
+    let challenge = Challenge { problem, note, methods: &methods, target: target.as_str() };
+    Ok(Reply::page(status, pages::second_factor::challenge(&Frame::of(context, "One more step"), &challenge)))
+}
+
+/// `POST /second-factor`: a code of whichever kind; which it is shows in its form.
+///
+/// # Errors
+/// 503. Whatever the visitor can mend is said on the page.
+pub async fn give_second_factor(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Form).await?;
+    let code = fields.required("code", 40);
+    let trusts = fields.boolean("trustDevice").unwrap_or(false);
+    let given = fields.optional("continue", LONGEST_CONTINUE);
+    fields.finish()?;
+    let target = target(call, given.as_deref());
+    let context = &call.context;
+    let Some(hash) = second_factor::waiting(context) else {
+        return show_second_factor(call, 400, (None, None), &target).await;
+    };
+    let methods = second_factor::methods(context).await?.unwrap_or_default();
+    let is_digits = code.chars().all(|c| c.is_ascii_digit() || c.is_whitespace());
+    let has_totp = methods.iter().any(|method| method == "totp");
+    // Six digits are the app's or the mail's: a mailed code is tried if one was sent, and the app's if it was not that.
+    let tries: Vec<SecondTyped<'_>> = match (is_digits, has_totp) {
+        (false, true) => vec![SecondTyped::Backup(&code)],
+        (_, false) => vec![SecondTyped::Mailed(&code)],
+        (true, true) => vec![SecondTyped::Totp(&code), SecondTyped::Mailed(&code)],
+    };
+    let mut problem = None;
+    for typed in tries {
+        match second_factor::finish(context, &hash, typed, trusts).await {
+            Ok(opened) => return Ok(Reply::redirect(303, &target).with_cookies(opened.cookies)),
+            Err(error) if matches!(error.wire().status, 400 | 401 | 429) => problem = Some(error),
+            Err(error) => return Err(error),
         }
     }
+    let status = problem.as_ref().map_or(400, |error| error.wire().status);
+    if let Some(error) = &problem {
+        context.log(call.request.path(), error);
+    }
+    let locked = problem.is_some_and(|error| error.wire() == Wire::SECOND_FACTOR_LOCKED);
+    let words = if locked { "Too many wrong codes. Please try again later." } else { "This is not the code." };
+    show_second_factor(call, status, (Some(words), None), &target).await
+}
+
+/// `POST /second-factor/send`: mails a code.
+///
+/// # Errors
+/// 503.
+pub async fn send_second_factor(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Form).await?;
+    let given = fields.optional("continue", LONGEST_CONTINUE);
+    fields.finish()?;
+    let target = target(call, given.as_deref());
+    match second_factor::send_code(call).await {
+        Ok(_) => show_second_factor(call, 200, (None, Some("A code is on its way to your mail.")), &target).await,
+        Err(error @ Error::TooManyRequests { .. }) => {
+            call.context.log(call.request.path(), &error);
+            let reply = show_second_factor(call, 429, (Some(error.message()), None), &target).await?;
+            Ok(with_retry_after(reply, &error))
+        }
+        Err(error) if error.wire().status == 401 => show_second_factor(call, 401, (None, None), &target).await,
+        Err(error) => Err(error),
+    }
+}
+
+/// `GET /passkey.js`.
+///
+/// # Errors
+/// None.
+pub async fn passkey_script(_call: &mut Call) -> Result<Reply> {
+    let script = pages::PASSKEY_SCRIPT.to_owned();
+    Ok(Reply::text(200, "text/javascript; charset=utf-8", script).with("cache-control", "public, max-age=3600"))
 }
 
 /// `POST /sign-out`.
@@ -259,8 +389,8 @@ pub async fn account(call: &mut Call) -> Result<Reply> {
 /// 503.
 pub async fn sign_out(call: &mut Call) -> Result<Reply> {
     call.request.fields(Media::Both).await.ok();
-    end_this(call).await?;
-    Ok(Reply::redirect(303, &Target::own("/login")).with_cookies(cleared(&call.context)))
+    let gone = end_this(call).await?;
+    Ok(Reply::redirect(303, &Target::own("/login")).with_cookies(gone))
 }
 
 /// `GET /style.css`.

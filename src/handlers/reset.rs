@@ -3,12 +3,12 @@
 use serde_json::json;
 
 use crate::context::{Context, nfkc};
-use crate::credentials::password::{self, LONGEST_READ, Password};
+use crate::credentials::password::{LONGEST_READ, Password};
 use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::forget;
 use crate::handlers::opening;
-use crate::handlers::sign_up::check_new_password;
-use crate::handlers::{Call, mailing};
+use crate::handlers::{Call, mailing, proof};
+use crate::hashing;
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
@@ -20,6 +20,7 @@ use crate::store;
 use crate::store::outbox::queue;
 use crate::store::record::Severity;
 use crate::store::session::Which;
+use crate::store::sign_in::By;
 
 /// Our own page for the new password.
 pub const PAGE: &str = "/reset-password";
@@ -47,8 +48,8 @@ pub async fn request(call: &mut Call) -> Result<Reply> {
 /// 429, 503.
 pub async fn send_link(context: &Context, email: &str, target: Option<Target>) -> Result<()> {
     let config = &context.config;
-    let user_id = mailing::addressee(context, "reset", email).await?;
-    let user_id = user_id.as_ref();
+    let user = mailing::addressee(context, "reset", By::Email(email)).await?;
+    let user_id = user.as_ref().map(|user| &user.user_id);
     let details = json!({ "known": user_id.is_some() });
     let event =
         store::record::audit(context, &context.row_id()?, user_id, "password_reset.requested", Severity::Low, &details);
@@ -112,20 +113,37 @@ pub async fn reset(call: &mut Call) -> Result<Reply> {
 pub async fn set_password(context: &Context, token: &str, new: &Password) -> Result<()> {
     let invalid = |reason: &str| Error::refused(Wire::INVALID_TOKEN, reason);
     // Before the link is used: a password that is too short must not cost it.
-    check_new_password(context, new)?;
+    proof::acceptable_length(context, new)?;
     let token: Token<Reset> = Token::parse(token).ok_or_else(|| invalid("not of our making"))?;
-    let user: Option<Id<User>> = context.db()?.first(store::password_reset::take(context, &token.hash())).await?;
+    let db = context.db()?;
+    if context.config.breached_passwords.is_some() {
+        // One more round trip where breaches are asked about: nobody without a link makes us ask.
+        let user: Option<Id<User>> = db.first(store::password_reset::look(context, &token.hash())).await?;
+        let user = user.ok_or_else(|| invalid("unknown, used, revoked or expired"))?;
+        proof::not_breached(context, new, Some(&user)).await?;
+    }
+    let user: Option<Id<User>> = db.first(store::password_reset::take(context, &token.hash())).await?;
     let user = user.ok_or_else(|| invalid("unknown, used, revoked or expired"))?;
-    let hash = password::hash(new, context.random()?)?;
+    replace(context, &user, new, "reset").await
+}
+
+/// Sets a new password for whoever proved to own the account's address or number: every session ends, mailed links are
+/// revoked, no browser is trusted any more, a lock is lifted, and the owner is told.
+///
+/// # Errors
+/// 503.
+pub async fn replace(context: &Context, user: &Id<User>, new: &Password, by: &str) -> Result<()> {
+    let hash = hashing::hash(context, new).await?;
     let told = mail::password_changed(&context.tenant().name);
-    let details = json!({ "by": "reset" });
+    let details = json!({ "by": by });
     let statements = [
-        store::session::revoke(context, &user, Which::All, "password_reset", None),
-        store::password::set(context, &context.id()?, &user, hash.expose()),
-        store::password_reset::revoke(context, &user, None, "password_reset"),
-        store::record::audit(context, &context.row_id()?, Some(&user), "password.changed", Severity::Medium, &details),
-        store::sign_in::unlock(context, &user),
-        store::outbox::queue_to_user(context, &user, &told, None)?,
+        store::session::revoke(context, user, Which::All, "password_reset", None),
+        store::password::set(context, &context.id()?, user, hash.expose()),
+        store::password_reset::revoke(context, user, None, "password_reset"),
+        store::record::audit(context, &context.row_id()?, Some(user), "password.changed", Severity::Medium, &details),
+        store::sign_in::unlock(context, user),
+        store::second_factor::distrust(context, user, None),
+        store::outbox::queue_to_user(context, user, &told, None)?,
     ];
     let mut answers = context.db()?.batch(statements).await?;
     forget(context, store::session::revoked(&mut answers)?);

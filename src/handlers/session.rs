@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result, Wire};
 use crate::handlers::Call;
 use crate::handlers::authenticate::{Authentication, Depth, Look, authenticate, forget};
+use crate::handlers::multi_session;
 use crate::handlers::opening::cleared;
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
@@ -117,22 +118,26 @@ pub async fn revoke_others(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 503: a session that could not be ended must not look ended.
 pub async fn sign_out(call: &mut Call) -> Result<Reply> {
-    end_this(call).await?;
-    Ok(Reply::json(200, &json!({ "success": true }))?.with_cookies(cleared(&call.context)))
+    let gone = end_this(call).await?;
+    Ok(Reply::json(200, &json!({ "success": true }))?.with_cookies(gone))
 }
 
-/// Ends the session of this request, if there is one.
+/// Ends the session of this request, if there is one, and those of the browser's other accounts; answers the cookies that
+/// go with them.
 ///
 /// # Errors
 /// 503.
-pub async fn end_this(call: &Call) -> Result<()> {
+pub async fn end_this(call: &Call) -> Result<Vec<String>> {
+    let mut gone = Vec::from(cleared(&call.context));
+    gone.extend(multi_session::end_others(call).await?);
     let Authentication::Authenticated(authenticated) = call.visitor(Depth::Database).await? else {
-        return Ok(());
+        return Ok(gone);
     };
     let session = &authenticated.session;
     // A protected host's session ends with the one that it hangs on, and so do its siblings: signed out is signed out.
     let id = session.parent_id.as_ref().unwrap_or(&session.id);
-    end(call, session, Which::One(id), "signed_out").await
+    end(call, session, Which::One(id), "signed_out").await?;
+    Ok(gone)
 }
 
 async fn end(call: &Call, session: &LiveSession, which: Which<'_>, reason: &str) -> Result<()> {

@@ -1,16 +1,22 @@
 //! Sign-up with e-mail and password.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::context::{Context, nfkc};
 use crate::credentials::password::{self, Password};
 use crate::error::{Error, Result, Wire};
 use crate::handlers::opening::{self, Opened, Opening, OpeningError};
-use crate::handlers::{Call, verification};
+use crate::handlers::{Call, proof, verification};
+use crate::hashing;
+use crate::http::fields::Fields;
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
+use crate::http::username::{self, NoUsername};
+use crate::id::{Id, User};
 use crate::jobs::outbox::deliver_later;
+use crate::pages::mail;
+use crate::session::{Person, UserJson};
 use crate::store;
 use crate::store::rate_limit;
 use crate::store::record::Severity;
@@ -30,12 +36,24 @@ pub struct Applicant {
     pub name: String,
     /// Picture URL.
     pub image: Option<String>,
+    /// User name, in lower case and as its owner writes it.
+    pub username: Option<(String, String)>,
     /// Password.
     pub password: Password,
     /// Whether the cookie outlives the browser.
     pub is_remembered: bool,
     /// Where the mailed link leads in the end.
     pub callback: Option<Target>,
+    /// The guest who becomes a user by this.
+    pub guest: Option<Id<User>>,
+}
+
+/// How a sign-up ends.
+pub enum SignedUp {
+    /// In a session.
+    Opened(Box<Opened>),
+    /// In a mail: the address must be proven first. It may have been somebody's already, which nobody is told.
+    Mailed(Box<Person>),
 }
 
 /// `POST /sign-up/email`.
@@ -48,83 +66,145 @@ pub async fn email(call: &mut Call) -> Result<Reply> {
     let email = fields.email("email");
     let password = Password::new(fields.required("password", password::LONGEST_READ), nfkc);
     let image = fields.optional("image", LONGEST_IMAGE);
+    let chosen = username_fields(&mut fields);
     let remember = fields.boolean("rememberMe");
     let callback = fields.optional("callbackURL", Target::LONGEST);
     fields.finish()?;
     let callback = opening::target(&call.context, callback.as_deref(), Wire::INVALID_CALLBACK_URL)?;
-    let applicant = Applicant { email, name, image, password, is_remembered: remember.unwrap_or(true), callback };
-    let opened = create(&call.context, &applicant).await?;
-    let body = json!({ "token": opened.session.id, "user": opened.session.user_json() });
-    Ok(Reply::json(200, &body)?.with_cookies(opened.cookies))
+    let applicant = Applicant {
+        email,
+        name,
+        image,
+        username: chosen?,
+        password,
+        is_remembered: remember.unwrap_or(true),
+        callback,
+        guest: call.guest().await?,
+    };
+    match create(&call.context, &applicant).await? {
+        SignedUp::Opened(opened) => {
+            let body = json!({ "token": opened.session.id, "user": opened.session.user_json() });
+            Ok(Reply::json(200, &body)?.with_cookies(opened.cookies))
+        }
+        SignedUp::Mailed(person) => {
+            Reply::json(200, &json!({ "token": Value::Null, "user": UserJson::new(&person, &[]) }))
+        }
+    }
 }
 
-/// Whether a new password is acceptable.
-///
-/// # Errors
-/// `PASSWORD_TOO_SHORT`, `PASSWORD_TOO_LONG`.
-pub fn check_new_password(context: &Context, password: &Password) -> Result<()> {
-    let length = password.length();
-    if length < context.config.password_min {
-        return Err(Error::refused(Wire::PASSWORD_TOO_SHORT, format!("{length} characters")));
+/// Reads `username` and `displayUsername`. A name to show alone is the user name too, if it can be one.
+fn username_fields(fields: &mut Fields) -> Result<Option<(String, String)>> {
+    let name = fields.optional("username", username::LONGEST_READ);
+    let shown = fields.optional("displayUsername", LONGEST_NAME);
+    match (name, shown) {
+        (None, None) => Ok(None),
+        (None, Some(shown)) => Ok(username::normalise(&shown).ok().map(|name| (name, shown))),
+        (Some(name), shown) => {
+            let normal = username::normalise(&name).map_err(NoUsername::when_chosen)?;
+            Ok(Some((normal, shown.unwrap_or(name))))
+        }
     }
-    if length > context.config.password_max {
-        return Err(Error::refused(Wire::PASSWORD_TOO_LONG, format!("{length} characters")));
-    }
-    Ok(())
 }
 
 /// Creates a user with a password and signs them in. Whether the address is free is decided by the insert alone:
-/// of fifty at once, one is let in.
+/// of fifty at once, one is let in. Where addresses must be proven first, nobody is signed in, and a known address is
+/// answered as an unknown one.
 ///
 /// # Errors
 /// As [`email`].
-pub async fn create(context: &Context, applicant: &Applicant) -> Result<Opened> {
-    if !context.config.sign_up_open {
+pub async fn create(context: &Context, applicant: &Applicant) -> Result<SignedUp> {
+    let config = &context.config;
+    if !config.sign_up_open || !config.ways_in.password {
         return Err(Error::refused(Wire::SIGN_UP_DISABLED, "SIGN_UP is closed"));
     }
-    check_new_password(context, &applicant.password)?;
-    let (config, tenant) = (&context.config, &context.tenant().id);
+    proof::acceptable_length(context, &applicant.password)?;
+    let tenant = &context.tenant().id;
     let network = rate_limit::key(config, "sign-up:network", tenant.as_str(), &context.client().network());
-    let loaded = store::sign_up::load(context, &network, config.limit_sign_up).await?;
+    let name = applicant.username.as_ref().map(|(normal, _)| normal.as_str());
+    let loaded = store::sign_up::load(context, &network, config.limit_sign_up, &applicant.email, name).await?;
     if let Some(retry_after) = loaded.network.retry_after(config.limit_sign_up, context.now) {
         return Err(Error::TooManyRequests { retry_after, limit: "sign-up by network" });
     }
     if !loaded.tenant_is_active {
         return Err(Error::refused(Wire::TENANT_UNAVAILABLE, "tenant is not active"));
     }
-    let hash = password::hash(&applicant.password, context.random()?)?;
-    let user_id = context.id()?;
-    let user = NewUser {
-        id: &user_id,
-        email: &applicant.email,
-        email_verified: false,
-        name: &applicant.name,
-        first_name: None,
-        last_name: None,
-        image: applicant.image.as_deref(),
+    // Before the address is looked at: a taken name must not be refused for unknown addresses alone.
+    if loaded.username_is_taken {
+        return Err(Error::refused(Wire::USERNAME_TAKEN, "user name is taken"));
+    }
+    proof::not_breached(context, &applicant.password, None).await?;
+    let hash = hashing::hash(context, &applicant.password).await?;
+    let user_id = match &applicant.guest {
+        Some(guest) => guest.clone(),
+        None => context.id()?,
     };
-    let mut statements = Vec::from(store::sign_up::create(context, &user)?);
+    if let (true, Some(known)) = (config.require_verified_email, &loaded.candidate) {
+        let told = mail::already_registered(&context.tenant().name, context.auth_origin().as_str());
+        let details = json!({ "known": true });
+        let id = context.row_id()?;
+        let event =
+            store::record::audit(context, &id, Some(&known.user_id), "sign_up.address_taken", Severity::Low, &details);
+        context.db()?.batch([event, store::outbox::queue_to_user(context, &known.user_id, &told, None)?]).await?;
+        deliver_later(context);
+        return Ok(SignedUp::Mailed(Box::new(unproven(context, &user_id, applicant))));
+    }
+    let username = applicant.username.as_ref().map(|(normal, shown)| (normal.as_str(), shown.as_str()));
+    let user = NewUser {
+        image: applicant.image.as_deref(),
+        username,
+        was_guest: applicant.guest.is_some(),
+        ..NewUser::new(&user_id, &applicant.email, &applicant.name)
+    };
+    let mut statements = store::sign_up::create(context, &user)?;
     statements.push(store::sign_up::add_password(context, &context.id()?, &user_id, hash.expose()));
     let details = json!({ "method": "password" });
     let event =
         store::record::audit(context, &context.row_id()?, Some(&user_id), "user.created", Severity::Low, &details);
     statements.push(event);
     statements.extend(verification::link(context, &user_id, &applicant.email, applicant.callback.clone())?);
+    if config.require_verified_email {
+        context.db()?.batch(statements).await.map_err(|error| taken(error.into()))?;
+        deliver_later(context);
+        return Ok(SignedUp::Mailed(Box::new(unproven(context, &user_id, applicant))));
+    }
     let opening = Opening {
-        user_id: &user_id,
-        method: "password",
-        amr: &["pwd"],
         is_remembered: applicant.is_remembered,
-        while_password: None,
+        last_method: Some("email"),
+        ..Opening::new(&user_id, "password", &["pwd"])
     };
-    match opening::open(context, &opening, statements).await {
-        Err(OpeningError::Conflict(column)) if column == "user.email" => {
-            Err(Error::refused(Wire::USER_ALREADY_EXISTS, "address is taken"))
+    let opened = opening::open(context, &opening, statements).await.map_err(taken)?;
+    deliver_later(context);
+    Ok(SignedUp::Opened(Box::new(opened)))
+}
+
+/// What somebody was quicker to take.
+fn taken(error: OpeningError) -> Error {
+    match error {
+        OpeningError::Conflict(column) if column == "user.email" => {
+            Error::refused(Wire::USER_ALREADY_EXISTS, "address is taken")
         }
-        other => {
-            let opened = other?;
-            deliver_later(context);
-            Ok(opened)
+        OpeningError::Conflict(column) if column == "user.username" => {
+            Error::refused(Wire::USERNAME_TAKEN, "user name is taken")
         }
+        other => other.into(),
+    }
+}
+
+/// The user as the answer shows them, made of what was typed alone: the same whether the address was known or not.
+fn unproven(context: &Context, id: &Id<User>, applicant: &Applicant) -> Person {
+    Person {
+        id: id.clone(),
+        name: applicant.name.clone(),
+        email: applicant.email.clone(),
+        email_verified: false,
+        image: applicant.image.clone(),
+        username: applicant.username.as_ref().map(|(normal, _)| normal.clone()),
+        display_username: applicant.username.as_ref().map(|(_, shown)| shown.clone()),
+        phone_number: None,
+        phone_number_verified: false,
+        two_factor_enabled: false,
+        is_anonymous: false,
+        created_at: context.now,
+        updated_at: context.now,
     }
 }

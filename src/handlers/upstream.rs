@@ -152,8 +152,8 @@ async fn sign_in(
     let is_new = matches!(decision, Decision::Create { .. });
     let (user_id, account_id, mut statements) = prepare(context, upstream, profile, decision)?;
     statements.push(store::upstream::refresh(context, &account_id, profile, &response.tokens())?);
-    let opening =
-        Opening { user_id: &user_id, method: &upstream.name, amr: &["fed"], is_remembered: true, while_password: None };
+    // No second factor of ours is asked for: how sure the issuer is of its people is the issuer's to say.
+    let opening = Opening { last_method: Some(&upstream.name), ..Opening::new(&user_id, &upstream.name, &["fed"]) };
     let opened = match opening::open(context, &opening, statements).await {
         Err(OpeningError::Conflict(_)) => return Err(SignInEnd::Conflict),
         other => other.map_err(Error::from)?,
@@ -185,15 +185,13 @@ fn prepare(
             let (user_id, account_id) = (context.id()?, context.id()?);
             let name = profile.name.clone().unwrap_or_default();
             let user = NewUser {
-                id: &user_id,
-                email: &email,
                 email_verified,
-                name: &name,
                 first_name: profile.first_name.as_deref(),
                 last_name: profile.last_name.as_deref(),
                 image: profile.picture.as_deref(),
+                ..NewUser::new(&user_id, &email, &name)
             };
-            let mut statements = Vec::from(store::sign_up::create(context, &user)?);
+            let mut statements = store::sign_up::create(context, &user)?;
             statements.push(store::upstream::link(context, &account_id, &user_id, &upstream.id, &profile.subject));
             statements.push(audit(&user_id, "user.created")?);
             Ok((user_id, account_id, statements))
@@ -251,7 +249,7 @@ async fn exchange(
         }
     }
     let url = endpoint(upstream, "token_endpoint")?;
-    let outgoing = Outgoing { url, form: Some(form.finish()), authorization };
+    let outgoing = Outgoing { url, form: Some(form.finish()), authorization, header: None };
     let answer = match outgoing::send(context, outgoing).await {
         Ok(answer) => answer,
         Err(problem) => return Ok(Err(problem)),

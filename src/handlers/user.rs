@@ -9,8 +9,11 @@ use crate::handlers::sign_up::{LONGEST_IMAGE, LONGEST_NAME};
 use crate::http::cookie::Cookie;
 use crate::http::fields::Change;
 use crate::http::incoming::Media;
+use crate::http::phone;
 use crate::http::reply::Reply;
+use crate::http::username::{self, NoUsername};
 use crate::store;
+use crate::store::database::StoreError;
 use crate::store::user::Changes;
 
 /// `POST /update-user`.
@@ -27,16 +30,39 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
         Change::Keep | Change::Clear => None,
     };
     let image = fields.change("image", LONGEST_IMAGE);
+    let username = fields.change("username", username::LONGEST_READ);
+    let display_username = fields.change("displayUsername", LONGEST_NAME);
+    let clears_phone = match fields.change("phoneNumber", phone::LONGEST_READ) {
+        Change::Keep => false,
+        Change::Clear => true,
+        // A number is set by proving it.
+        Change::Set(_) => {
+            return Err(Error::refused(Wire::PHONE_NUMBER_CANNOT_BE_UPDATED, "phoneNumber in update-user"));
+        }
+    };
     fields.finish()?;
-    if name.is_none() && image == Change::Keep {
+    let username = match username {
+        Change::Set(name) => Change::Set(username::normalise(&name).map_err(NoUsername::when_chosen)?),
+        other => other,
+    };
+    let changes = Changes { name, image, username, display_username };
+    if changes.is_empty() && !clears_phone {
         return Err(Error::refused(Wire::NO_FIELDS_TO_UPDATE, "nothing to update"));
     }
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
     let (context, user) = (&call.context, &authenticated.session.user.id);
-    let changes = Changes { name, image };
-    let statements =
-        [store::user::update(context, user, &changes), store::session::load(&context.tenant().id, &authenticated.hash)];
-    let mut answers = context.db()?.batch(statements).await?.skip(1);
+    let mut statements = vec![store::user::update(context, user, &changes)];
+    if clears_phone {
+        statements.push(store::user::change_phone(context, user, None));
+    }
+    let skipped = statements.len();
+    statements.push(store::session::load(&context.tenant().id, &authenticated.hash));
+    let mut answers = match context.db()?.batch(statements).await {
+        Err(StoreError::Conflict(column)) if column == "user.username" => {
+            return Err(Error::refused(Wire::USERNAME_TAKEN, "user name is taken"));
+        }
+        other => other?.skip(skipped),
+    };
     let record = store::session::read(&mut answers)?;
     let mut reply = Reply::json(200, &json!({ "status": true }))?.with_cookies(authenticated.cookies);
     // The copies of the session say the new name at once; other sessions follow at their next recheck. Of two cookies

@@ -5,8 +5,10 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
+use crate::handlers::authenticate::{Authentication, Depth};
 use crate::handlers::opening;
 use crate::handlers::{Call, mailing};
+use crate::http::cookie::Cookie;
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
@@ -16,6 +18,7 @@ use crate::pages::mail;
 use crate::secret::{EmailProof, Token};
 use crate::store;
 use crate::store::database::Statement;
+use crate::store::sign_in::By;
 use crate::store::verification::Used;
 
 /// What a link proves.
@@ -36,11 +39,24 @@ pub async fn send(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let context = &call.context;
     let target = opening::target(context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
-    let user = mailing::addressee(context, "verification", &email).await?;
+    // Whoever is signed in asks about themselves, and may be told.
+    if context.cookie(Cookie::Session).is_some()
+        && let Authentication::Authenticated(authenticated) = call.visitor(Depth::Database).await?
+    {
+        let user = &authenticated.session.user;
+        if user.email != email {
+            return Err(Error::refused(Wire::EMAIL_MISMATCH, "another address than the session's"));
+        }
+        if user.email_verified {
+            return Err(Error::refused(Wire::EMAIL_ALREADY_VERIFIED, "proven already"));
+        }
+    }
+    let user = mailing::addressee(context, "verification", By::Email(&email)).await?;
     // For nobody the same two statements are run, about nobody, or the time taken would tell.
+    let user = user.filter(|user| !user.email_verified);
     let is_known = user.is_some();
     let user_id = match user {
-        Some(user_id) => user_id,
+        Some(user) => user.user_id,
         None => context.id()?,
     };
     context.db()?.batch(link(context, &user_id, &email, target)?).await?;

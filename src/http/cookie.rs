@@ -11,6 +11,14 @@ pub enum Cookie {
     Binding,
     /// Ties a protected host's sign-in to the browser that began it.
     Gate,
+    /// A sign-in that waits for its second factor.
+    SecondFactor,
+    /// A browser that is asked for no second factor.
+    TrustedDevice,
+    /// Ties a passkey's ceremony to the browser that began it.
+    Passkey,
+    /// The sessions of further accounts in this browser.
+    Others,
 }
 
 impl Cookie {
@@ -26,6 +34,14 @@ impl Cookie {
             (Self::Binding, true) => "__Host-doorward.binding",
             (Self::Gate, false) => "doorward.gate",
             (Self::Gate, true) => "__Host-doorward.gate",
+            (Self::SecondFactor, false) => "doorward.second_factor",
+            (Self::SecondFactor, true) => "__Host-doorward.second_factor",
+            (Self::TrustedDevice, false) => "doorward.trusted_device",
+            (Self::TrustedDevice, true) => "__Host-doorward.trusted_device",
+            (Self::Passkey, false) => "doorward.passkey",
+            (Self::Passkey, true) => "__Host-doorward.passkey",
+            (Self::Others, false) => "doorward.others",
+            (Self::Others, true) => "__Host-doorward.others",
         }
     }
 
@@ -48,6 +64,17 @@ impl Cookie {
     pub fn clear(self, secure: bool) -> String {
         self.set(secure, "", Some(0))
     }
+}
+
+/// The cookie that the client's `lastLoginMethod` plugin reads, by that very name: for scripts, and without a secret.
+pub const LAST_METHOD: &str = "better-auth.last_used_login_method";
+
+/// The `Set-Cookie` line of [`LAST_METHOD`], for 30 days.
+#[must_use]
+pub fn last_method(secure: bool, method: &str) -> String {
+    let value: String = form_urlencoded::byte_serialize(method.as_bytes()).collect();
+    let secure = if secure { "; Secure" } else { "" };
+    format!("{LAST_METHOD}={value}; Path=/; SameSite=Lax; Max-Age=2592000{secure}")
 }
 
 /// What was presented under one name.

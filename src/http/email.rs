@@ -26,6 +26,13 @@ pub fn normalise(text: &str) -> Option<String> {
     (text.len() <= LONGEST && local_ok && domain_ok).then(|| text.to_ascii_lowercase())
 }
 
+/// Whether mail to an address reaches anybody: `.invalid` never does (RFC 2606, section 2), and stands for those who gave
+/// none.
+#[must_use]
+pub fn is_mailbox(address: &str) -> bool {
+    !address.ends_with(".invalid") && normalise(address).is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::normalise;

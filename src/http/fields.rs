@@ -155,6 +155,18 @@ impl Fields {
         }
     }
 
+    /// A JSON object that must be there. Its members are the reader's to judge.
+    pub fn object(&mut self, name: &str) -> Value {
+        match self.values.get(name) {
+            Some(value @ Value::Object(_)) => value.clone(),
+            other => {
+                let text = format!("Invalid input: expected object, received {}", kind(other));
+                self.problem(name, &text);
+                Value::Null
+            }
+        }
+    }
+
     /// Whether a field was sent at all.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {

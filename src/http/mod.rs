@@ -6,5 +6,7 @@ pub mod email;
 pub mod fields;
 pub mod incoming;
 pub mod origin;
+pub mod phone;
 pub mod redirect;
 pub mod reply;
+pub mod username;

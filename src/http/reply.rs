@@ -70,6 +70,19 @@ impl Reply {
             .with("referrer-policy", "same-origin")
     }
 
+    /// A hosted page that may run our script as well, and let it ask us.
+    #[must_use]
+    pub fn page_with_script(status: u16, html: String) -> Self {
+        Self::text(status, "text/html; charset=utf-8", html)
+            .with("cache-control", "no-store")
+            .with(
+                "content-security-policy",
+                "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' https: data:; \
+                 base-uri 'none'; frame-ancestors 'none'",
+            )
+            .with("referrer-policy", "same-origin")
+    }
+
     /// 302, or 303 after a form was posted.
     #[must_use]
     pub fn redirect(status: u16, target: &Target) -> Self {
@@ -106,6 +119,14 @@ impl Reply {
     pub fn with_cookies(mut self, lines: impl IntoIterator<Item = String>) -> Self {
         self.headers.extend(lines.into_iter().map(|line| ("set-cookie", Cow::Owned(line))));
         self
+    }
+
+    /// The value that a `Set-Cookie` line of ours gives a cookie; none if it is taken back or not set.
+    #[must_use]
+    pub fn cookie_value(&self, name: &str) -> Option<String> {
+        let lines = self.headers.iter().filter(|(header, _)| *header == "set-cookie");
+        let mut values = lines.filter_map(|(_, line)| line.strip_prefix(name)?.strip_prefix('=')?.split(';').next());
+        values.rfind(|value| !value.is_empty()).map(str::to_owned)
     }
 
     /// The same without its body. An origin's answer to HEAD has none.

@@ -2,32 +2,39 @@
 
 use std::rc::Rc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use wasm_bindgen::JsValue;
+use worker::email::SendEmailBuilder;
 use worker::{AbortSignal, Env, Fetch, Headers, Method, Request, RequestInit, RequestRedirect};
 
 use crate::config::Config;
 use crate::context::{Context, note};
 use crate::id::Millis;
+use crate::secret::Secret;
 use crate::store::database::{Database, Stored};
 use crate::store::outbox::{self, Mail, Queued};
 
 /// How long a mail service may take, in milliseconds.
 const PATIENCE: u32 = 10_000;
 
-/// Delivers what is due. In development mails wait in the mailbox to be read there.
+/// The `send_email` binding that mails go by where there is no webhook.
+const BINDING: &str = "MAIL";
+
+/// Delivers what is due.
 ///
 /// # Errors
-/// If D1 does not answer. What a mail service says is noted in the row, and tried again.
+/// If D1 does not answer. What a service says is noted in the row, and tried again.
 pub async fn deliver(env: &Env, config: &Config, now: Millis) -> Stored<()> {
-    if outbox::is_mailbox(config) {
+    // In development, without anything to send by, messages wait in the mailbox to be read there.
+    let sends = config.mail_webhook.is_some() || config.sms_webhook.is_some() || env.send_email(BINDING).is_ok();
+    if config.development && !sends {
         return Ok(());
     }
     let db = Database::open(env, Database::BINDING)?;
     let claimed = outbox::claim(&db, now).await?;
     let mut settled = Vec::new();
     for queued in claimed {
-        let problem = send(config, &queued).await.err();
+        let problem = send(env, config, &queued).await.err();
         if let Some(problem) = &problem {
             note("outbox", &format!("{}: attempt {}: {problem}", queued.id, queued.attempts));
         }
@@ -49,19 +56,32 @@ pub fn deliver_later(context: &Context) {
     });
 }
 
-async fn send(config: &Config, queued: &Queued) -> Result<(), String> {
-    let Some(url) = &config.mail_webhook else {
-        return Err("MAIL_WEBHOOK is not set".to_owned());
-    };
-    let mail = queued.mail(&config.keyring).ok_or("the mail does not open with any of SECRETS")?;
-    let Mail { subject, text, html } = mail;
-    let body = json!({ "id": queued.id, "from": config.mail_from, "to": queued.recipient, "subject": subject, "text": text, "html": html });
+async fn send(env: &Env, config: &Config, queued: &Queued) -> Result<(), String> {
+    let mail = queued.mail(&config.keyring).ok_or("it does not open with any of SECRETS")?;
+    let Mail { subject, text, html } = &mail;
+    if queued.is_sms {
+        let url = config.sms_webhook.as_ref().ok_or("SMS_WEBHOOK is not set")?;
+        let body = json!({ "id": queued.id, "to": queued.recipient, "text": text });
+        return post(url, config.sms_token.as_ref(), &queued.id, &body).await;
+    }
+    if let Some(url) = &config.mail_webhook {
+        let body = json!({ "id": queued.id, "from": config.mail_from, "to": queued.recipient, "subject": subject, "text": text, "html": html });
+        return post(url, config.mail_token.as_ref(), &queued.id, &body).await;
+    }
+    let binding = env.send_email(BINDING).map_err(|_| "neither MAIL_WEBHOOK nor a send_email binding MAIL is set")?;
+    let message = SendEmailBuilder::new(&config.mail_from, &queued.recipient, subject);
+    message.set_text(text);
+    message.set_html(html);
+    binding.send_with_builder(&message).await.map(|_| ()).map_err(|error| format!("{error:?}"))
+}
+
+async fn post(url: &str, token: Option<&Secret<String>>, id: &str, body: &Value) -> Result<(), String> {
     let describe = |error: worker::Error| error.to_string();
     let headers = Headers::new();
     headers.set("content-type", "application/json").map_err(describe)?;
-    // The service may see a mail twice, if its answer was lost; by this it can tell.
-    headers.set("idempotency-key", &queued.id).map_err(describe)?;
-    if let Some(token) = &config.mail_token {
+    // The service may see a message twice, if its answer was lost; by this it can tell.
+    headers.set("idempotency-key", id).map_err(describe)?;
+    if let Some(token) = token {
         headers.set("authorization", &format!("Bearer {}", token.expose())).map_err(describe)?;
     }
     let mut init = RequestInit::new();

@@ -1,21 +1,63 @@
-//! Who is signed in, for whoever comes to the auth host without a purpose.
+//! Who is signed in, for whoever comes to the auth host without a purpose; and how they sign in.
 
 use maud::html;
 
 use crate::pages::Frame;
 use crate::session::LiveSession;
+use crate::store::passkey::Listed;
+
+/// What the page shows.
+pub struct Account<'a> {
+    /// The session.
+    pub session: &'a LiveSession,
+    /// The user's passkeys.
+    pub passkeys: &'a [Listed],
+    /// Whether passkeys are a way in.
+    pub passkeys_are_open: bool,
+    /// How many browsers are asked for no second factor.
+    pub trusted_devices: i64,
+}
 
 /// The page.
 #[must_use]
-pub fn page(frame: &Frame<'_>, session: &LiveSession) -> String {
+pub fn page(frame: &Frame<'_>, account: &Account<'_>) -> String {
+    let user = &account.session.user;
     frame.around(&html! {
+        p class="problem" role="alert" data-problem hidden {}
         dl {
-            dt { "Name" } dd { (session.user.name) }
-            dt { "E-mail" } dd { (session.user.email) }
-            @if !session.roles.is_empty() { dt { "Roles" } dd { (session.roles.join(", ")) } }
+            dt { "Name" } dd { (user.name) }
+            dt { "E-mail" } dd { (user.email) }
+            @if let Some(username) = &user.display_username { dt { "User name" } dd { (username) } }
+            @if let Some(number) = &user.phone_number { dt { "Phone" } dd { (number) } }
+            @if !account.session.roles.is_empty() { dt { "Roles" } dd { (account.session.roles.join(", ")) } }
+            dt { "Two-step" } dd {
+                @if user.two_factor_enabled { "on" } @else { "off" }
+                " (" a href="/account/second-factor" { "change" } ")"
+            }
+        }
+        @if account.trusted_devices > 0 {
+            form method="post" action="/account/devices/forget" {
+                button type="submit" class="plain" { "Forget trusted browsers (" (account.trusted_devices) ")" }
+            }
+        }
+        @if account.passkeys_are_open {
+            @for passkey in account.passkeys {
+                form method="post" action="/account/passkey/delete" class="line" {
+                    input type="hidden" name="id" value=(passkey.id.as_str());
+                    span { (passkey.name.as_deref().unwrap_or("Passkey")) }
+                    button type="submit" class="plain" { "Remove" }
+                }
+            }
+            form data-register data-passkey hidden {
+                label { "A name for a new passkey"
+                    input type="text" name="name" maxlength="100" placeholder="My laptop";
+                }
+                button type="submit" class="plain" { "Add a passkey" }
+            }
         }
         form method="post" action="/sign-out" {
             button type="submit" class="plain" { "Sign out" }
         }
+        script src="/passkey.js" type="module" {}
     })
 }

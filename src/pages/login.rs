@@ -2,6 +2,7 @@
 
 use maud::html;
 
+use crate::config::WaysIn;
 use crate::pages::Frame;
 use crate::store::issuer::Button;
 
@@ -17,6 +18,8 @@ pub struct Login<'a> {
     pub issuers: &'a [Button],
     /// Whether strangers may sign up.
     pub sign_up_open: bool,
+    /// The ways in.
+    pub ways_in: WaysIn,
 }
 
 /// The page.
@@ -27,21 +30,38 @@ pub fn page(frame: &Frame<'_>, login: &Login<'_>) -> String {
         @if let Some(problem) = login.problem {
             p class="problem" role="alert" { (problem) }
         }
-        form method="post" action="/login" {
-            input type="hidden" name="continue" value=(login.target);
-            label { "E-mail"
-                input type="email" name="email" value=(login.email) autocomplete="username" required autofocus[login.email.is_empty()];
+        p class="problem" role="alert" data-problem hidden {}
+        @if login.ways_in.password || login.ways_in.magic_link {
+            form method="post" action="/login" {
+                input type="hidden" name="continue" value=(login.target);
+                label { @if login.ways_in.password { "E-mail or user name" } @else { "E-mail" }
+                    input type="text" name="email" value=(login.email) autocomplete="username webauthn" autocapitalize="none"
+                        spellcheck="false" required autofocus[login.email.is_empty()];
+                }
+                @if login.ways_in.password {
+                    label { "Password"
+                        input type="password" name="password" autocomplete="current-password" autofocus[!login.email.is_empty()];
+                    }
+                    label class="check" {
+                        input type="checkbox" name="rememberMe" value="true" checked;
+                        "Keep me signed in"
+                    }
+                    button type="submit" { "Sign in" }
+                }
+                @if login.ways_in.magic_link {
+                    button type="submit" class="plain" formaction="/login/link" { "Mail me a sign-in link" }
+                }
             }
-            label { "Password"
-                input type="password" name="password" autocomplete="current-password" required autofocus[!login.email.is_empty()];
-            }
-            label class="check" {
-                input type="checkbox" name="rememberMe" value="true" checked;
-                "Keep me signed in"
-            }
-            button type="submit" { "Sign in" }
         }
-        p class="small" { a href="/forgot-password" { "Forgot your password?" } }
+        @if login.ways_in.passkey {
+            div data-passkey hidden {
+                button type="button" class="plain" data-sign-in=(login.target) { "Sign in with a passkey" }
+            }
+            script src="/passkey.js" type="module" {}
+        }
+        @if login.ways_in.password {
+            p class="small" { a href="/forgot-password" { "Forgot your password?" } }
+        }
         @if !login.issuers.is_empty() {
             div class="or" { "or" }
             @for issuer in login.issuers {
@@ -58,5 +78,14 @@ pub fn page(frame: &Frame<'_>, login: &Login<'_>) -> String {
         @if login.sign_up_open {
             p class="small" { "No account yet? " a href={ "/sign-up?continue=" (target) } { "Create one" } }
         }
+    })
+}
+
+/// Says that a mail is on its way, if there is anybody to get one.
+#[must_use]
+pub fn sent(frame: &Frame<'_>, email: &str) -> String {
+    frame.around(&html! {
+        p { "A mail is on its way to " strong { (email) } ". Follow the link in it." }
+        p class="small" { a href="/login" { "Back to signing in" } }
     })
 }

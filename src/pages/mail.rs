@@ -73,6 +73,137 @@ pub fn verification(tenant: &str, url: &str, minutes: i64) -> Mail {
     )
 }
 
+/// Somebody guessed.
+#[must_use]
+pub fn locked(tenant: &str, origin: &str) -> Mail {
+    let url = format!("{origin}/forgot-password");
+    write(
+        tenant,
+        &Letter {
+            subject: "Too many wrong passwords",
+            before: &[
+                "Somebody tried wrong passwords for your account, so it accepts none for a while.",
+                "You get in at once by setting a new password, or by a sign-in link.",
+            ],
+            link: Some(("Set a new password", &url)),
+            after: &["If it was you, just wait a little."],
+        },
+    )
+}
+
+/// A sign-up with an address that has an account already.
+#[must_use]
+pub fn already_registered(tenant: &str, origin: &str) -> Mail {
+    let url = format!("{origin}/login");
+    write(
+        tenant,
+        &Letter {
+            subject: "You have an account already",
+            before: &[
+                "Somebody, hopefully you, tried to create an account with your e-mail address. There is one already.",
+            ],
+            link: Some(("Sign in", &url)),
+            after: &["If you forgot the password, set a new one from there. If it was not you, do nothing."],
+        },
+    )
+}
+
+/// A link that signs in.
+#[must_use]
+pub fn magic_link(tenant: &str, url: &str, minutes: i64) -> Mail {
+    let lasts = format!("The link works once, within {minutes} minutes.");
+    write(
+        tenant,
+        &Letter {
+            subject: "Your sign-in link",
+            before: &["Follow this link to sign in."],
+            link: Some(("Sign in", url)),
+            after: &[&lasts, "If you did not ask for it, do nothing, and give it to nobody."],
+        },
+    )
+}
+
+/// A code of six digits.
+#[must_use]
+pub fn code(tenant: &str, purpose: &str, code: &str, minutes: i64) -> Mail {
+    let subject = format!("{code} is your code");
+    let what = format!("Your code {purpose}: {code}");
+    let lasts = format!("It works once, within {minutes} minutes. Tell it to nobody who asks for it.");
+    write(tenant, &Letter { subject: &subject, before: &[&what], link: None, after: &[&lasts] })
+}
+
+/// The old address agrees to a new one.
+#[must_use]
+pub fn change_confirmation(tenant: &str, new: &str, url: &str) -> Mail {
+    let asks = format!("Somebody, hopefully you, wants to change the e-mail address of your account to {new}.");
+    write(
+        tenant,
+        &Letter {
+            subject: "Change your e-mail address?",
+            before: &[&asks],
+            link: Some(("Review the change", url)),
+            after: &["If it was not you, do nothing, and set a new password: somebody is signed in as you."],
+        },
+    )
+}
+
+/// The new address is to be proven.
+#[must_use]
+pub fn change_proof(tenant: &str, url: &str) -> Mail {
+    write(
+        tenant,
+        &Letter {
+            subject: "Confirm your new e-mail address",
+            before: &["Please confirm that this is your new e-mail address."],
+            link: Some(("Confirm", url)),
+            after: &["If you did not ask for this, do nothing."],
+        },
+    )
+}
+
+/// The address is another now.
+#[must_use]
+pub fn email_changed(tenant: &str, new: &str) -> Mail {
+    let says = format!("The e-mail address of your account is {new} from now on.");
+    write(
+        tenant,
+        &Letter {
+            subject: "Your e-mail address was changed",
+            before: &[&says],
+            link: None,
+            after: &["If it was not you, tell an administrator at once."],
+        },
+    )
+}
+
+/// A link that deletes the account.
+#[must_use]
+pub fn deletion(tenant: &str, url: &str) -> Mail {
+    write(
+        tenant,
+        &Letter {
+            subject: "Delete your account?",
+            before: &["Somebody, hopefully you, asked to delete your account and everything in it."],
+            link: Some(("Delete my account", url)),
+            after: &["It works only in a browser where you are signed in. If it was not you, do nothing."],
+        },
+    )
+}
+
+/// Something about how to sign in was changed.
+#[must_use]
+pub fn security_notice(tenant: &str, subject: &str, what: &str) -> Mail {
+    write(
+        tenant,
+        &Letter {
+            subject,
+            before: &[what],
+            link: None,
+            after: &["If it was not you, set a new password at once and tell an administrator."],
+        },
+    )
+}
+
 /// The password is another now.
 #[must_use]
 pub fn password_changed(tenant: &str) -> Mail {

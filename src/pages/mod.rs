@@ -1,11 +1,13 @@
 //! Hosted pages: plain HTML forms that work without JavaScript.
 
 pub mod account;
+pub mod change_email;
 pub mod error;
 pub mod login;
 pub mod mail;
 pub mod mailbox;
 pub mod reset;
+pub mod second_factor;
 pub mod sign_out;
 pub mod sign_up;
 
@@ -15,6 +17,9 @@ use crate::context::Context;
 
 /// The stylesheet of every page.
 pub const STYLESHEET: &str = include_str!("style.css");
+
+/// The script of the pages that ask for passkeys.
+pub const PASSKEY_SCRIPT: &str = include_str!("passkey.js");
 
 /// A door, ajar.
 const ICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Crect width='16' height='16' rx='3' fill='%230b57d0'/%3E%3Cpath d='M5 3h6v10H5z' fill='none' stroke='%23fff'/%3E%3Cpath d='M5 3l4 1.5v8L5 13z' fill='%23fff'/%3E%3C/svg%3E";

@@ -26,6 +26,18 @@ pub struct TenantPlace {
     pub is_active: bool,
     /// The host that its people sign in on, if not the default one.
     pub auth_host: Option<String>,
+    /// Where its passkeys work.
+    pub passkey: PasskeyPlace,
+}
+
+/// `tenant.settings`, member `passkey`: what of it is not set follows from the tenant's host.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct PasskeyPlace {
+    /// `rpId`: the host, or a domain above it (`WebAuthn` Level 3, section 4).
+    #[serde(rename = "rpId")]
+    pub rp_id: Option<String>,
+    /// `origins`: of the pages that may use them.
+    pub origins: Option<Vec<String>>,
 }
 
 impl TenantPlace {
@@ -104,7 +116,8 @@ pub async fn find(db: &Database, host: &str, is_default: bool, now: Millis) -> S
                      'id', t.id, 'slug', t.slug, 'name', t.name,
                      'is_isolated', json(iif(t.user_pool = 'isolated', 'true', 'false')),
                      'is_active', json(iif(t.status = 'active', 'true', 'false')),
-                     'auth_host', (select host from tenant_domain where tenant_id = t.id order by is_primary desc, host limit 1)),
+                     'auth_host', (select host from tenant_domain where tenant_id = t.id order by is_primary desc, host limit 1),
+                     'passkey', json(coalesce(t.settings -> '$.passkey', '{}'))),
                    'app', iif(a.id is null, null, json_object(
                      'id', a.id, 'name', a.name, 'host', a.host, 'origin_url', a.origin_url,
                      'service_binding', a.service_binding,

@@ -3,16 +3,19 @@
 //! Every select answers one column, `row`, a JSON object in the shape of the Rust type that reads it: one string
 //! crosses from JavaScript instead of a value a column.
 
+pub mod code;
 pub mod database;
 pub mod directory;
 pub mod issuer;
 pub mod jobs;
 pub mod kv;
 pub mod outbox;
+pub mod passkey;
 pub mod password;
 pub mod password_reset;
 pub mod rate_limit;
 pub mod record;
+pub mod second_factor;
 pub mod session;
 pub mod sign_in;
 pub mod sign_up;

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
 use crate::context::Context;
 use crate::id::{Id, Millis, Tenant, User};
 use crate::secret::{Cell, Keyring};
@@ -24,7 +23,9 @@ pub struct Mail {
 pub struct Queued {
     /// Id.
     pub id: String,
-    /// Address.
+    /// Whether it goes to a phone, and not by mail.
+    pub is_sms: bool,
+    /// Address or number.
     pub recipient: String,
     payload_sealed: String,
     /// Deliveries tried, this one included.
@@ -84,7 +85,7 @@ pub fn queue_to_user(
     let sealed = context.config.keyring.seal(cell(&id), &payload, context.random()?);
     Ok(sql("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
             select ?2, ?1, id, 'mail', email, ?4, ?5, ?5, ?5 from user
-            where (tenant_id is null or tenant_id = ?1) and id = ?3
+            where (tenant_id is null or tenant_id = ?1) and id = ?3 and email not like '%.invalid'
               and (?6 is null or exists (select 1 from account where user_id = ?3 and issuer_id is null and password_hash = ?6))")
     .bind(&context.tenant().id)
     .bind(&id)
@@ -92,6 +93,26 @@ pub fn queue_to_user(
     .bind(sealed)
     .bind(context.now)
     .bind(if_password))
+}
+
+/// Queues a mail to a user whose account the failure just counted has locked.
+///
+/// # Errors
+/// If the platform has no randomness.
+pub fn queue_if_locked(context: &Context, user: &Id<User>, mail: &Mail) -> crate::error::Result<Statement> {
+    let id = context.row_id()?;
+    let payload = serde_json::to_vec(mail).unwrap_or_default();
+    let sealed = context.config.keyring.seal(cell(&id), &payload, context.random()?);
+    Ok(sql("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
+            select ?2, ?1, id, 'mail', email, ?4, ?5, ?5, ?5 from user
+            where (tenant_id is null or tenant_id = ?1) and id = ?3 and email not like '%.invalid'
+              and locked_until > ?5 and last_failed_login_at = ?5 and failed_login_count % cast(?6 as integer) = 0")
+    .bind(&context.tenant().id)
+    .bind(&id)
+    .bind(user)
+    .bind(sealed)
+    .bind(context.now)
+    .bind(context.config.lockout_failures))
 }
 
 /// How often a delivery is tried: over some two days.
@@ -107,7 +128,7 @@ pub async fn claim(db: &Database, now: Millis) -> Stored<Vec<Queued>> {
                       where next_attempt_at <= ?1 and delivered_at is null and failed_at is null
                       order by next_attempt_at limit 20)
            and next_attempt_at <= ?1
-         returning json_object('id', id, 'recipient', recipient, 'payload_sealed', payload_sealed, 'attempts', attempts,
+         returning json_object('id', id, 'is_sms', json(iif(kind = 'webhook', 'true', 'false')), 'recipient', recipient, 'payload_sealed', payload_sealed, 'attempts', attempts,
                                'created_at', created_at) as row")
     .bind(now);
     db.batch([statement]).await?.rows()
@@ -131,9 +152,9 @@ pub fn settle(id: &str, problem: Option<&str>, attempts: i64, now: Millis) -> St
 /// If D1 does not answer.
 pub async fn newest(db: &Database, tenant: &Id<Tenant>, to: Option<&str>) -> Stored<Vec<Queued>> {
     let statement = sql(
-        "select json_object('id', id, 'recipient', recipient, 'payload_sealed', payload_sealed, 'attempts', attempts,
+        "select json_object('id', id, 'is_sms', json(iif(kind = 'webhook', 'true', 'false')), 'recipient', recipient, 'payload_sealed', payload_sealed, 'attempts', attempts,
                                             'created_at', created_at) as row
-         from outbox where tenant_id = ?1 and kind = 'mail' and (?2 is null or recipient = ?2)
+         from outbox where tenant_id = ?1 and (?2 is null or recipient = ?2)
          order by created_at desc, id desc limit 100",
     )
     .bind(tenant)
@@ -141,8 +162,26 @@ pub async fn newest(db: &Database, tenant: &Id<Tenant>, to: Option<&str>) -> Sto
     db.batch([statement]).await?.rows()
 }
 
-/// Whether mails are kept in the development mailbox instead of being sent.
-#[must_use]
-pub fn is_mailbox(config: &Config) -> bool {
-    config.development && config.mail_webhook.is_none()
+/// Queues a text message.
+///
+/// # Errors
+/// If the platform has no randomness.
+pub fn queue_sms(
+    context: &Context,
+    user: Option<&Id<User>>,
+    number: &str,
+    text: &str,
+) -> crate::error::Result<Statement> {
+    let id = context.row_id()?;
+    let mail = Mail { subject: String::new(), text: text.to_owned(), html: String::new() };
+    let payload = serde_json::to_vec(&mail).unwrap_or_default();
+    let sealed = context.config.keyring.seal(cell(&id), &payload, context.random()?);
+    Ok(sql("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
+            values (?2, ?1, ?3, 'webhook', ?4, ?5, ?6, ?6, ?6)")
+    .bind(&context.tenant().id)
+    .bind(&id)
+    .bind(user)
+    .bind(number)
+    .bind(sealed)
+    .bind(context.now))
 }

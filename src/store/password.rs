@@ -40,6 +40,18 @@ pub fn replace(context: &Context, user: &Id<User>, old_hash: &str, new_hash: &st
     .bind(context.now)
 }
 
+/// Hashes a password anew that was hashed elsewhere: the password is the same, so nothing else changes.
+#[must_use]
+pub fn upgrade(context: &Context, user: &Id<User>, old_hash: &str, new_hash: &str) -> Statement {
+    sql("update account set password_hash = ?4, updated_at = ?5
+         where (tenant_id is null or tenant_id = ?1) and user_id = ?2 and issuer_id is null and password_hash = ?3")
+    .bind(&context.tenant().id)
+    .bind(user)
+    .bind(old_hash)
+    .bind(new_hash)
+    .bind(context.now)
+}
+
 /// Sets a password by proof of the address: replaces the one there is, or gives the user one.
 #[must_use]
 pub fn set(context: &Context, id: &Id<Account>, user: &Id<User>, hash: &str) -> Statement {

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::context::Context;
 use crate::id::{App, Id, Millis, Session, Tenant, User};
-use crate::secret::{SessionToken, TokenHash};
+use crate::secret::{OneTime, SessionToken, TokenHash, TrustedDevice};
 use crate::session::Record;
 use crate::store::database::{Answers, Database, Statement, Stored, sql};
 
@@ -25,18 +25,32 @@ pub struct NewSession<'a> {
     pub is_remembered: bool,
     /// The password's hash that must still be the user's.
     pub while_password: Option<&'a str>,
+    /// When they proved who they are.
+    pub authenticated_at: Millis,
+    /// The one-time value that must have been used up by this session.
+    pub claim: Option<&'a str>,
+    /// Whether a user with a second factor gets none yet …
+    pub asks_second_factor: bool,
+    /// … unless this is one of their trusted devices.
+    pub trusted_device: Option<&'a TokenHash<TrustedDevice>>,
 }
 
-/// Opens a session; none if the password is another by now.
+/// Opens a session; none if the password is another by now, the one-time value was used by somebody else, or a second
+/// factor is to be asked for.
 #[must_use]
 pub fn open(context: &Context, new: &NewSession<'_>) -> Statement {
     let client = context.client();
     sql("insert into session
            (id, token_hash, user_id, tenant_id, login_method, amr, authenticated_at, is_remembered, ip_address, user_agent,
             location, last_activity_at, expires_at, created_at, updated_at)
-         select ?2, ?3, ?4, ?1, ?5, ?6, ?11, ?7, ?8, ?9, ?10, ?11, ?12, ?11, ?11
-         where ?13 is null
-            or exists (select 1 from account where user_id = ?4 and issuer_id is null and password_hash = ?13)")
+         select ?2, ?3, ?4, ?1, ?5, ?6, ?14, ?7, ?8, ?9, ?10, ?11, ?12, ?11, ?11
+         where (?13 is null
+                or exists (select 1 from account where user_id = ?4 and issuer_id is null and password_hash = ?13))
+           and (?15 is null or exists (select 1 from verification where id = ?15 and used_by = ?2))
+           and (not ?16
+                or not exists (select 1 from two_factor where user_id = ?4 and verified_at is not null)
+                or exists (select 1 from trusted_device
+                           where user_id = ?4 and token_hash = ?17 and revoked_at is null and expires_at > ?11))")
     .bind(&context.tenant().id)
     .bind(new.id)
     .bind(new.hash)
@@ -50,6 +64,10 @@ pub fn open(context: &Context, new: &NewSession<'_>) -> Statement {
     .bind(context.now)
     .bind(context.now + context.config.session_seconds * 1000)
     .bind(new.while_password)
+    .bind(new.authenticated_at)
+    .bind(new.claim)
+    .bind(new.asks_second_factor)
+    .bind(new.trusted_device)
 }
 
 /// Opens a protected host's session, hanging on the one of the auth host, if that one still holds.
@@ -88,6 +106,8 @@ pub fn load(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Statement {
            'user', json_object(
              'id', u.id, 'name', u.name, 'email', u.email, 'email_verified', json(iif(u.email_verified, 'true', 'false')),
              'image', u.image, 'username', u.username, 'display_username', u.display_username,
+             'phone_number', u.phone_number, 'phone_number_verified', json(iif(u.phone_number_verified, 'true', 'false')),
+             'two_factor_enabled', json(iif(exists (select 1 from two_factor where user_id = u.id and verified_at is not null), 'true', 'false')),
              'is_anonymous', json(iif(u.is_anonymous, 'true', 'false')), 'created_at', u.created_at, 'updated_at', u.updated_at),
            'tenant_id', t.id, 'tenant_slug', t.slug,
            'is_member', json(iif(m.id is null, 'false', 'true')),
@@ -116,6 +136,18 @@ pub fn load(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Statement {
 /// If the row cannot be.
 pub fn read(answers: &mut Answers) -> Stored<Option<Record>> {
     answers.row()
+}
+
+/// The session that a one-time token carries, if it still holds.
+#[must_use]
+pub fn bound(context: &Context, hash: &TokenHash<OneTime>) -> Statement {
+    sql("select json_quote(s.id) as row
+         from verification v join session s on s.id = v.identifier join user u on u.id = s.user_id
+         where v.tenant_id = ?1 and v.kind = 'one_time_token' and v.token_hash = ?2
+           and s.revoked_at is null and s.expires_at > ?3 and u.status = 'active'")
+    .bind(&context.tenant().id)
+    .bind(hash)
+    .bind(context.now)
 }
 
 /// Prolongs a session and the one that it hangs on.

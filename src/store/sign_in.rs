@@ -3,8 +3,10 @@
 use crate::config::Limit;
 use crate::context::Context;
 use crate::credentials::sign_in::Candidate;
+use crate::http::cookie::Cookie;
 use crate::id::{Id, Session, Tenant, User};
-use crate::store::database::{Database, Statement, Stored, sql};
+use crate::secret::{Token, TrustedDevice};
+use crate::store::database::{Answers, Database, Statement, StoreError, Stored, sql};
 use crate::store::rate_limit::{self, Window};
 
 /// The two counters of a sign-in.
@@ -27,28 +29,65 @@ pub struct Loaded {
     pub tenant_is_active: bool,
 }
 
-/// Counts the attempt, before anything is known about it, and loads who it may be.
+/// By what a user is looked for.
+#[derive(Clone, Copy, Debug)]
+pub enum By<'a> {
+    /// Lower-case address.
+    Email(&'a str),
+    /// Lower-case user name.
+    Username(&'a str),
+    /// Phone number (E.164).
+    Phone(&'a str),
+    /// The hash of a link's token: whoever has the address that it was sent to.
+    MagicLink(&'a str),
+}
+
+impl By<'_> {
+    /// What was looked for.
+    #[must_use]
+    pub const fn text(&self) -> &str {
+        match self {
+            Self::Email(text) | Self::Username(text) | Self::Phone(text) | Self::MagicLink(text) => text,
+        }
+    }
+}
+
+/// Counts the attempt, before anything is known about it, and loads who it may be; `more` comes in between and is
+/// answered along.
 ///
 /// # Errors
 /// If D1 does not answer.
-pub async fn load(context: &Context, email: &str, counters: &Counters<'_>) -> Stored<Loaded> {
+pub async fn load_with(
+    context: &Context,
+    by: By<'_>,
+    counters: &Counters<'_>,
+    more: Vec<Statement>,
+) -> Stored<(Loaded, Answers)> {
     let tenant = context.tenant();
-    let mut answers = context
-        .db()?
-        .batch([
-            rate_limit::count(counters.network.0, counters.network.1, context.now),
-            rate_limit::count_within(counters.account.0, counters.account.1, counters.network, context.now),
-            tenant_is_active(&tenant.id),
-            candidate(tenant.pool(), email),
-        ])
-        .await?;
-    let missing = || crate::store::database::StoreError::Failed("a counter without an answer".to_owned());
-    Ok(Loaded {
+    let mut statements = vec![
+        rate_limit::count(counters.network.0, counters.network.1, context.now),
+        rate_limit::count_within(counters.account.0, counters.account.1, counters.network, context.now),
+        tenant_is_active(&tenant.id),
+        candidate(context, by),
+    ];
+    statements.extend(more);
+    let mut answers = context.db()?.batch(statements).await?;
+    let missing = || StoreError::Failed("a counter without an answer".to_owned());
+    let loaded = Loaded {
         network: answers.row()?.ok_or_else(missing)?,
         account: answers.row()?,
         tenant_is_active: answers.row()?.unwrap_or(false),
         candidate: answers.row()?,
-    })
+    };
+    Ok((loaded, answers))
+}
+
+/// [`load_with`] nothing more.
+///
+/// # Errors
+/// If D1 does not answer.
+pub async fn load(context: &Context, by: By<'_>, counters: &Counters<'_>) -> Stored<Loaded> {
+    load_with(context, by, counters, Vec::new()).await.map(|(loaded, _)| loaded)
 }
 
 /// Whether a tenant is open for business.
@@ -57,25 +96,52 @@ pub fn tenant_is_active(tenant: &Id<Tenant>) -> Statement {
     sql("select iif(status = 'active', 'true', 'false') as row from tenant where id = ?1").bind(tenant)
 }
 
-/// Two texts, because an index on `tenant_id is null` serves no `tenant_id is ?1`.
+/// Two texts each, because an index on `tenant_id is null` serves no `tenant_id is ?1`.
 macro_rules! candidate {
-    ($pool:literal) => {
+    ($condition:literal, $pool:literal) => {
         concat!(
             "select json_object('user_id', u.id, 'status', u.status, 'suspended_until', u.suspended_until,
-                                'locked_until', u.locked_until, 'password_hash', a.password_hash) as row
+                                'locked_until', u.locked_until, 'password_hash', a.password_hash, 'email', u.email,
+                                'email_verified', json(iif(u.email_verified, 'true', 'false')),
+                                'is_trusted', json(iif(exists (
+                                  select 1 from trusted_device
+                                  where user_id = u.id and token_hash = ?3 and revoked_at is null and expires_at > ?4),
+                                  'true', 'false'))) as row
              from user u left join account a on a.user_id = u.id and a.issuer_id is null and a.is_active = 1
-             where u.email = ?2 and u.deleted_at is null and ",
+             where ",
+            $condition,
+            " and u.deleted_at is null and ",
             $pool
         )
     };
+    ($condition:literal) => {
+        [
+            candidate!($condition, "u.tenant_id is null and ?1 is null"),
+            candidate!($condition, "u.tenant_id = ?1 and u.tenant_id is not null"),
+        ]
+    };
 }
 
-fn candidate(pool: Option<&Id<Tenant>>, email: &str) -> Statement {
-    let text = match pool {
-        Some(_) => candidate!("u.tenant_id = ?1 and u.tenant_id is not null"),
-        None => candidate!("u.tenant_id is null and ?1 is null"),
+/// The user of the tenant's pool whom somebody may be. A phone number is found once it is proven.
+#[must_use]
+pub fn candidate(context: &Context, by: By<'_>) -> Statement {
+    let pool = context.tenant().pool();
+    let [shared, isolated] = match by {
+        By::Email(_) => candidate!("u.email = ?2"),
+        By::Username(_) => candidate!("u.username = ?2"),
+        By::Phone(_) => candidate!("u.phone_number_verified = 1 and u.phone_number = ?2"),
+        By::MagicLink(_) => {
+            candidate!("u.email = (select identifier from verification where kind = 'magic_link' and token_hash = ?2)")
+        }
     };
-    sql(text).bind(pool).bind(email)
+    let device: Option<Token<TrustedDevice>> =
+        context.cookie(Cookie::TrustedDevice).and_then(|text| Token::parse(&text));
+    let device = device.map(|token| token.hash());
+    sql(if pool.is_some() { isolated } else { shared })
+        .bind(pool)
+        .bind(by.text())
+        .bind(device.as_ref())
+        .bind(context.now)
 }
 
 /// Counts a failure, and locks the account at every `LOCKOUT_FAILURES`-th in a row: each time for twice as long, up to

@@ -2,31 +2,51 @@
 
 use crate::config::Limit;
 use crate::context::Context;
+use crate::credentials::sign_in::Candidate;
 use crate::id::{Account, Id, User};
 use crate::store::database::{Statement, StoreError, Stored, sql};
 use crate::store::rate_limit::{self, Window};
-use crate::store::sign_in::tenant_is_active;
+use crate::store::session::{self as store_session, Which};
+use crate::store::sign_in::{By, candidate, tenant_is_active};
 
-/// What a sign-up is decided on. Whether the address is taken is not: only the insert knows that for sure.
+/// What a sign-up is decided on. Whether the address is taken is not, where a taken one may be told: only the insert
+/// knows that for sure.
 pub struct Loaded {
     /// The address's window.
     pub network: Window,
     /// Whether the tenant lets anybody in.
     pub tenant_is_active: bool,
+    /// Who has the address already.
+    pub candidate: Option<Candidate>,
+    /// Whether somebody has the user name already.
+    pub username_is_taken: bool,
 }
 
 /// Counts the attempt.
 ///
 /// # Errors
 /// If D1 does not answer.
-pub async fn load(context: &Context, counter: &str, limit: Limit) -> Stored<Loaded> {
+pub async fn load(
+    context: &Context,
+    counter: &str,
+    limit: Limit,
+    email: &str,
+    username: Option<&str>,
+) -> Stored<Loaded> {
     let mut answers = context
         .db()?
-        .batch([rate_limit::count(counter, limit, context.now), tenant_is_active(&context.tenant().id)])
+        .batch([
+            rate_limit::count(counter, limit, context.now),
+            tenant_is_active(&context.tenant().id),
+            candidate(context, By::Email(email)),
+            candidate(context, By::Username(username.unwrap_or_default())),
+        ])
         .await?;
     Ok(Loaded {
         network: answers.row()?.ok_or_else(|| StoreError::Failed("a counter without an answer".to_owned()))?,
         tenant_is_active: answers.row()?.unwrap_or(false),
+        candidate: answers.row()?,
+        username_is_taken: answers.row::<Candidate>()?.is_some(),
     })
 }
 
@@ -46,18 +66,53 @@ pub struct NewUser<'a> {
     pub last_name: Option<&'a str>,
     /// Picture URL.
     pub image: Option<&'a str>,
+    /// User name, in lower case and as its owner writes it.
+    pub username: Option<(&'a str, &'a str)>,
+    /// Proven phone number.
+    pub phone_number: Option<&'a str>,
+    /// Whether this is a guest.
+    pub is_anonymous: bool,
+    /// Whether a guest of this id becomes the user: what belongs to them stays theirs.
+    pub was_guest: bool,
+}
+
+impl<'a> NewUser<'a> {
+    /// A user of whom nothing but the address is known.
+    #[must_use]
+    pub const fn new(id: &'a Id<User>, email: &'a str, name: &'a str) -> Self {
+        Self {
+            id,
+            email,
+            email_verified: false,
+            name,
+            first_name: None,
+            last_name: None,
+            image: None,
+            username: None,
+            phone_number: None,
+            is_anonymous: false,
+            was_guest: false,
+        }
+    }
 }
 
 /// Creates a user in the tenant's pool and makes them a member of the tenant with its default roles.
 ///
 /// # Errors
 /// If the platform has no randomness.
-pub fn create(context: &Context, new: &NewUser<'_>) -> crate::error::Result<[Statement; 3]> {
+pub fn create(context: &Context, new: &NewUser<'_>) -> crate::error::Result<Vec<Statement>> {
     let (tenant, now) = (context.tenant(), context.now);
-    let member = context.row_id()?;
-    Ok([
-        sql("insert into user (id, tenant_id, email, email_verified, name, first_name, last_name, image, created_at, updated_at)
-             values (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)")
+    let text = if new.was_guest {
+        "update user set email = ?3, email_verified = ?4, name = ?5, first_name = ?6, last_name = ?7, image = ?8,
+                         username = ?9, display_username = ?10, phone_number = ?11, phone_number_verified = ?12,
+                         is_anonymous = ?13, updated_at = ?14
+         where (tenant_id is ?1) and id = ?2 and is_anonymous = 1 and deleted_at is null"
+    } else {
+        "insert into user (id, tenant_id, email, email_verified, name, first_name, last_name, image, username, display_username,
+                           phone_number, phone_number_verified, is_anonymous, created_at, updated_at)
+         values (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14)"
+    };
+    let user = sql(text)
         .bind(tenant.pool())
         .bind(new.id)
         .bind(new.email)
@@ -66,7 +121,19 @@ pub fn create(context: &Context, new: &NewUser<'_>) -> crate::error::Result<[Sta
         .bind(new.first_name)
         .bind(new.last_name)
         .bind(new.image)
-        .bind(now),
+        .bind(new.username.map(|(normal, _)| normal))
+        .bind(new.username.map(|(_, shown)| shown))
+        .bind(new.phone_number)
+        .bind(new.phone_number.is_some())
+        .bind(new.is_anonymous)
+        .bind(now);
+    if new.was_guest {
+        // Whatever held the guest's session must not hold the user's.
+        return Ok(vec![user, store_session::revoke(context, new.id, Which::All, "guest_signed_up", None)]);
+    }
+    let member = context.row_id()?;
+    Ok(vec![
+        user,
         sql("insert into member (id, tenant_id, user_id, created_at, updated_at) values (?2, ?1, ?3, ?4, ?4)")
             .bind(&tenant.id)
             .bind(&member)

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use crate::context::Context;
 use crate::http::fields::Change;
 use crate::id::{Account, Id, Millis, Tenant, User};
+use crate::secret::{SessionToken, TokenHash};
 use crate::store::database::{Statement, sql};
 
 /// Changes of a user's own profile.
@@ -13,23 +14,42 @@ pub struct Changes {
     pub name: Option<String>,
     /// `image`.
     pub image: Change,
+    /// User name, in lower case.
+    pub username: Change,
+    /// The user name as its owner writes it.
+    pub display_username: Change,
+}
+
+impl Changes {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let kept = |change: &Change| *change == Change::Keep;
+        self.name.is_none() && kept(&self.image) && kept(&self.username) && kept(&self.display_username)
+    }
 }
 
 /// Changes a user.
 #[must_use]
 pub fn update(context: &Context, user: &Id<User>, changes: &Changes) -> Statement {
-    let (changes_image, image) = match &changes.image {
+    let parts = |change: &Change| match change {
         Change::Keep => (false, None),
         Change::Clear => (true, None),
-        Change::Set(url) => (true, Some(url)),
+        Change::Set(text) => (true, Some(text.clone())),
     };
-    sql("update user set name = coalesce(?3, name), image = iif(?4, ?5, image), updated_at = ?6
+    let (image, username, shown) = (parts(&changes.image), parts(&changes.username), parts(&changes.display_username));
+    sql("update user set name = coalesce(?3, name), image = iif(?4, ?5, image), username = iif(?6, ?7, username),
+                         display_username = iif(?8, ?9, display_username), updated_at = ?10
          where (tenant_id is null or tenant_id = ?1) and id = ?2")
     .bind(&context.tenant().id)
     .bind(user)
     .bind(changes.name.as_ref())
-    .bind(changes_image)
-    .bind(image)
+    .bind(image.0)
+    .bind(image.1)
+    .bind(username.0)
+    .bind(username.1)
+    .bind(shown.0)
+    .bind(shown.1)
     .bind(context.now)
 }
 
@@ -43,6 +63,119 @@ pub fn prove_email(context: &Context, user: &Id<User>, email: &str) -> Statement
     .bind(user)
     .bind(email)
     .bind(context.now)
+}
+
+/// A user, as a client is told.
+#[must_use]
+pub fn person(context: &Context, user: &Id<User>) -> Statement {
+    sql("select json_object(
+           'id', id, 'name', name, 'email', email, 'email_verified', json(iif(email_verified, 'true', 'false')),
+           'image', image, 'username', username, 'display_username', display_username,
+           'phone_number', phone_number, 'phone_number_verified', json(iif(phone_number_verified, 'true', 'false')),
+           'two_factor_enabled', json(iif(exists (select 1 from two_factor where user_id = user.id and verified_at is not null), 'true', 'false')),
+           'is_anonymous', json(iif(is_anonymous, 'true', 'false')), 'created_at', created_at, 'updated_at', updated_at) as row
+         from user where (tenant_id is null or tenant_id = ?1) and id = ?2 and deleted_at is null")
+    .bind(&context.tenant().id)
+    .bind(user)
+}
+
+/// Takes an account whose address was never proven from whoever made it, for the owner of the address: the password,
+/// passkeys and second factors were the maker's, and so are the sessions (account pre-hijacking). To be run before
+/// [`prove_email`]; of a proven address it changes nothing.
+#[must_use]
+pub fn reclaim(context: &Context, user: &Id<User>) -> [Statement; 5] {
+    macro_rules! of_unproven {
+        ($text:literal) => {
+            sql(concat!(
+                $text,
+                " and exists (select 1 from user where (tenant_id is null or tenant_id = ?1) and id = ?2 and email_verified = 0)"
+            ))
+            .bind(&context.tenant().id)
+            .bind(user)
+        };
+    }
+    [
+        of_unproven!("delete from account where user_id = ?2 and issuer_id is null"),
+        of_unproven!("delete from passkey where user_id = ?2"),
+        of_unproven!("delete from two_factor where user_id = ?2"),
+        of_unproven!("delete from trusted_device where user_id = ?2"),
+        of_unproven!("update session set revoked_at = ?3, revocation_reason = 'address_proven', updated_at = ?3 where user_id = ?2 and revoked_at is null")
+            .bind(context.now),
+    ]
+}
+
+/// Gives a user another address, proven, if the old one is still theirs; answers whether it was.
+#[must_use]
+pub fn change_email(context: &Context, user: &Id<User>, old: &str, new: &str) -> Statement {
+    sql("update user set email = ?4, email_verified = 1, is_anonymous = 0, updated_at = ?5
+         where (tenant_id is null or tenant_id = ?1) and id = ?2 and email = ?3 and deleted_at is null
+         returning json_quote(id) as row")
+    .bind(&context.tenant().id)
+    .bind(user)
+    .bind(old)
+    .bind(new)
+    .bind(context.now)
+}
+
+/// Gives a user a proven phone number, or with none takes it away.
+#[must_use]
+pub fn change_phone(context: &Context, user: &Id<User>, number: Option<&str>) -> Statement {
+    sql("update user set phone_number = ?3, phone_number_verified = ?3 is not null, updated_at = ?4
+         where (tenant_id is null or tenant_id = ?1) and id = ?2 and deleted_at is null")
+    .bind(&context.tenant().id)
+    .bind(user)
+    .bind(number)
+    .bind(context.now)
+}
+
+/// Deletes a user softly: nobody signs in as them any more, whatever they signed in with is gone, their address is free.
+#[must_use]
+pub fn delete(context: &Context, user: &Id<User>, reason: &str) -> [Statement; 6] {
+    [
+        sql("update user set status = 'deleted', status_reason = ?3, status_changed_at = ?4, status_changed_by = ?2,
+                             deleted_at = ?4, deleted_by = ?2, updated_at = ?4
+             where (tenant_id is null or tenant_id = ?1) and id = ?2 and deleted_at is null")
+        .bind(&context.tenant().id)
+        .bind(user)
+        .bind(reason)
+        .bind(context.now),
+        sql("delete from account where user_id = ?1").bind(user),
+        sql("delete from passkey where user_id = ?1").bind(user),
+        sql("delete from two_factor where user_id = ?1").bind(user),
+        sql("delete from trusted_device where user_id = ?1").bind(user),
+        sql("delete from password_reset where user_id = ?1").bind(user),
+    ]
+}
+
+/// Deletes the guest whose session somebody brought along when they signed in as a user, and ends it.
+#[must_use]
+pub fn absorb_guest(context: &Context, guest_session: &TokenHash<SessionToken>, user: &Id<User>) -> [Statement; 3] {
+    [
+        sql("update user set status = 'deleted', status_reason = 'guest_signed_in', status_changed_at = ?4, deleted_at = ?4,
+                             deleted_by = ?3, updated_at = ?4
+             where is_anonymous = 1 and deleted_at is null and id <> ?3
+               and id = (select user_id from session where tenant_id = ?1 and token_hash = ?2)")
+        .bind(&context.tenant().id)
+        .bind(guest_session)
+        .bind(user)
+        .bind(context.now),
+        sql("insert into audit_event (id, tenant_id, user_id, subject, actor_id, event, details, request_id, created_at)
+             select ?5, ?1, ?3, ?3, ?3, 'guest.absorbed', json_object('guest', user_id), ?6, ?4
+             from session where tenant_id = ?1 and token_hash = ?2 and changes() = 1")
+        .bind(&context.tenant().id)
+        .bind(guest_session)
+        .bind(user)
+        .bind(context.now)
+        .bind(context.row_id().unwrap_or_default())
+        .bind(context.request_id()),
+        sql("update session set revoked_at = ?3, revocation_reason = 'guest_signed_in', updated_at = ?3
+             where revoked_at is null
+               and user_id = (select s.user_id from session s join user u on u.id = s.user_id
+                              where s.tenant_id = ?1 and s.token_hash = ?2 and u.is_anonymous = 1 and u.deleted_at = ?3)")
+        .bind(&context.tenant().id)
+        .bind(guest_session)
+        .bind(context.now),
+    ]
 }
 
 /// A linked identity, as its owner sees it.

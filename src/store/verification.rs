@@ -3,14 +3,15 @@
 use serde::Deserialize;
 
 use crate::context::Context;
-use crate::id::{Id, Millis, Tenant};
+use crate::id::{Id, Millis, Session, Tenant};
 use crate::secret::{Cell, Secret, Token, TokenHash, TokenKind};
 use crate::store::database::{Statement, StoreError, Stored, sql};
 
 /// A used-up value.
 #[derive(Debug, Deserialize)]
 pub struct Used {
-    id: String,
+    /// `verification.id`.
+    pub id: String,
     /// What the value was bound to.
     pub identifier: Option<String>,
     payload_sealed: Option<String>,
@@ -48,6 +49,52 @@ pub fn take<K: TokenKind>(context: &Context, hash: &TokenHash<K>) -> Statement {
     sql("update verification set used_at = ?4, updated_at = ?4
          where tenant_id = ?1 and kind = ?2 and token_hash = ?3 and used_at is null and expires_at > ?4
          returning json_object('id', id, 'identifier', identifier, 'payload_sealed', payload_sealed) as row")
+    .bind(&context.tenant().id)
+    .bind(K::NAME)
+    .bind(hash)
+    .bind(context.now)
+}
+
+/// Uses a value up, if it is bound to this.
+#[must_use]
+pub fn take_for<K: TokenKind>(context: &Context, hash: &TokenHash<K>, identifier: &str) -> Statement {
+    sql("update verification set used_at = ?5, updated_at = ?5
+         where tenant_id = ?1 and kind = ?2 and token_hash = ?3 and identifier = ?4 and used_at is null and expires_at > ?5
+         returning json_object('id', id, 'identifier', identifier, 'payload_sealed', payload_sealed) as row")
+    .bind(&context.tenant().id)
+    .bind(K::NAME)
+    .bind(hash)
+    .bind(identifier)
+    .bind(context.now)
+}
+
+/// A value that the session to be opened uses up.
+#[derive(Clone, Copy)]
+pub struct Claim<'a> {
+    /// `verification.id`.
+    pub id: &'a str,
+    /// Whether only if the statement before it changed one row.
+    pub if_changed: bool,
+}
+
+/// Uses a value up in the name of a session: of many in parallel, one's name stands there, and only that one opens.
+#[must_use]
+pub fn claim(context: &Context, claim: Claim<'_>, session: &Id<Session>) -> Statement {
+    sql("update verification set used_at = ?4, used_by = ?3, updated_at = ?4
+         where tenant_id = ?1 and id = ?2 and used_at is null and expires_at > ?4 and (not ?5 or changes() = 1)")
+    .bind(&context.tenant().id)
+    .bind(claim.id)
+    .bind(session)
+    .bind(context.now)
+    .bind(claim.if_changed)
+}
+
+/// Reads a value that is still good, and leaves it so.
+#[must_use]
+pub fn peek<K: TokenKind>(context: &Context, hash: &TokenHash<K>) -> Statement {
+    sql("select json_object('id', id, 'identifier', identifier, 'payload_sealed', payload_sealed) as row
+         from verification
+         where tenant_id = ?1 and kind = ?2 and token_hash = ?3 and used_at is null and expires_at > ?4")
     .bind(&context.tenant().id)
     .bind(K::NAME)
     .bind(hash)

@@ -38,8 +38,8 @@ function checkUser(user, email) {
   const { id, createdAt, updatedAt, ...rest } = user;
   assert.match(id, UUID);
   for (const time of [createdAt, updatedAt]) assert.match(time, ISO);
-  const unset = { image: null, username: null, displayUsername: null };
-  const flags = { emailVerified: false, twoFactorEnabled: false, isAnonymous: false, banned: false, role: "user" };
+  const unset = { image: null, username: null, displayUsername: null, phoneNumber: null };
+  const flags = { emailVerified: false, phoneNumberVerified: false, twoFactorEnabled: false, isAnonymous: false, banned: false, role: "user" };
   assert.deepEqual(rest, { name: "Zoë Ångström", email, ...unset, ...flags });
 }
 

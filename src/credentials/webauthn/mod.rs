@@ -1,0 +1,67 @@
+//! Passkeys, PURE: the relying party's side of Web Authentication Level 3 (<https://www.w3.org/TR/webauthn-3/>),
+//! sections 7.1 and 7.2. Clauses are cited by their number there.
+//!
+//! What is asked of the browser is attestation conveyance "none" (section 5.4.7): which make of authenticator it is
+//! decides nothing here, so no trust anchors are kept and no certificates are read.
+
+mod attestation;
+mod authentication;
+mod authenticator_data;
+mod cbor;
+mod client_data;
+mod error;
+mod key;
+mod registration;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod hostile_authentications;
+#[cfg(test)]
+mod hostile_keys;
+#[cfg(test)]
+mod hostile_registrations;
+#[cfg(test)]
+mod mutation;
+
+pub use authentication::{
+    Assertion, AuthenticationExpectation, StoredCredential, UnverifiedAuthenticationResponse, verify_authentication,
+};
+pub use error::WebauthnError;
+pub use key::Algorithm;
+pub use registration::{NewCredential, RegistrationExpectation, UnverifiedRegistrationResponse, verify_registration};
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+
+/// The longest credential id (section 7.1, step 25).
+pub const LONGEST_CREDENTIAL_ID: usize = 1023;
+/// The longest user handle (section 5.4.3, `id`).
+pub const LONGEST_USER_HANDLE: usize = 64;
+/// A few hundred bytes in practice; browsers may add members of any kind (section 5.8.1).
+const LONGEST_CLIENT_DATA: usize = 8 * 1024;
+/// Room for certificates, so that an attestation with them is refused for what it is.
+const LONGEST_ATTESTATION_OBJECT: usize = 32 * 1024;
+/// 37 bytes and the outputs of extensions.
+const LONGEST_AUTHENTICATOR_DATA: usize = 4 * 1024;
+/// RSA with 8192 bits.
+const LONGEST_SIGNATURE: usize = 1024;
+
+/// The bytes of a member of the browser's JSON: base64url without padding (section 3), of which there is but one
+/// spelling for the same bytes. `longest` is in bytes, and is seen to before anything is decoded.
+fn decoded(name: &'static str, text: &str, longest: usize) -> Result<Vec<u8>, WebauthnError> {
+    if text.len() > (longest * 4).div_ceil(3) {
+        return Err(WebauthnError::TooLong(name));
+    }
+    Base64UrlUnpadded::decode_vec(text).map_err(|_| WebauthnError::Base64(name))
+}
+
+/// The credential id that a response claims, in `id` and `rawId` alike (section 5.1, `id`).
+fn claimed_id(kind: &str, id: &str, raw_id: &str) -> Result<Vec<u8>, WebauthnError> {
+    // `type` is how a response says that it is one of ours (Credential Management Level 1, section 2.2).
+    if kind != "public-key" {
+        return Err(WebauthnError::CredentialType(error::excerpt(kind)));
+    }
+    let bytes = decoded("rawId", raw_id, LONGEST_CREDENTIAL_ID)?;
+    // Looking one up and verifying the other would be the way into another's account.
+    if decoded("id", id, LONGEST_CREDENTIAL_ID)? == bytes { Ok(bytes) } else { Err(WebauthnError::CredentialId) }
+}

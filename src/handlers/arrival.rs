@@ -1,0 +1,112 @@
+//! Whoever proved to own an address or a number by mail or text message: signed in, or up.
+
+use serde_json::json;
+
+use crate::context::Context;
+use crate::credentials::sign_in::{self, Candidate, Refusal};
+use crate::error::{Error, Result, Wire};
+use crate::handlers::opening::{self, Opening, OpeningError, Outcome};
+use crate::id::{Id, User};
+use crate::jobs::outbox::deliver_later;
+use crate::store;
+use crate::store::database::Statement;
+use crate::store::record::{Attempt, Severity};
+use crate::store::sign_up::NewUser;
+use crate::store::verification::Claim;
+
+/// What was proven, and by what.
+pub struct Arrival<'a> {
+    /// Lower-case address; one that stands for a number where that was proven.
+    pub email: &'a str,
+    /// The number that was proven; none if it was the address.
+    pub phone_number: Option<&'a str>,
+    /// The name of somebody new.
+    pub name: &'a str,
+    /// The picture of somebody new.
+    pub image: Option<&'a str>,
+    /// As the session keeps it.
+    pub method: &'a str,
+    /// References.
+    pub amr: &'a [&'a str],
+    /// What is used up by it, if that was not done already.
+    pub claim: Option<Claim<'a>>,
+    /// Whether a lock keeps it out: a code can be guessed, a link cannot.
+    pub minds_locks: bool,
+    /// What whoever comes too late, or may not come in, is told.
+    pub otherwise: Wire,
+    /// The guest who becomes a user by this.
+    pub guest: Option<&'a Id<User>>,
+}
+
+/// Signs in whom the address belongs to, or makes a user of them. Answers whether they are new.
+///
+/// # Errors
+/// `otherwise` if there is nobody and sign-up is closed, or somebody was quicker; 403 for a user who is not active.
+pub async fn arrive(
+    context: &Context,
+    arrival: &Arrival<'_>,
+    candidate: Option<&Candidate>,
+) -> Result<(Outcome, bool)> {
+    let Some(known) = candidate else {
+        return create(context, arrival).await.map(|outcome| (outcome, true));
+    };
+    let is_locked = arrival.minds_locks && !known.is_trusted && known.locked_until.is_some_and(|at| at > context.now);
+    let refusal = if is_locked { Some(Refusal::Locked) } else { sign_in::admit(known, context.now).err() };
+    if let Some(refusal) = refusal {
+        let attempt = Attempt {
+            user_id: Some(&known.user_id),
+            session_id: None,
+            failure: Some(refusal.as_str()),
+            method: arrival.method,
+        };
+        context.db()?.batch([store::record::login(context, &context.row_id()?, attempt)]).await?;
+        let wire = if refusal == Refusal::Locked { arrival.otherwise } else { Wire::BANNED_USER };
+        return Err(Error::refused(wire, refusal.as_str()));
+    }
+    let mut before = Vec::new();
+    if arrival.phone_number.is_none() {
+        // Whoever made this account without proving the address may be somebody else, who waits for its owner to come.
+        before.extend(store::user::reclaim(context, &known.user_id));
+        before.push(store::user::prove_email(context, &known.user_id, arrival.email));
+    }
+    let opened = opening::open_or_ask(context, &opening(arrival, &known.user_id), before).await;
+    opened.map(|outcome| (outcome, false)).map_err(Error::from)
+}
+
+fn opening<'a>(arrival: &Arrival<'a>, user_id: &'a Id<User>) -> Opening<'a> {
+    Opening {
+        claim: arrival.claim,
+        otherwise: arrival.otherwise,
+        last_method: arrival.phone_number.is_none().then_some(arrival.method),
+        ..Opening::new(user_id, arrival.method, arrival.amr)
+    }
+}
+
+async fn create(context: &Context, arrival: &Arrival<'_>) -> Result<Outcome> {
+    if !context.config.sign_up_open {
+        return Err(Error::refused(arrival.otherwise, "nobody, and SIGN_UP is closed"));
+    }
+    let user_id = match arrival.guest {
+        Some(guest) => guest.clone(),
+        None => context.id()?,
+    };
+    let user = NewUser {
+        email_verified: arrival.phone_number.is_none(),
+        image: arrival.image,
+        phone_number: arrival.phone_number,
+        was_guest: arrival.guest.is_some(),
+        ..NewUser::new(&user_id, arrival.email, arrival.name)
+    };
+    let mut before: Vec<Statement> = store::sign_up::create(context, &user)?;
+    let details = json!({ "method": arrival.method });
+    let id = context.row_id()?;
+    before.push(store::record::audit(context, &id, Some(&user_id), "user.created", Severity::Low, &details));
+    match opening::open_or_ask(context, &opening(arrival, &user_id), before).await {
+        // Of two first links at once, one makes the user; the other can be asked for again.
+        Err(OpeningError::Conflict(column)) => Err(Error::refused(arrival.otherwise, format!("{column} is taken"))),
+        other => {
+            deliver_later(context);
+            Ok(other?)
+        }
+    }
+}

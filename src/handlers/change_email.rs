@@ -1,0 +1,239 @@
+//! Another e-mail address: the old one agrees, the new one is proven, and both are told.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::context::Context;
+use crate::error::{Error, Result, Wire};
+use crate::handlers::authenticate::Authenticated;
+use crate::handlers::{Call, opening, proof};
+use crate::http::email;
+use crate::http::incoming::Media;
+use crate::http::redirect::Target;
+use crate::http::reply::Reply;
+use crate::id::{Id, User};
+use crate::jobs::outbox::deliver_later;
+use crate::pages::{self, Frame, mail};
+use crate::secret::{ChangeConfirm, ChangeProof, Token, TokenKind};
+use crate::store;
+use crate::store::database::{Statement, StoreError};
+use crate::store::rate_limit;
+use crate::store::record::Severity;
+use crate::store::sign_in::{By, candidate};
+use crate::store::verification::Used;
+
+/// The page that both mailed links lead to. It asks once more: mail scanners follow links, and must change nothing.
+const PAGE: &str = "/change-email";
+
+/// A change that somebody wants.
+#[derive(Serialize, Deserialize)]
+struct Change {
+    user_id: Id<User>,
+    old: String,
+    new: String,
+}
+
+/// The session of somebody who may change their address, and whether nobody has the new one yet.
+///
+/// # Errors
+/// 400 for the address they have, 401, 403 for a session that is not fresh, 429.
+pub async fn wish(call: &Call, new: &str) -> Result<(Authenticated, bool)> {
+    let context = &call.context;
+    let ticket = call.presented()?;
+    let limit = context.config.limit_mail;
+    let more = vec![
+        rate_limit::count_for_session(context, "change-email", &ticket.hash, limit),
+        candidate(context, By::Email(new)),
+    ];
+    let (authenticated, mut answers) = call.confirmed(more).await?;
+    let window: Option<rate_limit::Window> = answers.row()?;
+    if let Some(retry_after) = window.and_then(|window| window.retry_after(limit, context.now)) {
+        return Err(Error::TooManyRequests { retry_after, limit: "change-email by account" });
+    }
+    let taken: Option<crate::credentials::sign_in::Candidate> = answers.row()?;
+    proof::not_impersonated(&authenticated)?;
+    proof::fresh(context, &authenticated)?;
+    if authenticated.session.user.email == new {
+        return Err(Error::refused(Wire::EMAIL_IS_THE_SAME, "the address they have"));
+    }
+    Ok((authenticated, taken.is_none()))
+}
+
+/// `POST /change-email`.
+///
+/// # Errors
+/// As [`wish`]; 403 for a bad `callbackURL`. An address that somebody has is answered as a free one.
+pub async fn request(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let new = fields.email("newEmail");
+    let given = fields.optional("callbackURL", Target::LONGEST);
+    fields.finish()?;
+    let target = opening::target(&call.context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
+    let (authenticated, is_free) = wish(call, &new).await?;
+    let context = &call.context;
+    let user = &authenticated.session.user;
+    let change = Change { user_id: user.id.clone(), old: user.email.clone(), new };
+    // An address that was never proven has nobody to ask, and neither has a stand-in.
+    let asks_old = user.email_verified && email::is_mailbox(&user.email);
+    let statements = if asks_old {
+        let (url, keep) = link::<ChangeConfirm>(context, &change, target.as_ref())?;
+        let letter = mail::change_confirmation(&context.tenant().name, &change.new, url.as_str());
+        vec![keep, store::outbox::queue(context, Some(&user.id), &change.old, &letter)?]
+    } else {
+        let (url, keep) = link::<ChangeProof>(context, &change, target.as_ref())?;
+        let letter = mail::change_proof(&context.tenant().name, url.as_str());
+        vec![keep, store::outbox::queue(context, Some(&user.id), &change.new, &letter)?]
+    };
+    if is_free {
+        context.db()?.batch(statements).await?;
+        deliver_later(context);
+    }
+    Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(authenticated.cookies))
+}
+
+fn link<K: TokenKind>(context: &Context, change: &Change, target: Option<&Target>) -> Result<(Target, Statement)> {
+    let token: Token<K> = Token::new(context.random()?);
+    let payload = serde_json::to_vec(change).map_err(|error| Error::Internal(error.to_string()))?;
+    let expires_at = context.now + context.config.verification_seconds * 1000;
+    let tenant = &context.tenant().id;
+    let keep = store::verification::keep(context, tenant, &token, change.user_id.as_str(), &payload, expires_at)?;
+    let mut url = Target::own(format!("{}{PAGE}", context.auth_origin()));
+    url = url.with_query("token", token.expose()).with_query("step", K::NAME);
+    if let Some(target) = target {
+        url = url.with_query("callbackURL", target.as_str());
+    }
+    Ok((url, keep))
+}
+
+/// A link of either step.
+enum Step {
+    /// The old address agrees.
+    Confirm(Token<ChangeConfirm>),
+    /// The new one is proven.
+    Prove(Token<ChangeProof>),
+}
+
+impl Step {
+    fn parse(name: Option<&str>, token: Option<&str>) -> Option<Self> {
+        match name? {
+            ChangeConfirm::NAME => Token::parse(token?).map(Self::Confirm),
+            ChangeProof::NAME => Token::parse(token?).map(Self::Prove),
+            _ => None,
+        }
+    }
+
+    fn peek(&self, context: &Context) -> Statement {
+        match self {
+            Self::Confirm(token) => store::verification::peek(context, &token.hash()),
+            Self::Prove(token) => store::verification::peek(context, &token.hash()),
+        }
+    }
+
+    fn take(&self, context: &Context) -> Statement {
+        match self {
+            Self::Confirm(token) => store::verification::take(context, &token.hash()),
+            Self::Prove(token) => store::verification::take(context, &token.hash()),
+        }
+    }
+}
+
+fn read(context: &Context, used: &Used) -> Result<Change> {
+    serde_json::from_slice(used.payload(context)?.expose())
+        .map_err(|error| Error::Internal(format!("verification.payload_sealed is no change: {error}")))
+}
+
+fn spent(call: &Call) -> Reply {
+    Reply::page(400, pages::change_email::spent(&Frame::of(&call.context, "This link is spent")))
+}
+
+/// `GET /change-email?token=…&step=…`: asks whether to go on.
+///
+/// # Errors
+/// 503.
+pub async fn ask(call: &mut Call) -> Result<Reply> {
+    let context = &call.context;
+    let (name, token) = (call.request.param("step"), call.request.param("token"));
+    let Some(step) = Step::parse(name.as_deref(), token.as_deref()) else {
+        return Ok(spent(call));
+    };
+    let used: Option<Used> = context.db()?.first(step.peek(context)).await?;
+    let Some(used) = used else {
+        return Ok(spent(call));
+    };
+    let change = read(context, &used)?;
+    let frame = Frame::of(context, "Change your e-mail address?");
+    let asked = pages::change_email::Asked {
+        token: token.as_deref().unwrap_or_default(),
+        step: name.as_deref().unwrap_or_default(),
+        callback: call.request.param("callbackURL"),
+        old: &change.old,
+        new: &change.new,
+    };
+    Ok(Reply::page(200, pages::change_email::page(&frame, &asked)))
+}
+
+/// `POST /change-email`: goes on.
+///
+/// # Errors
+/// 403 for a bad `callbackURL`; 503.
+pub async fn go_on(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Form).await?;
+    let (name, token) = (fields.required("step", 50), fields.required("token", 200));
+    let given = fields.optional("callbackURL", Target::LONGEST);
+    fields.finish()?;
+    let context = &call.context;
+    let target = opening::target(context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
+    let Some(step) = Step::parse(Some(&name), Some(&token)) else {
+        return Ok(spent(call));
+    };
+    let used: Option<Used> = context.db()?.first(step.take(context)).await?;
+    let Some(used) = used else {
+        return Ok(spent(call));
+    };
+    let change = read(context, &used)?;
+    if let Step::Prove(_) = step {
+        let is_done = carry_out(context, &change.user_id, &change.old, &change.new).await?;
+        let Some(target) = target else {
+            let frame = Frame::of(context, if is_done { "Your address was changed" } else { "That did not work" });
+            let status = if is_done { 200 } else { 400 };
+            return Ok(Reply::page(status, pages::change_email::done(&frame, is_done, &change.new)));
+        };
+        let failed = target.with_query("error", Wire::EMAIL_ALREADY_IN_USE.code);
+        return Ok(Reply::redirect(303, if is_done { &target } else { &failed }));
+    }
+    let (url, keep) = link::<ChangeProof>(context, &change, target.as_ref())?;
+    let letter = mail::change_proof(&context.tenant().name, url.as_str());
+    let queue = store::outbox::queue(context, Some(&change.user_id), &change.new, &letter)?;
+    context.db()?.batch([keep, queue]).await?;
+    deliver_later(context);
+    if let Some(target) = target {
+        return Ok(Reply::redirect(303, &target));
+    }
+    let frame = Frame::of(context, "Look into your mail");
+    Ok(Reply::page(200, pages::change_email::sent(&frame, &change.new)))
+}
+
+/// Changes the address, unless it is another by now or somebody has the new one. Both addresses are told.
+///
+/// # Errors
+/// 503.
+pub async fn carry_out(context: &Context, user: &Id<User>, old: &str, new: &str) -> Result<bool> {
+    let details = json!({ "old": old, "new": new });
+    let id = context.row_id()?;
+    let told = mail::email_changed(&context.tenant().name, new);
+    let mut statements = vec![
+        store::user::change_email(context, user, old, new),
+        store::password_reset::revoke(context, user, None, "email_changed"),
+        store::record::audit(context, &id, Some(user), "email.changed", Severity::Medium, &details),
+    ];
+    for address in [old, new].into_iter().filter(|address| email::is_mailbox(address)) {
+        statements.push(store::outbox::queue(context, Some(user), address, &told)?);
+    }
+    let mut answers = match context.db()?.batch(statements).await {
+        Err(StoreError::Conflict(_)) => return Ok(false),
+        other => other?,
+    };
+    let changed: Option<Id<User>> = answers.row()?;
+    deliver_later(context);
+    Ok(changed.is_some())
+}

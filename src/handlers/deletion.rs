@@ -1,0 +1,143 @@
+//! Deleting one's own account: by password, or by a mailed link.
+
+use serde_json::json;
+
+use crate::context::{Context, nfkc};
+use crate::credentials::password::{LONGEST_READ, Password};
+use crate::error::{Error, Result, Wire};
+use crate::handlers::authenticate::{Authentication, Depth, forget};
+use crate::handlers::opening::{self, cleared};
+use crate::handlers::{Call, proof};
+use crate::http::email;
+use crate::http::incoming::Media;
+use crate::http::redirect::Target;
+use crate::http::reply::Reply;
+use crate::id::{Id, User};
+use crate::jobs::outbox::deliver_later;
+use crate::pages::mail;
+use crate::secret::{Deletion, Token};
+use crate::session::Person;
+use crate::store;
+use crate::store::record::Severity;
+use crate::store::session::Which;
+
+/// `POST /delete-user`: with the password, at once; without one, by a mailed link. A user without a mailbox needs a fresh
+/// session.
+///
+/// # Errors
+/// 400 for a wrong password or a session too old, 401, 403 for a bad `callbackURL`, 404 for a bad token, 429.
+pub async fn request(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let given = fields.optional("callbackURL", Target::LONGEST);
+    let password = fields.optional("password", LONGEST_READ).map(|typed| Password::new(typed, nfkc));
+    let token = fields.optional("token", 200);
+    fields.finish()?;
+    let target = opening::target(&call.context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
+    if let Some(token) = token {
+        let (authenticated, _) = call.confirmed(Vec::new()).await?;
+        proof::not_impersonated(&authenticated)?;
+        by_token(call, &authenticated.session.user, &token).await?;
+        return deleted(call);
+    }
+    if password.is_some() {
+        let proof = proof::by_password(call, password.as_ref(), "delete-user", Vec::new()).await?;
+        proof::not_impersonated(&proof.authenticated)?;
+        if proof.current.is_none() {
+            return Err(Error::refused(Wire::CREDENTIAL_ACCOUNT_NOT_FOUND, "user without a password"));
+        }
+        carry_out(&call.context, &proof.authenticated.session.user, "password").await?;
+        return deleted(call);
+    }
+    let (authenticated, _) = call.confirmed(Vec::new()).await?;
+    proof::not_impersonated(&authenticated)?;
+    let context = &call.context;
+    let user = &authenticated.session.user;
+    if !has_mailbox(user) {
+        if !authenticated.session.is_fresh(&context.config, context.now) {
+            return Err(Error::refused(Wire::SESSION_EXPIRED, "signed in too long ago"));
+        }
+        carry_out(context, user, "session").await?;
+        return deleted(call);
+    }
+    send_link(context, user, target.as_ref()).await?;
+    let body = json!({ "success": true, "message": "Verification email sent" });
+    Ok(Reply::json(200, &body)?.with_cookies(authenticated.cookies))
+}
+
+/// Whether mail reaches a user: not a guest, nor somebody with a number alone.
+fn has_mailbox(user: &Person) -> bool {
+    !user.is_anonymous && email::is_mailbox(&user.email)
+}
+
+fn deleted(call: &Call) -> Result<Reply> {
+    Ok(Reply::json(200, &json!({ "success": true, "message": "User deleted" }))?.with_cookies(cleared(&call.context)))
+}
+
+async fn send_link(context: &Context, user: &Person, target: Option<&Target>) -> Result<()> {
+    let token: Token<Deletion> = Token::new(context.random()?);
+    let expires_at = context.now + context.config.deletion_seconds * 1000;
+    let (tenant, id) = (context.tenant(), user.id.as_str());
+    let keep = store::verification::keep(context, &tenant.id, &token, id, b"{}", expires_at)?;
+    let url = Target::own(format!("{}/api/auth/delete-user/callback", context.auth_origin()));
+    let mut url = url.with_query("token", token.expose());
+    if let Some(target) = target {
+        url = url.with_query("callbackURL", target.as_str());
+    }
+    let letter = mail::deletion(&tenant.name, url.as_str());
+    context.db()?.batch([keep, store::outbox::queue(context, Some(&user.id), &user.email, &letter)?]).await?;
+    deliver_later(context);
+    Ok(())
+}
+
+/// `GET /delete-user/callback`: only in a browser that is signed in as the one to be deleted, so that a mail scanner
+/// deletes nobody.
+///
+/// # Errors
+/// 403 for a bad `callbackURL`, 404 signed out or for a bad token; 503.
+pub async fn callback(call: &mut Call) -> Result<Reply> {
+    let given = call.request.param("callbackURL").filter(|given| !given.is_empty());
+    let target = opening::target(&call.context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
+    let Authentication::Authenticated(authenticated) = call.visitor(Depth::Database).await? else {
+        return Err(Error::refused(Wire::FAILED_TO_GET_USER_INFO, "not signed in"));
+    };
+    proof::not_impersonated(&authenticated)?;
+    let token = call.request.param("token").unwrap_or_default();
+    by_token(call, &authenticated.session.user, &token).await?;
+    match target {
+        Some(target) => Ok(Reply::redirect(302, &target).with_cookies(cleared(&call.context))),
+        None => deleted(call),
+    }
+}
+
+async fn by_token(call: &Call, user: &Person, token: &str) -> Result<()> {
+    let context = &call.context;
+    let bad = |reason: &str| Error::refused(Wire::DELETION_TOKEN, reason);
+    let token: Token<Deletion> = Token::parse(token).ok_or_else(|| bad("not of our making"))?;
+    let take = store::verification::take_for(context, &token.hash(), user.id.as_str());
+    let link: Option<store::verification::Used> = context.db()?.first(take).await?;
+    link.ok_or_else(|| bad("unknown, used, expired, or another's"))?;
+    carry_out(context, user, "mail").await
+}
+
+/// Deletes the user: every session ends, and they are told.
+async fn carry_out(context: &Context, user: &Person, by: &str) -> Result<()> {
+    let id: &Id<User> = &user.id;
+    let details = json!({ "by": by });
+    let mut statements = vec![
+        store::session::revoke(context, id, Which::All, "user_deleted", None),
+        store::record::audit(context, &context.row_id()?, Some(id), "user.deleted", Severity::High, &details),
+    ];
+    statements.extend(store::user::delete(context, id, "deleted by themselves"));
+    if has_mailbox(user) {
+        let letter = mail::security_notice(
+            &context.tenant().name,
+            "Your account was deleted",
+            "Your account was deleted, as you asked.",
+        );
+        statements.push(store::outbox::queue(context, Some(id), &user.email, &letter)?);
+    }
+    let mut answers = context.db()?.batch(statements).await?;
+    forget(context, store::session::revoked(&mut answers)?);
+    deliver_later(context);
+    Ok(())
+}

@@ -1,0 +1,310 @@
+//! Six digits by mail: for signing in, proving an address, a new password, a new address.
+
+use serde_json::json;
+
+use crate::context::{Context, nfkc};
+use crate::credentials::password::{LONGEST_READ, Password};
+use crate::error::{Error, Result, Wire};
+use crate::handlers::arrival::{self, Arrival};
+use crate::handlers::opening::Outcome;
+use crate::handlers::sign_up::{LONGEST_IMAGE, LONGEST_NAME};
+use crate::handlers::{Call, change_email, guard, mailing, proof, reset, sign_in};
+use crate::http::email;
+use crate::http::incoming::Media;
+use crate::http::reply::Reply;
+use crate::id::{Id, User};
+use crate::jobs::outbox::deliver_later;
+use crate::pages::mail;
+use crate::store;
+use crate::store::code::{self, CodeKind, Verdict, digits};
+use crate::store::rate_limit;
+use crate::store::sign_in::{By, Counters, Loaded};
+
+/// The longest code read, in characters.
+const LONGEST_CODE: usize = 20;
+
+/// The protocol's refusal of a code.
+///
+/// # Errors
+/// Unless it was right.
+pub fn accept(verdict: Verdict) -> Result<()> {
+    match verdict {
+        Verdict::Right => Ok(()),
+        Verdict::Wrong => Err(Error::refused(Wire::INVALID_OTP, "wrong")),
+        Verdict::None => Err(Error::refused(Wire::INVALID_OTP, "there is none")),
+        Verdict::TooManyAttempts => Err(Error::refused(Wire::TOO_MANY_ATTEMPTS, "tried too often")),
+        Verdict::Expired => Err(Error::refused(Wire::OTP_EXPIRED, "came too late")),
+    }
+}
+
+fn kind(name: &str) -> Result<CodeKind> {
+    match name {
+        "sign-in" => Ok(CodeKind::SignIn),
+        "email-verification" => Ok(CodeKind::EmailProof),
+        "forget-password" => Ok(CodeKind::Reset),
+        // Asked for by whoever is signed in, elsewhere.
+        "change-email" => Err(Error::refused(Wire::INVALID_OTP_TYPE, "change-email")),
+        _ => Err(Error::Validation(
+            "[body.type] Invalid option: expected one of \
+             \"email-verification\"|\"sign-in\"|\"forget-password\"|\"change-email\""
+                .to_owned(),
+        )),
+    }
+}
+
+const fn purpose(kind: CodeKind) -> &'static str {
+    match kind {
+        CodeKind::SignIn | CodeKind::Phone => "to sign in",
+        CodeKind::EmailProof => "to confirm your e-mail address",
+        CodeKind::Reset | CodeKind::PhoneReset => "to set a new password",
+        CodeKind::ChangeEmail => "to confirm your new e-mail address",
+        CodeKind::SecondFactor => "to finish signing in",
+    }
+}
+
+/// The mail of a code.
+#[must_use]
+pub fn letter(context: &Context, kind: CodeKind, code: &str) -> store::outbox::Mail {
+    mail::code(&context.tenant().name, purpose(kind), code, context.config.code_seconds / 60)
+}
+
+/// `POST /email-otp/send-verification-otp`: known and unknown addresses are answered alike.
+///
+/// # Errors
+/// 400 for bad fields, 404 where codes are not a way in, 429.
+pub async fn send(call: &mut Call) -> Result<Reply> {
+    guard::open_way(call.context.config.ways_in.email_otp)?;
+    let mut fields = call.request.fields(Media::Json).await?;
+    let email = fields.email("email");
+    let named = fields.required("type", 50);
+    fields.finish()?;
+    send_code(&call.context, &email, kind(&named)?).await?;
+    Reply::json(200, &json!({ "success": true }))
+}
+
+/// Mails a code to whoever has the address, or may have an account with it.
+///
+/// # Errors
+/// 429, 503.
+pub async fn send_code(context: &Context, email: &str, kind: CodeKind) -> Result<()> {
+    let user = mailing::addressee(context, "code", By::Email(email)).await?;
+    let is_welcome = user.is_some() || (kind == CodeKind::SignIn && context.config.sign_up_open);
+    let code = digits(context.random()?);
+    let mut statements = Vec::from(code::issue(context, kind, email, &code)?);
+    let user_id = user.as_ref().map(|user| &user.user_id);
+    if is_welcome {
+        statements.push(store::outbox::queue(context, user_id, email, &letter(context, kind, &code))?);
+    }
+    context.db()?.batch(statements).await?;
+    deliver_later(context);
+    Ok(())
+}
+
+/// Counts an attempt and tries a code, in one round trip; what is over a limit is not tried. A wrong code counts
+/// against the account like a wrong password.
+///
+/// # Errors
+/// 400, 403 or 429.
+pub async fn redeem(context: &Context, kind: CodeKind, by: By<'_>, typed: &str, kept: bool) -> Result<Loaded> {
+    let (config, tenant) = (&context.config, &context.tenant().id);
+    let network = rate_limit::key(config, "sign-in:network", tenant.as_str(), &context.client().network());
+    let account = rate_limit::key(config, "sign-in:account", tenant.as_str(), by.text());
+    let counters =
+        Counters { network: (&network, config.limit_sign_in), account: (&account, config.limit_sign_in_account) };
+    let limits = [(&*network, config.limit_sign_in.count), (&*account, config.limit_sign_in_account.count)];
+    let tried = code::redeem(context, kind, by.text(), typed.trim(), &limits, kept);
+    let (loaded, mut answers) = store::sign_in::load_with(context, by, &counters, Vec::from(tried)).await?;
+    guard::within(context, &loaded, &counters, ["codes by network", "codes by account"])?;
+    let verdict = code::verdict(&mut answers, context.now)?;
+    if let (Verdict::Wrong, Some(known)) = (verdict, &loaded.candidate) {
+        store::sign_in::record(context.db()?, Vec::from(sign_in::counted(context, &known.user_id)?)).await?;
+    }
+    accept(verdict)?;
+    if !loaded.tenant_is_active {
+        return Err(Error::refused(Wire::TENANT_UNAVAILABLE, "tenant is not active"));
+    }
+    Ok(loaded)
+}
+
+/// `POST /email-otp/check-verification-otp`: whether a code is right, which does not use it up.
+///
+/// # Errors
+/// 400, 403, 429.
+pub async fn check(call: &mut Call) -> Result<Reply> {
+    guard::open_way(call.context.config.ways_in.email_otp)?;
+    let mut fields = call.request.fields(Media::Json).await?;
+    let email = fields.email("email");
+    let named = fields.required("type", 50);
+    let otp = fields.required("otp", LONGEST_CODE);
+    fields.finish()?;
+    redeem(&call.context, kind(&named)?, By::Email(&email), &otp, true).await?;
+    Reply::json(200, &json!({ "success": true }))
+}
+
+/// `POST /sign-in/email-otp`.
+///
+/// # Errors
+/// 400 for bad fields or a wrong code, 403 for a banned user, 404 where codes are not a way in, 429.
+pub async fn sign_in(call: &mut Call) -> Result<Reply> {
+    guard::open_way(call.context.config.ways_in.email_otp)?;
+    let mut fields = call.request.fields(Media::Json).await?;
+    let email = fields.email("email");
+    let otp = fields.required("otp", LONGEST_CODE);
+    let name = fields.optional("name", LONGEST_NAME).unwrap_or_default();
+    let image = fields.optional("image", LONGEST_IMAGE);
+    fields.finish()?;
+    let outcome = by_code(call, &email, &otp, &name, image.as_deref()).await?;
+    outcome.json(|session| json!({ "token": session.id, "user": session.user_json() }))
+}
+
+/// Signs in by a mailed code.
+///
+/// # Errors
+/// As [`sign_in`].
+pub async fn by_code(call: &Call, email: &str, otp: &str, name: &str, image: Option<&str>) -> Result<Outcome> {
+    let context = &call.context;
+    let loaded = redeem(context, CodeKind::SignIn, By::Email(email), otp, false).await?;
+    let guest = if loaded.candidate.is_none() { call.guest().await? } else { None };
+    let arrival = Arrival {
+        email,
+        phone_number: None,
+        name,
+        image,
+        method: "email-otp",
+        amr: &["otp", "email"],
+        claim: None,
+        minds_locks: true,
+        otherwise: Wire::INVALID_OTP,
+        guest: guest.as_ref(),
+    };
+    Ok(arrival::arrive(context, &arrival, loaded.candidate.as_ref()).await?.0)
+}
+
+/// `POST /email-otp/verify-email`.
+///
+/// # Errors
+/// 400, 403, 429.
+pub async fn verify_email(call: &mut Call) -> Result<Reply> {
+    guard::open_way(call.context.config.ways_in.email_otp)?;
+    let mut fields = call.request.fields(Media::Json).await?;
+    let email = fields.email("email");
+    let otp = fields.required("otp", LONGEST_CODE);
+    fields.finish()?;
+    let context = &call.context;
+    let loaded = redeem(context, CodeKind::EmailProof, By::Email(&email), &otp, false).await?;
+    let user = loaded.candidate.ok_or_else(|| Error::refused(Wire::INVALID_OTP, "nobody has the address"))?;
+    let statements =
+        [store::user::prove_email(context, &user.user_id, &email), store::user::person(context, &user.user_id)];
+    let mut answers = context.db()?.batch(statements).await?;
+    let proven: Option<Id<User>> = answers.row()?;
+    let person: Option<crate::session::Person> = answers.row()?;
+    let (Some(_), Some(person)) = (proven, person) else {
+        return Err(Error::refused(Wire::INVALID_OTP, "the address is another by now"));
+    };
+    let user = crate::session::UserJson::new(&person, &[]);
+    Reply::json(200, &json!({ "status": true, "token": null, "user": user }))
+}
+
+/// `POST /email-otp/request-password-reset`, and its older name `POST /forget-password/email-otp`.
+///
+/// # Errors
+/// 400, 404, 429.
+pub async fn request_reset(call: &mut Call) -> Result<Reply> {
+    guard::open_way(call.context.config.ways_in.email_otp)?;
+    let mut fields = call.request.fields(Media::Json).await?;
+    let email = fields.email("email");
+    fields.finish()?;
+    send_code(&call.context, &email, CodeKind::Reset).await?;
+    Reply::json(200, &json!({ "success": true }))
+}
+
+/// `POST /email-otp/reset-password`.
+///
+/// # Errors
+/// 400 for bad fields, a bad password or a wrong code, 403, 429.
+pub async fn reset_password(call: &mut Call) -> Result<Reply> {
+    guard::open_way(call.context.config.ways_in.email_otp)?;
+    let mut fields = call.request.fields(Media::Json).await?;
+    let email = fields.email("email");
+    let otp = fields.required("otp", LONGEST_CODE);
+    let new = Password::new(fields.required("password", LONGEST_READ), nfkc);
+    fields.finish()?;
+    set_password(&call.context, CodeKind::Reset, By::Email(&email), &otp, &new).await?;
+    Reply::json(200, &json!({ "success": true }))
+}
+
+/// Sets a new password by a code. What is wrong with the password is found before the code is used up.
+///
+/// # Errors
+/// As [`reset_password`].
+pub async fn set_password(context: &Context, kind: CodeKind, by: By<'_>, otp: &str, new: &Password) -> Result<()> {
+    proof::acceptable_length(context, new)?;
+    if context.config.breached_passwords.is_some() {
+        // One more round trip where breaches are asked about: nobody without the code makes us ask.
+        redeem(context, kind, by, otp, true).await?;
+        proof::not_breached(context, new, None).await?;
+    }
+    let loaded = redeem(context, kind, by, otp, false).await?;
+    let user = loaded.candidate.ok_or_else(|| Error::refused(Wire::INVALID_OTP, "nobody has it"))?;
+    crate::credentials::sign_in::admit(&user, context.now)
+        .map_err(|refusal| Error::refused(Wire::BANNED_USER, refusal.as_str()))?;
+    if let By::Email(email) = by {
+        let statements = [store::user::prove_email(context, &user.user_id, email)];
+        context.db()?.batch(statements).await?;
+    }
+    reset::replace(context, &user.user_id, new, "code").await
+}
+
+/// `POST /email-otp/request-email-change`: a code to the new address, from a session whose own address agrees by a code.
+///
+/// # Errors
+/// 400, 401, 403, 404, 429.
+pub async fn request_change(call: &mut Call) -> Result<Reply> {
+    guard::open_way(call.context.config.ways_in.email_otp)?;
+    let mut fields = call.request.fields(Media::Json).await?;
+    let new = fields.email("newEmail");
+    let otp = fields.optional("otp", LONGEST_CODE);
+    fields.finish()?;
+    let (authenticated, is_free) = change_email::wish(call, &new).await?;
+    let context = &call.context;
+    let user = &authenticated.session.user;
+    if user.email_verified && email::is_mailbox(&user.email) {
+        // The old address agrees: by the code that `send-verification-otp` mails to it.
+        let otp = otp.ok_or_else(|| Error::refused(Wire::OTP_REQUIRED, "no code of the present address"))?;
+        redeem(context, CodeKind::EmailProof, By::Email(&user.email), &otp, false).await?;
+    }
+    // By whom and for what: the code of one user's wish is no other's.
+    let code = digits(context.random()?);
+    let mut statements = Vec::from(code::issue(context, CodeKind::ChangeEmail, &bound(&user.id, &new), &code)?);
+    if is_free {
+        let letter = letter(context, CodeKind::ChangeEmail, &code);
+        statements.push(store::outbox::queue(context, Some(&user.id), &new, &letter)?);
+    }
+    context.db()?.batch(statements).await?;
+    deliver_later(context);
+    Ok(Reply::json(200, &json!({ "success": true }))?.with_cookies(authenticated.cookies))
+}
+
+fn bound(user: &Id<User>, email: &str) -> String {
+    format!("{user} {email}")
+}
+
+/// `POST /email-otp/change-email`.
+///
+/// # Errors
+/// 400, 401, 403, 404, 429.
+pub async fn change(call: &mut Call) -> Result<Reply> {
+    guard::open_way(call.context.config.ways_in.email_otp)?;
+    let mut fields = call.request.fields(Media::Json).await?;
+    let new = fields.email("newEmail");
+    let otp = fields.required("otp", LONGEST_CODE);
+    fields.finish()?;
+    let (authenticated, _) = change_email::wish(call, &new).await?;
+    let context = &call.context;
+    let user = &authenticated.session.user;
+    accept(code::try_alone(context, CodeKind::ChangeEmail, &bound(&user.id, &new), otp.trim()).await?)?;
+    if !change_email::carry_out(context, &user.id, &user.email, &new).await? {
+        return Err(Error::refused(Wire::EMAIL_ALREADY_IN_USE, "taken meanwhile"));
+    }
+    Ok(Reply::json(200, &json!({ "success": true }))?.with_cookies(authenticated.cookies))
+}

@@ -1,0 +1,161 @@
+//! Signing in by a mailed link.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::error::{Error, Result, Wire};
+use crate::handlers::arrival::{self, Arrival};
+use crate::handlers::opening::{self, Outcome};
+use crate::handlers::sign_up::LONGEST_NAME;
+use crate::handlers::{Call, guard, mailing};
+use crate::http::incoming::Media;
+use crate::http::redirect::Target;
+use crate::http::reply::Reply;
+use crate::jobs::outbox::deliver_later;
+use crate::pages::mail;
+use crate::secret::{MagicLink, Token};
+use crate::store;
+use crate::store::sign_in::By;
+use crate::store::verification::{Claim, Used};
+
+/// What the link knows beside its address.
+#[derive(Serialize, Deserialize)]
+struct Letter {
+    email: String,
+    name: String,
+}
+
+/// Where a link leads.
+#[derive(Default)]
+pub struct Ways {
+    /// In the end.
+    pub callback: Option<Target>,
+    /// Somebody new.
+    pub on_new: Option<Target>,
+    /// Whom it did not let in.
+    pub on_error: Option<Target>,
+}
+
+/// `POST /sign-in/magic-link`: known and unknown addresses are answered alike.
+///
+/// # Errors
+/// 400 for bad fields, 403 for bad URLs, 404 where links are not a way in, 429.
+pub async fn send(call: &mut Call) -> Result<Reply> {
+    guard::open_way(call.context.config.ways_in.magic_link)?;
+    let mut fields = call.request.fields(Media::Json).await?;
+    let email = fields.email("email");
+    let name = fields.optional("name", LONGEST_NAME).unwrap_or_default();
+    let mut url = |name: &str| fields.optional(name, Target::LONGEST);
+    let (callback, on_new, on_error) = (url("callbackURL"), url("newUserCallbackURL"), url("errorCallbackURL"));
+    fields.finish()?;
+    let context = &call.context;
+    let ways = Ways {
+        callback: opening::target(context, callback.as_deref(), Wire::INVALID_CALLBACK_URL)?,
+        on_new: opening::target(context, on_new.as_deref(), Wire::INVALID_NEW_USER_CALLBACK_URL)?,
+        on_error: opening::target(context, on_error.as_deref(), Wire::INVALID_ERROR_CALLBACK_URL)?,
+    };
+    mail_link(call, &email, &name, &ways).await?;
+    Reply::json(200, &json!({ "status": true }))
+}
+
+/// Mails a link to whoever has the address, or may have an account with it.
+///
+/// # Errors
+/// 429, 503.
+pub async fn mail_link(call: &Call, email: &str, name: &str, ways: &Ways) -> Result<()> {
+    let context = &call.context;
+    let user = mailing::addressee(context, "magic-link", By::Email(email)).await?;
+    let token: Token<MagicLink> = Token::new(context.random()?);
+    let letter = Letter { email: email.to_owned(), name: name.trim().to_owned() };
+    let payload = serde_json::to_vec(&letter).map_err(|error| Error::Internal(error.to_string()))?;
+    let (config, tenant) = (&context.config, context.tenant());
+    let url = format!("{}/api/auth/magic-link/verify", context.auth_origin());
+    let mut url = Target::own(url).with_query("token", token.expose());
+    let home = Target::own("/account");
+    url = url.with_query("callbackURL", ways.callback.as_ref().unwrap_or(&home).as_str());
+    for (name, target) in [("newUserCallbackURL", &ways.on_new), ("errorCallbackURL", &ways.on_error)] {
+        if let Some(target) = target {
+            url = url.with_query(name, target.as_str());
+        }
+    }
+    let expires_at = context.now + config.magic_link_seconds * 1000;
+    // The same is written for whoever gets none, but for the mail's recipient: the time taken tells nothing.
+    let is_welcome = user.is_some() || config.sign_up_open;
+    let mail = mail::magic_link(&tenant.name, url.as_str(), config.magic_link_seconds / 60);
+    let user_id = user.as_ref().map(|user| &user.user_id);
+    let mut statements = vec![store::verification::keep(context, &tenant.id, &token, email, &payload, expires_at)?];
+    if is_welcome {
+        statements.push(store::outbox::queue(context, user_id, email, &mail)?);
+    }
+    context.db()?.batch(statements).await?;
+    deliver_later(context);
+    Ok(())
+}
+
+/// `GET /magic-link/verify`.
+///
+/// # Errors
+/// 403 for bad URLs; 503. A link that is not good is told on the page that it leads to.
+pub async fn verify(call: &mut Call) -> Result<Reply> {
+    guard::open_way(call.context.config.ways_in.magic_link)?;
+    let context = &call.context;
+    let given = |name: &str| call.request.param(name).filter(|given| !given.is_empty());
+    let (callback, on_new, on_error) = (given("callbackURL"), given("newUserCallbackURL"), given("errorCallbackURL"));
+    let callback = opening::target(context, callback.as_deref(), Wire::INVALID_CALLBACK_URL)?;
+    let on_new = opening::target(context, on_new.as_deref(), Wire::INVALID_NEW_USER_CALLBACK_URL)?;
+    let on_error = opening::target(context, on_error.as_deref(), Wire::INVALID_ERROR_CALLBACK_URL)?;
+    let result = arrive(call).await;
+    let reply = match (result, callback) {
+        (Ok((outcome, is_new)), Some(callback)) => {
+            let target = on_new.filter(|_| is_new).unwrap_or(callback);
+            outcome.redirect(302, &target)
+        }
+        (Ok((outcome, _)), None) => outcome.json(
+            |session| json!({ "token": session.id, "user": session.user_json(), "session": session.session_json() }),
+        )?,
+        (Err(error), callback) if error.wire().status < 500 => {
+            context.log("/api/auth/magic-link/verify", &error);
+            let page = on_error.or(callback).unwrap_or_else(|| Target::own("/api/auth/error"));
+            Reply::redirect(302, &page.with_query("error", error.wire().code))
+        }
+        (Err(error), _) => return Err(error),
+    };
+    // The token must not go on to wherever the page's links lead.
+    Ok(reply.with("referrer-policy", "no-referrer"))
+}
+
+async fn arrive(call: &Call) -> Result<(Outcome, bool)> {
+    let context = &call.context;
+    let invalid = |reason: &str| Error::refused(Wire::INVALID_TOKEN, reason);
+    let token: Option<Token<MagicLink>> = call.request.param("token").and_then(|token| Token::parse(&token));
+    let hash = token.ok_or_else(|| invalid("not of our making"))?.hash();
+    let statements = [
+        store::verification::peek(context, &hash),
+        store::sign_in::tenant_is_active(&context.tenant().id),
+        store::sign_in::candidate(context, By::MagicLink(hash.as_str())),
+    ];
+    let mut answers = context.db()?.batch(statements).await?;
+    let used: Option<Used> = answers.row()?;
+    let used = used.ok_or_else(|| invalid("unknown, used or expired"))?;
+    if !answers.row::<bool>()?.unwrap_or(false) {
+        return Err(Error::refused(Wire::TENANT_UNAVAILABLE, "tenant is not active"));
+    }
+    let candidate = answers.row()?;
+    let letter: Letter = serde_json::from_slice(used.payload(context)?.expose())
+        .map_err(|error| Error::Internal(format!("verification.payload_sealed is no letter: {error}")))?;
+    let guest = if candidate.is_none() { call.guest().await? } else { None };
+    let arrival = Arrival {
+        email: &letter.email,
+        phone_number: None,
+        name: &letter.name,
+        image: None,
+        method: "magic-link",
+        amr: &["email"],
+        claim: Some(Claim { id: &used.id, if_changed: false }),
+        // Whoever reads the account's mail is not the one it is locked against.
+        minds_locks: false,
+        otherwise: Wire::INVALID_TOKEN,
+        guest: guest.as_ref(),
+    };
+    arrival::arrive(context, &arrival, candidate.as_ref()).await
+}

@@ -1,0 +1,194 @@
+//! Several accounts in one browser. Their session tokens stand in one further cookie, each signed like the session
+//! cookie's; which of them still hold is D1's to say.
+
+use serde_json::{Value, json};
+
+use crate::context::Context;
+use crate::error::{Error, Result, Wire};
+use crate::handlers::authenticate::{forget, remember, session_cookie, snapshot_cookie};
+use crate::handlers::opening::cleared;
+use crate::handlers::{Call, guard};
+use crate::http::cookie::Cookie;
+use crate::http::incoming::Media;
+use crate::http::reply::Reply;
+use crate::id::{Id, Session};
+use crate::secret::{SessionToken, Token};
+use crate::session::{LiveSession, cookie_value, read_cookie};
+use crate::store;
+use crate::store::session::Which;
+
+/// The most accounts of a browser: what a cookie's 4 kB hold, and a person keeps apart.
+const MOST: usize = 8;
+
+/// Between two tokens.
+const BETWEEN: char = '~';
+
+/// The tokens that a browser brings: those of the further cookie and the session cookie's.
+fn tokens(context: &Context) -> Vec<Token<SessionToken>> {
+    let others = context.cookie(Cookie::Others).unwrap_or_default();
+    let current = context.cookie(Cookie::Session).unwrap_or_default();
+    let mut tokens: Vec<Token<SessionToken>> = Vec::new();
+    for value in std::iter::once(current.as_str()).chain(others.split(BETWEEN)) {
+        let Some(token) = read_cookie(&context.config.keyring, value) else {
+            continue;
+        };
+        if tokens.len() < MOST && !tokens.iter().any(|known| known.expose() == token.expose()) {
+            tokens.push(token);
+        }
+    }
+    tokens
+}
+
+fn cookie(context: &Context, tokens: &[&Token<SessionToken>]) -> String {
+    if tokens.is_empty() {
+        return Cookie::Others.clear(context.is_secure);
+    }
+    let values: Vec<String> = tokens.iter().map(|token| cookie_value(&context.config.keyring, token)).collect();
+    let text = values.join(&BETWEEN.to_string());
+    Cookie::Others.set(context.is_secure, &text, Some(context.config.session_seconds))
+}
+
+/// The further cookie once a session is opened: it comes first, the others stay.
+#[must_use]
+pub fn listed(context: &Context, new: &Token<SessionToken>) -> Option<String> {
+    if !context.config.multi_session {
+        return None;
+    }
+    let known = tokens(context);
+    let all: Vec<&Token<SessionToken>> = std::iter::once(new).chain(&known).take(MOST).collect();
+    Some(cookie(context, &all))
+}
+
+/// An account of the browser.
+struct Account {
+    token: Token<SessionToken>,
+    session: LiveSession,
+}
+
+/// The accounts of the browser whose sessions hold, one a user: of two, the one opened last.
+async fn accounts(context: &Context) -> Result<Vec<Account>> {
+    let tokens = tokens(context);
+    if tokens.is_empty() {
+        return Ok(Vec::new());
+    }
+    let tenant = &context.tenant().id;
+    let statements: Vec<_> = tokens.iter().map(|token| store::session::load(tenant, &token.hash())).collect();
+    let mut answers = context.db()?.batch(statements).await?;
+    let mut accounts: Vec<Account> = Vec::new();
+    for token in tokens {
+        let record = store::session::read(&mut answers)?;
+        let Some(Ok((session, _))) = record.map(|record| record.judge(None, context.now)) else {
+            continue;
+        };
+        match accounts.iter_mut().find(|known| known.session.user.id == session.user.id) {
+            Some(known) if known.session.created_at < session.created_at => *known = Account { token, session },
+            Some(_) => (),
+            None => accounts.push(Account { token, session }),
+        }
+    }
+    Ok(accounts)
+}
+
+fn shown(session: &LiveSession) -> Value {
+    json!({ "session": session.session_json(), "user": session.user_json() })
+}
+
+/// `GET /multi-session/list-device-sessions`.
+///
+/// # Errors
+/// 404 where several accounts are not wanted; 503.
+pub async fn list(call: &mut Call) -> Result<Reply> {
+    guard::open_way(call.context.config.multi_session)?;
+    let accounts = accounts(&call.context).await?;
+    let body: Vec<Value> = accounts.iter().map(|account| shown(&account.session)).collect();
+    Reply::json(200, &body)
+}
+
+async fn handle(call: &mut Call) -> Result<String> {
+    guard::open_way(call.context.config.multi_session)?;
+    let mut fields = call.request.fields(Media::Json).await?;
+    let handle = fields.required("sessionToken", 100);
+    fields.finish()?;
+    Ok(handle)
+}
+
+fn unknown() -> Error {
+    Error::refused(Wire::INVALID_SESSION_TOKEN, "no session of this browser")
+}
+
+/// `POST /multi-session/set-active`.
+///
+/// # Errors
+/// 401 for a session that is not this browser's, or over; 404; 503.
+pub async fn set_active(call: &mut Call) -> Result<Reply> {
+    let handle = handle(call).await?;
+    let context = &call.context;
+    let accounts = accounts(context).await?;
+    let chosen = accounts.iter().find(|account| account.session.id.as_str() == handle).ok_or_else(unknown)?;
+    let all: Vec<&Token<SessionToken>> = accounts.iter().map(|account| &account.token).collect();
+    Ok(Reply::json(200, &shown(&chosen.session))?
+        .with_cookies(activated(context, chosen))
+        .with_cookie(cookie(context, &all)))
+}
+
+fn activated(context: &Context, account: &Account) -> Vec<String> {
+    let hash = account.token.hash();
+    remember(context, &hash, &account.session);
+    let snapshot = snapshot_cookie(context, &hash, &account.session);
+    // An old snapshot must not answer for the account before.
+    let snapshot = snapshot.unwrap_or_else(|| Cookie::Snapshot.clear(context.is_secure));
+    vec![session_cookie(context, &account.token, &account.session), snapshot]
+}
+
+/// `POST /multi-session/revoke`: ends one session of this browser. If it was the active one, another becomes active.
+///
+/// # Errors
+/// 401 for a session that is not this browser's; 404; 503.
+pub async fn revoke(call: &mut Call) -> Result<Reply> {
+    let handle = handle(call).await?;
+    let (authenticated, _) = call.confirmed(Vec::new()).await?;
+    let context = &call.context;
+    let accounts = accounts(context).await?;
+    let ended = accounts.iter().find(|account| account.session.id.as_str() == handle).ok_or_else(unknown)?;
+    let id: &Id<Session> = &ended.session.id;
+    let revoke = store::session::revoke(context, &ended.session.user.id, Which::One(id), "revoked", None);
+    let mut answers = context.db()?.batch([revoke]).await?;
+    forget(context, store::session::revoked(&mut answers)?);
+    let left: Vec<&Account> = accounts.iter().filter(|account| account.session.id != *id).collect();
+    let tokens: Vec<&Token<SessionToken>> = left.iter().map(|account| &account.token).collect();
+    let mut cookies = vec![cookie(context, &tokens)];
+    if *id == authenticated.session.id {
+        match left.first() {
+            Some(next) => cookies.extend(activated(context, next)),
+            None => cookies.extend(cleared(context)),
+        }
+    } else {
+        cookies.extend(authenticated.cookies);
+    }
+    Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(cookies))
+}
+
+/// Ends every session of the browser but the active one, which the caller ends: signed out is signed out.
+///
+/// # Errors
+/// 503.
+pub async fn end_others(call: &Call) -> Result<Option<String>> {
+    let context = &call.context;
+    if !context.config.multi_session || context.cookie(Cookie::Others).is_none() {
+        return Ok(None);
+    }
+    let accounts = accounts(context).await?;
+    let statements: Vec<_> = accounts
+        .iter()
+        .map(|Account { session, .. }| {
+            store::session::revoke(context, &session.user.id, Which::One(&session.id), "signed_out", None)
+        })
+        .collect();
+    if !statements.is_empty() {
+        let mut answers = context.db()?.batch(statements).await?;
+        for _ in &accounts {
+            forget(context, store::session::revoked(&mut answers)?);
+        }
+    }
+    Ok(Some(Cookie::Others.clear(context.is_secure)))
+}

@@ -1,0 +1,365 @@
+//! The second factor: a code of an authenticator app, a mailed one, or a backup code. Asked for after a first factor, or
+//! given once more by whoever is signed in.
+
+use serde_json::json;
+
+use crate::context::Context;
+use crate::credentials::{backup_code, totp};
+use crate::error::{Error, Result, Wire};
+use crate::handlers::authenticate::Authenticated;
+use crate::handlers::opening::{self, FirstFactor, Opened, Opening};
+use crate::handlers::{Call, email_otp, second_factor_setup};
+use crate::http::cookie::Cookie;
+use crate::http::email;
+use crate::http::incoming::Media;
+use crate::http::reply::Reply;
+use crate::id::{Id, User};
+use crate::jobs::outbox::deliver_later;
+use crate::secret::{Purpose, SecondFactor, Token, TokenHash, TrustedDevice};
+use crate::session::{LiveSession, Person, UserJson};
+use crate::store;
+use crate::store::code::{self, CodeKind, Verdict, digits};
+use crate::store::database::Statement;
+use crate::store::rate_limit;
+use crate::store::second_factor::{Factor, MOST_ATTEMPTS, Waiting};
+use crate::store::verification::Claim;
+
+/// The longest code read, in characters.
+const LONGEST_CODE: usize = 40;
+
+/// What was typed.
+#[derive(Clone, Copy)]
+pub enum Typed<'a> {
+    /// A code of an authenticator app.
+    Totp(&'a str),
+    /// A mailed code.
+    Mailed(&'a str),
+    /// A backup code.
+    Backup(&'a str),
+}
+
+impl Typed<'_> {
+    const fn wrong(self) -> Wire {
+        match self {
+            Self::Totp(_) | Self::Mailed(_) => Wire::INVALID_CODE,
+            Self::Backup(_) => Wire::INVALID_BACKUP_CODE,
+        }
+    }
+}
+
+/// The sign-in that waits in this browser, by its cookie.
+#[must_use]
+pub fn waiting(context: &Context) -> Option<TokenHash<SecondFactor>> {
+    let token: Token<SecondFactor> = Token::parse(&context.cookie(Cookie::SecondFactor)?)?;
+    Some(token.hash())
+}
+
+/// The digests under which a user's backup code may be kept.
+#[must_use]
+pub fn backup_digests(context: &Context, user: &Id<User>, code: &str) -> Vec<String> {
+    let message = format!("backup\0{user}\0{}", backup_code::normalise(code));
+    context.config.keyring.digests(Purpose::Code, message.as_bytes())
+}
+
+/// `POST /two-factor/verify-totp`.
+///
+/// # Errors
+/// 400 without TOTP or after too many codes, 401 for a wrong one or without a sign-in to go on with, 429 while locked.
+pub async fn verify_totp(call: &mut Call) -> Result<Reply> {
+    let (code, trusts, _) = fields(call).await?;
+    verify(call, Typed::Totp(&code), trusts).await
+}
+
+/// `POST /two-factor/verify-otp`.
+///
+/// # Errors
+/// As [`verify_totp`].
+pub async fn verify_mailed(call: &mut Call) -> Result<Reply> {
+    let (code, trusts, _) = fields(call).await?;
+    verify(call, Typed::Mailed(&code), trusts).await
+}
+
+/// `POST /two-factor/verify-backup-code`.
+///
+/// # Errors
+/// As [`verify_totp`].
+pub async fn verify_backup(call: &mut Call) -> Result<Reply> {
+    let (code, trusts, disable_session) = fields(call).await?;
+    match waiting(&call.context) {
+        Some(hash) if disable_session => without_session(call, &hash, &code).await,
+        _ => verify(call, Typed::Backup(&code), trusts).await,
+    }
+}
+
+async fn fields(call: &mut Call) -> Result<(String, bool, bool)> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let code = fields.required("code", LONGEST_CODE);
+    let trusts = fields.boolean("trustDevice").unwrap_or(false);
+    let disable_session = fields.boolean("disableSession").unwrap_or(false);
+    fields.finish()?;
+    Ok((code, trusts, disable_session))
+}
+
+async fn verify(call: &Call, typed: Typed<'_>, trusts: bool) -> Result<Reply> {
+    let answer = |session: &LiveSession| json!({ "token": session.id, "user": session.user_json() });
+    match waiting(&call.context) {
+        Some(hash) => {
+            let opened = finish(&call.context, &hash, typed, trusts).await?;
+            Ok(Reply::json(200, &answer(&opened.session))?.with_cookies(opened.cookies))
+        }
+        None => again(call, typed).await,
+    }
+}
+
+/// Goes on with a sign-in that waits.
+///
+/// # Errors
+/// As [`verify_totp`].
+pub async fn finish(
+    context: &Context,
+    hash: &TokenHash<SecondFactor>,
+    typed: Typed<'_>,
+    trusts: bool,
+) -> Result<Opened> {
+    let (waiting, factor, verdict) = attempt(context, hash, typed).await?;
+    let user = &waiting.user_id;
+    let Some((before, if_changed)) = judge(context, &factor, user, typed, verdict)? else {
+        return Err(wrong(context, user, typed).await?);
+    };
+    let first: FirstFactor = serde_json::from_slice(waiting.payload(context)?.expose())
+        .map_err(|error| Error::Internal(format!("verification.payload_sealed is no first factor: {error}")))?;
+    let amr: Vec<&str> = with_second(first.amr.iter().map(String::as_str));
+    let opening = Opening {
+        is_remembered: first.is_remembered,
+        while_password: first.while_password.as_deref(),
+        claim: Some(Claim { id: &waiting.id, if_changed }),
+        otherwise: typed.wrong(),
+        last_method: (first.method == "password").then_some("email"),
+        ..Opening::new(user, &first.method, &amr)
+    };
+    let mut opened = match opening::open(context, &opening, vec![before]).await.map_err(Error::from) {
+        // A backup code is found right or wrong by the statement that uses it up; and of one step, one session comes.
+        Err(error) if error.wire() == typed.wrong() => return Err(wrong(context, user, typed).await?),
+        other => other?,
+    };
+    if trusts {
+        // A third round trip, for those who ask for it: only once the session is there is the browser to be trusted.
+        let token: Token<TrustedDevice> = Token::new(context.random()?);
+        context.db()?.batch([store::second_factor::trust(context, user, &token)?]).await?;
+        let seconds = context.config.trusted_device_seconds;
+        opened.cookies.push(Cookie::TrustedDevice.set(context.is_secure, token.expose(), Some(seconds)));
+    }
+    Ok(opened)
+}
+
+/// The references of a first factor, and of a second one after it (RFC 8176, section 2).
+pub fn with_second<'a>(first: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut amr: Vec<&str> = first.collect();
+    for reference in ["otp", "mfa"] {
+        if !amr.contains(&reference) {
+            amr.push(reference);
+        }
+    }
+    amr
+}
+
+/// Counts the attempt and loads what waits, in one round trip in which a mailed code is tried as well.
+async fn attempt(
+    context: &Context,
+    hash: &TokenHash<SecondFactor>,
+    typed: Typed<'_>,
+) -> Result<(Waiting, Factor, Option<Verdict>)> {
+    let mut statements =
+        vec![store::second_factor::attempt(context, hash), store::second_factor::of_asked(context, hash)];
+    if let Typed::Mailed(typed) = typed {
+        statements.extend(code::redeem(context, CodeKind::SecondFactor, hash.as_str(), typed.trim(), &[], false));
+    }
+    let mut answers = context.db()?.batch(statements).await?;
+    let waiting: Option<Waiting> = answers.row()?;
+    let factor: Option<Factor> = answers.row()?;
+    let waiting =
+        waiting.ok_or_else(|| Error::refused(Wire::INVALID_SECOND_FACTOR_COOKIE, "nothing waits, or no more"))?;
+    if waiting.attempts > MOST_ATTEMPTS {
+        return Err(Error::refused(Wire::TOO_MANY_SECOND_FACTORS, "too many codes for one sign-in"));
+    }
+    let factor = factor.ok_or_else(|| Error::refused(Wire::TOTP_NOT_ENABLED, "switched off meanwhile"))?;
+    let verdict = match typed {
+        Typed::Mailed(_) => Some(code::verdict(&mut answers, context.now)?),
+        _ => None,
+    };
+    Ok((waiting, factor, verdict))
+}
+
+/// The statement that accepts a code, and whether it alone decides; `None` for a wrong one.
+fn judge(
+    context: &Context,
+    factor: &Factor,
+    user: &Id<User>,
+    typed: Typed<'_>,
+    verdict: Option<Verdict>,
+) -> Result<Option<(Statement, bool)>> {
+    if factor.locked_until().is_some_and(|until| until > context.now) {
+        return Err(Error::refused(Wire::SECOND_FACTOR_LOCKED, "too many wrong codes in a row"));
+    }
+    match (typed, verdict) {
+        (Typed::Totp(typed), _) => {
+            let seed = factor.seed(context)?;
+            let seed = seed.ok_or_else(|| Error::refused(Wire::TOTP_NOT_ENABLED, "mailed codes alone"))?;
+            let step = totp::matches(seed.expose(), typed, context.now, factor.last_used_step);
+            Ok(step.map(|step| (store::second_factor::accept_step(context, user, &factor.id, step), true)))
+        }
+        (Typed::Backup(typed), _) => {
+            if factor.method != "totp" {
+                return Err(Error::refused(Wire::BACKUP_CODES_NOT_ENABLED, "mailed codes alone"));
+            }
+            let digests = backup_digests(context, user, typed);
+            Ok(Some((store::second_factor::accept_backup_code(context, user, &digests), true)))
+        }
+        (Typed::Mailed(_), Some(Verdict::Right)) => {
+            Ok(Some((store::second_factor::accept_mailed(context, user), false)))
+        }
+        (Typed::Mailed(_), Some(Verdict::Expired | Verdict::None)) => {
+            Err(Error::refused(Wire::OTP_HAS_EXPIRED, "none was sent, or it came too late"))
+        }
+        (Typed::Mailed(_), Some(Verdict::TooManyAttempts)) => {
+            Err(Error::refused(Wire::TOO_MANY_SECOND_FACTORS, "one mailed code tried too often"))
+        }
+        (Typed::Mailed(_), _) => Ok(None),
+    }
+}
+
+async fn wrong(context: &Context, user: &Id<User>, typed: Typed<'_>) -> Result<Error> {
+    let attempt = store::record::Attempt {
+        user_id: Some(user),
+        session_id: None,
+        failure: Some("wrong_second_factor"),
+        method: "second-factor",
+    };
+    let history = store::record::login(context, &context.row_id()?, attempt);
+    context.db()?.batch([store::second_factor::failed(context, user), history]).await?;
+    Ok(Error::refused(typed.wrong(), "wrong, or used before"))
+}
+
+/// A code of somebody who is signed in: their pending factor is put to use by it, or the one in use is proven again.
+async fn again(call: &Call, typed: Typed<'_>) -> Result<Reply> {
+    let context = &call.context;
+    let ticket = call.presented().map_err(|_| {
+        Error::refused(Wire::INVALID_SECOND_FACTOR_COOKIE, "neither a sign-in that waits nor a session")
+    })?;
+    let mut more = vec![store::second_factor::of_session(context, &ticket.hash)];
+    if let Typed::Mailed(typed) = typed {
+        let about = ticket.hash.as_str();
+        more.extend(code::redeem(context, CodeKind::SecondFactor, about, typed.trim(), &[], false));
+    }
+    let (authenticated, mut answers) = call.confirmed(more).await?;
+    let factors: Vec<Factor> = answers.rows()?;
+    let verdict = match typed {
+        Typed::Mailed(_) => Some(code::verdict(&mut answers, context.now)?),
+        _ => None,
+    };
+    let user = &authenticated.session.user.id;
+    let Some(factor) = factors.iter().find(|factor| factor.is_verified) else {
+        let Typed::Totp(typed) = typed else {
+            return Err(Error::refused(Wire::SECOND_FACTOR_NOT_ENABLED, "no second factor"));
+        };
+        return second_factor_setup::put_to_use(call, authenticated, factors.first(), typed).await;
+    };
+    // A pending seed proves itself while the old factor still holds.
+    if let (Typed::Totp(typed), Some(pending)) = (typed, factors.iter().find(|factor| !factor.is_verified))
+        && second_factor_setup::proves(context, pending, typed)?.is_some()
+    {
+        return second_factor_setup::put_to_use(call, authenticated, Some(pending), typed).await;
+    }
+    let Some((accept, decides)) = judge(context, factor, user, typed, verdict)? else {
+        return Err(wrong(context, user, typed).await?);
+    };
+    let accepted: Option<String> = context.db()?.batch([accept]).await?.row()?;
+    if decides && accepted.is_none() {
+        return Err(wrong(context, user, typed).await?);
+    }
+    let session = &authenticated.session;
+    let body = json!({ "token": session.id, "user": session.user_json() });
+    Ok(Reply::json(200, &body)?.with_cookies(authenticated.cookies))
+}
+
+/// A backup code given without wanting a session: it is used up, and so is the sign-in that waited.
+async fn without_session(call: &Call, hash: &TokenHash<SecondFactor>, typed: &str) -> Result<Reply> {
+    let context = &call.context;
+    let code = Typed::Backup(typed);
+    let (waiting, factor, _) = attempt(context, hash, code).await?;
+    let user = &waiting.user_id;
+    let Some((accept, if_changed)) = judge(context, &factor, user, code, None)? else {
+        return Err(wrong(context, user, code).await?);
+    };
+    let claim = store::verification::claim(context, Claim { id: &waiting.id, if_changed }, &context.id()?);
+    let mut answers = context.db()?.batch([accept, claim, store::user::person(context, user)]).await?;
+    if answers.row::<String>()?.is_none() {
+        return Err(wrong(context, user, code).await?);
+    }
+    let person: Option<Person> = answers.skip(1).row()?;
+    let user: Option<UserJson<'_>> = person.as_ref().map(|person| UserJson::new(person, &[]));
+    Ok(Reply::json(200, &json!({ "user": user }))?.with_cookie(Cookie::SecondFactor.clear(context.is_secure)))
+}
+
+/// `POST /two-factor/send-otp`.
+///
+/// # Errors
+/// 401 without a sign-in to go on with, 429.
+pub async fn send(call: &mut Call) -> Result<Reply> {
+    call.request.fields(Media::Json).await?.finish()?;
+    let authenticated = send_code(call).await?;
+    let cookies = authenticated.map(|authenticated| authenticated.cookies).unwrap_or_default();
+    Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(cookies))
+}
+
+/// Mails a code to whoever is asked for a second factor, or signed in. It is good for this sign-in alone.
+///
+/// # Errors
+/// As [`send`].
+pub async fn send_code(call: &Call) -> Result<Option<Authenticated>> {
+    let context = &call.context;
+    let limit = context.config.limit_mail;
+    let gone = |reason: &str| Error::refused(Wire::INVALID_SECOND_FACTOR_COOKIE, reason);
+    let (about, person, authenticated) = if let Some(hash) = waiting(context) {
+        let key = rate_limit::key(&context.config, "code:sign-in", context.tenant().id.as_str(), hash.as_str());
+        let statements = [rate_limit::count(&key, limit, context.now), store::second_factor::person(context, &hash)];
+        let mut answers = context.db()?.batch(statements).await?;
+        within(context, answers.row()?)?;
+        let person: Option<Person> = answers.row()?;
+        (hash.as_str().to_owned(), person.ok_or_else(|| gone("nothing waits, or no more"))?, None)
+    } else {
+        let ticket = call.presented().map_err(|_| gone("neither a sign-in that waits nor a session"))?;
+        let count = rate_limit::count_for_session(context, "code", &ticket.hash, limit);
+        let (authenticated, mut answers) = call.confirmed(vec![count]).await?;
+        within(context, answers.row()?)?;
+        (ticket.hash.as_str().to_owned(), authenticated.session.user.clone(), Some(authenticated))
+    };
+    let code = digits(context.random()?);
+    let mut statements = Vec::from(code::issue(context, CodeKind::SecondFactor, &about, &code)?);
+    if email::is_mailbox(&person.email) {
+        let letter = email_otp::letter(context, CodeKind::SecondFactor, &code);
+        statements.push(store::outbox::queue(context, Some(&person.id), &person.email, &letter)?);
+    }
+    context.db()?.batch(statements).await?;
+    deliver_later(context);
+    Ok(authenticated)
+}
+
+fn within(context: &Context, window: Option<rate_limit::Window>) -> Result<()> {
+    let limit = context.config.limit_mail;
+    match window.and_then(|window| window.retry_after(limit, context.now)) {
+        Some(retry_after) => Err(Error::TooManyRequests { retry_after, limit: "codes by sign-in" }),
+        None => Ok(()),
+    }
+}
+
+/// What the page of second factors shows: the ways to go on; none if nothing waits.
+///
+/// # Errors
+/// 503.
+pub async fn methods(context: &Context) -> Result<Option<Vec<String>>> {
+    match waiting(context) {
+        Some(hash) => Ok(context.db()?.first(store::second_factor::asked(context, &hash)).await?),
+        None => Ok(None),
+    }
+}

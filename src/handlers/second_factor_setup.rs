@@ -1,0 +1,277 @@
+//! Second factors set up and taken away. Each asks for the password first: a stolen session must not lock its owner out.
+
+use serde_json::{Value, json};
+
+use crate::context::{Context, nfkc};
+use crate::credentials::password::{LONGEST_READ, Password};
+use crate::credentials::{backup_code, totp};
+use crate::error::{Error, Result, Wire};
+use crate::handlers::authenticate::{Authenticated, forget};
+use crate::handlers::opening::{self, Opened, Opening};
+use crate::handlers::proof::{self, Proof};
+use crate::handlers::second_factor::{backup_digests, with_second};
+use crate::handlers::{Call, sign_up};
+use crate::http::email;
+use crate::http::fields::Fields;
+use crate::http::incoming::Media;
+use crate::http::reply::Reply;
+use crate::id::{Id, User};
+use crate::jobs::outbox::deliver_later;
+use crate::pages::mail;
+use crate::store;
+use crate::store::database::Statement;
+use crate::store::record::Severity;
+use crate::store::second_factor::{Factor, NewFactor};
+use crate::store::session::Which;
+
+fn password(fields: &mut Fields) -> Option<Password> {
+    fields.optional("password", LONGEST_READ).map(|typed| Password::new(typed, nfkc))
+}
+
+/// A factor that was begun: what its owner is shown, once.
+pub struct Begun {
+    /// The URI for the authenticator app.
+    pub uri: String,
+    /// The seed for typing.
+    pub seed: String,
+    /// The backup codes.
+    pub backup_codes: Vec<String>,
+}
+
+/// Proves who is there, and loads their factors: the one in use first.
+///
+/// # Errors
+/// As [`proof::by_password`].
+pub async fn proven(call: &Call, password: Option<&Password>) -> Result<(Proof, Vec<Factor>)> {
+    let ticket = call.presented()?;
+    let more = vec![store::second_factor::of_session(&call.context, &ticket.hash)];
+    let mut proof = proof::by_password(call, password, "second-factor", more).await?;
+    proof::not_impersonated(&proof.authenticated)?;
+    let factors: Vec<Factor> = proof.answers.rows()?;
+    Ok((proof, factors))
+}
+
+/// `POST /two-factor/enable`: TOTP is pending until a code proves it; mailed codes need no more than a proven address.
+///
+/// # Errors
+/// 400 for a wrong password or TOTP that is there already, 401, 403, 429.
+pub async fn enable(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let password = password(&mut fields);
+    let method = fields.optional("method", 20).unwrap_or_else(|| "totp".to_owned());
+    let issuer = fields.optional("issuer", sign_up::LONGEST_NAME);
+    fields.finish()?;
+    if !matches!(method.as_str(), "totp" | "otp") {
+        let text = "[body.method] Invalid option: expected one of \"otp\"|\"totp\"";
+        return Err(Error::Validation(text.to_owned()));
+    }
+    let (proof, factors) = proven(call, password.as_ref()).await?;
+    if method == "otp" {
+        return enable_mailed(call, proof.authenticated, &factors).await;
+    }
+    let begun = begin(&call.context, &proof.authenticated, &factors, issuer.as_deref()).await?;
+    let body = json!({ "method": "totp", "totpURI": begun.uri, "backupCodes": begun.backup_codes });
+    Ok(Reply::json(200, &body)?.with_cookies(proof.authenticated.cookies))
+}
+
+/// Keeps a pending seed and backup codes.
+///
+/// # Errors
+/// 400 if TOTP is in use; 503.
+pub async fn begin(
+    context: &Context,
+    authenticated: &Authenticated,
+    factors: &[Factor],
+    issuer: Option<&str>,
+) -> Result<Begun> {
+    if factors.iter().any(|factor| factor.is_verified && factor.method == "totp") {
+        return Err(Error::refused(Wire::TOTP_ALREADY_ENABLED, "in use"));
+    }
+    let user = &authenticated.session.user;
+    let seed: [u8; totp::SEED] = context.random()?;
+    let (backup_codes, digests) = codes(context, &user.id)?;
+    let id = context.row_id()?;
+    let new = NewFactor { id: &id, user_id: &user.id, seed: Some(&seed), backup_codes: &digests };
+    context.db()?.batch(store::second_factor::begin(context, &new)?).await?;
+    let uri = totp::uri(&seed, issuer.unwrap_or(&context.tenant().name), &user.email);
+    Ok(Begun { uri, seed: totp::readable(&seed), backup_codes })
+}
+
+fn codes(context: &Context, user: &Id<User>) -> Result<(Vec<String>, Vec<String>)> {
+    let codes: Vec<String> =
+        (0..backup_code::COUNT).map(|_| context.random().map(backup_code::code)).collect::<Result<_>>()?;
+    // Kept under the key that digests now; the others are for codes kept before a rotation.
+    let digests = codes.iter().filter_map(|code| backup_digests(context, user, code).into_iter().next()).collect();
+    Ok((codes, digests))
+}
+
+async fn enable_mailed(call: &Call, authenticated: Authenticated, factors: &[Factor]) -> Result<Reply> {
+    let context = &call.context;
+    let user = &authenticated.session.user;
+    if !user.email_verified || !email::is_mailbox(&user.email) {
+        return Err(Error::refused(Wire::EMAIL_NOT_VERIFIED, "codes would go where nobody may read them"));
+    }
+    // Whoever has TOTP has mailed codes with it.
+    let mut before = Vec::new();
+    if !factors.iter().any(|factor| factor.is_verified) {
+        let id = context.row_id()?;
+        let new = NewFactor { id: &id, user_id: &user.id, seed: None, backup_codes: &[] };
+        before.extend(store::second_factor::begin(context, &new)?);
+        before.extend(store::second_factor::verify(context, &user.id, &id, 0));
+        before.extend(told(context, &user.id, "second_factor.enabled", "on")?);
+    }
+    let opened = rotate(call, &authenticated, before, true).await?;
+    Ok(Reply::json(200, &json!({ "method": "otp" }))?.with_cookies(opened.cookies))
+}
+
+/// The step by which a pending factor's code proves it.
+///
+/// # Errors
+/// If the seed does not open.
+pub fn proves(context: &Context, pending: &Factor, typed: &str) -> Result<Option<i64>> {
+    let seed = pending.seed(context)?;
+    Ok(seed.and_then(|seed| totp::matches(seed.expose(), typed, context.now, pending.last_used_step)))
+}
+
+/// Puts a pending factor to use by a code of it. The session is replaced by one that says so.
+///
+/// # Errors
+/// 400 without a pending factor, 401 for a wrong code.
+pub async fn put_to_use(
+    call: &Call,
+    authenticated: Authenticated,
+    pending: Option<&Factor>,
+    typed: &str,
+) -> Result<Reply> {
+    let opened = verify_pending(call, authenticated, pending, typed).await?;
+    let body = json!({ "token": opened.session.id, "user": opened.session.user_json() });
+    Ok(Reply::json(200, &body)?.with_cookies(opened.cookies))
+}
+
+/// [`put_to_use`], for a page.
+///
+/// # Errors
+/// The same.
+pub async fn verify_pending(
+    call: &Call,
+    authenticated: Authenticated,
+    pending: Option<&Factor>,
+    typed: &str,
+) -> Result<Opened> {
+    let context = &call.context;
+    let pending = pending.ok_or_else(|| Error::refused(Wire::TOTP_NOT_ENABLED, "nothing pending"))?;
+    let Some(step) = proves(context, pending, typed)? else {
+        return Err(Error::refused(Wire::INVALID_CODE, "wrong code of a pending factor"));
+    };
+    let user = &authenticated.session.user.id;
+    let mut before = Vec::from(store::second_factor::verify(context, user, &pending.id, step));
+    before.extend(told(context, user, "second_factor.enabled", "on")?);
+    rotate(call, &authenticated, before, true).await
+}
+
+fn told(context: &Context, user: &Id<User>, event: &str, how: &str) -> Result<[Statement; 2]> {
+    let subject = format!("Two-step sign-in is {how}");
+    let what = format!("Two-step sign-in was switched {how} for your account.");
+    let letter = mail::security_notice(&context.tenant().name, &subject, &what);
+    let id = context.row_id()?;
+    Ok([
+        store::record::audit(context, &id, Some(user), event, Severity::Medium, &json!({})),
+        store::outbox::queue_to_user(context, user, &letter, None)?,
+    ])
+}
+
+/// Ends this session and opens another in its place: what could be done with the one before should not go on with it.
+async fn rotate(
+    call: &Call,
+    authenticated: &Authenticated,
+    mut before: Vec<Statement>,
+    with_factor: bool,
+) -> Result<Opened> {
+    let context = &call.context;
+    let session = &authenticated.session;
+    before.push(store::session::revoke(context, &session.user.id, Which::One(&session.id), "second_factor", None));
+    let first = session.amr.iter().map(String::as_str);
+    let amr: Vec<&str> = if with_factor { with_second(first) } else { first.collect() };
+    let opening =
+        Opening { is_remembered: session.is_remembered, ..Opening::new(&session.user.id, &session.login_method, &amr) };
+    let opened = opening::open(context, &opening, before).await.map_err(Error::from)?;
+    forget(context, vec![authenticated.hash.clone()]);
+    deliver_later(context);
+    Ok(opened)
+}
+
+/// `POST /two-factor/get-totp-uri`.
+///
+/// # Errors
+/// 400 for a wrong password or without TOTP, 401, 429.
+pub async fn uri(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let password = password(&mut fields);
+    fields.finish()?;
+    let (proof, factors) = proven(call, password.as_ref()).await?;
+    let context = &call.context;
+    let factor = factors.iter().find(|factor| factor.method == "totp");
+    let seed = factor.map(|factor| factor.seed(context)).transpose()?.flatten();
+    let seed = seed.ok_or_else(|| Error::refused(Wire::TOTP_NOT_ENABLED, "no TOTP"))?;
+    let uri = totp::uri(seed.expose(), &context.tenant().name, &proof.authenticated.session.user.email);
+    Ok(Reply::json(200, &json!({ "totpURI": uri }))?.with_cookies(proof.authenticated.cookies))
+}
+
+/// `POST /two-factor/generate-backup-codes`: new ones in the place of those that are left.
+///
+/// # Errors
+/// 400 for a wrong password or without TOTP, 401, 429.
+pub async fn backup_codes(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let password = password(&mut fields);
+    fields.finish()?;
+    let (proof, _) = proven(call, password.as_ref()).await?;
+    let codes = new_codes(&call.context, &proof.authenticated).await?;
+    let body = json!({ "status": true, "backupCodes": codes });
+    Ok(Reply::json(200, &body)?.with_cookies(proof.authenticated.cookies))
+}
+
+/// Replaces the backup codes.
+///
+/// # Errors
+/// 400 without TOTP; 503.
+pub async fn new_codes(context: &Context, authenticated: &Authenticated) -> Result<Vec<String>> {
+    let user = &authenticated.session.user.id;
+    let (codes, digests) = codes(context, user)?;
+    let details = Value::Object(serde_json::Map::new());
+    let id = context.row_id()?;
+    let statements = [
+        store::second_factor::replace_backup_codes(context, user, &digests),
+        store::record::audit(context, &id, Some(user), "backup_codes.replaced", Severity::Medium, &details),
+    ];
+    let replaced: Option<String> = context.db()?.batch(statements).await?.row()?;
+    replaced.ok_or_else(|| Error::refused(Wire::SECOND_FACTOR_NOT_ENABLED, "no TOTP in use"))?;
+    Ok(codes)
+}
+
+/// `POST /two-factor/disable`.
+///
+/// # Errors
+/// 400 for a wrong password, 401, 429.
+pub async fn disable(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let password = password(&mut fields);
+    fields.finish()?;
+    let (proof, factors) = proven(call, password.as_ref()).await?;
+    let opened = switch_off(call, &proof.authenticated, &factors).await?;
+    Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(opened.cookies))
+}
+
+/// Takes a user's second factors away, and the trust in their browsers.
+///
+/// # Errors
+/// 503.
+pub async fn switch_off(call: &Call, authenticated: &Authenticated, factors: &[Factor]) -> Result<Opened> {
+    let context = &call.context;
+    let user = &authenticated.session.user.id;
+    let mut before = vec![store::second_factor::disable(user), store::second_factor::distrust(context, user, None)];
+    if factors.iter().any(|factor| factor.is_verified) {
+        before.extend(told(context, user, "second_factor.disabled", "off")?);
+    }
+    rotate(call, authenticated, before, false).await
+}

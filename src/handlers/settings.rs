@@ -1,0 +1,174 @@
+//! The hosted pages of one's own account.
+
+use crate::context::nfkc;
+use crate::credentials::password::{LONGEST_READ, Password};
+use crate::error::{Error, Result, Wire};
+use crate::handlers::authenticate::{Authenticated, Authentication, Depth};
+use crate::handlers::opening::cleared;
+use crate::handlers::{Call, passkey_registration, second_factor_setup as setup};
+use crate::http::incoming::Media;
+use crate::http::redirect::Target;
+use crate::http::reply::Reply;
+use crate::pages::account::Account;
+use crate::pages::second_factor::{self as pages, Standing};
+use crate::pages::{self as all, Frame};
+use crate::store;
+use crate::store::passkey::Listed;
+use crate::store::second_factor::Factor;
+
+/// `GET /account`.
+///
+/// # Errors
+/// 503.
+pub async fn account(call: &mut Call) -> Result<Reply> {
+    let authenticated = match call.visitor(Depth::Snapshot).await? {
+        Authentication::Authenticated(authenticated) => authenticated,
+        Authentication::NotPresented => return Ok(Reply::redirect(302, &Target::own("/login"))),
+        Authentication::Rejected(_) => {
+            return Ok(Reply::redirect(302, &Target::own("/login")).with_cookies(cleared(&call.context)));
+        }
+    };
+    let context = &call.context;
+    let user = &authenticated.session.user.id;
+    let statements = [store::passkey::of_user(context, user), store::second_factor::devices(context, user)];
+    let mut answers = context.db()?.batch(statements).await?;
+    let passkeys: Vec<Listed> = answers.rows()?;
+    let trusted_devices: i64 = answers.row()?.unwrap_or(0);
+    let page = all::account::page(
+        &Frame::of(context, "You are signed in"),
+        &Account {
+            session: &authenticated.session,
+            passkeys: &passkeys,
+            passkeys_are_open: context.config.ways_in.passkey,
+            trusted_devices,
+        },
+    );
+    Ok(Reply::page_with_script(200, page).with_cookies(authenticated.cookies))
+}
+
+/// `POST /account/passkey/delete`.
+///
+/// # Errors
+/// 401, 404, 503.
+pub async fn delete_passkey(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Form).await?;
+    let id = fields.required("id", 100);
+    fields.finish()?;
+    let (authenticated, _) = call.confirmed(Vec::new()).await?;
+    passkey_registration::remove(&call.context, &authenticated, &id).await?;
+    Ok(Reply::redirect(303, &Target::own("/account")).with_cookies(authenticated.cookies))
+}
+
+/// `POST /account/devices/forget`: no browser is trusted any more.
+///
+/// # Errors
+/// 401, 503.
+pub async fn forget_devices(call: &mut Call) -> Result<Reply> {
+    call.request.fields(Media::Form).await.ok();
+    let (authenticated, _) = call.confirmed(Vec::new()).await?;
+    let context = &call.context;
+    context.db()?.batch([store::second_factor::distrust(context, &authenticated.session.user.id, None)]).await?;
+    Ok(Reply::redirect(303, &Target::own("/account")).with_cookies(authenticated.cookies))
+}
+
+const TITLE: &str = "Two-step sign-in";
+
+async fn load(call: &Call) -> Result<(Authenticated, Vec<Factor>, bool)> {
+    let ticket = call.presented()?;
+    let more = vec![
+        store::second_factor::of_session(&call.context, &ticket.hash),
+        store::password::of_session(&call.context, &ticket.hash),
+    ];
+    let (authenticated, mut answers) = call.confirmed(more).await?;
+    let factors = answers.rows()?;
+    let has_password = answers.row::<store::password::Current>()?.is_some();
+    Ok((authenticated, factors, has_password))
+}
+
+fn standing(factors: &[Factor]) -> Standing {
+    match factors.iter().find(|factor| factor.is_verified) {
+        None => Standing::Off,
+        Some(factor) if factor.method == "totp" => Standing::Totp,
+        Some(_) => Standing::Mailed,
+    }
+}
+
+/// `GET /account/second-factor`.
+///
+/// # Errors
+/// 401, 503.
+pub async fn second_factor(call: &mut Call) -> Result<Reply> {
+    let (authenticated, factors, has_password) = load(call).await?;
+    let page = pages::settings(&Frame::of(&call.context, TITLE), None, standing(&factors), has_password);
+    Ok(Reply::page(200, page).with_cookies(authenticated.cookies))
+}
+
+/// `POST /account/second-factor`: begins, takes away, or makes new backup codes.
+///
+/// # Errors
+/// 401, 503. A wrong password is told on the page.
+pub async fn change_second_factor(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Form).await?;
+    let password = fields.optional("password", LONGEST_READ).map(|typed| Password::new(typed, nfkc));
+    let action = fields.required("action", 20);
+    fields.finish()?;
+    let result = act(call, &action, password.as_ref()).await;
+    let error = match result {
+        Ok(reply) => return Ok(reply),
+        Err(error) => error,
+    };
+    if !matches!(error.wire().status, 400 | 403 | 429) {
+        return Err(error);
+    }
+    call.context.log(call.request.path(), &error);
+    let words = match error.wire() {
+        Wire::SESSION_NOT_FRESH => "You signed in too long ago. Please sign out, sign in again, and come back.",
+        _ => error.message(),
+    };
+    let (authenticated, factors, has_password) = load(call).await?;
+    let page = pages::settings(&Frame::of(&call.context, TITLE), Some(words), standing(&factors), has_password);
+    Ok(Reply::page(error.wire().status, page).with_cookies(authenticated.cookies))
+}
+
+async fn act(call: &Call, action: &str, password: Option<&Password>) -> Result<Reply> {
+    let context = &call.context;
+    let (proof, factors) = setup::proven(call, password).await?;
+    let cookies = proof.authenticated.cookies.clone();
+    match action {
+        "begin" => {
+            let begun = setup::begin(context, &proof.authenticated, &factors, None).await?;
+            let frame = Frame::of(context, "Set up an authenticator app");
+            let page = pages::begun(&frame, &begun.uri, &begun.seed, &begun.backup_codes);
+            Ok(Reply::page(200, page).with_cookies(cookies))
+        }
+        "codes" => {
+            let codes = setup::new_codes(context, &proof.authenticated).await?;
+            Ok(Reply::page(200, pages::new_codes(&Frame::of(context, "Backup codes"), &codes)).with_cookies(cookies))
+        }
+        "disable" => {
+            let opened = setup::switch_off(call, &proof.authenticated, &factors).await?;
+            Ok(Reply::redirect(303, &Target::own("/account/second-factor")).with_cookies(opened.cookies))
+        }
+        _ => Err(Error::Validation("[body.action] Invalid option".to_owned())),
+    }
+}
+
+/// `POST /account/second-factor/verify`.
+///
+/// # Errors
+/// 401, 503. A wrong code is told on the page.
+pub async fn verify_second_factor(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Form).await?;
+    let code = fields.required("code", 20);
+    fields.finish()?;
+    let (authenticated, factors, _) = load(call).await?;
+    let pending = factors.iter().find(|factor| !factor.is_verified);
+    match setup::verify_pending(call, authenticated, pending, &code).await {
+        Ok(opened) => Ok(Reply::redirect(303, &Target::own("/account/second-factor")).with_cookies(opened.cookies)),
+        Err(error) if error.wire() == Wire::INVALID_CODE => {
+            call.context.log(call.request.path(), &error);
+            Ok(Reply::page(400, pages::verify(&Frame::of(&call.context, TITLE), "This is not the code.")))
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,64 @@
+//! The pages of a change of address.
+
+use maud::html;
+
+use crate::pages::Frame;
+
+/// What is asked.
+pub struct Asked<'a> {
+    /// The link's token.
+    pub token: &'a str,
+    /// The link's step.
+    pub step: &'a str,
+    /// Where to go afterwards.
+    pub callback: Option<String>,
+    /// The address now.
+    pub old: &'a str,
+    /// The address then.
+    pub new: &'a str,
+}
+
+/// Asks whether to go on.
+#[must_use]
+pub fn page(frame: &Frame<'_>, asked: &Asked<'_>) -> String {
+    frame.around(&html! {
+        p { "From " strong { (asked.old) } " to " strong { (asked.new) } "." }
+        form method="post" action="/change-email" {
+            input type="hidden" name="token" value=(asked.token);
+            input type="hidden" name="step" value=(asked.step);
+            @if let Some(callback) = &asked.callback { input type="hidden" name="callbackURL" value=(callback); }
+            button type="submit" { "Yes, change it" }
+        }
+        p class="small" { "If you did not ask for this, close this page." }
+    })
+}
+
+/// Says that the new address has mail.
+#[must_use]
+pub fn sent(frame: &Frame<'_>, new: &str) -> String {
+    frame.around(&html! {
+        p { "A link is on its way to " strong { (new) } ". The address changes once it is followed." }
+    })
+}
+
+/// Says how it ended.
+#[must_use]
+pub fn done(frame: &Frame<'_>, is_done: bool, new: &str) -> String {
+    frame.around(&html! {
+        @if is_done {
+            p { "Your e-mail address is " strong { (new) } " now." }
+        } @else {
+            p { "Your e-mail address stays as it is: the new one belongs to another account, or yours changed meanwhile." }
+        }
+        a class="button plain" href="/account" { "Go on" }
+    })
+}
+
+/// Says that a link is spent.
+#[must_use]
+pub fn spent(frame: &Frame<'_>) -> String {
+    frame.around(&html! {
+        p { "This link was used already, or is too old. Please ask for another one." }
+        a class="button plain" href="/account" { "Go on" }
+    })
+}

@@ -1,0 +1,177 @@
+//! The pages of second factors.
+
+use std::fmt::Write as _;
+
+use maud::{Markup, PreEscaped, html};
+use qrcodegen::{QrCode, QrCodeEcc};
+
+use crate::pages::Frame;
+
+/// A QR code (ISO/IEC 18004) as one path of SVG, with the four blank modules around it that readers want.
+#[must_use]
+pub fn qr(text: &str) -> Markup {
+    // What is too long for any QR code is typed instead.
+    let Ok(code) = QrCode::encode_text(text, QrCodeEcc::Medium) else {
+        return html! {};
+    };
+    let mut path = String::new();
+    for y in 0..code.size() {
+        for x in 0..code.size() {
+            if code.get_module(x, y) {
+                // Writing into a string fails never.
+                let _ = write!(path, "M{} {}h1v1h-1z", x + 4, y + 4);
+            }
+        }
+    }
+    let size = code.size() + 8;
+    PreEscaped(format!(
+        "<svg class=\"qr\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {size} {size}\" role=\"img\" \
+         aria-label=\"QR code\" shape-rendering=\"crispEdges\"><rect width=\"{size}\" height=\"{size}\" fill=\"#fff\"/>\
+         <path fill=\"#000\" d=\"{path}\"/></svg>"
+    ))
+}
+
+/// What the page of a sign-in that waits shows.
+pub struct Challenge<'a> {
+    /// What went wrong the last time.
+    pub problem: Option<&'a str>,
+    /// What happened the last time.
+    pub note: Option<&'a str>,
+    /// The factors that the user has.
+    pub methods: &'a [String],
+    /// Where to go afterwards.
+    pub target: &'a str,
+}
+
+/// Asks for a code.
+#[must_use]
+pub fn challenge(frame: &Frame<'_>, challenge: &Challenge<'_>) -> String {
+    let has = |method: &str| challenge.methods.iter().any(|one| one == method);
+    frame.around(&html! {
+        @if let Some(problem) = challenge.problem { p class="problem" role="alert" { (problem) } }
+        @if let Some(note) = challenge.note { p role="status" { (note) } }
+        form method="post" action="/second-factor" {
+            input type="hidden" name="continue" value=(challenge.target);
+            label {
+                @if has("totp") { "Code of your authenticator app, mailed code, or backup code" } @else { "Mailed code" }
+                input type="text" name="code" autocomplete="one-time-code" inputmode="text" maxlength="40" required autofocus;
+            }
+            label class="check" {
+                input type="checkbox" name="trustDevice" value="true";
+                "Trust this browser"
+            }
+            button type="submit" { "Go on" }
+        }
+        @if has("otp") {
+            form method="post" action="/second-factor/send" {
+                input type="hidden" name="continue" value=(challenge.target);
+                button type="submit" class="plain" { "Mail me a code" }
+            }
+        }
+        p class="small" { a href="/login" { "Start again" } }
+    })
+}
+
+/// Where the second factor stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// None.
+    Off,
+    /// An authenticator app.
+    Totp,
+    /// Mailed codes alone.
+    Mailed,
+}
+
+/// The settings of two-step sign-in.
+#[must_use]
+pub fn settings(frame: &Frame<'_>, problem: Option<&str>, standing: Standing, has_password: bool) -> String {
+    let password = html! {
+        @if has_password {
+            label { "Your password"
+                input type="password" name="password" autocomplete="current-password" required;
+            }
+        }
+    };
+    frame.around(&html! {
+        @if let Some(problem) = problem { p class="problem" role="alert" { (problem) } }
+        @match standing {
+            Standing::Off => p { "After your password, a code of an authenticator app is asked for." },
+            Standing::Totp => p { "It is on, with an authenticator app." },
+            Standing::Mailed => p { "It is on, with mailed codes. An authenticator app is safer." },
+        }
+        form method="post" action="/account/second-factor" {
+            (password)
+            @if standing != Standing::Totp {
+                button type="submit" name="action" value="begin" { "Set up an authenticator app" }
+            }
+            @if standing == Standing::Totp {
+                button type="submit" name="action" value="codes" class="plain" { "New backup codes" }
+            }
+            @if standing != Standing::Off {
+                button type="submit" name="action" value="disable" class="plain" { "Switch it off" }
+            }
+        }
+        p class="small" { a href="/account" { "Back" } }
+    })
+}
+
+/// Shows a seed and backup codes, once, and asks for the code that proves the seed.
+#[must_use]
+pub fn begun(frame: &Frame<'_>, uri: &str, seed: &str, codes: &[String]) -> String {
+    frame.around(&html! {
+        p { "Read this with your authenticator app, or type the key." }
+        (qr(uri))
+        p { code { (seed) } }
+        (backup_codes(codes))
+        form method="post" action="/account/second-factor/verify" {
+            label { "The code that the app shows"
+                input type="text" name="code" autocomplete="one-time-code" inputmode="numeric" maxlength="10" required;
+            }
+            button type="submit" { "Switch it on" }
+        }
+    })
+}
+
+/// Asks again for the code that proves the seed.
+#[must_use]
+pub fn verify(frame: &Frame<'_>, problem: &str) -> String {
+    frame.around(&html! {
+        p class="problem" role="alert" { (problem) }
+        form method="post" action="/account/second-factor/verify" {
+            label { "The code that the app shows"
+                input type="text" name="code" autocomplete="one-time-code" inputmode="numeric" maxlength="10" required autofocus;
+            }
+            button type="submit" { "Switch it on" }
+        }
+        p class="small" { a href="/account/second-factor" { "Start again" } }
+    })
+}
+
+fn backup_codes(codes: &[String]) -> Markup {
+    html! {
+        p { "Each of these backup codes lets you in once without the app. Keep them where the app is not." }
+        ul class="codes" { @for code in codes { li { code { (code) } } } }
+    }
+}
+
+/// Shows new backup codes, once.
+#[must_use]
+pub fn new_codes(frame: &Frame<'_>, codes: &[String]) -> String {
+    frame.around(&html! {
+        (backup_codes(codes))
+        a class="button plain" href="/account" { "I have kept them" }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::qr;
+
+    #[test]
+    fn a_qr_code_is_one_path_on_white() {
+        let svg = qr("otpauth://totp/A:b?secret=JBSWY3DPEHPK3PXP").into_string();
+        assert!(svg.starts_with("<svg") && svg.matches("<path").count() == 1 && svg.contains("M4 4h1v1h-1z"));
+        assert!(qr(&"x".repeat(5000)).into_string().is_empty());
+    }
+}

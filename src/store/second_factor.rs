@@ -1,0 +1,369 @@
+//! `two_factor` and `trusted_device`: second factors, pending and in use, and where none is asked for.
+
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::context::Context;
+use crate::id::{Id, Millis, Session, User};
+use crate::secret::{Cell, SecondFactor, Secret, Token, TokenHash, TokenKind, TrustedDevice};
+use crate::store::database::{Statement, StoreError, Stored, sql};
+use crate::store::session::NewSession;
+
+/// The most codes tried for one sign-in, right or wrong.
+pub const MOST_ATTEMPTS: i64 = 5;
+
+/// Failures in a row, over all sign-ins, that lock the second factor …
+pub const MOST_FAILURES: i64 = 10;
+
+/// … for so many milliseconds.
+pub const LOCK: Millis = 900_000;
+
+/// A user's second factor.
+#[derive(Debug, Deserialize)]
+pub struct Factor {
+    /// `two_factor.id`.
+    pub id: String,
+    /// `totp` or `otp`.
+    pub method: String,
+    secret_sealed: Option<String>,
+    /// Whether it is in use, and no more pending.
+    pub is_verified: bool,
+    /// The last time step that was accepted.
+    pub last_used_step: i64,
+    /// Failures in a row.
+    pub failed_attempts: i64,
+    /// The last of them.
+    pub last_failed_at: Option<Millis>,
+}
+
+impl Factor {
+    /// The TOTP seed; none of a factor of mailed codes alone.
+    ///
+    /// # Errors
+    /// If it does not open: a key is gone, or the row was tampered with.
+    pub fn seed(&self, context: &Context) -> Stored<Option<Secret<Vec<u8>>>> {
+        let Some(sealed) = &self.secret_sealed else {
+            return Ok(None);
+        };
+        let opened = context.config.keyring.open(cell(&self.id), sealed);
+        opened
+            .map(Some)
+            .map_err(|_| StoreError::Failed(format!("two_factor.secret_sealed of {} does not open", self.id)))
+    }
+
+    /// Until when no code is accepted, if too many were wrong.
+    #[must_use]
+    pub fn locked_until(&self) -> Option<Millis> {
+        let at = self.last_failed_at.filter(|_| self.failed_attempts >= MOST_FAILURES)?;
+        Some(at + LOCK)
+    }
+}
+
+const fn cell(id: &str) -> Cell<'_> {
+    Cell { table: "two_factor", column: "secret_sealed", row: id }
+}
+
+/// The select of a [`Factor`], for what follows `from`.
+macro_rules! factor {
+    ($source:literal) => {
+        sql(concat!(
+            "select json_object('id', f.id, 'method', f.method, 'secret_sealed', f.secret_sealed,
+                    'is_verified', json(iif(f.verified_at is null, 'false', 'true')), 'last_used_step', f.last_used_step,
+                    'failed_attempts', f.failed_attempts, 'last_failed_at', f.last_failed_at) as row from ",
+            $source
+        ))
+    };
+}
+
+/// The factors of the user whose session this is: the one in use, then the pending one.
+#[must_use]
+pub fn of_session<K: TokenKind>(context: &Context, hash: &TokenHash<K>) -> Statement {
+    factor!(
+        "session s join two_factor f on f.user_id = s.user_id
+         where s.tenant_id = ?1 and s.token_hash = ?2 order by f.verified_at is null"
+    )
+    .bind(&context.tenant().id)
+    .bind(hash)
+}
+
+/// The factor in use of the user whom a waiting sign-in is about.
+#[must_use]
+pub fn of_asked(context: &Context, hash: &TokenHash<SecondFactor>) -> Statement {
+    factor!(
+        "verification v join two_factor f on f.user_id = v.user_id and f.verified_at is not null
+         where v.tenant_id = ?1 and v.kind = 'second_factor' and v.token_hash = ?2"
+    )
+    .bind(&context.tenant().id)
+    .bind(hash)
+}
+
+/// Keeps a sign-in waiting, if its session was not opened because the user has a second factor.
+///
+/// # Errors
+/// If the platform has no randomness.
+pub fn ask(
+    context: &Context,
+    new: &NewSession<'_>,
+    token: &Token<SecondFactor>,
+    payload: &[u8],
+    until: Millis,
+) -> crate::error::Result<Statement> {
+    let id = context.row_id()?;
+    let cell = Cell { table: "verification", column: "payload_sealed", row: &id };
+    let sealed = context.config.keyring.seal(cell, payload, context.random()?);
+    Ok(sql("insert into verification (id, tenant_id, kind, token_hash, user_id, payload_sealed, expires_at, created_at, updated_at)
+            select ?2, ?1, 'second_factor', ?3, ?4, ?5, ?6, ?7, ?7
+            where not exists (select 1 from session where id = ?8)
+              and exists (select 1 from two_factor where user_id = ?4 and verified_at is not null)
+              and (?9 is null
+                   or exists (select 1 from account where user_id = ?4 and issuer_id is null and password_hash = ?9))
+              and (?10 is null or exists (select 1 from verification where id = ?10 and used_by = ?8))")
+    .bind(&context.tenant().id)
+    .bind(&id)
+    .bind(&token.hash())
+    .bind(new.user_id)
+    .bind(sealed)
+    .bind(until)
+    .bind(context.now)
+    .bind(new.id)
+    .bind(new.while_password)
+    .bind(new.claim))
+}
+
+/// The ways in which the user of a waiting sign-in can go on; no row if nothing waits.
+#[must_use]
+pub fn asked(context: &Context, hash: &TokenHash<SecondFactor>) -> Statement {
+    sql("select case when f.method = 'otp' then json_array('otp')
+                     when u.email like '%.invalid' then json_array('totp')
+                     else json_array('totp', 'otp') end as row
+         from verification v join two_factor f on f.user_id = v.user_id and f.verified_at is not null join user u on u.id = v.user_id
+         where v.tenant_id = ?1 and v.kind = 'second_factor' and v.token_hash = ?2 and v.used_at is null and v.expires_at > ?3")
+    .bind(&context.tenant().id)
+    .bind(hash)
+    .bind(context.now)
+}
+
+/// What waits for its second factor.
+#[derive(Debug, Deserialize)]
+pub struct Waiting {
+    /// `verification.id`.
+    pub id: String,
+    /// Whose.
+    pub user_id: Id<User>,
+    payload_sealed: String,
+    /// Codes tried, this one included.
+    pub attempts: i64,
+}
+
+impl Waiting {
+    /// The first factor.
+    ///
+    /// # Errors
+    /// If it does not open.
+    pub fn payload(&self, context: &Context) -> Stored<Secret<Vec<u8>>> {
+        let cell = Cell { table: "verification", column: "payload_sealed", row: &self.id };
+        let opened = context.config.keyring.open(cell, &self.payload_sealed);
+        opened.map_err(|_| StoreError::Failed(format!("verification.payload_sealed of {} does not open", self.id)))
+    }
+}
+
+/// Counts a code that is about to be tried, and answers what waits for it. One past [`MOST_ATTEMPTS`] ends it.
+#[must_use]
+pub fn attempt(context: &Context, hash: &TokenHash<SecondFactor>) -> Statement {
+    sql("update verification set attempts = attempts + 1, used_at = iif(attempts >= ?4, ?3, null), updated_at = ?3
+         where tenant_id = ?1 and kind = 'second_factor' and token_hash = ?2 and used_at is null and expires_at > ?3
+         returning json_object('id', id, 'user_id', user_id, 'payload_sealed', payload_sealed, 'attempts', attempts) as row")
+    .bind(&context.tenant().id)
+    .bind(hash)
+    .bind(context.now)
+    .bind(MOST_ATTEMPTS)
+}
+
+/// The user whose sign-in waits.
+#[must_use]
+pub fn person(context: &Context, hash: &TokenHash<SecondFactor>) -> Statement {
+    sql("select json_object(
+           'id', u.id, 'name', u.name, 'email', u.email, 'email_verified', json(iif(u.email_verified, 'true', 'false')),
+           'image', u.image, 'username', u.username, 'display_username', u.display_username,
+           'phone_number', u.phone_number, 'phone_number_verified', json(iif(u.phone_number_verified, 'true', 'false')),
+           'two_factor_enabled', json('true'), 'is_anonymous', json('false'),
+           'created_at', u.created_at, 'updated_at', u.updated_at) as row
+         from verification v join user u on u.id = v.user_id
+         where v.tenant_id = ?1 and v.kind = 'second_factor' and v.token_hash = ?2 and v.used_at is null and v.expires_at > ?3")
+    .bind(&context.tenant().id)
+    .bind(hash)
+    .bind(context.now)
+}
+
+/// Accepts a time step, if no later one was (RFC 6238, section 5.2): of many at once, one changes the row.
+#[must_use]
+pub fn accept_step(context: &Context, user: &Id<User>, factor: &str, step: i64) -> Statement {
+    sql("update two_factor set last_used_step = ?3, last_verified_at = ?4, failed_attempts = 0, updated_at = ?4
+         where user_id = ?1 and id = ?2 and verified_at is not null and last_used_step < ?3
+         returning json_quote(id) as row")
+    .bind(user)
+    .bind(factor)
+    .bind(step)
+    .bind(context.now)
+}
+
+/// Uses a backup code up: of many at once, one changes the row.
+#[must_use]
+pub fn accept_backup_code(context: &Context, user: &Id<User>, digests: &[String]) -> Statement {
+    sql("update two_factor set
+           backup_codes = (select json_group_array(value) from json_each(backup_codes)
+                           where value not in (select value from json_each(?2))),
+           last_verified_at = ?3, failed_attempts = 0, updated_at = ?3
+         where user_id = ?1 and verified_at is not null
+           and exists (select 1 from json_each(backup_codes) where value in (select value from json_each(?2)))
+         returning json_quote(id) as row")
+    .bind(user)
+    .bind(json!(digests).to_string())
+    .bind(context.now)
+}
+
+/// Notes a mailed code that was right.
+#[must_use]
+pub fn accept_mailed(context: &Context, user: &Id<User>) -> Statement {
+    sql("update two_factor set last_verified_at = ?2, failed_attempts = 0, updated_at = ?2
+         where user_id = ?1 and verified_at is not null")
+    .bind(user)
+    .bind(context.now)
+}
+
+/// Counts a code that was wrong.
+#[must_use]
+pub fn failed(context: &Context, user: &Id<User>) -> Statement {
+    sql("update two_factor set
+           failed_attempts = iif(failed_attempts >= ?3 and last_failed_at <= ?4, 1, failed_attempts + 1),
+           last_failed_at = ?2, updated_at = ?2
+         where user_id = ?1 and verified_at is not null")
+    .bind(user)
+    .bind(context.now)
+    .bind(MOST_FAILURES)
+    .bind(context.now - LOCK)
+}
+
+/// A factor to be kept.
+pub struct NewFactor<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Whose.
+    pub user_id: &'a Id<User>,
+    /// The TOTP seed; none for mailed codes.
+    pub seed: Option<&'a [u8]>,
+    /// Keyed digests of the backup codes.
+    pub backup_codes: &'a [String],
+}
+
+/// Keeps a pending factor in the place of an earlier pending one. The one in use stays in use.
+///
+/// # Errors
+/// If the platform has no randomness.
+pub fn begin(context: &Context, new: &NewFactor<'_>) -> crate::error::Result<[Statement; 2]> {
+    let sealed = match new.seed {
+        Some(seed) => Some(context.config.keyring.seal(cell(new.id), seed, context.random()?)),
+        None => None,
+    };
+    Ok([
+        sql("delete from two_factor where user_id = ?1 and verified_at is null").bind(new.user_id),
+        sql("insert into two_factor (id, user_id, method, secret_sealed, backup_codes, created_at, updated_at)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?6)")
+        .bind(new.id)
+        .bind(new.user_id)
+        .bind(if new.seed.is_some() { "totp" } else { "otp" })
+        .bind(sealed)
+        .bind(json!(new.backup_codes).to_string())
+        .bind(context.now),
+    ])
+}
+
+/// Puts a pending factor to use, with the step that proved it; the one in use before goes.
+#[must_use]
+pub fn verify(context: &Context, user: &Id<User>, factor: &str, step: i64) -> [Statement; 2] {
+    [
+        sql("delete from two_factor
+             where user_id = ?1 and verified_at is not null
+               and exists (select 1 from two_factor where id = ?2 and user_id = ?1 and verified_at is null)")
+        .bind(user)
+        .bind(factor),
+        sql("update two_factor set verified_at = ?4, last_used_step = ?3, last_verified_at = ?4, updated_at = ?4
+             where user_id = ?1 and id = ?2 and verified_at is null
+             returning json_quote(id) as row")
+        .bind(user)
+        .bind(factor)
+        .bind(step)
+        .bind(context.now),
+    ]
+}
+
+/// Replaces the backup codes of the factor in use.
+#[must_use]
+pub fn replace_backup_codes(context: &Context, user: &Id<User>, digests: &[String]) -> Statement {
+    sql("update two_factor set backup_codes = ?2, updated_at = ?3
+         where user_id = ?1 and verified_at is not null and method = 'totp'
+         returning json_quote(id) as row")
+    .bind(user)
+    .bind(json!(digests).to_string())
+    .bind(context.now)
+}
+
+/// Takes a user's second factors away.
+#[must_use]
+pub fn disable(user: &Id<User>) -> Statement {
+    sql("delete from two_factor where user_id = ?1").bind(user)
+}
+
+/// Trusts a browser, if the session was opened.
+///
+/// # Errors
+/// If the platform has no randomness.
+pub fn trust(context: &Context, user: &Id<User>, token: &Token<TrustedDevice>) -> crate::error::Result<Statement> {
+    let client = context.client();
+    Ok(sql("insert into trusted_device
+              (id, user_id, token_hash, ip_address, user_agent, last_used_at, expires_at, created_at, updated_at)
+            values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?6, ?6)")
+    .bind(context.row_id()?)
+    .bind(user)
+    .bind(&token.hash())
+    .bind(&client.ip)
+    .bind(&client.user_agent)
+    .bind(context.now)
+    .bind(context.now + context.config.trusted_device_seconds * 1000))
+}
+
+/// Notes that a trusted device saved its owner the question.
+pub fn used_device(
+    context: &Context,
+    hash: Option<&TokenHash<TrustedDevice>>,
+    session: &Id<Session>,
+) -> Option<Statement> {
+    let hash = hash?;
+    Some(
+        sql("update trusted_device set last_used_at = ?3, updated_at = ?3
+             where token_hash = ?1 and revoked_at is null and exists (select 1 from session where id = ?2)")
+        .bind(hash)
+        .bind(session)
+        .bind(context.now),
+    )
+}
+
+/// Trusts none of a user's browsers any more; with `if_password`, only if that is the hash of their password now.
+#[must_use]
+pub fn distrust(context: &Context, user: &Id<User>, if_password: Option<&str>) -> Statement {
+    sql("update trusted_device set revoked_at = ?2, updated_at = ?2
+         where user_id = ?1 and revoked_at is null
+           and (?3 is null
+                or exists (select 1 from account where user_id = ?1 and issuer_id is null and password_hash = ?3))")
+    .bind(user)
+    .bind(context.now)
+    .bind(if_password)
+}
+
+/// How many browsers a user trusts.
+#[must_use]
+pub fn devices(context: &Context, user: &Id<User>) -> Statement {
+    sql("select json_quote(count(*)) as row from trusted_device where user_id = ?1 and revoked_at is null and expires_at > ?2")
+        .bind(user)
+        .bind(context.now)
+}
