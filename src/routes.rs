@@ -83,7 +83,7 @@ pub const AUTH_HOST: &[Route] = routes! {
     POST "/api/auth/sign-in/username"                     Anybody   Trusted Api  sign_in::username;
     POST "/api/auth/sign-in/phone-number"                 Anybody   Trusted Api  sign_in::phone_number;
     POST "/api/auth/sign-in/magic-link"                   Anybody   Trusted Api  magic_link::send;
-    GET  "/api/auth/magic-link/verify"                    Anybody   Any     Page magic_link::verify;
+    GET  "/api/auth/magic-link/verify"                    Anybody   Any     Api  magic_link::verify;
     POST "/api/auth/sign-in/email-otp"                    Anybody   Trusted Api  email_otp::sign_in;
     POST "/api/auth/sign-in/anonymous"                    Anybody   Trusted Api  anonymous::sign_in;
     POST "/api/auth/sign-in/social"                       Anybody   Trusted Api  social::start;
