@@ -1,3 +1,5 @@
+import { URI } from "otpauth";
+import { Authenticator } from "../tests/harness/authenticator.mjs";
 import { applyMigrations } from "../tests/harness/d1.mjs";
 import { wasm } from "./bundle.mjs";
 import { D1, KV } from "./workerd.mjs";
@@ -54,6 +56,11 @@ export default {
   async seed({ d1, origin }) {
     await applyMigrations(d1);
     await d1.batch([
+      // What is good once is good again: the same step and the same assertion are measured over and over.
+      d1.prepare(`create trigger bench_step after update of last_used_step on two_factor when new.last_used_step > 0
+                  begin update two_factor set last_used_step = 0 where id = new.id; end`),
+      d1.prepare(`create trigger bench_challenge after update of used_at on verification when new.kind = 'passkey_challenge'
+                  begin update verification set used_at = null, expires_at = 9000000000000 where id = new.id; end`),
       d1.prepare(
         `insert into proxied_app (id, tenant_id, name, host, origin_url, created_at, updated_at)
          select ?1, id, 'Bench', ?2, ?3, ?4, ?4 from tenant limit 1`,
@@ -116,6 +123,37 @@ export default {
         return { method: "POST", host, path: "/api/auth/sign-in/email", headers: json, body };
       },
       answer: /"token":/,
+    },
+    {
+      name: "TOTP verification",
+      group: "second factor",
+      async prepare(client) {
+        await signedUp(client, `${crypto.randomUUID()}@example.com`);
+        const post = (path, body) => client.send({ method: "POST", host, path: `/api/auth/two-factor${path}`, headers: json, body: JSON.stringify(body) });
+        const { totpURI } = JSON.parse((await post("/enable", { password })).body);
+        const totp = URI.parse(totpURI);
+        await post("/verify-totp", { code: totp.generate() });
+        const headers = { ...json, cookie: client.cookies(host) };
+        return () => ({ method: "POST", host, path: "/api/auth/two-factor/verify-totp", headers, body: JSON.stringify({ code: totp.generate() }) });
+      },
+      answer: /"token":/,
+    },
+    {
+      name: "passkey assertion",
+      group: "passkey",
+      async prepare(client) {
+        await signedUp(client, `${crypto.randomUUID()}@example.com`);
+        const call = async (path, body) => {
+          const rest = body && { method: "POST", headers: json, body: JSON.stringify(body) };
+          return JSON.parse((await client.send({ host, path: `/api/auth/passkey${path}`, ...rest })).body);
+        };
+        const authenticator = new Authenticator({ origin: ORIGIN, counts: false });
+        await call("/verify-registration", { response: authenticator.create(await call("/generate-register-options")) });
+        const response = authenticator.get(await call("/generate-authenticate-options"));
+        const cookie = client.cookies(host, (name) => name === "doorward.passkey");
+        return { method: "POST", host, path: "/api/auth/passkey/verify-authentication", headers: { ...json, cookie }, body: JSON.stringify({ response }) };
+      },
+      answer: /"session":/,
     },
     {
       name: "sign-up",

@@ -20,7 +20,7 @@ const { serveStorage } = await import("../benches/storage.mjs");
 const { prepare, repeat } = await import("../benches/measure.mjs");
 const { print, save, summarise } = await import("../benches/report.mjs");
 
-const CONTENDERS = ["contenders/javascript", "contenders/rust", "contenders/jose", "contenders/better-auth", "doorward"];
+const CONTENDERS = ["contenders/javascript", "contenders/rust", "contenders/jose", "contenders/better-auth", "contenders/free-plan", "doorward"];
 
 const number = (name, fallback) => Number.parseInt(process.env[name] ?? fallback, 10);
 const settings = {

@@ -52,6 +52,7 @@ use crate::handlers::authenticate::{Authenticated, Authentication, Depth, Look};
 use crate::handlers::forward_auth::Asked;
 use crate::http::cookie::Cookie;
 use crate::http::incoming::Incoming;
+use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::id::{Id, Millis, User};
 use crate::routes::{self, Access, Route, Surface};
@@ -240,8 +241,15 @@ async fn dispatch(route: &'static Route, mut call: Call) -> Result<Reply> {
 fn fail(route: &Route, call: &Call, error: &Error) -> Result<Reply> {
     // The route's path, not the request's: its last segment may be a token.
     call.context.log(route.path, error);
+    let signed_out = error.wire() == Wire::UNAUTHORIZED && route.access != Access::Anybody;
     let reply = match route.surface {
         Surface::Api => errors::json(error)?,
+        // Whoever opens a page of their own signed out signs in first, and comes back.
+        Surface::Page if signed_out => {
+            let login = Target::own("/login");
+            let back = if route.method == "GET" { call.request.path_and_query() } else { "/account" };
+            Reply::redirect(303, &login.with_query("continue", back))
+        }
         Surface::Page => errors::html(&call.context, error),
     };
     // A session cookie that opens nothing is taken back.

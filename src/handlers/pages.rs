@@ -295,20 +295,24 @@ pub async fn log_in_by_link(call: &mut Call) -> Result<Reply> {
 /// 503.
 pub async fn second_factor(call: &mut Call) -> Result<Reply> {
     let target = target(call, call.request.param("continue").as_deref());
-    show_second_factor(call, 200, (None, None), &target).await
+    show_second_factor(call, 200, Said::default(), &target).await
 }
 
-async fn show_second_factor(
-    call: &Call,
-    status: u16,
-    (problem, note): (Option<&str>, Option<&str>),
-    target: &Target,
-) -> Result<Reply> {
+/// What the page of second factors says beside its question.
+#[derive(Clone, Copy, Default)]
+struct Said<'a> {
+    problem: Option<&'a str>,
+    note: Option<&'a str>,
+    is_mailed: bool,
+}
+
+async fn show_second_factor(call: &Call, status: u16, said: Said<'_>, target: &Target) -> Result<Reply> {
     let context = &call.context;
     let Some(methods) = second_factor::methods(context).await? else {
         return Ok(Reply::redirect(303, &Target::own("/login").with_query("continue", target.as_str())));
     };
-    let challenge = Challenge { problem, note, methods: &methods, target: target.as_str() };
+    let Said { problem, note, is_mailed } = said;
+    let challenge = Challenge { problem, note, methods: &methods, is_mailed, target: target.as_str() };
     Ok(Reply::page(status, pages::second_factor::challenge(&Frame::of(context, "One more step"), &challenge)))
 }
 
@@ -320,21 +324,23 @@ pub async fn give_second_factor(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Form).await?;
     let code = fields.required("code", 40);
     let trusts = fields.boolean("trustDevice").unwrap_or(false);
+    let is_mailed = fields.boolean("mailed").unwrap_or(false);
     let given = fields.optional("continue", LONGEST_CONTINUE);
     fields.finish()?;
     let target = target(call, given.as_deref());
     let context = &call.context;
     let Some(hash) = second_factor::waiting(context) else {
-        return show_second_factor(call, 400, (None, None), &target).await;
+        return show_second_factor(call, 400, Said::default(), &target).await;
     };
     let methods = second_factor::methods(context).await?.unwrap_or_default();
     let is_digits = code.chars().all(|c| c.is_ascii_digit() || c.is_whitespace());
     let has_totp = methods.iter().any(|method| method == "totp");
-    // Six digits are the app's or the mail's: a mailed code is tried if one was sent, and the app's if it was not that.
+    // Six digits are the app's, or the mail's if one was sent. Each try counts, so none is made in vain.
     let tries: Vec<SecondTyped<'_>> = match (is_digits, has_totp) {
-        (false, true) => vec![SecondTyped::Backup(&code)],
         (_, false) => vec![SecondTyped::Mailed(&code)],
-        (true, true) => vec![SecondTyped::Totp(&code), SecondTyped::Mailed(&code)],
+        (false, true) => vec![SecondTyped::Backup(&code)],
+        (true, true) if is_mailed => vec![SecondTyped::Mailed(&code), SecondTyped::Totp(&code)],
+        (true, true) => vec![SecondTyped::Totp(&code)],
     };
     let mut problem = None;
     for typed in tries {
@@ -350,7 +356,8 @@ pub async fn give_second_factor(call: &mut Call) -> Result<Reply> {
     }
     let locked = problem.is_some_and(|error| error.wire() == Wire::SECOND_FACTOR_LOCKED);
     let words = if locked { "Too many wrong codes. Please try again later." } else { "This is not the code." };
-    show_second_factor(call, status, (Some(words), None), &target).await
+    let said = Said { problem: Some(words), is_mailed, ..Said::default() };
+    show_second_factor(call, status, said, &target).await
 }
 
 /// `POST /second-factor/send`: mails a code.
@@ -363,13 +370,18 @@ pub async fn send_second_factor(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let target = target(call, given.as_deref());
     match second_factor::send_code(call).await {
-        Ok(_) => show_second_factor(call, 200, (None, Some("A code is on its way to your mail.")), &target).await,
+        Ok(_) => {
+            let note = Some("A code is on its way to your mail.");
+            show_second_factor(call, 200, Said { note, is_mailed: true, ..Said::default() }, &target).await
+        }
         Err(error @ Error::TooManyRequests { .. }) => {
             call.context.log(call.request.path(), &error);
-            let reply = show_second_factor(call, 429, (Some(error.message()), None), &target).await?;
+            let reply =
+                show_second_factor(call, 429, Said { problem: Some(error.message()), ..Said::default() }, &target)
+                    .await?;
             Ok(with_retry_after(reply, &error))
         }
-        Err(error) if error.wire().status == 401 => show_second_factor(call, 401, (None, None), &target).await,
+        Err(error) if error.wire().status == 401 => show_second_factor(call, 401, Said::default(), &target).await,
         Err(error) => Err(error),
     }
 }

@@ -39,6 +39,8 @@ pub struct Challenge<'a> {
     pub note: Option<&'a str>,
     /// The factors that the user has.
     pub methods: &'a [String],
+    /// Whether a code was mailed.
+    pub is_mailed: bool,
     /// Where to go afterwards.
     pub target: &'a str,
 }
@@ -52,6 +54,7 @@ pub fn challenge(frame: &Frame<'_>, challenge: &Challenge<'_>) -> String {
         @if let Some(note) = challenge.note { p role="status" { (note) } }
         form method="post" action="/second-factor" {
             input type="hidden" name="continue" value=(challenge.target);
+            @if challenge.is_mailed { input type="hidden" name="mailed" value="true"; }
             label {
                 @if has("totp") { "Code of your authenticator app, mailed code, or backup code" } @else { "Mailed code" }
                 input type="text" name="code" autocomplete="one-time-code" inputmode="text" maxlength="40" required autofocus;

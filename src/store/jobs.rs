@@ -20,6 +20,8 @@ pub async fn prune(db: &Database, now: Millis) -> Stored<()> {
             .bind(now - GRACE),
         sql("delete from password_reset where id in (select id from password_reset where expires_at < ?1 limit 1000)")
             .bind(now - GRACE),
+        sql("delete from trusted_device where id in (select id from trusted_device where expires_at < ?1 limit 1000)")
+            .bind(now - GRACE),
         // What was delivered, or given up, was written to be sent and not to be kept.
         sql("delete from outbox where id in (select id from outbox where coalesce(delivered_at, failed_at) < ?1 limit 1000)")
             .bind(now - GRACE),
