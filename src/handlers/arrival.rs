@@ -101,7 +101,8 @@ async fn create(context: &Context, arrival: &Arrival<'_>) -> Result<Outcome> {
     let details = json!({ "method": arrival.method });
     let id = context.row_id()?;
     before.push(store::record::audit(context, &id, Some(&user_id), "user.created", Severity::Low, &details));
-    match opening::open_or_ask(context, &opening(arrival, &user_id), before).await {
+    let opening = Opening { while_email: Some(arrival.email), ..opening(arrival, &user_id) };
+    match opening::open_or_ask(context, &opening, before).await {
         // Of two first links at once, one makes the user; the other can be asked for again.
         Err(OpeningError::Conflict(column)) => Err(Error::refused(arrival.otherwise, format!("{column} is taken"))),
         other => {

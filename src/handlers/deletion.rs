@@ -95,6 +95,10 @@ async fn send_link(context: &Context, user: &Person, target: Option<&Target>) ->
 /// # Errors
 /// 403 for a bad `callbackURL`, 404 signed out or for a bad token; 503.
 pub async fn callback(call: &mut Call) -> Result<Reply> {
+    if call.request.method() == "HEAD" {
+        // Whoever only looks deletes nobody.
+        return Ok(Reply::empty(200));
+    }
     let given = call.request.param("callbackURL").filter(|given| !given.is_empty());
     let target = opening::target(&call.context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
     let Authentication::Authenticated(authenticated) = call.visitor(Depth::Database).await? else {

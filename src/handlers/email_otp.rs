@@ -27,10 +27,12 @@ const LONGEST_CODE: usize = 20;
 ///
 /// # Errors
 /// Unless it was right.
-pub fn accept(verdict: Verdict) -> Result<()> {
+pub fn accept(kind: CodeKind, verdict: Verdict) -> Result<()> {
+    let of_phone = matches!(kind, CodeKind::Phone | CodeKind::PhoneReset);
     match verdict {
         Verdict::Right => Ok(()),
         Verdict::Wrong => Err(Error::refused(Wire::INVALID_OTP, "wrong")),
+        Verdict::None if of_phone => Err(Error::refused(Wire::OTP_NOT_FOUND, "there is none")),
         Verdict::None => Err(Error::refused(Wire::INVALID_OTP, "there is none")),
         Verdict::TooManyAttempts => Err(Error::refused(Wire::TOO_MANY_ATTEMPTS, "tried too often")),
         Verdict::Expired => Err(Error::refused(Wire::OTP_EXPIRED, "came too late")),
@@ -116,10 +118,15 @@ pub async fn redeem(context: &Context, kind: CodeKind, by: By<'_>, typed: &str, 
     let (loaded, mut answers) = store::sign_in::load_with(context, by, &counters, Vec::from(tried)).await?;
     guard::within(context, &loaded, &counters, ["codes by network", "codes by account"])?;
     let verdict = code::verdict(&mut answers, context.now)?;
-    if let (Verdict::Wrong, Some(known)) = (verdict, &loaded.candidate) {
-        store::sign_in::record(context.db()?, Vec::from(sign_in::counted(context, &known.user_id)?)).await?;
+    if verdict != Verdict::Right {
+        // For nobody the same is written, about nobody, or the time taken would tell.
+        let guessed = loaded.candidate.as_ref().filter(|_| verdict == Verdict::Wrong);
+        let nobody = context.id()?;
+        let counted = sign_in::counted(context, guessed.map_or(&nobody, |known| &known.user_id))?;
+        store::sign_in::record(context.db()?, Vec::from(counted)).await?;
+        deliver_later(context);
     }
-    accept(verdict)?;
+    accept(kind, verdict)?;
     if !loaded.tenant_is_active {
         return Err(Error::refused(Wire::TENANT_UNAVAILABLE, "tenant is not active"));
     }
@@ -150,7 +157,7 @@ pub async fn sign_in(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let email = fields.email("email");
     let otp = fields.required("otp", LONGEST_CODE);
-    let name = fields.optional("name", LONGEST_NAME).unwrap_or_default();
+    let name = fields.optional_line("name", LONGEST_NAME).unwrap_or_default();
     let image = fields.optional("image", LONGEST_IMAGE);
     fields.finish()?;
     let outcome = by_code(call, &email, &otp, &name, image.as_deref()).await?;
@@ -246,13 +253,13 @@ pub async fn set_password(context: &Context, kind: CodeKind, by: By<'_>, otp: &s
     }
     let loaded = redeem(context, kind, by, otp, false).await?;
     let user = loaded.candidate.ok_or_else(|| Error::refused(Wire::INVALID_OTP, "nobody has it"))?;
+    // A code can be guessed, so a lock holds here as well; a mailed link gets through.
+    if user.locked_until.is_some_and(|until| until > context.now) && !user.is_trusted {
+        return Err(Error::refused(Wire::INVALID_OTP, "locked"));
+    }
     crate::credentials::sign_in::admit(&user, context.now)
         .map_err(|refusal| Error::refused(Wire::BANNED_USER, refusal.as_str()))?;
-    if let By::Email(email) = by {
-        let statements = [store::user::prove_email(context, &user.user_id, email)];
-        context.db()?.batch(statements).await?;
-    }
-    reset::replace(context, &user.user_id, new, "code").await
+    reset::replace(context, &user.user_id, new, "code", matches!(by, By::Email(_))).await
 }
 
 /// `POST /email-otp/request-email-change`: a code to the new address, from a session whose own address agrees by a code.
@@ -302,7 +309,8 @@ pub async fn change(call: &mut Call) -> Result<Reply> {
     let (authenticated, _) = change_email::wish(call, &new).await?;
     let context = &call.context;
     let user = &authenticated.session.user;
-    accept(code::try_alone(context, CodeKind::ChangeEmail, &bound(&user.id, &new), otp.trim()).await?)?;
+    let verdict = code::try_alone(context, CodeKind::ChangeEmail, &bound(&user.id, &new), otp.trim()).await?;
+    accept(CodeKind::ChangeEmail, verdict)?;
     if !change_email::carry_out(context, &user.id, &user.email, &new).await? {
         return Err(Error::refused(Wire::EMAIL_ALREADY_IN_USE, "taken meanwhile"));
     }

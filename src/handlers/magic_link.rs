@@ -44,7 +44,7 @@ pub async fn send(call: &mut Call) -> Result<Reply> {
     guard::open_way(call.context.config.ways_in.magic_link)?;
     let mut fields = call.request.fields(Media::Json).await?;
     let email = fields.email("email");
-    let name = fields.optional("name", LONGEST_NAME).unwrap_or_default();
+    let name = fields.optional_line("name", LONGEST_NAME).unwrap_or_default();
     let mut url = |name: &str| fields.optional(name, Target::LONGEST);
     let (callback, on_new, on_error) = (url("callbackURL"), url("newUserCallbackURL"), url("errorCallbackURL"));
     fields.finish()?;
@@ -98,6 +98,10 @@ pub async fn mail_link(call: &Call, email: &str, name: &str, ways: &Ways) -> Res
 /// 403 for bad URLs; 503. A link that is not good is told on the page that it leads to.
 pub async fn verify(call: &mut Call) -> Result<Reply> {
     guard::open_way(call.context.config.ways_in.magic_link)?;
+    if call.request.method() == "HEAD" {
+        // Somebody looks whether the link is there, and must not use it up.
+        return Ok(Reply::empty(200));
+    }
     let context = &call.context;
     let given = |name: &str| call.request.param(name).filter(|given| !given.is_empty());
     let (callback, on_new, on_error) = (given("callbackURL"), given("newUserCallbackURL"), given("errorCallbackURL"));

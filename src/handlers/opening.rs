@@ -10,7 +10,7 @@ use crate::handlers::multi_session;
 use crate::http::cookie::{self, Cookie};
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
-use crate::id::{Id, Millis, User};
+use crate::id::{Id, Millis, Session, User};
 use crate::secret::{SecondFactor, Token, TrustedDevice};
 use crate::session::{LiveSession, Rejection, read_cookie};
 use crate::store;
@@ -37,6 +37,10 @@ pub struct Opening<'a> {
     pub while_password: Option<&'a str>,
     /// The one-time value that this sign-in uses up: whoever used it first has the session, and nobody else.
     pub claim: Option<Claim<'a>>,
+    /// The address that must be the user's: of two who make a user of one guest at once, one does.
+    pub while_email: Option<&'a str>,
+    /// The session that this one takes the place of: of many that would, one does.
+    pub replaces: Option<&'a Id<Session>>,
     /// When they proved who they are, if that was not just now.
     pub authenticated_at: Option<Millis>,
     /// What whoever lost a race to another request is told.
@@ -56,6 +60,8 @@ impl<'a> Opening<'a> {
             is_remembered: true,
             while_password: None,
             claim: None,
+            while_email: None,
+            replaces: None,
             authenticated_at: None,
             otherwise: Wire::INVALID_EMAIL_OR_PASSWORD,
             last_method: None,
@@ -128,6 +134,8 @@ pub struct FirstFactor {
     pub is_remembered: bool,
     /// The password's hash that was compared.
     pub while_password: Option<String>,
+    /// What the client's `lastLoginMethod` plugin is told.
+    pub last_method: Option<String>,
 }
 
 /// Why a session was not opened.
@@ -213,6 +221,8 @@ async fn run(
         is_remembered: opening.is_remembered,
         while_password: opening.while_password,
         authenticated_at: opening.authenticated_at.unwrap_or(context.now),
+        while_email: opening.while_email,
+        replaces: opening.replaces,
         claim: opening.claim.map(|claim| claim.id),
         asks_second_factor: asks,
         trusted_device: trusted.as_ref(),
@@ -221,6 +231,7 @@ async fn run(
         Attempt { user_id: Some(opening.user_id), session_id: Some(&id), failure: None, method: opening.method };
     let mut statements = before;
     statements.extend(opening.claim.map(|claim| store::verification::claim(context, claim, &id)));
+    statements.extend(opening.replaces.map(|old| store::session::replace(context, opening.user_id, old, &id)));
     statements.push(store::session::open(context, &new));
     statements.push(store::sign_in::succeeded(context, opening.user_id, &id));
     statements.push(store::record::login(context, &context.row_id()?, attempt));
@@ -232,6 +243,7 @@ async fn run(
             amr: opening.amr.iter().map(|&method| method.to_owned()).collect(),
             is_remembered: opening.is_remembered,
             while_password: opening.while_password.map(str::to_owned),
+            last_method: opening.last_method.map(str::to_owned),
         };
         let payload = serde_json::to_vec(&first).unwrap_or_default();
         let until = context.now + SECOND_FACTOR_LIFE;

@@ -9,7 +9,7 @@ use crate::handlers::opening::{self, cleared};
 use crate::handlers::second_factor::{self, Typed as SecondTyped};
 use crate::handlers::session::end_this;
 use crate::handlers::sign_in::Typed;
-use crate::handlers::sign_up::{Applicant, LONGEST_NAME, SignedUp};
+use crate::handlers::sign_up::{Applicant, LONGEST_NAME, Names, SignedUp};
 use crate::handlers::social::{self, Wish};
 use crate::handlers::{Call, errors, guard, reset as resetting, sign_in, sign_up as signing_up};
 use crate::http::email;
@@ -168,7 +168,7 @@ pub async fn create_account(call: &mut Call) -> Result<Reply> {
     let guest = call.guest().await?;
     let callback = Some(target.clone());
     let applicant =
-        Applicant { email, name, image: None, username: None, password, is_remembered: true, callback, guest };
+        Applicant { email, name, image: None, names: Names::default(), password, is_remembered: true, callback, guest };
     match signing_up::create(&call.context, &applicant).await {
         Ok(SignedUp::Opened(opened)) => Ok(Reply::redirect(303, &target).with_cookies(opened.cookies)),
         Ok(SignedUp::Mailed(person)) => Ok(sent(call, &person.email)),
@@ -335,26 +335,20 @@ pub async fn give_second_factor(call: &mut Call) -> Result<Reply> {
     let methods = second_factor::methods(context).await?.unwrap_or_default();
     let is_digits = code.chars().all(|c| c.is_ascii_digit() || c.is_whitespace());
     let has_totp = methods.iter().any(|method| method == "totp");
-    // Six digits are the app's, or the mail's if one was sent. Each try counts, so none is made in vain.
-    let tries: Vec<SecondTyped<'_>> = match (is_digits, has_totp) {
-        (_, false) => vec![SecondTyped::Mailed(&code)],
-        (false, true) => vec![SecondTyped::Backup(&code)],
-        (true, true) if is_mailed => vec![SecondTyped::Mailed(&code), SecondTyped::Totp(&code)],
-        (true, true) => vec![SecondTyped::Totp(&code)],
+    // Six digits are the app's, or the mail's if one was sent.
+    let typed = match (is_digits, has_totp) {
+        (_, false) => SecondTyped::Mailed(&code),
+        (false, true) => SecondTyped::Backup(&code),
+        (true, true) if is_mailed => SecondTyped::Digits(&code),
+        (true, true) => SecondTyped::Totp(&code),
     };
-    let mut problem = None;
-    for typed in tries {
-        match second_factor::finish(context, &hash, typed, trusts).await {
-            Ok(opened) => return Ok(Reply::redirect(303, &target).with_cookies(opened.cookies)),
-            Err(error) if matches!(error.wire().status, 400 | 401 | 429) => problem = Some(error),
-            Err(error) => return Err(error),
-        }
-    }
-    let status = problem.as_ref().map_or(400, |error| error.wire().status);
-    if let Some(error) = &problem {
-        context.log(call.request.path(), error);
-    }
-    let locked = problem.is_some_and(|error| error.wire() == Wire::SECOND_FACTOR_LOCKED);
+    let error = match second_factor::finish(context, &hash, typed, trusts).await {
+        Ok(opened) => return Ok(Reply::redirect(303, &target).with_cookies(opened.cookies)),
+        Err(error) if matches!(error.wire().status, 400 | 401 | 429) => error,
+        Err(error) => return Err(error),
+    };
+    context.log(call.request.path(), &error);
+    let (status, locked) = (error.wire().status, error.wire() == Wire::SECOND_FACTOR_LOCKED);
     let words = if locked { "Too many wrong codes. Please try again later." } else { "This is not the code." };
     let said = Said { problem: Some(words), is_mailed, ..Said::default() };
     show_second_factor(call, status, said, &target).await

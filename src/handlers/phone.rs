@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::context::{Context, nfkc};
 use crate::credentials::password::{LONGEST_READ, Password};
+use crate::credentials::sign_in::{self, Candidate};
 use crate::error::{Error, Result, Wire};
 use crate::handlers::arrival::{self, Arrival};
 use crate::handlers::{Call, email_otp, guard, mailing, proof};
@@ -19,6 +20,7 @@ use crate::store::code::{self, CodeKind, digits};
 use crate::store::database::StoreError;
 use crate::store::record::Severity;
 use crate::store::sign_in::By;
+use crate::store::sign_up::NewUser;
 
 /// The longest code read, in characters.
 const LONGEST_CODE: usize = 20;
@@ -83,14 +85,13 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
     }
     let context = &call.context;
     let loaded = email_otp::redeem(context, CodeKind::Phone, By::Phone(&number), &otp, false).await?;
-    if let (true, Some(known)) = (disable_session, &loaded.candidate) {
-        let person: Option<Person> = context.db()?.first(store::user::person(context, &known.user_id)).await?;
-        let user = person.as_ref().map(|person| UserJson::new(person, &[]));
-        return Reply::json(200, &json!({ "status": true, "token": Value::Null, "user": user }));
+    // The address stands in for the one that nobody gave: mail to it goes nowhere (RFC 2606, section 2). It is made of
+    // chance, or a number that somebody gave up could not be another's, nor one whose stand-in somebody took first.
+    let email = format!("{}@phone.placeholder.invalid", context.row_id()?);
+    if disable_session {
+        return without_session(context, &number, &email, loaded.candidate.as_ref()).await;
     }
     let guest = if loaded.candidate.is_none() { call.guest().await? } else { None };
-    // The address stands in for the one that nobody gave: mail to it goes nowhere (RFC 2606, section 2).
-    let email = format!("{}@phone.placeholder.invalid", number.trim_start_matches('+'));
     let arrival = Arrival {
         email: &email,
         phone_number: Some(&number),
@@ -105,6 +106,43 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
     };
     let (outcome, _) = arrival::arrive(context, &arrival, loaded.candidate.as_ref()).await?;
     outcome.json(|session| json!({ "status": true, "token": session.id, "user": session.user_json() }))
+}
+
+/// What `disableSession` asks for: a number proven, and its user made if there is none. Who has a second factor is shown
+/// to nobody who gave but one.
+async fn without_session(context: &Context, number: &str, email: &str, known: Option<&Candidate>) -> Result<Reply> {
+    let user_id = match known {
+        Some(known) => {
+            sign_in::admit(known, context.now)
+                .map_err(|refusal| Error::refused(Wire::BANNED_USER, refusal.as_str()))?;
+            known.user_id.clone()
+        }
+        None if !context.config.sign_up_open => {
+            return Err(Error::refused(Wire::INVALID_OTP, "nobody, and SIGN_UP is closed"));
+        }
+        None => context.id()?,
+    };
+    let mut statements = Vec::new();
+    if known.is_none() {
+        let user = NewUser { phone_number: Some(number), ..NewUser::new(&user_id, email, number) };
+        statements.extend(store::sign_up::create(context, &user)?);
+        let details = json!({ "method": "phone" });
+        let id = context.row_id()?;
+        let event = store::record::audit(context, &id, Some(&user_id), "user.created", Severity::Low, &details);
+        statements.push(event);
+    }
+    let skipped = statements.len();
+    statements.push(store::user::person(context, &user_id));
+    let mut answers = match context.db()?.batch(statements).await {
+        Err(StoreError::Conflict(_)) => return Err(Error::refused(Wire::INVALID_OTP, "taken meanwhile")),
+        other => other?.skip(skipped),
+    };
+    let person: Option<Person> = answers.row()?;
+    let mut body = json!({ "status": true, "token": Value::Null });
+    if let Some(person) = person.filter(|person| !person.two_factor_enabled) {
+        body["user"] = json!(UserJson::new(&person, &[]));
+    }
+    Reply::json(200, &body)
 }
 
 async fn update_number(call: &Call, number: &str, otp: &str) -> Result<Reply> {

@@ -124,27 +124,34 @@ pub async fn set_password(context: &Context, token: &str, new: &Password) -> Res
     }
     let user: Option<Id<User>> = db.first(store::password_reset::take(context, &token.hash())).await?;
     let user = user.ok_or_else(|| invalid("unknown, used, revoked or expired"))?;
-    replace(context, &user, new, "reset").await
+    replace(context, &user, new, "reset", true).await
 }
 
-/// Sets a new password for whoever proved to own the account's address or number: every session ends, mailed links are
+/// Sets a new password for whoever proved to own the account's address (`proves_email`) or number: every session ends, mailed links are
 /// revoked, no browser is trusted any more, a lock is lifted, and the owner is told.
 ///
 /// # Errors
 /// 503.
-pub async fn replace(context: &Context, user: &Id<User>, new: &Password, by: &str) -> Result<()> {
+pub async fn replace(context: &Context, user: &Id<User>, new: &Password, by: &str, proves_email: bool) -> Result<()> {
     let hash = hashing::hash(context, new).await?;
     let told = mail::password_changed(&context.tenant().name);
     let details = json!({ "by": by });
-    let statements = [
-        store::session::revoke(context, user, Which::All, "password_reset", None),
+    let mut statements = vec![store::session::revoke(context, user, Which::All, "password_reset", None)];
+    if proves_email {
+        // Whoever reads the mail owns the address, and an account whose address was never proven may be another's work:
+        // a passkey that they left in it would outlive the password.
+        statements.extend(store::user::reclaim(context, user));
+        statements.push(store::user::prove_own_email(context, user));
+        statements.push(store::second_factor::no_mailed_codes(context, user));
+    }
+    statements.extend([
         store::password::set(context, &context.id()?, user, hash.expose()),
         store::password_reset::revoke(context, user, None, "password_reset"),
         store::record::audit(context, &context.row_id()?, Some(user), "password.changed", Severity::Medium, &details),
         store::sign_in::unlock(context, user),
         store::second_factor::distrust(context, user, None),
         store::outbox::queue_to_user(context, user, &told, None)?,
-    ];
+    ]);
     let mut answers = context.db()?.batch(statements).await?;
     forget(context, store::session::revoked(&mut answers)?);
     deliver_later(context);

@@ -8,18 +8,19 @@ use crate::credentials::{backup_code, totp};
 use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::Authenticated;
 use crate::handlers::opening::{self, FirstFactor, Opened, Opening};
-use crate::handlers::{Call, email_otp, second_factor_setup};
+use crate::handlers::{Call, email_otp, proof, second_factor_setup};
 use crate::http::cookie::Cookie;
 use crate::http::email;
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::id::{Id, User};
 use crate::jobs::outbox::deliver_later;
+use crate::pages::mail;
 use crate::secret::{Purpose, SecondFactor, Token, TokenHash, TrustedDevice};
 use crate::session::{LiveSession, Person, UserJson};
 use crate::store;
 use crate::store::code::{self, CodeKind, Verdict, digits};
-use crate::store::database::Statement;
+use crate::store::database::{Answers, Statement};
 use crate::store::rate_limit;
 use crate::store::second_factor::{Factor, MOST_ATTEMPTS, Waiting};
 use crate::store::verification::Claim;
@@ -36,12 +37,14 @@ pub enum Typed<'a> {
     Mailed(&'a str),
     /// A backup code.
     Backup(&'a str),
+    /// Six digits of either the app or a mail, as a page takes them.
+    Digits(&'a str),
 }
 
 impl Typed<'_> {
     const fn wrong(self) -> Wire {
         match self {
-            Self::Totp(_) | Self::Mailed(_) => Wire::INVALID_CODE,
+            Self::Totp(_) | Self::Mailed(_) | Self::Digits(_) => Wire::INVALID_CODE,
             Self::Backup(_) => Wire::INVALID_BACKUP_CODE,
         }
     }
@@ -134,7 +137,7 @@ pub async fn finish(
         while_password: first.while_password.as_deref(),
         claim: Some(Claim { id: &waiting.id, if_changed }),
         otherwise: typed.wrong(),
-        last_method: (first.method == "password").then_some("email"),
+        last_method: first.last_method.as_deref(),
         ..Opening::new(user, &first.method, &amr)
     };
     let mut opened = match opening::open(context, &opening, vec![before]).await.map_err(Error::from) {
@@ -169,12 +172,14 @@ async fn attempt(
     hash: &TokenHash<SecondFactor>,
     typed: Typed<'_>,
 ) -> Result<(Waiting, Factor, Option<Verdict>)> {
-    let mut statements =
-        vec![store::second_factor::attempt(context, hash), store::second_factor::of_asked(context, hash)];
-    if let Typed::Mailed(typed) = typed {
-        statements.extend(code::redeem(context, CodeKind::SecondFactor, hash.as_str(), typed.trim(), &[], false));
-    }
+    let mut statements = vec![
+        store::second_factor::asked(context, hash),
+        store::second_factor::attempt(context, hash),
+        store::second_factor::attempt_of_asked(context, hash),
+    ];
+    statements.extend(redeem(context, hash.as_str(), typed));
     let mut answers = context.db()?.batch(statements).await?;
+    let methods: Vec<String> = answers.row()?.unwrap_or_default();
     let waiting: Option<Waiting> = answers.row()?;
     let factor: Option<Factor> = answers.row()?;
     let waiting =
@@ -183,11 +188,25 @@ async fn attempt(
         return Err(Error::refused(Wire::TOO_MANY_SECOND_FACTORS, "too many codes for one sign-in"));
     }
     let factor = factor.ok_or_else(|| Error::refused(Wire::TOTP_NOT_ENABLED, "switched off meanwhile"))?;
-    let verdict = match typed {
-        Typed::Mailed(_) => Some(code::verdict(&mut answers, context.now)?),
-        _ => None,
-    };
-    Ok((waiting, factor, verdict))
+    let verdict = verdict(context, &mut answers, typed)?;
+    let is_mailed = methods.iter().any(|method| method == "otp");
+    Ok((waiting, factor, verdict.map(|verdict| if is_mailed { verdict } else { Verdict::None })))
+}
+
+fn redeem(context: &Context, about: &str, typed: Typed<'_>) -> Vec<Statement> {
+    match typed {
+        Typed::Mailed(typed) | Typed::Digits(typed) => {
+            Vec::from(code::redeem(context, CodeKind::SecondFactor, about, typed.trim(), &[], false))
+        }
+        Typed::Totp(_) | Typed::Backup(_) => Vec::new(),
+    }
+}
+
+fn verdict(context: &Context, answers: &mut Answers, typed: Typed<'_>) -> Result<Option<Verdict>> {
+    match typed {
+        Typed::Mailed(_) | Typed::Digits(_) => Ok(Some(code::verdict(answers, context.now)?)),
+        Typed::Totp(_) | Typed::Backup(_) => Ok(None),
+    }
 }
 
 /// The statement that accepts a code, and whether it alone decides; `None` for a wrong one.
@@ -198,11 +217,14 @@ fn judge(
     typed: Typed<'_>,
     verdict: Option<Verdict>,
 ) -> Result<Option<(Statement, bool)>> {
-    if factor.locked_until().is_some_and(|until| until > context.now) {
+    if factor.is_locked() {
         return Err(Error::refused(Wire::SECOND_FACTOR_LOCKED, "too many wrong codes in a row"));
     }
     match (typed, verdict) {
-        (Typed::Totp(typed), _) => {
+        (Typed::Mailed(_) | Typed::Digits(_), Some(Verdict::Right)) => {
+            Ok(Some((store::second_factor::accept_mailed(context, user), false)))
+        }
+        (Typed::Totp(typed) | Typed::Digits(typed), _) => {
             let seed = factor.seed(context)?;
             let seed = seed.ok_or_else(|| Error::refused(Wire::TOTP_NOT_ENABLED, "mailed codes alone"))?;
             let step = totp::matches(seed.expose(), typed, context.now, factor.last_used_step);
@@ -214,9 +236,6 @@ fn judge(
             }
             let digests = backup_digests(context, user, typed);
             Ok(Some((store::second_factor::accept_backup_code(context, user, &digests), true)))
-        }
-        (Typed::Mailed(_), Some(Verdict::Right)) => {
-            Ok(Some((store::second_factor::accept_mailed(context, user), false)))
         }
         (Typed::Mailed(_), Some(Verdict::Expired | Verdict::None)) => {
             Err(Error::refused(Wire::OTP_HAS_EXPIRED, "none was sent, or it came too late"))
@@ -236,7 +255,14 @@ async fn wrong(context: &Context, user: &Id<User>, typed: Typed<'_>) -> Result<E
         method: "second-factor",
     };
     let history = store::record::login(context, &context.row_id()?, attempt);
-    context.db()?.batch([store::second_factor::failed(context, user), history]).await?;
+    let letter = mail::security_notice(
+        &context.tenant().name,
+        "Somebody has your password",
+        "Somebody signed in with your password and gave too many wrong codes for the second step, which accepts none for a while.",
+    );
+    let statements = [history, store::second_factor::queue_if_locked(context, user, &letter)?];
+    context.db()?.batch(statements).await?;
+    deliver_later(context);
     Ok(Error::refused(typed.wrong(), "wrong, or used before"))
 }
 
@@ -246,30 +272,27 @@ async fn again(call: &Call, typed: Typed<'_>) -> Result<Reply> {
     let ticket = call.presented().map_err(|_| {
         Error::refused(Wire::INVALID_SECOND_FACTOR_COOKIE, "neither a sign-in that waits nor a session")
     })?;
-    let mut more = vec![store::second_factor::of_session(context, &ticket.hash)];
-    if let Typed::Mailed(typed) = typed {
-        let about = ticket.hash.as_str();
-        more.extend(code::redeem(context, CodeKind::SecondFactor, about, typed.trim(), &[], false));
-    }
+    let mut more = vec![store::second_factor::attempt_of_session(context, &ticket.hash)];
+    more.extend(redeem(context, ticket.hash.as_str(), typed));
     let (authenticated, mut answers) = call.confirmed(more).await?;
     let factors: Vec<Factor> = answers.rows()?;
-    let verdict = match typed {
-        Typed::Mailed(_) => Some(code::verdict(&mut answers, context.now)?),
-        _ => None,
-    };
+    let verdict = verdict(context, &mut answers, typed)?;
+    proof::not_impersonated(&authenticated)?;
     let user = &authenticated.session.user.id;
-    let Some(factor) = factors.iter().find(|factor| factor.is_verified) else {
-        let Typed::Totp(typed) = typed else {
-            return Err(Error::refused(Wire::SECOND_FACTOR_NOT_ENABLED, "no second factor"));
-        };
-        return second_factor_setup::put_to_use(call, authenticated, factors.first(), typed).await;
-    };
     // A pending seed proves itself while the old factor still holds.
-    if let (Typed::Totp(typed), Some(pending)) = (typed, factors.iter().find(|factor| !factor.is_verified))
-        && second_factor_setup::proves(context, pending, typed)?.is_some()
-    {
-        return second_factor_setup::put_to_use(call, authenticated, Some(pending), typed).await;
+    let in_use = factors.iter().find(|factor| factor.is_verified);
+    let pending = factors.iter().find(|factor| !factor.is_verified);
+    if let (Typed::Totp(typed), Some(factor)) = (typed, pending) {
+        let replaces_mailed_codes = in_use.is_none_or(|factor| factor.method != "totp");
+        if replaces_mailed_codes || second_factor_setup::proves(context, factor, typed)?.is_some() {
+            return second_factor_setup::put_to_use(call, authenticated, Some(factor), typed).await;
+        }
     }
+    let Some(factor) = in_use else {
+        let wire =
+            if matches!(typed, Typed::Totp(_)) { Wire::TOTP_NOT_ENABLED } else { Wire::SECOND_FACTOR_NOT_ENABLED };
+        return Err(Error::refused(wire, "no second factor"));
+    };
     let Some((accept, decides)) = judge(context, factor, user, typed, verdict)? else {
         return Err(wrong(context, user, typed).await?);
     };
@@ -320,23 +343,29 @@ pub async fn send_code(call: &Call) -> Result<Option<Authenticated>> {
     let context = &call.context;
     let limit = context.config.limit_mail;
     let gone = |reason: &str| Error::refused(Wire::INVALID_SECOND_FACTOR_COOKIE, reason);
-    let (about, person, authenticated) = if let Some(hash) = waiting(context) {
-        let key = rate_limit::key(&context.config, "code:sign-in", context.tenant().id.as_str(), hash.as_str());
-        let statements = [rate_limit::count(&key, limit, context.now), store::second_factor::person(context, &hash)];
+    let (about, person, is_welcome, authenticated) = if let Some(hash) = waiting(context) {
+        // By user, not by sign-in: whoever knows the password may begin many.
+        let statements = [
+            rate_limit::count_for_asked(context, "code", &hash, limit),
+            store::second_factor::person(context, &hash),
+            store::second_factor::asked(context, &hash),
+        ];
         let mut answers = context.db()?.batch(statements).await?;
         within(context, answers.row()?)?;
         let person: Option<Person> = answers.row()?;
-        (hash.as_str().to_owned(), person.ok_or_else(|| gone("nothing waits, or no more"))?, None)
+        let methods: Vec<String> = answers.row()?.unwrap_or_default();
+        let person = person.ok_or_else(|| gone("nothing waits, or no more"))?;
+        (hash.as_str().to_owned(), person, methods.iter().any(|method| method == "otp"), None)
     } else {
         let ticket = call.presented().map_err(|_| gone("neither a sign-in that waits nor a session"))?;
         let count = rate_limit::count_for_session(context, "code", &ticket.hash, limit);
         let (authenticated, mut answers) = call.confirmed(vec![count]).await?;
         within(context, answers.row()?)?;
-        (ticket.hash.as_str().to_owned(), authenticated.session.user.clone(), Some(authenticated))
+        (ticket.hash.as_str().to_owned(), authenticated.session.user.clone(), true, Some(authenticated))
     };
     let code = digits(context.random()?);
     let mut statements = Vec::from(code::issue(context, CodeKind::SecondFactor, &about, &code)?);
-    if email::is_mailbox(&person.email) {
+    if is_welcome && email::is_mailbox(&person.email) {
         let letter = email_otp::letter(context, CodeKind::SecondFactor, &code);
         statements.push(store::outbox::queue(context, Some(&person.id), &person.email, &letter)?);
     }

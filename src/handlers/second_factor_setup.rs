@@ -22,7 +22,6 @@ use crate::store;
 use crate::store::database::Statement;
 use crate::store::record::Severity;
 use crate::store::second_factor::{Factor, NewFactor};
-use crate::store::session::Which;
 
 fn password(fields: &mut Fields) -> Option<Password> {
     fields.optional("password", LONGEST_READ).map(|typed| Password::new(typed, nfkc))
@@ -112,15 +111,18 @@ async fn enable_mailed(call: &Call, authenticated: Authenticated, factors: &[Fac
         return Err(Error::refused(Wire::EMAIL_NOT_VERIFIED, "codes would go where nobody may read them"));
     }
     // Whoever has TOTP has mailed codes with it.
-    let mut before = Vec::new();
+    let (mut before, mut is_new) = (Vec::new(), false);
     if !factors.iter().any(|factor| factor.is_verified) {
         let id = context.row_id()?;
         let new = NewFactor { id: &id, user_id: &user.id, seed: None, backup_codes: &[] };
         before.extend(store::second_factor::begin(context, &new)?);
         before.extend(store::second_factor::verify(context, &user.id, &id, 0));
-        before.extend(told(context, &user.id, "second_factor.enabled", "on")?);
+        is_new = true;
     }
-    let opened = rotate(call, &authenticated, before, true).await?;
+    let opened = rotate(call, &authenticated, before, false).await?;
+    if is_new {
+        tell(context, &user.id, "second_factor.enabled", "on").await?;
+    }
     Ok(Reply::json(200, &json!({ "method": "otp" }))?.with_cookies(opened.cookies))
 }
 
@@ -159,44 +161,52 @@ pub async fn verify_pending(
     typed: &str,
 ) -> Result<Opened> {
     let context = &call.context;
+    proof::not_impersonated(&authenticated)?;
     let pending = pending.ok_or_else(|| Error::refused(Wire::TOTP_NOT_ENABLED, "nothing pending"))?;
+    if pending.is_locked() {
+        return Err(Error::refused(Wire::SECOND_FACTOR_LOCKED, "too many wrong codes of a pending factor"));
+    }
     let Some(step) = proves(context, pending, typed)? else {
         return Err(Error::refused(Wire::INVALID_CODE, "wrong code of a pending factor"));
     };
     let user = &authenticated.session.user.id;
-    let mut before = Vec::from(store::second_factor::verify(context, user, &pending.id, step));
-    before.extend(told(context, user, "second_factor.enabled", "on")?);
-    rotate(call, &authenticated, before, true).await
+    let before = Vec::from(store::second_factor::verify(context, user, &pending.id, step));
+    let opened = rotate(call, &authenticated, before, true).await?;
+    tell(context, user, "second_factor.enabled", "on").await?;
+    Ok(opened)
 }
 
-fn told(context: &Context, user: &Id<User>, event: &str, how: &str) -> Result<[Statement; 2]> {
+/// Tells the owner, once the change is made: in a batch of its own, because only now is it known which of several
+/// requests made it.
+async fn tell(context: &Context, user: &Id<User>, event: &str, how: &str) -> Result<()> {
     let subject = format!("Two-step sign-in is {how}");
     let what = format!("Two-step sign-in was switched {how} for your account.");
     let letter = mail::security_notice(&context.tenant().name, &subject, &what);
     let id = context.row_id()?;
-    Ok([
+    let statements = [
         store::record::audit(context, &id, Some(user), event, Severity::Medium, &json!({})),
         store::outbox::queue_to_user(context, user, &letter, None)?,
-    ])
+    ];
+    context.db()?.batch(statements).await?;
+    deliver_later(context);
+    Ok(())
 }
 
 /// Ends this session and opens another in its place: what could be done with the one before should not go on with it.
 async fn rotate(
     call: &Call,
     authenticated: &Authenticated,
-    mut before: Vec<Statement>,
+    before: Vec<Statement>,
     with_factor: bool,
 ) -> Result<Opened> {
     let context = &call.context;
     let session = &authenticated.session;
-    before.push(store::session::revoke(context, &session.user.id, Which::One(&session.id), "second_factor", None));
     let first = session.amr.iter().map(String::as_str);
     let amr: Vec<&str> = if with_factor { with_second(first) } else { first.collect() };
     let opening =
         Opening { is_remembered: session.is_remembered, ..Opening::new(&session.user.id, &session.login_method, &amr) };
     let opened = opening::open(context, &opening, before).await.map_err(Error::from)?;
     forget(context, vec![authenticated.hash.clone()]);
-    deliver_later(context);
     Ok(opened)
 }
 
@@ -269,9 +279,10 @@ pub async fn disable(call: &mut Call) -> Result<Reply> {
 pub async fn switch_off(call: &Call, authenticated: &Authenticated, factors: &[Factor]) -> Result<Opened> {
     let context = &call.context;
     let user = &authenticated.session.user.id;
-    let mut before = vec![store::second_factor::disable(user), store::second_factor::distrust(context, user, None)];
+    let before = vec![store::second_factor::disable(user), store::second_factor::distrust(context, user, None)];
+    let opened = rotate(call, authenticated, before, false).await?;
     if factors.iter().any(|factor| factor.is_verified) {
-        before.extend(told(context, user, "second_factor.disabled", "off")?);
+        tell(context, user, "second_factor.disabled", "off").await?;
     }
-    rotate(call, authenticated, before, false).await
+    Ok(opened)
 }

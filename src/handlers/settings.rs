@@ -161,7 +161,10 @@ pub async fn verify_second_factor(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Form).await?;
     let code = fields.required("code", 20);
     fields.finish()?;
-    let (authenticated, factors, _) = load(call).await?;
+    let ticket = call.presented()?;
+    let attempt = store::second_factor::attempt_of_session(&call.context, &ticket.hash);
+    let (authenticated, mut answers) = call.confirmed(vec![attempt]).await?;
+    let factors: Vec<Factor> = answers.rows()?;
     let pending = factors.iter().find(|factor| !factor.is_verified);
     match setup::verify_pending(call, authenticated, pending, &code).await {
         Ok(opened) => Ok(Reply::redirect(303, &Target::own("/account/second-factor")).with_cookies(opened.cookies)),

@@ -9,7 +9,7 @@ use crate::error::{Error, Result, Wire};
 use crate::handlers::opening::{self, Opening, Outcome};
 use crate::handlers::{Call, guard, verification};
 use crate::hashing;
-use crate::http::email::LONGEST as LONGEST_EMAIL;
+use crate::http::email::{LONGEST as LONGEST_EMAIL, is_mailbox};
 use crate::http::incoming::Media;
 use crate::http::phone;
 use crate::http::redirect::Target;
@@ -155,7 +155,10 @@ pub async fn with_password(context: &Context, typed: &Typed<'_>) -> Result<Outco
     let stored = candidate.and_then(|candidate| candidate.password_hash.clone()).map(Secret::new);
     // The hash is computed for unknown users as well, or the time taken would tell them apart.
     let compared = hashing::verify(context, &typed.password, stored.as_ref()).await?;
-    let decision = sign_in::decide(candidate, compared.is_right, config.require_verified_email, context.now);
+    // Whoever gave no address has a number, which was proven.
+    let has_mailbox = candidate.is_some_and(|candidate| is_mailbox(&candidate.email));
+    let requires_proof = config.require_verified_email && has_mailbox && !matches!(typed.by, By::Phone(_));
+    let decision = sign_in::decide(candidate, compared.is_right, requires_proof, context.now);
     let user_id = match decision {
         Ok(user_id) => user_id,
         Err(refusal) => return Err(refuse(context, typed, candidate, refusal).await?),

@@ -36,8 +36,8 @@ pub struct Applicant {
     pub name: String,
     /// Picture URL.
     pub image: Option<String>,
-    /// User name, in lower case and as its owner writes it.
-    pub username: Option<(String, String)>,
+    /// User name.
+    pub names: Names,
     /// Password.
     pub password: Password,
     /// Whether the cookie outlives the browser.
@@ -75,7 +75,7 @@ pub async fn email(call: &mut Call) -> Result<Reply> {
         email,
         name,
         image,
-        username: chosen?,
+        names: chosen?,
         password,
         is_remembered: remember.unwrap_or(true),
         callback,
@@ -92,18 +92,25 @@ pub async fn email(call: &mut Call) -> Result<Reply> {
     }
 }
 
+/// A user name, and the name to show. What is shown need not be a user name; the other way round it mostly is.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// In lower case.
+    pub username: Option<String>,
+    /// As its owner writes it.
+    pub display_username: Option<String>,
+}
+
 /// Reads `username` and `displayUsername`. A name to show alone is the user name too, if it can be one.
-fn username_fields(fields: &mut Fields) -> Result<Option<(String, String)>> {
+fn username_fields(fields: &mut Fields) -> Result<Names> {
     let name = fields.optional("username", username::LONGEST_READ);
-    let shown = fields.optional("displayUsername", LONGEST_NAME);
-    match (name, shown) {
-        (None, None) => Ok(None),
-        (None, Some(shown)) => Ok(username::normalise(&shown).ok().map(|name| (name, shown))),
-        (Some(name), shown) => {
-            let normal = username::normalise(&name).map_err(NoUsername::when_chosen)?;
-            Ok(Some((normal, shown.unwrap_or(name))))
-        }
-    }
+    let shown = fields.optional_line("displayUsername", LONGEST_NAME);
+    let username = match (&name, &shown) {
+        (Some(name), _) => Some(username::normalise(name).map_err(NoUsername::when_chosen)?),
+        (None, Some(shown)) => username::normalise(shown).ok(),
+        (None, None) => None,
+    };
+    Ok(Names { username, display_username: shown.or(name) })
 }
 
 /// Creates a user with a password and signs them in. Whether the address is free is decided by the insert alone:
@@ -120,7 +127,7 @@ pub async fn create(context: &Context, applicant: &Applicant) -> Result<SignedUp
     proof::acceptable_length(context, &applicant.password)?;
     let tenant = &context.tenant().id;
     let network = rate_limit::key(config, "sign-up:network", tenant.as_str(), &context.client().network());
-    let name = applicant.username.as_ref().map(|(normal, _)| normal.as_str());
+    let name = applicant.names.username.as_deref();
     let loaded = store::sign_up::load(context, &network, config.limit_sign_up, &applicant.email, name).await?;
     if let Some(retry_after) = loaded.network.retry_after(config.limit_sign_up, context.now) {
         return Err(Error::TooManyRequests { retry_after, limit: "sign-up by network" });
@@ -148,10 +155,10 @@ pub async fn create(context: &Context, applicant: &Applicant) -> Result<SignedUp
         deliver_later(context);
         return Ok(SignedUp::Mailed(Box::new(unproven(context, &user_id, applicant))));
     }
-    let username = applicant.username.as_ref().map(|(normal, shown)| (normal.as_str(), shown.as_str()));
     let user = NewUser {
         image: applicant.image.as_deref(),
-        username,
+        username: name,
+        display_username: applicant.names.display_username.as_deref(),
         was_guest: applicant.guest.is_some(),
         ..NewUser::new(&user_id, &applicant.email, &applicant.name)
     };
@@ -170,6 +177,8 @@ pub async fn create(context: &Context, applicant: &Applicant) -> Result<SignedUp
     let opening = Opening {
         is_remembered: applicant.is_remembered,
         last_method: Some("email"),
+        while_email: Some(&applicant.email),
+        otherwise: Wire::USER_ALREADY_EXISTS,
         ..Opening::new(&user_id, "password", &["pwd"])
     };
     let opened = opening::open(context, &opening, statements).await.map_err(taken)?;
@@ -180,13 +189,11 @@ pub async fn create(context: &Context, applicant: &Applicant) -> Result<SignedUp
 /// What somebody was quicker to take.
 fn taken(error: OpeningError) -> Error {
     match error {
-        OpeningError::Conflict(column) if column == "user.email" => {
-            Error::refused(Wire::USER_ALREADY_EXISTS, "address is taken")
-        }
         OpeningError::Conflict(column) if column == "user.username" => {
             Error::refused(Wire::USERNAME_TAKEN, "user name is taken")
         }
-        other => other.into(),
+        OpeningError::Conflict(column) => Error::refused(Wire::USER_ALREADY_EXISTS, format!("{column} is taken")),
+        OpeningError::Other(error) => error,
     }
 }
 
@@ -198,8 +205,8 @@ fn unproven(context: &Context, id: &Id<User>, applicant: &Applicant) -> Person {
         email: applicant.email.clone(),
         email_verified: false,
         image: applicant.image.clone(),
-        username: applicant.username.as_ref().map(|(normal, _)| normal.clone()),
-        display_username: applicant.username.as_ref().map(|(_, shown)| shown.clone()),
+        username: applicant.names.username.clone(),
+        display_username: applicant.names.display_username.clone(),
         phone_number: None,
         phone_number_verified: false,
         two_factor_enabled: false,

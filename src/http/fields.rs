@@ -117,6 +117,13 @@ impl Fields {
         self.text(name, longest).filter(|text| !text.is_empty())
     }
 
+    /// A line of text that may be there: no control characters. One of blanks counts as not there.
+    pub fn optional_line(&mut self, name: &str, longest: usize) -> Option<String> {
+        let text = self.text(name, longest).filter(|text| !text.trim().is_empty())?;
+        self.check_line(name, &text);
+        Some(text)
+    }
+
     /// A line of text that may be there, or `null` to clear what is stored.
     pub fn change(&mut self, name: &str, longest: usize) -> Change {
         if let Some(Value::Null) = self.values.get(name) {

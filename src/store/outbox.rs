@@ -47,6 +47,17 @@ const fn cell(id: &str) -> Cell<'_> {
     Cell { table: "outbox", column: "payload_sealed", row: id }
 }
 
+/// A new row's id, and what it will hold.
+///
+/// # Errors
+/// If the platform has no randomness.
+pub fn sealed(context: &Context, mail: &Mail) -> crate::error::Result<(String, String)> {
+    let id = context.row_id()?;
+    let payload = serde_json::to_vec(mail).unwrap_or_default();
+    let sealed = context.config.keyring.seal(cell(&id), &payload, context.random()?);
+    Ok((id, sealed))
+}
+
 /// Queues a mail. It is sealed: what it links to opens things.
 ///
 /// # Errors
@@ -57,9 +68,7 @@ pub fn queue(
     recipient: &str,
     mail: &Mail,
 ) -> crate::error::Result<Statement> {
-    let id = context.row_id()?;
-    let payload = serde_json::to_vec(mail).unwrap_or_default();
-    let sealed = context.config.keyring.seal(cell(&id), &payload, context.random()?);
+    let (id, sealed) = sealed(context, mail)?;
     Ok(sql("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
             values (?2, ?1, ?3, 'mail', ?4, ?5, ?6, ?6, ?6)")
     .bind(&context.tenant().id)
@@ -80,9 +89,7 @@ pub fn queue_to_user(
     mail: &Mail,
     if_password: Option<&str>,
 ) -> crate::error::Result<Statement> {
-    let id = context.row_id()?;
-    let payload = serde_json::to_vec(mail).unwrap_or_default();
-    let sealed = context.config.keyring.seal(cell(&id), &payload, context.random()?);
+    let (id, sealed) = sealed(context, mail)?;
     Ok(sql("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
             select ?2, ?1, id, 'mail', email, ?4, ?5, ?5, ?5 from user
             where (tenant_id is null or tenant_id = ?1) and id = ?3 and email not like '%.invalid'
@@ -100,9 +107,7 @@ pub fn queue_to_user(
 /// # Errors
 /// If the platform has no randomness.
 pub fn queue_if_locked(context: &Context, user: &Id<User>, mail: &Mail) -> crate::error::Result<Statement> {
-    let id = context.row_id()?;
-    let payload = serde_json::to_vec(mail).unwrap_or_default();
-    let sealed = context.config.keyring.seal(cell(&id), &payload, context.random()?);
+    let (id, sealed) = sealed(context, mail)?;
     Ok(sql("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
             select ?2, ?1, id, 'mail', email, ?4, ?5, ?5, ?5 from user
             where (tenant_id is null or tenant_id = ?1) and id = ?3 and email not like '%.invalid'
@@ -172,10 +177,8 @@ pub fn queue_sms(
     number: &str,
     text: &str,
 ) -> crate::error::Result<Statement> {
-    let id = context.row_id()?;
     let mail = Mail { subject: String::new(), text: text.to_owned(), html: String::new() };
-    let payload = serde_json::to_vec(&mail).unwrap_or_default();
-    let sealed = context.config.keyring.seal(cell(&id), &payload, context.random()?);
+    let (id, sealed) = sealed(context, &mail)?;
     Ok(sql("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
             values (?2, ?1, ?3, 'webhook', ?4, ?5, ?6, ?6, ?6)")
     .bind(&context.tenant().id)

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::config::{Config, Limit};
 use crate::context::Context;
 use crate::id::Millis;
-use crate::secret::{Purpose, SessionToken, TokenHash};
+use crate::secret::{Purpose, SecondFactor, SessionToken, TokenHash};
 use crate::store::database::{Statement, sql};
 
 /// A window after a request was counted in it.
@@ -77,6 +77,20 @@ pub fn count_for_session(context: &Context, purpose: &str, hash: &TokenHash<Sess
         .bind(purpose)
         .bind(context.now)
         .bind(context.now + limit.seconds * 1000)
+}
+
+/// Counts a request in the name of the user whose sign-in waits for its second factor.
+#[must_use]
+pub fn count_for_asked(context: &Context, purpose: &str, hash: &TokenHash<SecondFactor>, limit: Limit) -> Statement {
+    counting!(
+        "select ?3 || ':' || user_id, 1, ?4, ?4, ?5 from verification
+         where tenant_id = ?1 and kind = 'second_factor' and token_hash = ?2"
+    )
+    .bind(&context.tenant().id)
+    .bind(hash)
+    .bind(purpose)
+    .bind(context.now)
+    .bind(context.now + limit.seconds * 1000)
 }
 
 /// Forgets what was counted: a success is no guess.

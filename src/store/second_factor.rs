@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::id::{Id, Millis, Session, User};
 use crate::secret::{Cell, SecondFactor, Secret, Token, TokenHash, TokenKind, TrustedDevice};
 use crate::store::database::{Statement, StoreError, Stored, sql};
+use crate::store::outbox::{self, Mail};
 use crate::store::session::NewSession;
 
 /// The most codes tried for one sign-in, right or wrong.
@@ -30,10 +31,8 @@ pub struct Factor {
     pub is_verified: bool,
     /// The last time step that was accepted.
     pub last_used_step: i64,
-    /// Failures in a row.
+    /// Attempts since the last success, this one included.
     pub failed_attempts: i64,
-    /// The last of them.
-    pub last_failed_at: Option<Millis>,
 }
 
 impl Factor {
@@ -51,11 +50,10 @@ impl Factor {
             .map_err(|_| StoreError::Failed(format!("two_factor.secret_sealed of {} does not open", self.id)))
     }
 
-    /// Until when no code is accepted, if too many were wrong.
+    /// Whether too many codes were wrong, so that none is accepted for a while.
     #[must_use]
-    pub fn locked_until(&self) -> Option<Millis> {
-        let at = self.last_failed_at.filter(|_| self.failed_attempts >= MOST_FAILURES)?;
-        Some(at + LOCK)
+    pub const fn is_locked(&self) -> bool {
+        self.failed_attempts > MOST_FAILURES
     }
 }
 
@@ -69,7 +67,7 @@ macro_rules! factor {
         sql(concat!(
             "select json_object('id', f.id, 'method', f.method, 'secret_sealed', f.secret_sealed,
                     'is_verified', json(iif(f.verified_at is null, 'false', 'true')), 'last_used_step', f.last_used_step,
-                    'failed_attempts', f.failed_attempts, 'last_failed_at', f.last_failed_at) as row from ",
+                    'failed_attempts', f.failed_attempts) as row from ",
             $source
         ))
     };
@@ -86,15 +84,50 @@ pub fn of_session<K: TokenKind>(context: &Context, hash: &TokenHash<K>) -> State
     .bind(hash)
 }
 
-/// The factor in use of the user whom a waiting sign-in is about.
+/// The statement that counts an attempt before it is looked at, for the factors that `$whose` names, and answers them.
+/// Past the limit no code is looked at until the last one that was is `LOCK` old: what is refused meanwhile does not
+/// prolong the lock, or anybody could keep its owner out for good.
+macro_rules! attempt {
+    ($whose:literal) => {
+        sql(concat!(
+            "update two_factor set
+               failed_attempts = iif(failed_attempts >= ?4 and last_failed_at <= ?5, 1, failed_attempts + 1),
+               last_failed_at = iif(failed_attempts >= ?4 and last_failed_at > ?5, last_failed_at, ?3), updated_at = ?3
+             where ",
+            $whose,
+            " returning json_object('id', id, 'method', method, 'secret_sealed', secret_sealed,
+                'is_verified', json(iif(verified_at is null, 'false', 'true')), 'last_used_step', last_used_step,
+                'failed_attempts', failed_attempts) as row"
+        ))
+    };
+}
+
+/// Counts an attempt of the user whom a waiting sign-in is about, and answers their factor in use.
 #[must_use]
-pub fn of_asked(context: &Context, hash: &TokenHash<SecondFactor>) -> Statement {
-    factor!(
-        "verification v join two_factor f on f.user_id = v.user_id and f.verified_at is not null
-         where v.tenant_id = ?1 and v.kind = 'second_factor' and v.token_hash = ?2"
+pub fn attempt_of_asked(context: &Context, hash: &TokenHash<SecondFactor>) -> Statement {
+    attempt!(
+        "verified_at is not null
+         and user_id = (select user_id from verification
+                        where tenant_id = ?1 and kind = 'second_factor' and token_hash = ?2 and used_at is null
+                          and expires_at > ?3 and attempts <= ?6)"
     )
     .bind(&context.tenant().id)
     .bind(hash)
+    .bind(context.now)
+    .bind(MOST_FAILURES)
+    .bind(context.now - LOCK)
+    .bind(MOST_ATTEMPTS)
+}
+
+/// Counts an attempt of the user whose session this is, and answers their factors: the one in use and the pending one.
+#[must_use]
+pub fn attempt_of_session<K: TokenKind>(context: &Context, hash: &TokenHash<K>) -> Statement {
+    attempt!("user_id = (select user_id from session where tenant_id = ?1 and token_hash = ?2)")
+        .bind(&context.tenant().id)
+        .bind(hash)
+        .bind(context.now)
+        .bind(MOST_FAILURES)
+        .bind(context.now - LOCK)
 }
 
 /// Keeps a sign-in waiting, if its session was not opened because the user has a second factor.
@@ -111,8 +144,8 @@ pub fn ask(
     let id = context.row_id()?;
     let cell = Cell { table: "verification", column: "payload_sealed", row: &id };
     let sealed = context.config.keyring.seal(cell, payload, context.random()?);
-    Ok(sql("insert into verification (id, tenant_id, kind, token_hash, user_id, payload_sealed, expires_at, created_at, updated_at)
-            select ?2, ?1, 'second_factor', ?3, ?4, ?5, ?6, ?7, ?7
+    Ok(sql("insert into verification (id, tenant_id, kind, token_hash, identifier, user_id, payload_sealed, expires_at, created_at, updated_at)
+            select ?2, ?1, 'second_factor', ?3, ?11, ?4, ?5, ?6, ?7, ?7
             where not exists (select 1 from session where id = ?8)
               and exists (select 1 from two_factor where user_id = ?4 and verified_at is not null)
               and (?9 is null
@@ -127,20 +160,33 @@ pub fn ask(
     .bind(context.now)
     .bind(new.id)
     .bind(new.while_password)
-    .bind(new.claim))
+    .bind(new.claim)
+    .bind(new.login_method))
 }
 
-/// The ways in which the user of a waiting sign-in can go on; no row if nothing waits.
+/// The ways in which the user of a waiting sign-in can go on; no row if nothing waits. Whoever has an app is mailed codes
+/// only where the mailbox is not the first factor already, in person or through a password that was set by mail.
 #[must_use]
 pub fn asked(context: &Context, hash: &TokenHash<SecondFactor>) -> Statement {
     sql("select case when f.method = 'otp' then json_array('otp')
-                     when u.email like '%.invalid' then json_array('totp')
+                     when u.email_verified = 0 or u.email like '%.invalid' or f.mailed_codes = 0
+                       or v.identifier in ('magic-link', 'email-otp') then json_array('totp')
                      else json_array('totp', 'otp') end as row
-         from verification v join two_factor f on f.user_id = v.user_id and f.verified_at is not null join user u on u.id = v.user_id
+         from verification v
+         join two_factor f on f.user_id = v.user_id and f.verified_at is not null
+         join user u on u.id = v.user_id
          where v.tenant_id = ?1 and v.kind = 'second_factor' and v.token_hash = ?2 and v.used_at is null and v.expires_at > ?3")
     .bind(&context.tenant().id)
     .bind(hash)
     .bind(context.now)
+}
+
+/// A password was set by mail: until another factor was given once, the mailbox is no second one.
+#[must_use]
+pub fn no_mailed_codes(context: &Context, user: &Id<User>) -> Statement {
+    sql("update two_factor set mailed_codes = 0, updated_at = ?2 where user_id = ?1 and method = 'totp'")
+        .bind(user)
+        .bind(context.now)
 }
 
 /// What waits for its second factor.
@@ -167,16 +213,15 @@ impl Waiting {
     }
 }
 
-/// Counts a code that is about to be tried, and answers what waits for it. One past [`MOST_ATTEMPTS`] ends it.
+/// Counts a code that is about to be tried, and answers what waits for it.
 #[must_use]
 pub fn attempt(context: &Context, hash: &TokenHash<SecondFactor>) -> Statement {
-    sql("update verification set attempts = attempts + 1, used_at = iif(attempts >= ?4, ?3, null), updated_at = ?3
+    sql("update verification set attempts = attempts + 1, updated_at = ?3
          where tenant_id = ?1 and kind = 'second_factor' and token_hash = ?2 and used_at is null and expires_at > ?3
          returning json_object('id', id, 'user_id', user_id, 'payload_sealed', payload_sealed, 'attempts', attempts) as row")
     .bind(&context.tenant().id)
     .bind(hash)
     .bind(context.now)
-    .bind(MOST_ATTEMPTS)
 }
 
 /// The user whose sign-in waits.
@@ -198,7 +243,7 @@ pub fn person(context: &Context, hash: &TokenHash<SecondFactor>) -> Statement {
 /// Accepts a time step, if no later one was (RFC 6238, section 5.2): of many at once, one changes the row.
 #[must_use]
 pub fn accept_step(context: &Context, user: &Id<User>, factor: &str, step: i64) -> Statement {
-    sql("update two_factor set last_used_step = ?3, last_verified_at = ?4, failed_attempts = 0, updated_at = ?4
+    sql("update two_factor set last_used_step = ?3, last_verified_at = ?4, failed_attempts = 0, mailed_codes = 1, updated_at = ?4
          where user_id = ?1 and id = ?2 and verified_at is not null and last_used_step < ?3
          returning json_quote(id) as row")
     .bind(user)
@@ -213,7 +258,7 @@ pub fn accept_backup_code(context: &Context, user: &Id<User>, digests: &[String]
     sql("update two_factor set
            backup_codes = (select json_group_array(value) from json_each(backup_codes)
                            where value not in (select value from json_each(?2))),
-           last_verified_at = ?3, failed_attempts = 0, updated_at = ?3
+           last_verified_at = ?3, failed_attempts = 0, mailed_codes = 1, updated_at = ?3
          where user_id = ?1 and verified_at is not null
            and exists (select 1 from json_each(backup_codes) where value in (select value from json_each(?2)))
          returning json_quote(id) as row")
@@ -231,17 +276,23 @@ pub fn accept_mailed(context: &Context, user: &Id<User>) -> Statement {
     .bind(context.now)
 }
 
-/// Counts a code that was wrong.
-#[must_use]
-pub fn failed(context: &Context, user: &Id<User>) -> Statement {
-    sql("update two_factor set
-           failed_attempts = iif(failed_attempts >= ?3 and last_failed_at <= ?4, 1, failed_attempts + 1),
-           last_failed_at = ?2, updated_at = ?2
-         where user_id = ?1 and verified_at is not null")
+/// Queues a mail to a user whose second factor the attempt just counted has locked.
+///
+/// # Errors
+/// If the platform has no randomness.
+pub fn queue_if_locked(context: &Context, user: &Id<User>, mail: &Mail) -> crate::error::Result<Statement> {
+    let (id, sealed) = outbox::sealed(context, mail)?;
+    Ok(sql("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
+            select ?2, ?1, u.id, 'mail', u.email, ?4, ?5, ?5, ?5
+            from user u join two_factor f on f.user_id = u.id and f.verified_at is not null
+            where (u.tenant_id is null or u.tenant_id = ?1) and u.id = ?3 and u.email not like '%.invalid'
+              and f.failed_attempts = ?6 and f.last_failed_at = ?5")
+    .bind(&context.tenant().id)
+    .bind(&id)
     .bind(user)
+    .bind(sealed)
     .bind(context.now)
-    .bind(MOST_FAILURES)
-    .bind(context.now - LOCK)
+    .bind(MOST_FAILURES))
 }
 
 /// A factor to be kept.
@@ -287,7 +338,7 @@ pub fn verify(context: &Context, user: &Id<User>, factor: &str, step: i64) -> [S
                and exists (select 1 from two_factor where id = ?2 and user_id = ?1 and verified_at is null)")
         .bind(user)
         .bind(factor),
-        sql("update two_factor set verified_at = ?4, last_used_step = ?3, last_verified_at = ?4, updated_at = ?4
+        sql("update two_factor set verified_at = ?4, last_used_step = ?3, last_verified_at = ?4, failed_attempts = 0, updated_at = ?4
              where user_id = ?1 and id = ?2 and verified_at is null
              returning json_quote(id) as row")
         .bind(user)

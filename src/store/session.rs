@@ -25,6 +25,10 @@ pub struct NewSession<'a> {
     pub is_remembered: bool,
     /// The password's hash that must still be the user's.
     pub while_password: Option<&'a str>,
+    /// The address that must be the user's.
+    pub while_email: Option<&'a str>,
+    /// The session that must have been replaced by this one.
+    pub replaces: Option<&'a Id<Session>>,
     /// When they proved who they are.
     pub authenticated_at: Millis,
     /// The one-time value that must have been used up by this session.
@@ -47,6 +51,8 @@ pub fn open(context: &Context, new: &NewSession<'_>) -> Statement {
          where (?13 is null
                 or exists (select 1 from account where user_id = ?4 and issuer_id is null and password_hash = ?13))
            and (?15 is null or exists (select 1 from verification where id = ?15 and used_by = ?2))
+           and (?19 is null or exists (select 1 from session where id = ?19 and revocation_reason = 'replaced by ' || ?2))
+           and (?18 is null or exists (select 1 from user where id = ?4 and email = ?18))
            and (not ?16
                 or not exists (select 1 from two_factor where user_id = ?4 and verified_at is not null)
                 or exists (select 1 from trusted_device
@@ -68,6 +74,19 @@ pub fn open(context: &Context, new: &NewSession<'_>) -> Statement {
     .bind(new.claim)
     .bind(new.asks_second_factor)
     .bind(new.trusted_device)
+    .bind(new.while_email)
+    .bind(new.replaces)
+}
+
+/// Ends a session in favour of another, which is named as the reason.
+#[must_use]
+pub fn replace(context: &Context, user: &Id<User>, old: &Id<Session>, new: &Id<Session>) -> Statement {
+    sql("update session set revoked_at = ?4, revocation_reason = 'replaced by ' || ?3, updated_at = ?4
+         where user_id = ?1 and id = ?2 and revoked_at is null")
+    .bind(user)
+    .bind(old)
+    .bind(new)
+    .bind(context.now)
 }
 
 /// Opens a protected host's session, hanging on the one of the auth host, if that one still holds.

@@ -66,8 +66,10 @@ pub struct NewUser<'a> {
     pub last_name: Option<&'a str>,
     /// Picture URL.
     pub image: Option<&'a str>,
-    /// User name, in lower case and as its owner writes it.
-    pub username: Option<(&'a str, &'a str)>,
+    /// User name, in lower case.
+    pub username: Option<&'a str>,
+    /// The user name as its owner writes it.
+    pub display_username: Option<&'a str>,
     /// Proven phone number.
     pub phone_number: Option<&'a str>,
     /// Whether this is a guest.
@@ -89,6 +91,7 @@ impl<'a> NewUser<'a> {
             last_name: None,
             image: None,
             username: None,
+            display_username: None,
             phone_number: None,
             is_anonymous: false,
             was_guest: false,
@@ -121,8 +124,8 @@ pub fn create(context: &Context, new: &NewUser<'_>) -> crate::error::Result<Vec<
         .bind(new.first_name)
         .bind(new.last_name)
         .bind(new.image)
-        .bind(new.username.map(|(normal, _)| normal))
-        .bind(new.username.map(|(_, shown)| shown))
+        .bind(new.username)
+        .bind(new.display_username)
         .bind(new.phone_number)
         .bind(new.phone_number.is_some())
         .bind(new.is_anonymous)

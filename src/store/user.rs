@@ -65,6 +65,16 @@ pub fn prove_email(context: &Context, user: &Id<User>, email: &str) -> Statement
     .bind(context.now)
 }
 
+/// Notes that a user proved the address that they have: by a value that was mailed to it, and is good for no other.
+#[must_use]
+pub fn prove_own_email(context: &Context, user: &Id<User>) -> Statement {
+    sql("update user set email_verified = 1, updated_at = iif(email_verified, updated_at, ?3)
+         where (tenant_id is null or tenant_id = ?1) and id = ?2 and deleted_at is null")
+    .bind(&context.tenant().id)
+    .bind(user)
+    .bind(context.now)
+}
+
 /// A user, as a client is told.
 #[must_use]
 pub fn person(context: &Context, user: &Id<User>) -> Statement {
@@ -80,27 +90,37 @@ pub fn person(context: &Context, user: &Id<User>) -> Statement {
 }
 
 /// Takes an account whose address was never proven from whoever made it, for the owner of the address: the password,
-/// passkeys and second factors were the maker's, and so are the sessions (account pre-hijacking). To be run before
-/// [`prove_email`]; of a proven address it changes nothing.
+/// linked identities, passkeys, second factors and the phone number were the maker's, and so are the sessions and what
+/// they began (account pre-hijacking). To be run before [`prove_email`]; of a proven address it changes nothing.
 #[must_use]
-pub fn reclaim(context: &Context, user: &Id<User>) -> [Statement; 5] {
+pub fn reclaim(context: &Context, user: &Id<User>) -> [Statement; 7] {
     macro_rules! of_unproven {
         ($text:literal) => {
             sql(concat!(
                 $text,
-                " and exists (select 1 from user where (tenant_id is null or tenant_id = ?1) and id = ?2 and email_verified = 0)"
+                " and ?3 > 0 and exists (select 1 from user
+                                         where (tenant_id is null or tenant_id = ?1) and id = ?2 and email_verified = 0)"
             ))
             .bind(&context.tenant().id)
             .bind(user)
+            .bind(context.now)
         };
     }
     [
-        of_unproven!("delete from account where user_id = ?2 and issuer_id is null"),
+        of_unproven!("delete from account where user_id = ?2"),
         of_unproven!("delete from passkey where user_id = ?2"),
         of_unproven!("delete from two_factor where user_id = ?2"),
         of_unproven!("delete from trusted_device where user_id = ?2"),
-        of_unproven!("update session set revoked_at = ?3, revocation_reason = 'address_proven', updated_at = ?3 where user_id = ?2 and revoked_at is null")
-            .bind(context.now),
+        of_unproven!(
+            "update verification set used_at = ?3, updated_at = ?3
+             where used_at is null
+               and (user_id = ?2 or identifier = ?2 or identifier like ?2 || ' %')"
+        ),
+        of_unproven!(
+            "update session set revoked_at = ?3, revocation_reason = 'address_proven', updated_at = ?3
+             where user_id = ?2 and revoked_at is null"
+        ),
+        of_unproven!("update user set phone_number = null, phone_number_verified = 0, updated_at = ?3 where id = ?2"),
     ]
 }
 

@@ -193,6 +193,9 @@ test("the login page offers passkeys where passwords are typed, without being as
 test("the hosted pages: two steps set up by QR code, asked for, and a browser trusted", async () => {
   const { context, page, problems } = await visitor();
   const email = await signUpOnPage(page);
+  // Codes are mailed to proven addresses only.
+  await page.goto((await mail(email)).match(/https?:\S+/)[0]);
+  await page.goto(`${auth}/account`);
   await page.getByRole("link", { name: "change" }).click();
   await page.fill("input[name=password]", "wrong password");
   await button(page, "Set up an authenticator app").click();

@@ -69,6 +69,8 @@ test("user names", async () => {
 
 test("TOTP by an implementation that is not ours, backup codes, a trusted browser, and switched off", async () => {
   const one = await person();
+  // Codes are mailed to proven addresses only.
+  await one.browser.get(await linkFor(one.email));
   const { method, totpURI, backupCodes } = ok(await one.auth.twoFactor.enable({ password: PASSWORD }));
   assert.deepEqual([method, backupCodes.length], ["totp", 10]);
   const totp = OTPAuth.URI.parse(totpURI);
