@@ -55,6 +55,8 @@ create table passkey (
   counter       integer not null default 0 check (counter >= 0),
   transports    text not null default '[]' check (json_valid(transports)),
   device_type   text not null check (device_type in ('singleDevice', 'multiDevice')),
+  -- Whether it verified its user when it was made (uvInitialized, section 4): only then is it two factors later.
+  uv_initialized integer not null default 0 check (uv_initialized in (0, 1)),
   backed_up     integer not null default 0 check (backed_up in (0, 1)),
   aaguid        text not null,
   name          text,

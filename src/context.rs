@@ -82,6 +82,12 @@ impl Context {
         self.client.get_or_init(|| self.source.client())
     }
 
+    /// A header's value.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.source.header(name)
+    }
+
     /// A cookie's value, if the request presents one value for it.
     #[must_use]
     pub fn cookie(&self, cookie: Cookie) -> Option<String> {

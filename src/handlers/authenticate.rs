@@ -60,7 +60,7 @@ pub enum Authentication {
 /// # Errors
 /// [`Rejection::Malformed`] for one that we did not make, or several that differ.
 pub fn present(context: &Context, request: &Incoming) -> std::result::Result<Option<Ticket>, Rejection> {
-    if let Some(presented) = bearer(context, request) {
+    if let Some(presented) = bearer(context) {
         let token = read_cookie(&context.config.keyring, &presented).ok_or(Rejection::Malformed)?;
         return Ok(Some(Ticket { hash: token.hash(), token, snapshot: None }));
     }
@@ -83,13 +83,20 @@ pub fn present(context: &Context, request: &Incoming) -> std::result::Result<Opt
 
 /// What `Authorization: Bearer` carries (RFC 6750, section 2.1), where that is switched on: what `set-auth-token` gave.
 /// A website behind the gate may use the header for its own.
-fn bearer(context: &Context, request: &Incoming) -> Option<String> {
+fn bearer(context: &Context) -> Option<String> {
     if !context.config.bearer || context.app().is_some() {
         return None;
     }
-    let header = request.header("Authorization")?;
+    let header = context.header("Authorization")?;
     let (scheme, token) = header.trim().split_once(' ')?;
     scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim().to_owned())
+}
+
+/// The session token that a request brings, in its cookie or its header: genuine, and not yet looked up.
+#[must_use]
+pub fn brought(context: &Context) -> Option<Token<SessionToken>> {
+    let value = bearer(context).or_else(|| context.cookie(Cookie::Session))?;
+    read_cookie(&context.config.keyring, &value)
 }
 
 /// Who is asking.

@@ -75,19 +75,21 @@ pub async fn request(call: &mut Call) -> Result<Reply> {
     let change = Change { user_id: user.id.clone(), old: user.email.clone(), new };
     // An address that was never proven has nobody to ask, and neither has a stand-in.
     let asks_old = user.email_verified && email::is_mailbox(&user.email);
-    let statements = if asks_old {
+    let (keep, letter, recipient) = if asks_old {
         let (url, keep) = link::<ChangeConfirm>(context, &change, target.as_ref())?;
         let letter = mail::change_confirmation(&context.tenant().name, &change.new, url.as_str());
-        vec![keep, store::outbox::queue(context, Some(&user.id), &change.old, &letter)?]
+        (keep, letter, &change.old)
     } else {
         let (url, keep) = link::<ChangeProof>(context, &change, target.as_ref())?;
-        let letter = mail::change_proof(&context.tenant().name, url.as_str());
-        vec![keep, store::outbox::queue(context, Some(&user.id), &change.new, &letter)?]
+        (keep, mail::change_proof(&context.tenant().name, url.as_str()), &change.new)
     };
+    // An address that somebody has gets nothing, after the same round trips.
+    let mut statements = vec![keep];
     if is_free {
-        context.db()?.batch(statements).await?;
-        deliver_later(context);
+        statements.push(store::outbox::queue(context, Some(&user.id), recipient, &letter)?);
     }
+    context.db()?.batch(statements).await?;
+    deliver_later(context);
     Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(authenticated.cookies))
 }
 
@@ -218,22 +220,27 @@ pub async fn go_on(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 503.
 pub async fn carry_out(context: &Context, user: &Id<User>, old: &str, new: &str) -> Result<bool> {
+    let db = context.db()?;
+    let changed: Option<Id<User>> = match db.first(store::user::change_email(context, user, old, new)).await {
+        Err(StoreError::Conflict(_)) => None,
+        other => other?,
+    };
+    if changed.is_none() {
+        return Ok(false);
+    }
+    // A further round trip, because only now is it known that there is something to tell.
     let details = json!({ "old": old, "new": new });
     let id = context.row_id()?;
     let told = mail::email_changed(&context.tenant().name, new);
     let mut statements = vec![
-        store::user::change_email(context, user, old, new),
         store::password_reset::revoke(context, user, None, "email_changed"),
+        store::verification::forget(context, user),
         store::record::audit(context, &id, Some(user), "email.changed", Severity::Medium, &details),
     ];
     for address in [old, new].into_iter().filter(|address| email::is_mailbox(address)) {
         statements.push(store::outbox::queue(context, Some(user), address, &told)?);
     }
-    let mut answers = match context.db()?.batch(statements).await {
-        Err(StoreError::Conflict(_)) => return Ok(false),
-        other => other?,
-    };
-    let changed: Option<Id<User>> = answers.row()?;
+    db.batch(statements).await?;
     deliver_later(context);
-    Ok(changed.is_some())
+    Ok(true)
 }

@@ -18,6 +18,7 @@ use crate::pages::mail;
 use crate::secret::{Deletion, Token};
 use crate::session::Person;
 use crate::store;
+use crate::store::rate_limit;
 use crate::store::record::Severity;
 use crate::store::session::Which;
 
@@ -48,10 +49,16 @@ pub async fn request(call: &mut Call) -> Result<Reply> {
         carry_out(&call.context, &proof.authenticated.session.user, "password").await?;
         return deleted(call);
     }
-    let (authenticated, _) = call.confirmed(Vec::new()).await?;
-    proof::not_impersonated(&authenticated)?;
     let context = &call.context;
+    let limit = context.config.limit_mail;
+    let count = rate_limit::count_for_session(context, "delete-user", &call.presented()?.hash, limit);
+    let (authenticated, mut answers) = call.confirmed(vec![count]).await?;
+    proof::not_impersonated(&authenticated)?;
     let user = &authenticated.session.user;
+    let window: Option<rate_limit::Window> = answers.row()?;
+    if let Some(retry_after) = window.and_then(|window| window.retry_after(limit, context.now)) {
+        return Err(Error::TooManyRequests { retry_after, limit: "delete-user by account" });
+    }
     if !has_mailbox(user) {
         if !authenticated.session.is_fresh(&context.config, context.now) {
             return Err(Error::refused(Wire::SESSION_EXPIRED, "signed in too long ago"));

@@ -28,11 +28,10 @@ const LONGEST_CODE: usize = 20;
 /// # Errors
 /// Unless it was right.
 pub fn accept(kind: CodeKind, verdict: Verdict) -> Result<()> {
-    let of_phone = matches!(kind, CodeKind::Phone | CodeKind::PhoneReset);
     match verdict {
         Verdict::Right => Ok(()),
         Verdict::Wrong => Err(Error::refused(Wire::INVALID_OTP, "wrong")),
-        Verdict::None if of_phone => Err(Error::refused(Wire::OTP_NOT_FOUND, "there is none")),
+        Verdict::None if kind == CodeKind::Phone => Err(Error::refused(Wire::OTP_NOT_FOUND, "there is none")),
         Verdict::None => Err(Error::refused(Wire::INVALID_OTP, "there is none")),
         Verdict::TooManyAttempts => Err(Error::refused(Wire::TOO_MANY_ATTEMPTS, "tried too often")),
         Verdict::Expired => Err(Error::refused(Wire::OTP_EXPIRED, "came too late")),

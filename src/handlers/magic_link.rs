@@ -11,6 +11,7 @@ use crate::handlers::{Call, guard, mailing};
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
+use crate::id::{Id, User};
 use crate::jobs::outbox::deliver_later;
 use crate::pages::mail;
 use crate::secret::{MagicLink, Token};
@@ -23,6 +24,8 @@ use crate::store::verification::{Claim, Used};
 struct Letter {
     email: String,
     name: String,
+    /// The guest who asked for it: a link that somebody else sent makes nobody's guest theirs.
+    guest: Option<Id<User>>,
 }
 
 /// Where a link leads.
@@ -66,7 +69,7 @@ pub async fn mail_link(call: &Call, email: &str, name: &str, ways: &Ways) -> Res
     let context = &call.context;
     let user = mailing::addressee(context, "magic-link", By::Email(email)).await?;
     let token: Token<MagicLink> = Token::new(context.random()?);
-    let letter = Letter { email: email.to_owned(), name: name.trim().to_owned() };
+    let letter = Letter { email: email.to_owned(), name: name.trim().to_owned(), guest: call.guest().await? };
     let payload = serde_json::to_vec(&letter).map_err(|error| Error::Internal(error.to_string()))?;
     let (config, tenant) = (&context.config, context.tenant());
     let url = format!("{}/api/auth/magic-link/verify", context.auth_origin());
@@ -147,7 +150,8 @@ async fn arrive(call: &Call) -> Result<(Outcome, bool)> {
     let candidate = answers.row()?;
     let letter: Letter = serde_json::from_slice(used.payload(context)?.expose())
         .map_err(|error| Error::Internal(format!("verification.payload_sealed is no letter: {error}")))?;
-    let guest = if candidate.is_none() { call.guest().await? } else { None };
+    let here = if candidate.is_none() && letter.guest.is_some() { call.guest().await? } else { None };
+    let guest = here.filter(|here| letter.guest.as_ref() == Some(here));
     let arrival = Arrival {
         email: &letter.email,
         phone_number: None,

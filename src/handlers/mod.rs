@@ -50,7 +50,6 @@ use crate::context::{self, Context, Surroundings};
 use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::{Authenticated, Authentication, Depth, Look};
 use crate::handlers::forward_auth::Asked;
-use crate::http::cookie::Cookie;
 use crate::http::incoming::Incoming;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
@@ -108,7 +107,7 @@ impl Call {
     /// # Errors
     /// 503 if D1 does not answer.
     pub async fn guest(&self) -> Result<Option<Id<User>>> {
-        if !self.context.config.ways_in.anonymous || self.context.cookie(Cookie::Session).is_none() {
+        if !self.context.config.ways_in.anonymous || authenticate::brought(&self.context).is_none() {
             return Ok(None);
         }
         match self.visitor(Depth::Database).await? {

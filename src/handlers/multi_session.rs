@@ -65,8 +65,21 @@ struct Account {
     session: LiveSession,
 }
 
-/// The accounts of the browser whose sessions hold, one a user: of two, the one opened last.
+/// The accounts of the browser, one a user: of two sessions, the one opened last.
 async fn accounts(context: &Context) -> Result<Vec<Account>> {
+    let mut accounts: Vec<Account> = Vec::new();
+    for one in sessions(context).await? {
+        match accounts.iter_mut().find(|known| known.session.user.id == one.session.user.id) {
+            Some(known) if known.session.created_at < one.session.created_at => *known = one,
+            Some(_) => (),
+            None => accounts.push(one),
+        }
+    }
+    Ok(accounts)
+}
+
+/// The sessions of the browser that hold.
+async fn sessions(context: &Context) -> Result<Vec<Account>> {
     let tokens = tokens(context);
     if tokens.is_empty() {
         return Ok(Vec::new());
@@ -74,19 +87,15 @@ async fn accounts(context: &Context) -> Result<Vec<Account>> {
     let tenant = &context.tenant().id;
     let statements: Vec<_> = tokens.iter().map(|token| store::session::load(tenant, &token.hash())).collect();
     let mut answers = context.db()?.batch(statements).await?;
-    let mut accounts: Vec<Account> = Vec::new();
+    let mut sessions: Vec<Account> = Vec::new();
     for token in tokens {
         let record = store::session::read(&mut answers)?;
         let Some(Ok((session, _))) = record.map(|record| record.judge(None, context.now)) else {
             continue;
         };
-        match accounts.iter_mut().find(|known| known.session.user.id == session.user.id) {
-            Some(known) if known.session.created_at < session.created_at => *known = Account { token, session },
-            Some(_) => (),
-            None => accounts.push(Account { token, session }),
-        }
+        sessions.push(Account { token, session });
     }
-    Ok(accounts)
+    Ok(sessions)
 }
 
 fn shown(session: &LiveSession) -> Value {
@@ -177,7 +186,7 @@ pub async fn end_others(call: &Call) -> Result<Option<String>> {
     if !context.config.multi_session || context.cookie(Cookie::Others).is_none() {
         return Ok(None);
     }
-    let accounts = accounts(context).await?;
+    let accounts = sessions(context).await?;
     let statements: Vec<_> = accounts
         .iter()
         .map(|Account { session, .. }| {

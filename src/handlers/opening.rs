@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
-use crate::handlers::authenticate::{remember, session_cookie, snapshot_cookie, write_later};
+use crate::handlers::authenticate::{brought, remember, session_cookie, snapshot_cookie, write_later};
 use crate::handlers::multi_session;
 use crate::http::cookie::{self, Cookie};
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::id::{Id, Millis, Session, User};
 use crate::secret::{SecondFactor, Token, TrustedDevice};
-use crate::session::{LiveSession, Rejection, read_cookie};
+use crate::session::{LiveSession, Rejection};
 use crate::store;
 use crate::store::database::{Statement, StoreError};
 use crate::store::record::Attempt;
@@ -289,8 +289,7 @@ fn absorb_guest(context: &Context, user: &Id<User>) {
     if !context.config.ways_in.anonymous {
         return;
     }
-    let former = context.cookie(Cookie::Session).and_then(|value| read_cookie(&context.config.keyring, &value));
-    let Some(former) = former.map(|token| token.hash()) else {
+    let Some(former) = brought(context).map(|token| token.hash()) else {
         return;
     };
     write_later(context, Vec::from(store::user::absorb_guest(context, &former, user)));

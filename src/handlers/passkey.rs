@@ -18,14 +18,14 @@ use crate::http::incoming::Media;
 use crate::http::origin::Origin;
 use crate::http::reply::Reply;
 use crate::id::{Id, Millis, User};
-use crate::secret::{BrowserBinding, PasskeyChallenge, Token};
+use crate::secret::{BrowserBinding, PasskeyChallenge, Token, TokenHash};
 use crate::session::user_is_active;
 use crate::store;
 use crate::store::database::Statement;
 use crate::store::passkey::{Listed, Presented};
 use crate::store::rate_limit;
 use crate::store::record::{Attempt, Severity};
-use crate::store::verification::Used;
+use crate::store::verification::{Claim, Used};
 
 /// Life of a challenge, in milliseconds.
 const CHALLENGE_LIFE: Millis = 300_000;
@@ -98,26 +98,27 @@ pub fn challenge(context: &Context, ceremony: &Ceremony) -> Result<(Token<Passke
     Ok((challenge, keep, cookie))
 }
 
-/// The statement that uses up the challenge that a response claims to answer: whatever is wrong with the response, it
-/// is over.
+/// The challenge that a response claims to answer, and the browser that brings it.
 ///
 /// # Errors
 /// 400 `CHALLENGE_NOT_FOUND` if it is not of our making, or no ceremony was begun in this browser.
-pub fn take(context: &Context, claimed: Option<&str>) -> Result<(Token<PasskeyChallenge>, Statement)> {
+pub fn answered(
+    context: &Context,
+    claimed: Option<&str>,
+) -> Result<(Token<PasskeyChallenge>, TokenHash<BrowserBinding>)> {
     let not_found = |reason: &str| Error::refused(Wire::CHALLENGE_NOT_FOUND, reason);
     let challenge: Option<Token<PasskeyChallenge>> = claimed.and_then(Token::parse);
     let challenge = challenge.ok_or_else(|| not_found("no challenge of our making"))?;
     let binding: Option<Token<BrowserBinding>> = context.cookie(Cookie::Passkey).and_then(|text| Token::parse(&text));
     let binding = binding.ok_or_else(|| not_found("no ceremony was begun in this browser"))?;
-    let take = store::verification::take_for(context, &challenge.hash(), binding.hash().as_str());
-    Ok((challenge, take))
+    Ok((challenge, binding.hash()))
 }
 
 /// What the challenge was made for.
 ///
 /// # Errors
 /// 400 `CHALLENGE_NOT_FOUND` if it was unknown, used, expired or another browser's.
-pub fn taken(context: &Context, used: Option<Used>) -> Result<Ceremony> {
+pub fn taken(context: &Context, used: Option<&Used>) -> Result<Ceremony> {
     let used = used.ok_or_else(|| Error::refused(Wire::CHALLENGE_NOT_FOUND, "unknown, used, expired or another's"))?;
     serde_json::from_slice(used.payload(context)?.expose())
         .map_err(|error| Error::Internal(format!("verification.payload_sealed is no ceremony: {error}")))
@@ -178,14 +179,15 @@ async fn sign_in(context: &Context, response: Value) -> Result<Outcome> {
     let refused = |reason: String| Error::refused(Wire::AUTHENTICATION_FAILED, reason);
     let response: UnverifiedAuthenticationResponse = serde_json::from_value(response)
         .map_err(|error| Error::refused(Wire::CHALLENGE_NOT_FOUND, error.to_string()))?;
-    let (challenge, take) = take(context, response.challenge().as_deref())?;
+    let (challenge, binding) = answered(context, response.challenge().as_deref())?;
+    let peek = store::verification::peek_for(context, &challenge.hash(), binding.as_str());
     let credential_id = response.credential_id().map(|id| Base64UrlUnpadded::encode_string(&id)).unwrap_or_default();
     let limit = context.config.limit_sign_in;
     let key =
         rate_limit::key(&context.config, "sign-in:network", context.tenant().id.as_str(), &context.client().network());
     let statements = [
         rate_limit::count(&key, limit, context.now),
-        take,
+        peek,
         store::passkey::presented(context, &credential_id),
         store::sign_in::tenant_is_active(&context.tenant().id),
     ];
@@ -194,7 +196,9 @@ async fn sign_in(context: &Context, response: Value) -> Result<Outcome> {
     if let Some(retry_after) = window.and_then(|window| window.retry_after(limit, context.now)) {
         return Err(Error::TooManyRequests { retry_after, limit: "passkeys by network" });
     }
-    let ceremony = taken(context, answers.row()?)?;
+    let begun: Option<Used> = answers.row()?;
+    let ceremony = taken(context, begun.as_ref())?;
+    let claim = begun.as_ref().map(|begun| Claim { id: &begun.id, if_changed: false });
     let presented: Option<Presented> = answers.row()?;
     let tenant_is_active: bool = answers.row()?.unwrap_or(false);
     let Ceremony::Authenticate(expected) = ceremony else {
@@ -212,7 +216,7 @@ async fn sign_in(context: &Context, response: Value) -> Result<Outcome> {
     let assertion = match check(context, &response, &presented, challenge.expose()) {
         Ok(assertion) => assertion,
         Err(error) => {
-            record_failure(context, &presented, &error).await?;
+            record_failure(context, &presented, &error, claim).await?;
             return Err(refused(error.to_string()));
         }
     };
@@ -223,13 +227,17 @@ async fn sign_in(context: &Context, response: Value) -> Result<Outcome> {
         return Err(Error::refused(Wire::TENANT_UNAVAILABLE, "tenant is not active"));
     }
     let before = vec![store::passkey::used(context, &presented.passkey.id, assertion.counter, assertion.backed_up)];
-    let amr: &[&str] = if assertion.user_verified { &["pop", "user", "mfa"] } else { &["pop", "user"] };
+    // One that verified nobody when it was made may have got its PIN from whoever found it.
+    let is_two = assertion.user_verified && presented.uv_initialized;
+    let amr: &[&str] = if is_two { &["pop", "user", "mfa"] } else { &["pop", "user"] };
     let opening = Opening {
         last_method: Some("passkey"),
         otherwise: Wire::AUTHENTICATION_FAILED,
+        // The statement before it is the counter's.
+        claim: claim.map(|claim| Claim { if_changed: true, ..claim }),
         ..Opening::new(user, "passkey", amr)
     };
-    if assertion.user_verified {
+    if is_two {
         let opened = opening::open(context, &opening, before).await.map_err(Error::from)?;
         return Ok(Outcome::Opened(Box::new(opened)));
     }
@@ -262,11 +270,20 @@ fn check(
     verify_authentication(response, &stored, &expected)
 }
 
-async fn record_failure(context: &Context, presented: &Presented, error: &WebauthnError) -> Result<()> {
+async fn record_failure(
+    context: &Context,
+    presented: &Presented,
+    error: &WebauthnError,
+    claim: Option<Claim<'_>>,
+) -> Result<()> {
     let user = &presented.passkey.user_id;
     let attempt =
         Attempt { user_id: Some(user), session_id: None, failure: Some("passkey_not_verified"), method: "passkey" };
     let mut statements = vec![store::record::login(context, &context.row_id()?, attempt)];
+    // Whatever was wrong with the answer, its challenge is over.
+    if let Some(claim) = claim {
+        statements.push(store::verification::claim(context, claim, &context.id()?));
+    }
     if let WebauthnError::CounterWentBack { stored, presented: counter } = error {
         // The key signed, and the counter went back: there are two of it.
         let details = json!({ "passkey": presented.passkey.id, "stored": stored, "presented": counter });

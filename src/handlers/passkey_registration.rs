@@ -10,7 +10,7 @@ use crate::credentials::webauthn::{
 };
 use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::Authenticated;
-use crate::handlers::passkey::{Ceremony, RelyingParty, TIMEOUT, challenge, descriptors, take, taken};
+use crate::handlers::passkey::{Ceremony, RelyingParty, TIMEOUT, answered, challenge, descriptors, taken};
 use crate::handlers::{Call, guard, proof};
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
@@ -22,6 +22,7 @@ use crate::store;
 use crate::store::database::StoreError;
 use crate::store::passkey::{Listed, NewPasskey};
 use crate::store::record::Severity;
+use crate::store::verification::Used;
 
 /// The longest name of a passkey, in characters.
 const LONGEST_NAME: usize = 100;
@@ -109,11 +110,13 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
     let refused = |reason: String| Error::refused(Wire::FAILED_TO_VERIFY_REGISTRATION, reason);
     let response: UnverifiedRegistrationResponse =
         serde_json::from_value(response).map_err(|error| refused(error.to_string()))?;
-    let (challenge, take) = take(context, response.challenge().as_deref())?;
+    let (challenge, binding) = answered(context, response.challenge().as_deref())?;
+    let take = store::verification::take_for(context, &challenge.hash(), binding.as_str());
     let (authenticated, mut answers) = call.confirmed(vec![take]).await?;
     allowed(context, &authenticated)?;
     let user = &authenticated.session.user;
-    match taken(context, answers.row()?)? {
+    let begun: Option<Used> = answers.row()?;
+    match taken(context, begun.as_ref())? {
         Ceremony::Register(owner) if owner == user.id => (),
         Ceremony::Register(_) => return Err(Error::refused(Wire::PASSKEY_OF_ANOTHER, "begun by another user")),
         Ceremony::Authenticate(_) => {
@@ -187,6 +190,7 @@ pub async fn rename(call: &mut Call) -> Result<Reply> {
     let (id, name) = (fields.required("id", 100), fields.line("name", LONGEST_NAME));
     fields.finish()?;
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
+    proof::not_impersonated(&authenticated)?;
     let context = &call.context;
     let user = &authenticated.session.user.id;
     let id = Id::parse(&id).ok_or_else(|| Error::refused(Wire::PASSKEY_NOT_FOUND, "no id"))?;

@@ -149,6 +149,7 @@ pub async fn replace(context: &Context, user: &Id<User>, new: &Password, by: &st
         store::password_reset::revoke(context, user, None, "password_reset"),
         store::record::audit(context, &context.row_id()?, Some(user), "password.changed", Severity::Medium, &details),
         store::sign_in::unlock(context, user),
+        store::verification::forget(context, user),
         store::second_factor::distrust(context, user, None),
         store::outbox::queue_to_user(context, user, &told, None)?,
     ]);

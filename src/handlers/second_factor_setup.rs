@@ -203,8 +203,14 @@ async fn rotate(
     let session = &authenticated.session;
     let first = session.amr.iter().map(String::as_str);
     let amr: Vec<&str> = if with_factor { with_second(first) } else { first.collect() };
-    let opening =
-        Opening { is_remembered: session.is_remembered, ..Opening::new(&session.user.id, &session.login_method, &amr) };
+    let opening = Opening {
+        is_remembered: session.is_remembered,
+        replaces: Some(&session.id),
+        // Nobody proved anything that a later change should rely on.
+        authenticated_at: Some(session.authenticated_at),
+        otherwise: Wire::UNAUTHORIZED,
+        ..Opening::new(&session.user.id, &session.login_method, &amr)
+    };
     let opened = opening::open(context, &opening, before).await.map_err(Error::from)?;
     forget(context, vec![authenticated.hash.clone()]);
     Ok(opened)

@@ -117,7 +117,9 @@ pub async fn find(db: &Database, host: &str, is_default: bool, now: Millis) -> S
                      'is_isolated', json(iif(t.user_pool = 'isolated', 'true', 'false')),
                      'is_active', json(iif(t.status = 'active', 'true', 'false')),
                      'auth_host', (select host from tenant_domain where tenant_id = t.id order by is_primary desc, host limit 1),
-                     'passkey', json(coalesce(t.settings -> '$.passkey', '{}'))),
+                     'passkey', json_object(
+                       'rpId', iif(json_type(t.settings, '$.passkey.rpId') = 'text', t.settings ->> '$.passkey.rpId', null),
+                       'origins', iif(json_type(t.settings, '$.passkey.origins') = 'array', json(t.settings -> '$.passkey.origins'), null))),
                    'app', iif(a.id is null, null, json_object(
                      'id', a.id, 'name', a.name, 'host', a.host, 'origin_url', a.origin_url,
                      'service_binding', a.service_binding,

@@ -55,7 +55,7 @@ macro_rules! listed {
 pub fn of_user(context: &Context, user: &Id<User>) -> Statement {
     listed!(
         "passkey p join user u on u.id = p.user_id
-         where (u.tenant_id is null or u.tenant_id = ?1) and p.user_id = ?2 order by p.created_at, p.id limit 100"
+         where (u.tenant_id is null or u.tenant_id = ?1) and p.user_id = ?2 order by p.created_at, p.id"
     )
     .bind(&context.tenant().id)
     .bind(user)
@@ -80,6 +80,8 @@ pub struct Presented {
     pub passkey: Listed,
     /// The RP ID that it was made for.
     pub rp_id: String,
+    /// Whether it verified its user when it was made.
+    pub uv_initialized: bool,
     /// `user.status`.
     pub status: String,
     /// `user.suspended_until`.
@@ -89,7 +91,7 @@ pub struct Presented {
 /// A credential by its own id, of the tenant's pool: another tenant's users are nobody here.
 #[must_use]
 pub fn presented(context: &Context, credential_id: &str) -> Statement {
-    sql("select json_object('rp_id', p.rp_id, 'status', u.status, 'suspended_until', u.suspended_until,
+    sql("select json_object('rp_id', p.rp_id, 'uv_initialized', json(iif(p.uv_initialized, 'true', 'false')), 'status', u.status, 'suspended_until', u.suspended_until,
                 'passkey', json_object(
                   'id', p.id, 'user_id', p.user_id, 'credential_id', p.credential_id, 'public_key', p.public_key,
                   'counter', p.counter, 'transports', json(p.transports), 'device_type', p.device_type,
@@ -125,8 +127,8 @@ pub struct NewPasskey<'a> {
 #[must_use]
 pub fn keep(context: &Context, new: &NewPasskey<'_>) -> Statement {
     sql("insert into passkey (id, user_id, rp_id, credential_id, public_key, counter, transports, device_type, backed_up, aaguid,
-                              name, created_at, updated_at)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12)")
+                              name, uv_initialized, created_at, updated_at)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?13, ?12, ?12)")
     .bind(new.id)
     .bind(new.user_id)
     .bind(new.rp_id)
@@ -139,16 +141,18 @@ pub fn keep(context: &Context, new: &NewPasskey<'_>) -> Statement {
     .bind(new.aaguid)
     .bind(new.name)
     .bind(context.now)
+    .bind(new.credential.user_verified)
 }
 
-/// Notes a use (section 7.2, step 24). The counter only goes forward, whichever of two answers comes first.
+/// Notes a use (section 7.2, step 24), if the counter still goes forward by it: of two keys that count alike, one does.
 #[must_use]
 pub fn used(context: &Context, id: &Id<Passkey>, counter: u32, backed_up: bool) -> Statement {
-    sql("update passkey set counter = max(counter, ?2), backed_up = ?3, last_used_at = ?4, updated_at = ?4 where id = ?1")
-        .bind(id)
-        .bind(Millis::from(counter))
-        .bind(backed_up)
-        .bind(context.now)
+    sql("update passkey set counter = ?2, backed_up = ?3, last_used_at = ?4, updated_at = ?4
+         where id = ?1 and (counter < ?2 or (counter = 0 and ?2 = 0))")
+    .bind(id)
+    .bind(Millis::from(counter))
+    .bind(backed_up)
+    .bind(context.now)
 }
 
 /// Names a passkey; answers whether it is theirs.

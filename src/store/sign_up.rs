@@ -6,7 +6,6 @@ use crate::credentials::sign_in::Candidate;
 use crate::id::{Account, Id, User};
 use crate::store::database::{Statement, StoreError, Stored, sql};
 use crate::store::rate_limit::{self, Window};
-use crate::store::session::{self as store_session, Which};
 use crate::store::sign_in::{By, candidate, tenant_is_active};
 
 /// What a sign-up is decided on. Whether the address is taken is not, where a taken one may be told: only the insert
@@ -131,8 +130,13 @@ pub fn create(context: &Context, new: &NewUser<'_>) -> crate::error::Result<Vec<
         .bind(new.is_anonymous)
         .bind(now);
     if new.was_guest {
-        // Whatever held the guest's session must not hold the user's.
-        return Ok(vec![user, store_session::revoke(context, new.id, Which::All, "guest_signed_up", None)]);
+        // Whatever held the guest's session must not hold the user's; and whoever came too late ends nothing.
+        let ended = sql("update session set revoked_at = ?3, revocation_reason = 'guest_signed_up', updated_at = ?3
+             where user_id = ?1 and revoked_at is null and exists (select 1 from user where id = ?1 and email = ?2)")
+        .bind(new.id)
+        .bind(new.email)
+        .bind(now);
+        return Ok(vec![user, ended]);
     }
     let member = context.row_id()?;
     Ok(vec![

@@ -140,7 +140,8 @@ pub fn change_email(context: &Context, user: &Id<User>, old: &str, new: &str) ->
 /// Gives a user a proven phone number, or with none takes it away.
 #[must_use]
 pub fn change_phone(context: &Context, user: &Id<User>, number: Option<&str>) -> Statement {
-    sql("update user set phone_number = ?3, phone_number_verified = ?3 is not null, updated_at = ?4
+    sql("update user set phone_number = ?3, phone_number_verified = ?3 is not null,
+                         is_anonymous = iif(?3 is null, is_anonymous, 0), updated_at = ?4
          where (tenant_id is null or tenant_id = ?1) and id = ?2 and deleted_at is null")
     .bind(&context.tenant().id)
     .bind(user)

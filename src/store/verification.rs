@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::context::Context;
-use crate::id::{Id, Millis, Session, Tenant};
+use crate::id::{Id, Millis, Session, Tenant, User};
 use crate::secret::{Cell, Secret, Token, TokenHash, TokenKind};
 use crate::store::database::{Statement, StoreError, Stored, sql};
 
@@ -68,6 +68,16 @@ pub fn take_for<K: TokenKind>(context: &Context, hash: &TokenHash<K>, identifier
     .bind(context.now)
 }
 
+/// Ends what a user began and did not end: sign-ins that wait, changes of address, deletions. Whoever began them may have
+/// known what is now another.
+#[must_use]
+pub fn forget(context: &Context, user: &Id<User>) -> Statement {
+    sql("update verification set used_at = ?2, updated_at = ?2
+         where used_at is null and (user_id = ?1 or identifier = ?1 or identifier like ?1 || ' %') and kind <> 'email_proof'")
+    .bind(user)
+    .bind(context.now)
+}
+
 /// A value that the session to be opened uses up.
 #[derive(Clone, Copy)]
 pub struct Claim<'a> {
@@ -98,6 +108,19 @@ pub fn peek<K: TokenKind>(context: &Context, hash: &TokenHash<K>) -> Statement {
     .bind(&context.tenant().id)
     .bind(K::NAME)
     .bind(hash)
+    .bind(context.now)
+}
+
+/// [`peek`], if the value is bound to this.
+#[must_use]
+pub fn peek_for<K: TokenKind>(context: &Context, hash: &TokenHash<K>, identifier: &str) -> Statement {
+    sql("select json_object('id', id, 'identifier', identifier, 'payload_sealed', payload_sealed) as row
+         from verification
+         where tenant_id = ?1 and kind = ?2 and token_hash = ?3 and identifier = ?4 and used_at is null and expires_at > ?5")
+    .bind(&context.tenant().id)
+    .bind(K::NAME)
+    .bind(hash)
+    .bind(identifier)
     .bind(context.now)
 }
 
