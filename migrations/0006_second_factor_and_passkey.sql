@@ -13,7 +13,7 @@ create table two_factor (
   -- The last time step that was accepted (RFC 6238, section 5.2): none at or before it is accepted again.
   last_used_step   integer not null default 0,
   last_verified_at integer,
-  -- 0 after a password was set by mail: the mailbox would be both factors, until another one is given once.
+  -- 0 after a password was set by mail, until its owner changes it: the mailbox would be both factors.
   mailed_codes     integer not null default 1 check (mailed_codes in (0, 1)),
   -- Attempts since the last success, counted before they are looked at: of many at once, each sees its own number.
   failed_attempts  integer not null default 0 check (failed_attempts >= 0),

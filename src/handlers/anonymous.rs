@@ -31,7 +31,7 @@ pub async fn sign_in(call: &mut Call) -> Result<Reply> {
         return Err(Error::refused(Wire::SIGN_UP_DISABLED, "SIGN_UP is closed"));
     }
     let network = rate_limit::key(config, "sign-up:network", context.tenant().id.as_str(), &context.client().network());
-    let loaded = store::sign_up::load(context, &network, config.limit_sign_up, "", None).await?;
+    let loaded = store::sign_up::load(context, (&network, "guests:mails"), config.limit_sign_up, "", None).await?;
     if let Some(retry_after) = loaded.network.retry_after(config.limit_sign_up, context.now) {
         return Err(Error::TooManyRequests { retry_after, limit: "guests by network" });
     }

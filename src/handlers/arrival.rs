@@ -10,7 +10,7 @@ use crate::id::{Id, User};
 use crate::jobs::outbox::deliver_later;
 use crate::store;
 use crate::store::database::Statement;
-use crate::store::record::{Attempt, Severity};
+use crate::store::record::Attempt;
 use crate::store::sign_up::NewUser;
 use crate::store::verification::Claim;
 
@@ -36,6 +36,8 @@ pub struct Arrival<'a> {
     pub otherwise: Wire,
     /// The guest who becomes a user by this.
     pub guest: Option<&'a Id<User>>,
+    /// Whether a guest is one no more once they are signed in as somebody who was known.
+    pub absorbs_guest: bool,
 }
 
 /// Signs in whom the address belongs to, or makes a user of them. Answers whether they are new.
@@ -76,6 +78,7 @@ pub async fn arrive(
 fn opening<'a>(arrival: &Arrival<'a>, user_id: &'a Id<User>) -> Opening<'a> {
     Opening {
         claim: arrival.claim,
+        absorbs_guest: arrival.absorbs_guest,
         otherwise: arrival.otherwise,
         last_method: arrival.phone_number.is_none().then_some(arrival.method),
         ..Opening::new(user_id, arrival.method, arrival.amr)
@@ -99,8 +102,7 @@ async fn create(context: &Context, arrival: &Arrival<'_>) -> Result<Outcome> {
     };
     let mut before: Vec<Statement> = store::sign_up::create(context, &user)?;
     let details = json!({ "method": arrival.method });
-    let id = context.row_id()?;
-    before.push(store::record::audit(context, &id, Some(&user_id), "user.created", Severity::Low, &details));
+    before.push(store::record::created(context, &context.row_id()?, &user_id, arrival.email, &details));
     let opening = Opening { while_email: Some(arrival.email), ..opening(arrival, &user_id) };
     match opening::open_or_ask(context, &opening, before).await {
         // Of two first links at once, one makes the user; the other can be asked for again.

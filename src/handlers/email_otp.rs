@@ -8,7 +8,7 @@ use crate::error::{Error, Result, Wire};
 use crate::handlers::arrival::{self, Arrival};
 use crate::handlers::opening::Outcome;
 use crate::handlers::sign_up::{LONGEST_IMAGE, LONGEST_NAME};
-use crate::handlers::{Call, change_email, guard, mailing, proof, reset, sign_in};
+use crate::handlers::{Call, change_email, guard, mailing, proof, reset, sign_in, user};
 use crate::http::email;
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
@@ -182,6 +182,7 @@ pub async fn by_code(call: &Call, email: &str, otp: &str, name: &str, image: Opt
         minds_locks: true,
         otherwise: Wire::INVALID_OTP,
         guest: guest.as_ref(),
+        absorbs_guest: true,
     };
     Ok(arrival::arrive(context, &arrival, loaded.candidate.as_ref()).await?.0)
 }
@@ -313,5 +314,6 @@ pub async fn change(call: &mut Call) -> Result<Reply> {
     if !change_email::carry_out(context, &user.id, &user.email, &new).await? {
         return Err(Error::refused(Wire::EMAIL_ALREADY_IN_USE, "taken meanwhile"));
     }
-    Ok(Reply::json(200, &json!({ "success": true }))?.with_cookies(authenticated.cookies))
+    let cookies = user::refreshed(context, &authenticated).await?;
+    Ok(Reply::json(200, &json!({ "success": true }))?.with_cookies(cookies))
 }

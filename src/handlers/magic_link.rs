@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::credentials::sign_in::Candidate;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::arrival::{self, Arrival};
 use crate::handlers::opening::{self, Outcome};
@@ -147,10 +148,10 @@ async fn arrive(call: &Call) -> Result<(Outcome, bool)> {
     if !answers.row::<bool>()?.unwrap_or(false) {
         return Err(Error::refused(Wire::TENANT_UNAVAILABLE, "tenant is not active"));
     }
-    let candidate = answers.row()?;
+    let candidate: Option<Candidate> = answers.row()?;
     let letter: Letter = serde_json::from_slice(used.payload(context)?.expose())
         .map_err(|error| Error::Internal(format!("verification.payload_sealed is no letter: {error}")))?;
-    let here = if candidate.is_none() && letter.guest.is_some() { call.guest().await? } else { None };
+    let here = if letter.guest.is_some() { call.guest().await? } else { None };
     let guest = here.filter(|here| letter.guest.as_ref() == Some(here));
     let arrival = Arrival {
         email: &letter.email,
@@ -163,7 +164,8 @@ async fn arrive(call: &Call) -> Result<(Outcome, bool)> {
         // Whoever reads the account's mail is not the one it is locked against.
         minds_locks: false,
         otherwise: Wire::INVALID_TOKEN,
-        guest: guest.as_ref(),
+        guest: guest.as_ref().filter(|_| candidate.is_none()),
+        absorbs_guest: guest.is_some(),
     };
     arrival::arrive(context, &arrival, candidate.as_ref()).await
 }

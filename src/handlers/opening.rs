@@ -41,6 +41,8 @@ pub struct Opening<'a> {
     pub while_email: Option<&'a str>,
     /// The session that this one takes the place of: of many that would, one does.
     pub replaces: Option<&'a Id<Session>>,
+    /// Whether a guest whose browser this is becomes this user, and is deleted as a guest.
+    pub absorbs_guest: bool,
     /// When they proved who they are, if that was not just now.
     pub authenticated_at: Option<Millis>,
     /// What whoever lost a race to another request is told.
@@ -62,6 +64,7 @@ impl<'a> Opening<'a> {
             claim: None,
             while_email: None,
             replaces: None,
+            absorbs_guest: true,
             authenticated_at: None,
             otherwise: Wire::INVALID_EMAIL_OR_PASSWORD,
             last_method: None,
@@ -279,7 +282,9 @@ async fn run(
     if context.cookie(Cookie::SecondFactor).is_some() {
         cookies.push(Cookie::SecondFactor.clear(context.is_secure));
     }
-    absorb_guest(context, opening.user_id);
+    if opening.absorbs_guest {
+        absorb_guest(context, opening.user_id);
+    }
     remember(context, &hash, &session);
     Ok(Outcome::Opened(Box::new(Opened { session, cookies })))
 }

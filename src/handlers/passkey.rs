@@ -204,13 +204,18 @@ async fn sign_in(context: &Context, response: Value) -> Result<Outcome> {
     let Ceremony::Authenticate(expected) = ceremony else {
         return Err(Error::refused(Wire::CHALLENGE_NOT_FOUND, "a challenge of a registration"));
     };
-    let presented = presented.ok_or_else(|| Error::refused(Wire::PASSKEY_UNKNOWN, "no such credential here"))?;
+    let Some(presented) = presented else {
+        spend(context, claim).await?;
+        return Err(Error::refused(Wire::PASSKEY_UNKNOWN, "no such credential here"));
+    };
     let user: &Id<User> = &presented.passkey.user_id;
     // Section 7.2, step 6: where nobody was known before, the response must say whose it is.
     if expected.is_none() && !response.has_user_handle() {
+        spend(context, claim).await?;
         return Err(refused("no user handle".to_owned()));
     }
     if expected.is_some_and(|expected| expected != *user) {
+        spend(context, claim).await?;
         return Err(refused("of another user than the one who is signed in".to_owned()));
     }
     let assertion = match check(context, &response, &presented, challenge.expose()) {
@@ -232,7 +237,7 @@ async fn sign_in(context: &Context, response: Value) -> Result<Outcome> {
     let amr: &[&str] = if is_two { &["pop", "user", "mfa"] } else { &["pop", "user"] };
     let opening = Opening {
         last_method: Some("passkey"),
-        otherwise: Wire::AUTHENTICATION_FAILED,
+        otherwise: Wire::CHALLENGE_NOT_FOUND,
         // The statement before it is the counter's.
         claim: claim.map(|claim| Claim { if_changed: true, ..claim }),
         ..Opening::new(user, "passkey", amr)
@@ -242,6 +247,14 @@ async fn sign_in(context: &Context, response: Value) -> Result<Outcome> {
         return Ok(Outcome::Opened(Box::new(opened)));
     }
     Ok(opening::open_or_ask(context, &opening, before).await?)
+}
+
+/// Whatever was wrong with the answer, its challenge is over.
+async fn spend(context: &Context, claim: Option<Claim<'_>>) -> Result<()> {
+    if let Some(claim) = claim {
+        context.db()?.batch([store::verification::claim(context, claim, &context.id()?)]).await?;
+    }
+    Ok(())
 }
 
 fn check(

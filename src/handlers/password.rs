@@ -46,6 +46,7 @@ pub async fn change(call: &mut Call) -> Result<Reply> {
         store::session::revoke(context, user, Which::All, "password_changed", Some(hash.expose())),
         store::password_reset::revoke(context, user, None, "password_changed"),
         store::second_factor::distrust(context, user, Some(hash.expose())),
+        store::second_factor::mailed_codes_again(context, user, hash.expose()),
         store::verification::forget(context, user),
         store::outbox::queue_to_user(context, user, &told, Some(hash.expose()))?,
     ];

@@ -7,7 +7,7 @@ use crate::credentials::password::{LONGEST_READ, Password};
 use crate::credentials::sign_in::{self, Candidate};
 use crate::error::{Error, Result, Wire};
 use crate::handlers::arrival::{self, Arrival};
-use crate::handlers::{Call, email_otp, guard, mailing, proof};
+use crate::handlers::{Call, email_otp, guard, mailing, proof, user};
 use crate::http::fields::Fields;
 use crate::http::incoming::Media;
 use crate::http::phone;
@@ -103,6 +103,7 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
         minds_locks: true,
         otherwise: Wire::INVALID_OTP,
         guest: guest.as_ref(),
+        absorbs_guest: true,
     };
     let (outcome, _) = arrival::arrive(context, &arrival, loaded.candidate.as_ref()).await?;
     outcome.json(|session| json!({ "status": true, "token": session.id, "user": session.user_json() }))
@@ -115,6 +116,9 @@ async fn without_session(context: &Context, number: &str, email: &str, known: Op
         Some(known) => {
             sign_in::admit(known, context.now)
                 .map_err(|refusal| Error::refused(Wire::BANNED_USER, refusal.as_str()))?;
+            if known.locked_until.is_some_and(|until| until > context.now) && !known.is_trusted {
+                return Err(Error::refused(Wire::INVALID_OTP, "locked"));
+            }
             known.user_id.clone()
         }
         None if !context.config.sign_up_open => {
@@ -169,7 +173,8 @@ async fn update_number(call: &Call, number: &str, otp: &str) -> Result<Reply> {
     let person: Option<Person> = answers.row()?;
     let shown = person.as_ref().map(|person| UserJson::new(person, &authenticated.session.roles));
     let body = json!({ "status": true, "token": authenticated.session.id, "user": shown });
-    Ok(Reply::json(200, &body)?.with_cookies(authenticated.cookies))
+    let cookies = user::refreshed(context, &authenticated).await?;
+    Ok(Reply::json(200, &body)?.with_cookies(cookies))
 }
 
 /// `POST /phone-number/request-password-reset`: known and unknown numbers are answered alike.

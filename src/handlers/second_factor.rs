@@ -22,7 +22,7 @@ use crate::store;
 use crate::store::code::{self, CodeKind, Verdict, digits};
 use crate::store::database::{Answers, Statement};
 use crate::store::rate_limit;
-use crate::store::second_factor::{Factor, MOST_ATTEMPTS, Waiting};
+use crate::store::second_factor::{Factor, MOST_ATTEMPTS, MOST_FAILURES, Waiting};
 use crate::store::verification::Claim;
 
 /// The longest code read, in characters.
@@ -127,7 +127,7 @@ pub async fn finish(
     let (waiting, factor, verdict) = attempt(context, hash, typed).await?;
     let user = &waiting.user_id;
     let Some((before, if_changed)) = judge(context, &factor, user, typed, verdict)? else {
-        return Err(wrong(context, user, typed).await?);
+        return Err(wrong(context, user, typed, &factor).await?);
     };
     let first: FirstFactor = serde_json::from_slice(waiting.payload(context)?.expose())
         .map_err(|error| Error::Internal(format!("verification.payload_sealed is no first factor: {error}")))?;
@@ -142,7 +142,7 @@ pub async fn finish(
     };
     let mut opened = match opening::open(context, &opening, vec![before]).await.map_err(Error::from) {
         // A backup code is found right or wrong by the statement that uses it up; and of one step, one session comes.
-        Err(error) if error.wire() == typed.wrong() => return Err(wrong(context, user, typed).await?),
+        Err(error) if error.wire() == typed.wrong() => return Err(wrong(context, user, typed, &factor).await?),
         other => other?,
     };
     if trusts {
@@ -247,7 +247,7 @@ fn judge(
     }
 }
 
-async fn wrong(context: &Context, user: &Id<User>, typed: Typed<'_>) -> Result<Error> {
+async fn wrong(context: &Context, user: &Id<User>, typed: Typed<'_>, factor: &Factor) -> Result<Error> {
     let attempt = store::record::Attempt {
         user_id: Some(user),
         session_id: None,
@@ -260,7 +260,10 @@ async fn wrong(context: &Context, user: &Id<User>, typed: Typed<'_>) -> Result<E
         "Somebody has your password",
         "Somebody signed in with your password and gave too many wrong codes for the second step, which accepts none for a while.",
     );
-    let statements = [history, store::second_factor::queue_if_locked(context, user, &letter)?];
+    let mut statements = vec![history];
+    if factor.failed_attempts == MOST_FAILURES {
+        statements.push(store::outbox::queue_to_user(context, user, &letter, None)?);
+    }
     context.db()?.batch(statements).await?;
     deliver_later(context);
     Ok(Error::refused(typed.wrong(), "wrong, or used before"))
@@ -294,11 +297,11 @@ async fn again(call: &Call, typed: Typed<'_>) -> Result<Reply> {
         return Err(Error::refused(wire, "no second factor"));
     };
     let Some((accept, decides)) = judge(context, factor, user, typed, verdict)? else {
-        return Err(wrong(context, user, typed).await?);
+        return Err(wrong(context, user, typed, factor).await?);
     };
     let accepted: Option<String> = context.db()?.batch([accept]).await?.row()?;
     if decides && accepted.is_none() {
-        return Err(wrong(context, user, typed).await?);
+        return Err(wrong(context, user, typed, factor).await?);
     }
     let session = &authenticated.session;
     let body = json!({ "token": session.id, "user": session.user_json() });
@@ -312,12 +315,12 @@ async fn without_session(call: &Call, hash: &TokenHash<SecondFactor>, typed: &st
     let (waiting, factor, _) = attempt(context, hash, code).await?;
     let user = &waiting.user_id;
     let Some((accept, if_changed)) = judge(context, &factor, user, code, None)? else {
-        return Err(wrong(context, user, code).await?);
+        return Err(wrong(context, user, code, &factor).await?);
     };
     let claim = store::verification::claim(context, Claim { id: &waiting.id, if_changed }, &context.id()?);
     let mut answers = context.db()?.batch([accept, claim, store::user::person(context, user)]).await?;
     if answers.row::<String>()?.is_none() {
-        return Err(wrong(context, user, code).await?);
+        return Err(wrong(context, user, code, &factor).await?);
     }
     let person: Option<Person> = answers.skip(1).row()?;
     let user: Option<UserJson<'_>> = person.as_ref().map(|person| UserJson::new(person, &[]));

@@ -18,6 +18,7 @@ use crate::jobs::outbox::deliver_later;
 use crate::pages::mail;
 use crate::session::{Person, UserJson};
 use crate::store;
+use crate::store::database::StoreError;
 use crate::store::rate_limit;
 use crate::store::record::Severity;
 use crate::store::sign_up::NewUser;
@@ -128,7 +129,9 @@ pub async fn create(context: &Context, applicant: &Applicant) -> Result<SignedUp
     let tenant = &context.tenant().id;
     let network = rate_limit::key(config, "sign-up:network", tenant.as_str(), &context.client().network());
     let name = applicant.names.username.as_deref();
-    let loaded = store::sign_up::load(context, &network, config.limit_sign_up, &applicant.email, name).await?;
+    let mails = rate_limit::key(config, "sign-up:mails", tenant.as_str(), &applicant.email);
+    let counters = (&*network, &*mails);
+    let loaded = store::sign_up::load(context, counters, config.limit_sign_up, &applicant.email, name).await?;
     if let Some(retry_after) = loaded.network.retry_after(config.limit_sign_up, context.now) {
         return Err(Error::TooManyRequests { retry_after, limit: "sign-up by network" });
     }
@@ -141,7 +144,10 @@ pub async fn create(context: &Context, applicant: &Applicant) -> Result<SignedUp
     }
     proof::not_breached(context, &applicant.password, None).await?;
     let hash = hashing::hash(context, &applicant.password).await?;
-    let user_id = match &applicant.guest {
+    // Where addresses must be proven, what becomes of a guest must not tell whether the address was known.
+    let guest = applicant.guest.as_ref().filter(|_| !config.require_verified_email);
+    let names = &applicant.names;
+    let user_id = match guest {
         Some(guest) => guest.clone(),
         None => context.id()?,
     };
@@ -151,26 +157,32 @@ pub async fn create(context: &Context, applicant: &Applicant) -> Result<SignedUp
         let id = context.row_id()?;
         let event =
             store::record::audit(context, &id, Some(&known.user_id), "sign_up.address_taken", Severity::Low, &details);
-        context.db()?.batch([event, store::outbox::queue_to_user(context, &known.user_id, &told, None)?]).await?;
+        let mut statements = vec![event];
+        if loaded.mails.retry_after(config.limit_mail, context.now).is_none() {
+            statements.push(store::outbox::queue_to_user(context, &known.user_id, &told, None)?);
+        }
+        context.db()?.batch(statements).await?;
         deliver_later(context);
         return Ok(SignedUp::Mailed(Box::new(unproven(context, &user_id, applicant))));
     }
     let user = NewUser {
         image: applicant.image.as_deref(),
-        username: name,
-        display_username: applicant.names.display_username.as_deref(),
-        was_guest: applicant.guest.is_some(),
+        username: names.username.as_deref(),
+        display_username: names.display_username.as_deref(),
+        was_guest: guest.is_some(),
         ..NewUser::new(&user_id, &applicant.email, &applicant.name)
     };
     let mut statements = store::sign_up::create(context, &user)?;
     statements.push(store::sign_up::add_password(context, &context.id()?, &user_id, hash.expose()));
     let details = json!({ "method": "password" });
-    let event =
-        store::record::audit(context, &context.row_id()?, Some(&user_id), "user.created", Severity::Low, &details);
-    statements.push(event);
+    statements.push(store::record::created(context, &context.row_id()?, &user_id, &applicant.email, &details));
     statements.extend(verification::link(context, &user_id, &applicant.email, applicant.callback.clone())?);
     if config.require_verified_email {
-        context.db()?.batch(statements).await.map_err(|error| taken(error.into()))?;
+        // Whoever was quicker with the same address is told by mail, as above, and nobody else is.
+        match context.db()?.batch(statements).await {
+            Err(StoreError::Conflict(column)) if column == "user.email" => (),
+            other => drop(other?),
+        }
         deliver_later(context);
         return Ok(SignedUp::Mailed(Box::new(unproven(context, &user_id, applicant))));
     }

@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
+use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::Call;
-use crate::handlers::authenticate::{remember, snapshot_cookie};
+use crate::handlers::authenticate::{Authenticated, remember, snapshot_cookie};
 use crate::handlers::sign_up::{LONGEST_IMAGE, LONGEST_NAME};
 use crate::http::cookie::Cookie;
 use crate::http::fields::Change;
@@ -74,4 +75,20 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
         reply = reply.with_cookie(snapshot.unwrap_or_else(|| Cookie::Snapshot.clear(context.is_secure)));
     }
     Ok(reply)
+}
+
+/// The session as D1 has it now, for the answer that changed its user: the copies say so at once, and other sessions
+/// follow at their next recheck. Its `Set-Cookie` lines; of two cookies of one name a browser keeps the later.
+///
+/// # Errors
+/// 503.
+pub async fn refreshed(context: &Context, authenticated: &Authenticated) -> Result<Vec<String>> {
+    let record = store::session::find(context.db()?, &context.tenant().id, &authenticated.hash).await?;
+    let mut cookies = authenticated.cookies.clone();
+    if let Some(Ok((session, _))) = record.map(|record| record.judge(None, context.now)) {
+        remember(context, &authenticated.hash, &session);
+        let snapshot = snapshot_cookie(context, &authenticated.hash, &session);
+        cookies.push(snapshot.unwrap_or_else(|| Cookie::Snapshot.clear(context.is_secure)));
+    }
+    Ok(cookies)
 }

@@ -51,7 +51,7 @@ const fn cell(id: &str) -> Cell<'_> {
 ///
 /// # Errors
 /// If the platform has no randomness.
-pub fn sealed(context: &Context, mail: &Mail) -> crate::error::Result<(String, String)> {
+fn sealed(context: &Context, mail: &Mail) -> crate::error::Result<(String, String)> {
     let id = context.row_id()?;
     let payload = serde_json::to_vec(mail).unwrap_or_default();
     let sealed = context.config.keyring.seal(cell(&id), &payload, context.random()?);

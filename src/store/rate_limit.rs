@@ -71,12 +71,15 @@ pub fn count_within(key: &str, limit: Limit, first: (&str, Limit), now: Millis) 
 /// Counts a request in the name of a session's user, and answers their [`Window`]; no row without such a session.
 #[must_use]
 pub fn count_for_session(context: &Context, purpose: &str, hash: &TokenHash<SessionToken>, limit: Limit) -> Statement {
-    counting!("select ?3 || ':' || user_id, 1, ?4, ?4, ?5 from session where tenant_id = ?1 and token_hash = ?2")
-        .bind(&context.tenant().id)
-        .bind(hash)
-        .bind(purpose)
-        .bind(context.now)
-        .bind(context.now + limit.seconds * 1000)
+    counting!(
+        "select ?3 || ':' || user_id, 1, ?4, ?4, ?5 from session
+         where tenant_id = ?1 and token_hash = ?2 and revoked_at is null and expires_at > ?4"
+    )
+    .bind(&context.tenant().id)
+    .bind(hash)
+    .bind(purpose)
+    .bind(context.now)
+    .bind(context.now + limit.seconds * 1000)
 }
 
 /// Counts a request in the name of the user whose sign-in waits for its second factor.
@@ -84,7 +87,7 @@ pub fn count_for_session(context: &Context, purpose: &str, hash: &TokenHash<Sess
 pub fn count_for_asked(context: &Context, purpose: &str, hash: &TokenHash<SecondFactor>, limit: Limit) -> Statement {
     counting!(
         "select ?3 || ':' || user_id, 1, ?4, ?4, ?5 from verification
-         where tenant_id = ?1 and kind = 'second_factor' and token_hash = ?2"
+         where tenant_id = ?1 and kind = 'second_factor' and token_hash = ?2 and used_at is null and expires_at > ?4"
     )
     .bind(&context.tenant().id)
     .bind(hash)

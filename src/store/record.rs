@@ -87,6 +87,24 @@ pub fn audit(
     .bind(context.now)
 }
 
+/// A row of `audit_event` about a new user, if they have this address: of two who make a user of one guest, one did.
+#[must_use]
+pub fn created(context: &Context, id: &str, user_id: &Id<User>, email: &str, details: &Value) -> Statement {
+    let client = context.client();
+    sql("insert into audit_event
+           (id, tenant_id, user_id, subject, event, severity, details, ip_address, user_agent, request_id, created_at)
+         select ?1, ?2, id, id, 'user.created', 'low', ?5, ?6, ?7, ?8, ?9 from user where id = ?3 and email = ?4")
+    .bind(id)
+    .bind(&context.tenant().id)
+    .bind(user_id)
+    .bind(email)
+    .bind(details.to_string())
+    .bind(&client.ip)
+    .bind(&client.user_agent)
+    .bind(context.request_id())
+    .bind(context.now)
+}
+
 /// A row of `audit_event`, if the failure just counted has locked the account.
 #[must_use]
 pub fn locked(context: &Context, id: &str, user_id: &Id<User>) -> Statement {

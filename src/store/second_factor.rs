@@ -7,7 +7,6 @@ use crate::context::Context;
 use crate::id::{Id, Millis, Session, User};
 use crate::secret::{Cell, SecondFactor, Secret, Token, TokenHash, TokenKind, TrustedDevice};
 use crate::store::database::{Statement, StoreError, Stored, sql};
-use crate::store::outbox::{self, Mail};
 use crate::store::session::NewSession;
 
 /// The most codes tried for one sign-in, right or wrong.
@@ -122,12 +121,15 @@ pub fn attempt_of_asked(context: &Context, hash: &TokenHash<SecondFactor>) -> St
 /// Counts an attempt of the user whose session this is, and answers their factors: the one in use and the pending one.
 #[must_use]
 pub fn attempt_of_session<K: TokenKind>(context: &Context, hash: &TokenHash<K>) -> Statement {
-    attempt!("user_id = (select user_id from session where tenant_id = ?1 and token_hash = ?2)")
-        .bind(&context.tenant().id)
-        .bind(hash)
-        .bind(context.now)
-        .bind(MOST_FAILURES)
-        .bind(context.now - LOCK)
+    attempt!(
+        "user_id = (select user_id from session
+                    where tenant_id = ?1 and token_hash = ?2 and revoked_at is null and expires_at > ?3)"
+    )
+    .bind(&context.tenant().id)
+    .bind(hash)
+    .bind(context.now)
+    .bind(MOST_FAILURES)
+    .bind(context.now - LOCK)
 }
 
 /// Keeps a sign-in waiting, if its session was not opened because the user has a second factor.
@@ -181,12 +183,22 @@ pub fn asked(context: &Context, hash: &TokenHash<SecondFactor>) -> Statement {
     .bind(context.now)
 }
 
-/// A password was set by mail: until another factor was given once, the mailbox is no second one.
+/// A password was set by mail: until its owner changes it, the mailbox is no second factor.
 #[must_use]
 pub fn no_mailed_codes(context: &Context, user: &Id<User>) -> Statement {
     sql("update two_factor set mailed_codes = 0, updated_at = ?2 where user_id = ?1 and method = 'totp'")
         .bind(user)
         .bind(context.now)
+}
+
+/// A password was changed by whoever knew the one before: with it, the mailbox is a second factor again.
+#[must_use]
+pub fn mailed_codes_again(context: &Context, user: &Id<User>, password: &str) -> Statement {
+    sql("update two_factor set mailed_codes = 1, updated_at = ?3
+         where user_id = ?1 and exists (select 1 from account where user_id = ?1 and issuer_id is null and password_hash = ?2)")
+    .bind(user)
+    .bind(password)
+    .bind(context.now)
 }
 
 /// What waits for its second factor.
@@ -243,7 +255,7 @@ pub fn person(context: &Context, hash: &TokenHash<SecondFactor>) -> Statement {
 /// Accepts a time step, if no later one was (RFC 6238, section 5.2): of many at once, one changes the row.
 #[must_use]
 pub fn accept_step(context: &Context, user: &Id<User>, factor: &str, step: i64) -> Statement {
-    sql("update two_factor set last_used_step = ?3, last_verified_at = ?4, failed_attempts = 0, mailed_codes = 1, updated_at = ?4
+    sql("update two_factor set last_used_step = ?3, last_verified_at = ?4, failed_attempts = 0, updated_at = ?4
          where user_id = ?1 and id = ?2 and verified_at is not null and last_used_step < ?3
          returning json_quote(id) as row")
     .bind(user)
@@ -258,7 +270,7 @@ pub fn accept_backup_code(context: &Context, user: &Id<User>, digests: &[String]
     sql("update two_factor set
            backup_codes = (select json_group_array(value) from json_each(backup_codes)
                            where value not in (select value from json_each(?2))),
-           last_verified_at = ?3, failed_attempts = 0, mailed_codes = 1, updated_at = ?3
+           last_verified_at = ?3, failed_attempts = 0, updated_at = ?3
          where user_id = ?1 and verified_at is not null
            and exists (select 1 from json_each(backup_codes) where value in (select value from json_each(?2)))
          returning json_quote(id) as row")
@@ -274,25 +286,6 @@ pub fn accept_mailed(context: &Context, user: &Id<User>) -> Statement {
          where user_id = ?1 and verified_at is not null")
     .bind(user)
     .bind(context.now)
-}
-
-/// Queues a mail to a user whose second factor the attempt just counted has locked.
-///
-/// # Errors
-/// If the platform has no randomness.
-pub fn queue_if_locked(context: &Context, user: &Id<User>, mail: &Mail) -> crate::error::Result<Statement> {
-    let (id, sealed) = outbox::sealed(context, mail)?;
-    Ok(sql("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
-            select ?2, ?1, u.id, 'mail', u.email, ?4, ?5, ?5, ?5
-            from user u join two_factor f on f.user_id = u.id and f.verified_at is not null
-            where (u.tenant_id is null or u.tenant_id = ?1) and u.id = ?3 and u.email not like '%.invalid'
-              and f.failed_attempts = ?6 and f.last_failed_at = ?5")
-    .bind(&context.tenant().id)
-    .bind(&id)
-    .bind(user)
-    .bind(sealed)
-    .bind(context.now)
-    .bind(MOST_FAILURES))
 }
 
 /// A factor to be kept.

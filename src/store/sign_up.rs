@@ -13,6 +13,8 @@ use crate::store::sign_in::{By, candidate, tenant_is_active};
 pub struct Loaded {
     /// The address's window.
     pub network: Window,
+    /// The window of mails to the address about signing up.
+    pub mails: Window,
     /// Whether the tenant lets anybody in.
     pub tenant_is_active: bool,
     /// Who has the address already.
@@ -27,7 +29,7 @@ pub struct Loaded {
 /// If D1 does not answer.
 pub async fn load(
     context: &Context,
-    counter: &str,
+    (network, mails): (&str, &str),
     limit: Limit,
     email: &str,
     username: Option<&str>,
@@ -35,14 +37,17 @@ pub async fn load(
     let mut answers = context
         .db()?
         .batch([
-            rate_limit::count(counter, limit, context.now),
+            rate_limit::count(network, limit, context.now),
+            rate_limit::count(mails, context.config.limit_mail, context.now),
             tenant_is_active(&context.tenant().id),
             candidate(context, By::Email(email)),
             candidate(context, By::Username(username.unwrap_or_default())),
         ])
         .await?;
+    let missing = || StoreError::Failed("a counter without an answer".to_owned());
     Ok(Loaded {
-        network: answers.row()?.ok_or_else(|| StoreError::Failed("a counter without an answer".to_owned()))?,
+        network: answers.row()?.ok_or_else(missing)?,
+        mails: answers.row()?.ok_or_else(missing)?,
         tenant_is_active: answers.row()?.unwrap_or(false),
         candidate: answers.row()?,
         username_is_taken: answers.row::<Candidate>()?.is_some(),
