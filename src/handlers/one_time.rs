@@ -73,6 +73,7 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
     let opening = Opening {
         is_remembered: carried.is_remembered,
         claim: Some(Claim { id: &used.id, if_changed: false }),
+        while_session: Some(&carried.session),
         authenticated_at: Some(carried.authenticated_at),
         otherwise: Wire::INVALID_TOKEN,
         ..Opening::new(&carried.user_id, &carried.method, &amr)

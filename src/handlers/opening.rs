@@ -41,6 +41,8 @@ pub struct Opening<'a> {
     pub while_email: Option<&'a str>,
     /// The session that this one takes the place of: of many that would, one does.
     pub replaces: Option<&'a Id<Session>>,
+    /// The session that must still hold: what it is carried to ends with it.
+    pub while_session: Option<&'a Id<Session>>,
     /// Whether a guest whose browser this is becomes this user, and is deleted as a guest.
     pub absorbs_guest: bool,
     /// When they proved who they are, if that was not just now.
@@ -64,6 +66,7 @@ impl<'a> Opening<'a> {
             claim: None,
             while_email: None,
             replaces: None,
+            while_session: None,
             absorbs_guest: true,
             authenticated_at: None,
             otherwise: Wire::INVALID_EMAIL_OR_PASSWORD,
@@ -226,6 +229,7 @@ async fn run(
         authenticated_at: opening.authenticated_at.unwrap_or(context.now),
         while_email: opening.while_email,
         replaces: opening.replaces,
+        while_session: opening.while_session,
         claim: opening.claim.map(|claim| claim.id),
         asks_second_factor: asks,
         trusted_device: trusted.as_ref(),

@@ -181,7 +181,7 @@ pub async fn create(context: &Context, applicant: &Applicant) -> Result<SignedUp
         // Whoever was quicker with the same address is told by mail, as above, and nobody else is.
         match context.db()?.batch(statements).await {
             Err(StoreError::Conflict(column)) if column == "user.email" => (),
-            other => drop(other?),
+            other => drop(other.map_err(|error| taken(error.into()))?),
         }
         deliver_later(context);
         return Ok(SignedUp::Mailed(Box::new(unproven(context, &user_id, applicant))));

@@ -29,6 +29,8 @@ pub struct NewSession<'a> {
     pub while_email: Option<&'a str>,
     /// The session that must have been replaced by this one.
     pub replaces: Option<&'a Id<Session>>,
+    /// The session that must still hold.
+    pub while_session: Option<&'a Id<Session>>,
     /// When they proved who they are.
     pub authenticated_at: Millis,
     /// The one-time value that must have been used up by this session.
@@ -52,6 +54,7 @@ pub fn open(context: &Context, new: &NewSession<'_>) -> Statement {
                 or exists (select 1 from account where user_id = ?4 and issuer_id is null and password_hash = ?13))
            and (?15 is null or exists (select 1 from verification where id = ?15 and used_by = ?2))
            and (?19 is null or exists (select 1 from session where id = ?19 and revocation_reason = 'replaced by ' || ?2))
+           and (?20 is null or exists (select 1 from session where id = ?20 and revoked_at is null and expires_at > ?11))
            and (?18 is null or exists (select 1 from user where id = ?4 and email = ?18))
            and (not ?16
                 or not exists (select 1 from two_factor where user_id = ?4 and verified_at is not null)
@@ -76,6 +79,7 @@ pub fn open(context: &Context, new: &NewSession<'_>) -> Statement {
     .bind(new.trusted_device)
     .bind(new.while_email)
     .bind(new.replaces)
+    .bind(new.while_session)
 }
 
 /// Ends a session in favour of another, which is named as the reason.

@@ -176,6 +176,15 @@ test("ten sign-ups at once tell nothing either", async () => {
   }
 });
 
+test("ten who want one user name at once: one has it, the others are told, and it is no error of ours", async () => {
+  for (let round = 0; round < 3; round += 1) {
+    const username = uniqueName();
+    const answers = await piledUp(10, (browser) => signUp(uniqueEmail(), { username }, browser));
+    for (const answer of answers) if (answer.status !== 200) assert.deepEqual(told(answer), [400, "USERNAME_IS_ALREADY_TAKEN"]);
+    assert.equal(answers.filter(({ status }) => status === 200).length, 1);
+  }
+});
+
 test("a guest who signs up learns nothing from what becomes of the guest", async () => {
   const outcome = async (email) => {
     const browser = worker.browser();
