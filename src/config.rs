@@ -103,6 +103,8 @@ pub struct Config {
     pub limit_change_password: Limit,
     /// `LIMIT_MAIL`: mails asked for by one address, and for one account.
     pub limit_mail: Limit,
+    /// Begun passkey ceremonies, by network.
+    pub limit_challenge: Limit,
     /// `RESET_SECONDS`: life of a link that sets a new password.
     pub reset_seconds: i64,
     /// `VERIFICATION_SECONDS`: life of a link that proves an address.
@@ -193,6 +195,7 @@ impl Config {
             limit_sign_up: reader.limit("LIMIT_SIGN_UP", Limit { count: 3, seconds: 10 })?,
             limit_change_password: reader.limit("LIMIT_CHANGE_PASSWORD", Limit { count: 3, seconds: 10 })?,
             limit_mail: reader.limit("LIMIT_MAIL", Limit { count: 3, seconds: 60 })?,
+            limit_challenge: reader.limit("LIMIT_CHALLENGE", Limit { count: 60, seconds: 60 })?,
             reset_seconds: reader.number("RESET_SECONDS", 3600, 60)?,
             verification_seconds: reader.number("VERIFICATION_SECONDS", 3600, 60)?,
             mail_webhook: reader.webhook("MAIL_WEBHOOK", development)?,

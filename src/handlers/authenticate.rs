@@ -60,16 +60,18 @@ pub enum Authentication {
 /// # Errors
 /// [`Rejection::Malformed`] for one that we did not make, or several that differ.
 pub fn present(context: &Context, request: &Incoming) -> std::result::Result<Option<Ticket>, Rejection> {
-    if let Some(presented) = bearer(context) {
-        let token = read_cookie(&context.config.keyring, &presented).ok_or(Rejection::Malformed)?;
+    let bearer = bearer(context);
+    if let Some(token) = bearer.as_deref().and_then(|text| read_cookie(&context.config.keyring, text)) {
         return Ok(Some(Ticket { hash: token.hash(), token, snapshot: None }));
     }
+    // A header that is not of our making may be meant for somebody else on the way: a cookie beside it still speaks.
+    let nothing = || if bearer.is_some() { Err(Rejection::Malformed) } else { Ok(None) };
     let Some(header) = request.header("Cookie") else {
-        return Ok(None);
+        return nothing();
     };
     let secure = context.is_secure;
     let value = match cookie::read(&header, Cookie::Session.name(secure)) {
-        Presented::Nothing | Presented::Value("") => return Ok(None),
+        Presented::Nothing | Presented::Value("") => return nothing(),
         Presented::Conflict => return Err(Rejection::Malformed),
         Presented::Value(value) => value,
     };
@@ -95,8 +97,8 @@ fn bearer(context: &Context) -> Option<String> {
 /// The session token that a request brings, in its cookie or its header: genuine, and not yet looked up.
 #[must_use]
 pub fn brought(context: &Context) -> Option<Token<SessionToken>> {
-    let value = bearer(context).or_else(|| context.cookie(Cookie::Session))?;
-    read_cookie(&context.config.keyring, &value)
+    let read = |value: String| read_cookie(&context.config.keyring, &value);
+    bearer(context).and_then(read).or_else(|| context.cookie(Cookie::Session).and_then(read))
 }
 
 /// Who is asking.

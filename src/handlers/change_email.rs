@@ -16,7 +16,7 @@ use crate::jobs::outbox::deliver_later;
 use crate::pages::{self, Frame, mail};
 use crate::secret::{ChangeConfirm, ChangeProof, Token, TokenKind};
 use crate::store;
-use crate::store::database::{Statement, StoreError};
+use crate::store::database::{Statement, StoreError, must_change};
 use crate::store::rate_limit;
 use crate::store::record::Severity;
 use crate::store::sign_in::{By, candidate};
@@ -220,19 +220,12 @@ pub async fn go_on(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 503.
 pub async fn carry_out(context: &Context, user: &Id<User>, old: &str, new: &str) -> Result<bool> {
-    let db = context.db()?;
-    let changed: Option<Id<User>> = match db.first(store::user::change_email(context, user, old, new)).await {
-        Err(StoreError::Conflict(_)) => None,
-        other => other?,
-    };
-    if changed.is_none() {
-        return Ok(false);
-    }
-    // A further round trip, because only now is it known that there is something to tell.
     let details = json!({ "old": old, "new": new });
     let id = context.row_id()?;
     let told = mail::email_changed(&context.tenant().name, new);
     let mut statements = vec![
+        store::user::change_email(context, user, old, new),
+        must_change(),
         store::password_reset::revoke(context, user, None, "email_changed"),
         store::verification::forget(context, user),
         store::record::audit(context, &id, Some(user), "email.changed", Severity::Medium, &details),
@@ -240,7 +233,10 @@ pub async fn carry_out(context: &Context, user: &Id<User>, old: &str, new: &str)
     for address in [old, new].into_iter().filter(|address| email::is_mailbox(address)) {
         statements.push(store::outbox::queue(context, Some(user), address, &told)?);
     }
-    db.batch(statements).await?;
+    match context.db()?.batch(statements).await {
+        Err(StoreError::Conflict(_) | StoreError::Unchanged) => return Ok(false),
+        other => other?,
+    };
     deliver_later(context);
     Ok(true)
 }

@@ -246,12 +246,13 @@ pub async fn reset_password(call: &mut Call) -> Result<Reply> {
 /// As [`reset_password`].
 pub async fn set_password(context: &Context, kind: CodeKind, by: By<'_>, otp: &str, new: &Password) -> Result<()> {
     proof::acceptable_length(context, new)?;
-    if context.config.breached_passwords.is_some() {
+    let asks = context.config.breached_passwords.is_some();
+    let loaded = redeem(context, kind, by, otp, asks).await?;
+    if asks {
         // One more round trip where breaches are asked about: nobody without the code makes us ask.
-        redeem(context, kind, by, otp, true).await?;
         proof::not_breached(context, new, None).await?;
+        accept(kind, code::try_alone(context, kind, by.text(), otp.trim()).await?)?;
     }
-    let loaded = redeem(context, kind, by, otp, false).await?;
     let user = loaded.candidate.ok_or_else(|| Error::refused(Wire::INVALID_OTP, "nobody has it"))?;
     // A code can be guessed, so a lock holds here as well; a mailed link gets through.
     if user.locked_until.is_some_and(|until| until > context.now) && !user.is_trusted {

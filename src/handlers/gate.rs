@@ -95,7 +95,12 @@ pub async fn authorize(call: &mut Call) -> Result<Reply> {
     let text = call.request.param("request").unwrap_or_default();
     let request = GateRequest::read(&context.config.keyring, &text, context.now)
         .ok_or_else(|| Error::refused(Wire::BAD_GATE_REQUEST, "gate request is not ours, or too old"))?;
-    let Authentication::Authenticated(authenticated) = call.visitor(Depth::Database).await? else {
+    let visitor = match call.visitor(Depth::Database).await? {
+        // A guest proved nothing: to a website's rules that would be a person.
+        Authentication::Authenticated(one) if !one.session.user.is_anonymous => Some(one),
+        _ => None,
+    };
+    let Some(authenticated) = visitor else {
         let back = Target::own("/gate/sign-in").with_query("request", &text);
         return Ok(Reply::redirect(302, &Target::own("/login").with_query("continue", back.as_str())));
     };

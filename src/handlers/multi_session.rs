@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
-use crate::handlers::authenticate::{forget, remember, session_cookie, snapshot_cookie};
+use crate::handlers::authenticate::{forget, remember, session_cookie, snapshot_cookie, write_later};
 use crate::handlers::opening::cleared;
 use crate::handlers::{Call, guard};
 use crate::http::cookie::Cookie;
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::id::{Id, Session};
-use crate::secret::{SessionToken, Token};
+use crate::secret::{SessionToken, Token, TokenHash};
 use crate::session::{LiveSession, cookie_value, read_cookie};
 use crate::store;
 use crate::store::session::Which;
@@ -56,6 +56,13 @@ pub fn listed(context: &Context, new: &Token<SessionToken>) -> Option<String> {
     }
     let known = tokens(context);
     let all: Vec<&Token<SessionToken>> = std::iter::once(new).chain(&known).take(MOST).collect();
+    // A session that no cookie names any more could not be signed out.
+    let dropped: Vec<TokenHash<SessionToken>> = known.iter().skip(MOST - 1).map(Token::hash).collect();
+    if !dropped.is_empty() {
+        let end = |hash| store::session::end(context, hash, "displaced");
+        write_later(context, dropped.iter().map(end).collect());
+        forget(context, dropped);
+    }
     Some(cookie(context, &all))
 }
 

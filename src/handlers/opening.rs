@@ -11,10 +11,10 @@ use crate::http::cookie::{self, Cookie};
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::id::{Id, Millis, Session, User};
-use crate::secret::{SecondFactor, Token, TrustedDevice};
+use crate::secret::{SecondFactor, SessionToken, Token, TokenHash, TrustedDevice};
 use crate::session::{LiveSession, Rejection};
 use crate::store;
-use crate::store::database::{Statement, StoreError};
+use crate::store::database::{Statement, StoreError, must_change};
 use crate::store::record::Attempt;
 use crate::store::session::NewSession;
 use crate::store::verification::Claim;
@@ -45,6 +45,8 @@ pub struct Opening<'a> {
     pub while_session: Option<&'a Id<Session>>,
     /// Whether a guest whose browser this is becomes this user, and is deleted as a guest.
     pub absorbs_guest: bool,
+    /// The guest's session, if it is not the one that the browser brings now.
+    pub guest: Option<&'a TokenHash<SessionToken>>,
     /// When they proved who they are, if that was not just now.
     pub authenticated_at: Option<Millis>,
     /// What whoever lost a race to another request is told.
@@ -68,6 +70,7 @@ impl<'a> Opening<'a> {
             replaces: None,
             while_session: None,
             absorbs_guest: true,
+            guest: None,
             authenticated_at: None,
             otherwise: Wire::INVALID_EMAIL_OR_PASSWORD,
             last_method: None,
@@ -142,6 +145,8 @@ pub struct FirstFactor {
     pub while_password: Option<String>,
     /// What the client's `lastLoginMethod` plugin is told.
     pub last_method: Option<String>,
+    /// The hash of the token of the guest whose browser it is, or may be.
+    pub guest: Option<String>,
 }
 
 /// Why a session was not opened.
@@ -162,7 +167,7 @@ impl From<StoreError> for OpeningError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Conflict(column) => Self::Conflict(column),
-            failed @ StoreError::Failed(_) => Self::Other(failed.into()),
+            other => Self::Other(other.into()),
         }
     }
 }
@@ -238,7 +243,11 @@ async fn run(
         Attempt { user_id: Some(opening.user_id), session_id: Some(&id), failure: None, method: opening.method };
     let mut statements = before;
     statements.extend(opening.claim.map(|claim| store::verification::claim(context, claim, &id)));
-    statements.extend(opening.replaces.map(|old| store::session::replace(context, opening.user_id, old, &id)));
+    if let Some(old) = opening.replaces {
+        // Of many that would replace it one does, and what the others brought along is not done either.
+        statements.push(store::session::replace(context, opening.user_id, old, &id));
+        statements.push(must_change());
+    }
     statements.push(store::session::open(context, &new));
     statements.push(store::sign_in::succeeded(context, opening.user_id, &id));
     statements.push(store::record::login(context, &context.row_id()?, attempt));
@@ -251,6 +260,7 @@ async fn run(
             is_remembered: opening.is_remembered,
             while_password: opening.while_password.map(str::to_owned),
             last_method: opening.last_method.map(str::to_owned),
+            guest: guest(context, opening).map(|hash| hash.as_str().to_owned()),
         };
         let payload = serde_json::to_vec(&first).unwrap_or_default();
         let until = context.now + SECOND_FACTOR_LIFE;
@@ -262,7 +272,12 @@ async fn run(
     if asks {
         statements.push(store::second_factor::asked(context, &pending.hash()));
     }
-    let mut answers = context.db().map_err(Error::from)?.batch(statements).await?.skip(skipped);
+    let mut answers = match context.db().map_err(Error::from)?.batch(statements).await {
+        Err(StoreError::Unchanged) => {
+            return Err(Error::refused(opening.otherwise, "what it depends on is not so any more").into());
+        }
+        other => other?.skip(skipped),
+    };
     let record = store::session::read(&mut answers).map_err(Error::from)?;
     let Some(record) = record else {
         let methods: Option<Vec<String>> = if asks { answers.row()? } else { None };
@@ -286,22 +301,20 @@ async fn run(
     if context.cookie(Cookie::SecondFactor).is_some() {
         cookies.push(Cookie::SecondFactor.clear(context.is_secure));
     }
-    if opening.absorbs_guest {
-        absorb_guest(context, opening.user_id);
+    if let Some(former) = guest(context, opening) {
+        // After the answer: what is left undone is a row that cron deletes.
+        write_later(context, Vec::from(store::user::absorb_guest(context, &former, opening.user_id)));
     }
     remember(context, &hash, &session);
     Ok(Outcome::Opened(Box::new(Opened { session, cookies })))
 }
 
-/// A guest who signs in as a user is a guest no more. After the answer: what is left undone is a row that cron deletes.
-fn absorb_guest(context: &Context, user: &Id<User>) {
-    if !context.config.ways_in.anonymous {
-        return;
+/// The session of the guest that this browser may be: a guest who signs in as a user is one no more.
+fn guest(context: &Context, opening: &Opening<'_>) -> Option<TokenHash<SessionToken>> {
+    if !opening.absorbs_guest || !context.config.ways_in.anonymous {
+        return None;
     }
-    let Some(former) = brought(context).map(|token| token.hash()) else {
-        return;
-    };
-    write_later(context, Vec::from(store::user::absorb_guest(context, &former, user)));
+    opening.guest.cloned().or_else(|| brought(context).map(|token| token.hash()))
 }
 
 /// `Set-Cookie` lines that take a session's cookies back.

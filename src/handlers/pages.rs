@@ -44,14 +44,17 @@ pub async fn index(_call: &mut Call) -> Result<Reply> {
     Ok(Reply::redirect(302, &Target::own(HOME)))
 }
 
-/// `GET /login`. Whoever is signed in already goes on.
+/// `GET /login`. Whoever is signed in already goes on; a guest may want to be somebody.
 ///
 /// # Errors
 /// 503.
 pub async fn login(call: &mut Call) -> Result<Reply> {
     let target = target(call, call.request.param("continue").as_deref());
-    if let Authentication::Authenticated(authenticated) = call.visitor(Depth::Database).await? {
-        return Ok(Reply::redirect(302, &target).with_cookies(authenticated.cookies));
+    match call.visitor(Depth::Database).await? {
+        Authentication::Authenticated(one) if !one.session.user.is_anonymous => {
+            return Ok(Reply::redirect(302, &target).with_cookies(one.cookies));
+        }
+        _ => (),
     }
     show_login(call, 200, None, "", &target).await
 }

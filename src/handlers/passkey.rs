@@ -21,7 +21,7 @@ use crate::id::{Id, Millis, User};
 use crate::secret::{BrowserBinding, PasskeyChallenge, Token, TokenHash};
 use crate::session::user_is_active;
 use crate::store;
-use crate::store::database::Statement;
+use crate::store::database::{Answers, Statement};
 use crate::store::passkey::{Listed, Presented};
 use crate::store::rate_limit;
 use crate::store::record::{Attempt, Severity};
@@ -79,11 +79,36 @@ impl RelyingParty {
     }
 }
 
-/// A challenge, the statement that keeps it, and the cookie that ties it to this browser.
+/// A ceremony that is begun.
+pub struct Challenge {
+    /// The challenge.
+    pub challenge: Token<PasskeyChallenge>,
+    /// What counts it and keeps it; their answers are for [`Challenge::within`].
+    pub statements: [Statement; 2],
+    /// The cookie that ties it to this browser.
+    pub cookie: String,
+}
+
+impl Challenge {
+    /// Whether it was kept: takes the answers of its statements.
+    ///
+    /// # Errors
+    /// 429 for a network that begins too many.
+    pub fn within(context: &Context, answers: &mut Answers) -> Result<()> {
+        let window: Option<rate_limit::Window> = answers.row()?;
+        let _: Option<()> = answers.row()?;
+        match window.and_then(|window| window.retry_after(context.config.limit_challenge, context.now)) {
+            Some(retry_after) => Err(Error::TooManyRequests { retry_after, limit: "passkey ceremonies by network" }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A challenge of this browser.
 ///
 /// # Errors
 /// If the platform has no randomness.
-pub fn challenge(context: &Context, ceremony: &Ceremony) -> Result<(Token<PasskeyChallenge>, Statement, String)> {
+pub fn challenge(context: &Context, ceremony: &Ceremony) -> Result<Challenge> {
     let challenge: Token<PasskeyChallenge> = Token::new(context.random()?);
     // One binding a browser, not a ceremony: conditional UI waits while somebody presses a button.
     let binding: Option<Token<BrowserBinding>> = context.cookie(Cookie::Passkey).and_then(|text| Token::parse(&text));
@@ -93,9 +118,12 @@ pub fn challenge(context: &Context, ceremony: &Ceremony) -> Result<(Token<Passke
     };
     let payload = serde_json::to_vec(ceremony).map_err(|error| Error::Internal(error.to_string()))?;
     let (tenant, until) = (&context.tenant().id, context.now + CHALLENGE_LIFE);
-    let keep = store::verification::keep(context, tenant, &challenge, binding.hash().as_str(), &payload, until)?;
+    let limit = context.config.limit_challenge;
+    let key = rate_limit::key(&context.config, "challenge", tenant.as_str(), &context.client().network());
+    let about = binding.hash();
+    let keep = store::verification::keep_within(context, &challenge, about.as_str(), &payload, until, (&key, limit))?;
     let cookie = Cookie::Passkey.set(context.is_secure, binding.expose(), Some(CHALLENGE_LIFE / 1000));
-    Ok((challenge, keep, cookie))
+    Ok(Challenge { challenge, statements: [rate_limit::count(&key, limit, context.now), keep], cookie })
 }
 
 /// The challenge that a response claims to answer, and the browser that brings it.
@@ -135,7 +163,7 @@ pub fn descriptors(passkeys: &[Listed]) -> Vec<Value> {
 /// browser finds (discoverable credentials, conditional UI).
 ///
 /// # Errors
-/// 404 where passkeys are not a way in; 503.
+/// 404 where passkeys are not a way in; 429; 503.
 pub async fn options(call: &mut Call) -> Result<Reply> {
     guard::open_way(call.context.config.ways_in.passkey)?;
     let context = &call.context;
@@ -143,10 +171,11 @@ pub async fn options(call: &mut Call) -> Result<Reply> {
         Authentication::Authenticated(authenticated) => Some(authenticated.session.user.id),
         _ => None,
     };
-    let (challenge, keep, cookie) = challenge(context, &Ceremony::Authenticate(user.clone()))?;
-    let mut statements = vec![keep];
+    let Challenge { challenge, statements, cookie } = challenge(context, &Ceremony::Authenticate(user.clone()))?;
+    let mut statements = Vec::from(statements);
     statements.extend(user.as_ref().map(|user| store::passkey::of_user(context, user)));
-    let mut answers = context.db()?.batch(statements).await?.skip(1);
+    let mut answers = context.db()?.batch(statements).await?;
+    Challenge::within(context, &mut answers)?;
     let passkeys: Vec<Listed> = if user.is_some() { answers.rows()? } else { Vec::new() };
     let mut body = json!({
         "rpId": RelyingParty::of(context).id,

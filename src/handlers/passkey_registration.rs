@@ -10,7 +10,7 @@ use crate::credentials::webauthn::{
 };
 use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::Authenticated;
-use crate::handlers::passkey::{Ceremony, RelyingParty, TIMEOUT, answered, challenge, descriptors, taken};
+use crate::handlers::passkey::{Ceremony, Challenge, RelyingParty, TIMEOUT, answered, challenge, descriptors, taken};
 use crate::handlers::{Call, guard, proof};
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
@@ -19,7 +19,7 @@ use crate::jobs::outbox::deliver_later;
 use crate::pages::mail;
 use crate::session::iso;
 use crate::store;
-use crate::store::database::StoreError;
+use crate::store::database::{StoreError, must_change};
 use crate::store::passkey::{Listed, NewPasskey};
 use crate::store::record::Severity;
 use crate::store::verification::Used;
@@ -60,8 +60,10 @@ pub async fn options(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
     allowed(context, &authenticated)?;
     let user = &authenticated.session.user;
-    let (challenge, keep, cookie) = challenge(context, &Ceremony::Register(user.id.clone()))?;
-    let mut answers = context.db()?.batch([keep, store::passkey::of_user(context, &user.id)]).await?.skip(1);
+    let Challenge { challenge, statements: [count, keep], cookie } =
+        challenge(context, &Ceremony::Register(user.id.clone()))?;
+    let mut answers = context.db()?.batch([count, keep, store::passkey::of_user(context, &user.id)]).await?;
+    Challenge::within(context, &mut answers)?;
     let passkeys: Vec<Listed> = answers.rows()?;
     let mut selection =
         json!({ "residentKey": "preferred", "userVerification": "preferred", "requireResidentKey": false });
@@ -104,7 +106,7 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
     guard::open_way(call.context.config.ways_in.passkey)?;
     let mut fields = call.request.fields(Media::Json).await?;
     let response = fields.object("response");
-    let name = fields.optional("name", LONGEST_NAME);
+    let name = fields.optional_line("name", LONGEST_NAME);
     fields.finish()?;
     let context = &call.context;
     let refused = |reason: String| Error::refused(Wire::FAILED_TO_VERIFY_REGISTRATION, reason);
@@ -203,7 +205,7 @@ pub async fn rename(call: &mut Call) -> Result<Reply> {
 /// `POST /passkey/delete-passkey`: another's is as unknown as none.
 ///
 /// # Errors
-/// 400, 401, 404.
+/// 400, 401, 403 for a session that is not fresh, 404.
 pub async fn delete(call: &mut Call) -> Result<Reply> {
     guard::open_way(call.context.config.ways_in.passkey)?;
     let mut fields = call.request.fields(Media::Json).await?;
@@ -217,14 +219,12 @@ pub async fn delete(call: &mut Call) -> Result<Reply> {
 /// Deletes a passkey of the session's user, and tells them.
 ///
 /// # Errors
-/// 403 for an impersonating administrator, 404.
+/// 403 for an impersonating administrator or a session that is not fresh, 404.
 pub async fn remove(context: &Context, authenticated: &Authenticated, id: &str) -> Result<()> {
-    proof::not_impersonated(authenticated)?;
+    allowed(context, authenticated)?;
     let not_found = || Error::refused(Wire::PASSKEY_NOT_FOUND, "unknown, or another's");
     let user = &authenticated.session.user.id;
     let id: Id<Passkey> = Id::parse(id).ok_or_else(not_found)?;
-    let deleted: Option<Id<Passkey>> = context.db()?.first(store::passkey::delete(user, &id)).await?;
-    deleted.ok_or_else(not_found)?;
     let letter = mail::security_notice(
         &context.tenant().name,
         "A passkey was removed",
@@ -233,10 +233,15 @@ pub async fn remove(context: &Context, authenticated: &Authenticated, id: &str) 
     let details = json!({ "passkey": id });
     let event = context.row_id()?;
     let statements = [
+        store::passkey::delete(user, &id),
+        must_change(),
         store::record::audit(context, &event, Some(user), "passkey.removed", Severity::Medium, &details),
         store::outbox::queue_to_user(context, user, &letter, None)?,
     ];
-    context.db()?.batch(statements).await?;
+    match context.db()?.batch(statements).await {
+        Err(StoreError::Unchanged) => return Err(not_found()),
+        other => other?,
+    };
     deliver_later(context);
     Ok(())
 }

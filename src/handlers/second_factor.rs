@@ -131,6 +131,7 @@ pub async fn finish(
     };
     let first: FirstFactor = serde_json::from_slice(waiting.payload(context)?.expose())
         .map_err(|error| Error::Internal(format!("verification.payload_sealed is no first factor: {error}")))?;
+    let guest = first.guest.map(TokenHash::trusted);
     let amr: Vec<&str> = with_second(first.amr.iter().map(String::as_str));
     let opening = Opening {
         is_remembered: first.is_remembered,
@@ -138,6 +139,8 @@ pub async fn finish(
         claim: Some(Claim { id: &waiting.id, if_changed }),
         otherwise: typed.wrong(),
         last_method: first.last_method.as_deref(),
+        absorbs_guest: guest.is_some(),
+        guest: guest.as_ref(),
         ..Opening::new(user, &first.method, &amr)
     };
     let mut opened = match opening::open(context, &opening, vec![before]).await.map_err(Error::from) {

@@ -19,7 +19,7 @@ use crate::id::{Id, User};
 use crate::jobs::outbox::deliver_later;
 use crate::pages::mail;
 use crate::store;
-use crate::store::database::Statement;
+use crate::store::database::{Statement, must_change};
 use crate::store::record::Severity;
 use crate::store::second_factor::{Factor, NewFactor};
 
@@ -111,18 +111,15 @@ async fn enable_mailed(call: &Call, authenticated: Authenticated, factors: &[Fac
         return Err(Error::refused(Wire::EMAIL_NOT_VERIFIED, "codes would go where nobody may read them"));
     }
     // Whoever has TOTP has mailed codes with it.
-    let (mut before, mut is_new) = (Vec::new(), false);
+    let mut before = Vec::new();
     if !factors.iter().any(|factor| factor.is_verified) {
         let id = context.row_id()?;
         let new = NewFactor { id: &id, user_id: &user.id, seed: None, backup_codes: &[] };
         before.extend(store::second_factor::begin(context, &new)?);
         before.extend(store::second_factor::verify(context, &user.id, &id, 0));
-        is_new = true;
+        before.extend(tell(context, &user.id, "second_factor.enabled", "on")?);
     }
-    let opened = rotate(call, &authenticated, before, false).await?;
-    if is_new {
-        tell(context, &user.id, "second_factor.enabled", "on").await?;
-    }
+    let opened = rotate(call, &authenticated, before, None).await?;
     Ok(Reply::json(200, &json!({ "method": "otp" }))?.with_cookies(opened.cookies))
 }
 
@@ -170,49 +167,48 @@ pub async fn verify_pending(
         return Err(Error::refused(Wire::INVALID_CODE, "wrong code of a pending factor"));
     };
     let user = &authenticated.session.user.id;
-    let before = Vec::from(store::second_factor::verify(context, user, &pending.id, step));
-    let opened = rotate(call, &authenticated, before, true).await?;
-    tell(context, user, "second_factor.enabled", "on").await?;
-    Ok(opened)
+    let mut before = Vec::from(store::second_factor::verify(context, user, &pending.id, step));
+    // Of two requests with codes of one pending factor, one puts it to use.
+    before.push(must_change());
+    before.extend(tell(context, user, "second_factor.enabled", "on")?);
+    rotate(call, &authenticated, before, Some(Wire::INVALID_CODE)).await
 }
 
-/// Tells the owner, once the change is made: in a batch of its own, because only now is it known which of several
-/// requests made it.
-async fn tell(context: &Context, user: &Id<User>, event: &str, how: &str) -> Result<()> {
+/// The statements that tell the owner, and the auditor.
+fn tell(context: &Context, user: &Id<User>, event: &str, how: &str) -> Result<[Statement; 2]> {
     let subject = format!("Two-step sign-in is {how}");
     let what = format!("Two-step sign-in was switched {how} for your account.");
     let letter = mail::security_notice(&context.tenant().name, &subject, &what);
     let id = context.row_id()?;
-    let statements = [
+    Ok([
         store::record::audit(context, &id, Some(user), event, Severity::Medium, &json!({})),
         store::outbox::queue_to_user(context, user, &letter, None)?,
-    ];
-    context.db()?.batch(statements).await?;
-    deliver_later(context);
-    Ok(())
+    ])
 }
 
 /// Ends this session and opens another in its place: what could be done with the one before should not go on with it.
+/// With `given`, a second factor was just given; that is what a request is told that comes too late with it.
 async fn rotate(
     call: &Call,
     authenticated: &Authenticated,
     before: Vec<Statement>,
-    with_factor: bool,
+    given: Option<Wire>,
 ) -> Result<Opened> {
     let context = &call.context;
     let session = &authenticated.session;
     let first = session.amr.iter().map(String::as_str);
-    let amr: Vec<&str> = if with_factor { with_second(first) } else { first.collect() };
+    let amr: Vec<&str> = if given.is_some() { with_second(first) } else { first.collect() };
     let opening = Opening {
         is_remembered: session.is_remembered,
         replaces: Some(&session.id),
         // Nobody proved anything that a later change should rely on.
         authenticated_at: Some(session.authenticated_at),
-        otherwise: Wire::UNAUTHORIZED,
+        otherwise: given.unwrap_or(Wire::UNAUTHORIZED),
         ..Opening::new(&session.user.id, &session.login_method, &amr)
     };
     let opened = opening::open(context, &opening, before).await.map_err(Error::from)?;
     forget(context, vec![authenticated.hash.clone()]);
+    deliver_later(context);
     Ok(opened)
 }
 
@@ -285,10 +281,9 @@ pub async fn disable(call: &mut Call) -> Result<Reply> {
 pub async fn switch_off(call: &Call, authenticated: &Authenticated, factors: &[Factor]) -> Result<Opened> {
     let context = &call.context;
     let user = &authenticated.session.user.id;
-    let before = vec![store::second_factor::disable(user), store::second_factor::distrust(context, user, None)];
-    let opened = rotate(call, authenticated, before, false).await?;
+    let mut before = vec![store::second_factor::disable(user), store::second_factor::distrust(context, user, None)];
     if factors.iter().any(|factor| factor.is_verified) {
-        tell(context, user, "second_factor.disabled", "off").await?;
+        before.extend(tell(context, user, "second_factor.disabled", "off")?);
     }
-    Ok(opened)
+    rotate(call, authenticated, before, None).await
 }

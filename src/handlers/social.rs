@@ -7,7 +7,7 @@ use crate::error::{Error, Result, Wire};
 use crate::federation::callback::{CallbackError, ExpectedIssuer, UnverifiedCallback};
 use crate::federation::request::{Flow, Parameters, authorization_url};
 use crate::handlers::Call;
-use crate::handlers::opening::{self, Opened};
+use crate::handlers::opening::{self, Outcome};
 use crate::handlers::outgoing;
 use crate::handlers::upstream::{End, Failure, endpoint, identify};
 use crate::http::cookie::{self, Cookie, Presented};
@@ -177,7 +177,7 @@ pub async fn posted_callback(call: &mut Call) -> Result<Reply> {
 pub async fn callback(call: &mut Call) -> Result<Reply> {
     let name = call.segment.clone().unwrap_or_default();
     match finish(call, &name).await {
-        Ok((opened, target)) => Ok(Reply::redirect(302, &Target::own(target)).with_cookies(opened.cookies)),
+        Ok((outcome, target)) => Ok(outcome.redirect(302, &Target::own(target))),
         Err(End::Error(error)) => Err(error),
         Err(End::Failure(failure)) => {
             let refused = Error::refused(
@@ -191,7 +191,7 @@ pub async fn callback(call: &mut Call) -> Result<Reply> {
     }
 }
 
-async fn finish(call: &Call, name: &str) -> std::result::Result<(Opened, String), End> {
+async fn finish(call: &Call, name: &str) -> std::result::Result<(Outcome, String), End> {
     let context = &call.context;
     let unverified = UnverifiedCallback::parse(call.request.query())?;
     let state = unverified.state()?;

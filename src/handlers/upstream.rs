@@ -13,7 +13,7 @@ use crate::federation::id_token::{Expected, IdToken, IdTokenError, UnverifiedIdT
 use crate::federation::linking::{self, Decision, IssuerRules};
 use crate::federation::profile::{Profile, profile};
 use crate::federation::request::Flow;
-use crate::handlers::opening::{self, Opened, Opening, OpeningError};
+use crate::handlers::opening::{self, Opening, OpeningError, Outcome};
 use crate::handlers::outgoing::{self, Outgoing};
 use crate::id::{Account, Id, User};
 use crate::store;
@@ -83,7 +83,7 @@ pub async fn identify(
     context: &Context,
     upstream: &Upstream,
     code: AuthorizationCode,
-) -> std::result::Result<(Opened, String), End> {
+) -> std::result::Result<(Outcome, String), End> {
     let failure = |code: &str| {
         let code = code.to_owned();
         move |reason: String| End::Failure(Failure::new(&code, reason))
@@ -129,7 +129,7 @@ async fn sign_in(
     profile: &Profile,
     response: &TokenResponse,
     flow: &Flow,
-) -> std::result::Result<(Opened, String), SignInEnd> {
+) -> std::result::Result<(Outcome, String), SignInEnd> {
     let candidates = store::upstream::candidates(context, &upstream.id, profile).await?;
     if !candidates.tenant_is_active {
         return Err(End::Failure(Failure::new("tenant_unavailable", "tenant is not active")).into());
@@ -152,14 +152,13 @@ async fn sign_in(
     let is_new = matches!(decision, Decision::Create { .. });
     let (user_id, account_id, mut statements) = prepare(context, upstream, profile, decision)?;
     statements.push(store::upstream::refresh(context, &account_id, profile, &response.tokens())?);
-    // No second factor of ours is asked for: how sure the issuer is of its people is the issuer's to say.
     let opening = Opening { last_method: Some(&upstream.name), ..Opening::new(&user_id, &upstream.name, &["fed"]) };
-    let opened = match opening::open(context, &opening, statements).await {
+    let outcome = match opening::open_or_ask(context, &opening, statements).await {
         Err(OpeningError::Conflict(_)) => return Err(SignInEnd::Conflict),
         other => other.map_err(Error::from)?,
     };
     let new_user_url = flow.new_user_callback_url.clone().filter(|_| is_new);
-    Ok((opened, new_user_url.unwrap_or_else(|| flow.callback_url.clone())))
+    Ok((outcome, new_user_url.unwrap_or_else(|| flow.callback_url.clone())))
 }
 
 /// The statements of a decision, before those that every upstream sign-in has.

@@ -17,6 +17,8 @@ use crate::secret::{TokenHash, TokenKind};
 pub enum StoreError {
     /// A UNIQUE constraint: the column that it is on, as `table.column`. Nothing of the batch was done.
     Conflict(String),
+    /// [`must_change`] found that nothing was. Nothing of the batch was done.
+    Unchanged,
     /// D1 failed, or answered what cannot be.
     Failed(String),
 }
@@ -25,6 +27,7 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Conflict(column) => Self::Storage(format!("conflict on {column} that nobody expected")),
+            StoreError::Unchanged => Self::Storage("nothing changed where something had to".to_owned()),
             StoreError::Failed(text) => Self::Storage(text),
         }
     }
@@ -95,6 +98,16 @@ pub struct Statement {
 #[must_use]
 pub const fn sql(text: &'static str) -> Statement {
     Statement { text, parameters: Vec::new() }
+}
+
+/// What [`must_change`] fails with: SQLite quotes the path that is none.
+const UNCHANGED: &str = "doorward:unchanged";
+
+/// A statement that fails, and its whole batch with it, unless the one before it changed something: what depends on a
+/// condition is then written without repeating it.
+#[must_use]
+pub const fn must_change() -> Statement {
+    sql("select json_extract('{}', iif(changes() > 0, '$', 'doorward:unchanged')) as row")
 }
 
 impl Statement {
@@ -228,6 +241,9 @@ fn failed(error: worker::Error) -> StoreError {
 /// SQLite names the columns: `UNIQUE constraint failed: user.tenant_id, user.email`. The last one says what was
 /// taken; those before it say where.
 fn classify(message: &str) -> StoreError {
+    if message.contains(UNCHANGED) {
+        return StoreError::Unchanged;
+    }
     let Some((_, tail)) = message.split_once("UNIQUE constraint failed: ") else {
         return StoreError::Failed(message.to_owned());
     };
@@ -250,5 +266,7 @@ mod tests {
             assert!(matches!(classify(message), StoreError::Conflict(c) if c == column), "{message}");
         }
         assert!(matches!(classify("no such table: user"), StoreError::Failed(_)));
+        let unchanged = "D1_ERROR: bad JSON path: 'doorward:unchanged': SQLITE_ERROR";
+        assert!(matches!(classify(unchanged), StoreError::Unchanged));
     }
 }

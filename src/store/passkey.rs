@@ -165,8 +165,8 @@ pub fn rename(context: &Context, user: &Id<User>, id: &Id<Passkey>, name: &str) 
         .bind(context.now)
 }
 
-/// Deletes a passkey; answers whether it was theirs.
+/// Deletes a passkey, if it is theirs.
 #[must_use]
 pub fn delete(user: &Id<User>, id: &Id<Passkey>) -> Statement {
-    sql("delete from passkey where user_id = ?1 and id = ?2 returning json_quote(id) as row").bind(user).bind(id)
+    sql("delete from passkey where user_id = ?1 and id = ?2").bind(user).bind(id)
 }

@@ -269,6 +269,18 @@ pub fn revoke(
     .bind(if_password)
 }
 
+/// Ends the session of a token, and those of protected hosts that hang on it.
+#[must_use]
+pub fn end(context: &Context, hash: &TokenHash<SessionToken>, reason: &str) -> Statement {
+    sql("update session set revoked_at = ?4, revocation_reason = ?3, updated_at = ?4
+         where tenant_id = ?1 and revoked_at is null
+           and (token_hash = ?2 or parent_id = (select id from session where tenant_id = ?1 and token_hash = ?2))")
+    .bind(&context.tenant().id)
+    .bind(hash)
+    .bind(reason)
+    .bind(context.now)
+}
+
 /// The hashes that [`revoke`] answered.
 ///
 /// # Errors

@@ -7,6 +7,7 @@ use crate::http::fields::Change;
 use crate::id::{Account, Id, Millis, Tenant, User};
 use crate::secret::{SessionToken, TokenHash};
 use crate::store::database::{Statement, sql};
+use crate::store::verification::begun_by;
 
 /// Changes of a user's own profile.
 pub struct Changes {
@@ -95,7 +96,7 @@ pub fn person(context: &Context, user: &Id<User>) -> Statement {
 #[must_use]
 pub fn reclaim(context: &Context, user: &Id<User>) -> [Statement; 7] {
     macro_rules! of_unproven {
-        ($text:literal) => {
+        ($text:expr) => {
             sql(concat!(
                 $text,
                 " and ?3 > 0 and exists (select 1 from user
@@ -111,11 +112,7 @@ pub fn reclaim(context: &Context, user: &Id<User>) -> [Statement; 7] {
         of_unproven!("delete from passkey where user_id = ?2"),
         of_unproven!("delete from two_factor where user_id = ?2"),
         of_unproven!("delete from trusted_device where user_id = ?2"),
-        of_unproven!(
-            "update verification set used_at = ?3, updated_at = ?3
-             where used_at is null
-               and (user_id = ?2 or identifier = ?2 or identifier like ?2 || ' %')"
-        ),
+        of_unproven!(concat!("update verification set used_at = ?3, updated_at = ?3 where ", begun_by!("?2"))),
         of_unproven!(
             "update session set revoked_at = ?3, revocation_reason = 'address_proven', updated_at = ?3
              where user_id = ?2 and revoked_at is null"
@@ -124,12 +121,11 @@ pub fn reclaim(context: &Context, user: &Id<User>) -> [Statement; 7] {
     ]
 }
 
-/// Gives a user another address, proven, if the old one is still theirs; answers whether it was.
+/// Gives a user another address, proven, if the old one is still theirs.
 #[must_use]
 pub fn change_email(context: &Context, user: &Id<User>, old: &str, new: &str) -> Statement {
     sql("update user set email = ?4, email_verified = 1, is_anonymous = 0, updated_at = ?5
-         where (tenant_id is null or tenant_id = ?1) and id = ?2 and email = ?3 and deleted_at is null
-         returning json_quote(id) as row")
+         where (tenant_id is null or tenant_id = ?1) and id = ?2 and email = ?3 and deleted_at is null")
     .bind(&context.tenant().id)
     .bind(user)
     .bind(old)

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::config::Limit;
 use crate::context::Context;
 use crate::id::{Id, Millis, Session, Tenant, User};
 use crate::secret::{Cell, Secret, Token, TokenHash, TokenKind};
@@ -43,6 +44,35 @@ pub fn keep<K: TokenKind>(
     .bind(context.now))
 }
 
+/// [`keep`], unless the request just counted under `key` is over the limit: what anybody may ask for must not fill the
+/// table.
+///
+/// # Errors
+/// As [`keep`].
+pub fn keep_within<K: TokenKind>(
+    context: &Context,
+    token: &Token<K>,
+    identifier: &str,
+    payload: &[u8],
+    expires_at: Millis,
+    (key, limit): (&str, Limit),
+) -> crate::error::Result<Statement> {
+    let id = context.row_id()?;
+    let sealed = context.config.keyring.seal(cell(&id), payload, context.random()?);
+    Ok(sql("insert into verification (id, tenant_id, kind, token_hash, identifier, payload_sealed, expires_at, created_at, updated_at)
+            select ?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?8 where (select count from rate_limit where key = ?9) <= ?10")
+    .bind(&context.tenant().id)
+    .bind(&id)
+    .bind(K::NAME)
+    .bind(&token.hash())
+    .bind(identifier)
+    .bind(sealed)
+    .bind(expires_at)
+    .bind(context.now)
+    .bind(key)
+    .bind(limit.count))
+}
+
 /// Uses a value up: of any number of attempts, one is answered.
 #[must_use]
 pub fn take<K: TokenKind>(context: &Context, hash: &TokenHash<K>) -> Statement {
@@ -68,14 +98,35 @@ pub fn take_for<K: TokenKind>(context: &Context, hash: &TokenHash<K>, identifier
     .bind(context.now)
 }
 
+/// The values that a user began and did not use, for `where`: each way to them has an index. The owner's id stands in
+/// `identifier` for links, and in front of the new address for a code.
+macro_rules! begun_by {
+    ($user:literal) => {
+        concat!(
+            "used_at is null and id in (
+               select id from verification where user_id = ",
+            $user,
+            " union all select id from verification
+                        where kind in ('change_email_confirm', 'change_email_proof', 'delete_user') and identifier = ",
+            $user,
+            " union all select id from verification
+                        where kind = 'code_change_email' and identifier > ",
+            $user,
+            " || ' ' and identifier < ",
+            $user,
+            " || '!')"
+        )
+    };
+}
+pub(in crate::store) use begun_by;
+
 /// Ends what a user began and did not end: sign-ins that wait, changes of address, deletions. Whoever began them may have
 /// known what is now another.
 #[must_use]
 pub fn forget(context: &Context, user: &Id<User>) -> Statement {
-    sql("update verification set used_at = ?2, updated_at = ?2
-         where used_at is null and (user_id = ?1 or identifier = ?1 or identifier like ?1 || ' %') and kind <> 'email_proof'")
-    .bind(user)
-    .bind(context.now)
+    sql(concat!("update verification set used_at = ?2, updated_at = ?2 where ", begun_by!("?1")))
+        .bind(user)
+        .bind(context.now)
 }
 
 /// A value that the session to be opened uses up.
