@@ -126,15 +126,15 @@ impl Step {
 
     fn peek(&self, context: &Context) -> Statement {
         match self {
-            Self::Confirm(token) => store::verification::peek(context, &token.hash()),
-            Self::Prove(token) => store::verification::peek(context, &token.hash()),
+            Self::Confirm(token) => store::verification::peek(context, &token.hash(), None),
+            Self::Prove(token) => store::verification::peek(context, &token.hash(), None),
         }
     }
 
     fn take(&self, context: &Context) -> Statement {
         match self {
-            Self::Confirm(token) => store::verification::take(context, &token.hash()),
-            Self::Prove(token) => store::verification::take(context, &token.hash()),
+            Self::Confirm(token) => store::verification::take(context, &token.hash(), None),
+            Self::Prove(token) => store::verification::take(context, &token.hash(), None),
         }
     }
 }

@@ -124,7 +124,7 @@ async fn by_token(call: &Call, user: &Person, token: &str) -> Result<()> {
     let context = &call.context;
     let bad = |reason: &str| Error::refused(Wire::DELETION_TOKEN, reason);
     let token: Token<Deletion> = Token::parse(token).ok_or_else(|| bad("not of our making"))?;
-    let take = store::verification::take_for(context, &token.hash(), user.id.as_str());
+    let take = store::verification::take(context, &token.hash(), Some(user.id.as_str()));
     let link: Option<store::verification::Used> = context.db()?.first(take).await?;
     link.ok_or_else(|| bad("unknown, used, expired, or another's"))?;
     carry_out(context, user, "mail").await

@@ -153,7 +153,7 @@ async fn redeem(call: &Call, app: &AppPlace, request: &GateRequest) -> Result<Ve
     }
     let code: Option<Token<GateCode>> = call.request.param("code").and_then(|code| Token::parse(&code));
     let code = code.ok_or_else(|| bad("no code"))?;
-    let used: Option<Used> = context.db()?.first(store::verification::take(context, &code.hash())).await?;
+    let used: Option<Used> = context.db()?.first(store::verification::take(context, &code.hash(), None)).await?;
     let used = used.ok_or_else(|| bad("code is unknown, expired or used"))?;
     let coded: Coded = serde_json::from_slice(used.payload(context)?.expose())
         .map_err(|error| Error::Internal(format!("verification.payload_sealed is no code: {error}")))?;

@@ -138,7 +138,7 @@ async fn arrive(call: &Call) -> Result<(Outcome, bool)> {
     let token: Option<Token<MagicLink>> = call.request.param("token").and_then(|token| Token::parse(&token));
     let hash = token.ok_or_else(|| invalid("not of our making"))?.hash();
     let statements = [
-        store::verification::peek(context, &hash),
+        store::verification::peek(context, &hash, None),
         store::sign_in::tenant_is_active(&context.tenant().id),
         store::sign_in::candidate(context, By::MagicLink(hash.as_str())),
     ];

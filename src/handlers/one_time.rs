@@ -62,7 +62,8 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
     let bad = |reason: &str| Error::refused(Wire::INVALID_TOKEN, reason);
     let token: Token<OneTime> = Token::parse(&typed).ok_or_else(|| bad("not of our making"))?;
-    let statements = [store::verification::peek(context, &token.hash()), store::session::bound(context, &token.hash())];
+    let statements =
+        [store::verification::peek(context, &token.hash(), None), store::session::bound(context, &token.hash())];
     let mut answers = context.db()?.batch(statements).await?;
     let used: Option<Used> = answers.row()?;
     let used = used.ok_or_else(|| bad("unknown, used or expired"))?;

@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::credentials::webauthn::{
-    Assertion, AuthenticationExpectation, StoredCredential, UnverifiedAuthenticationResponse, WebauthnError,
-    verify_authentication,
+    Assertion, Expectation, StoredCredential, UnverifiedAuthenticationResponse, WebauthnError, verify_authentication,
 };
 use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::{Authentication, Depth};
@@ -209,7 +208,7 @@ async fn sign_in(context: &Context, response: Value) -> Result<Outcome> {
     let response: UnverifiedAuthenticationResponse = serde_json::from_value(response)
         .map_err(|error| Error::refused(Wire::CHALLENGE_NOT_FOUND, error.to_string()))?;
     let (challenge, binding) = answered(context, response.challenge().as_deref())?;
-    let peek = store::verification::peek_for(context, &challenge.hash(), binding.as_str());
+    let peek = store::verification::peek(context, &challenge.hash(), Some(binding.as_str()));
     let credential_id = response.credential_id().map(|id| Base64UrlUnpadded::encode_string(&id)).unwrap_or_default();
     let limit = context.config.limit_sign_in;
     let key =
@@ -302,7 +301,7 @@ fn check(
         user_handle: presented.passkey.user_id.as_str().as_bytes(),
         backup_eligible: presented.passkey.device_type == "multiDevice",
     };
-    let expected = AuthenticationExpectation {
+    let expected = Expectation {
         challenge,
         origins: &rp.origins(),
         // As it was when the passkey was made: on any other it would not answer.

@@ -5,9 +5,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::context::Context;
-use crate::credentials::webauthn::{
-    Algorithm, RegistrationExpectation, UnverifiedRegistrationResponse, verify_registration,
-};
+use crate::credentials::webauthn::{Algorithm, Expectation, UnverifiedRegistrationResponse, verify_registration};
 use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::Authenticated;
 use crate::handlers::passkey::{Ceremony, Challenge, RelyingParty, TIMEOUT, answered, challenge, descriptors, taken};
@@ -113,7 +111,7 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
     let response: UnverifiedRegistrationResponse =
         serde_json::from_value(response).map_err(|error| refused(error.to_string()))?;
     let (challenge, binding) = answered(context, response.challenge().as_deref())?;
-    let take = store::verification::take_for(context, &challenge.hash(), binding.as_str());
+    let take = store::verification::take(context, &challenge.hash(), Some(binding.as_str()));
     let (authenticated, mut answers) = call.confirmed(vec![take]).await?;
     allowed(context, &authenticated)?;
     let user = &authenticated.session.user;
@@ -126,7 +124,7 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
         }
     }
     let rp = RelyingParty::of(context);
-    let expected = RegistrationExpectation {
+    let expected = Expectation {
         challenge: challenge.expose(),
         origins: &rp.origins(),
         rp_id: &rp.id,

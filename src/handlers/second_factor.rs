@@ -260,8 +260,8 @@ async fn wrong(context: &Context, user: &Id<User>, typed: Typed<'_>, factor: &Fa
     let history = store::record::login(context, &context.row_id()?, attempt);
     let letter = mail::security_notice(
         &context.tenant().name,
-        "Somebody has your password",
-        "Somebody signed in with your password and gave too many wrong codes for the second step, which accepts none for a while.",
+        "Wrong codes at your second step",
+        "Somebody got past the first step of signing in to your account and gave too many wrong codes for the second, which accepts none for a while. If it was not you, change your password.",
     );
     let mut statements = vec![history];
     if factor.failed_attempts == MOST_FAILURES {

@@ -197,7 +197,7 @@ async fn finish(call: &Call, name: &str) -> std::result::Result<(Outcome, String
     let state = unverified.state()?;
     // Used up by looking: whatever is wrong with the rest, this state is over.
     let statements =
-        [store::verification::take(context, &state.hash()), store::issuer::by_name(&context.tenant().id, name)];
+        [store::verification::take(context, &state.hash(), None), store::issuer::by_name(&context.tenant().id, name)];
     let mut answers = context.db()?.batch(statements).await?;
     let used: Option<Used> = answers.row()?;
     let upstream: Option<Upstream> = answers.row()?;

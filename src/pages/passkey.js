@@ -7,13 +7,22 @@ const text = (buffer) =>
 
 async function api(path, body) {
   const init = body && { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
-  const answer = await fetch(`/api/auth/passkey/${path}`, init);
-  const json = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(json.message || `Status ${answer.status}`);
+  const reply = await fetch(`/api/auth/passkey/${path}`, init);
+  const json = await reply.json().catch(() => ({}));
+  if (!reply.ok) throw new Error(json.message || `Status ${reply.status}`);
   return json;
 }
 
 const descriptors = (list = []) => list.map((one) => ({ ...one, id: bytes(one.id) }));
+
+// `PublicKeyCredential.toJSON`, which not every browser has.
+const answer = (credential, response) => ({
+  id: credential.id,
+  rawId: text(credential.rawId),
+  type: credential.type,
+  clientExtensionResults: credential.getClientExtensionResults(),
+  response,
+});
 
 async function register(name) {
   const options = await api("generate-register-options");
@@ -28,17 +37,11 @@ async function register(name) {
   const { attestationObject, clientDataJSON } = credential.response;
   await api("verify-registration", {
     name,
-    response: {
-      id: credential.id,
-      rawId: text(credential.rawId),
-      type: credential.type,
-      clientExtensionResults: credential.getClientExtensionResults(),
-      response: {
-        attestationObject: text(attestationObject),
-        clientDataJSON: text(clientDataJSON),
-        transports: credential.response.getTransports?.() ?? [],
-      },
-    },
+    response: answer(credential, {
+      attestationObject: text(attestationObject),
+      clientDataJSON: text(clientDataJSON),
+      transports: credential.response.getTransports?.() ?? [],
+    }),
   });
 }
 
@@ -59,18 +62,12 @@ async function signIn(mediation) {
   });
   const { authenticatorData, clientDataJSON, signature, userHandle } = credential.response;
   return api("verify-authentication", {
-    response: {
-      id: credential.id,
-      rawId: text(credential.rawId),
-      type: credential.type,
-      clientExtensionResults: credential.getClientExtensionResults(),
-      response: {
-        authenticatorData: text(authenticatorData),
-        clientDataJSON: text(clientDataJSON),
-        signature: text(signature),
-        userHandle: userHandle ? text(userHandle) : undefined,
-      },
-    },
+    response: answer(credential, {
+      authenticatorData: text(authenticatorData),
+      clientDataJSON: text(clientDataJSON),
+      signature: text(signature),
+      userHandle: userHandle ? text(userHandle) : undefined,
+    }),
   });
 }
 

@@ -130,10 +130,9 @@ pub async fn find(db: &Database, host: &str, is_default: bool, now: Millis) -> S
                  as row
                  from tenant t
                  left join proxied_app a on a.tenant_id = t.id and a.host = ?1 and a.enabled = 1
-                 where (?2 and t.slug = 'default')
-                    or (not ?2 and (a.id is not null
-                                    or t.id = (select tenant_id from tenant_domain where host = ?1)))
-                 limit 1")
+                 where t.id = iif(?2, (select id from tenant where slug = 'default'),
+                                  coalesce((select tenant_id from proxied_app where host = ?1 and enabled = 1),
+                                           (select tenant_id from tenant_domain where host = ?1)))")
             .bind(host)
             .bind(is_default),
         )

@@ -96,7 +96,8 @@ pub struct Button {
 pub fn buttons(tenant: &Id<Tenant>) -> Statement {
     sql("select json_object('name', name, 'label', login_page_name, 'image', image) as row
          from issuer
-         where enabled = 1 and show_on_login_page = 1 and (tenant_id = ?1 or tenant_id is null)
+         where id in (select id from issuer where tenant_id = ?1 union all select id from issuer where tenant_id is null)
+           and enabled = 1 and show_on_login_page = 1
          order by sort_order, login_page_name limit 50")
     .bind(tenant)
 }

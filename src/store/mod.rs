@@ -13,6 +13,7 @@ pub mod outbox;
 pub mod passkey;
 pub mod password;
 pub mod password_reset;
+mod person;
 pub mod rate_limit;
 pub mod record;
 pub mod second_factor;

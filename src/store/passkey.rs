@@ -37,16 +37,20 @@ pub struct Listed {
     pub created_at: Millis,
 }
 
+/// `json_object` of a [`Listed`].
+macro_rules! listed_json {
+    () => {
+        "json_object('id', p.id, 'user_id', p.user_id, 'credential_id', p.credential_id, 'public_key', p.public_key,
+            'counter', p.counter, 'transports', json(p.transports), 'device_type', p.device_type,
+            'backed_up', json(iif(p.backed_up, 'true', 'false')), 'aaguid', p.aaguid, 'name', p.name,
+            'last_used_at', p.last_used_at, 'created_at', p.created_at)"
+    };
+}
+
 /// The select of a [`Listed`], for what follows `from`.
 macro_rules! listed {
     ($source:literal) => {
-        sql(concat!(
-            "select json_object('id', p.id, 'user_id', p.user_id, 'credential_id', p.credential_id, 'public_key', p.public_key,
-                    'counter', p.counter, 'transports', json(p.transports), 'device_type', p.device_type,
-                    'backed_up', json(iif(p.backed_up, 'true', 'false')), 'aaguid', p.aaguid, 'name', p.name,
-                    'last_used_at', p.last_used_at, 'created_at', p.created_at) as row from ",
-            $source
-        ))
+        sql(concat!("select ", listed_json!(), " as row from ", $source))
     };
 }
 
@@ -91,14 +95,14 @@ pub struct Presented {
 /// A credential by its own id, of the tenant's pool: another tenant's users are nobody here.
 #[must_use]
 pub fn presented(context: &Context, credential_id: &str) -> Statement {
-    sql("select json_object('rp_id', p.rp_id, 'uv_initialized', json(iif(p.uv_initialized, 'true', 'false')), 'status', u.status, 'suspended_until', u.suspended_until,
-                'passkey', json_object(
-                  'id', p.id, 'user_id', p.user_id, 'credential_id', p.credential_id, 'public_key', p.public_key,
-                  'counter', p.counter, 'transports', json(p.transports), 'device_type', p.device_type,
-                  'backed_up', json(iif(p.backed_up, 'true', 'false')), 'aaguid', p.aaguid, 'name', p.name,
-                  'last_used_at', p.last_used_at, 'created_at', p.created_at)) as row
+    sql(concat!(
+        "select json_object('rp_id', p.rp_id, 'uv_initialized', json(iif(p.uv_initialized, 'true', 'false')),
+                'status', u.status, 'suspended_until', u.suspended_until, 'passkey', ",
+        listed_json!(),
+        ") as row
          from passkey p join user u on u.id = p.user_id
-         where p.credential_id = ?2 and u.tenant_id is ?1 and u.deleted_at is null")
+         where p.credential_id = ?2 and u.tenant_id is ?1 and u.deleted_at is null"
+    ))
     .bind(context.tenant().pool())
     .bind(credential_id)
 }

@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::id::{Id, Millis, Session, User};
 use crate::secret::{Cell, SecondFactor, Secret, Token, TokenHash, TokenKind, TrustedDevice};
 use crate::store::database::{Statement, StoreError, Stored, sql};
+use crate::store::person::person_json;
 use crate::store::session::NewSession;
 
 /// The most codes tried for one sign-in, right or wrong.
@@ -239,14 +240,12 @@ pub fn attempt(context: &Context, hash: &TokenHash<SecondFactor>) -> Statement {
 /// The user whose sign-in waits.
 #[must_use]
 pub fn person(context: &Context, hash: &TokenHash<SecondFactor>) -> Statement {
-    sql("select json_object(
-           'id', u.id, 'name', u.name, 'email', u.email, 'email_verified', json(iif(u.email_verified, 'true', 'false')),
-           'image', u.image, 'username', u.username, 'display_username', u.display_username,
-           'phone_number', u.phone_number, 'phone_number_verified', json(iif(u.phone_number_verified, 'true', 'false')),
-           'two_factor_enabled', json('true'), 'is_anonymous', json('false'),
-           'created_at', u.created_at, 'updated_at', u.updated_at) as row
-         from verification v join user u on u.id = v.user_id
-         where v.tenant_id = ?1 and v.kind = 'second_factor' and v.token_hash = ?2 and v.used_at is null and v.expires_at > ?3")
+    sql(concat!(
+        "select ",
+        person_json!("u"),
+        " as row from verification v join user u on u.id = v.user_id
+         where v.tenant_id = ?1 and v.kind = 'second_factor' and v.token_hash = ?2 and v.used_at is null and v.expires_at > ?3"
+    ))
     .bind(&context.tenant().id)
     .bind(hash)
     .bind(context.now)

@@ -7,6 +7,7 @@ use crate::id::{App, Id, Millis, Session, Tenant, User};
 use crate::secret::{OneTime, SessionToken, TokenHash, TrustedDevice};
 use crate::session::Record;
 use crate::store::database::{Answers, Database, Statement, Stored, sql};
+use crate::store::person::person_json;
 
 /// A session to be opened.
 #[derive(Clone)]
@@ -124,14 +125,12 @@ pub fn open_for_app(
 /// A session with its user, tenant and roles, by its token's hash.
 #[must_use]
 pub fn load(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Statement {
-    sql("select json_object('session', json_object(
+    sql(concat!(
+        "select json_object('session', json_object(
            'id', s.id, 'parent_id', s.parent_id, 'app_id', s.proxied_app_id,
-           'user', json_object(
-             'id', u.id, 'name', u.name, 'email', u.email, 'email_verified', json(iif(u.email_verified, 'true', 'false')),
-             'image', u.image, 'username', u.username, 'display_username', u.display_username,
-             'phone_number', u.phone_number, 'phone_number_verified', json(iif(u.phone_number_verified, 'true', 'false')),
-             'two_factor_enabled', json(iif(exists (select 1 from two_factor where user_id = u.id and verified_at is not null), 'true', 'false')),
-             'is_anonymous', json(iif(u.is_anonymous, 'true', 'false')), 'created_at', u.created_at, 'updated_at', u.updated_at),
+           'user', ",
+        person_json!("u"),
+        ",
            'tenant_id', t.id, 'tenant_slug', t.slug,
            'is_member', json(iif(m.id is null, 'false', 'true')),
            'roles', (select json_group_array(r.name) from member_role mr join role r on r.id = mr.role_id
@@ -148,7 +147,8 @@ pub fn load(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Statement {
          join tenant t on t.id = s.tenant_id
          left join session p on p.id = s.parent_id
          left join member m on m.tenant_id = s.tenant_id and m.user_id = s.user_id and m.status = 'active'
-         where s.tenant_id = ?1 and s.token_hash = ?2")
+         where s.tenant_id = ?1 and s.token_hash = ?2"
+    ))
     .bind(tenant)
     .bind(hash)
 }

@@ -155,8 +155,11 @@ pub fn create(context: &Context, new: &NewUser<'_>) -> crate::error::Result<Vec<
         sql("insert into member_role (member_id, role_id, created_at)
              select ?2, id, ?3 from role
              where is_default = 1 and is_active = 1
-               and iif(exists (select 1 from role where tenant_id = ?1 and is_default = 1 and is_active = 1),
-                       tenant_id = ?1, tenant_id is null)")
+               and id in (select id from role where tenant_id = ?1
+                          union all
+                          select id from role
+                          where tenant_id is null
+                            and not exists (select 1 from role where tenant_id = ?1 and is_default = 1 and is_active = 1))")
         .bind(&tenant.id)
         .bind(&member)
         .bind(now),

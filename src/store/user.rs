@@ -7,6 +7,7 @@ use crate::http::fields::Change;
 use crate::id::{Account, Id, Millis, Tenant, User};
 use crate::secret::{SessionToken, TokenHash};
 use crate::store::database::{Statement, sql};
+use crate::store::person::person_json;
 use crate::store::verification::begun_by;
 
 /// Changes of a user's own profile.
@@ -79,13 +80,11 @@ pub fn prove_own_email(context: &Context, user: &Id<User>) -> Statement {
 /// A user, as a client is told.
 #[must_use]
 pub fn person(context: &Context, user: &Id<User>) -> Statement {
-    sql("select json_object(
-           'id', id, 'name', name, 'email', email, 'email_verified', json(iif(email_verified, 'true', 'false')),
-           'image', image, 'username', username, 'display_username', display_username,
-           'phone_number', phone_number, 'phone_number_verified', json(iif(phone_number_verified, 'true', 'false')),
-           'two_factor_enabled', json(iif(exists (select 1 from two_factor where user_id = user.id and verified_at is not null), 'true', 'false')),
-           'is_anonymous', json(iif(is_anonymous, 'true', 'false')), 'created_at', created_at, 'updated_at', updated_at) as row
-         from user where (tenant_id is null or tenant_id = ?1) and id = ?2 and deleted_at is null")
+    sql(concat!(
+        "select ",
+        person_json!("u"),
+        " as row from user u where (u.tenant_id is null or u.tenant_id = ?1) and u.id = ?2 and u.deleted_at is null"
+    ))
     .bind(&context.tenant().id)
     .bind(user)
 }

@@ -73,28 +73,17 @@ pub fn keep_within<K: TokenKind>(
     .bind(limit.count))
 }
 
-/// Uses a value up: of any number of attempts, one is answered.
+/// Uses a value up, if it is bound to what it has to be: of any number of attempts, one is answered.
 #[must_use]
-pub fn take<K: TokenKind>(context: &Context, hash: &TokenHash<K>) -> Statement {
-    sql("update verification set used_at = ?4, updated_at = ?4
-         where tenant_id = ?1 and kind = ?2 and token_hash = ?3 and used_at is null and expires_at > ?4
-         returning json_object('id', id, 'identifier', identifier, 'payload_sealed', payload_sealed) as row")
-    .bind(&context.tenant().id)
-    .bind(K::NAME)
-    .bind(hash)
-    .bind(context.now)
-}
-
-/// Uses a value up, if it is bound to this.
-#[must_use]
-pub fn take_for<K: TokenKind>(context: &Context, hash: &TokenHash<K>, identifier: &str) -> Statement {
+pub fn take<K: TokenKind>(context: &Context, hash: &TokenHash<K>, bound_to: Option<&str>) -> Statement {
     sql("update verification set used_at = ?5, updated_at = ?5
-         where tenant_id = ?1 and kind = ?2 and token_hash = ?3 and identifier = ?4 and used_at is null and expires_at > ?5
+         where tenant_id = ?1 and kind = ?2 and token_hash = ?3 and (?4 is null or identifier = ?4)
+           and used_at is null and expires_at > ?5
          returning json_object('id', id, 'identifier', identifier, 'payload_sealed', payload_sealed) as row")
     .bind(&context.tenant().id)
     .bind(K::NAME)
     .bind(hash)
-    .bind(identifier)
+    .bind(bound_to)
     .bind(context.now)
 }
 
@@ -150,28 +139,17 @@ pub fn claim(context: &Context, claim: Claim<'_>, session: &Id<Session>) -> Stat
     .bind(claim.if_changed)
 }
 
-/// Reads a value that is still good, and leaves it so.
+/// Reads a value that is still good and bound to what it has to be, and leaves it so.
 #[must_use]
-pub fn peek<K: TokenKind>(context: &Context, hash: &TokenHash<K>) -> Statement {
+pub fn peek<K: TokenKind>(context: &Context, hash: &TokenHash<K>, bound_to: Option<&str>) -> Statement {
     sql("select json_object('id', id, 'identifier', identifier, 'payload_sealed', payload_sealed) as row
          from verification
-         where tenant_id = ?1 and kind = ?2 and token_hash = ?3 and used_at is null and expires_at > ?4")
+         where tenant_id = ?1 and kind = ?2 and token_hash = ?3 and (?4 is null or identifier = ?4)
+           and used_at is null and expires_at > ?5")
     .bind(&context.tenant().id)
     .bind(K::NAME)
     .bind(hash)
-    .bind(context.now)
-}
-
-/// [`peek`], if the value is bound to this.
-#[must_use]
-pub fn peek_for<K: TokenKind>(context: &Context, hash: &TokenHash<K>, identifier: &str) -> Statement {
-    sql("select json_object('id', id, 'identifier', identifier, 'payload_sealed', payload_sealed) as row
-         from verification
-         where tenant_id = ?1 and kind = ?2 and token_hash = ?3 and identifier = ?4 and used_at is null and expires_at > ?5")
-    .bind(&context.tenant().id)
-    .bind(K::NAME)
-    .bind(hash)
-    .bind(identifier)
+    .bind(bound_to)
     .bind(context.now)
 }
 

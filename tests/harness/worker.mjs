@@ -23,6 +23,7 @@ export const SETTINGS = {
   LIMIT_SIGN_IN_ACCOUNT: "10000/60",
   LIMIT_SIGN_UP: "10000/60",
   LIMIT_CHANGE_PASSWORD: "10000/60",
+  LIMIT_CHALLENGE: "10000/60",
 };
 
 function file(name) {

@@ -5,7 +5,9 @@ import { randomInt } from "node:crypto";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { uniqueEmail } from "../harness/browser.mjs";
-import { seedDomain, seedTenant } from "../harness/seed.mjs";
+import { startOrigin } from "../harness/origin.mjs";
+import { logIn, seedApp, seedDomain, seedTenant, visit } from "../harness/seed.mjs";
+import { readUri, totp } from "../harness/totp.mjs";
 import { AUTH, startWorker } from "../harness/worker.mjs";
 
 const PASSWORD = "correct horse battery staple";
@@ -295,5 +297,35 @@ test("guests are limited like sign-ups; where they are not welcome, the door is 
     assert.deepEqual([answer.status, opens(answer)], [400, false]);
   } finally {
     for (const one of [limited, off, closed]) await one.dispose();
+  }
+});
+
+test("a guest who signs in with two factors is absorbed once both are given", async () => {
+  const { browser: theirs, email, id: known } = await person();
+  const { seed } = readUri((await post(theirs, "/two-factor/enable", { password: PASSWORD })).json.totpURI);
+  assert.equal((await post(theirs, "/two-factor/verify-totp", { code: totp(seed) })).status, 200);
+  await worker.d1.prepare("update two_factor set last_used_step = 0").run();
+  const { browser, id } = await guest();
+  const asked = await post(browser, "/sign-in/email", { email, password: PASSWORD });
+  assert.equal(asked.json.twoFactorRedirect, true, asked.text);
+  assert.equal((await state(id)).deleted, 0, "nobody has signed in yet");
+  assert.equal((await post(browser, "/two-factor/verify-totp", { code: totp(seed) })).status, 200);
+  assert.equal((await session(browser)).user.id, known);
+  await until(async () => (await state(id)).deleted === 1);
+  assert.equal((await living(id)).length, 0);
+});
+
+test("a guest does not pass the gate, and may sign in there", async () => {
+  const origin = await startOrigin();
+  try {
+    await seedApp(worker, "app.localhost", { origin: origin.url });
+    const { browser } = await guest();
+    const shown = await visit(browser, "http://app.localhost/private");
+    assert.deepEqual([new URL(shown.url).pathname, shown.status], ["/login", 200]);
+    const { email } = await person();
+    const inside = await logIn(browser, shown, email);
+    assert.deepEqual([inside.url, inside.status], ["http://app.localhost/private", 200]);
+  } finally {
+    await origin.close();
   }
 });

@@ -184,3 +184,13 @@ test("where it is off, no token is handed out and none is taken", async () => {
     await off.dispose();
   }
 });
+
+test("a header that is not of our making does not silence a good cookie, and alone it is refused", async () => {
+  const { browser, id } = await person();
+  for (const authorization of ["Bearer of.another.kind", "Bearer ", `Bearer ${"x".repeat(43)}.${"y".repeat(43)}`]) {
+    const beside = await browser.get(at("/get-session"), { headers: { authorization } });
+    assert.equal(beside.json?.user.id, id, authorization);
+    assert.equal((await browser.get(at("/list-sessions"), { headers: { authorization } })).status, 200);
+    assert.equal((await send("GET", "/list-sessions", authorization)).status, 401);
+  }
+});

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { uniqueEmail } from "../harness/browser.mjs";
 import { seedDomain, seedTenant } from "../harness/seed.mjs";
 import { AUTH, startWorker } from "../harness/worker.mjs";
@@ -230,4 +231,13 @@ test("where one account is enough, none of it is there", async () => {
   } finally {
     await off.dispose();
   }
+});
+
+test("the ninth account displaces the first, whose session ends: no cookie could sign it out any more", async () => {
+  const browser = worker.browser();
+  const all = [];
+  for (let n = 0; n < 9; n += 1) all.push(await join(browser));
+  for (let tries = 0; tries < 100 && (await living(all[0].id)) > 0; tries += 1) await sleep(20);
+  assert.deepEqual(await Promise.all(all.map(({ id }) => living(id))), [0, 1, 1, 1, 1, 1, 1, 1, 1]);
+  assert.deepEqual(await listed(browser), all.slice(1).map(({ email }) => email).sort());
 });

@@ -735,3 +735,25 @@ test("one deletion of twenty finds the passkey", async () => {
   assert.deepEqual(tally(answers), { 200: 1, 404: 19 });
   assert.equal((await mails(who.email)).filter(({ subject }) => subject === "A passkey was removed").length, 1);
 });
+
+test("a passkey is deleted from a fresh session only", async () => {
+  const who = await holder();
+  await run("update session set authenticated_at = authenticated_at - 90000000 where user_id = ?", who.id);
+  refused(await who.browser.post(at("/passkey/delete-passkey"), { id: who.passkey.id }), 403, "SESSION_NOT_FRESH");
+  assert.equal(await count("passkey where user_id = ?", who.id), 1);
+  assert.equal((await who.browser.submit(`${AUTH}/account/passkey/delete`, { id: who.passkey.id })).status, 403);
+  assert.equal(await count("passkey where user_id = ?", who.id), 1);
+});
+
+test("a network begins a bounded number of ceremonies, and the table does not grow past it", async () => {
+  const limited = await startWorker({ settings: { ...OPTIONS, LIMIT_CHALLENGE: "5/60" } });
+  try {
+    const answers = await times(20, () => limited.browser({ ip: "192.0.2.7" }).get(at("/passkey/generate-authenticate-options")));
+    assert.deepEqual(tally(answers), { 200: 5, 429: 15 });
+    assert.ok(answers.filter(({ status }) => status === 429).every(({ headers }) => Number(headers["retry-after"]) > 0));
+    assert.equal((await limited.rows("select 1 from verification where kind = 'passkey_challenge'")).length, 5);
+    assert.equal((await limited.browser({ ip: "203.0.113.9" }).get(at("/passkey/generate-authenticate-options"))).status, 200);
+  } finally {
+    await limited.dispose();
+  }
+});

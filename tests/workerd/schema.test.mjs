@@ -1,6 +1,7 @@
 // What every table keeps to, whoever adds it.
 
 import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { columnsOf, freshDatabase, splitStatements } from "../harness/d1.mjs";
 
@@ -60,4 +61,33 @@ test("migrations split at the semicolons that end a statement", () => {
   assert.ok(statements[0].includes(`'; -- it''s', "y;"`));
   assert.match(statements[1], /^create trigger[^]*end$/);
   assert.equal(statements[2], "select 1");
+});
+
+test("no statement reads a whole table that grows", async () => {
+  const folder = new URL("../../src/store/", import.meta.url);
+  const sources = readdirSync(folder).map((name) => readFileSync(new URL(name, folder), "utf8"));
+  const texts = sources.flatMap((source) => [...source.matchAll(/sql\(\s*"((?:[^"\\]|\\.)*)"/g)].map(([, text]) => text));
+  assert.ok(texts.length > 80, `${texts.length} statements found`);
+  const scans = [];
+  for (const text of texts) {
+    const parameters = Math.max(0, ...[...text.matchAll(/\?(\d+)/g)].map(([, n]) => Number(n)));
+    const { results } = await d1.prepare(`explain query plan ${text}`).bind(...Array(parameters).fill("")).all();
+    for (const { detail } of results) {
+      const [, table] = detail.match(/^SCAN (\w+)(?! VIRTUAL)/) ?? [];
+      if (table && !/VIRTUAL TABLE|USING (COVERING )?INDEX/.test(detail) && table !== "CONSTANT") scans.push(`${detail}: ${text.replace(/\s+/g, " ").slice(0, 100)}`);
+    }
+  }
+  assert.deepEqual(scans, []);
+});
+
+test("what a user began is found by indexes alone", async () => {
+  // The statement that `begun_by!` makes.
+  const { results } = await d1.prepare(`explain query plan
+    update verification set used_at = 1 where used_at is null and id in (
+      select id from verification where user_id = ?1
+      union all select id from verification where kind in ('change_email_confirm', 'change_email_proof', 'delete_user') and identifier = ?1
+      union all select id from verification where kind = 'code_change_email' and identifier > ?1 || ' ' and identifier < ?1 || '!')`).bind("u").all();
+  const details = results.map(({ detail }) => detail);
+  assert.deepEqual(details.filter((detail) => detail.startsWith("SCAN")), []);
+  assert.equal(details.filter((detail) => detail.includes("verification_identifier")).length, 2, details.join("\n"));
 });

@@ -432,7 +432,7 @@ test("guesses made at once are ten, too", async () => {
   const tried = answers.filter(({ json }) => json.code === "INVALID_CODE").length;
   assert.ok(tried <= 10, `${tried} guesses were compared`);
   refused(await give(await waiting(who), totp(who.seed)), 429, LOCKED);
-  assert.equal((await mails(who.email)).filter(({ subject }) => subject === "Somebody has your password").length, 1, "their owner is told, once");
+  assert.equal((await mails(who.email)).filter(({ subject }) => subject === "Wrong codes at your second step").length, 1, "their owner is told, once");
 });
 
 test("wrong codes of somebody signed in are counted as well", async () => {
@@ -1105,4 +1105,13 @@ test("an app set up 20 times at once is pending once", async () => {
     await run("update two_factor set failed_attempts = 0 where user_id = ?", id);
   }
   assert.equal(works.filter(Boolean).length, 1);
+});
+
+test("of ten that switch a factor off at once, one does, and it alone is told and audited", async () => {
+  const who = await guarded();
+  const answers = await piledUp(copies(10, who.browser), (copy) => call(copy, "disable", { password: PASSWORD }));
+  assert.deepEqual(tally(answers), { 200: 1, 401: 9 });
+  const told = (await mails(who.email)).filter(({ subject }) => subject === "Two-step sign-in is off");
+  assert.equal(told.length, 1, "told by whoever did it, and by nobody else");
+  assert.equal(await count("audit_event where user_id = ? and event = 'second_factor.disabled'", who.id), 1);
 });

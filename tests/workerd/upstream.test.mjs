@@ -5,6 +5,7 @@ import { randomUUID } from "node:crypto";
 import { after, before, beforeEach, test } from "node:test";
 import { uniqueEmail } from "../harness/browser.mjs";
 import { addIssuer, startIssuer } from "../harness/issuer.mjs";
+import { readUri, totp } from "../harness/totp.mjs";
 import { AUTH, startWorker } from "../harness/worker.mjs";
 
 let worker;
@@ -277,4 +278,24 @@ test("PS256 is believed as well", async () => {
   } finally {
     await other.stop();
   }
+});
+
+test("whoever has a second factor is asked for it after an issuer as well", async () => {
+  const first = worker.browser();
+  await journey(first);
+  const { user } = await session(first);
+  const begun = (await first.post(`${AUTH}/api/auth/two-factor/enable`, {})).json;
+  const { seed } = readUri(begun.totpURI);
+  assert.equal((await first.post(`${AUTH}/api/auth/two-factor/verify-totp`, { code: totp(seed) })).status, 200);
+  await worker.d1.prepare("update two_factor set last_used_step = 0").run();
+
+  const second = worker.browser();
+  const answer = await journey(second, { callbackURL: "/account?from=acme" });
+  const asked = new URL(answer.location, AUTH);
+  assert.deepEqual([asked.pathname, asked.searchParams.get("continue")], ["/second-factor", "/account?from=acme"]);
+  assert.equal(await session(second), null);
+  const given = await second.post(`${AUTH}/api/auth/two-factor/verify-totp`, { code: totp(seed) });
+  assert.equal(given.status, 200, given.text);
+  const [row] = await worker.rows("select login_method, amr from session where user_id = ? and revoked_at is null order by created_at desc", user.id);
+  assert.deepEqual([row.login_method, JSON.parse(row.amr)], ["acme", ["fed", "otp", "mfa"]]);
 });

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::Expectation;
 use super::authenticator_data::AuthenticatorData;
 use super::client_data::{self, Expected};
 use super::key::PublicKey;
@@ -45,19 +46,6 @@ pub struct StoredCredential<'a> {
     pub backup_eligible: bool,
 }
 
-/// What the response must say.
-#[derive(Clone, Copy, Debug)]
-pub struct AuthenticationExpectation<'a> {
-    /// The challenge of this authentication, in base64url. It is good for one response: the caller spends it.
-    pub challenge: &'a str,
-    /// Our origins, each in full.
-    pub origins: &'a [&'a str],
-    /// Our RP ID.
-    pub rp_id: &'a str,
-    /// Whether `userVerification` was `required`.
-    pub require_user_verification: bool,
-}
-
 /// A verified assertion: what to store of it (7.2 step 24).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Assertion {
@@ -99,7 +87,7 @@ impl UnverifiedAuthenticationResponse {
 pub fn verify_authentication(
     response: &UnverifiedAuthenticationResponse,
     stored: &StoredCredential<'_>,
-    expected: &AuthenticationExpectation<'_>,
+    expected: &Expectation<'_>,
 ) -> Result<Assertion, WebauthnError> {
     // 3 and 6; 4 has nothing to read, since no extension was asked for
     if claimed_id(&response.kind, &response.id, &response.raw_id)? != stored.credential_id {

@@ -267,14 +267,7 @@ impl Authentication {
     }
 }
 
-pub(super) const REGISTRATION: RegistrationExpectation<'static> = RegistrationExpectation {
-    challenge: CHALLENGE,
-    origins: &["https://example.org", ORIGIN],
-    rp_id: RP_ID,
-    require_user_verification: true,
-};
-
-pub(super) const AUTHENTICATION: AuthenticationExpectation<'static> = AuthenticationExpectation {
+pub(super) const EXPECTED: Expectation<'static> = Expectation {
     challenge: CHALLENGE,
     origins: &["https://example.org", ORIGIN],
     rp_id: RP_ID,
@@ -282,7 +275,7 @@ pub(super) const AUTHENTICATION: AuthenticationExpectation<'static> = Authentica
 };
 
 pub(super) fn register(response: Value) -> Result<NewCredential, WebauthnError> {
-    verify_registration(&serde_json::from_value(response).expect("members"), &REGISTRATION)
+    verify_registration(&serde_json::from_value(response).expect("members"), &EXPECTED)
 }
 
 /// With the key stored as [`Registration::of`] has it, and a counter at 5.
@@ -294,5 +287,5 @@ pub(super) fn authenticate(response: Value, public_key: &[u8]) -> Result<Asserti
         user_handle: USER_HANDLE,
         backup_eligible: false,
     };
-    verify_authentication(&serde_json::from_value(response).expect("members"), &stored, &AUTHENTICATION)
+    verify_authentication(&serde_json::from_value(response).expect("members"), &stored, &EXPECTED)
 }

@@ -132,19 +132,19 @@ fn what_is_stored_counts() {
     (authentication.counter, authentication.flags) = (0, USED | BE | BS);
     let parse = |a: &Authentication| serde_json::from_value(a.response()).expect("members");
     // An authenticator that counts nothing.
-    let assertion = verify_authentication(&parse(&authentication), &stored, &AUTHENTICATION);
+    let assertion = verify_authentication(&parse(&authentication), &stored, &EXPECTED);
     assert_eq!(assertion, Ok(Assertion { counter: 0, user_verified: true, backed_up: true }));
     authentication.flags = USED;
     let expected = E::BackupEligibility { stored: true, presented: false };
-    assert_eq!(verify_authentication(&parse(&authentication), &stored, &AUTHENTICATION), Err(expected));
+    assert_eq!(verify_authentication(&parse(&authentication), &stored, &EXPECTED), Err(expected));
     // Verification of the user is said, if it is not asked for.
     authentication.flags = 0x01 | BE;
-    let lax = AuthenticationExpectation { require_user_verification: false, ..AUTHENTICATION };
+    let lax = Expectation { require_user_verification: false, ..EXPECTED };
     let assertion = verify_authentication(&parse(&authentication), &stored, &lax);
     assert_eq!(assertion, Ok(Assertion { counter: 0, user_verified: false, backed_up: false }));
     let mut registration = Registration::of(Key::es256());
     registration.flags = 0x41;
-    let lax = RegistrationExpectation { require_user_verification: false, ..REGISTRATION };
+    let lax = Expectation { require_user_verification: false, ..EXPECTED };
     let response = serde_json::from_value(registration.response()).expect("members");
     assert!(!verify_registration(&response, &lax).expect("registers").user_verified);
 }

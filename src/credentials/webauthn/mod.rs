@@ -24,12 +24,10 @@ mod hostile_registrations;
 #[cfg(test)]
 mod mutation;
 
-pub use authentication::{
-    Assertion, AuthenticationExpectation, StoredCredential, UnverifiedAuthenticationResponse, verify_authentication,
-};
+pub use authentication::{Assertion, StoredCredential, UnverifiedAuthenticationResponse, verify_authentication};
 pub use error::WebauthnError;
 pub use key::Algorithm;
-pub use registration::{NewCredential, RegistrationExpectation, UnverifiedRegistrationResponse, verify_registration};
+pub use registration::{NewCredential, UnverifiedRegistrationResponse, verify_registration};
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 
@@ -45,6 +43,19 @@ const LONGEST_ATTESTATION_OBJECT: usize = 32 * 1024;
 const LONGEST_AUTHENTICATOR_DATA: usize = 4 * 1024;
 /// RSA with 8192 bits.
 const LONGEST_SIGNATURE: usize = 1024;
+
+/// What a response must say.
+#[derive(Clone, Copy, Debug)]
+pub struct Expectation<'a> {
+    /// The challenge of this ceremony, in base64url. It is good for one response: the caller spends it.
+    pub challenge: &'a str,
+    /// Our origins, each in full.
+    pub origins: &'a [&'a str],
+    /// Our RP ID.
+    pub rp_id: &'a str,
+    /// Whether `userVerification` was `required`.
+    pub require_user_verification: bool,
+}
 
 /// The bytes of a member of the browser's JSON: base64url without padding (section 3), of which there is but one
 /// spelling for the same bytes. `longest` is in bytes, and is seen to before anything is decoded.

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::Expectation;
 use super::attestation::AttestationObject;
 use super::authenticator_data::AuthenticatorData;
 use super::client_data::{self, Expected};
@@ -31,19 +32,6 @@ struct UnverifiedAttestationResponse {
     attestation_object: String,
     #[serde(default)]
     transports: Option<Vec<String>>,
-}
-
-/// What the response must say.
-#[derive(Clone, Copy, Debug)]
-pub struct RegistrationExpectation<'a> {
-    /// The challenge of this registration, in base64url. It is good for one response: the caller spends it.
-    pub challenge: &'a str,
-    /// Our origins, each in full.
-    pub origins: &'a [&'a str],
-    /// Our RP ID.
-    pub rp_id: &'a str,
-    /// Whether `userVerification` was `required`.
-    pub require_user_verification: bool,
 }
 
 /// A credential to store: the credential record of section 4.
@@ -91,7 +79,7 @@ impl UnverifiedRegistrationResponse {
 /// The first check that failed.
 pub fn verify_registration(
     response: &UnverifiedRegistrationResponse,
-    expected: &RegistrationExpectation<'_>,
+    expected: &Expectation<'_>,
 ) -> Result<NewCredential, WebauthnError> {
     // 3; 4 has nothing to read, since no extension was asked for
     let claimed_id = claimed_id(&response.kind, &response.id, &response.raw_id)?;
