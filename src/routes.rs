@@ -5,9 +5,9 @@ use std::pin::Pin;
 
 use crate::error::Result;
 use crate::handlers::{
-    Call, account, anonymous, change_email, deletion, email_otp, errors, forward_auth, gate, health, magic_link,
+    Call, account, admin, anonymous, change_email, deletion, email_otp, errors, forward_auth, gate, health, magic_link,
     mailbox, multi_session, one_time, pages, passkey, passkey_registration, password, phone, proof, reset,
-    second_factor, second_factor_setup, session, settings, sign_in, sign_up, social, token, user, username,
+    second_factor, second_factor_setup, session, settings, sign_in, sign_up, social, token, upstream, user, username,
     verification,
 };
 use crate::http::reply::Reply;
@@ -49,7 +49,7 @@ pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Reply>> + 'a>>;
 pub struct Route {
     /// Method; GET serves HEAD as well.
     pub method: &'static str,
-    /// Path; a last segment `:name` stands for any one segment.
+    /// Path; a segment `:name` stands for any one segment.
     pub path: &'static str,
     /// What it asks of its caller.
     pub access: Access,
@@ -87,8 +87,8 @@ pub const AUTH_HOST: &[Route] = routes! {
     POST "/api/auth/sign-in/email-otp"                    Anybody   Trusted Api  email_otp::sign_in;
     POST "/api/auth/sign-in/anonymous"                    Anybody   Trusted Api  anonymous::sign_in;
     POST "/api/auth/sign-in/social"                       Anybody   Trusted Api  social::start;
-    GET  "/api/auth/callback/:id"                         Anybody   Any     Page social::callback;
-    POST "/api/auth/callback/:id"                         Anybody   Any     Page social::posted_callback;
+    GET  "/api/auth/callback/:id"                         Anybody   Any     Page upstream::callback::callback;
+    POST "/api/auth/callback/:id"                         Anybody   Any     Page upstream::callback::posted;
     POST "/api/auth/sign-out"                             Anybody   Trusted Api  session::sign_out;
 
     POST "/api/auth/two-factor/enable"                    Confirmed Trusted Api  second_factor_setup::enable;
@@ -145,6 +145,23 @@ pub const AUTH_HOST: &[Route] = routes! {
     GET  "/api/auth/reset-password/:token"                Anybody   Any     Page reset::follow;
     POST "/api/auth/reset-password"                       Anybody   Trusted Api  reset::reset;
     GET  "/api/auth/list-accounts"                        Session   Trusted Api  account::list;
+    POST "/api/auth/link-social"                          Confirmed Trusted Api  social::link;
+    POST "/api/auth/unlink-account"                       Confirmed Trusted Api  account::unlink;
+    GET  "/api/auth/account-info"                         Confirmed Trusted Api  account::info;
+    POST "/api/auth/get-access-token"                     Confirmed Trusted Api  account::get_access_token;
+    POST "/api/auth/refresh-token"                        Confirmed Trusted Api  account::refresh_token;
+
+    GET    "/api/auth/admin/issuers"                      Confirmed Trusted Api  admin::issuers::list;
+    POST   "/api/auth/admin/issuers"                      Confirmed Trusted Api  admin::issuers::create;
+    GET    "/api/auth/admin/issuers/:id"                  Confirmed Trusted Api  admin::issuers::show;
+    PATCH  "/api/auth/admin/issuers/:id"                  Confirmed Trusted Api  admin::issuers::update;
+    DELETE "/api/auth/admin/issuers/:id"                  Confirmed Trusted Api  admin::issuers::delete;
+    POST   "/api/auth/admin/issuers/:id/discover"         Confirmed Trusted Api  admin::issuers::discover;
+    GET    "/api/auth/admin/issuers/:id/system-account"   Confirmed Trusted Api  admin::system_account::show;
+    POST   "/api/auth/admin/issuers/:id/system-account"   Confirmed Trusted Api  admin::system_account::connect;
+    DELETE "/api/auth/admin/issuers/:id/system-account"   Confirmed Trusted Api  admin::system_account::disconnect;
+    POST   "/api/auth/admin/issuers/:id/service-token"    Confirmed Trusted Api  admin::system_account::service_token;
+    POST   "/api/auth/system-account/token"               Anybody   Any     Api  upstream::system_account::token;
 
     GET  "/api/auth/token"                                Confirmed Trusted Api  token::token;
     GET  "/api/auth/jwks"                                 Anybody   Any     Api  token::jwks;
@@ -165,6 +182,8 @@ pub const AUTH_HOST: &[Route] = routes! {
     POST "/forgot-password"                               Anybody   Trusted Page pages::send_link;
     GET  "/reset-password"                                Anybody   Trusted Page pages::reset;
     POST "/reset-password"                                Anybody   Trusted Page pages::set_password;
+    GET  "/confirm-account"                               Anybody   Any     Page upstream::confirmation::page;
+    POST "/confirm-account"                               Anybody   Trusted Page upstream::confirmation::confirm;
     GET  "/change-email"                                  Anybody   Any     Page change_email::ask;
     POST "/change-email"                                  Anybody   Trusted Page change_email::go_on;
     GET  "/account"                                       Anybody   Trusted Page settings::account;
@@ -203,10 +222,11 @@ pub type Found = (&'static Route, Option<String>);
 pub fn find(table: &'static [Route], method: &str, path: &str) -> Option<Found> {
     let method = if method == "HEAD" { "GET" } else { method };
     table.iter().filter(|route| route.method == method).find_map(|route| {
-        let Some((head, _)) = route.path.split_once(':') else {
+        let Some((head, tail)) = route.path.split_once(':') else {
             return (route.path == path).then_some((route, None));
         };
-        let segment = path.strip_prefix(head)?;
+        let tail = tail.find('/').map_or("", |at| &tail[at..]);
+        let segment = path.strip_prefix(head)?.strip_suffix(tail)?;
         let one = !segment.is_empty() && !segment.contains('/');
         one.then(|| (route, Some(segment.to_owned())))
     })
@@ -222,7 +242,12 @@ mod tests {
         assert_eq!(found("GET", "/api/auth/ok"), Some(("/api/auth/ok", None)));
         assert_eq!(found("HEAD", "/api/auth/ok"), Some(("/api/auth/ok", None)));
         assert_eq!(found("GET", "/api/auth/callback/x"), Some(("/api/auth/callback/:id", Some("x".to_owned()))));
+        let id = "/api/auth/admin/issuers/x/discover";
+        assert_eq!(found("POST", id), Some(("/api/auth/admin/issuers/:id/discover", Some("x".to_owned()))));
         for (method, path) in [
+            ("POST", "/api/auth/admin/issuers//discover"),
+            ("POST", "/api/auth/admin/issuers/x/y/discover"),
+            ("POST", "/api/auth/admin/issuers/x/discover/"),
             ("POST", "/api/auth/ok"),
             ("GET", "/api/auth/ok/"),
             ("GET", "/API/auth/ok"),
@@ -239,7 +264,7 @@ mod tests {
         for (at, route) in AUTH_HOST.iter().chain(PROTECTED_HOST).enumerate() {
             let again = AUTH_HOST.iter().chain(PROTECTED_HOST).skip(at + 1);
             assert!(!again.clone().any(|r| r.path == route.path && r.method == route.method), "{}", route.path);
-            let exempt = ["/api/auth/callback/:id"];
+            let exempt = ["/api/auth/callback/:id", "/api/auth/system-account/token"];
             let guarded = route.method == "GET" || route.origin == Origin::Trusted || exempt.contains(&route.path);
             assert!(guarded, "{} {}", route.method, route.path);
         }

@@ -113,6 +113,24 @@ impl TokenKind for Deletion {
     const NAME: &'static str = "delete_user";
 }
 
+/// Marker: a link that confirms an upstream identity.
+pub enum AccountConfirmation {}
+impl TokenKind for AccountConfirmation {
+    const NAME: &'static str = "account_confirmation";
+}
+
+/// Marker: an ID token that a native app signed in with.
+pub enum SeenIdToken {}
+impl TokenKind for SeenIdToken {
+    const NAME: &'static str = "seen_id_token";
+}
+
+/// Marker: what a service of the platform asks for a system account's access token with.
+pub enum ServiceToken {}
+impl TokenKind for ServiceToken {
+    const NAME: &'static str = "service_token";
+}
+
 /// Marker: ties a flow to the browser that began it.
 pub enum BrowserBinding {}
 impl TokenKind for BrowserBinding {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 use crate::federation::request::Flow;
 use crate::id::{Id, Issuer};
 use crate::secret::{Token, UpstreamState};
@@ -14,6 +16,7 @@ pub struct UnverifiedCallback {
     error: Option<String>,
     error_description: Option<String>,
     iss: Option<String>,
+    user: Option<String>,
 }
 
 /// A code that belongs to a flow of this browser with this issuer: the only thing that can be exchanged.
@@ -21,6 +24,8 @@ pub struct UnverifiedCallback {
 pub struct AuthorizationCode {
     /// `code`.
     pub code: String,
+    /// `user`: what Apple says of somebody the first time, and nobody has signed. Worth a name, and nothing else.
+    pub user: Option<Value>,
     /// The flow that it ends.
     pub flow: Flow,
 }
@@ -91,6 +96,7 @@ impl UnverifiedCallback {
                 "error" => ("error", &mut callback.error),
                 "error_description" => ("error_description", &mut callback.error_description),
                 "iss" => ("iss", &mut callback.iss),
+                "user" => ("user", &mut callback.user),
                 _ => continue,
             };
             if slot.is_some() || value.len() > Self::LONGEST {
@@ -129,7 +135,8 @@ impl UnverifiedCallback {
             return Err(CallbackError::Provider { error, description });
         }
         let code = self.code.filter(|code| !code.is_empty()).ok_or(CallbackError::NoCode)?;
-        Ok(AuthorizationCode { code, flow })
+        let user = self.user.and_then(|text| serde_json::from_str(&text).ok());
+        Ok(AuthorizationCode { code, user, flow })
     }
 }
 
@@ -147,6 +154,7 @@ pub struct ExpectedIssuer<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::federation::request::Purpose;
 
     const STATE: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
@@ -155,6 +163,8 @@ mod tests {
             issuer_id: Id::trusted(flow_issuer.to_owned()),
             nonce: String::new(),
             code_verifier: String::new(),
+            purpose: Purpose::SignIn,
+            scope: String::new(),
             redirect_uri: String::new(),
             callback_url: String::new(),
             error_callback_url: None,

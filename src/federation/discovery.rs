@@ -36,17 +36,17 @@ pub fn location(base_url: &str) -> String {
     format!("{}/.well-known/openid-configuration", base_url.trim_end_matches('/'))
 }
 
-/// Reads a discovery document.
+/// Reads a discovery document. `issuer` is whom it must be of: the base URL, or a service's template of it.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn read(document: &[u8], base_url: &str, development: bool) -> Result<Metadata, String> {
+pub fn read(document: &[u8], issuer: &str, development: bool) -> Result<Metadata, String> {
     let document: Map<String, Value> =
         serde_json::from_slice(document).map_err(|error| format!("discovery document is no JSON object: {error}"))?;
-    let issuer = document.get("issuer").and_then(Value::as_str).unwrap_or_default();
+    let said = document.get("issuer").and_then(Value::as_str).unwrap_or_default();
     // Section 4.3: exactly the issuer asked, or a document of one issuer speaks for another.
-    if issuer != base_url {
-        return Err(format!("discovery document is of issuer {issuer:?}"));
+    if said != issuer {
+        return Err(format!("discovery document is of issuer {said:?}"));
     }
     let mut endpoints = BTreeMap::new();
     for name in ENDPOINTS {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use jwt_compact::alg::{Es256, Rsa, StrongAlg, StrongKey};
+use jwt_compact::alg::{Ed25519, Es256, Rsa, StrongAlg, StrongKey};
 use jwt_compact::{Algorithm, AlgorithmExt, UntrustedToken};
 use p256::ecdsa::VerifyingKey;
 use rsa::{BigUint, RsaPublicKey};
@@ -33,15 +33,63 @@ pub struct IdToken {
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
     /// `iss`.
-    pub issuer: &'a str,
-    /// Our `client_id`: `aud`.
-    pub client_id: &'a str,
+    pub issuer: &'a ExpectedIssuer,
+    /// Our `client_id`, and those of our native apps: `aud`.
+    pub audiences: &'a [&'a str],
     /// The request's nonce.
-    pub nonce: &'a str,
+    pub nonce: Nonce<'a>,
     /// The access token that came along, for `at_hash`.
     pub access_token: Option<&'a str>,
     /// Now.
     pub now: Millis,
+}
+
+/// What `nonce` must be.
+#[derive(Clone, Copy, Debug)]
+pub enum Nonce<'a> {
+    /// The request's.
+    Required(&'a str),
+    /// The request's, or none: some issuers do not repeat it.
+    IfRepeated(&'a str),
+    /// None: the token was asked for without one, and is good for one sign-in.
+    Without,
+}
+
+impl Nonce<'_> {
+    fn accepts(self, said: Option<&str>) -> bool {
+        match (self, said) {
+            (Self::Required(expected) | Self::IfRepeated(expected), Some(said)) => {
+                // Native libraries of Apple's are given a nonce's SHA-256 in hexadecimal, and the token repeats that.
+                let hashed = base16ct::lower::encode_string(&Sha256::digest(expected.as_bytes()));
+                equal_in_constant_time(said, expected) || equal_in_constant_time(said, &hashed)
+            }
+            (Self::IfRepeated(_) | Self::Without, None) => true,
+            (Self::Required(_), None) | (Self::Without, Some(_)) => false,
+        }
+    }
+}
+
+/// Whose ID tokens are believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExpectedIssuer {
+    /// One issuer's, by its identifier.
+    Exactly(String),
+    /// Those of every tenant of a service: its identifier with `{tenantid}` in the place of the token's `tid`.
+    OfTenant(String),
+}
+
+impl ExpectedIssuer {
+    fn accepts(&self, claims: &Map<String, Value>) -> bool {
+        let said = text(claims, "iss");
+        match self {
+            Self::Exactly(issuer) => said == Some(issuer),
+            Self::OfTenant(template) => {
+                // An id, and nothing that would make a path of it.
+                let tenant = text(claims, "tid").filter(|tid| uuid::Uuid::try_parse(tid).is_ok());
+                tenant.is_some_and(|tenant| said == Some(&template.replace("{tenantid}", tenant)))
+            }
+        }
+    }
 }
 
 /// Why an ID token is not believed.
@@ -107,6 +155,14 @@ impl KeySet {
 }
 
 impl UnverifiedIdToken<'_> {
+    /// `exp`, as the token says it.
+    #[must_use]
+    pub fn ends_at(self) -> Option<Millis> {
+        let payload = Base64UrlUnpadded::decode_vec(self.0.split('.').nth(1)?).ok()?;
+        let claims: Value = serde_json::from_slice(&payload).ok()?;
+        claims.get("exp")?.as_i64()?.checked_mul(1000)
+    }
+
     /// Checks signature and claims.
     ///
     /// # Errors
@@ -132,6 +188,7 @@ fn verified_claims(token: &UntrustedToken<'_>, keys: &KeySet) -> Result<Map<Stri
             let algorithm = StrongAlg(if name == "RS256" { Rsa::rs256() } else { Rsa::ps256() });
             first_valid(&algorithm, token, keys.candidates(kid, "RSA", name).filter_map(rsa_key), unknown)?
         }
+        "EdDSA" => first_valid(&Ed25519, token, keys.candidates(kid, "OKP", name).filter_map(ed25519_key), unknown)?,
         other => return Err(IdTokenError::Algorithm(other.chars().take(20).collect())),
     };
     for (name, time) in [("exp", claims.expiration), ("nbf", claims.not_before), ("iat", claims.issued_at)] {
@@ -156,6 +213,12 @@ fn p256_key(jwk: &Value) -> Option<VerifyingKey> {
     }
     // An uncompressed point (SEC 1, section 2.3.3).
     VerifyingKey::from_sec1_bytes(&[&[4], &x[..], &y[..]].concat()).ok()
+}
+
+/// An Ed25519 key (RFC 8037, section 2).
+fn ed25519_key(jwk: &Value) -> Option<ed25519_compact::PublicKey> {
+    let is_ed25519 = jwk.get("crv").and_then(Value::as_str) == Some("Ed25519") && jwk.get("d").is_none();
+    is_ed25519.then(|| ed25519_compact::PublicKey::from_slice(&bytes(jwk, "x")?).ok()).flatten()
 }
 
 /// An RSA key (section 6.3.1) with a modulus of at least 2048 bits, which is what `StrongKey` says.
@@ -198,7 +261,7 @@ fn check(claims: &Map<String, Value>, expected: &Expected<'_>) -> Result<(), IdT
         IdTokenError::Claim(name, value.chars().take(200).collect())
     };
     // 2
-    if text(claims, "iss") != Some(expected.issuer) {
+    if !expected.issuer.accepts(claims) {
         return Err(wrong("iss"));
     }
     // 3
@@ -207,12 +270,13 @@ fn check(claims: &Map<String, Value>, expected: &Expected<'_>) -> Result<(), IdT
         Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).collect(),
         _ => Vec::new(),
     };
-    if !audiences.contains(&expected.client_id) {
+    if !audiences.iter().any(|audience| expected.audiences.contains(audience)) {
         return Err(wrong("aud"));
     }
     // 4 and 5
     let azp = claims.get("azp");
-    if (azp.is_some() || audiences.len() > 1) && azp.and_then(Value::as_str) != Some(expected.client_id) {
+    let is_ours = azp.and_then(Value::as_str).is_some_and(|azp| expected.audiences.contains(&azp));
+    if (azp.is_some() || audiences.len() > 1) && !is_ours {
         return Err(wrong("azp"));
     }
     // 9 and 10
@@ -228,7 +292,7 @@ fn check(claims: &Map<String, Value>, expected: &Expected<'_>) -> Result<(), IdT
         return Err(wrong("nbf"));
     }
     // 11
-    if !text(claims, "nonce").is_some_and(|nonce| equal_in_constant_time(nonce, expected.nonce)) {
+    if !expected.nonce.accepts(text(claims, "nonce")) {
         return Err(IdTokenError::Claim("nonce", "another request's".to_owned()));
     }
     // Section 3.1.3.8
@@ -264,7 +328,10 @@ mod tests {
     }
 
     fn expected() -> Expected<'static> {
-        Expected { issuer: "https://idp.example", client_id: "c", nonce: "n", access_token: Some(ACCESS), now: NOW }
+        static ISSUER: std::sync::LazyLock<ExpectedIssuer> =
+            std::sync::LazyLock::new(|| ExpectedIssuer::Exactly("https://idp.example".to_owned()));
+        let nonce = Nonce::Required("n");
+        Expected { issuer: &ISSUER, audiences: &["c"], nonce, access_token: Some(ACCESS), now: NOW }
     }
 
     fn good() -> Value {
@@ -349,13 +416,50 @@ mod tests {
     }
 
     #[test]
+    fn a_tenants_issuer_is_the_one_its_id_names() {
+        let template = ExpectedIssuer::OfTenant("https://login.example/{tenantid}/v2.0".to_owned());
+        let accepts = |iss: &str, tid: Value| {
+            let claims = json!({"iss": iss, "tid": tid});
+            template.accepts(claims.as_object().expect("object"))
+        };
+        let (one, other) = ("11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222");
+        assert!(accepts(&format!("https://login.example/{one}/v2.0"), json!(one)));
+        for (iss, tid) in [
+            (format!("https://login.example/{one}/v2.0"), json!(other)),
+            (format!("https://login.example/{one}/v2.0"), Value::Null),
+            ("https://login.example/{tenantid}/v2.0".to_owned(), json!("{tenantid}")),
+            ("https://login.example/x/../y/v2.0".to_owned(), json!("x/../y")),
+            (format!("https://evil.example/{one}/v2.0"), json!(one)),
+        ] {
+            assert!(!accepts(&iss, tid.clone()), "{iss} {tid}");
+        }
+    }
+
+    #[test]
+    fn a_nonce_is_repeated_plain_or_hashed_or_where_it_may_be_not_at_all() {
+        let hashed = "1b16b1df538ba12dc3f97edbb85caa7050d46c148134290feba80f8236c83db9";
+        for (nonce, said, expected) in [
+            (Nonce::Required("n"), Some("n"), true),
+            (Nonce::Required("n"), Some(hashed), true),
+            (Nonce::Required("n"), Some("m"), false),
+            (Nonce::Required("n"), None, false),
+            (Nonce::IfRepeated("n"), None, true),
+            (Nonce::IfRepeated("n"), Some("m"), false),
+            (Nonce::Without, None, true),
+            (Nonce::Without, Some("n"), false),
+        ] {
+            assert_eq!(nonce.accepts(said), expected, "{nonce:?} {said:?}");
+        }
+    }
+
+    #[test]
     fn none_and_macs_are_no_signatures() {
         let signer = signer("k", 7);
         let encode = |value: Value| Base64UrlUnpadded::encode_string(value.to_string().as_bytes());
         let mut claims = good();
         claims["exp"] = json!(NOW / 1000 + 300);
         claims["iat"] = json!(NOW / 1000);
-        for algorithm in ["none", "None", "HS256", "ES384", "EdDSA", ""] {
+        for algorithm in ["none", "None", "HS256", "ES384", "eddsa", ""] {
             let head = encode(json!({"alg": algorithm, "kid": "k"}));
             let token = format!("{head}.{}.AAAA", encode(claims.clone()));
             let error = UnverifiedIdToken(&token).verify(&keys(&[&signer]), &expected()).expect_err(algorithm);

@@ -8,11 +8,14 @@ use crate::session::user_is_active;
 
 /// What the issuer is allowed.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "settings")]
 pub struct IssuerRules {
-    /// Domains whose people may come; none is all.
-    pub allowed_domains: Vec<String>,
+    /// Whether the domain of the address is one whose people may come.
+    pub domain_is_allowed: bool,
     /// Whether its word on an address is believed.
     pub trust_email: bool,
+    /// Whether a new link waits until its owner has confirmed it by mail.
+    pub require_confirmation: bool,
     /// Whether strangers may become users.
     pub sign_up_open: bool,
 }
@@ -24,8 +27,10 @@ pub struct Known {
     pub user_id: Id<User>,
     /// The account already linked to this identity, if this is how the user was found.
     pub account_id: Option<Id<Account>>,
-    /// `account.is_active`, and confirmed if it must be.
-    pub account_usable: bool,
+    /// `account.is_active`.
+    pub account_is_active: bool,
+    /// Whether `account.confirmed_at` is set.
+    pub account_is_confirmed: bool,
     /// `user.email_verified`.
     pub email_verified: bool,
     /// `user.status`.
@@ -39,6 +44,8 @@ pub struct Known {
 pub enum Decision {
     /// Sign in the user whose account this is.
     SignIn(Id<User>, Id<Account>),
+    /// Ask the owner of this account, which waits, once more.
+    Confirm(Id<User>, Id<Account>),
     /// Link the identity to this user, and sign in.
     Link(Id<User>),
     /// Create a user; whether its address counts as proven.
@@ -59,7 +66,7 @@ pub enum Refusal {
     DomainNotAllowed,
     /// A user has this address, and this issuer's word does not suffice to be them.
     AccountNotLinked,
-    /// The link was switched off, or waits for its confirmation.
+    /// The link was switched off.
     AccountNotUsable,
     /// The user is suspended, inactive or deleted.
     UserNotActive,
@@ -82,13 +89,18 @@ impl Refusal {
     }
 }
 
-fn domain_is_allowed(profile: &Profile, rules: &IssuerRules) -> bool {
-    if rules.allowed_domains.is_empty() {
-        return true;
-    }
-    let domain = profile.email.as_deref().and_then(|email| email.rsplit_once('@')).map(|(_, domain)| domain);
-    // An address that the issuer did not prove says nothing about where its user belongs.
-    profile.email_verified && rules.allowed_domains.iter().any(|allowed| Some(allowed.as_str()) == domain)
+/// Whether a domain, in ASCII, is in a list: `example.org` stands for itself, `*.example.org` for what is below it. An empty
+/// list is all.
+#[must_use]
+pub fn domain_is_listed(domain: Option<&str>, allowed: &[String]) -> bool {
+    let below = |domain: &str, parent: &str| domain.strip_suffix(parent).is_some_and(|head| head.ends_with('.'));
+    allowed.is_empty()
+        || domain.is_some_and(|domain| {
+            allowed.iter().any(|entry| match entry.strip_prefix("*.") {
+                Some(parent) => below(domain, parent),
+                None => domain == entry,
+            })
+        })
 }
 
 /// Decides.
@@ -102,15 +114,18 @@ pub fn decide(
     same_email: Option<&Known>,
     now: Millis,
 ) -> Result<Decision, Refusal> {
-    if !domain_is_allowed(profile, rules) {
+    if !rules.domain_is_allowed {
         return Err(Refusal::DomainNotAllowed);
     }
     let active = |known: &Known| user_is_active(&known.status, known.suspended_until, now);
     if let Some(known) = linked {
-        let account = known.account_id.clone().filter(|_| known.account_usable);
+        let account = known.account_id.clone().filter(|_| known.account_is_active);
         let account = account.ok_or(Refusal::AccountNotUsable)?;
         if !active(known) {
             return Err(Refusal::UserNotActive);
+        }
+        if !known.account_is_confirmed {
+            return Ok(Decision::Confirm(known.user_id.clone(), account));
         }
         return Ok(Decision::SignIn(known.user_id.clone(), account));
     }
@@ -120,7 +135,8 @@ pub fn decide(
     if let Some(known) = same_email {
         // Both sides must be proven. Upstream: or whoever writes an address into a profile takes the account over.
         // Ours: or whoever signed up with the victim's address before them keeps a password to their account.
-        if !proven || !known.email_verified {
+        // Where the owner is asked by mail, their answer is what upstream's proof would be.
+        if !(proven || rules.require_confirmation) || !known.email_verified {
             return Err(Refusal::AccountNotLinked);
         }
         if !active(known) {
@@ -142,19 +158,16 @@ mod tests {
         Profile { email: email.map(str::to_owned), email_verified: verified, ..Profile::default() }
     }
 
-    fn rules(trust: bool, domains: &[&str]) -> IssuerRules {
-        IssuerRules {
-            allowed_domains: domains.iter().map(|d| (*d).to_owned()).collect(),
-            trust_email: trust,
-            sign_up_open: true,
-        }
+    fn rules(trust: bool) -> IssuerRules {
+        IssuerRules { domain_is_allowed: true, trust_email: trust, require_confirmation: false, sign_up_open: true }
     }
 
     fn known(account: bool, verified: bool, status: &str) -> Known {
         Known {
             user_id: Id::trusted("u".to_owned()),
             account_id: account.then(|| Id::trusted("a".to_owned())),
-            account_usable: true,
+            account_is_active: true,
+            account_is_confirmed: true,
             email_verified: verified,
             status: status.to_owned(),
             suspended_until: None,
@@ -168,53 +181,63 @@ mod tests {
         let linked = known(true, false, "active");
         let sign_in = Ok(Decision::SignIn(user.clone(), Id::trusted("a".to_owned())));
         let create = |email_verified| Ok(Decision::Create { email: "a@x.co".to_owned(), email_verified });
+        let elsewhere = IssuerRules { domain_is_allowed: false, ..rules(true) };
+        let asking = IssuerRules { require_confirmation: true, ..rules(false) };
+        let waiting = Known { account_is_confirmed: false, ..linked.clone() };
         let table = [
-            (profile(None, false), rules(false, &[]), Some(linked.clone()), None, sign_in.clone()),
-            (profile(mail, true), rules(true, &[]), Some(linked.clone()), Some(known(false, true, "active")), sign_in),
+            (profile(None, false), rules(false), Some(linked.clone()), None, sign_in.clone()),
+            (profile(mail, true), rules(true), Some(linked.clone()), Some(known(false, true, "active")), sign_in),
             (
                 profile(None, false),
-                rules(false, &[]),
+                rules(false),
                 Some(known(true, true, "suspended")),
                 None,
                 Err(Refusal::UserNotActive),
             ),
-            (profile(None, false), rules(true, &[]), None, None, Err(Refusal::EmailNotFound)),
-            (profile(mail, true), rules(true, &[]), None, None, create(true)),
-            (profile(mail, true), rules(false, &[]), None, None, create(false)),
-            (profile(mail, false), rules(true, &[]), None, None, create(false)),
-            (profile(mail, true), rules(true, &[]), None, Some(known(false, true, "active")), Ok(Decision::Link(user))),
+            (profile(None, false), rules(true), None, None, Err(Refusal::EmailNotFound)),
+            (profile(mail, true), rules(true), None, None, create(true)),
+            (profile(mail, true), rules(false), None, None, create(false)),
+            (profile(mail, false), rules(true), None, None, create(false)),
+            (
+                profile(mail, true),
+                rules(true),
+                None,
+                Some(known(false, true, "active")),
+                Ok(Decision::Link(user.clone())),
+            ),
             (
                 profile(mail, false),
-                rules(true, &[]),
+                rules(true),
                 None,
                 Some(known(false, true, "active")),
                 Err(Refusal::AccountNotLinked),
             ),
             (
                 profile(mail, true),
-                rules(false, &[]),
+                rules(false),
                 None,
                 Some(known(false, true, "active")),
                 Err(Refusal::AccountNotLinked),
             ),
             (
                 profile(mail, true),
-                rules(true, &[]),
+                rules(true),
                 None,
                 Some(known(false, false, "active")),
                 Err(Refusal::AccountNotLinked),
             ),
+            (profile(mail, true), rules(true), None, Some(known(false, true, "inactive")), Err(Refusal::UserNotActive)),
+            (profile(mail, true), elsewhere.clone(), None, None, Err(Refusal::DomainNotAllowed)),
+            (profile(None, false), elsewhere, Some(linked), None, Err(Refusal::DomainNotAllowed)),
             (
-                profile(mail, true),
-                rules(true, &[]),
+                profile(None, false),
+                rules(false),
+                Some(waiting),
                 None,
-                Some(known(false, true, "inactive")),
-                Err(Refusal::UserNotActive),
+                Ok(Decision::Confirm(user.clone(), Id::trusted("a".to_owned()))),
             ),
-            (profile(mail, true), rules(true, &["x.co"]), None, None, create(true)),
-            (profile(mail, false), rules(true, &["x.co"]), None, None, Err(Refusal::DomainNotAllowed)),
-            (profile(mail, true), rules(true, &["co"]), None, None, Err(Refusal::DomainNotAllowed)),
-            (profile(None, false), rules(true, &["x.co"]), Some(linked), None, Err(Refusal::DomainNotAllowed)),
+            (profile(mail, false), asking.clone(), None, Some(known(false, true, "active")), Ok(Decision::Link(user))),
+            (profile(mail, true), asking, None, Some(known(false, false, "active")), Err(Refusal::AccountNotLinked)),
         ];
         for (row, (profile, rules, linked, same, expected)) in table.into_iter().enumerate() {
             assert_eq!(decide(&profile, &rules, linked.as_ref(), same.as_ref(), 0), expected, "row {row}");
@@ -223,10 +246,30 @@ mod tests {
 
     #[test]
     fn closed_sign_up_and_unusable_links() {
-        let closed = IssuerRules { sign_up_open: false, ..rules(true, &[]) };
+        let closed = IssuerRules { sign_up_open: false, ..rules(true) };
         assert_eq!(decide(&profile(Some("a@x.co"), true), &closed, None, None, 0), Err(Refusal::SignUpDisabled));
-        let off = Known { account_usable: false, ..known(true, true, "active") };
-        let decision = decide(&profile(None, false), &rules(true, &[]), Some(&off), None, 0);
+        let off = Known { account_is_active: false, ..known(true, true, "active") };
+        let decision = decide(&profile(None, false), &rules(true), Some(&off), None, 0);
         assert_eq!(decision, Err(Refusal::AccountNotUsable));
+    }
+
+    #[test]
+    fn the_table_of_domains() {
+        let list = |entries: &[&str]| entries.iter().map(|entry| (*entry).to_owned()).collect::<Vec<_>>();
+        for (domain, allowed, expected) in [
+            (None, &[][..], true),
+            (Some("any.example"), &[], true),
+            (None, &["x.co"], false),
+            (Some("x.co"), &["y.co", "x.co"], true),
+            (Some("sub.x.co"), &["x.co"], false),
+            (Some("sub.x.co"), &["*.x.co"], true),
+            (Some("a.b.x.co"), &["*.x.co"], true),
+            (Some("x.co"), &["*.x.co"], false),
+            (Some("evilx.co"), &["*.x.co", "x.co"], false),
+            (Some("x.co.evil"), &["x.co", "*.x.co"], false),
+            (Some("xn--bcher-kva.example"), &["xn--bcher-kva.example"], true),
+        ] {
+            assert_eq!(domain_is_listed(domain, &list(allowed)), expected, "{domain:?} {allowed:?}");
+        }
     }
 }

@@ -1,14 +1,16 @@
-//! Whom an ID token and the userinfo answer describe (OpenID Connect Core 1.0, sections 5.1 and 5.3).
+//! Whom an issuer describes, in an ID token (OpenID Connect Core 1.0, section 5.1), a userinfo answer (section 5.3) or an
+//! answer of its own.
 
 use serde_json::{Map, Value};
 
 use crate::federation::id_token::IdToken;
-use crate::http::email;
+use crate::federation::mapping::{Field, Mapping};
+use crate::http::{email, username};
 
 /// The visitor, in the issuer's words.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Profile {
-    /// `sub`.
+    /// `sub`, or what stands for it.
     pub subject: String,
     /// `email`, if it is a valid address.
     pub email: Option<String>,
@@ -16,68 +18,140 @@ pub struct Profile {
     pub email_verified: bool,
     /// `name`, or what stands in for it.
     pub name: Option<String>,
-    /// `given_name`.
+    /// Given name.
     pub first_name: Option<String>,
-    /// `family_name`.
+    /// Family name.
     pub last_name: Option<String>,
-    /// `picture`, if it is an https URL.
+    /// Picture, if it is an https URL.
     pub picture: Option<String>,
+    /// User name, in lower case.
+    pub username: Option<String>,
+    /// The application's own id for the person.
+    pub external_id: Option<String>,
+    /// Members of `user.profile`.
+    pub extra: Map<String, Value>,
     /// All that was said, for the record.
     pub raw: Map<String, Value>,
 }
 
-/// The userinfo answer is about somebody else (section 5.3.2): a token of one user put with another's answer.
+/// Why nobody is described.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SubjectMismatch;
+pub enum ProfileError {
+    /// The userinfo answer is about somebody else than the ID token (section 5.3.2): a token of one user put with another's
+    /// answer.
+    SubjectMismatch,
+    /// Nothing says who it is.
+    NoSubject,
+}
 
-/// Puts the two together. What the signed token says wins.
+/// All that an issuer said of somebody.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    /// `sub` of the ID token, which nothing else may say.
+    subject: Option<String>,
+    /// Members of the ID token and the answer.
+    pub members: Map<String, Value>,
+}
+
+impl Said {
+    /// Puts the two together. What the signed token says wins.
+    ///
+    /// # Errors
+    /// [`ProfileError::SubjectMismatch`].
+    pub fn new(token: Option<IdToken>, userinfo: Option<Map<String, Value>>) -> Result<Self, ProfileError> {
+        let Some(token) = token else {
+            return Ok(Self { subject: None, members: userinfo.unwrap_or_default() });
+        };
+        let mut members = userinfo.unwrap_or_else(|| token.claims.clone());
+        if members.get("sub").and_then(Value::as_str) != Some(&token.subject) {
+            return Err(ProfileError::SubjectMismatch);
+        }
+        // `email_verified` speaks of the `email` beside it, and of no other.
+        if token.claims.contains_key("email") {
+            members.remove("email_verified");
+        }
+        members.extend(token.claims);
+        for protocol in ["nonce", "at_hash", "c_hash", "iat", "exp", "nbf", "jti", "sid"] {
+            members.remove(protocol);
+        }
+        Ok(Self { subject: Some(token.subject), members })
+    }
+}
+
+/// A line of text: trimmed, without control characters, of at most `longest`.
+fn line(value: &Value, longest: usize) -> Option<String> {
+    let text = value.as_str()?.trim();
+    (!text.is_empty()).then(|| text.chars().filter(|c| !c.is_control()).take(longest).collect())
+}
+
+/// Reads what was said. `to_ascii` writes a domain name with other letters in ASCII (RFC 5891).
 ///
 /// # Errors
-/// [`SubjectMismatch`].
-pub fn profile(token: IdToken, userinfo: Option<Map<String, Value>>) -> Result<Profile, SubjectMismatch> {
-    let mut raw = userinfo.unwrap_or_else(|| token.claims.clone());
-    if raw.get("sub").and_then(Value::as_str) != Some(&token.subject) {
-        return Err(SubjectMismatch);
-    }
-    // `email_verified` speaks of the `email` beside it, and of no other.
-    if token.claims.contains_key("email") {
-        raw.remove("email_verified");
-    }
-    raw.extend(token.claims);
-    for protocol in ["nonce", "at_hash", "c_hash", "iat", "exp", "nbf", "jti", "sid"] {
-        raw.remove(protocol);
-    }
-    let text = |name: &str, longest: usize| {
-        let text = raw.get(name).and_then(Value::as_str).map(str::trim)?;
-        (!text.is_empty()).then(|| text.chars().filter(|c| !c.is_control()).take(longest).collect::<String>())
+/// [`ProfileError::NoSubject`].
+pub fn profile(
+    said: Said,
+    mapping: &Mapping,
+    to_ascii: impl Fn(&str) -> Option<String>,
+) -> Result<Profile, ProfileError> {
+    let raw = said.members;
+    let text = |field: Field, longest: usize| mapping.find(field, &raw).and_then(|value| line(value, longest));
+    let mapped_subject = || match mapping.find(Field::Subject, &raw)? {
+        Value::Number(number) => Some(number.to_string()),
+        // As in an ID token (section 2): one that is cut off would be another's.
+        Value::String(text) if text.len() <= 255 && !text.is_empty() => Some(text.clone()),
+        _ => None,
     };
-    let email = text("email", email::LONGEST + 1).and_then(|text| email::normalise(&text));
-    let verified = match raw.get("email_verified") {
+    let subject = said.subject.or_else(mapped_subject).ok_or(ProfileError::NoSubject)?;
+    let email = text(Field::Email, email::LONGEST + 1).and_then(|text| match text.rsplit_once('@') {
+        Some((local, domain)) if !domain.is_ascii() => email::normalise(&format!("{local}@{}", to_ascii(domain)?)),
+        _ => email::normalise(&text),
+    });
+    let verified = match mapping.find(Field::EmailVerified, &raw) {
         Some(Value::Bool(verified)) => *verified,
-        // Some issuers send the word.
-        Some(Value::String(word)) => word == "true",
+        // Some issuers send the word, or the digit.
+        Some(Value::String(word)) => word == "true" || word == "1",
+        Some(Value::Number(number)) => number.as_u64() == Some(1),
         _ => false,
     };
-    let (first_name, last_name) = (text("given_name", 100), text("family_name", 100));
+    let (first_name, last_name) = (text(Field::FirstName, 100), text(Field::LastName, 100));
     let full = match (&first_name, &last_name) {
         (Some(first), Some(last)) => Some(format!("{first} {last}")),
         (one, other) => one.clone().or_else(|| other.clone()),
     };
+    let preferred = || raw.get("preferred_username").and_then(|value| line(value, 256));
+    let external_id = mapping.find(Field::ExternalId, &raw).and_then(|value| match value {
+        Value::Number(number) => Some(number.to_string()),
+        other => line(other, 255),
+    });
     Ok(Profile {
-        subject: token.subject,
+        subject,
         email_verified: verified && email.is_some(),
-        name: text("name", 256).or(full).or_else(|| text("preferred_username", 256)),
+        name: text(Field::Name, 256).or(full).or_else(preferred),
         email,
         first_name,
         last_name,
-        picture: text("picture", 2048).filter(|url| url.starts_with("https://")),
+        picture: text(Field::Picture, 2048).filter(|url| url.starts_with("https://")),
+        username: text(Field::Username, 100).and_then(|text| username::normalise(&text).ok()),
+        external_id,
+        extra: mapping.profile(&raw),
         raw,
     })
+}
+
+/// Reads what an issuer's API says of the owner of an access token, who must be `subject`.
+#[must_use]
+pub fn described(said: Map<String, Value>, mapping: &Mapping, subject: &str) -> Option<Profile> {
+    let is_same = said.get("sub").and_then(Value::as_str).is_none_or(|sub| sub == subject);
+    let said = Said { subject: is_same.then(|| subject.to_owned()), members: said };
+    let maps_subject = mapping.find(Field::Subject, &said.members).is_some();
+    let read = profile(Said { subject: said.subject.filter(|_| !maps_subject), ..said }, mapping, |_| None).ok()?;
+    (read.subject == subject).then_some(read)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::federation::service::ServiceType;
     use serde_json::json;
 
     fn map(value: Value) -> Map<String, Value> {
@@ -88,20 +162,24 @@ mod tests {
         IdToken { subject: "s".to_owned(), claims: map(claims) }
     }
 
+    fn read(token: IdToken, userinfo: Option<Map<String, Value>>) -> Result<Profile, ProfileError> {
+        profile(Said::new(Some(token), userinfo)?, &Mapping::new(ServiceType::Oidc.preset().mapping, []), |_| None)
+    }
+
     #[test]
     fn the_token_wins_over_userinfo_and_an_address_keeps_its_own_flag() {
         let userinfo = map(json!({"sub": "s", "email": "u@x.co", "email_verified": true, "name": "U"}));
-        let both = profile(token(json!({"sub": "s", "email": "T@x.co"})), Some(userinfo.clone())).expect("same");
+        let both = read(token(json!({"sub": "s", "email": "T@x.co"})), Some(userinfo.clone())).expect("same");
         assert_eq!((both.email.as_deref(), both.email_verified), (Some("t@x.co"), false));
         assert_eq!(both.name.as_deref(), Some("U"));
-        let info = profile(token(json!({"sub": "s"})), Some(userinfo)).expect("same");
+        let info = read(token(json!({"sub": "s"})), Some(userinfo)).expect("same");
         assert_eq!((info.email.as_deref(), info.email_verified), (Some("u@x.co"), true));
     }
 
     #[test]
     fn userinfo_of_somebody_else_is_refused() {
         for info in [json!({"sub": "other", "email": "a@x.co"}), json!({"email": "a@x.co"})] {
-            assert_eq!(profile(token(json!({"sub": "s"})), Some(map(info))), Err(SubjectMismatch));
+            assert_eq!(read(token(json!({"sub": "s"})), Some(map(info))), Err(ProfileError::SubjectMismatch));
         }
     }
 
@@ -109,9 +187,27 @@ mod tests {
     fn odd_values_are_dropped() {
         let odd = json!({"sub": "s", "email": "not an address", "email_verified": "true", "picture": "javascript:x",
                          "given_name": "A\u{7}", "family_name": " B ", "name": 7, "nonce": "n"});
-        let odd = profile(token(odd), None).expect("same");
+        let odd = read(token(odd), None).expect("same");
         assert_eq!((odd.email, odd.email_verified, odd.picture), (None, false, None));
         assert_eq!(odd.name.as_deref(), Some("A B"));
         assert!(!odd.raw.contains_key("nonce"));
+    }
+
+    #[test]
+    fn without_an_id_token_the_mapping_says_who_it_is() {
+        let mapping = Mapping::new(&[("id", "subject"), ("mail", "email")], [("nick", "username")]);
+        let ascii = |domain: &str| (domain == "bücher.example").then(|| "xn--bcher-kva.example".to_owned());
+        let of = |value: Value| profile(Said::new(None, Some(map(value))).expect("no token"), &mapping, ascii);
+        let other = of(json!({"id": "s", "mail": "anna@bücher.example"})).expect("a subject");
+        assert_eq!(other.email.as_deref(), Some("anna@xn--bcher-kva.example"));
+        let read = of(json!({"id": 7, "mail": "A@x.co", "email_verified": true, "nick": "Bob_1"})).expect("a subject");
+        assert_eq!((read.subject.as_str(), read.email.as_deref()), ("7", Some("a@x.co")));
+        assert!(!read.email_verified, "the flag is of another field");
+        assert_eq!(read.username.as_deref(), Some("bob_1"));
+        for bad in
+            [json!({}), json!({"id": ""}), json!({"id": null}), json!({"id": {"a": 1}}), json!({"id": "x".repeat(256)})]
+        {
+            assert_eq!(of(bad.clone()), Err(ProfileError::NoSubject), "{bad}");
+        }
     }
 }

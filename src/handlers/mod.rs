@@ -1,6 +1,7 @@
 //! Handlers: load, decide, commit, respond. And what happens before and after each of them.
 
 pub mod account;
+pub mod admin;
 pub mod anonymous;
 pub mod arrival;
 pub mod authenticate;

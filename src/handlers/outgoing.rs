@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use futures_util::StreamExt;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use wasm_bindgen::JsValue;
 use worker::{AbortSignal, Fetch, Headers, Method, Request, RequestInit, RequestRedirect};
 
@@ -90,26 +90,31 @@ pub async fn get(context: &Context, url: &str) -> Result<Vec<u8>, String> {
     Ok(answer.body)
 }
 
-/// Gets a JSON object with an access token (RFC 6750, section 2.1).
+/// Gets a JSON document with an access token (RFC 6750, section 2.1).
 ///
 /// # Errors
 /// As [`get`].
-pub async fn get_with_token(context: &Context, url: &str, token: &str) -> Result<Map<String, Value>, String> {
+pub async fn get_json_with_token(
+    context: &Context,
+    url: &str,
+    token: &str,
+    header: Option<(&'static str, &'static str)>,
+) -> Result<Value, String> {
     let authorization = Some(format!("Bearer {token}"));
-    let answer = send(context, Outgoing { url, form: None, authorization, header: None }).await?;
+    let answer = send(context, Outgoing { url, form: None, authorization, header }).await?;
     if answer.status != 200 {
         return Err(format!("{url}: status {}", answer.status));
     }
     serde_json::from_slice(&answer.body).map_err(|error| format!("{url}: {error}"))
 }
 
-/// Reads an issuer's discovery document.
+/// Reads the discovery document below a URL, which must be of `issuer`.
 ///
 /// # Errors
 /// What went wrong.
-pub async fn discover(context: &Context, base_url: &str) -> Result<Metadata, String> {
+pub async fn discover(context: &Context, base_url: &str, issuer: &str) -> Result<Metadata, String> {
     let document = get(context, &discovery::location(base_url)).await?;
-    discovery::read(&document, base_url, context.config.development)
+    discovery::read(&document, issuer, context.config.development)
 }
 
 /// A JWK set, when it was fetched, and when it last was because a key was missing in it.

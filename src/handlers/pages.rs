@@ -10,7 +10,7 @@ use crate::handlers::second_factor::{self, Typed as SecondTyped};
 use crate::handlers::session::end_this;
 use crate::handlers::sign_in::Typed;
 use crate::handlers::sign_up::{Applicant, LONGEST_NAME, Names, SignedUp};
-use crate::handlers::social::{self, Wish};
+use crate::handlers::upstream::begin::{Wish, begin};
 use crate::handlers::{Call, errors, guard, reset as resetting, sign_in, sign_up as signing_up};
 use crate::http::email;
 use crate::http::incoming::Media;
@@ -126,7 +126,7 @@ pub async fn log_in_upstream(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let target = target(call, given.as_deref());
     let wish = Wish { provider, callback_url: Some(target.as_str().to_owned()), ..Wish::default() };
-    let begun = social::begin(call, &wish).await?;
+    let begun = begin(&call.context, &wish).await?;
     Ok(Reply::redirect(303, &Target::own(begun.url)).with_cookie(begun.cookie))
 }
 

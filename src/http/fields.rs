@@ -1,5 +1,7 @@
 //! The fields of a request body: read by name, bounded, and all their problems told at once.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result, Wire};
@@ -172,6 +174,87 @@ impl Fields {
                 Value::Null
             }
         }
+    }
+
+    /// A list of texts that may be there, of at most `most`, each of which is `acceptable`.
+    pub fn list(&mut self, name: &str, most: usize, acceptable: impl Fn(&str) -> bool) -> Vec<String> {
+        let values = match self.values.get(name) {
+            None | Some(Value::Null) => return Vec::new(),
+            Some(Value::Array(values)) => values.clone(),
+            other => {
+                let text = format!("Invalid input: expected array, received {}", kind(other));
+                self.problem(name, &text);
+                return Vec::new();
+            }
+        };
+        if values.len() > most {
+            self.problem(name, &format!("Too big: expected array to have <={most} items"));
+        }
+        let mut texts = Vec::new();
+        for (at, value) in values.iter().take(most).enumerate() {
+            match value.as_str().filter(|text| acceptable(text)) {
+                Some(text) => texts.push(text.to_owned()),
+                None => self.problem(&format!("{name}.{at}"), "Invalid input"),
+            }
+        }
+        texts
+    }
+
+    /// An object of texts that may be there: at most `most`, of at most `longest` characters each.
+    pub fn texts(&mut self, name: &str, most: usize, longest: usize) -> BTreeMap<String, String> {
+        let members = match self.values.get(name) {
+            None | Some(Value::Null) => return BTreeMap::new(),
+            Some(Value::Object(members)) => members.clone(),
+            other => {
+                let text = format!("Invalid input: expected object, received {}", kind(other));
+                self.problem(name, &text);
+                return BTreeMap::new();
+            }
+        };
+        if members.len() > most {
+            self.problem(name, &format!("Too big: expected object to have <={most} members"));
+        }
+        let mut texts = BTreeMap::new();
+        for (member, value) in members.into_iter().take(most) {
+            let fits = |text: &&str| text.chars().count() <= longest && !text.chars().any(char::is_control);
+            match value.as_str().filter(fits) {
+                Some(text) if !member.is_empty() && member.len() <= 100 => {
+                    texts.insert(member, text.to_owned());
+                }
+                _ => self.problem(&format!("{name}.{member}"), "Invalid input"),
+            }
+        }
+        texts
+    }
+
+    /// A whole number between two bounds that may be there.
+    pub fn number(&mut self, name: &str, (least, most): (i64, i64)) -> Option<i64> {
+        match self.values.get(name) {
+            None | Some(Value::Null) => None,
+            Some(Value::Number(number)) if number.as_i64().is_some_and(|n| (least..=most).contains(&n)) => {
+                number.as_i64()
+            }
+            other => {
+                let text = format!("Invalid input: expected int between {least} and {most}, received {}", kind(other));
+                self.problem(name, &text);
+                None
+            }
+        }
+    }
+
+    /// A value of whatever shape, as it was sent.
+    pub fn take(&mut self, name: &str) -> Option<Value> {
+        self.values.remove(name).filter(|value| !value.is_null())
+    }
+
+    /// Notes a problem that the reader found.
+    pub fn refuse(&mut self, name: &str, problem: &str) {
+        self.problem(name, problem);
+    }
+
+    /// The names of what was sent.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
     }
 
     /// Whether a field was sent at all.

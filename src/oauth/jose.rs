@@ -17,7 +17,7 @@ impl Unsigned {
     /// The token of these claims, with `iat` and, `seconds` later, `exp` among them. `typ` is the header's type
     /// (RFC 8725, section 3.11).
     #[must_use]
-    pub fn new(kid: &Id<SigningKey>, typ: &str, mut claims: Map<String, Value>, now: Millis, seconds: i64) -> Self {
+    pub fn new(kid: &str, typ: &str, mut claims: Map<String, Value>, now: Millis, seconds: i64) -> Self {
         let now = now / 1000;
         claims.insert("iat".to_owned(), now.into());
         claims.insert("exp".to_owned(), (now + seconds).into());
@@ -82,7 +82,7 @@ pub(crate) mod tests {
 
         pub(crate) fn sign(&self, claims: Value, now: Millis, seconds: i64) -> String {
             let claims = serde_json::from_value(claims).expect("an object");
-            let unsigned = Unsigned::new(&self.id, "JWT", claims, now, seconds);
+            let unsigned = Unsigned::new(self.id.as_str(), "JWT", claims, now, seconds);
             let signature: p256::ecdsa::Signature = self.key.sign(unsigned.signing_input());
             unsigned.signed(&signature.to_bytes())
         }

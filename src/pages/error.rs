@@ -59,6 +59,18 @@ pub fn words_for_code(code: &str) -> (&'static str, &'static str) {
             "This address is taken",
             "An account with this e-mail address exists already. Please sign in the way you did before.",
         ),
+        "account_not_confirmed" => {
+            ("Look into your mail", "We have mailed you a link. Once you follow it, this way of signing in works.")
+        }
+        "account_already_linked_to_different_user" => {
+            ("Somebody else's account", "This account at the provider signs somebody else in.")
+        }
+        "not_signed_in" => {
+            ("Please sign in", "You were not signed in any more when you came back. Please start again.")
+        }
+        "no_refresh_token" => {
+            ("No refresh token", "The provider gave no refresh token. Its offline scopes or parameters may be wrong.")
+        }
         "email_not_found" => ("No e-mail address", "The provider did not tell us your e-mail address, which we need."),
         "domain_not_allowed" => ("Not allowed", "Accounts with your e-mail address may not sign in here this way."),
         "signup_disabled" => ("No account", "There is no account for you here, and new ones are not created."),

@@ -161,6 +161,23 @@ pub fn change_proof(tenant: &str, url: &str) -> Mail {
     )
 }
 
+/// An upstream account wants to sign its owner in.
+#[must_use]
+pub fn account_confirmation(tenant: &str, issuer: &str, identity: &str, url: &str) -> Mail {
+    let says = format!(
+        "Somebody signed in with {issuer} as {identity}. Confirm that this account is yours, and it signs you in from now on."
+    );
+    write(
+        tenant,
+        &Letter {
+            subject: "Is this account yours?",
+            before: &[&says],
+            link: Some(("Look at it", url)),
+            after: &["If it was not you, do nothing."],
+        },
+    )
+}
+
 /// The address is another now.
 #[must_use]
 pub fn email_changed(tenant: &str, new: &str) -> Mail {

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod change_email;
+pub mod confirmation;
 pub mod error;
 pub mod login;
 pub mod mail;

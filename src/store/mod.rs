@@ -3,12 +3,14 @@
 //! Every select answers one column, `row`, a JSON object in the shape of the Rust type that reads it: one string
 //! crosses from JavaScript instead of a value a column.
 
+pub mod account;
 pub mod code;
 pub mod database;
 pub mod directory;
 pub mod issuer;
 pub mod jobs;
 pub mod kv;
+pub mod lease;
 pub mod outbox;
 pub mod passkey;
 pub mod password;
@@ -21,6 +23,7 @@ pub mod session;
 pub mod sign_in;
 pub mod sign_up;
 pub mod signing_key;
+pub mod system_account;
 pub mod upstream;
 pub mod user;
 pub mod verification;

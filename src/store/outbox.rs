@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Limit;
 use crate::context::Context;
 use crate::id::{Id, Millis, Tenant, User};
 use crate::secret::{Cell, Keyring};
@@ -100,6 +101,30 @@ pub fn queue_to_user(
     .bind(sealed)
     .bind(context.now)
     .bind(if_password))
+}
+
+/// Queues a mail to a user's own address, unless the request just counted under `key` is over the limit.
+///
+/// # Errors
+/// If the platform has no randomness.
+pub fn queue_to_user_within(
+    context: &Context,
+    user: &Id<User>,
+    mail: &Mail,
+    (key, limit): (&str, Limit),
+) -> crate::error::Result<Statement> {
+    let (id, sealed) = sealed(context, mail)?;
+    Ok(sql("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
+            select ?2, ?1, id, 'mail', email, ?4, ?5, ?5, ?5 from user
+            where (tenant_id is null or tenant_id = ?1) and id = ?3 and email not like '%.invalid'
+              and (select count from rate_limit where key = ?6) <= ?7")
+    .bind(&context.tenant().id)
+    .bind(&id)
+    .bind(user)
+    .bind(sealed)
+    .bind(context.now)
+    .bind(key)
+    .bind(limit.count))
 }
 
 /// Queues a mail to a user whose account the failure just counted has locked.

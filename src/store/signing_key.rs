@@ -36,7 +36,7 @@ impl Signer {
         let Value::Object(claims) = claims else {
             return Err(Error::Internal("claims that are no object".to_owned()));
         };
-        let unsigned = Unsigned::new(&self.id, "JWT", claims, now, seconds);
+        let unsigned = Unsigned::new(self.id.as_str(), "JWT", claims, now, seconds);
         let signature = webcrypto::sign(&self.key, unsigned.signing_input()).await?;
         Ok(unsigned.signed(&signature))
     }

@@ -1,8 +1,9 @@
-//! What the end of an upstream sign-in reads and writes.
+//! What the end of an upstream flow reads and writes.
 
 use crate::context::Context;
 use crate::federation::linking::Known;
 use crate::federation::profile::Profile;
+use crate::federation::request::scope_hash;
 use crate::id::{Account, Id, Issuer, Tenant, User};
 use crate::secret::Cell;
 use crate::store::database::{Statement, Stored, sql};
@@ -43,7 +44,8 @@ macro_rules! linked {
     ($pool:literal) => {
         concat!(
             "select json_object('user_id', u.id, 'account_id', a.id,
-                                'account_usable', json(iif(a.is_active and a.confirmed_at is not null, 'true', 'false')),
+                                'account_is_active', json(iif(a.is_active, 'true', 'false')),
+                                'account_is_confirmed', json(iif(a.confirmed_at is not null, 'true', 'false')),
                                 'email_verified', json(iif(u.email_verified, 'true', 'false')),
                                 'status', u.status, 'suspended_until', u.suspended_until) as row
              from account a join user u on u.id = a.user_id
@@ -56,7 +58,8 @@ macro_rules! linked {
 macro_rules! same_email {
     ($pool:literal) => {
         concat!(
-            "select json_object('user_id', id, 'account_id', null, 'account_usable', json('false'),
+            "select json_object('user_id', id, 'account_id', null, 'account_is_active', json('false'),
+                                'account_is_confirmed', json('false'),
                                 'email_verified', json(iif(email_verified, 'true', 'false')),
                                 'status', status, 'suspended_until', suspended_until) as row
              from user where email = ?2 and deleted_at is null and ",
@@ -83,19 +86,23 @@ fn same_email(pool: Option<&Id<Tenant>>, email: Option<&str>) -> Statement {
 
 /// The tokens of a token response, as they are kept.
 pub struct Tokens<'a> {
-    /// `access_token`.
+    /// `access_token`; empty where a native app brought none.
     pub access_token: &'a str,
     /// `refresh_token`.
     pub refresh_token: Option<&'a str>,
     /// `id_token`.
-    pub id_token: &'a str,
-    /// `scope` granted.
-    pub scope: Option<&'a str>,
+    pub id_token: Option<&'a str>,
+    /// The scopes granted, sorted.
+    pub granted: String,
+    /// The scopes asked for.
+    pub requested: &'a str,
     /// Life of the access token, in seconds.
     pub expires_in: Option<i64>,
+    /// Life of the refresh token, in seconds.
+    pub refresh_expires_in: Option<i64>,
 }
 
-/// Links the identity to a user.
+/// Links the identity to a user. One that is not confirmed signs nobody in.
 #[must_use]
 pub fn link(
     context: &Context,
@@ -103,18 +110,121 @@ pub fn link(
     user: &Id<User>,
     issuer: &Id<Issuer>,
     subject: &str,
+    is_confirmed: bool,
 ) -> Statement {
     sql("insert into account (id, tenant_id, user_id, issuer_id, subject, confirmed_at, created_at, updated_at)
-         values (?2, ?1, ?3, ?4, ?5, ?6, ?6, ?6)")
+         values (?2, ?1, ?3, ?4, ?5, iif(?7, ?6, null), ?6, ?6)")
     .bind(context.tenant().pool())
     .bind(account)
     .bind(user)
     .bind(issuer)
     .bind(subject)
     .bind(context.now)
+    .bind(is_confirmed)
 }
 
-/// Keeps what the issuer said and gave this time. A refresh token that was not sent again is kept.
+/// Confirms a link that waits.
+#[must_use]
+pub fn confirm(context: &Context, user: &Id<User>, account: &Id<Account>) -> Statement {
+    sql("update account set confirmed_at = ?4, updated_at = ?4
+         where (tenant_id is null or tenant_id = ?1) and id = ?3 and user_id = ?2 and confirmed_at is null")
+    .bind(&context.tenant().id)
+    .bind(user)
+    .bind(account)
+    .bind(context.now)
+}
+
+/// Takes the mapped fields over into the user. What the issuer does not say stays; a user name is taken only by whoever has
+/// none, and if it is free.
+#[must_use]
+pub fn take_over(context: &Context, user: &Id<User>, profile: &Profile) -> Statement {
+    sql("update user set
+           name = coalesce(?3, name), first_name = coalesce(?4, first_name), last_name = coalesce(?5, last_name),
+           image = coalesce(?6, image), external_id = coalesce(?8, external_id), profile = json_patch(profile, ?9),
+           username = iif(username is null and ?7 is not null
+                            and not exists (select 1 from user other
+                                            where other.username = ?7 and other.deleted_at is null
+                                              and other.tenant_id is null and user.tenant_id is null)
+                            and not exists (select 1 from user other
+                                            where other.username = ?7 and other.deleted_at is null
+                                              and other.tenant_id = user.tenant_id), ?7, username),
+           display_username = iif(username is null, coalesce(?7, display_username), display_username),
+           updated_at = ?10
+         where (tenant_id is null or tenant_id = ?1) and id = ?2 and deleted_at is null")
+    .bind(&context.tenant().id)
+    .bind(user)
+    .bind(profile.name.as_ref())
+    .bind(profile.first_name.as_ref())
+    .bind(profile.last_name.as_ref())
+    .bind(profile.picture.as_ref())
+    .bind(profile.username.as_ref())
+    .bind(profile.external_id.as_ref())
+    .bind(serde_json::Value::Object(profile.extra.clone()).to_string())
+    .bind(context.now)
+}
+
+/// A guest who links an identity is a user from now on, under the same id. The address counts as unproven: nobody asked for
+/// it here.
+#[must_use]
+pub fn name_guest(context: &Context, user: &Id<User>, profile: &Profile) -> Statement {
+    sql("update user set is_anonymous = 0, email = coalesce(?3, email), email_verified = 0, name = coalesce(?4, name),
+                         image = coalesce(?5, image), updated_at = ?6
+         where (tenant_id is null or tenant_id = ?1) and id = ?2 and is_anonymous = 1 and deleted_at is null")
+    .bind(&context.tenant().id)
+    .bind(user)
+    .bind(profile.email.as_ref())
+    .bind(profile.name.as_ref())
+    .bind(profile.picture.as_ref())
+    .bind(context.now)
+}
+
+/// A refresh token's cell.
+pub(in crate::store) const fn refresh_cell(row: &str) -> Cell<'_> {
+    Cell { table: "issuer_refresh_token", column: "token_sealed", row }
+}
+
+/// Keeps a refresh token, in the place of the one for the same scopes.
+///
+/// # Errors
+/// If the platform has no randomness.
+pub fn keep_refresh_token(
+    context: &Context,
+    account: &Id<Account>,
+    token: &str,
+    scope: &str,
+    expires_in: Option<i64>,
+) -> crate::error::Result<Statement> {
+    let id = context.row_id()?;
+    let sealed = context.config.keyring.seal(refresh_cell(&id), token.as_bytes(), context.random()?);
+    Ok(sql("insert into issuer_refresh_token (id, account_id, scope, scope_hash, token_sealed, expires_at, created_at, updated_at)
+            values (?2, ?1, ?3, ?4, ?5, ?7, ?6, ?6)
+            on conflict (account_id, scope_hash) do update set
+              id = excluded.id, token_sealed = excluded.token_sealed, expires_at = excluded.expires_at,
+              updated_at = excluded.updated_at")
+    .bind(account)
+    .bind(&id)
+    .bind(scope)
+    .bind(scope_hash(scope))
+    .bind(sealed)
+    .bind(context.now)
+    .bind(expires_in.map(|seconds| context.now + seconds * 1000)))
+}
+
+/// Seals a token for a column of an account.
+///
+/// # Errors
+/// If the platform has no randomness.
+pub fn sealed(
+    context: &Context,
+    account: &Id<Account>,
+    column: &'static str,
+    text: &str,
+) -> crate::error::Result<String> {
+    let cell = Cell { table: "account", column, row: account.as_str() };
+    Ok(context.config.keyring.seal(cell, text.as_bytes(), context.random()?))
+}
+
+/// Keeps what the issuer said and gave this time.
 ///
 /// # Errors
 /// If the platform has no randomness.
@@ -123,29 +233,37 @@ pub fn refresh(
     account: &Id<Account>,
     profile: &Profile,
     tokens: &Tokens<'_>,
-) -> crate::error::Result<Statement> {
-    let seal = |column: &'static str, text: &str| -> crate::error::Result<String> {
-        let cell = Cell { table: "account", column, row: account.as_str() };
-        Ok(context.config.keyring.seal(cell, text.as_bytes(), context.random()?))
-    };
-    let refresh_token = tokens.refresh_token.map(|text| seal("refresh_token_sealed", text)).transpose()?;
-    Ok(sql("update account set
-              access_token_sealed = ?2, access_token_expires_at = ?3, refresh_token_sealed = coalesce(?4, refresh_token_sealed),
-              id_token_sealed = ?5, scope = ?6, email = ?7, email_verified = ?8, name = ?9, first_name = ?10, last_name = ?11,
-              picture = ?12, raw_profile = ?13, last_login_at = ?14, updated_at = ?14
-            where id = ?1")
-    .bind(account)
-    .bind(seal("access_token_sealed", tokens.access_token)?)
-    .bind(tokens.expires_in.map(|seconds| context.now + seconds * 1000))
-    .bind(refresh_token)
-    .bind(seal("id_token_sealed", tokens.id_token)?)
-    .bind(tokens.scope)
-    .bind(profile.email.as_ref())
-    .bind(profile.email_verified)
-    .bind(profile.name.as_ref())
-    .bind(profile.first_name.as_ref())
-    .bind(profile.last_name.as_ref())
-    .bind(profile.picture.as_ref())
-    .bind(serde_json::Value::Object(profile.raw.clone()).to_string())
-    .bind(context.now))
+) -> crate::error::Result<Vec<Statement>> {
+    let access_token = (!tokens.access_token.is_empty())
+        .then(|| sealed(context, account, "access_token_sealed", tokens.access_token))
+        .transpose()?;
+    let id_token = tokens.id_token.map(|text| sealed(context, account, "id_token_sealed", text)).transpose()?;
+    let mut statements = vec![
+        sql("update account set
+               access_token_expires_at = iif(?2 is null, access_token_expires_at, ?3),
+               scope = iif(?2 is null, scope, ?5), scope_hash = iif(?2 is null, scope_hash, ?14),
+               access_token_sealed = coalesce(?2, access_token_sealed), id_token_sealed = coalesce(?4, id_token_sealed),
+               email = ?6, email_verified = ?7, name = ?8, first_name = ?9, last_name = ?10,
+               picture = ?11, raw_profile = ?12, last_login_at = ?13, refresh_failed_at = null, updated_at = ?13
+             where id = ?1")
+        .bind(account)
+        .bind(access_token)
+        .bind(tokens.expires_in.map(|seconds| context.now + seconds * 1000))
+        .bind(id_token)
+        .bind(&tokens.granted)
+        .bind(profile.email.as_ref())
+        .bind(profile.email_verified)
+        .bind(profile.name.as_ref())
+        .bind(profile.first_name.as_ref())
+        .bind(profile.last_name.as_ref())
+        .bind(profile.picture.as_ref())
+        .bind(serde_json::Value::Object(profile.raw.clone()).to_string())
+        .bind(context.now)
+        .bind(scope_hash(tokens.requested)),
+    ];
+    if let Some(token) = tokens.refresh_token {
+        let life = tokens.refresh_expires_in;
+        statements.push(keep_refresh_token(context, account, token, tokens.requested, life)?);
+    }
+    Ok(statements)
 }

@@ -1,10 +1,8 @@
 //! `user` and `account`, as their owner sees and changes them.
 
-use serde::Deserialize;
-
 use crate::context::Context;
 use crate::http::fields::Change;
-use crate::id::{Account, Id, Millis, Tenant, User};
+use crate::id::{Id, User};
 use crate::secret::{SessionToken, TokenHash};
 use crate::store::database::{Statement, sql};
 use crate::store::person::person_json;
@@ -192,32 +190,4 @@ pub fn absorb_guest(context: &Context, guest_session: &TokenHash<SessionToken>, 
         .bind(guest_session)
         .bind(context.now),
     ]
-}
-
-/// A linked identity, as its owner sees it.
-#[derive(Debug, Deserialize)]
-pub struct Linked {
-    /// Id.
-    pub id: Id<Account>,
-    /// The issuer's name, or `credential`.
-    pub provider: String,
-    /// The subject at the issuer.
-    pub subject: String,
-    /// Granted scopes, space-separated.
-    pub scope: Option<String>,
-    /// Linking.
-    pub created_at: Millis,
-    /// Last change.
-    pub updated_at: Millis,
-}
-
-/// A user's linked identities, the oldest first.
-#[must_use]
-pub fn accounts(tenant: &Id<Tenant>, user: &Id<User>) -> Statement {
-    sql("select json_object('id', a.id, 'provider', coalesce(i.name, 'credential'), 'subject', a.subject, 'scope', a.scope,
-                            'created_at', a.created_at, 'updated_at', a.updated_at) as row
-         from account a left join issuer i on i.id = a.issuer_id
-         where (a.tenant_id is null or a.tenant_id = ?1) and a.user_id = ?2 order by a.created_at, a.id limit 100")
-    .bind(tenant)
-    .bind(user)
 }

@@ -67,7 +67,9 @@ test("a stranger becomes a user, and is the same user the next time", async () =
   assert.equal((await session(again)).user.id, user.id);
   const [row] = await worker.rows("select * from account where subject = ?", issuer.person.sub);
   assert.equal(row.email, issuer.person.email);
-  for (const column of ["access_token_sealed", "refresh_token_sealed", "id_token_sealed"]) assert.match(row[column], /^1\.[\w-]{8}\.[\w-]+$/);
+  const [refresh] = await worker.rows("select * from issuer_refresh_token where account_id = ?", row.id);
+  for (const sealed of [row.access_token_sealed, row.id_token_sealed, refresh.token_sealed]) assert.match(sealed, /^1\.[\w-]{8}\.[\w-]+$/);
+  row.refresh = refresh;
   assert.ok(!JSON.stringify(row).includes("a refresh token"));
 });
 
@@ -175,7 +177,7 @@ const FAULTS = [
   ["token endpoint redirects", { token: answer(302, "", { location: "http://localhost:1/" }) }, "invalid_code"],
   ["token endpoint hangs", { token: () => {} }, "invalid_code"],
   ["token endpoint floods", { token: answer(200, JSON.stringify({ pad: "x".repeat(300_000) })) }, "invalid_code"],
-  ["no ID token", { answer: { id_token: undefined } }, "invalid_code"],
+  ["no ID token", { answer: { id_token: undefined } }, "invalid_id_token"],
   ["wrong nonce", { claims: { nonce: "another" } }, "invalid_id_token"],
   ["no nonce", { claims: { nonce: undefined } }, "invalid_id_token"],
   ["wrong audience", { claims: { aud: "another" } }, "invalid_id_token"],

@@ -1,0 +1,190 @@
+//! Upstream issuers, kept at run time: `/admin/issuers`.
+
+use serde_json::{Value, json};
+
+use crate::context::Context;
+use crate::error::{Error, Result, Wire};
+use crate::handlers::admin::issuer_draft;
+use crate::handlers::admin::{Administrator, administrator};
+use crate::handlers::{Call, outgoing};
+use crate::http::incoming::Media;
+use crate::http::reply::Reply;
+use crate::id::{Id, Issuer, User};
+use crate::store;
+use crate::store::database::{StoreError, Stored, must_change};
+use crate::store::issuer::{Draft, Record, Upstream};
+use crate::store::record::Severity;
+
+fn not_found() -> Error {
+    Error::refused(Wire::ISSUER_NOT_FOUND, "unknown, or another tenant's")
+}
+
+/// The id in the path.
+///
+/// # Errors
+/// 404 for what is none.
+pub fn id(call: &Call) -> Result<Id<Issuer>> {
+    call.segment.as_deref().and_then(Id::parse).ok_or_else(not_found)
+}
+
+/// Whether an issuer is the administrator's to change.
+///
+/// # Errors
+/// 403 for one that is everybody's, and they are not the one who looks after those.
+pub fn may_change(administrator: &Administrator, record: &Record) -> Result<()> {
+    if record.is_global && !administrator.is_global {
+        return Err(Error::refused(Wire::FORBIDDEN, "an issuer of every tenant's"));
+    }
+    Ok(())
+}
+
+/// The administrator, and the issuer that the path names.
+///
+/// # Errors
+/// 401, 403, 404.
+pub async fn named(call: &Call) -> Result<(Administrator, Record)> {
+    let id = id(call)?;
+    let context = &call.context;
+    let mut administrator = administrator(call, vec![store::issuer::record(&context.tenant().id, &id)]).await?;
+    let record: Option<Record> = administrator.answers.row()?;
+    let record = record.ok_or_else(not_found)?.with_public_key(context)?;
+    Ok((administrator, record))
+}
+
+/// `GET /admin/issuers`: the tenant's and everybody's, in the order of the login page.
+///
+/// # Errors
+/// 401, 403.
+pub async fn list(call: &mut Call) -> Result<Reply> {
+    let context = &call.context;
+    let mut administrator = administrator(call, vec![store::issuer::records(&context.tenant().id)]).await?;
+    let records: Vec<Record> = administrator.answers.rows()?;
+    let records: Vec<Record> =
+        records.into_iter().map(|record| record.with_public_key(context)).collect::<Stored<_>>()?;
+    Ok(Reply::json(200, &json!({ "issuers": records }))?.with_cookies(administrator.authenticated.cookies))
+}
+
+/// `GET /admin/issuers/:id`.
+///
+/// # Errors
+/// 401, 403, 404.
+pub async fn show(call: &mut Call) -> Result<Reply> {
+    let (administrator, record) = named(call).await?;
+    Ok(Reply::json(200, &record)?.with_cookies(administrator.authenticated.cookies))
+}
+
+/// `POST /admin/issuers`.
+///
+/// # Errors
+/// 400, 401, 403 for one of every tenant's, 409 for a name that is taken.
+pub async fn create(call: &mut Call) -> Result<Reply> {
+    let fields = call.request.fields(Media::Json).await?;
+    let administrator = administrator(call, Vec::new()).await?;
+    let context = &call.context;
+    let mut draft = issuer_draft::read(context, fields, None).await?;
+    draft.record.is_global = draft.is_global;
+    draft.record.id = context.row_id()?;
+    may_change(&administrator, &draft.record)?;
+    let user = administrator.authenticated.session.user.id.clone();
+    let body = save(context, &user, &draft, "issuer.created").await?;
+    Ok(Reply::json(201, &body)?.with_cookies(administrator.authenticated.cookies))
+}
+
+/// `PATCH /admin/issuers/:id`: what is sent is changed. Whoever is linked is linked to who they are at this issuer, so it
+/// does not become another while anybody is.
+///
+/// # Errors
+/// As [`create`]; 404, 409 for another base URL or kind while users are linked.
+pub async fn update(call: &mut Call) -> Result<Reply> {
+    let fields = call.request.fields(Media::Json).await?;
+    let (administrator, record) = named(call).await?;
+    may_change(&administrator, &record)?;
+    let context = &call.context;
+    let (is_in_use, is_global) = (record.is_in_use, record.is_global);
+    let mut draft = issuer_draft::read(context, fields, Some(record)).await?;
+    if draft.moves && is_in_use {
+        return Err(Error::refused(Wire::ISSUER_IN_USE, "users are linked"));
+    }
+    draft.record.is_global = is_global;
+    let user = administrator.authenticated.session.user.id.clone();
+    let body = save(context, &user, &draft, "issuer.changed").await?;
+    Ok(Reply::json(200, &body)?.with_cookies(administrator.authenticated.cookies))
+}
+
+/// Writes a draft and, where there is discovery, asks it; answers the issuer as it is then.
+async fn save(context: &Context, user: &Id<User>, draft: &Draft, event: &str) -> Result<Value> {
+    let record = &draft.record;
+    let details = json!({ "issuer": record.id, "name": record.name });
+    let audit_id = context.row_id()?;
+    let mut statements = store::issuer::save(context, user, draft)?;
+    statements.push(store::record::audit(context, &audit_id, Some(user), event, Severity::High, &details));
+    match context.db()?.batch(statements).await {
+        Err(StoreError::Conflict(_)) => return Err(Error::refused(Wire::ISSUER_NAME_TAKEN, "the name is taken")),
+        other => other?,
+    };
+    let id = Id::trusted(record.id.clone());
+    let problem = rediscover(context, &id).await?;
+    answer(context, &id, problem).await
+}
+
+/// Reads the discovery document of an issuer anew; answers what was wrong with it.
+async fn rediscover(context: &Context, id: &Id<Issuer>) -> Result<Option<String>> {
+    let upstream: Option<Upstream> = context.db()?.first(store::issuer::by_id(&context.tenant().id, id)).await?;
+    let Some(upstream) = upstream.filter(Upstream::is_open_id) else {
+        return Ok(None);
+    };
+    match outgoing::discover(context, &upstream.base_url, &upstream.discovered_issuer()).await {
+        Ok(metadata) => {
+            context.db()?.batch(store::issuer::keep_discovery(context, id, &metadata)?).await?;
+            Ok(None)
+        }
+        Err(problem) => Ok(Some(problem)),
+    }
+}
+
+async fn answer(context: &Context, id: &Id<Issuer>, problem: Option<String>) -> Result<Value> {
+    let record: Option<Record> = context.db()?.first(store::issuer::record(&context.tenant().id, id)).await?;
+    let record = record.ok_or_else(not_found)?.with_public_key(context)?;
+    let mut body = serde_json::to_value(&record).map_err(|error| Error::Internal(error.to_string()))?;
+    body["discoveryProblem"] = json!(problem);
+    Ok(body)
+}
+
+/// `POST /admin/issuers/:id/discover`: reads the discovery document anew.
+///
+/// # Errors
+/// 401, 403, 404. What is wrong with the document is told.
+pub async fn discover(call: &mut Call) -> Result<Reply> {
+    call.request.fields(Media::Json).await?.finish()?;
+    let (administrator, record) = named(call).await?;
+    may_change(&administrator, &record)?;
+    let context = &call.context;
+    let id = Id::trusted(record.id);
+    let problem = rediscover(context, &id).await?;
+    let body = answer(context, &id, problem).await?;
+    Ok(Reply::json(200, &body)?.with_cookies(administrator.authenticated.cookies))
+}
+
+/// `DELETE /admin/issuers/:id`: not while users are linked, unless by `?force=true`: the links go with it.
+///
+/// # Errors
+/// 401, 403, 404, 409.
+pub async fn delete(call: &mut Call) -> Result<Reply> {
+    let (administrator, record) = named(call).await?;
+    may_change(&administrator, &record)?;
+    let context = &call.context;
+    let force = call.request.param("force").as_deref() == Some("true");
+    let user = &administrator.authenticated.session.user.id;
+    let details = json!({ "issuer": record.id, "name": record.name, "force": force });
+    let event = context.row_id()?;
+    let statements = [
+        store::issuer::delete(&Id::trusted(record.id), force),
+        must_change(),
+        store::record::audit(context, &event, Some(user), "issuer.deleted", Severity::High, &details),
+    ];
+    match context.db()?.batch(statements).await {
+        Err(StoreError::Unchanged) => return Err(Error::refused(Wire::ISSUER_IN_USE, "users are linked")),
+        other => other?,
+    };
+    Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(administrator.authenticated.cookies))
+}

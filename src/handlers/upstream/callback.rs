@@ -1,0 +1,139 @@
+//! The end of a flow, in two shapes: by query and by form.
+
+use crate::context::Context;
+use crate::error::{Error, Result, Wire};
+use crate::federation::callback::{AuthorizationCode, CallbackError, ExpectedIssuer, UnverifiedCallback};
+use crate::federation::id_token::Nonce;
+use crate::federation::request::{Flow, Purpose};
+use crate::handlers::Call;
+use crate::handlers::upstream::begin::binding;
+use crate::handlers::upstream::identify::{Evidence, identify};
+use crate::handlers::upstream::sign_in::Arrived;
+use crate::handlers::upstream::token_endpoint::{TokenResponse, exchange};
+use crate::handlers::upstream::{End, Ended, Failure, link, sign_in, system_account};
+use crate::http::incoming::Media;
+use crate::http::redirect::Target;
+use crate::http::reply::Reply;
+use crate::secret::equal_in_constant_time;
+use crate::store;
+use crate::store::issuer::Upstream;
+use crate::store::verification::Used;
+
+/// `POST /callback/:id`: an issuer that answers by form (OAuth 2.0 Form Post Response Mode). Our cookies do not come
+/// along with another site's POST, so the browser is sent once more, by GET, from our own.
+///
+/// # Errors
+/// 400, 415.
+pub async fn posted(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Form).await?;
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for name in ["code", "state", "error", "error_description", "iss", "user"] {
+        if let Some(value) = fields.optional(name, 8192) {
+            query.append_pair(name, &value);
+        }
+    }
+    fields.finish()?;
+    let target = Target::own(format!("{}?{}", call.request.path(), query.finish()));
+    Ok(Reply::redirect(303, &target))
+}
+
+/// `GET /callback/:id`.
+///
+/// # Errors
+/// 503. Everything else is a redirect to a page that says what happened.
+pub async fn callback(call: &mut Call) -> Result<Reply> {
+    let name = call.segment.clone().unwrap_or_default();
+    match finish(call, &name).await {
+        Ok(reply) => Ok(reply),
+        Err(End::Error(error)) => Err(error),
+        Err(End::Failure(failure)) => {
+            let refused = Error::refused(
+                Wire { status: 302, code: "UPSTREAM_SIGN_IN_FAILED", message: "" },
+                format!("{name}: {}: {}", failure.code, failure.reason),
+            );
+            call.context.log(call.request.path(), &refused);
+            let page = failure.page.unwrap_or_else(|| "/api/auth/error".to_owned());
+            Ok(Reply::redirect(302, &Target::own(page).with_query("error", &failure.code)))
+        }
+    }
+}
+
+async fn finish(call: &Call, name: &str) -> Ended<Reply> {
+    let context = &call.context;
+    let (upstream, code) = match accept(context, call.request.query(), name).await? {
+        Ok(accepted) => accepted,
+        Err(ended) => return Err(ended),
+    };
+    let page = code.flow.error_callback_url.clone();
+    go_on(call, &upstream, code).await.map_err(|end| match end {
+        End::Failure(failure) => End::Failure(Failure { page, ..failure }),
+        End::Error(error) => End::Error(error),
+    })
+}
+
+/// A callback that belongs to a flow of this browser with this issuer. The outer error has no page to be told on.
+async fn accept(context: &Context, query: &str, name: &str) -> Ended<Ended<(Upstream, AuthorizationCode)>> {
+    let unverified = UnverifiedCallback::parse(query)?;
+    let state = unverified.state()?;
+    // Used up by looking: whatever is wrong with the rest, this state is over.
+    let statements =
+        [store::verification::take(context, &state.hash(), None), store::issuer::by_name(&context.tenant().id, name)];
+    let mut answers = context.db()?.batch(statements).await?;
+    let used: Option<Used> = answers.row()?;
+    let upstream: Option<Upstream> = answers.row()?;
+    let used = used.ok_or(CallbackError::StateMismatch("unknown, expired or used"))?;
+    let mine = binding(context).map(|binding| binding.hash());
+    let is_mine = mine.is_some_and(|hash| {
+        used.identifier.as_deref().is_some_and(|bound| equal_in_constant_time(bound, hash.as_str()))
+    });
+    if !is_mine {
+        return Err(CallbackError::StateMismatch("begun in another browser").into());
+    }
+    let payload = used.payload(context)?;
+    let flow: Flow = serde_json::from_slice(payload.expose())
+        .map_err(|error| Error::Internal(format!("verification.payload_sealed is no flow: {error}")))?;
+    let page = flow.error_callback_url.clone();
+    let told = |end: End| match end {
+        End::Failure(failure) => End::Failure(Failure { page: page.clone(), ..failure }),
+        End::Error(error) => End::Error(error),
+    };
+    let Some(upstream) = upstream else {
+        return Ok(Err(told(End::failure("provider_not_found", "issuer is gone or disabled"))));
+    };
+    let issuer = upstream.base_url.clone();
+    let expected = ExpectedIssuer { id: &upstream.id, identifier: &issuer, sends_iss: upstream.sends_iss };
+    let code = unverified.verify(flow, &expected).map_err(|error| told(error.into()));
+    Ok(code.map(|code| (upstream, code)))
+}
+
+/// Exchanges the code, believes whom the issuer names, and does what the flow was for.
+async fn go_on(call: &Call, upstream: &Upstream, code: AuthorizationCode) -> Ended<Reply> {
+    let context = &call.context;
+    let response = exchange(context, upstream, &code).await?;
+    let response: TokenResponse = response.map_err(|refused| End::failure("invalid_code", refused.reason))?;
+    let nonce = if upstream.service_type.repeats_nonce() { Nonce::Required } else { Nonce::IfRepeated };
+    let evidence = Evidence {
+        id_token: response.id_token.as_deref(),
+        nonce: nonce(&code.flow.nonce),
+        access_token: Some(&response.access_token),
+        form_user: code.user.as_ref(),
+    };
+    let profile = identify(context, upstream, &evidence).await?;
+    let tokens = response.tokens(&code.flow.scope);
+    match &code.flow.purpose {
+        Purpose::SignIn => {
+            let Arrived { outcome, is_new } = sign_in::sign_in(context, upstream, &profile, &tokens).await?;
+            let new_user_url = code.flow.new_user_callback_url.as_ref().filter(|_| is_new);
+            let target = new_user_url.unwrap_or(&code.flow.callback_url);
+            Ok(outcome.redirect(302, &Target::own(target)))
+        }
+        Purpose::Link(user) => {
+            let cookies = link::link(call, upstream, &profile, &tokens, user).await?;
+            Ok(Reply::redirect(302, &Target::own(&code.flow.callback_url)).with_cookies(cookies))
+        }
+        Purpose::SystemAccount(administrator) => {
+            system_account::connected(call, upstream, &profile, &tokens, administrator).await?;
+            Ok(Reply::redirect(302, &Target::own(&code.flow.callback_url)))
+        }
+    }
+}

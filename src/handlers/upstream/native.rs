@@ -1,0 +1,128 @@
+//! Signing in with an ID token that a native app got from the issuer itself: `idToken` of `sign-in/social`.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::error::{Error, Result, Wire};
+use crate::federation::id_token::{Nonce, UnverifiedIdToken};
+use crate::federation::profile::Profile;
+use crate::handlers::upstream::begin::with_endpoints;
+use crate::handlers::upstream::identify::{Evidence, identify};
+use crate::handlers::upstream::token_endpoint::TokenResponse;
+use crate::handlers::upstream::{End, Failure};
+use crate::id::Millis;
+use crate::secret::{SeenIdToken, Token, sha256_base64url};
+use crate::store;
+use crate::store::database::StoreError;
+use crate::store::issuer::Upstream;
+use crate::store::rate_limit;
+
+/// The longest token read, in bytes.
+const LONGEST: usize = 16 * 1024;
+
+/// How long an ID token is remembered at least, in milliseconds, and how long past its end.
+const REMEMBERED: Millis = 300_000;
+
+/// `idToken` of the protocol's bodies.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Native {
+    token: String,
+    nonce: Option<String>,
+    access_token: Option<String>,
+    refresh_token: Option<String>,
+    user: Option<Value>,
+}
+
+impl Native {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn read(value: Value) -> Result<Self> {
+        let native: Self =
+            serde_json::from_value(value).map_err(|error| Error::Validation(format!("[body.idToken] {error}")))?;
+        let texts =
+            [Some(&native.token), native.nonce.as_ref(), native.access_token.as_ref(), native.refresh_token.as_ref()];
+        if texts.into_iter().flatten().any(|text| text.len() > LONGEST) {
+            return Err(Error::Validation("[body.idToken] Too big".to_owned()));
+        }
+        Ok(native)
+    }
+}
+
+/// Believed: whom it names, the tokens that came along, and the issuer.
+pub struct Believed {
+    /// The issuer.
+    pub upstream: Upstream,
+    /// Whom it names.
+    pub profile: Profile,
+    /// What is kept.
+    pub response: TokenResponse,
+}
+
+/// Believes an ID token: signature, claims and nonce as in a flow of ours. There is no state here that is used up, so the
+/// token itself is: whoever copies it from a log or a proxy comes too late.
+///
+/// # Errors
+/// 401 for a token that is not good, or not any more; 404 for an issuer without ID tokens.
+pub async fn believe(context: &Context, provider: &str, native: Native) -> Result<Believed> {
+    let (limit, tenant) = (context.config.limit_sign_in, &context.tenant().id);
+    let key = rate_limit::key(&context.config, "sign-in:network", tenant.as_str(), &context.client().network());
+    let statements = [rate_limit::count(&key, limit, context.now), store::issuer::by_name(tenant, provider)];
+    let mut answers = context.db()?.batch(statements).await?;
+    let window: Option<rate_limit::Window> = answers.row()?;
+    if let Some(retry_after) = window.and_then(|window| window.retry_after(limit, context.now)) {
+        return Err(Error::TooManyRequests { retry_after, limit: "ID tokens by network" });
+    }
+    let upstream: Option<Upstream> = answers.row()?;
+    let upstream = upstream.ok_or_else(|| Error::refused(Wire::PROVIDER_NOT_FOUND, format!("{provider:?}")))?;
+    if !upstream.is_open_id() {
+        return Err(Error::refused(Wire::ID_TOKEN_NOT_SUPPORTED, "the service has no ID tokens"));
+    }
+    let (upstream, mut writes) = with_endpoints(context, upstream).await?;
+    let evidence = Evidence {
+        id_token: Some(&native.token),
+        nonce: native.nonce.as_deref().map_or(Nonce::Without, Nonce::Required),
+        access_token: native.access_token.as_deref(),
+        form_user: native.user.as_ref(),
+    };
+    let profile = identify(context, &upstream, &evidence).await.map_err(refused)?;
+    // Its hash has the form of a token of ours, whose hash in turn is what is kept.
+    let seen: Option<Token<SeenIdToken>> = Token::parse(&sha256_base64url(&native.token));
+    let seen = seen.ok_or_else(|| Error::Internal("a hash that is no token".to_owned()))?;
+    let until = UnverifiedIdToken(&native.token).ends_at().unwrap_or(context.now).max(context.now) + REMEMBERED;
+    let about = upstream.id.as_str();
+    writes.push(store::verification::keep(context, &context.tenant().id, &seen, about, b"{}", until)?);
+    match context.db()?.batch(writes).await {
+        Err(StoreError::Conflict(_)) => {
+            return Err(Error::refused(Wire::ID_TOKEN_INVALID, "this ID token has signed in before"));
+        }
+        other => other?,
+    };
+    let response = TokenResponse::of_app(
+        native.access_token.unwrap_or_default(),
+        native.token,
+        native.refresh_token.filter(|token| !token.is_empty()),
+    );
+    Ok(Believed { upstream, profile, response })
+}
+
+/// A failure that a page would be told, as the protocol says it.
+#[must_use]
+pub fn refused(end: End) -> Error {
+    let Failure { code, reason, .. } = match end {
+        End::Error(error) => return error,
+        End::Failure(failure) => failure,
+    };
+    let wire = match code.as_str() {
+        "invalid_id_token" => Wire::ID_TOKEN_INVALID,
+        "unable_to_get_user_info" => Wire::NO_USER_INFO,
+        "user_not_active" => Wire::BANNED_USER,
+        "tenant_unavailable" => Wire::TENANT_UNAVAILABLE,
+        "account_already_linked_to_different_user" => Wire::SOCIAL_ACCOUNT_ALREADY_LINKED,
+        _ => Wire::OAUTH_LINK_ERROR,
+    };
+    Error::refused(wire, format!("{code}: {reason}"))
+}

@@ -1,0 +1,205 @@
+//! Signing in whom an issuer names: known, linked by their address, or new.
+
+use serde_json::json;
+
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::federation::linking::{self, Decision, IssuerRules};
+use crate::federation::profile::Profile;
+use crate::handlers::opening::{self, Opening, OpeningError, Outcome};
+use crate::handlers::upstream::{End, Ended, confirmation};
+use crate::id::{Account, Id, User};
+use crate::jobs::outbox::deliver_later;
+use crate::pages::mail;
+use crate::store;
+use crate::store::database::{Statement, StoreError};
+use crate::store::issuer::Upstream;
+use crate::store::record::{Attempt, Severity};
+use crate::store::sign_up::NewUser;
+use crate::store::upstream::Tokens;
+use crate::store::verification::Claim;
+
+/// Whether the issuer's rules let the address in. One that the issuer did not prove says nothing about where its owner
+/// belongs.
+#[must_use]
+pub fn domain_is_allowed(upstream: &Upstream, profile: &Profile) -> bool {
+    let proven = profile.email.as_deref().filter(|_| profile.email_verified);
+    let domain = proven.and_then(|email| email.rsplit_once('@')).map(|(_, domain)| domain);
+    linking::domain_is_listed(domain, &upstream.allowed_domains)
+}
+
+/// How signing in ended.
+pub struct Arrived {
+    /// In a session, or a question.
+    pub outcome: Outcome,
+    /// Whether the user is new.
+    pub is_new: bool,
+}
+
+/// Signs in whom the profile is of.
+///
+/// # Errors
+/// A failure for the page.
+pub async fn sign_in(context: &Context, upstream: &Upstream, profile: &Profile, tokens: &Tokens<'_>) -> Ended<Arrived> {
+    sign_in_by(context, upstream, profile, tokens, None).await
+}
+
+/// [`sign_in`], by something that is used up by it.
+///
+/// # Errors
+/// As [`sign_in`].
+pub async fn sign_in_by(
+    context: &Context,
+    upstream: &Upstream,
+    profile: &Profile,
+    tokens: &Tokens<'_>,
+    claim: Option<Claim<'_>>,
+) -> Ended<Arrived> {
+    // Two round trips, because who it may be is known only after the issuer was asked. If somebody was quicker (the same
+    // first sign-in in two tabs), the second look finds what they made.
+    for _ in 0..2 {
+        if let Some(arrived) = attempt(context, upstream, profile, tokens, claim).await? {
+            return Ok(arrived);
+        }
+    }
+    Err(End::Error(Error::Storage("upstream sign-in lost two races in a row".to_owned())))
+}
+
+/// `None` if somebody was quicker.
+async fn attempt(
+    context: &Context,
+    upstream: &Upstream,
+    profile: &Profile,
+    tokens: &Tokens<'_>,
+    claim: Option<Claim<'_>>,
+) -> Ended<Option<Arrived>> {
+    let candidates = store::upstream::candidates(context, &upstream.id, profile).await?;
+    if !candidates.tenant_is_active {
+        return Err(End::failure("tenant_unavailable", "tenant is not active"));
+    }
+    let rules = IssuerRules {
+        domain_is_allowed: domain_is_allowed(upstream, profile),
+        trust_email: upstream.trust_email,
+        require_confirmation: upstream.require_confirmation,
+        sign_up_open: context.config.sign_up_open,
+    };
+    let (linked, same_email) = (candidates.linked.as_ref(), candidates.same_email.as_ref());
+    let decision = match linking::decide(profile, &rules, linked, same_email, context.now) {
+        Ok(decision) => decision,
+        Err(refusal) => {
+            let user_id = linked.map(|known| &known.user_id);
+            let attempt = Attempt { user_id, session_id: None, failure: Some(refusal.code()), method: &upstream.name };
+            context.db()?.batch([store::record::login(context, &context.row_id()?, attempt)]).await?;
+            return Err(End::failure(refusal.code(), format!("{refusal:?}")));
+        }
+    };
+    let prepared = prepare(context, upstream, profile, tokens, decision)?;
+    if prepared.waits {
+        return pend(context, upstream, profile, prepared).await;
+    }
+    let Prepared { user, account: _, statements, is_new, .. } = prepared;
+    let opening = Opening { last_method: Some(&upstream.name), claim, ..Opening::new(&user, &upstream.name, &["fed"]) };
+    match opening::open_or_ask(context, &opening, statements).await {
+        Err(OpeningError::Conflict(_)) => Ok(None),
+        other => {
+            deliver_later(context);
+            Ok(Some(Arrived { outcome: other.map_err(Error::from)?, is_new }))
+        }
+    }
+}
+
+/// What is written for a decision.
+struct Prepared {
+    user: Id<User>,
+    account: Id<Account>,
+    statements: Vec<Statement>,
+    is_new: bool,
+    /// Whether the link waits for its confirmation; the address that it is asked for at.
+    waits: bool,
+}
+
+fn prepare(
+    context: &Context,
+    upstream: &Upstream,
+    profile: &Profile,
+    tokens: &Tokens<'_>,
+    decision: Decision,
+) -> Result<Prepared> {
+    let details = json!({ "issuer": upstream.name, "subject": profile.subject });
+    let audit = |user: &Id<User>, event: &str, severity| -> Result<Statement> {
+        Ok(store::record::audit(context, &context.row_id()?, Some(user), event, severity, &details))
+    };
+    let waits = upstream.require_confirmation;
+    let link = |account: &Id<Account>, user: &Id<User>| {
+        store::upstream::link(context, account, user, &upstream.id, &profile.subject, !waits)
+    };
+    let mut prepared = match decision {
+        Decision::SignIn(user, account) => {
+            Prepared { user, account, statements: Vec::new(), is_new: false, waits: false }
+        }
+        Decision::Confirm(user, account) => {
+            Prepared { user, account, statements: Vec::new(), is_new: false, waits: true }
+        }
+        Decision::Link(user) => {
+            let account = context.id()?;
+            let mut statements = vec![link(&account, &user), audit(&user, "account.linked", Severity::Medium)?];
+            if !waits {
+                // Nobody was asked: the issuer's word on the address did it.
+                statements.push(store::outbox::queue_to_user(context, &user, &told(context, upstream), None)?);
+            }
+            Prepared { user, account, statements, is_new: false, waits }
+        }
+        Decision::Create { email, email_verified } => {
+            let (user, account) = (context.id()?, context.id()?);
+            let name = profile.name.clone().unwrap_or_default();
+            let new = NewUser {
+                email_verified: email_verified && !waits,
+                first_name: profile.first_name.as_deref(),
+                last_name: profile.last_name.as_deref(),
+                image: profile.picture.as_deref(),
+                ..NewUser::new(&user, &email, &name)
+            };
+            let mut statements = store::sign_up::create(context, &new)?;
+            statements.push(link(&account, &user));
+            statements.push(audit(&user, "user.created", Severity::Low)?);
+            Prepared { user, account, statements, is_new: true, waits }
+        }
+    };
+    if prepared.is_new || (upstream.sync_profile && !prepared.waits) {
+        prepared.statements.push(store::upstream::take_over(context, &prepared.user, profile));
+    }
+    prepared.statements.extend(store::upstream::refresh(context, &prepared.account, profile, tokens)?);
+    Ok(prepared)
+}
+
+/// The mail about a link that was made.
+#[must_use]
+pub fn told(context: &Context, upstream: &Upstream) -> store::outbox::Mail {
+    let subject = format!("{} can sign you in", upstream.label);
+    let text = format!(
+        "An account at {} was linked to yours, and signs you in from now on. If it was not you, unlink it and set a new password.",
+        upstream.label
+    );
+    mail::security_notice(&context.tenant().name, &subject, &text)
+}
+
+/// A link that waits: its owner is asked by mail.
+async fn pend(context: &Context, upstream: &Upstream, profile: &Profile, prepared: Prepared) -> Ended<Option<Arrived>> {
+    let Prepared { user, account, mut statements, .. } = prepared;
+    let attempt = Attempt {
+        user_id: Some(&user),
+        session_id: None,
+        failure: Some("account_not_confirmed"),
+        method: &upstream.name,
+    };
+    statements.push(store::record::login(context, &context.row_id()?, attempt));
+    statements.extend(confirmation::ask(context, upstream, profile, &user, &account)?);
+    match context.db()?.batch(statements).await {
+        Err(StoreError::Conflict(_)) => Ok(None),
+        other => {
+            other?;
+            deliver_later(context);
+            Err(End::failure("account_not_confirmed", "the link waits for its confirmation"))
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Accounts of the platform's own with an issuer: an administrator connects one, and services get its access token.
+
+use serde_json::json;
+
+use crate::context::Context;
+use crate::error::{Error, Result, Wire};
+use crate::federation::profile::Profile;
+use crate::federation::request::{is_scope, scope_hash, scopes};
+use crate::handlers::upstream::access_token::{Turn, is_good, take_turn};
+use crate::handlers::upstream::begin::with_endpoints;
+use crate::handlers::upstream::token_endpoint::refresh;
+use crate::handlers::upstream::{End, Ended};
+use crate::handlers::{Call, admin, read_clock};
+use crate::http::incoming::Media;
+use crate::http::reply::Reply;
+use crate::id::{Id, Millis, User};
+use crate::secret::{Secret, ServiceToken, Token};
+use crate::session::iso;
+use crate::store;
+use crate::store::issuer::Upstream;
+use crate::store::lease::{self, Holder, Settled};
+use crate::store::record::Severity;
+use crate::store::system_account::{Cached, Connected, NewSystemAccount};
+use crate::store::upstream::Tokens;
+
+/// The most scopes that a service asks for.
+const MOST_SCOPES: usize = 30;
+
+/// Connects the account that the flow ended with. The administrator who began must be signed in still, and be one.
+///
+/// # Errors
+/// A failure for the page.
+pub async fn connected(
+    call: &Call,
+    upstream: &Upstream,
+    profile: &Profile,
+    tokens: &Tokens<'_>,
+    administrator: &Id<User>,
+) -> Ended<()> {
+    let context = &call.context;
+    let present = admin::present(call).await?;
+    if !present.is_some_and(|session| session.user.id == *administrator) {
+        return Err(End::failure("not_signed_in", "the administrator is gone"));
+    }
+    let refresh_token =
+        tokens.refresh_token.ok_or_else(|| End::failure("no_refresh_token", "offline access was not granted"))?;
+    let id = context.row_id()?;
+    let new = NewSystemAccount {
+        id: &id,
+        issuer: &upstream.id,
+        subject: &profile.subject,
+        email: profile.email.as_deref(),
+        username: profile.username.as_deref().or(profile.name.as_deref()),
+        granted_scopes: &tokens.granted,
+        refresh_token,
+        by: administrator,
+    };
+    let details = json!({ "issuer": upstream.name, "subject": profile.subject, "scopes": tokens.granted });
+    let event = context.row_id()?;
+    let mut statements = Vec::from(store::system_account::connect(context, &new)?);
+    let name = "system_account.connected";
+    statements.push(store::record::audit(context, &event, Some(administrator), name, Severity::High, &details));
+    context.db()?.batch(statements).await?;
+    Ok(())
+}
+
+/// `POST /system-account/token`: a service of the platform gets the access token of the account that its own token is for.
+///
+/// # Errors
+/// 400 for scopes that were not granted, 401 for a bad service token, 502 if the issuer gives none.
+pub async fn token(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let asked = fields.list("scopes", MOST_SCOPES, is_scope);
+    fields.finish()?;
+    let context = &call.context;
+    let unauthorized = |reason: &str| Error::refused(Wire::UNAUTHORIZED, reason);
+    let header = context.header("Authorization").unwrap_or_default();
+    let (scheme, text) = header.split_once(' ').unwrap_or_default();
+    let token: Option<Token<ServiceToken>> =
+        scheme.eq_ignore_ascii_case("Bearer").then(|| Token::parse(text.trim())).flatten();
+    let token = token.ok_or_else(|| unauthorized("no service token"))?;
+    let found: Option<Connected> =
+        context.db()?.first(store::system_account::of_service(context, &token.hash())).await?;
+    let connected = found.ok_or_else(|| unauthorized("an unknown service token, or its issuer is switched off"))?;
+    let granted: Vec<&str> = connected.granted_scopes.split(' ').collect();
+    if let Some(scope) = asked.iter().find(|scope| !granted.contains(&scope.as_str())) {
+        return Err(Error::Validation(format!("[body.scopes] {scope} was not granted")));
+    }
+    let scope =
+        if asked.is_empty() { connected.granted_scopes.clone() } else { scopes(asked.iter().map(String::as_str)) };
+    let (token, expires_at) = access_token(context, &connected, &scope).await?;
+    let body = json!({
+        "accessToken": token.expose(),
+        "expiresAt": expires_at.map(iso),
+        "scopes": scope.split_whitespace().collect::<Vec<_>>(),
+    });
+    Reply::json(200, &body)
+}
+
+fn unavailable(reason: impl Into<String>) -> Error {
+    Error::refused(Wire::PROVIDER_UNAVAILABLE, reason)
+}
+
+/// A good access token of a system account for these scopes: cached, or refreshed once however many ask.
+///
+/// # Errors
+/// 502.
+pub async fn access_token(
+    context: &Context,
+    connected: &Connected,
+    scope: &str,
+) -> Result<(Secret<String>, Option<Millis>)> {
+    let issuer = &connected.issuer.id;
+    let mut answers = context.db()?.batch(store::system_account::cached(context, issuer, scope)?).await?.skip(1);
+    let mut cached: Cached = answers.row()?.ok_or_else(|| unavailable("disconnected meanwhile"))?;
+    for _ in 0..3 {
+        if let Some(token) = cached.token(context)?
+            && is_good(cached.expires_at, context.now)
+        {
+            return Ok((token, cached.expires_at));
+        }
+        let turn = take_turn(context, Holder::System(&cached.id)).await?;
+        // Loaded once more under the lease: the issuer may have rotated the refresh token since.
+        let statements = [store::system_account::look(issuer, scope), store::system_account::of_issuer(issuer)];
+        let mut answers = context.db()?.batch(statements).await?;
+        let reloaded: Cached = answers.row()?.ok_or_else(|| unavailable("disconnected meanwhile"))?;
+        let connected: Connected = answers.row()?.ok_or_else(|| unavailable("disconnected meanwhile"))?;
+        let is_new = reloaded.differs_from(&cached);
+        match turn {
+            Turn::Mine(name) if !is_new => return renew(context, &connected, &reloaded, &name).await,
+            Turn::Mine(name) => {
+                context.db()?.batch([lease::release(Holder::System(&cached.id), &name)]).await?;
+            }
+            Turn::Done => (),
+        }
+        cached = reloaded;
+    }
+    Err(unavailable("another request's refresh gave no good token"))
+}
+
+async fn renew(
+    context: &Context,
+    connected: &Connected,
+    cached: &Cached,
+    lease_name: &str,
+) -> Result<(Secret<String>, Option<Millis>)> {
+    let holder = Holder::System(&cached.id);
+    let (upstream, writes) = with_endpoints(context, connected.issuer.clone()).await?;
+    let asked = (cached.scope != connected.granted_scopes).then_some(cached.scope.as_str());
+    let answer = refresh(context, &upstream, &connected.refresh_token(context)?, asked).await?;
+    let response = match answer {
+        Ok(response) => response,
+        Err(refused) => {
+            context.db()?.batch([lease::fail(holder, lease_name, read_clock())]).await?;
+            return Err(unavailable(refused.reason));
+        }
+    };
+    let tokens = response.tokens(&cached.scope);
+    let expires_at = tokens.expires_in.map(|seconds| context.now + seconds * 1000);
+    let token_sealed = store::system_account::sealed(context, &cached.id, tokens.access_token)?;
+    let settled = Settled {
+        token_sealed: &token_sealed,
+        expires_at,
+        scope: &tokens.granted,
+        scope_hash: &scope_hash(&cached.scope),
+        id_token_sealed: None,
+    };
+    let mut statements = writes;
+    statements.push(lease::settle_system(context, &cached.id, lease_name, &settled));
+    if let Some(next) = tokens.refresh_token {
+        statements.push(store::system_account::rotate(context, connected, next)?);
+    }
+    context.db()?.batch(statements).await?;
+    Ok((Secret::new(tokens.access_token.to_owned()), expires_at))
+}

@@ -1,0 +1,320 @@
+//! An issuer, as administrators see and save it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Value, json};
+
+use super::{Settings, cell};
+use crate::context::Context;
+use crate::federation::service::ServiceType;
+use crate::id::{Id, Issuer, Millis, Tenant, User};
+use crate::secret::Secret;
+use crate::session::iso;
+use crate::store::database::{Statement, StoreError, Stored, sql};
+
+/// A secret that is kept, taken away, or set.
+pub enum Change<T> {
+    /// As it is.
+    Keep,
+    /// Taken away.
+    Clear,
+    /// Set.
+    Set(T),
+}
+
+/// An issuer as it is to be saved.
+pub struct Draft {
+    /// Everything but the secrets.
+    pub record: Record,
+    /// The client secret.
+    pub secret: Change<Secret<String>>,
+    /// The private JWK.
+    pub key: Change<Secret<String>>,
+    /// Whether it is everybody's.
+    pub is_global: bool,
+    /// Whether what discovery said before is of another issuer.
+    pub moves: bool,
+}
+
+/// An issuer without its secrets. It is read from D1 and answered by the same names.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "settings")]
+pub struct Record {
+    /// Id.
+    pub id: String,
+    /// Whether it is everybody's.
+    #[serde(rename = "global")]
+    pub is_global: bool,
+    /// The provider's name in the login protocol.
+    pub name: String,
+    /// Kind of service.
+    pub service_type: ServiceType,
+    /// What the button says.
+    pub label: String,
+    /// Issuer identifier, or what the endpoints are below.
+    pub base_url: String,
+    /// `client_id`.
+    pub client_id: String,
+    /// Whether there is a client secret.
+    pub has_client_secret: bool,
+    #[serde(skip_serializing)]
+    client_key_sealed: Option<String>,
+    /// The public half of the key that we sign client assertions with, to be registered at the issuer.
+    pub public_key: Option<Value>,
+    /// `client_secret_basic` rather than `client_secret_post`.
+    pub basic_auth: bool,
+    /// Scopes of a sign-in.
+    #[serde(serialize_with = "as_list")]
+    pub login_scopes: String,
+    /// Scopes of a sign-in that is to give a refresh token.
+    #[serde(serialize_with = "as_list")]
+    pub login_scopes_offline: String,
+    /// Further parameters.
+    pub login_params: BTreeMap<String, String>,
+    /// Further parameters of a sign-in that is to give a refresh token.
+    pub login_params_offline: BTreeMap<String, String>,
+    /// Scopes that discovery names.
+    pub scopes_supported: Vec<String>,
+    /// Domains whose people may come.
+    pub allowed_domains: Vec<String>,
+    /// Whether a new link is confirmed by mail.
+    pub require_confirmation: bool,
+    /// Whether its word on addresses is believed.
+    pub trust_email: bool,
+    /// Whether the mapped fields are taken over at every sign-in.
+    pub sync_profile: bool,
+    /// Whether the login page shows it.
+    pub show_on_login_page: bool,
+    /// Its place there.
+    pub sort_order: i64,
+    /// Its picture there.
+    pub image: Option<String>,
+    /// Whether it can be used.
+    pub enabled: bool,
+    /// Settings of its kind.
+    pub settings: Settings,
+    /// Internal field → external path.
+    pub mapping: BTreeMap<String, String>,
+    /// Endpoints set by hand.
+    pub endpoints: BTreeMap<String, String>,
+    /// Endpoints by discovery.
+    pub discovered_endpoints: BTreeMap<String, String>,
+    /// When discovery was read.
+    #[serde(serialize_with = "as_iso")]
+    pub discovered_at: Option<Millis>,
+    /// Whether users are linked.
+    #[serde(rename = "inUse")]
+    pub is_in_use: bool,
+    /// Who changed it last.
+    pub updated_by: Option<String>,
+    /// Creation.
+    #[serde(serialize_with = "as_iso")]
+    pub created_at: Option<Millis>,
+    /// Last change.
+    #[serde(serialize_with = "as_iso")]
+    pub updated_at: Option<Millis>,
+}
+
+fn as_list<S: Serializer>(scope: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(scope.split_whitespace())
+}
+
+#[expect(clippy::ref_option, reason = "the shape of serialize_with")]
+fn as_iso<S: Serializer>(time: &Option<Millis>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(iso).serialize(serializer)
+}
+
+impl Record {
+    /// The record with what others may know of its key.
+    ///
+    /// # Errors
+    /// If the key does not open.
+    pub fn with_public_key(mut self, context: &Context) -> Stored<Self> {
+        let Some(sealed) = &self.client_key_sealed else {
+            return Ok(self);
+        };
+        let opened = context.config.keyring.open(cell("client_key_sealed", &self.id), sealed).ok();
+        let jwk: Option<Value> = opened.and_then(|bytes| serde_json::from_slice(bytes.expose()).ok());
+        let broken = || StoreError::Failed(format!("issuer.client_key_sealed of {} does not open", self.id));
+        let jwk = jwk.ok_or_else(broken)?;
+        let member = |name: &str| jwk.get(name).cloned().unwrap_or_default();
+        self.public_key = Some(json!({
+            "kty": "EC", "crv": "P-256", "x": member("x"), "y": member("y"), "kid": member("kid"),
+            "use": "sig", "alg": "ES256",
+        }));
+        Ok(self)
+    }
+}
+
+/// `json_object` of a [`Record`], for an issuer `i`.
+macro_rules! record_json {
+    () => {
+        "json_object(
+           'id', i.id, 'global', json(iif(i.tenant_id is null, 'true', 'false')), 'name', i.name,
+           'serviceType', i.service_type, 'label', i.login_page_name, 'baseUrl', i.base_url, 'clientId', i.client_id,
+           'hasClientSecret', json(iif(i.client_secret_sealed is null, 'false', 'true')),
+           'clientKeySealed', i.client_key_sealed, 'publicKey', null,
+           'basicAuth', json(iif(i.basic_auth, 'true', 'false')),
+           'loginScopes', i.login_scopes, 'loginScopesOffline', i.login_scopes_offline,
+           'loginParams', json(i.login_params), 'loginParamsOffline', json(i.login_params_offline),
+           'scopesSupported', json(i.scopes_supported), 'allowedDomains', json(i.allowed_domains),
+           'requireConfirmation', json(iif(i.require_confirmation, 'true', 'false')),
+           'trustEmail', json(iif(i.trust_email, 'true', 'false')),
+           'syncProfile', json(iif(i.sync_profile, 'true', 'false')),
+           'showOnLoginPage', json(iif(i.show_on_login_page, 'true', 'false')), 'sortOrder', i.sort_order,
+           'image', i.image, 'enabled', json(iif(i.enabled, 'true', 'false')), 'settings', json(i.settings),
+           'mapping', (select json_group_object(internal_field, external_field)
+                       from issuer_field_mapping where issuer_id = i.id),
+           'endpoints', (select json_group_object(name, url) from issuer_endpoint
+                         where issuer_id = i.id and is_discovered = 0),
+           'discoveredEndpoints', (select json_group_object(name, url) from issuer_endpoint
+                                   where issuer_id = i.id and is_discovered = 1),
+           'discoveredAt', i.discovered_at,
+           'inUse', json(iif(exists (select 1 from account where issuer_id = i.id), 'true', 'false')),
+           'updatedBy', i.updated_by, 'createdAt', i.created_at, 'updatedAt', i.updated_at)"
+    };
+}
+
+/// An issuer of the tenant's, or everybody's.
+#[must_use]
+pub fn record(tenant: &Id<Tenant>, id: &Id<Issuer>) -> Statement {
+    sql(concat!(
+        "select ",
+        record_json!(),
+        " as row from issuer i where i.id = ?2 and (i.tenant_id = ?1 or i.tenant_id is null)"
+    ))
+    .bind(tenant)
+    .bind(id)
+}
+
+/// The issuers of the tenant's, and everybody's, in the order of the login page.
+#[must_use]
+pub fn records(tenant: &Id<Tenant>) -> Statement {
+    sql(concat!(
+        "select ",
+        record_json!(),
+        " as row from issuer i
+         where i.id in (select id from issuer where tenant_id = ?1 union all select id from issuer where tenant_id is null)
+         order by i.sort_order, i.login_page_name limit 200"
+    ))
+    .bind(tenant)
+}
+
+fn sealed(
+    context: &Context,
+    column: &'static str,
+    id: &str,
+    change: &Change<Secret<String>>,
+) -> crate::error::Result<(bool, Option<String>)> {
+    Ok(match change {
+        Change::Keep => (false, None),
+        Change::Clear => (true, None),
+        Change::Set(secret) => {
+            let bytes = secret.expose().as_bytes();
+            (true, Some(context.config.keyring.seal(cell(column, id), bytes, context.random()?)))
+        }
+    })
+}
+
+/// Saves a draft: a new issuer, or the changed one in the place of what it was.
+///
+/// # Errors
+/// If the platform has no randomness.
+pub fn save(context: &Context, by: &Id<User>, draft: &Draft) -> crate::error::Result<Vec<Statement>> {
+    let record = &draft.record;
+    let id = record.id.as_str();
+    let (sets_secret, secret) = sealed(context, "client_secret_sealed", id, &draft.secret)?;
+    let (sets_key, key) = sealed(context, "client_key_sealed", id, &draft.key)?;
+    let tenant = (!record.is_global).then_some(&context.tenant().id);
+    let mut statements = vec![
+        sql("insert into issuer
+               (id, tenant_id, name, login_page_name, service_type, base_url, client_id, client_secret_sealed, client_key_sealed,
+                basic_auth, login_scopes, login_scopes_offline, login_params, login_params_offline, allowed_domains,
+                require_confirmation, trust_email, sync_profile, show_on_login_page, sort_order, image, enabled, settings,
+                updated_by, created_at, updated_at)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,
+                     ?24, ?25, ?25)
+             on conflict (id) do update set
+               name = excluded.name, login_page_name = excluded.login_page_name, service_type = excluded.service_type,
+               base_url = excluded.base_url, client_id = excluded.client_id,
+               client_secret_sealed = iif(?26, excluded.client_secret_sealed, client_secret_sealed),
+               client_key_sealed = iif(?27, excluded.client_key_sealed, client_key_sealed),
+               basic_auth = excluded.basic_auth, login_scopes = excluded.login_scopes,
+               login_scopes_offline = excluded.login_scopes_offline, login_params = excluded.login_params,
+               login_params_offline = excluded.login_params_offline, allowed_domains = excluded.allowed_domains,
+               require_confirmation = excluded.require_confirmation, trust_email = excluded.trust_email,
+               sync_profile = excluded.sync_profile, show_on_login_page = excluded.show_on_login_page,
+               sort_order = excluded.sort_order, image = excluded.image, enabled = excluded.enabled,
+               settings = excluded.settings, discovered_at = iif(?28, null, discovered_at),
+               discovered = iif(?28, null, discovered), updated_by = excluded.updated_by, updated_at = excluded.updated_at")
+        .bind(id)
+        .bind(tenant)
+        .bind(&record.name)
+        .bind(&record.label)
+        .bind(record.service_type.name())
+        .bind(&record.base_url)
+        .bind(&record.client_id)
+        .bind(secret)
+        .bind(key)
+        .bind(record.basic_auth)
+        .bind(&record.login_scopes)
+        .bind(&record.login_scopes_offline)
+        .bind(json!(record.login_params).to_string())
+        .bind(json!(record.login_params_offline).to_string())
+        .bind(json!(record.allowed_domains).to_string())
+        .bind(record.require_confirmation)
+        .bind(record.trust_email)
+        .bind(record.sync_profile)
+        .bind(record.show_on_login_page)
+        .bind(record.sort_order)
+        .bind(record.image.as_ref())
+        .bind(record.enabled)
+        .bind(json!(record.settings).to_string())
+        .bind(by)
+        .bind(context.now)
+        .bind(sets_secret)
+        .bind(sets_key)
+        .bind(draft.moves),
+        // Those by hand are replaced whole; those by discovery only if they are of another issuer.
+        sql("delete from issuer_endpoint where issuer_id = ?1 and (is_discovered = 0 or ?2)").bind(id).bind(draft.moves),
+        sql("delete from issuer_field_mapping where issuer_id = ?1").bind(id),
+    ];
+    for (name, url) in &record.endpoints {
+        statements.push(
+            sql("insert into issuer_endpoint (id, issuer_id, name, url, is_discovered, updated_by, created_at, updated_at)
+                 values (?2, ?1, ?3, ?4, 0, ?5, ?6, ?6)
+                 on conflict (issuer_id, name) do update set
+                   url = excluded.url, is_discovered = 0, updated_by = excluded.updated_by, updated_at = excluded.updated_at")
+            .bind(id)
+            .bind(context.row_id()?)
+            .bind(name)
+            .bind(url)
+            .bind(by)
+            .bind(context.now),
+        );
+    }
+    for (internal, external) in &record.mapping {
+        statements.push(
+            sql("insert into issuer_field_mapping
+                   (id, issuer_id, external_field, internal_field, updated_by, created_at, updated_at)
+                 values (?2, ?1, ?3, ?4, ?5, ?6, ?6)")
+            .bind(id)
+            .bind(context.row_id()?)
+            .bind(external)
+            .bind(internal)
+            .bind(by)
+            .bind(context.now),
+        );
+    }
+    Ok(statements)
+}
+
+/// Deletes an issuer, unless users are linked to it and nobody insists.
+#[must_use]
+pub fn delete(id: &Id<Issuer>, force: bool) -> Statement {
+    sql("delete from issuer where id = ?1 and (?2 or not exists (select 1 from account where issuer_id = ?1))")
+        .bind(id)
+        .bind(force)
+}
