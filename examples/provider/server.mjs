@@ -13,8 +13,13 @@ const PEOPLE = {
 
 export const CLIENT = { id: "doorward", secret: "a secret between doorward and the demo provider" };
 
+const KEYS = {
+  ES256: () => generateKeyPairSync("ec", { namedCurve: "P-256" }),
+  EdDSA: () => generateKeyPairSync("ed25519"),
+};
+
 function key(alg) {
-  const pair = alg === "ES256" ? generateKeyPairSync("ec", { namedCurve: "P-256" }) : generateKeyPairSync("rsa", { modulusLength: 2048 });
+  const pair = KEYS[alg]?.() ?? generateKeyPairSync("rsa", { modulusLength: 2048 });
   return { ...pair.privateKey.export({ format: "jwk" }), kid: randomUUID(), alg, use: "sig" };
 }
 

@@ -143,10 +143,10 @@ pub fn holding(context: &Context, user: &Id<User>, account: &Id<Account>) -> Sta
         upstream_json!(),
         "), 'access_token_sealed', a.access_token_sealed, 'expires_at', a.access_token_expires_at, 'scope', a.scope,
            'scope_hash', a.scope_hash, 'id_token_sealed', a.id_token_sealed,
-           'refresh_token', (select json_object('id', id, 'token_sealed', token_sealed, 'scope', scope)
-                             from issuer_refresh_token
-                             where account_id = a.id and (expires_at is null or expires_at > ?4)
-                             order by length(scope) desc, updated_at desc limit 1)) as row
+           'refresh_token', json((select json_object('id', id, 'token_sealed', token_sealed, 'scope', scope)
+                                  from issuer_refresh_token
+                                  where account_id = a.id and (expires_at is null or expires_at > ?4)
+                                  order by length(scope) desc, updated_at desc limit 1))) as row
          from account a
          left join issuer i on i.id = a.issuer_id and i.enabled = 1 and (i.tenant_id = ?1 or i.tenant_id is null)
          where (a.tenant_id is null or a.tenant_id = ?1) and a.user_id = ?2 and a.id = ?3

@@ -27,10 +27,11 @@ const SLACK: Millis = 3_000;
 /// Between two looks at somebody else's lease, in milliseconds.
 const PAUSE: u64 = 100;
 
-/// Whether a token that ends at this time may still be handed out.
+/// Whether a token that ends at this time may still be handed out. One that somebody has got while we waited is as good as
+/// they come, however short its life.
 #[must_use]
-pub fn is_good(expires_at: Option<Millis>, now: Millis) -> bool {
-    expires_at.is_none_or(|at| at > now + MARGIN)
+pub fn is_good(expires_at: Option<Millis>, now: Millis, is_new: bool) -> bool {
+    expires_at.is_none_or(|at| at > now + if is_new { 0 } else { MARGIN })
 }
 
 /// How waiting for a lease ended.
@@ -107,13 +108,14 @@ pub async fn of_account(
     mut holding: Holding,
     mut force: bool,
 ) -> Result<AccessToken> {
+    let mut is_new = false;
     // A second time after somebody else's refresh, a third if they were gone before its end.
     for _ in 0..3 {
         let token = holding.access_token(context)?;
         if let Some(token) = token
             && !force
-            && is_good(holding.expires_at, context.now)
-            && !is_wider(&holding)
+            && is_good(holding.expires_at, context.now, is_new)
+            && (is_new || !is_wider(&holding))
         {
             let scope = holding.scope.clone().unwrap_or_default();
             return Ok(AccessToken { token, expires_at: holding.expires_at, scope, holding });
@@ -128,7 +130,7 @@ pub async fn of_account(
         let reloaded: Option<Holding> = context.db()?.first(store::account::holding(context, user, &id)).await?;
         let reloaded = reloaded.ok_or_else(|| unavailable("unlinked meanwhile"))?;
         // Whoever came first may have come to an end between our look and our turn.
-        let is_new = reloaded.differs_from(&holding);
+        is_new = reloaded.differs_from(&holding);
         match turn {
             Turn::Mine(name) if !is_new => return renew(context, reloaded, &name).await,
             Turn::Mine(name) => {

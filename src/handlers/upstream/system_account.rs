@@ -113,9 +113,10 @@ pub async fn access_token(
     let issuer = &connected.issuer.id;
     let mut answers = context.db()?.batch(store::system_account::cached(context, issuer, scope)?).await?.skip(1);
     let mut cached: Cached = answers.row()?.ok_or_else(|| unavailable("disconnected meanwhile"))?;
+    let mut is_new = false;
     for _ in 0..3 {
         if let Some(token) = cached.token(context)?
-            && is_good(cached.expires_at, context.now)
+            && is_good(cached.expires_at, context.now, is_new)
         {
             return Ok((token, cached.expires_at));
         }
@@ -125,7 +126,7 @@ pub async fn access_token(
         let mut answers = context.db()?.batch(statements).await?;
         let reloaded: Cached = answers.row()?.ok_or_else(|| unavailable("disconnected meanwhile"))?;
         let connected: Connected = answers.row()?.ok_or_else(|| unavailable("disconnected meanwhile"))?;
-        let is_new = reloaded.differs_from(&cached);
+        is_new = reloaded.differs_from(&cached);
         match turn {
             Turn::Mine(name) if !is_new => return renew(context, &connected, &reloaded, &name).await,
             Turn::Mine(name) => {
