@@ -62,9 +62,9 @@ export class Client {
 }
 
 // What a scenario's answer must be; says how one differs, or nothing.
-export function complaint({ status = 200, answer = /(?:)/ }, got) {
-  if (got.status === status && answer.test(got.body)) return undefined;
-  return `answered ${got.status} where ${status} ${answer} was expected: ${got.body.slice(0, 300)}`;
+export function complaint({ status = 200, answer = /(?:)/, location }, got) {
+  if (got.status === status && answer.test(got.body) && (!location || got.headers.location === location)) return undefined;
+  return `answered ${got.status} ${got.headers.location ?? ""} where ${status} ${answer} ${location ?? ""} was expected: ${got.body.slice(0, 300)}`;
 }
 
 // Sends `count` requests, `concurrency` at a time, and checks every answer. `make(index)` makes a request.

@@ -1,3 +1,6 @@
+import { once } from "node:events";
+import { createServer } from "node:http";
+import { SignJWT, exportJWK, generateKeyPair } from "jose";
 import { URI } from "otpauth";
 import { Authenticator } from "../tests/harness/authenticator.mjs";
 import { applyMigrations } from "../tests/harness/d1.mjs";
@@ -35,6 +38,36 @@ async function protectedCookies(client) {
   return client.cookies(new URL(APP).host);
 }
 
+/** An OpenID Provider that gives the same ID token to whoever asks: what is measured is what we do with it. */
+async function startIssuer() {
+  const { privateKey, publicKey } = await generateKeyPair("ES256");
+  const jwks = { keys: [{ ...(await exportJWK(publicKey)), kid: "k", alg: "ES256", use: "sig" }] };
+  let token;
+  const server = createServer((request, response) => {
+    const url = `http://localhost:${server.address().port}`;
+    const documents = {
+      "/.well-known/openid-configuration": { issuer: url, authorization_endpoint: `${url}/authorize`, token_endpoint: `${url}/token`, jwks_uri: `${url}/jwks` },
+      "/jwks": jwks,
+      "/token": { access_token: "a", token_type: "Bearer", expires_in: 3600, id_token: token },
+    };
+    request.resume().on("end", () => response.setHeader("content-type", "application/json").end(JSON.stringify(documents[request.url])));
+  });
+  server.listen(0, "127.0.0.1").unref();
+  await once(server, "listening");
+  const url = `http://localhost:${server.address().port}`;
+  return {
+    url,
+    async answers(nonce) {
+      const claims = { sub: "bench", email: "upstream@example.com", email_verified: true, name: "Bench", nonce };
+      token = await new SignJWT(claims).setProtectedHeader({ alg: "ES256", kid: "k" }).setIssuer(url).setAudience("a client").setIssuedAt().setExpirationTime("2h").sign(privateKey);
+    },
+  };
+}
+
+const addIssuer = (d1, url, clientId) => d1.batch([d1.prepare(
+  "insert into issuer (id, name, login_page_name, base_url, client_id, created_at, updated_at) values (?1, 'bench', 'Bench', ?2, ?3, 0, 0)",
+).bind(crypto.randomUUID(), url, clientId)]);
+
 export default {
   name: "Doorward",
   modules: () => wasm(BUILD),
@@ -59,7 +92,10 @@ export default {
       // What is good once is good again: the same step and the same assertion are measured over and over.
       d1.prepare(`create trigger bench_step after update of last_used_step on two_factor when new.last_used_step > 0
                   begin update two_factor set last_used_step = 0 where id = new.id; end`),
-      d1.prepare(`create trigger bench_challenge after update of used_at on verification when new.kind = 'passkey_challenge'
+      // Attempts are counted before they are looked at, and sixteen at once are sixteen failures so far.
+      d1.prepare(`create trigger bench_attempts after update of failed_attempts on two_factor when new.failed_attempts > 0
+                  begin update two_factor set failed_attempts = 0 where id = new.id; end`),
+      d1.prepare(`create trigger bench_challenge after update of used_at on verification when new.kind in ('passkey_challenge', 'upstream_state')
                   begin update verification set used_at = null, expires_at = 9000000000000 where id = new.id; end`),
       d1.prepare(
         `insert into proxied_app (id, tenant_id, name, host, origin_url, created_at, updated_at)
@@ -154,6 +190,21 @@ export default {
         return { method: "POST", host, path: "/api/auth/passkey/verify-authentication", headers: { ...json, cookie }, body: JSON.stringify({ response }) };
       },
       answer: /"session":/,
+    },
+    {
+      name: "upstream callback",
+      group: "upstream",
+      status: 302,
+      async prepare(client, { d1 }) {
+        const issuer = await startIssuer();
+        await addIssuer(d1, issuer.url, "a client");
+        const begun = await client.send({ method: "POST", host, path: "/api/auth/sign-in/social", headers: json, body: JSON.stringify({ provider: "bench", callbackURL: "/done" }) });
+        const url = new URL(JSON.parse(begun.body).url);
+        await issuer.answers(url.searchParams.get("nonce"));
+        const path = `/api/auth/callback/bench?code=c&state=${url.searchParams.get("state")}`;
+        return { host, path, headers: { cookie: client.cookies(host) } };
+      },
+      location: "/done",
     },
     {
       name: "sign-up",

@@ -38,7 +38,7 @@ export async function prepare(contender, { storage, origin, directory, coldStart
   const scenarios = [];
   for (const scenario of contender.scenarios) {
     try {
-      const make = await verified(scenario, server.port, origin);
+      const make = await verified(scenario, server.port, { origin, d1 });
       scenarios.push({ ...scenario, make, next: 1, repetitions: [], sent: 0, roundTrips: { d1: 0, kv: 0 } });
     } catch (error) {
       fail(`${contender.name}: ${scenario.name}: ${error.message}`);
@@ -50,8 +50,8 @@ export async function prepare(contender, { storage, origin, directory, coldStart
 }
 
 // The scenario's request as a function of its number, once one of them was answered as it must be.
-async function verified(scenario, port, origin) {
-  const request = await scenario.prepare(new Client(port), { origin });
+async function verified(scenario, port, context) {
+  const request = await scenario.prepare(new Client(port), context);
   const make = typeof request === "function" ? request : () => request;
   const wrong = complaint(scenario, await new Client(port).send(make(0)));
   if (wrong) throw new Error(wrong);

@@ -103,7 +103,7 @@ pub struct Config {
     pub limit_change_password: Limit,
     /// `LIMIT_MAIL`: mails asked for by one address, and for one account.
     pub limit_mail: Limit,
-    /// Begun passkey ceremonies, by network.
+    /// `LIMIT_CHALLENGE`: passkey ceremonies begun by one address.
     pub limit_challenge: Limit,
     /// `RESET_SECONDS`: life of a link that sets a new password.
     pub reset_seconds: i64,

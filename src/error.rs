@@ -62,6 +62,7 @@ wire! {
     REFRESH_TOKEN_NOT_FOUND = 400 "REFRESH_TOKEN_NOT_FOUND" "Refresh token not found";
     ISSUER_NOT_FOUND = 404 "ISSUER_NOT_FOUND" "Issuer not found";
     ISSUER_NAME_TAKEN = 409 "ISSUER_NAME_TAKEN" "An issuer of this name exists already";
+    ISSUER_CHANGED = 409 "ISSUER_CHANGED" "The issuer was changed meanwhile. Read it again.";
     ISSUER_IN_USE = 409 "ISSUER_IN_USE" "Users are linked to this issuer. Disable it, or delete it with force.";
     SYSTEM_ACCOUNT_NOT_FOUND = 404 "SYSTEM_ACCOUNT_NOT_FOUND" "No system account is connected";
     PROVIDER_UNAVAILABLE = 502 "PROVIDER_UNAVAILABLE" "The provider does not answer as it should";

@@ -1,6 +1,9 @@
 //! The runtime's own cryptography, where it is native and ours would be wasm: ES256 keys and signatures.
 
+use base64ct::{Base64UrlUnpadded, Encoding};
 use js_sys::{Array, JSON, Object, Uint8Array};
+use p256::ecdsa::signature::Verifier;
+use p256::ecdsa::{Signature, VerifyingKey};
 use serde_json::Value;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
@@ -80,6 +83,25 @@ pub async fn import(jwk: &Secret<Value>) -> Result<SigningHandle> {
     parameters.set_named_curve("P-256");
     let key = subtle()?.import_key_with_object("jwk", &jwk, &parameters, false, &sign_only()).map_err(failed)?;
     Ok(SigningHandle(JsFuture::from(key).await.map_err(failed)?.unchecked_into()))
+}
+
+/// Whether the halves of a private JWK belong together: what one signs, the other verifies.
+pub async fn is_pair(jwk: &Value) -> bool {
+    let coordinate = |name: &str| Base64UrlUnpadded::decode_vec(jwk.get(name)?.as_str()?).ok();
+    let (Some(x), Some(y)) = (coordinate("x"), coordinate("y")) else {
+        return false;
+    };
+    // An uncompressed point (SEC 1, section 2.3.3).
+    let Ok(public) = VerifyingKey::from_sec1_bytes(&[&[4], &x[..], &y[..]].concat()) else {
+        return false;
+    };
+    let Ok(private) = import(&Secret::new(jwk.clone())).await else {
+        return false;
+    };
+    let Ok(signature) = sign(&private, b"a pair").await else {
+        return false;
+    };
+    Signature::from_slice(&signature).is_ok_and(|signature| public.verify(b"a pair", &signature).is_ok())
 }
 
 /// An ES256 signature (RFC 7518, section 3.4): r and s, 64 bytes.

@@ -77,6 +77,10 @@ pub fn read(document: &[u8], issuer: &str, development: bool) -> Result<Metadata
 /// Why not. A server that fetches what it is told can be sent to its own network (SSRF): in production only https
 /// to public names passes.
 pub fn check_url(text: &str, development: bool) -> Result<Url, String> {
+    // A parser takes white space away and goes on; what is stored would differ from what is asked.
+    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(format!("{text:?} has white space"));
+    }
     let url = Url::parse(text).map_err(|error| format!("{text:?} is no URL: {error}"))?;
     if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
         return Err(format!("{text:?} has user information or a fragment"));

@@ -8,7 +8,7 @@ use jwt_compact::{Algorithm, AlgorithmExt, UntrustedToken};
 use p256::ecdsa::VerifyingKey;
 use rsa::{BigUint, RsaPublicKey};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha512};
 
 use crate::id::Millis;
 use crate::secret::equal_in_constant_time;
@@ -119,6 +119,10 @@ impl fmt::Display for IdTokenError {
     }
 }
 
+/// Members of a private or symmetric JWK (RFC 7518, section 6). A key published with its private half is anybody's, and
+/// believed by nobody.
+const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
 /// An issuer's JWK set.
 #[derive(Clone, Debug, Default)]
 pub struct KeySet(Vec<Value>);
@@ -137,6 +141,19 @@ impl KeySet {
         Ok(Self(keys.iter().take(Self::MOST_KEYS).cloned().collect()))
     }
 
+    /// The keys that may sign for the issuer that a token names, where a set says which key is whose: Microsoft publishes the
+    /// keys of all its tenants in one. `None` where it does not.
+    fn of_issuer(&self, token: UnverifiedIdToken<'_>) -> Option<Self> {
+        let issuer = |key: &Value| key.get("issuer").and_then(Value::as_str).map(str::to_owned);
+        if !self.0.iter().any(|key| issuer(key).is_some()) {
+            return None;
+        }
+        let said = token.said().unwrap_or_default();
+        let text = |name: &str| said.get(name).and_then(Value::as_str).unwrap_or_default();
+        let fits = |key: &&Value| issuer(key).is_none_or(|it| it.replace("{tenantid}", text("tid")) == text("iss"));
+        Some(Self(self.0.iter().filter(fits).cloned().collect()))
+    }
+
     /// The keys that may have made this signature.
     fn candidates<'a>(
         &'a self,
@@ -148,19 +165,52 @@ impl KeySet {
         self.0.iter().filter(move |key| {
             text(key, "kty") == Some(kty)
                 && text(key, "use").is_none_or(|usage| usage == "sig")
+                && key.get("key_ops").is_none_or(|ops| ops.as_array().is_some_and(|ops| ops.contains(&"verify".into())))
+                && !PRIVATE.iter().any(|member| key.get(member).is_some())
                 && text(key, "alg").is_none_or(|alg| alg == algorithm)
                 && (kid.is_none() || text(key, "kid") == kid)
         })
     }
 }
 
-impl UnverifiedIdToken<'_> {
+impl<'a> UnverifiedIdToken<'a> {
+    fn part(self, at: usize) -> Option<Value> {
+        let part = Base64UrlUnpadded::decode_vec(self.0.split('.').nth(at)?).ok()?;
+        serde_json::from_slice(&part).ok()
+    }
+
+    /// What the token says, whoever signed it.
+    fn said(self) -> Option<Value> {
+        self.part(1)
+    }
+
     /// `exp`, as the token says it.
     #[must_use]
     pub fn ends_at(self) -> Option<Millis> {
-        let payload = Base64UrlUnpadded::decode_vec(self.0.split('.').nth(1)?).ok()?;
-        let claims: Value = serde_json::from_slice(&payload).ok()?;
-        claims.get("exp")?.as_i64()?.checked_mul(1000)
+        let seconds = self.said()?.get("exp")?.as_f64()?;
+        #[expect(clippy::cast_possible_truncation, reason = "bounded before")]
+        (0.0..9e12).contains(&seconds).then(|| (seconds.ceil() * 1000.0) as Millis)
+    }
+
+    /// What was signed (RFC 7515, section 5.1). A signature may be written in more than one way, and this may not.
+    #[must_use]
+    pub fn signed_part(self) -> &'a str {
+        self.0.rsplit_once('.').map_or("", |(signed, _)| signed)
+    }
+
+    /// Refuses what asks for more than we understand, and what says that it is no ID token.
+    fn check_header(self) -> Result<(), IdTokenError> {
+        let header = self.part(0).unwrap_or_default();
+        // RFC 7515, section 4.1.11: there is no extension that we process.
+        if header.get("crit").is_some() {
+            return Err(IdTokenError::Malformed("crit".to_owned()));
+        }
+        // RFC 8725, section 3.11: an issuer signs access tokens and logout tokens with the same key.
+        let kind = header.get("typ").and_then(Value::as_str).unwrap_or("JWT").to_ascii_lowercase();
+        if kind.ends_with("+jwt") {
+            return Err(IdTokenError::Malformed(format!("typ {kind:?}")));
+        }
+        Ok(())
     }
 
     /// Checks signature and claims.
@@ -168,9 +218,13 @@ impl UnverifiedIdToken<'_> {
     /// # Errors
     /// The first check that failed.
     pub fn verify(self, keys: &KeySet, expected: &Expected<'_>) -> Result<IdToken, IdTokenError> {
+        self.check_header()?;
         let token = UntrustedToken::new(self.0).map_err(|error| IdTokenError::Malformed(error.to_string()))?;
-        let claims = verified_claims(&token, keys)?;
-        check(&claims, expected)?;
+        let claims = match keys.of_issuer(self) {
+            Some(narrowed) => verified_claims(&token, &narrowed)?,
+            None => verified_claims(&token, keys)?,
+        };
+        check(&claims, token.algorithm(), expected)?;
         let subject = text(&claims, "sub").unwrap_or_default().to_owned();
         Ok(IdToken { subject, claims })
     }
@@ -204,11 +258,11 @@ fn bytes(jwk: &Value, name: &str) -> Option<Vec<u8>> {
     Base64UrlUnpadded::decode_vec(jwk.get(name)?.as_str()?).ok()
 }
 
-/// A P-256 key (RFC 7518, section 6.2.1). A key published with its private half is anybody's, and believed by nobody.
+/// A P-256 key (RFC 7518, section 6.2.1).
 fn p256_key(jwk: &Value) -> Option<VerifyingKey> {
     let (x, y) = (bytes(jwk, "x")?, bytes(jwk, "y")?);
     let is_p256 = jwk.get("crv").and_then(Value::as_str) == Some("P-256") && x.len() == 32 && y.len() == 32;
-    if !is_p256 || jwk.get("d").is_some() {
+    if !is_p256 {
         return None;
     }
     // An uncompressed point (SEC 1, section 2.3.3).
@@ -217,15 +271,12 @@ fn p256_key(jwk: &Value) -> Option<VerifyingKey> {
 
 /// An Ed25519 key (RFC 8037, section 2).
 fn ed25519_key(jwk: &Value) -> Option<ed25519_compact::PublicKey> {
-    let is_ed25519 = jwk.get("crv").and_then(Value::as_str) == Some("Ed25519") && jwk.get("d").is_none();
+    let is_ed25519 = jwk.get("crv").and_then(Value::as_str) == Some("Ed25519");
     is_ed25519.then(|| ed25519_compact::PublicKey::from_slice(&bytes(jwk, "x")?).ok()).flatten()
 }
 
 /// An RSA key (section 6.3.1) with a modulus of at least 2048 bits, which is what `StrongKey` says.
 fn rsa_key(jwk: &Value) -> Option<StrongKey<RsaPublicKey>> {
-    if jwk.get("d").is_some() {
-        return None;
-    }
     let number = |name| Some(BigUint::from_bytes_be(&bytes(jwk, name)?));
     StrongKey::try_from(RsaPublicKey::new(number("n")?, number("e")?).ok()?).ok()
 }
@@ -255,7 +306,7 @@ fn text<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
 }
 
 /// The numbered steps are those of section 3.1.3.7.
-fn check(claims: &Map<String, Value>, expected: &Expected<'_>) -> Result<(), IdTokenError> {
+fn check(claims: &Map<String, Value>, algorithm: &str, expected: &Expected<'_>) -> Result<(), IdTokenError> {
     let wrong = |name: &'static str| {
         let value = claims.get(name).map_or_else(|| "missing".to_owned(), Value::to_string);
         IdTokenError::Claim(name, value.chars().take(200).collect())
@@ -267,7 +318,8 @@ fn check(claims: &Map<String, Value>, expected: &Expected<'_>) -> Result<(), IdT
     // 3
     let audiences: Vec<&str> = match claims.get("aud") {
         Some(Value::String(one)) => vec![one],
-        Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).collect(),
+        // One that is no text is one that we do not know.
+        Some(Value::Array(many)) => many.iter().map(|one| one.as_str().unwrap_or_default()).collect(),
         _ => Vec::new(),
     };
     if !audiences.iter().any(|audience| expected.audiences.contains(audience)) {
@@ -292,15 +344,25 @@ fn check(claims: &Map<String, Value>, expected: &Expected<'_>) -> Result<(), IdT
         return Err(wrong("nbf"));
     }
     // 11
-    if !expected.nonce.accepts(text(claims, "nonce")) {
+    let is_text = claims.get("nonce").is_none_or(Value::is_string);
+    if !is_text || !expected.nonce.accepts(text(claims, "nonce")) {
         return Err(IdTokenError::Claim("nonce", "another request's".to_owned()));
     }
     // Section 3.1.3.8
-    if let (Some(hash), Some(token)) = (text(claims, "at_hash"), expected.access_token) {
-        let digest = Sha256::digest(token.as_bytes());
-        if hash != Base64UrlUnpadded::encode_string(&digest[..16]) {
+    if let (Some(hash), Some(token)) = (claims.get("at_hash"), expected.access_token) {
+        // The left half of the digest that the signature's algorithm uses; Ed25519's is SHA-512 (RFC 8032, section 5.1).
+        let half = if algorithm == "EdDSA" {
+            Base64UrlUnpadded::encode_string(&Sha512::digest(token.as_bytes())[..32])
+        } else {
+            Base64UrlUnpadded::encode_string(&Sha256::digest(token.as_bytes())[..16])
+        };
+        if hash.as_str() != Some(&half) {
             return Err(wrong("at_hash"));
         }
+    }
+    // OpenID Connect Back-Channel Logout 1.0, section 2.4: what has it is a logout token.
+    if claims.contains_key("events") {
+        return Err(wrong("events"));
     }
     // Section 2: at most 255 ASCII characters.
     let subject_ok = |sub: &str| !sub.is_empty() && sub.len() <= 255 && sub.is_ascii();
@@ -413,6 +475,20 @@ mod tests {
         let mut encryption = a.jwk();
         encryption["use"] = json!("enc");
         assert_eq!(with(&KeySet(vec![encryption])), Some(IdTokenError::UnknownKey("a".to_owned())));
+    }
+
+    #[test]
+    fn a_key_signs_for_the_issuer_that_it_is_published_for() {
+        let signer = signer("k", 7);
+        let with = |issuer: &str| {
+            let mut key = signer.jwk();
+            key["issuer"] = json!(issuer);
+            let token = signer.sign(good(), NOW, 300);
+            UnverifiedIdToken(&token).verify(&KeySet(vec![key]), &expected()).err()
+        };
+        assert_eq!(with("https://idp.example"), None);
+        assert_eq!(with("https://other.example"), Some(IdTokenError::UnknownKey("k".to_owned())));
+        assert_eq!(with("https://{tenantid}.example"), Some(IdTokenError::UnknownKey("k".to_owned())));
     }
 
     #[test]

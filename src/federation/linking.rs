@@ -31,6 +31,8 @@ pub struct Known {
     pub account_is_active: bool,
     /// Whether `account.confirmed_at` is set.
     pub account_is_confirmed: bool,
+    /// `user.email`.
+    pub email: String,
     /// `user.email_verified`.
     pub email_verified: bool,
     /// `user.status`.
@@ -44,8 +46,8 @@ pub struct Known {
 pub enum Decision {
     /// Sign in the user whose account this is.
     SignIn(Id<User>, Id<Account>),
-    /// Ask the owner of this account, which waits, once more.
-    Confirm(Id<User>, Id<Account>),
+    /// Ask the owner of this account, which waits, once more, at their address.
+    Confirm(Id<User>, Id<Account>, String),
     /// Link the identity to this user, and sign in.
     Link(Id<User>),
     /// Create a user; whether its address counts as proven.
@@ -125,7 +127,7 @@ pub fn decide(
             return Err(Refusal::UserNotActive);
         }
         if !known.account_is_confirmed {
-            return Ok(Decision::Confirm(known.user_id.clone(), account));
+            return Ok(Decision::Confirm(known.user_id.clone(), account, known.email.clone()));
         }
         return Ok(Decision::SignIn(known.user_id.clone(), account));
     }
@@ -168,6 +170,7 @@ mod tests {
             account_id: account.then(|| Id::trusted("a".to_owned())),
             account_is_active: true,
             account_is_confirmed: true,
+            email: "a@x.co".to_owned(),
             email_verified: verified,
             status: status.to_owned(),
             suspended_until: None,
@@ -234,7 +237,7 @@ mod tests {
                 rules(false),
                 Some(waiting),
                 None,
-                Ok(Decision::Confirm(user.clone(), Id::trusted("a".to_owned()))),
+                Ok(Decision::Confirm(user.clone(), Id::trusted("a".to_owned()), "a@x.co".to_owned())),
             ),
             (profile(mail, false), asking.clone(), None, Some(known(false, true, "active")), Ok(Decision::Link(user))),
             (profile(mail, true), asking, None, Some(known(false, false, "active")), Err(Refusal::AccountNotLinked)),

@@ -105,6 +105,7 @@ const NEVER: [&str; 3] = ["request", "request_uri", "client_secret"];
 #[must_use]
 pub fn authorization_url(flow: &Flow, parameters: &Parameters<'_>) -> Option<String> {
     let mut url = Url::parse(parameters.endpoint).ok()?;
+    let given: Vec<(String, String)> = url.query_pairs().into_owned().collect();
     let challenge = sha256_base64url(&flow.code_verifier);
     let mut ours = vec![
         ("response_type", "code"),
@@ -117,12 +118,13 @@ pub fn authorization_url(flow: &Flow, parameters: &Parameters<'_>) -> Option<Str
     if parameters.does_pkce {
         ours.extend([("code_challenge", challenge.as_str()), ("code_challenge_method", "S256")]);
     }
-    let mut pairs = url.query_pairs_mut();
-    pairs.extend_pairs(&ours);
-    if let Some(hint) = parameters.login_hint {
-        pairs.append_pair("login_hint", hint);
-    }
+    ours.extend(parameters.login_hint.map(|hint| ("login_hint", hint)));
     let mut taken: Vec<&str> = ours.iter().map(|(name, _)| *name).chain(NEVER).collect();
+    let mut pairs = url.query_pairs_mut();
+    // A parameter stands there once (RFC 6749, section 3.1), whatever the endpoint's own query says.
+    pairs.clear().extend_pairs(given.iter().filter(|(name, _)| !taken.contains(&name.as_str())));
+    pairs.extend_pairs(&ours);
+    taken.extend(given.iter().map(|(name, _)| name.as_str()));
     for (name, value) in parameters.extra {
         // A setting adds parameters, and what a client asks for adds to the settings; neither undoes what comes before it.
         if !taken.contains(&name.as_str()) {

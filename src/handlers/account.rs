@@ -17,7 +17,7 @@ use crate::jobs::outbox::deliver_later;
 use crate::pages::mail;
 use crate::session::iso;
 use crate::store;
-use crate::store::account::{Holding, Linked};
+use crate::store::account::{Holding, Linked, RefreshToken};
 use crate::store::database::{StoreError, must_change};
 use crate::store::issuer::Upstream;
 use crate::store::record::Severity;
@@ -181,26 +181,30 @@ pub async fn unlink(call: &mut Call) -> Result<Reply> {
     proof::fresh(context, &authenticated)?;
     let user = &authenticated.session.user.id;
     let holding = holding(context, user, &id).await?;
-    let label = holding.issuer.as_ref().map_or("password", |issuer| issuer.label.as_str());
+    let label = holding.label.as_deref().unwrap_or("Your password");
     let details = json!({ "account": holding.id, "issuer": label, "subject": holding.subject });
-    let text = format!("{label} was unlinked from your account, and signs you in no more.");
+    let text = format!("{label} was taken from your account, and signs you in no more.");
     let letter = mail::security_notice(&context.tenant().name, "A way of signing in was removed", &text);
     let event = context.row_id()?;
     let statements = [
+        store::account::refresh_tokens(&holding.id),
         store::account::unlink(context, user, &holding.id),
         must_change(),
         store::record::audit(context, &event, Some(user), "account.unlinked", Severity::Medium, &details),
         store::outbox::queue_to_user(context, user, &letter, None)?,
     ];
-    match context.db()?.batch(statements).await {
+    let mut answers = match context.db()?.batch(statements).await {
         Err(StoreError::Unchanged) => {
             return Err(Error::refused(Wire::FAILED_TO_UNLINK_LAST_ACCOUNT, "no other way in"));
         }
         other => other?,
     };
     deliver_later(context);
-    if let (Some(upstream), Some(token)) = (&holding.issuer, &holding.refresh_token) {
-        revoke(context, upstream, &token.open(context)?).await?;
+    let tokens: Vec<RefreshToken> = answers.rows()?;
+    for token in &tokens {
+        if let Some(upstream) = &holding.issuer {
+            revoke(context, upstream, &token.open(context)?).await?;
+        }
     }
     Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(authenticated.cookies))
 }

@@ -252,8 +252,9 @@ fn fail(route: &Route, call: &Call, error: &Error) -> Result<Reply> {
         }
         Surface::Page => errors::html(&call.context, error),
     };
-    // A session cookie that opens nothing is taken back.
-    let rejected = error.wire() == Wire::UNAUTHORIZED && call.context.app().is_none();
+    // A session cookie that opens nothing is taken back; not where another site's form could make us.
+    let is_ours = call.context.app().is_none() && route.origin == routes::Origin::Trusted;
+    let rejected = error.wire() == Wire::UNAUTHORIZED && is_ours;
     Ok(if rejected { reply.with_cookies(opening::cleared(&call.context)) } else { reply })
 }
 

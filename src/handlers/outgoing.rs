@@ -149,6 +149,14 @@ pub async fn key_set(context: &Context, jwks_uri: &str, missed_key: bool) -> Res
             return Ok(kept.set.clone());
         }
     }
+    if missed_key {
+        // Before the answer is there, and whatever it is: of many with made-up key ids at once, one asks.
+        KEY_SETS.with_borrow_mut(|sets| {
+            if let Some(kept) = sets.get_mut(jwks_uri) {
+                kept.missed_at = Some(context.now);
+            }
+        });
+    }
     let set = Rc::new(KeySet::read(&get(context, jwks_uri).await?)?);
     let missed_at = if missed_key { Some(context.now) } else { kept.and_then(|kept| kept.missed_at) };
     KEY_SETS.with_borrow_mut(|sets| {

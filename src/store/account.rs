@@ -47,7 +47,7 @@ pub fn unlink(context: &Context, user: &Id<User>, account: &Id<Account>) -> Stat
          where (tenant_id is null or tenant_id = ?1) and user_id = ?2 and id = ?3
            and (exists (select 1 from account other
                         where other.user_id = ?2 and other.id <> ?3 and other.is_active = 1
-                          and (other.issuer_id is null
+                          and ((other.issuer_id is null and ?5)
                                or (other.confirmed_at is not null
                                    and exists (select 1 from issuer where id = other.issuer_id and enabled = 1))))
                 or (?4 and exists (select 1 from passkey where user_id = ?2)))")
@@ -55,6 +55,7 @@ pub fn unlink(context: &Context, user: &Id<User>, account: &Id<Account>) -> Stat
     .bind(user)
     .bind(account)
     .bind(context.config.ways_in.passkey)
+    .bind(context.config.ways_in.password)
 }
 
 /// A refresh token, as it is kept.
@@ -92,13 +93,15 @@ pub struct Holding {
     pub subject: String,
     /// The issuer; none of a password, or of one that is switched off.
     pub issuer: Option<Upstream>,
+    /// What the issuer is called; none of a password.
+    pub label: Option<String>,
     access_token_sealed: Option<String>,
     /// The access token's end.
     pub expires_at: Option<Millis>,
     /// Granted scopes.
     pub scope: Option<String>,
-    /// Names the scopes that the access token was asked for with.
-    pub scope_hash: Option<String>,
+    /// The scopes that the access token was asked for with.
+    pub requested_scope: Option<String>,
     id_token_sealed: Option<String>,
     /// The refresh token of the widest consent.
     pub refresh_token: Option<RefreshToken>,
@@ -139,10 +142,10 @@ impl Holding {
 pub fn holding(context: &Context, user: &Id<User>, account: &Id<Account>) -> Statement {
     sql(concat!(
         "select json_object(
-           'id', a.id, 'subject', a.subject, 'issuer', iif(i.id is null, null, ",
+           'id', a.id, 'subject', a.subject, 'label', (select login_page_name from issuer where id = a.issuer_id), 'issuer', iif(i.id is null, null, ",
         upstream_json!(),
         "), 'access_token_sealed', a.access_token_sealed, 'expires_at', a.access_token_expires_at, 'scope', a.scope,
-           'scope_hash', a.scope_hash, 'id_token_sealed', a.id_token_sealed,
+           'requested_scope', a.requested_scope, 'id_token_sealed', a.id_token_sealed,
            'refresh_token', json((select json_object('id', id, 'token_sealed', token_sealed, 'scope', scope)
                                   from issuer_refresh_token
                                   where account_id = a.id and (expires_at is null or expires_at > ?4)
@@ -156,6 +159,14 @@ pub fn holding(context: &Context, user: &Id<User>, account: &Id<Account>) -> Sta
     .bind(user)
     .bind(account)
     .bind(context.now)
+}
+
+/// The refresh tokens of an account.
+#[must_use]
+pub fn refresh_tokens(account: &Id<Account>) -> Statement {
+    sql("select json_object('id', id, 'token_sealed', token_sealed, 'scope', scope) as row
+         from issuer_refresh_token where account_id = ?1")
+    .bind(account)
 }
 
 /// Forgets a refresh token that the issuer honours no more.

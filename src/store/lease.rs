@@ -11,7 +11,7 @@ use crate::store::database::{Statement, sql};
 pub enum Holder<'a> {
     /// A user's account.
     Account(&'a Id<Account>),
-    /// `issuer_access_token`, by id: a system account's.
+    /// `system_account`, by id: its access tokens come of one refresh token.
     System(&'a str),
 }
 
@@ -29,7 +29,7 @@ macro_rules! of {
     ($holder:expr, $before:literal, $after:literal) => {
         match $holder {
             Holder::Account(_) => sql(concat!($before, " account ", $after)),
-            Holder::System(_) => sql(concat!($before, " issuer_access_token ", $after)),
+            Holder::System(_) => sql(concat!($before, " system_account ", $after)),
         }
     };
 }
@@ -62,12 +62,16 @@ pub fn fail(holder: Holder<'_>, by: &str, now: Millis) -> Statement {
     .bind(now)
 }
 
-/// Gives the lease back: there was nothing to do.
+/// Gives the lease back: it is done, or there was nothing to do.
 #[must_use]
 pub fn release(holder: Holder<'_>, by: &str) -> Statement {
-    of!(holder, "update", "set leased_by = null, leased_until = null where id = ?1 and leased_by = ?2")
-        .bind(holder.id())
-        .bind(by)
+    of!(
+        holder,
+        "update",
+        "set leased_by = null, leased_until = null, refresh_failed_at = null where id = ?1 and leased_by = ?2"
+    )
+    .bind(holder.id())
+    .bind(by)
 }
 
 /// What whoever waits looks at.
@@ -93,7 +97,7 @@ pub fn look(holder: Holder<'_>) -> Statement {
 /// Gives the lease back with the new token, which was sealed for the holder's column.
 #[must_use]
 pub fn settle_account(context: &Context, account: &Id<Account>, by: &str, new: &Settled<'_>) -> Statement {
-    sql("update account set access_token_sealed = ?3, access_token_expires_at = ?4, scope = ?5, scope_hash = ?6,
+    sql("update account set access_token_sealed = ?3, access_token_expires_at = ?4, scope = ?5, requested_scope = ?6,
                             id_token_sealed = coalesce(?7, id_token_sealed), leased_by = null, leased_until = null,
                             refresh_failed_at = null, updated_at = ?8
          where id = ?1 and leased_by = ?2")
@@ -102,7 +106,7 @@ pub fn settle_account(context: &Context, account: &Id<Account>, by: &str, new: &
     .bind(new.token_sealed)
     .bind(new.expires_at)
     .bind(new.scope)
-    .bind(new.scope_hash)
+    .bind(new.requested)
     .bind(new.id_token_sealed)
     .bind(context.now)
 }
@@ -116,20 +120,17 @@ pub struct Settled<'a> {
     /// The scopes granted.
     pub scope: &'a str,
     /// Those asked for.
-    pub scope_hash: &'a str,
+    pub requested: &'a str,
     /// A new ID token, sealed.
     pub id_token_sealed: Option<&'a str>,
 }
 
-/// The same for a system account's.
+/// Keeps a new access token of a system account's.
 #[must_use]
-pub fn settle_system(context: &Context, row: &str, by: &str, new: &Settled<'_>) -> Statement {
-    sql("update issuer_access_token set token_sealed = ?3, expires_at = ?4, leased_by = null, leased_until = null,
-                                        refresh_failed_at = null, updated_at = ?5
-         where id = ?1 and leased_by = ?2")
-    .bind(row)
-    .bind(by)
-    .bind(new.token_sealed)
-    .bind(new.expires_at)
-    .bind(context.now)
+pub fn settle_system(context: &Context, row: &str, token_sealed: &str, expires_at: Option<Millis>) -> Statement {
+    sql("update issuer_access_token set token_sealed = ?2, expires_at = ?3, updated_at = ?4 where id = ?1")
+        .bind(row)
+        .bind(token_sealed)
+        .bind(expires_at)
+        .bind(context.now)
 }

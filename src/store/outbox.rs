@@ -103,13 +103,13 @@ pub fn queue_to_user(
     .bind(if_password))
 }
 
-/// Queues a mail to a user's own address, unless the request just counted under `key` is over the limit.
+/// Queues a mail to a user's address, if it is theirs, unless the request just counted under `key` is over the limit.
 ///
 /// # Errors
 /// If the platform has no randomness.
-pub fn queue_to_user_within(
+pub fn queue_within(
     context: &Context,
-    user: &Id<User>,
+    (user, email): (&Id<User>, &str),
     mail: &Mail,
     (key, limit): (&str, Limit),
 ) -> crate::error::Result<Statement> {
@@ -117,14 +117,15 @@ pub fn queue_to_user_within(
     Ok(sql("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
             select ?2, ?1, id, 'mail', email, ?4, ?5, ?5, ?5 from user
             where (tenant_id is null or tenant_id = ?1) and id = ?3 and email not like '%.invalid'
-              and (select count from rate_limit where key = ?6) <= ?7")
+              and email = ?8 and (select count from rate_limit where key = ?6) <= ?7")
     .bind(&context.tenant().id)
     .bind(&id)
     .bind(user)
     .bind(sealed)
     .bind(context.now)
     .bind(key)
-    .bind(limit.count))
+    .bind(limit.count)
+    .bind(email))
 }
 
 /// Queues a mail to a user whose account the failure just counted has locked.

@@ -123,7 +123,8 @@ pub fn set_service_token(
 /// A connected account and its issuer.
 #[derive(Debug, Deserialize)]
 pub struct Connected {
-    id: String,
+    /// Id.
+    pub id: String,
     /// The issuer.
     pub issuer: Upstream,
     /// Granted scopes.
@@ -242,10 +243,11 @@ pub fn sealed(context: &Context, row: &str, token: &str) -> crate::error::Result
 ///
 /// # Errors
 /// If the platform has no randomness.
-pub fn rotate(context: &Context, connected: &Connected, token: &str) -> crate::error::Result<Statement> {
+pub fn rotate(context: &Context, connected: &Connected, lease: &str, token: &str) -> crate::error::Result<Statement> {
     let sealed = context.config.keyring.seal(cell(&connected.id), token.as_bytes(), context.random()?);
-    Ok(sql("update system_account set refresh_token_sealed = ?2, updated_at = ?3 where id = ?1")
+    Ok(sql("update system_account set refresh_token_sealed = ?3, updated_at = ?4 where id = ?1 and leased_by = ?2")
         .bind(&connected.id)
+        .bind(lease)
         .bind(sealed)
         .bind(context.now))
 }

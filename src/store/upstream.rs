@@ -46,7 +46,7 @@ macro_rules! linked {
             "select json_object('user_id', u.id, 'account_id', a.id,
                                 'account_is_active', json(iif(a.is_active, 'true', 'false')),
                                 'account_is_confirmed', json(iif(a.confirmed_at is not null, 'true', 'false')),
-                                'email_verified', json(iif(u.email_verified, 'true', 'false')),
+                                'email', u.email, 'email_verified', json(iif(u.email_verified, 'true', 'false')),
                                 'status', u.status, 'suspended_until', u.suspended_until) as row
              from account a join user u on u.id = a.user_id
              where a.issuer_id = ?2 and a.subject = ?3 and ",
@@ -60,7 +60,7 @@ macro_rules! same_email {
         concat!(
             "select json_object('user_id', id, 'account_id', null, 'account_is_active', json('false'),
                                 'account_is_confirmed', json('false'),
-                                'email_verified', json(iif(email_verified, 'true', 'false')),
+                                'email', email, 'email_verified', json(iif(email_verified, 'true', 'false')),
                                 'status', status, 'suspended_until', suspended_until) as row
              from user where email = ?2 and deleted_at is null and ",
             $pool
@@ -148,7 +148,13 @@ pub fn take_over(context: &Context, user: &Id<User>, profile: &Profile) -> State
                             and not exists (select 1 from user other
                                             where other.username = ?7 and other.deleted_at is null
                                               and other.tenant_id = user.tenant_id), ?7, username),
-           display_username = iif(username is null, coalesce(?7, display_username), display_username),
+           display_username = iif(username is null and ?7 is not null
+                            and not exists (select 1 from user other
+                                            where other.username = ?7 and other.deleted_at is null
+                                              and other.tenant_id is null and user.tenant_id is null)
+                            and not exists (select 1 from user other
+                                            where other.username = ?7 and other.deleted_at is null
+                                              and other.tenant_id = user.tenant_id), ?7, display_username),
            updated_at = ?10
          where (tenant_id is null or tenant_id = ?1) and id = ?2 and deleted_at is null")
     .bind(&context.tenant().id)
@@ -241,7 +247,7 @@ pub fn refresh(
     let mut statements = vec![
         sql("update account set
                access_token_expires_at = iif(?2 is null, access_token_expires_at, ?3),
-               scope = iif(?2 is null, scope, ?5), scope_hash = iif(?2 is null, scope_hash, ?14),
+               scope = iif(?2 is null, scope, ?5), requested_scope = iif(?2 is null, requested_scope, ?14),
                access_token_sealed = coalesce(?2, access_token_sealed), id_token_sealed = coalesce(?4, id_token_sealed),
                email = ?6, email_verified = ?7, name = ?8, first_name = ?9, last_name = ?10,
                picture = ?11, raw_profile = ?12, last_login_at = ?13, refresh_failed_at = null, updated_at = ?13
@@ -259,7 +265,7 @@ pub fn refresh(
         .bind(profile.picture.as_ref())
         .bind(serde_json::Value::Object(profile.raw.clone()).to_string())
         .bind(context.now)
-        .bind(scope_hash(tokens.requested)),
+        .bind(tokens.requested),
     ];
     if let Some(token) = tokens.refresh_token {
         let life = tokens.refresh_expires_in;

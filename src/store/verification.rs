@@ -96,7 +96,7 @@ macro_rules! begun_by {
                select id from verification where user_id = ",
             $user,
             " union all select id from verification
-                        where kind in ('change_email_confirm', 'change_email_proof', 'delete_user') and identifier = ",
+                        where kind in ('change_email_confirm', 'change_email_proof', 'delete_user', 'account_confirmation') and identifier = ",
             $user,
             " union all select id from verification
                         where kind = 'code_change_email' and identifier > ",

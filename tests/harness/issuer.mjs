@@ -50,7 +50,7 @@ export async function startIssuer() {
     const claims = { iss: url, aud: CLIENT.id, nonce: flow.nonce, iat: now, exp: now + 300, ...issuer.person, ...faults.claims };
     for (const name of Object.keys(claims)) if (claims[name] === undefined) delete claims[name];
     const { alg, kid, privateKey } = faults.signWith ?? issuer.key;
-    const idToken = faults.idToken?.(claims) ?? (await new SignJWT(claims).setProtectedHeader({ alg, kid }).sign(privateKey));
+    const idToken = (await faults.idToken?.(claims)) ?? (await new SignJWT(claims).setProtectedHeader({ alg, kid }).sign(privateKey));
     json(response, 200, { token_type: "Bearer", access_token: "an access token", refresh_token: "a refresh token", expires_in: 3600, scope: "openid email", id_token: idToken, ...faults.answer });
   }
 
@@ -67,7 +67,9 @@ export async function startIssuer() {
         scopes_supported: ["openid", "email", "profile"], response_types_supported: ["code"], ...faults.metadata,
       });
     }
-    if (pathname === "/jwks") return json(response, 200, { keys: [issuer.key.jwk] });
+    // Below it too: key sets are kept by their URL, and a test may want one that nobody has asked for.
+    if (pathname.startsWith("/jwks")) return faults.jwks ? faults.jwks(request, response) : json(response, 200, { keys: [issuer.key.jwk] });
+    if (pathname === "/userinfo" && faults.userinfoAnswer) return faults.userinfoAnswer(request, response);
     if (pathname === "/userinfo") return json(response, faults.userinfoStatus ?? 200, { ...issuer.person, ...faults.userinfo });
     if (pathname === "/token") return token(request, response, new URLSearchParams(body));
     if (pathname === "/authorize") {

@@ -85,7 +85,7 @@ test("what a user began is found by indexes alone", async () => {
   const { results } = await d1.prepare(`explain query plan
     update verification set used_at = 1 where used_at is null and id in (
       select id from verification where user_id = ?1
-      union all select id from verification where kind in ('change_email_confirm', 'change_email_proof', 'delete_user') and identifier = ?1
+      union all select id from verification where kind in ('change_email_confirm', 'change_email_proof', 'delete_user', 'account_confirmation') and identifier = ?1
       union all select id from verification where kind = 'code_change_email' and identifier > ?1 || ' ' and identifier < ?1 || '!')`).bind("u").all();
   const details = results.map(({ detail }) => detail);
   assert.deepEqual(details.filter((detail) => detail.startsWith("SCAN")), []);

@@ -89,8 +89,13 @@ pub async fn read(context: &Context, mut fields: Fields, saved: Option<Record>) 
         fields.refuse(&name.chars().take(50).collect::<String>(), "Unrecognized key");
     }
     let is_new = saved.is_none();
+    if let Some(saved) = &saved
+        && fields.boolean("global").is_some_and(|global| global != saved.is_global)
+    {
+        fields.refuse("global", "Invalid input: cannot be changed");
+    }
     let service = service(&mut fields, saved.as_ref());
-    let before = saved.as_ref().map(|record| (record.base_url.clone(), record.service_type));
+    let before = saved.as_ref().map(identity);
     let mut record = saved.unwrap_or_else(|| blank(service));
     record.service_type = service;
     if is_new || fields.has("name") {
@@ -104,11 +109,20 @@ pub async fn read(context: &Context, mut fields: Fields, saved: Option<Record>) 
     lists(&mut fields, &mut record);
     places(context, &mut fields, &mut record);
     let (secret, key) = secrets(context, &mut fields, service).await?;
-    let is_global = fields.boolean("global").unwrap_or(false);
+    if is_new {
+        record.is_global = fields.boolean("global").unwrap_or(false);
+    }
     judge(context, &mut fields, &record, &key);
     fields.finish()?;
-    let moves = before.is_some_and(|before| before != (record.base_url.clone(), record.service_type));
-    Ok(Draft { record, secret, key, is_global, moves })
+    let moves = before.is_some_and(|before| before != identity(&record));
+    Ok(Draft { record, secret, key, is_new, moves })
+}
+
+/// Whatever makes the people of an issuer who they are.
+fn identity(record: &Record) -> (String, ServiceType, Option<String>, Option<String>) {
+    let is_open_id = record.service_type.preset().protocol == Protocol::OpenId;
+    let api = record.endpoints.get("userinfo_endpoint").filter(|_| !is_open_id);
+    (record.base_url.clone(), record.service_type, record.mapping.get("subject").cloned(), api.cloned())
 }
 
 fn service(fields: &mut Fields, saved: Option<&Record>) -> ServiceType {
@@ -133,7 +147,7 @@ fn texts(fields: &mut Fields, record: &mut Record, is_new: bool) {
         crate::http::fields::Change::Keep => (),
         crate::http::fields::Change::Clear => record.image = None,
         crate::http::fields::Change::Set(url) => {
-            if !url.starts_with("https://") {
+            if check_url(&url, false).is_err() {
                 fields.refuse("image", "Invalid URL: https alone");
             }
             record.image = Some(url);
@@ -196,28 +210,37 @@ fn lists(fields: &mut Fields, record: &mut Record) {
 fn ascii_pattern(text: &str) -> Option<String> {
     let (star, domain) = text.strip_prefix("*.").map_or(("", text), |domain| ("*.", domain));
     let ascii = ascii_domain(domain)?;
-    let is_name = ascii.contains('.') && !ascii.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    let is_address = ascii.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let is_name = ascii.contains('.') && !is_address && ascii.split('.').all(is_label);
     is_name.then(|| format!("{star}{ascii}"))
 }
 
 fn places(context: &Context, fields: &mut Fields, record: &mut Record) {
-    if let Some(settings) = fields.take("settings") {
-        match serde_json::from_value::<Settings>(settings) {
-            Ok(settings) => record.settings = settings,
-            Err(error) => fields.refuse("settings", &error.to_string()),
-        }
-    }
     let preset = record.service_type.preset();
-    if let Some(url) = fields.optional("baseUrl", 500) {
-        record.base_url = url;
-    } else if let Some(tenant) = &record.settings.tenant
-        && record.service_type == ServiceType::Microsoft
-    {
-        let tenant = if tenant == "consumers" { CONSUMERS } else { tenant };
-        record.base_url = preset.base_url.unwrap_or_default().replace("{tenant}", tenant);
+    let of_tenant =
+        |tenant: Option<&str>| preset.base_url.unwrap_or_default().replace("{tenant}", tenant.unwrap_or("{tenant}"));
+    // A base URL that somebody typed stays; one that follows from the tenant follows it.
+    let follows = record.base_url == of_tenant(record.settings.tenant.as_deref())
+        || Some(record.base_url.as_str()) == preset.base_url;
+    if let Some(settings) = fields.take("settings") {
+        let read = if settings.is_object() { serde_json::from_value::<Settings>(settings).ok() } else { None };
+        match read {
+            Some(settings) => record.settings = settings,
+            None => fields.refuse("settings", "Invalid input: tenant, teamId and audiences alone"),
+        }
     }
     if record.settings.tenant.as_deref() == Some("consumers") {
         record.settings.tenant = Some(CONSUMERS.to_owned());
+    }
+    if let Some(url) = fields.optional("baseUrl", 500) {
+        record.base_url = url;
+    } else if follows && record.service_type == ServiceType::Microsoft {
+        record.base_url = of_tenant(record.settings.tenant.as_deref());
     }
     if fields.has("endpoints") {
         let set = fields.texts("endpoints", ENDPOINTS.len() + 1, 2048);
@@ -247,7 +270,11 @@ async fn secrets(
     let generate = fields.boolean("generateKey").unwrap_or(false);
     let key = match given {
         Some(jwk) if !generate => {
-            let key = private_jwk(&jwk).map(|jwk| Change::Set(Secret::new(jwk.to_string())));
+            let jwk = match private_jwk(&jwk) {
+                Some(jwk) if webcrypto::is_pair(&jwk).await => Some(jwk),
+                _ => None,
+            };
+            let key = jwk.map(|jwk| Change::Set(Secret::new(jwk.to_string())));
             key.unwrap_or_else(|| {
                 fields.refuse("clientKey", "Invalid input: a private P-256 key as a JWK, with kid");
                 Change::Keep
@@ -322,9 +349,22 @@ fn judge(context: &Context, fields: &mut Fields, record: &Record, key: &Change<S
     }
     if record.service_type == ServiceType::Microsoft {
         let tenant = record.settings.tenant.as_deref().unwrap_or_default();
-        if !matches!(tenant, "common" | "organizations") && uuid::Uuid::try_parse(tenant).is_err() {
+        let is_id = uuid::Uuid::try_parse(tenant).is_ok_and(|id| id.hyphenated().to_string() == tenant);
+        if !matches!(tenant, "common" | "organizations") && !is_id {
             fields.refuse("settings.tenant", "Invalid option: common, organizations, consumers, or a tenant's id");
         }
+    }
+    if record.settings.tenant.is_some() && record.service_type != ServiceType::Microsoft {
+        fields.refuse("settings.tenant", "Invalid input: of microsoft alone");
+    }
+    if record.settings.team_id.is_some() && !record.service_type.signs_client_secret() {
+        fields.refuse("settings.teamId", "Invalid input: of apple alone");
+    }
+    if record.trust_email && !record.is_global && context.tenant().pool().is_none() {
+        fields.refuse(
+            "trustEmail",
+            "Invalid input: users are shared with other tenants, for whom this issuer does not speak",
+        );
     }
     if record.service_type.signs_client_secret() {
         if record.settings.team_id.as_deref().is_none_or(str::is_empty) {

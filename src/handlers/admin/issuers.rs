@@ -82,7 +82,6 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     let administrator = administrator(call, Vec::new()).await?;
     let context = &call.context;
     let mut draft = issuer_draft::read(context, fields, None).await?;
-    draft.record.is_global = draft.is_global;
     draft.record.id = context.row_id()?;
     may_change(&administrator, &draft.record)?;
     let user = administrator.authenticated.session.user.id.clone();
@@ -100,12 +99,11 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let (administrator, record) = named(call).await?;
     may_change(&administrator, &record)?;
     let context = &call.context;
-    let (is_in_use, is_global) = (record.is_in_use, record.is_global);
-    let mut draft = issuer_draft::read(context, fields, Some(record)).await?;
+    let is_in_use = record.is_in_use;
+    let draft = issuer_draft::read(context, fields, Some(record)).await?;
     if draft.moves && is_in_use {
         return Err(Error::refused(Wire::ISSUER_IN_USE, "users are linked"));
     }
-    draft.record.is_global = is_global;
     let user = administrator.authenticated.session.user.id.clone();
     let body = save(context, &user, &draft, "issuer.changed").await?;
     Ok(Reply::json(200, &body)?.with_cookies(administrator.authenticated.cookies))
@@ -120,6 +118,7 @@ async fn save(context: &Context, user: &Id<User>, draft: &Draft, event: &str) ->
     statements.push(store::record::audit(context, &audit_id, Some(user), event, Severity::High, &details));
     match context.db()?.batch(statements).await {
         Err(StoreError::Conflict(_)) => return Err(Error::refused(Wire::ISSUER_NAME_TAKEN, "the name is taken")),
+        Err(StoreError::Unchanged) => return Err(Error::refused(Wire::ISSUER_CHANGED, "another request was quicker")),
         other => other?,
     };
     let id = Id::trusted(record.id.clone());
@@ -147,6 +146,7 @@ async fn answer(context: &Context, id: &Id<Issuer>, problem: Option<String>) -> 
     let record = record.ok_or_else(not_found)?.with_public_key(context)?;
     let mut body = serde_json::to_value(&record).map_err(|error| Error::Internal(error.to_string()))?;
     body["discoveryProblem"] = json!(problem);
+    body["unsupportedScopes"] = json!(record.unsupported_scopes());
     Ok(body)
 }
 
@@ -161,6 +161,10 @@ pub async fn discover(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
     let id = Id::trusted(record.id);
     let problem = rediscover(context, &id).await?;
+    let user = &administrator.authenticated.session.user.id;
+    let (event, details) = (context.row_id()?, json!({ "issuer": id, "name": record.name, "problem": problem }));
+    let audit = store::record::audit(context, &event, Some(user), "issuer.discovered", Severity::Low, &details);
+    context.db()?.batch([audit]).await?;
     let body = answer(context, &id, problem).await?;
     Ok(Reply::json(200, &body)?.with_cookies(administrator.authenticated.cookies))
 }

@@ -6,7 +6,7 @@ use worker::Delay;
 
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
-use crate::federation::request::{scope_hash, scopes};
+use crate::federation::request::scopes;
 use crate::handlers::read_clock;
 use crate::handlers::upstream::begin::with_endpoints;
 use crate::handlers::upstream::token_endpoint::{Refused, TokenResponse, refresh};
@@ -93,9 +93,8 @@ fn is_wider(holding: &Holding) -> bool {
     let Some(refresh) = &holding.refresh_token else {
         return false;
     };
-    let granted = holding.scope.as_deref().unwrap_or_default();
-    holding.scope_hash.as_deref() != Some(&scope_hash(&refresh.scope))
-        && scopes([refresh.scope.as_str(), granted]) == scopes([refresh.scope.as_str()])
+    let (wide, narrow) = (refresh.scope.as_str(), holding.requested_scope.as_deref().unwrap_or_default());
+    scopes([wide]) != scopes([narrow]) && scopes([wide, narrow]) == scopes([wide])
 }
 
 /// A good access token of a user's account; with `force`, a new one.
@@ -146,7 +145,12 @@ pub async fn of_account(
 
 async fn renew(context: &Context, holding: Holding, lease_name: &str) -> Result<AccessToken> {
     let id: &Id<Account> = &holding.id;
-    match ask(context, &holding).await? {
+    let answer = match ask(context, &holding).await {
+        Ok(answer) => answer,
+        // Those who wait are told, whatever it was.
+        Err(error) => Err(Refused { reason: error.to_string(), is_final: false }),
+    };
+    match answer {
         Ok(response) => {
             let refresh_token = holding.refresh_token.as_ref().ok_or_else(|| unavailable("no refresh token"))?;
             let tokens = response.tokens(&refresh_token.scope);
@@ -158,7 +162,7 @@ async fn renew(context: &Context, holding: Holding, lease_name: &str) -> Result<
                 token_sealed: &token_sealed,
                 expires_at,
                 scope: &tokens.granted,
-                scope_hash: &scope_hash(&refresh_token.scope),
+                requested: &refresh_token.scope,
                 id_token_sealed: id_token.as_deref(),
             };
             let mut statements = vec![lease::settle_account(context, id, lease_name, &settled)];

@@ -26,6 +26,8 @@ const PAGE: &str = "/confirm-account";
 #[derive(Serialize, Deserialize)]
 struct Waiting {
     user: Id<User>,
+    /// The address that the mail goes to: it is good for as long as it is theirs.
+    email: String,
     account: Id<Account>,
     issuer: String,
     identity: String,
@@ -39,11 +41,17 @@ pub fn ask(
     context: &Context,
     upstream: &Upstream,
     profile: &Profile,
-    user: &Id<User>,
+    (user, email): (&Id<User>, &str),
     account: &Id<Account>,
 ) -> Result<Vec<Statement>> {
     let identity = profile.email.clone().or_else(|| profile.name.clone()).unwrap_or_else(|| profile.subject.clone());
-    let waiting = Waiting { user: user.clone(), account: account.clone(), issuer: upstream.label.clone(), identity };
+    let waiting = Waiting {
+        user: user.clone(),
+        email: email.to_owned(),
+        account: account.clone(),
+        issuer: upstream.label.clone(),
+        identity,
+    };
     let token: Token<AccountConfirmation> = Token::new(context.random()?);
     let payload = serde_json::to_vec(&waiting).map_err(|error| Error::Internal(error.to_string()))?;
     let until = context.now + context.config.verification_seconds * 1000;
@@ -54,8 +62,8 @@ pub fn ask(
         store::rate_limit::key(&context.config, "confirm-account", context.tenant().id.as_str(), account.as_str());
     Ok(vec![
         store::rate_limit::count(&key, limit, context.now),
-        store::verification::keep_within(context, &token, account.as_str(), &payload, until, (&key, limit))?,
-        store::outbox::queue_to_user_within(context, user, &letter, (&key, limit))?,
+        store::verification::keep_within(context, &token, user.as_str(), &payload, until, (&key, limit))?,
+        store::outbox::queue_within(context, (user, email), &letter, (&key, limit))?,
     ])
 }
 
@@ -111,7 +119,8 @@ pub async fn confirm(call: &mut Call) -> Result<Reply> {
         must_change(),
         store::upstream::confirm(context, &waiting.user, &waiting.account),
         must_change(),
-        store::user::prove_own_email(context, &waiting.user),
+        store::user::prove_email(context, &waiting.user, &waiting.email),
+        must_change(),
         store::record::audit(context, &id, Some(&waiting.user), "account.confirmed", Severity::Medium, &details),
     ];
     match context.db()?.batch(statements).await {

@@ -2,14 +2,16 @@
 
 use serde_json::json;
 
+use crate::context::Context;
 use crate::federation::profile::Profile;
 use crate::handlers::Call;
 use crate::handlers::authenticate::{Authentication, Depth};
 use crate::handlers::upstream::{End, Ended, confirmation, sign_in};
 use crate::id::{Account, Id, User};
 use crate::jobs::outbox::deliver_later;
+use crate::session::Person;
 use crate::store;
-use crate::store::database::StoreError;
+use crate::store::database::{Statement, StoreError};
 use crate::store::issuer::Upstream;
 use crate::store::record::Severity;
 use crate::store::upstream::Tokens;
@@ -39,50 +41,92 @@ pub async fn link(
     if !sign_in::domain_is_allowed(upstream, profile) {
         return Err(End::failure("domain_not_allowed", "not of an allowed domain"));
     }
+    // Twice, because another tab may have linked it between our look and our write.
+    for _ in 0..2 {
+        if let Some(waits) = attempt(context, upstream, profile, tokens, &authenticated.session.user).await? {
+            deliver_later(context);
+            if waits {
+                return Err(End::failure("account_not_confirmed", "the link waits for its confirmation"));
+            }
+            return Ok(authenticated.cookies);
+        }
+    }
+    Err(End::failure(OF_ANOTHER, "linked to another user meanwhile"))
+}
+
+/// Whether the link waits for its confirmation; `None` if somebody was quicker.
+async fn attempt(
+    context: &Context,
+    upstream: &Upstream,
+    profile: &Profile,
+    tokens: &Tokens<'_>,
+    person: &Person,
+) -> Ended<Option<bool>> {
+    let user = &person.id;
     let known = store::upstream::candidates(context, &upstream.id, profile).await?.linked;
-    let waits = upstream.require_confirmation;
     let mut statements = Vec::new();
-    match known {
+    let waits = match known {
         Some(known) if known.user_id != *user => return Err(End::failure(OF_ANOTHER, "linked to another user")),
+        Some(known) if !known.account_is_active => {
+            return Err(End::failure("account_not_usable", "the link was switched off"));
+        }
         Some(known) => {
             let account = known.account_id.ok_or_else(|| End::failure(OF_ANOTHER, "an account without an id"))?;
             statements.extend(store::upstream::refresh(context, &account, profile, tokens)?);
+            let waits = !known.account_is_confirmed && upstream.require_confirmation;
+            if waits {
+                statements.extend(confirmation::ask(context, upstream, profile, (user, &person.email), &account)?);
+            } else if !known.account_is_confirmed {
+                // It waited while links were confirmed; now whoever is signed in says so.
+                statements.push(store::upstream::confirm(context, user, &account));
+            }
+            waits
         }
         None => {
-            let account: Id<Account> = context.id()?;
-            let details = json!({ "issuer": upstream.name, "subject": profile.subject });
-            let id = context.row_id()?;
-            statements.push(store::upstream::link(context, &account, user, &upstream.id, &profile.subject, !waits));
-            statements.extend(store::upstream::refresh(context, &account, profile, tokens)?);
-            statements.push(store::record::audit(
-                context,
-                &id,
-                Some(user),
-                "account.linked",
-                Severity::Medium,
-                &details,
-            ));
-            if waits {
-                statements.extend(confirmation::ask(context, upstream, profile, user, &account)?);
-            } else {
-                let letter = sign_in::told(context, upstream);
-                statements.push(store::outbox::queue_to_user(context, user, &letter, None)?);
-            }
-            if authenticated.session.user.is_anonymous {
-                statements.push(store::upstream::name_guest(context, user, profile));
-            }
+            statements.extend(make(context, upstream, profile, tokens, person)?);
+            upstream.require_confirmation
         }
-    }
+    };
     match context.db()?.batch(statements).await {
         Err(StoreError::Conflict(column)) if column.starts_with("user.") => {
-            return Err(End::failure("account_not_linked", "a user has the guest's new address"));
+            Err(End::failure("account_not_linked", "a user has the guest's new address"))
         }
-        Err(StoreError::Conflict(_)) => return Err(End::failure(OF_ANOTHER, "linked to another user meanwhile")),
-        other => other?,
-    };
-    deliver_later(context);
-    if waits {
-        return Err(End::failure("account_not_confirmed", "the link waits for its confirmation"));
+        Err(StoreError::Conflict(_)) => Ok(None),
+        other => {
+            other?;
+            Ok(Some(waits))
+        }
     }
-    Ok(authenticated.cookies)
+}
+
+/// The statements of a new link. A guest is a user by it.
+fn make(
+    context: &Context,
+    upstream: &Upstream,
+    profile: &Profile,
+    tokens: &Tokens<'_>,
+    person: &Person,
+) -> Ended<Vec<Statement>> {
+    let (user, account): (_, Id<Account>) = (&person.id, context.id()?);
+    let waits = upstream.require_confirmation;
+    let (id, details) = (context.row_id()?, json!({ "issuer": upstream.name, "subject": profile.subject }));
+    let mut statements = Vec::new();
+    let mut email = person.email.as_str();
+    if person.is_anonymous {
+        statements.push(store::upstream::name_guest(context, user, profile));
+        email = profile.email.as_deref().unwrap_or(email);
+        if waits && profile.email.is_none() {
+            return Err(End::failure("email_not_found", "there is nowhere to ask for a confirmation"));
+        }
+    }
+    statements.push(store::upstream::link(context, &account, user, &upstream.id, &profile.subject, !waits));
+    statements.extend(store::upstream::refresh(context, &account, profile, tokens)?);
+    statements.push(store::record::audit(context, &id, Some(user), "account.linked", Severity::Medium, &details));
+    if waits {
+        statements.extend(confirmation::ask(context, upstream, profile, (user, email), &account)?);
+    } else {
+        let letter = sign_in::told(context, upstream);
+        statements.push(store::outbox::queue_to_user(context, user, &letter, None)?);
+    }
+    Ok(statements)
 }

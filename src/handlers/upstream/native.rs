@@ -41,6 +41,9 @@ impl Native {
     /// # Errors
     /// 400.
     pub fn read(value: Value) -> Result<Self> {
+        if !value.is_object() {
+            return Err(Error::Validation("[body.idToken] Invalid input: expected object".to_owned()));
+        }
         let native: Self =
             serde_json::from_value(value).map_err(|error| Error::Validation(format!("[body.idToken] {error}")))?;
         let texts =
@@ -90,7 +93,8 @@ pub async fn believe(context: &Context, provider: &str, native: Native) -> Resul
     };
     let profile = identify(context, &upstream, &evidence).await.map_err(refused)?;
     // Its hash has the form of a token of ours, whose hash in turn is what is kept.
-    let seen: Option<Token<SeenIdToken>> = Token::parse(&sha256_base64url(&native.token));
+    let seen: Option<Token<SeenIdToken>> =
+        Token::parse(&sha256_base64url(UnverifiedIdToken(&native.token).signed_part()));
     let seen = seen.ok_or_else(|| Error::Internal("a hash that is no token".to_owned()))?;
     let until = UnverifiedIdToken(&native.token).ends_at().unwrap_or(context.now).max(context.now) + REMEMBERED;
     let about = upstream.id.as_str();

@@ -28,6 +28,13 @@ pub fn domain_is_allowed(upstream: &Upstream, profile: &Profile) -> bool {
     linking::domain_is_listed(domain, &upstream.allowed_domains)
 }
 
+/// Whether the issuer's word on an address is believed. Where tenants share their users, an issuer that one of them chose
+/// does not speak for people who are the others' as well.
+#[must_use]
+pub fn trusts_email(context: &Context, upstream: &Upstream) -> bool {
+    upstream.trust_email && (upstream.is_global || context.tenant().pool().is_some())
+}
+
 /// How signing in ended.
 pub struct Arrived {
     /// In a session, or a question.
@@ -79,7 +86,7 @@ async fn attempt(
     }
     let rules = IssuerRules {
         domain_is_allowed: domain_is_allowed(upstream, profile),
-        trust_email: upstream.trust_email,
+        trust_email: trusts_email(context, upstream),
         require_confirmation: upstream.require_confirmation,
         sign_up_open: context.config.sign_up_open,
     };
@@ -94,8 +101,8 @@ async fn attempt(
         }
     };
     let prepared = prepare(context, upstream, profile, tokens, decision)?;
-    if prepared.waits {
-        return pend(context, upstream, profile, prepared).await;
+    if let Some(email) = prepared.waits.clone() {
+        return pend(context, upstream, profile, prepared, &email).await;
     }
     let Prepared { user, account: _, statements, is_new, .. } = prepared;
     let opening = Opening { last_method: Some(&upstream.name), claim, ..Opening::new(&user, &upstream.name, &["fed"]) };
@@ -114,8 +121,8 @@ struct Prepared {
     account: Id<Account>,
     statements: Vec<Statement>,
     is_new: bool,
-    /// Whether the link waits for its confirmation; the address that it is asked for at.
-    waits: bool,
+    /// The address at which the link's confirmation is asked for, if it waits for one.
+    waits: Option<String>,
 }
 
 fn prepare(
@@ -135,10 +142,10 @@ fn prepare(
     };
     let mut prepared = match decision {
         Decision::SignIn(user, account) => {
-            Prepared { user, account, statements: Vec::new(), is_new: false, waits: false }
+            Prepared { user, account, statements: Vec::new(), is_new: false, waits: None }
         }
-        Decision::Confirm(user, account) => {
-            Prepared { user, account, statements: Vec::new(), is_new: false, waits: true }
+        Decision::Confirm(user, account, email) => {
+            Prepared { user, account, statements: Vec::new(), is_new: false, waits: Some(email) }
         }
         Decision::Link(user) => {
             let account = context.id()?;
@@ -147,6 +154,8 @@ fn prepare(
                 // Nobody was asked: the issuer's word on the address did it.
                 statements.push(store::outbox::queue_to_user(context, &user, &told(context, upstream), None)?);
             }
+            // Their addresses are the same: by that they were found.
+            let waits = profile.email.clone().filter(|_| waits);
             Prepared { user, account, statements, is_new: false, waits }
         }
         Decision::Create { email, email_verified } => {
@@ -162,10 +171,10 @@ fn prepare(
             let mut statements = store::sign_up::create(context, &new)?;
             statements.push(link(&account, &user));
             statements.push(audit(&user, "user.created", Severity::Low)?);
-            Prepared { user, account, statements, is_new: true, waits }
+            Prepared { user, account, statements, is_new: true, waits: waits.then_some(email) }
         }
     };
-    if prepared.is_new || (upstream.sync_profile && !prepared.waits) {
+    if prepared.is_new || (upstream.sync_profile && prepared.waits.is_none()) {
         prepared.statements.push(store::upstream::take_over(context, &prepared.user, profile));
     }
     prepared.statements.extend(store::upstream::refresh(context, &prepared.account, profile, tokens)?);
@@ -184,7 +193,13 @@ pub fn told(context: &Context, upstream: &Upstream) -> store::outbox::Mail {
 }
 
 /// A link that waits: its owner is asked by mail.
-async fn pend(context: &Context, upstream: &Upstream, profile: &Profile, prepared: Prepared) -> Ended<Option<Arrived>> {
+async fn pend(
+    context: &Context,
+    upstream: &Upstream,
+    profile: &Profile,
+    prepared: Prepared,
+    email: &str,
+) -> Ended<Option<Arrived>> {
     let Prepared { user, account, mut statements, .. } = prepared;
     let attempt = Attempt {
         user_id: Some(&user),
@@ -193,7 +208,7 @@ async fn pend(context: &Context, upstream: &Upstream, profile: &Profile, prepare
         method: &upstream.name,
     };
     statements.push(store::record::login(context, &context.row_id()?, attempt));
-    statements.extend(confirmation::ask(context, upstream, profile, &user, &account)?);
+    statements.extend(confirmation::ask(context, upstream, profile, (&user, email), &account)?);
     match context.db()?.batch(statements).await {
         Err(StoreError::Conflict(_)) => Ok(None),
         other => {

@@ -5,10 +5,10 @@ use serde_json::json;
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::federation::profile::Profile;
-use crate::federation::request::{is_scope, scope_hash, scopes};
+use crate::federation::request::{is_scope, scopes};
 use crate::handlers::upstream::access_token::{Turn, is_good, take_turn};
 use crate::handlers::upstream::begin::with_endpoints;
-use crate::handlers::upstream::token_endpoint::refresh;
+use crate::handlers::upstream::token_endpoint::{TokenResponse, refresh};
 use crate::handlers::upstream::{End, Ended};
 use crate::handlers::{Call, admin, read_clock};
 use crate::http::incoming::Media;
@@ -18,7 +18,7 @@ use crate::secret::{Secret, ServiceToken, Token};
 use crate::session::iso;
 use crate::store;
 use crate::store::issuer::Upstream;
-use crate::store::lease::{self, Holder, Settled};
+use crate::store::lease::{self, Holder};
 use crate::store::record::Severity;
 use crate::store::system_account::{Cached, Connected, NewSystemAccount};
 use crate::store::upstream::Tokens;
@@ -114,13 +114,14 @@ pub async fn access_token(
     let mut answers = context.db()?.batch(store::system_account::cached(context, issuer, scope)?).await?.skip(1);
     let mut cached: Cached = answers.row()?.ok_or_else(|| unavailable("disconnected meanwhile"))?;
     let mut is_new = false;
-    for _ in 0..3 {
+    // Others may refresh for other scopes, and each has its turn.
+    for _ in 0..MOST_SCOPES {
         if let Some(token) = cached.token(context)?
             && is_good(cached.expires_at, context.now, is_new)
         {
             return Ok((token, cached.expires_at));
         }
-        let turn = take_turn(context, Holder::System(&cached.id)).await?;
+        let turn = take_turn(context, Holder::System(&connected.id)).await?;
         // Loaded once more under the lease: the issuer may have rotated the refresh token since.
         let statements = [store::system_account::look(issuer, scope), store::system_account::of_issuer(issuer)];
         let mut answers = context.db()?.batch(statements).await?;
@@ -130,7 +131,7 @@ pub async fn access_token(
         match turn {
             Turn::Mine(name) if !is_new => return renew(context, &connected, &reloaded, &name).await,
             Turn::Mine(name) => {
-                context.db()?.batch([lease::release(Holder::System(&cached.id), &name)]).await?;
+                context.db()?.batch([lease::release(Holder::System(&connected.id), &name)]).await?;
             }
             Turn::Done => (),
         }
@@ -145,32 +146,32 @@ async fn renew(
     cached: &Cached,
     lease_name: &str,
 ) -> Result<(Secret<String>, Option<Millis>)> {
-    let holder = Holder::System(&cached.id);
-    let (upstream, writes) = with_endpoints(context, connected.issuer.clone()).await?;
-    let asked = (cached.scope != connected.granted_scopes).then_some(cached.scope.as_str());
-    let answer = refresh(context, &upstream, &connected.refresh_token(context)?, asked).await?;
-    let response = match answer {
+    let holder = Holder::System(&connected.id);
+    let response = match ask(context, connected, cached).await {
         Ok(response) => response,
-        Err(refused) => {
+        Err(error) => {
             context.db()?.batch([lease::fail(holder, lease_name, read_clock())]).await?;
-            return Err(unavailable(refused.reason));
+            return Err(error);
         }
     };
     let tokens = response.tokens(&cached.scope);
     let expires_at = tokens.expires_in.map(|seconds| context.now + seconds * 1000);
     let token_sealed = store::system_account::sealed(context, &cached.id, tokens.access_token)?;
-    let settled = Settled {
-        token_sealed: &token_sealed,
-        expires_at,
-        scope: &tokens.granted,
-        scope_hash: &scope_hash(&cached.scope),
-        id_token_sealed: None,
-    };
-    let mut statements = writes;
-    statements.push(lease::settle_system(context, &cached.id, lease_name, &settled));
+    let mut statements = vec![lease::settle_system(context, &cached.id, &token_sealed, expires_at)];
     if let Some(next) = tokens.refresh_token {
-        statements.push(store::system_account::rotate(context, connected, next)?);
+        statements.push(store::system_account::rotate(context, connected, lease_name, next)?);
     }
+    statements.push(lease::release(holder, lease_name));
     context.db()?.batch(statements).await?;
     Ok((Secret::new(tokens.access_token.to_owned()), expires_at))
+}
+
+async fn ask(context: &Context, connected: &Connected, cached: &Cached) -> Result<TokenResponse> {
+    let (upstream, writes) = with_endpoints(context, connected.issuer.clone()).await?;
+    if !writes.is_empty() {
+        context.db()?.batch(writes).await?;
+    }
+    let asked = (cached.scope != connected.granted_scopes).then_some(cached.scope.as_str());
+    let answer = refresh(context, &upstream, &connected.refresh_token(context)?, asked).await?;
+    answer.map_err(|refused| unavailable(refused.reason))
 }

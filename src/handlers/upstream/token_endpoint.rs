@@ -161,10 +161,14 @@ async fn ask(
     let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     // GitHub says what is wrong with status 200.
     if answer.status != 200 || said.get("error").is_some() {
-        // The error's code and description, never the body: it may repeat what was sent.
-        let reason = format!("status {}: {} {}", answer.status, said["error"], said["error_description"]);
+        // The error's code and description, never the body; and of those nothing that may be a token.
+        let text = |name: &str| without_tokens(said[name].as_str().unwrap_or_default());
+        let reason = format!("status {}: {:?} {:?}", answer.status, text("error"), text("error_description"));
         let is_final = matches!(said["error"].as_str(), Some("invalid_grant" | "bad_refresh_token"));
         return Ok(Err(Refused { reason, is_final }));
+    }
+    if !said.is_object() {
+        return Ok(Err(Refused::for_now("token response: no JSON object".to_owned())));
     }
     let response: TokenResponse = match serde_json::from_slice(&answer.body) {
         Ok(response) => response,
@@ -178,6 +182,13 @@ async fn ask(
         return Ok(Err(Refused::for_now("an empty access_token".to_owned())));
     }
     Ok(Ok(response))
+}
+
+/// A text of an issuer's without its long words: some repeat in their errors what was sent to them.
+fn without_tokens(text: &str) -> String {
+    const LONGEST_WORD: usize = 24;
+    let words = text.split_whitespace().take(60);
+    words.map(|word| if word.chars().count() > LONGEST_WORD { "…" } else { word }).collect::<Vec<_>>().join(" ")
 }
 
 async fn post(

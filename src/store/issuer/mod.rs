@@ -41,6 +41,8 @@ pub struct Upstream {
     pub id: Id<Issuer>,
     /// The provider's name in the login protocol.
     pub name: String,
+    /// Whether it is everybody's.
+    pub is_global: bool,
     /// What the button says.
     pub label: String,
     /// Kind of service.
@@ -169,7 +171,7 @@ pub const fn cell<'a>(column: &'a str, issuer: &'a str) -> Cell<'a> {
 macro_rules! upstream_json {
     () => {
         "json_object(
-           'id', i.id, 'name', i.name, 'label', i.login_page_name, 'service_type', i.service_type, 'base_url', i.base_url,
+           'id', i.id, 'name', i.name, 'is_global', json(iif(i.tenant_id is null, 'true', 'false')), 'label', i.login_page_name, 'service_type', i.service_type, 'base_url', i.base_url,
            'client_id', i.client_id, 'client_secret_sealed', i.client_secret_sealed, 'client_key_sealed', i.client_key_sealed,
            'basic_auth', json(iif(i.basic_auth, 'true', 'false')),
            'login_scopes', i.login_scopes, 'login_scopes_offline', i.login_scopes_offline,
@@ -216,7 +218,11 @@ pub struct Button {
 pub fn buttons(tenant: &Id<Tenant>) -> Statement {
     sql("select json_object('name', name, 'label', login_page_name, 'image', image) as row
          from issuer
-         where id in (select id from issuer where tenant_id = ?1 union all select id from issuer where tenant_id is null)
+         where id in (select id from issuer where tenant_id = ?1
+                      union all
+                      select g.id from issuer g
+                      where g.tenant_id is null
+                        and not exists (select 1 from issuer own where own.tenant_id = ?1 and own.name = g.name and own.enabled = 1))
            and enabled = 1 and show_on_login_page = 1
          order by sort_order, login_page_name limit 50")
     .bind(tenant)

@@ -11,7 +11,7 @@ use crate::federation::service::ServiceType;
 use crate::id::{Id, Issuer, Millis, Tenant, User};
 use crate::secret::Secret;
 use crate::session::iso;
-use crate::store::database::{Statement, StoreError, Stored, sql};
+use crate::store::database::{Statement, StoreError, Stored, must_change, sql};
 
 /// A secret that is kept, taken away, or set.
 pub enum Change<T> {
@@ -31,8 +31,8 @@ pub struct Draft {
     pub secret: Change<Secret<String>>,
     /// The private JWK.
     pub key: Change<Secret<String>>,
-    /// Whether it is everybody's.
-    pub is_global: bool,
+    /// Whether it is not saved yet.
+    pub is_new: bool,
     /// Whether what discovery said before is of another issuer.
     pub moves: bool,
 }
@@ -104,6 +104,8 @@ pub struct Record {
     /// When discovery was read.
     #[serde(serialize_with = "as_iso")]
     pub discovered_at: Option<Millis>,
+    #[serde(skip_serializing)]
+    revision: i64,
     /// Whether users are linked.
     #[serde(rename = "inUse")]
     pub is_in_use: bool,
@@ -127,6 +129,18 @@ fn as_iso<S: Serializer>(time: &Option<Millis>, serializer: S) -> Result<S::Ok, 
 }
 
 impl Record {
+    /// Scopes that are asked for and discovery does not name. It need not name all (OpenID Connect Discovery 1.0, section 3).
+    #[must_use]
+    pub fn unsupported_scopes(&self) -> Vec<&str> {
+        let asked = self.login_scopes.split_whitespace().chain(self.login_scopes_offline.split_whitespace());
+        let is_named = |scope: &&str| self.scopes_supported.iter().any(|named| named == scope);
+        let mut unnamed: Vec<&str> =
+            asked.filter(|scope| !self.scopes_supported.is_empty() && !is_named(scope)).collect();
+        unnamed.sort_unstable();
+        unnamed.dedup();
+        unnamed
+    }
+
     /// The record with what others may know of its key.
     ///
     /// # Errors
@@ -173,7 +187,7 @@ macro_rules! record_json {
                                    where issuer_id = i.id and is_discovered = 1),
            'discoveredAt', i.discovered_at,
            'inUse', json(iif(exists (select 1 from account where issuer_id = i.id), 'true', 'false')),
-           'updatedBy', i.updated_by, 'createdAt', i.created_at, 'updatedAt', i.updated_at)"
+           'revision', i.revision, 'updatedBy', i.updated_by, 'createdAt', i.created_at, 'updatedAt', i.updated_at)"
     };
 }
 
@@ -228,57 +242,62 @@ pub fn save(context: &Context, by: &Id<User>, draft: &Draft) -> crate::error::Re
     let (sets_secret, secret) = sealed(context, "client_secret_sealed", id, &draft.secret)?;
     let (sets_key, key) = sealed(context, "client_key_sealed", id, &draft.key)?;
     let tenant = (!record.is_global).then_some(&context.tenant().id);
+    let text = if draft.is_new {
+        "insert into issuer
+           (id, tenant_id, name, login_page_name, service_type, base_url, client_id, client_secret_sealed, client_key_sealed,
+            basic_auth, login_scopes, login_scopes_offline, login_params, login_params_offline, allowed_domains,
+            require_confirmation, trust_email, sync_profile, show_on_login_page, sort_order, image, enabled, settings,
+            updated_by, created_at, updated_at)
+         select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,
+                ?24, ?25, ?25 where ?26 or ?27 or ?28 or ?29 = 0"
+    } else {
+        // A discovery document is read again after each change: what was set by hand may be its again.
+        "update issuer set
+           name = ?3, login_page_name = ?4, service_type = ?5, base_url = ?6, client_id = ?7,
+           client_secret_sealed = iif(?26, ?8, client_secret_sealed), client_key_sealed = iif(?27, ?9, client_key_sealed),
+           basic_auth = ?10, login_scopes = ?11, login_scopes_offline = ?12, login_params = ?13, login_params_offline = ?14,
+           allowed_domains = ?15, require_confirmation = ?16, trust_email = ?17, sync_profile = ?18, show_on_login_page = ?19,
+           sort_order = ?20, image = ?21, enabled = ?22, settings = ?23, discovered_at = null,
+           discovered = iif(?28, null, discovered), scopes_supported = iif(?28, '[]', scopes_supported),
+           revision = revision + 1, updated_by = ?24, updated_at = ?25
+         where id = ?1 and tenant_id is ?2 and revision = ?29"
+    };
     let mut statements = vec![
-        sql("insert into issuer
-               (id, tenant_id, name, login_page_name, service_type, base_url, client_id, client_secret_sealed, client_key_sealed,
-                basic_auth, login_scopes, login_scopes_offline, login_params, login_params_offline, allowed_domains,
-                require_confirmation, trust_email, sync_profile, show_on_login_page, sort_order, image, enabled, settings,
-                updated_by, created_at, updated_at)
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,
-                     ?24, ?25, ?25)
-             on conflict (id) do update set
-               name = excluded.name, login_page_name = excluded.login_page_name, service_type = excluded.service_type,
-               base_url = excluded.base_url, client_id = excluded.client_id,
-               client_secret_sealed = iif(?26, excluded.client_secret_sealed, client_secret_sealed),
-               client_key_sealed = iif(?27, excluded.client_key_sealed, client_key_sealed),
-               basic_auth = excluded.basic_auth, login_scopes = excluded.login_scopes,
-               login_scopes_offline = excluded.login_scopes_offline, login_params = excluded.login_params,
-               login_params_offline = excluded.login_params_offline, allowed_domains = excluded.allowed_domains,
-               require_confirmation = excluded.require_confirmation, trust_email = excluded.trust_email,
-               sync_profile = excluded.sync_profile, show_on_login_page = excluded.show_on_login_page,
-               sort_order = excluded.sort_order, image = excluded.image, enabled = excluded.enabled,
-               settings = excluded.settings, discovered_at = iif(?28, null, discovered_at),
-               discovered = iif(?28, null, discovered), updated_by = excluded.updated_by, updated_at = excluded.updated_at")
-        .bind(id)
-        .bind(tenant)
-        .bind(&record.name)
-        .bind(&record.label)
-        .bind(record.service_type.name())
-        .bind(&record.base_url)
-        .bind(&record.client_id)
-        .bind(secret)
-        .bind(key)
-        .bind(record.basic_auth)
-        .bind(&record.login_scopes)
-        .bind(&record.login_scopes_offline)
-        .bind(json!(record.login_params).to_string())
-        .bind(json!(record.login_params_offline).to_string())
-        .bind(json!(record.allowed_domains).to_string())
-        .bind(record.require_confirmation)
-        .bind(record.trust_email)
-        .bind(record.sync_profile)
-        .bind(record.show_on_login_page)
-        .bind(record.sort_order)
-        .bind(record.image.as_ref())
-        .bind(record.enabled)
-        .bind(json!(record.settings).to_string())
-        .bind(by)
-        .bind(context.now)
-        .bind(sets_secret)
-        .bind(sets_key)
-        .bind(draft.moves),
+        sql(text)
+            .bind(id)
+            .bind(tenant)
+            .bind(&record.name)
+            .bind(&record.label)
+            .bind(record.service_type.name())
+            .bind(&record.base_url)
+            .bind(&record.client_id)
+            .bind(secret)
+            .bind(key)
+            .bind(record.basic_auth)
+            .bind(&record.login_scopes)
+            .bind(&record.login_scopes_offline)
+            .bind(json!(record.login_params).to_string())
+            .bind(json!(record.login_params_offline).to_string())
+            .bind(json!(record.allowed_domains).to_string())
+            .bind(record.require_confirmation)
+            .bind(record.trust_email)
+            .bind(record.sync_profile)
+            .bind(record.show_on_login_page)
+            .bind(record.sort_order)
+            .bind(record.image.as_ref())
+            .bind(record.enabled)
+            .bind(json!(record.settings).to_string())
+            .bind(by)
+            .bind(context.now)
+            .bind(sets_secret)
+            .bind(sets_key)
+            .bind(draft.moves)
+            .bind(record.revision),
+        must_change(),
         // Those by hand are replaced whole; those by discovery only if they are of another issuer.
-        sql("delete from issuer_endpoint where issuer_id = ?1 and (is_discovered = 0 or ?2)").bind(id).bind(draft.moves),
+        sql("delete from issuer_endpoint where issuer_id = ?1 and (is_discovered = 0 or ?2)")
+            .bind(id)
+            .bind(draft.moves),
         sql("delete from issuer_field_mapping where issuer_id = ?1").bind(id),
     ];
     for (name, url) in &record.endpoints {
