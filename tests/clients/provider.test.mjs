@@ -72,7 +72,7 @@ async function comeBack(browser, back) {
 }
 
 async function addByApi(name, provider, more = {}) {
-  const made = await admin.browser.post(`${AUTH}/api/auth/admin/issuers`, { name, label: name, baseUrl: provider.issuer, clientId: CLIENT.id, clientSecret: CLIENT.secret, trustEmail: true, ...more });
+  const made = await admin.browser.post(`${AUTH}/api/auth/admin/issuers`, { name, label: name, baseUrl: provider.issuer, clientId: CLIENT.id, clientSecret: CLIENT.secret, trustEmail: true, global: true, ...more });
   assert.equal(made.status, 201, made.text);
   assert.equal(made.json.discoveryProblem, null);
   return made.json.id;
