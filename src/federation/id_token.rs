@@ -3,14 +3,11 @@
 use std::fmt;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use jwt_compact::alg::{Ed25519, Es256, Rsa, StrongAlg, StrongKey};
-use jwt_compact::{Algorithm, AlgorithmExt, UntrustedToken};
-use p256::ecdsa::VerifyingKey;
-use rsa::{BigUint, RsaPublicKey};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256, Sha512};
 
 use crate::id::Millis;
+use crate::oauth::jws::{JwsError, KeySet, UnverifiedJws, Verified, audiences};
 use crate::secret::equal_in_constant_time;
 
 /// How far the issuer's clock may be from ours, in seconds.
@@ -95,210 +92,43 @@ impl ExpectedIssuer {
 /// Why an ID token is not believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IdTokenError {
-    /// Not a JWS in compact form with claims in JSON.
-    Malformed(String),
-    /// An algorithm that is not on the list: `none`, MACs, and what we have no key type for.
-    Algorithm(String),
-    /// No key of the set fits: it may have been rotated, and the set is worth fetching again.
-    UnknownKey(String),
-    /// The signature is not by that key.
-    Signature,
+    /// Its signature is not.
+    Jws(JwsError),
     /// A claim is missing or says something else.
     Claim(&'static str, String),
+}
+
+impl From<JwsError> for IdTokenError {
+    fn from(error: JwsError) -> Self {
+        Self::Jws(error)
+    }
 }
 
 impl fmt::Display for IdTokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Malformed(text) => write!(f, "malformed: {text}"),
-            Self::Algorithm(text) => write!(f, "algorithm {text:?}"),
-            Self::UnknownKey(text) => write!(f, "no key {text:?}"),
-            Self::Signature => f.write_str("signature"),
+            Self::Jws(error) => error.fmt(f),
             Self::Claim(name, text) => write!(f, "claim {name}: {text}"),
         }
     }
 }
 
-/// Members of a private or symmetric JWK (RFC 7518, section 6). A key published with its private half is anybody's, and
-/// believed by nobody.
-const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
-
-/// An issuer's JWK set.
-#[derive(Clone, Debug, Default)]
-pub struct KeySet(Vec<Value>);
-
-impl KeySet {
-    /// The most keys read of a set.
-    const MOST_KEYS: usize = 32;
-
-    /// Reads a JWK set (RFC 7517, section 5). Keys of kinds that we do not know are passed over.
-    ///
-    /// # Errors
-    /// If it is not one.
-    pub fn read(document: &[u8]) -> Result<Self, String> {
-        let value: Value = serde_json::from_slice(document).map_err(|error| format!("JWK set: {error}"))?;
-        let keys = value.get("keys").and_then(Value::as_array).ok_or("JWK set without keys")?;
-        Ok(Self(keys.iter().take(Self::MOST_KEYS).cloned().collect()))
-    }
-
-    /// The keys that may sign for the issuer that a token names, where a set says which key is whose: Microsoft publishes the
-    /// keys of all its tenants in one. `None` where it does not.
-    fn of_issuer(&self, token: UnverifiedIdToken<'_>) -> Option<Self> {
-        let issuer = |key: &Value| key.get("issuer").and_then(Value::as_str).map(str::to_owned);
-        if !self.0.iter().any(|key| issuer(key).is_some()) {
-            return None;
-        }
-        let said = token.said().unwrap_or_default();
-        let text = |name: &str| said.get(name).and_then(Value::as_str).unwrap_or_default();
-        let fits = |key: &&Value| issuer(key).is_none_or(|it| it.replace("{tenantid}", text("tid")) == text("iss"));
-        Some(Self(self.0.iter().filter(fits).cloned().collect()))
-    }
-
-    /// The keys that may have made this signature.
-    fn candidates<'a>(
-        &'a self,
-        kid: Option<&'a str>,
-        kty: &'a str,
-        algorithm: &'a str,
-    ) -> impl Iterator<Item = &'a Value> {
-        let text = |key: &'a Value, name: &str| key.get(name).and_then(Value::as_str);
-        self.0.iter().filter(move |key| {
-            text(key, "kty") == Some(kty)
-                && text(key, "use").is_none_or(|usage| usage == "sig")
-                && key.get("key_ops").is_none_or(|ops| ops.as_array().is_some_and(|ops| ops.contains(&"verify".into())))
-                && !PRIVATE.iter().any(|member| key.get(member).is_some())
-                && text(key, "alg").is_none_or(|alg| alg == algorithm)
-                && (kid.is_none() || text(key, "kid") == kid)
-        })
-    }
-}
-
-impl<'a> UnverifiedIdToken<'a> {
-    fn part(self, at: usize) -> Option<Value> {
-        let part = Base64UrlUnpadded::decode_vec(self.0.split('.').nth(at)?).ok()?;
-        serde_json::from_slice(&part).ok()
-    }
-
-    /// What the token says, whoever signed it.
-    fn said(self) -> Option<Value> {
-        self.part(1)
-    }
-
-    /// `exp`, as the token says it.
-    #[must_use]
-    pub fn ends_at(self) -> Option<Millis> {
-        let seconds = self.said()?.get("exp")?.as_f64()?;
-        #[expect(clippy::cast_possible_truncation, reason = "bounded before")]
-        (0.0..9e12).contains(&seconds).then(|| (seconds.ceil() * 1000.0) as Millis)
-    }
-
-    /// What was signed (RFC 7515, section 5.1). A signature may be written in more than one way, and this may not.
-    #[must_use]
-    pub fn signed_part(self) -> &'a str {
-        self.0.rsplit_once('.').map_or("", |(signed, _)| signed)
-    }
-
-    /// Refuses what asks for more than we understand, and what says that it is no ID token.
-    fn check_header(self) -> Result<(), IdTokenError> {
-        let header = self.part(0).unwrap_or_default();
-        // RFC 7515, section 4.1.11: there is no extension that we process.
-        if header.get("crit").is_some() {
-            return Err(IdTokenError::Malformed("crit".to_owned()));
-        }
-        // RFC 8725, section 3.11: an issuer signs access tokens and logout tokens with the same key.
-        let kind = header.get("typ").and_then(Value::as_str).unwrap_or("JWT").to_ascii_lowercase();
-        if kind.ends_with("+jwt") {
-            return Err(IdTokenError::Malformed(format!("typ {kind:?}")));
-        }
-        Ok(())
-    }
-
+impl UnverifiedIdToken<'_> {
     /// Checks signature and claims.
     ///
     /// # Errors
     /// The first check that failed.
     pub fn verify(self, keys: &KeySet, expected: &Expected<'_>) -> Result<IdToken, IdTokenError> {
-        self.check_header()?;
-        let token = UntrustedToken::new(self.0).map_err(|error| IdTokenError::Malformed(error.to_string()))?;
-        let claims = match keys.of_issuer(self) {
-            Some(narrowed) => verified_claims(&token, &narrowed)?,
-            None => verified_claims(&token, keys)?,
-        };
-        check(&claims, token.algorithm(), expected)?;
+        let token = UnverifiedJws(self.0);
+        // RFC 8725, section 3.11: an issuer signs access tokens and logout tokens with the same key.
+        if let Some(kind) = token.kind().filter(|kind| kind.ends_with("+jwt")) {
+            return Err(JwsError::Malformed(format!("typ {kind:?}")).into());
+        }
+        let Verified { claims, algorithm } = token.verify(keys)?;
+        check(&claims, &algorithm, expected)?;
         let subject = text(&claims, "sub").unwrap_or_default().to_owned();
         Ok(IdToken { subject, claims })
     }
-}
-
-/// The claims, with `exp`, `nbf` and `iat` put back among them in seconds.
-fn verified_claims(token: &UntrustedToken<'_>, keys: &KeySet) -> Result<Map<String, Value>, IdTokenError> {
-    let name = token.algorithm();
-    let kid = token.header().key_id.as_deref();
-    let unknown = || IdTokenError::UnknownKey(kid.unwrap_or_default().to_owned());
-    // The list of algorithms is ours; the header only chooses from it (RFC 8725, section 3.1).
-    let mut claims = match name {
-        "ES256" => first_valid(&Es256, token, keys.candidates(kid, "EC", name).filter_map(p256_key), unknown)?,
-        "RS256" | "PS256" => {
-            let algorithm = StrongAlg(if name == "RS256" { Rsa::rs256() } else { Rsa::ps256() });
-            first_valid(&algorithm, token, keys.candidates(kid, "RSA", name).filter_map(rsa_key), unknown)?
-        }
-        "EdDSA" => first_valid(&Ed25519, token, keys.candidates(kid, "OKP", name).filter_map(ed25519_key), unknown)?,
-        other => return Err(IdTokenError::Algorithm(other.chars().take(20).collect())),
-    };
-    for (name, time) in [("exp", claims.expiration), ("nbf", claims.not_before), ("iat", claims.issued_at)] {
-        if let Some(time) = time {
-            claims.custom.insert(name.to_owned(), time.timestamp().into());
-        }
-    }
-    Ok(claims.custom)
-}
-
-/// A member of a JWK that is bytes in base64url.
-fn bytes(jwk: &Value, name: &str) -> Option<Vec<u8>> {
-    Base64UrlUnpadded::decode_vec(jwk.get(name)?.as_str()?).ok()
-}
-
-/// A P-256 key (RFC 7518, section 6.2.1).
-fn p256_key(jwk: &Value) -> Option<VerifyingKey> {
-    let (x, y) = (bytes(jwk, "x")?, bytes(jwk, "y")?);
-    let is_p256 = jwk.get("crv").and_then(Value::as_str) == Some("P-256") && x.len() == 32 && y.len() == 32;
-    if !is_p256 {
-        return None;
-    }
-    // An uncompressed point (SEC 1, section 2.3.3).
-    VerifyingKey::from_sec1_bytes(&[&[4], &x[..], &y[..]].concat()).ok()
-}
-
-/// An Ed25519 key (RFC 8037, section 2).
-fn ed25519_key(jwk: &Value) -> Option<ed25519_compact::PublicKey> {
-    let is_ed25519 = jwk.get("crv").and_then(Value::as_str) == Some("Ed25519");
-    is_ed25519.then(|| ed25519_compact::PublicKey::from_slice(&bytes(jwk, "x")?).ok()).flatten()
-}
-
-/// An RSA key (section 6.3.1) with a modulus of at least 2048 bits, which is what `StrongKey` says.
-fn rsa_key(jwk: &Value) -> Option<StrongKey<RsaPublicKey>> {
-    let number = |name| Some(BigUint::from_bytes_be(&bytes(jwk, name)?));
-    StrongKey::try_from(RsaPublicKey::new(number("n")?, number("e")?).ok()?).ok()
-}
-
-fn first_valid<A: Algorithm>(
-    algorithm: &A,
-    token: &UntrustedToken<'_>,
-    keys: impl Iterator<Item = A::VerifyingKey>,
-    unknown: impl Fn() -> IdTokenError,
-) -> Result<jwt_compact::Claims<Map<String, Value>>, IdTokenError> {
-    let mut found = false;
-    for key in keys {
-        found = true;
-        match algorithm.validator::<Map<String, Value>>(&key).validate(token) {
-            Ok(token) => return Ok(token.into_parts().1),
-            Err(jwt_compact::ValidationError::MalformedClaims(error)) => {
-                return Err(IdTokenError::Malformed(error.to_string()));
-            }
-            Err(_) => (),
-        }
-    }
-    Err(if found { IdTokenError::Signature } else { unknown() })
 }
 
 fn text<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
@@ -316,12 +146,7 @@ fn check(claims: &Map<String, Value>, algorithm: &str, expected: &Expected<'_>) 
         return Err(wrong("iss"));
     }
     // 3
-    let audiences: Vec<&str> = match claims.get("aud") {
-        Some(Value::String(one)) => vec![one],
-        // One that is no text is one that we do not know.
-        Some(Value::Array(many)) => many.iter().map(|one| one.as_str().unwrap_or_default()).collect(),
-        _ => Vec::new(),
-    };
+    let audiences = audiences(claims);
     if !audiences.iter().any(|audience| expected.audiences.contains(audience)) {
         return Err(wrong("aud"));
     }
@@ -467,14 +292,14 @@ mod tests {
         let token = a.sign(good(), NOW, 300);
         let with = |keys: &KeySet| UnverifiedIdToken(&token).verify(keys, &expected()).err();
         assert_eq!(with(&keys(&[&b, &a])), None);
-        assert_eq!(with(&keys(&[&b])), Some(IdTokenError::UnknownKey("a".to_owned())));
-        assert_eq!(with(&keys(&[&signer("a", 3)])), Some(IdTokenError::Signature));
+        assert_eq!(with(&keys(&[&b])), Some(IdTokenError::Jws(JwsError::UnknownKey("a".to_owned()))));
+        assert_eq!(with(&keys(&[&signer("a", 3)])), Some(IdTokenError::Jws(JwsError::Signature)));
         let mut private = a.jwk();
         private["d"] = json!("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE");
-        assert_eq!(with(&KeySet(vec![private])), Some(IdTokenError::UnknownKey("a".to_owned())));
+        assert_eq!(with(&KeySet(vec![private])), Some(IdTokenError::Jws(JwsError::UnknownKey("a".to_owned()))));
         let mut encryption = a.jwk();
         encryption["use"] = json!("enc");
-        assert_eq!(with(&KeySet(vec![encryption])), Some(IdTokenError::UnknownKey("a".to_owned())));
+        assert_eq!(with(&KeySet(vec![encryption])), Some(IdTokenError::Jws(JwsError::UnknownKey("a".to_owned()))));
     }
 
     #[test]
@@ -487,8 +312,8 @@ mod tests {
             UnverifiedIdToken(&token).verify(&KeySet(vec![key]), &expected()).err()
         };
         assert_eq!(with("https://idp.example"), None);
-        assert_eq!(with("https://other.example"), Some(IdTokenError::UnknownKey("k".to_owned())));
-        assert_eq!(with("https://{tenantid}.example"), Some(IdTokenError::UnknownKey("k".to_owned())));
+        assert_eq!(with("https://other.example"), Some(IdTokenError::Jws(JwsError::UnknownKey("k".to_owned()))));
+        assert_eq!(with("https://{tenantid}.example"), Some(IdTokenError::Jws(JwsError::UnknownKey("k".to_owned()))));
     }
 
     #[test]
@@ -539,7 +364,7 @@ mod tests {
             let head = encode(json!({"alg": algorithm, "kid": "k"}));
             let token = format!("{head}.{}.AAAA", encode(claims.clone()));
             let error = UnverifiedIdToken(&token).verify(&keys(&[&signer]), &expected()).expect_err(algorithm);
-            assert!(matches!(error, IdTokenError::Algorithm(_)), "{algorithm}: {error}");
+            assert!(matches!(error, IdTokenError::Jws(JwsError::Algorithm(_))), "{algorithm}: {error}");
         }
         for token in ["", "a.b", "a.b.c.d", "e30.e30.", "...."] {
             assert!(UnverifiedIdToken(token).verify(&keys(&[&signer]), &expected()).is_err(), "{token}");

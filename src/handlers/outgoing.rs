@@ -11,8 +11,8 @@ use worker::{AbortSignal, Fetch, Headers, Method, Request, RequestInit, RequestR
 
 use crate::context::Context;
 use crate::federation::discovery::{self, Metadata, check_url};
-use crate::federation::id_token::KeySet;
 use crate::id::Millis;
+use crate::oauth::jws::KeySet;
 
 /// The largest answer read, in bytes.
 const LARGEST: usize = 256 * 1024;

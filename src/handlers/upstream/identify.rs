@@ -9,6 +9,7 @@ use crate::federation::id_token::{Expected, IdToken, IdTokenError, Nonce, Unveri
 use crate::federation::profile::{Profile, ProfileError, Said, profile};
 use crate::handlers::outgoing;
 use crate::handlers::upstream::{End, Ended};
+use crate::oauth::jws::JwsError;
 use crate::store::issuer::Upstream;
 
 /// What there is to tell who somebody is.
@@ -117,7 +118,7 @@ async fn verify(
     let token = UnverifiedIdToken(text);
     let keys = outgoing::key_set(context, &jwks_uri, false).await?;
     match token.verify(&keys, &expected) {
-        Err(IdTokenError::UnknownKey(_)) => {
+        Err(IdTokenError::Jws(JwsError::UnknownKey(_))) => {
             // The issuer may have rotated its keys since we looked.
             let fresh = outgoing::key_set(context, &jwks_uri, true).await?;
             if Rc::ptr_eq(&fresh, &keys) {

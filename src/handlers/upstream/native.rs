@@ -5,13 +5,14 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
-use crate::federation::id_token::{Nonce, UnverifiedIdToken};
+use crate::federation::id_token::Nonce;
 use crate::federation::profile::Profile;
 use crate::handlers::upstream::begin::with_endpoints;
 use crate::handlers::upstream::identify::{Evidence, identify};
 use crate::handlers::upstream::token_endpoint::TokenResponse;
 use crate::handlers::upstream::{End, Failure};
 use crate::id::Millis;
+use crate::oauth::jws::UnverifiedJws;
 use crate::secret::{SeenIdToken, Token, sha256_base64url};
 use crate::store;
 use crate::store::database::StoreError;
@@ -93,10 +94,9 @@ pub async fn believe(context: &Context, provider: &str, native: Native) -> Resul
     };
     let profile = identify(context, &upstream, &evidence).await.map_err(refused)?;
     // Its hash has the form of a token of ours, whose hash in turn is what is kept.
-    let seen: Option<Token<SeenIdToken>> =
-        Token::parse(&sha256_base64url(UnverifiedIdToken(&native.token).signed_part()));
+    let seen: Option<Token<SeenIdToken>> = Token::parse(&sha256_base64url(UnverifiedJws(&native.token).signed_part()));
     let seen = seen.ok_or_else(|| Error::Internal("a hash that is no token".to_owned()))?;
-    let until = UnverifiedIdToken(&native.token).ends_at().unwrap_or(context.now).max(context.now) + REMEMBERED;
+    let until = UnverifiedJws(&native.token).ends_at().unwrap_or(context.now).max(context.now) + REMEMBERED;
     let about = upstream.id.as_str();
     writes.push(store::verification::keep(context, &context.tenant().id, &seen, about, b"{}", until)?);
     match context.db()?.batch(writes).await {

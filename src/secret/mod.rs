@@ -1,6 +1,8 @@
 //! Secrets: values that never print, one-time tokens that are stored only as hashes, and the keyring that
 //! signs, verifies and seals with keys derived from the Worker's own secrets.
 
+mod kinds;
+
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -10,6 +12,8 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
+
+pub use kinds::*;
 
 type HmacSha256 = Hmac<Sha256>;
 
@@ -39,108 +43,6 @@ impl<T> fmt::Debug for Secret<T> {
 pub trait TokenKind {
     /// Names the kind in `verification.kind`.
     const NAME: &'static str;
-}
-
-/// Marker: the session cookie's value.
-pub enum SessionToken {}
-impl TokenKind for SessionToken {
-    const NAME: &'static str = "session";
-}
-
-/// Marker: `state` of an authorization request that we sent (RFC 6749, section 4.1.1).
-pub enum UpstreamState {}
-impl TokenKind for UpstreamState {
-    const NAME: &'static str = "upstream_state";
-}
-
-/// Marker: a link that sets a new password.
-pub enum Reset {}
-impl TokenKind for Reset {
-    const NAME: &'static str = "password_reset";
-}
-
-/// Marker: a link that proves an e-mail address.
-pub enum EmailProof {}
-impl TokenKind for EmailProof {
-    const NAME: &'static str = "email_proof";
-}
-
-/// Marker: a link that signs in.
-pub enum MagicLink {}
-impl TokenKind for MagicLink {
-    const NAME: &'static str = "magic_link";
-}
-
-/// Marker: a sign-in that waits for its second factor.
-pub enum SecondFactor {}
-impl TokenKind for SecondFactor {
-    const NAME: &'static str = "second_factor";
-}
-
-/// Marker: a browser that is asked for no second factor.
-pub enum TrustedDevice {}
-impl TokenKind for TrustedDevice {
-    const NAME: &'static str = "trusted_device";
-}
-
-/// Marker: a token that carries a session to another page of its owner's.
-pub enum OneTime {}
-impl TokenKind for OneTime {
-    const NAME: &'static str = "one_time_token";
-}
-
-/// Marker: the challenge of a passkey's ceremony (`WebAuthn` Level 3, section 13.4.3).
-pub enum PasskeyChallenge {}
-impl TokenKind for PasskeyChallenge {
-    const NAME: &'static str = "passkey_challenge";
-}
-
-/// Marker: a link by which the old address agrees to a new one.
-pub enum ChangeConfirm {}
-impl TokenKind for ChangeConfirm {
-    const NAME: &'static str = "change_email_confirm";
-}
-
-/// Marker: a link by which the new address is proven.
-pub enum ChangeProof {}
-impl TokenKind for ChangeProof {
-    const NAME: &'static str = "change_email_proof";
-}
-
-/// Marker: a link that deletes its user.
-pub enum Deletion {}
-impl TokenKind for Deletion {
-    const NAME: &'static str = "delete_user";
-}
-
-/// Marker: a link that confirms an upstream identity.
-pub enum AccountConfirmation {}
-impl TokenKind for AccountConfirmation {
-    const NAME: &'static str = "account_confirmation";
-}
-
-/// Marker: an ID token that a native app signed in with.
-pub enum SeenIdToken {}
-impl TokenKind for SeenIdToken {
-    const NAME: &'static str = "seen_id_token";
-}
-
-/// Marker: what a service of the platform asks for a system account's access token with.
-pub enum ServiceToken {}
-impl TokenKind for ServiceToken {
-    const NAME: &'static str = "service_token";
-}
-
-/// Marker: ties a flow to the browser that began it.
-pub enum BrowserBinding {}
-impl TokenKind for BrowserBinding {
-    const NAME: &'static str = "browser_binding";
-}
-
-/// Marker: the one-time code that carries a sign-in from the auth host to a protected host.
-pub enum GateCode {}
-impl TokenKind for GateCode {
-    const NAME: &'static str = "gate_code";
 }
 
 /// 256 random bits in base64url, handed out once.

@@ -1,0 +1,243 @@
+//! JSON Web Signatures of others (RFC 7515), verified with their JWK sets (RFC 7517).
+
+use std::fmt;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use jwt_compact::alg::{Ed25519, Es256, Rsa, StrongAlg, StrongKey};
+use jwt_compact::{Algorithm, AlgorithmExt, UntrustedToken};
+use p256::ecdsa::VerifyingKey;
+use rsa::{BigUint, RsaPublicKey};
+use serde_json::{Map, Value};
+
+use crate::id::Millis;
+
+/// The algorithms that we verify (RFC 7518, section 3.1; RFC 8037). The list is ours; a header only chooses from it
+/// (RFC 8725, section 3.1).
+pub const ALGORITHMS: [&str; 4] = ["ES256", "EdDSA", "RS256", "PS256"];
+
+/// Why a signature is not believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JwsError {
+    /// Not a JWS in compact form with claims in JSON, or one that asks for more than we understand.
+    Malformed(String),
+    /// An algorithm that is not on the list: `none`, MACs, and what we have no key type for.
+    Algorithm(String),
+    /// No key of the set fits: it may have been rotated, and the set is worth fetching again.
+    UnknownKey(String),
+    /// The signature is not by that key.
+    Signature,
+}
+
+impl fmt::Display for JwsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(text) => write!(f, "malformed: {text}"),
+            Self::Algorithm(text) => write!(f, "algorithm {text:?}"),
+            Self::UnknownKey(text) => write!(f, "no key {text:?}"),
+            Self::Signature => f.write_str("signature"),
+        }
+    }
+}
+
+/// A JWS in compact form (section 3.1) with claims in it, that nobody has verified.
+#[derive(Clone, Copy, Debug)]
+pub struct UnverifiedJws<'a>(pub &'a str);
+
+/// The claims of a verified one.
+#[derive(Debug)]
+pub struct Verified {
+    /// The claims, times in seconds.
+    pub claims: Map<String, Value>,
+    /// `alg`.
+    pub algorithm: String,
+}
+
+impl<'a> UnverifiedJws<'a> {
+    fn part(self, at: usize) -> Option<Value> {
+        let part = Base64UrlUnpadded::decode_vec(self.0.split('.').nth(at)?).ok()?;
+        serde_json::from_slice(&part).ok()
+    }
+
+    /// The header.
+    #[must_use]
+    pub fn header(self) -> Value {
+        self.part(0).unwrap_or_default()
+    }
+
+    /// `typ`, in lower case (RFC 8725, section 3.11).
+    #[must_use]
+    pub fn kind(self) -> Option<String> {
+        self.header().get("typ").and_then(Value::as_str).map(str::to_ascii_lowercase)
+    }
+
+    /// What it says, whoever signed it.
+    #[must_use]
+    pub fn said(self) -> Option<Value> {
+        self.part(1)
+    }
+
+    /// `exp`, as it says itself.
+    #[must_use]
+    pub fn ends_at(self) -> Option<Millis> {
+        let seconds = self.said()?.get("exp")?.as_f64()?;
+        #[expect(clippy::cast_possible_truncation, reason = "bounded before")]
+        (0.0..9e12).contains(&seconds).then(|| (seconds.ceil() * 1000.0) as Millis)
+    }
+
+    /// What was signed (section 5.1). A signature may be written in more than one way, and this may not.
+    #[must_use]
+    pub fn signed_part(self) -> &'a str {
+        self.0.rsplit_once('.').map_or("", |(signed, _)| signed)
+    }
+
+    /// Checks the signature.
+    ///
+    /// # Errors
+    /// [`JwsError`].
+    pub fn verify(self, keys: &KeySet) -> Result<Verified, JwsError> {
+        // Section 4.1.11: there is no extension that we process.
+        if self.header().get("crit").is_some() {
+            return Err(JwsError::Malformed("crit".to_owned()));
+        }
+        let token = UntrustedToken::new(self.0).map_err(|error| JwsError::Malformed(error.to_string()))?;
+        let claims = match keys.of_issuer(self) {
+            Some(narrowed) => verified_claims(&token, &narrowed)?,
+            None => verified_claims(&token, keys)?,
+        };
+        Ok(Verified { claims, algorithm: token.algorithm().to_owned() })
+    }
+}
+
+/// Members of a private or symmetric JWK (RFC 7518, section 6). A key published with its private half is anybody's, and
+/// believed by nobody.
+const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+/// A JWK set.
+#[derive(Clone, Debug, Default)]
+pub struct KeySet(pub(crate) Vec<Value>);
+
+impl KeySet {
+    /// The most keys read of a set.
+    const MOST_KEYS: usize = 32;
+
+    /// Reads a JWK set (RFC 7517, section 5). Keys of kinds that we do not know are passed over.
+    ///
+    /// # Errors
+    /// If it is not one.
+    pub fn read(document: &[u8]) -> Result<Self, String> {
+        let value: Value = serde_json::from_slice(document).map_err(|error| format!("JWK set: {error}"))?;
+        let keys = value.get("keys").and_then(Value::as_array).ok_or("JWK set without keys")?;
+        Ok(Self(keys.iter().take(Self::MOST_KEYS).cloned().collect()))
+    }
+
+    /// The keys that may sign for the issuer that a token names, where a set says which key is whose: Microsoft publishes the
+    /// keys of all its tenants in one. `None` where it does not.
+    fn of_issuer(&self, token: UnverifiedJws<'_>) -> Option<Self> {
+        let issuer = |key: &Value| key.get("issuer").and_then(Value::as_str).map(str::to_owned);
+        if !self.0.iter().any(|key| issuer(key).is_some()) {
+            return None;
+        }
+        let said = token.said().unwrap_or_default();
+        let text = |name: &str| said.get(name).and_then(Value::as_str).unwrap_or_default();
+        let fits = |key: &&Value| issuer(key).is_none_or(|it| it.replace("{tenantid}", text("tid")) == text("iss"));
+        Some(Self(self.0.iter().filter(fits).cloned().collect()))
+    }
+
+    /// The keys that may have made this signature.
+    fn candidates<'a>(
+        &'a self,
+        kid: Option<&'a str>,
+        kty: &'a str,
+        algorithm: &'a str,
+    ) -> impl Iterator<Item = &'a Value> {
+        let text = |key: &'a Value, name: &str| key.get(name).and_then(Value::as_str);
+        self.0.iter().filter(move |key| {
+            text(key, "kty") == Some(kty)
+                && text(key, "use").is_none_or(|usage| usage == "sig")
+                && key.get("key_ops").is_none_or(|ops| ops.as_array().is_some_and(|ops| ops.contains(&"verify".into())))
+                && !PRIVATE.iter().any(|member| key.get(member).is_some())
+                && text(key, "alg").is_none_or(|alg| alg == algorithm)
+                && (kid.is_none() || text(key, "kid") == kid)
+        })
+    }
+}
+
+/// The claims, with `exp`, `nbf` and `iat` put back among them in seconds.
+fn verified_claims(token: &UntrustedToken<'_>, keys: &KeySet) -> Result<Map<String, Value>, JwsError> {
+    let name = token.algorithm();
+    let kid = token.header().key_id.as_deref();
+    let unknown = || JwsError::UnknownKey(kid.unwrap_or_default().to_owned());
+    let mut claims = match name {
+        "ES256" => first_valid(&Es256, token, keys.candidates(kid, "EC", name).filter_map(p256_key), unknown)?,
+        "RS256" | "PS256" => {
+            let algorithm = StrongAlg(if name == "RS256" { Rsa::rs256() } else { Rsa::ps256() });
+            first_valid(&algorithm, token, keys.candidates(kid, "RSA", name).filter_map(rsa_key), unknown)?
+        }
+        "EdDSA" => first_valid(&Ed25519, token, keys.candidates(kid, "OKP", name).filter_map(ed25519_key), unknown)?,
+        other => return Err(JwsError::Algorithm(other.chars().take(20).collect())),
+    };
+    for (name, time) in [("exp", claims.expiration), ("nbf", claims.not_before), ("iat", claims.issued_at)] {
+        if let Some(time) = time {
+            claims.custom.insert(name.to_owned(), time.timestamp().into());
+        }
+    }
+    Ok(claims.custom)
+}
+
+/// A member of a JWK that is bytes in base64url.
+fn bytes(jwk: &Value, name: &str) -> Option<Vec<u8>> {
+    Base64UrlUnpadded::decode_vec(jwk.get(name)?.as_str()?).ok()
+}
+
+/// A P-256 key (RFC 7518, section 6.2.1).
+fn p256_key(jwk: &Value) -> Option<VerifyingKey> {
+    let (x, y) = (bytes(jwk, "x")?, bytes(jwk, "y")?);
+    let is_p256 = jwk.get("crv").and_then(Value::as_str) == Some("P-256") && x.len() == 32 && y.len() == 32;
+    if !is_p256 {
+        return None;
+    }
+    // An uncompressed point (SEC 1, section 2.3.3).
+    VerifyingKey::from_sec1_bytes(&[&[4], &x[..], &y[..]].concat()).ok()
+}
+
+/// An Ed25519 key (RFC 8037, section 2).
+fn ed25519_key(jwk: &Value) -> Option<ed25519_compact::PublicKey> {
+    let is_ed25519 = jwk.get("crv").and_then(Value::as_str) == Some("Ed25519");
+    is_ed25519.then(|| ed25519_compact::PublicKey::from_slice(&bytes(jwk, "x")?).ok()).flatten()
+}
+
+/// An RSA key (section 6.3.1) with a modulus of at least 2048 bits, which is what `StrongKey` says.
+fn rsa_key(jwk: &Value) -> Option<StrongKey<RsaPublicKey>> {
+    let number = |name| Some(BigUint::from_bytes_be(&bytes(jwk, name)?));
+    StrongKey::try_from(RsaPublicKey::new(number("n")?, number("e")?).ok()?).ok()
+}
+
+fn first_valid<A: Algorithm>(
+    algorithm: &A,
+    token: &UntrustedToken<'_>,
+    keys: impl Iterator<Item = A::VerifyingKey>,
+    unknown: impl Fn() -> JwsError,
+) -> Result<jwt_compact::Claims<Map<String, Value>>, JwsError> {
+    let mut found = false;
+    for key in keys {
+        found = true;
+        match algorithm.validator::<Map<String, Value>>(&key).validate(token) {
+            Ok(token) => return Ok(token.into_parts().1),
+            Err(jwt_compact::ValidationError::MalformedClaims(error)) => {
+                return Err(JwsError::Malformed(error.to_string()));
+            }
+            Err(_) => (),
+        }
+    }
+    Err(if found { JwsError::Signature } else { unknown() })
+}
+
+/// `aud` (RFC 7519, section 4.1.3). What is no text is an audience that we do not know.
+#[must_use]
+pub fn audiences(claims: &Map<String, Value>) -> Vec<&str> {
+    match claims.get("aud") {
+        Some(Value::String(one)) => vec![one],
+        Some(Value::Array(many)) => many.iter().map(|one| one.as_str().unwrap_or_default()).collect(),
+        _ => Vec::new(),
+    }
+}
