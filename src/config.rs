@@ -115,6 +115,14 @@ pub struct Config {
     pub mail_token: Option<Secret<String>>,
     /// `MAIL_FROM`: the sender.
     pub mail_from: String,
+    /// `ACCESS_TOKEN_SECONDS`: life of an access token of ours.
+    pub access_token_seconds: i64,
+    /// `REFRESH_TOKEN_SECONDS`: life of a refresh token without use.
+    pub refresh_token_seconds: i64,
+    /// `AUTHORIZATION_CODE_SECONDS`: life of an authorization code.
+    pub code_grant_seconds: i64,
+    /// `CLIENT_REGISTRATION`: whether clients register themselves (RFC 7591).
+    pub registration_open: bool,
     /// `LOCKOUT_FAILURES`: consecutive failures that lock an account.
     pub lockout_failures: i64,
     /// `LOCKOUT_SECONDS`: the first lock; each further one is twice as long, up to a day.
@@ -201,6 +209,13 @@ impl Config {
             mail_webhook: reader.webhook("MAIL_WEBHOOK", development)?,
             mail_token: reader.text("MAIL_TOKEN").map(Secret::new),
             mail_from: reader.text("MAIL_FROM").unwrap_or_else(|| format!("no-reply@{auth_host}")),
+            access_token_seconds: reader.number("ACCESS_TOKEN_SECONDS", 900, 10)?,
+            refresh_token_seconds: reader.number("REFRESH_TOKEN_SECONDS", 30 * 86_400, 60)?,
+            code_grant_seconds: reader.number("AUTHORIZATION_CODE_SECONDS", 60, 5)?,
+            registration_open: match reader.text("CLIENT_REGISTRATION") {
+                None => development,
+                Some(_) => reader.choice("CLIENT_REGISTRATION", "open", "closed")?,
+            },
             lockout_failures: reader.number("LOCKOUT_FAILURES", 10, 1)?,
             lockout_seconds: reader.number("LOCKOUT_SECONDS", 900, 1)?,
             ways_in: reader.ways_in("SIGN_IN_WITH", "password,passkey,magic-link,email-otp")?,

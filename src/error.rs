@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::oauth::problem::Problem;
+
 /// An answer of the login protocol to a refused request: vague on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wire {
@@ -143,6 +145,8 @@ pub enum Error {
         /// Which limit; for the log.
         limit: &'static str,
     },
+    /// An error of OAuth's own.
+    OAuth(Box<Problem>),
     /// No such path: an empty 404.
     NotFound,
     /// D1 or KV failed: 503, and nobody is let in.
@@ -181,6 +185,9 @@ impl Error {
             Self::TooManyRequests { .. } => {
                 Wire { status: 429, code: "TOO_MANY_REQUESTS", message: "Too many requests. Please try again later." }
             }
+            Self::OAuth(problem) => {
+                Wire { status: problem.code.status(), code: problem.code.as_str(), message: problem.description }
+            }
             Self::NotFound => Wire { status: 404, code: "NOT_FOUND", message: "Not Found" },
             Self::Storage(_) => Wire::STORAGE_UNAVAILABLE,
             Self::Config(_) | Self::Internal(_) => Wire::INTERNAL,
@@ -213,11 +220,18 @@ impl fmt::Display for Error {
             Self::Validation(text) => write!(f, "VALIDATION_ERROR: {text}"),
             Self::UnsupportedMediaType(text) => write!(f, "UNSUPPORTED_MEDIA_TYPE: {text}"),
             Self::TooManyRequests { limit, .. } => write!(f, "TOO_MANY_REQUESTS: {limit}"),
+            Self::OAuth(problem) => problem.fmt(f),
             Self::NotFound => f.write_str("NOT_FOUND"),
             Self::Storage(text) => write!(f, "storage: {text}"),
             Self::Config(text) => write!(f, "configuration: {text}"),
             Self::Internal(text) => write!(f, "internal: {text}"),
         }
+    }
+}
+
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Self {
+        Self::OAuth(Box::new(problem))
     }
 }
 

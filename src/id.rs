@@ -30,6 +30,8 @@ pub enum Session {}
 pub enum Issuer {}
 /// Marker: `proxied_app`.
 pub enum App {}
+/// Marker: `oauth_client`.
+pub enum OauthClient {}
 /// Marker: `passkey`.
 pub enum Passkey {}
 /// Marker: `signing_key`.

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use crate::error::Result;
 use crate::handlers::{
     Call, account, admin, anonymous, change_email, deletion, email_otp, errors, forward_auth, gate, health, magic_link,
-    mailbox, multi_session, one_time, pages, passkey, passkey_registration, password, phone, proof, reset,
+    mailbox, multi_session, one_time, pages, passkey, passkey_registration, password, phone, proof, provider, reset,
     second_factor, second_factor_setup, session, settings, sign_in, sign_up, social, token, upstream, user, username,
     verification,
 };
@@ -168,6 +168,21 @@ pub const AUTH_HOST: &[Route] = routes! {
     GET  "/api/auth/ok"                                   Anybody   Any     Api  health::ok;
     GET  "/api/auth/error"                                Anybody   Any     Page errors::page;
 
+    GET  "/.well-known/openid-configuration"              Anybody   Any     Api  provider::metadata::document;
+    GET  "/.well-known/oauth-authorization-server"        Anybody   Any     Api  provider::metadata::document;
+    GET  "/oauth2/authorize"                              Anybody   Any     Page provider::authorize::get;
+    POST "/oauth2/authorize"                              Anybody   Any     Page provider::authorize::post;
+    POST "/oauth2/token"                                  Anybody   Any     Api  provider::token::token;
+    GET  "/oauth2/userinfo"                               Anybody   Any     Api  provider::userinfo::get;
+    POST "/oauth2/userinfo"                               Anybody   Any     Api  provider::userinfo::post;
+    POST "/oauth2/introspect"                             Anybody   Any     Api  provider::inspection::introspect;
+    POST "/oauth2/revoke"                                 Anybody   Any     Api  provider::inspection::revoke;
+    POST "/oauth2/register"                               Anybody   Any     Api  provider::registration::by_client;
+    POST "/api/auth/admin/oauth2/create-client"           Confirmed Trusted Api  provider::registration::by_administrator;
+    GET  "/consent"                                       Anybody   Trusted Page provider::consent::page;
+    POST "/consent"                                       Anybody   Trusted Page provider::consent::decide;
+    GET  "/form-post.js"                                  Anybody   Any     Page provider::metadata::form_post_script;
+
     GET  "/"                                              Anybody   Trusted Page pages::index;
     GET  "/login"                                         Anybody   Trusted Page pages::login;
     POST "/login"                                         Anybody   Trusted Page pages::log_in;
@@ -264,7 +279,16 @@ mod tests {
         for (at, route) in AUTH_HOST.iter().chain(PROTECTED_HOST).enumerate() {
             let again = AUTH_HOST.iter().chain(PROTECTED_HOST).skip(at + 1);
             assert!(!again.clone().any(|r| r.path == route.path && r.method == route.method), "{}", route.path);
-            let exempt = ["/api/auth/callback/:id", "/api/auth/system-account/token"];
+            let exempt = [
+                "/api/auth/callback/:id",
+                "/api/auth/system-account/token",
+                "/oauth2/authorize",
+                "/oauth2/token",
+                "/oauth2/userinfo",
+                "/oauth2/introspect",
+                "/oauth2/revoke",
+                "/oauth2/register",
+            ];
             let guarded = route.method == "GET" || route.origin == Origin::Trusted || exempt.contains(&route.path);
             assert!(guarded, "{} {}", route.method, route.path);
         }

@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::Call;
 use crate::http::reply::Reply;
+use crate::oauth::problem::{Code, Problem};
 use crate::pages;
 
 /// An error in the login protocol's JSON. What is not there at all is an empty 404.
@@ -15,6 +16,9 @@ use crate::pages;
 pub fn json(error: &Error) -> Result<Reply> {
     if let Error::NotFound = error {
         return Ok(plain(Reply::empty(404)));
+    }
+    if let Error::OAuth(problem) = error {
+        return oauth(problem);
     }
     let wire = error.wire();
     let reply = if let Error::TooManyRequests { .. } = error {
@@ -32,6 +36,21 @@ pub fn json(error: &Error) -> Result<Reply> {
     })
 }
 
+/// An error as OAuth's endpoints answer it (RFC 6749, section 5.2; RFC 6750, section 3).
+fn oauth(problem: &Problem) -> Result<Reply> {
+    let body = json!({ "error": problem.code.as_str(), "error_description": problem.description });
+    let reply = plain(Reply::json(problem.code.status(), &body)?).with("pragma", "no-cache");
+    Ok(match problem.code {
+        Code::InvalidClient => reply.with("www-authenticate", "Basic realm=\"clients\""),
+        Code::InvalidToken | Code::InsufficientScope => {
+            let challenge =
+                format!("Bearer error=\"{}\", error_description=\"{}\"", problem.code.as_str(), problem.description);
+            reply.with("www-authenticate", challenge)
+        }
+        _ => reply,
+    })
+}
+
 /// What every error carries, also where there was no route to add it.
 fn plain(reply: Reply) -> Reply {
     reply.with("cache-control", "no-store").with("x-content-type-options", "nosniff")
@@ -42,7 +61,8 @@ fn plain(reply: Reply) -> Reply {
 pub fn html(context: &Context, error: &Error) -> Reply {
     let wire = error.wire();
     let words = pages::error::words_for_status(wire.status);
-    let own_words = matches!(error, Error::Validation(_) | Error::TooManyRequests { .. }) || wire.status == 403;
+    let own_words =
+        matches!(error, Error::Validation(_) | Error::TooManyRequests { .. } | Error::OAuth(_)) || wire.status == 403;
     let text = if own_words { error.message() } else { words.1 };
     let page = pages::error::page(&pages::Frame::of(context, words.0), text, context.request_id());
     let reply = Reply::page(wire.status, page);

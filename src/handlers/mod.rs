@@ -26,6 +26,7 @@ pub mod passkey_registration;
 pub mod password;
 pub mod phone;
 pub mod proof;
+pub mod provider;
 pub mod proxy;
 pub mod reset;
 pub mod second_factor;

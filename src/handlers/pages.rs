@@ -50,13 +50,16 @@ pub async fn index(_call: &mut Call) -> Result<Reply> {
 /// 503.
 pub async fn login(call: &mut Call) -> Result<Reply> {
     let target = target(call, call.request.param("continue").as_deref());
+    // Whoever is to sign in once more, or as somebody else, is asked whoever they are.
+    let again = call.request.param("again").as_deref() == Some("true");
     match call.visitor(Depth::Database).await? {
-        Authentication::Authenticated(one) if !one.session.user.is_anonymous => {
+        Authentication::Authenticated(one) if !again && !one.session.user.is_anonymous => {
             return Ok(Reply::redirect(302, &target).with_cookies(one.cookies));
         }
         _ => (),
     }
-    show_login(call, 200, None, "", &target).await
+    let hint = call.request.param("login_hint").filter(|hint| hint.len() <= email::LONGEST).unwrap_or_default();
+    show_login(call, 200, None, &hint, &target).await
 }
 
 async fn show_login(call: &Call, status: u16, problem: Option<&str>, email: &str, target: &Target) -> Result<Reply> {

@@ -203,6 +203,22 @@ impl Incoming {
         }
     }
 
+    /// The text of a form, for whoever tells doubled parameters from one.
+    ///
+    /// # Errors
+    /// 413, 415.
+    pub async fn form(&mut self) -> Result<String> {
+        let content_type = self.header("Content-Type").unwrap_or_default();
+        let essence = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+        let body = self.body().await?;
+        if essence != "application/x-www-form-urlencoded" {
+            let essence: String = essence.chars().filter(char::is_ascii_graphic).take(100).collect();
+            let text = format!("Content-Type \"{essence}\" is not allowed. Allowed types: {}", Media::Form.allowed());
+            return Err(Error::UnsupportedMediaType(text));
+        }
+        String::from_utf8(body).map_err(|_| Error::refused(Wire::INVALID_JSON, "a form that is not UTF-8"))
+    }
+
     /// The whole body, up to [`Self::LARGEST_BODY`]; more is not even read.
     async fn body(&mut self) -> Result<Vec<u8>> {
         let too_large = || Error::refused(Wire::BODY_TOO_LARGE, "body over 64 KiB");

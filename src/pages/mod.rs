@@ -3,6 +3,7 @@
 pub mod account;
 pub mod change_email;
 pub mod confirmation;
+pub mod consent;
 pub mod error;
 pub mod login;
 pub mod mail;

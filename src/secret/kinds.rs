@@ -46,4 +46,16 @@ kinds! {
     BrowserBinding = "browser_binding";
     /// The one-time code that carries a sign-in from the auth host to a protected host.
     GateCode = "gate_code";
+    /// An authorization code (RFC 6749, section 1.3.1).
+    AuthorizationCode = "authorization_code";
+    /// An authorization request that is kept (RFC 9126).
+    KeptRequest = "kept_request";
+    /// An access token.
+    AccessToken = "access_token";
+    /// A refresh token.
+    RefreshToken = "refresh_token";
+    /// A client's secret.
+    ClientSecret = "client_secret";
+    /// A client assertion that was used.
+    ClientAssertion = "client_assertion";
 }

@@ -69,6 +69,12 @@ impl<K: TokenKind> Token<K> {
         well_formed.then(|| Self { text: text.to_owned(), kind: PhantomData })
     }
 
+    /// A token that follows from another text, which is random and secret.
+    #[must_use]
+    pub fn derived(text: &str) -> Self {
+        Self::new(Sha256::digest(text.as_bytes()).into())
+    }
+
     /// What the database keeps of it.
     #[must_use]
     pub fn hash(&self) -> TokenHash<K> {
@@ -129,9 +135,11 @@ pub enum Purpose {
     Code = 4,
     /// The pepper of the free plan's password hash.
     Pepper = 5,
+    /// The successor of a refresh token.
+    Successor = 6,
 }
 
-const PURPOSES: [&str; 6] = ["session", "snapshot", "gate-request", "rate-limit", "code", "pepper"];
+const PURPOSES: [&str; 7] = ["session", "snapshot", "gate-request", "rate-limit", "code", "pepper", "successor"];
 
 /// The cell that a sealed value belongs to: its associated data, so that a value moved elsewhere does not open.
 #[derive(Clone, Copy, Debug)]

@@ -25,6 +25,10 @@ pub async fn prune(db: &Database, now: Millis) -> Stored<()> {
         // What was delivered, or given up, was written to be sent and not to be kept.
         sql("delete from outbox where id in (select id from outbox where coalesce(delivered_at, failed_at) < ?1 limit 1000)")
             .bind(now - GRACE),
+        sql("delete from oauth_grant where id in (select id from oauth_grant where expires_at < ?1 limit 1000)")
+            .bind(now - GRACE),
+        sql("delete from oauth_token where id in (select id from oauth_token where expires_at < ?1 limit 1000)")
+            .bind(now - GRACE),
         sql("delete from signing_key where expires_at < ?1").bind(now - GRACE),
     ])
     .await

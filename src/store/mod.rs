@@ -11,6 +11,7 @@ pub mod issuer;
 pub mod jobs;
 pub mod kv;
 pub mod lease;
+pub mod oauth;
 pub mod outbox;
 pub mod passkey;
 pub mod password;

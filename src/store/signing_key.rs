@@ -33,10 +33,18 @@ impl Signer {
     /// # Errors
     /// [`Error::Internal`] if the claims are no object, or the runtime refuses.
     pub async fn sign(&self, claims: Value, now: Millis, seconds: i64) -> Result<String> {
+        self.sign_as("JWT", claims, now, seconds).await
+    }
+
+    /// The same of a type of its own (RFC 8725, section 3.11).
+    ///
+    /// # Errors
+    /// As [`Self::sign`].
+    pub async fn sign_as(&self, kind: &str, claims: Value, now: Millis, seconds: i64) -> Result<String> {
         let Value::Object(claims) = claims else {
             return Err(Error::Internal("claims that are no object".to_owned()));
         };
-        let unsigned = Unsigned::new(self.id.as_str(), "JWT", claims, now, seconds);
+        let unsigned = Unsigned::new(self.id.as_str(), kind, claims, now, seconds);
         let signature = webcrypto::sign(&self.key, unsigned.signing_input()).await?;
         Ok(unsigned.signed(&signature))
     }

@@ -1,0 +1,108 @@
+//! The page that asks a user whether a client may know them.
+
+use crate::error::{Error, Result, Wire};
+use crate::handlers::Call;
+use crate::handlers::authenticate::{Authenticated, Authentication, Depth};
+use crate::handlers::provider::authorize::{Asked, answer, code, load, place, refuse};
+use crate::http::incoming::Media;
+use crate::http::redirect::Target;
+use crate::http::reply::Reply;
+use crate::oauth::authorization::{AuthorizationRequest, Refused, judge};
+use crate::oauth::parameters::Parameters;
+use crate::oauth::problem::{Code, Problem};
+use crate::pages::{self, Frame};
+use crate::store;
+use crate::store::database::{StoreError, must_change};
+use crate::store::record::Severity;
+
+async fn asked(call: &Call, client_id: &str, request_uri: &str) -> Result<(Asked, AuthorizationRequest)> {
+    let mut parameters = Parameters::default();
+    parameters.set("client_id", client_id);
+    parameters.set("request_uri", request_uri);
+    let asked = load(&call.context, parameters).await?;
+    // What was kept was good; the client may have been changed since.
+    match judge(&asked.parameters, &asked.client) {
+        Ok(request) => Ok((asked, request)),
+        Err(refused) => Err(refused.problem.into()),
+    }
+}
+
+/// Whoever is signed in and may agree: no guest, and no administrator in another's name.
+async fn person(call: &Call) -> Result<Option<Authenticated>> {
+    Ok(match call.visitor(Depth::Database).await? {
+        Authentication::Authenticated(one)
+            if !one.session.user.is_anonymous && one.session.impersonated_by.is_none() =>
+        {
+            Some(*one)
+        }
+        _ => None,
+    })
+}
+
+/// `GET /consent?client_id=…&request_uri=…`.
+///
+/// # Errors
+/// 400 for a request that is unknown or too old; 503.
+pub async fn page(call: &mut Call) -> Result<Reply> {
+    let parameter = |name: &str| call.request.param(name).unwrap_or_default();
+    let (client_id, request_uri) = (parameter("client_id"), parameter("request_uri"));
+    let (asked, request) = asked(call, &client_id, &request_uri).await?;
+    let Some(authenticated) = person(call).await? else {
+        let login = Target::own("/login").with_query("continue", call.request.path_and_query());
+        return Ok(Reply::redirect(302, &login));
+    };
+    let title = format!("Sign in to {}?", asked.client.name);
+    let page = pages::consent::page(
+        &Frame::of(&call.context, &title),
+        &pages::consent::Question {
+            client: &asked.client,
+            scopes: &request.scopes,
+            email: &authenticated.session.user.email,
+            redirect_uri: &request.redirect_uri,
+            request_uri: &request_uri,
+        },
+    );
+    Ok(Reply::page(200, page).with_cookies(authenticated.cookies))
+}
+
+/// `POST /consent`: the answer. It is written, and the code with it; the request is used up by it.
+///
+/// # Errors
+/// 400 for a request that is unknown, used or too old; 401, 503.
+pub async fn decide(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Form).await?;
+    let (client_id, request_uri) = (fields.required("client_id", 500), fields.required("request_uri", 200));
+    let agrees = fields.required("decision", 10) == "allow";
+    fields.finish()?;
+    let (asked, request) = asked(call, &client_id, &request_uri).await?;
+    let context = &call.context;
+    let authenticated = person(call).await?;
+    let authenticated = authenticated.ok_or_else(|| Error::refused(Wire::UNAUTHORIZED, "not signed in"))?;
+    let kept = asked.kept_id.clone().unwrap_or_default();
+    let spent = || Problem::new(Code::InvalidRequestUri, "request_uri is unknown, used or too old");
+    if !agrees {
+        let statements = [store::oauth::grant::redeem(context, &kept), must_change()];
+        match context.db()?.batch(statements).await {
+            Err(StoreError::Unchanged) => return Err(spent().into()),
+            other => other?,
+        };
+        let problem = Problem::new(Code::AccessDenied, "the user said no");
+        return refuse(context, Refused { problem, place: Some(place(&request)) });
+    }
+    let user = &authenticated.session.user.id;
+    let (code, keep) = code(context, &asked.client, &request, &authenticated)?;
+    let details = serde_json::json!({ "client": asked.client.client_id, "scopes": request.scopes });
+    let event = context.row_id()?;
+    let statements = [
+        store::oauth::grant::redeem(context, &kept),
+        must_change(),
+        store::oauth::consent::give(context, &asked.client.id, user, &request.scopes)?,
+        store::record::audit(context, &event, Some(user), "consent.given", Severity::Low, &details),
+        keep,
+    ];
+    match context.db()?.batch(statements).await {
+        Err(StoreError::Unchanged) => return Err(spent().into()),
+        other => other?,
+    };
+    Ok(answer(context, &place(&request), &[("code", code.expose())]).with_cookies(authenticated.cookies))
+}

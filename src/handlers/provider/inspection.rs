@@ -1,0 +1,108 @@
+//! Introspection (RFC 7662) and revocation (RFC 7009).
+
+use serde_json::{Value, json};
+
+use crate::context::Context;
+use crate::error::Result;
+use crate::handlers::Call;
+use crate::handlers::provider::authorize::doubled;
+use crate::handlers::provider::client::{authenticate, replayed};
+use crate::handlers::provider::{issuer, subject};
+use crate::http::reply::Reply;
+use crate::oauth::client::{AuthMethod, Client};
+use crate::oauth::client_authentication::UnverifiedClient;
+use crate::oauth::parameters::Parameters;
+use crate::oauth::problem::{Code, Problem};
+use crate::secret::sha256_base64url;
+use crate::store;
+use crate::store::database::{Statement, StoreError};
+use crate::store::oauth::token::Found;
+
+/// The client that asks, the token that it asks about, and what is good once.
+async fn load(call: &mut Call) -> Result<(Client, Option<Found>, Vec<Statement>)> {
+    let form = call.request.form().await?;
+    let parameters = Parameters::parse(&form).map_err(doubled)?;
+    let context = &call.context;
+    let presented = UnverifiedClient::read(context.header("Authorization").as_deref(), &parameters)?;
+    let missing = || Problem::new(Code::InvalidRequest, "token is missing");
+    let hash = sha256_base64url(parameters.get("token").ok_or_else(missing)?);
+    let statements =
+        [store::oauth::client::by_client_id(context, &presented.client_id), store::oauth::token::find(context, &hash)];
+    let mut answers = context.db()?.batch(statements).await?;
+    let client: Option<Client> = answers.row()?;
+    let found: Option<Found> = answers.row()?;
+    let (client, once) = authenticate(context, client, &presented).await?;
+    Ok((client, found, once))
+}
+
+async fn write(context: &Context, statements: Vec<Statement>) -> Result<()> {
+    if statements.is_empty() {
+        return Ok(());
+    }
+    match context.db()?.batch(statements).await {
+        Err(StoreError::Conflict(column)) if column.starts_with("verification.") => Err(replayed().into()),
+        other => Ok(other.map(|_| ())?),
+    }
+}
+
+/// `POST /oauth2/introspect`: for the client that the token is of, and for the resource that it is for. Nobody else learns
+/// whether it is good.
+///
+/// # Errors
+/// 401 `invalid_client`, also for public clients.
+pub async fn introspect(call: &mut Call) -> Result<Reply> {
+    let (client, found, once) = load(call).await?;
+    let context = &call.context;
+    if client.auth_method == AuthMethod::None {
+        let problem = Problem::new(Code::InvalidClient, "client authentication failed");
+        return Err(problem.because("a public client asks about tokens").into());
+    }
+    write(context, once).await?;
+    let is_concerned =
+        |found: &Found| found.client_id == client.client_id || found.audience.contains(&client.client_id);
+    let body = match found.filter(|found| found.is_good && is_concerned(found)) {
+        Some(found) => described(context, &found),
+        None => json!({ "active": false }),
+    };
+    Reply::json(200, &body)
+}
+
+fn described(context: &Context, found: &Found) -> Value {
+    let issuer = issuer(context);
+    let mut body = json!({
+        "active": true, "scope": found.scope, "client_id": found.client_id, "iss": issuer,
+        "iat": found.created_at / 1000, "exp": found.expires_at / 1000,
+    });
+    if found.kind == "access" {
+        body["token_type"] = json!("Bearer");
+    }
+    body["aud"] = if found.audience.is_empty() { json!(issuer) } else { json!(found.audience) };
+    match &found.person {
+        Some(person) => {
+            body["sub"] = json!(subject(&person.id, found.is_pairwise, &found.redirect_uris));
+            if !found.is_pairwise {
+                body["username"] = json!(person.username.as_ref().unwrap_or(&person.email));
+            }
+        }
+        None => body["sub"] = json!(found.client_id),
+    }
+    if let Some(at) = found.authenticated_at {
+        body["auth_time"] = json!(at / 1000);
+    }
+    body
+}
+
+/// `POST /oauth2/revoke`: all that came of the same authorization ends with it. A token that is unknown, or another client's,
+/// is answered alike (section 2.2).
+///
+/// # Errors
+/// 401 `invalid_client`.
+pub async fn revoke(call: &mut Call) -> Result<Reply> {
+    let (client, found, mut statements) = load(call).await?;
+    let context = &call.context;
+    if let Some(found) = found.filter(|found| found.client_id == client.client_id) {
+        statements.push(store::oauth::token::revoke_family(context, &found.family_id, "revoked by the client"));
+    }
+    write(context, statements).await?;
+    Ok(Reply::empty(200))
+}

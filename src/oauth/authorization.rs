@@ -1,0 +1,335 @@
+//! The authorization request (RFC 6749, section 4.1.1; OpenID Connect Core 1.0, section 3.1.2.1), judged.
+
+use serde::{Deserialize, Serialize};
+
+use crate::federation::request::is_scope;
+use crate::id::Millis;
+use crate::oauth::client::{Client, GrantType};
+use crate::oauth::parameters::Parameters;
+use crate::oauth::problem::{Code, Problem};
+
+/// The longest `state` and `nonce`, in bytes.
+const LONGEST: usize = 2048;
+
+/// How the answer travels (OAuth 2.0 Multiple Response Type Encoding Practices, section 2.1; Form Post Response Mode).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResponseMode {
+    /// In the query.
+    #[default]
+    Query,
+    /// In the fragment.
+    Fragment,
+    /// In a form that posts itself.
+    FormPost,
+}
+
+impl ResponseMode {
+    /// Reads it.
+    #[must_use]
+    pub fn parse(text: Option<&str>) -> Option<Self> {
+        match text {
+            None | Some("query") => Some(Self::Query),
+            Some("fragment") => Some(Self::Fragment),
+            Some("form_post") => Some(Self::FormPost),
+            Some(_) => None,
+        }
+    }
+}
+
+/// `prompt` (OpenID Connect Core 1.0, section 3.1.2.1; Initiating User Registration 1.0).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a word of its own")]
+pub struct Prompt {
+    /// Nothing is shown.
+    pub none: bool,
+    /// They sign in again.
+    pub login: bool,
+    /// They are asked again.
+    pub consent: bool,
+    /// They choose whom to be.
+    pub select_account: bool,
+    /// They make an account.
+    pub create: bool,
+}
+
+/// A request that is good, of a client at a URI of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthorizationRequest {
+    /// `redirect_uri`.
+    pub redirect_uri: String,
+    /// Whether the request named it, and the token request has to (RFC 6749, section 4.1.3).
+    pub names_redirect_uri: bool,
+    /// `state`.
+    pub state: Option<String>,
+    /// How the answer travels.
+    pub response_mode: ResponseMode,
+    /// Scopes, each once.
+    pub scopes: Vec<String>,
+    /// `nonce`.
+    pub nonce: Option<String>,
+    /// `code_challenge` (RFC 7636).
+    pub code_challenge: String,
+    /// `prompt`.
+    pub prompt: Prompt,
+    /// `max_age`, in seconds.
+    pub max_age: Option<i64>,
+    /// `login_hint`.
+    pub login_hint: Option<String>,
+    /// `resource` (RFC 8707).
+    pub resources: Vec<String>,
+}
+
+impl AuthorizationRequest {
+    /// Whether an ID token is asked for.
+    #[must_use]
+    pub fn is_open_id(&self) -> bool {
+        self.scopes.iter().any(|scope| scope == "openid")
+    }
+
+    /// Whether somebody who signed in then has to do so again.
+    #[must_use]
+    pub fn asks_again(&self, authenticated_at: Millis, now: Millis) -> bool {
+        self.max_age.is_some_and(|seconds| authenticated_at + seconds * 1000 < now)
+    }
+}
+
+/// Where an error is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// A redirect URI of the client's own.
+    pub redirect_uri: String,
+    /// How.
+    pub response_mode: ResponseMode,
+    /// `state`.
+    pub state: Option<String>,
+}
+
+/// A request that is not good: told to the client where that is safe, and on a page of ours where it is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The error.
+    pub problem: Problem,
+    /// Where it is told; none for our own page.
+    pub place: Option<Place>,
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self { problem, place: None }
+    }
+}
+
+/// Judges a request of a client.
+///
+/// # Errors
+/// [`Refused`]: no error goes to a URI that is not the client's own.
+pub fn judge(parameters: &Parameters, client: &Client) -> Result<AuthorizationRequest, Refused> {
+    let invalid = |description| Problem::new(Code::InvalidRequest, description);
+    let given = parameters.get("redirect_uri");
+    let redirect_uri = match (given, client.redirect_uris.as_slice()) {
+        (Some(uri), _) if client.owns(uri) => uri.to_owned(),
+        (Some(_), _) => return Err(invalid("redirect_uri is not registered for this client").into()),
+        // OpenID Connect wants it always; OAuth lets it out where there is but one.
+        (None, [only]) if !parameters.words("scope").any(|scope| scope == "openid") => only.clone(),
+        (None, _) => return Err(invalid("redirect_uri is missing").into()),
+    };
+    let state = parameters.get("state").map(str::to_owned);
+    let mode = ResponseMode::parse(parameters.get("response_mode"));
+    let place =
+        Place { redirect_uri: redirect_uri.clone(), response_mode: mode.unwrap_or_default(), state: state.clone() };
+    let refused = |problem: Problem| Refused { problem, place: Some(place.clone()) };
+    let response_mode = mode.ok_or_else(|| refused(invalid("response_mode is not one of ours")))?;
+    if state.as_ref().is_some_and(|state| state.len() > LONGEST) {
+        return Err(refused(invalid("state is too long")));
+    }
+    match parameters.get("response_type") {
+        Some("code") if client.may(GrantType::AuthorizationCode) => (),
+        Some("code") => {
+            let text = "the client may not use the authorization code grant";
+            return Err(refused(Problem::new(Code::UnauthorizedClient, text)));
+        }
+        Some(_) => return Err(refused(Problem::new(Code::UnsupportedResponseType, "response_type is code here"))),
+        None => return Err(refused(invalid("response_type is missing"))),
+    }
+    for (name, code) in [("request", Code::RequestNotSupported), ("registration", Code::RegistrationNotSupported)] {
+        if parameters.get(name).is_some() {
+            return Err(refused(Problem::new(code, "the parameter is not supported")));
+        }
+    }
+    let code_challenge = challenge(parameters).map_err(&refused)?;
+    let scopes = scopes(parameters, client).map_err(&refused)?;
+    let nonce = parameters.get("nonce").map(str::to_owned);
+    if nonce.as_ref().is_some_and(|nonce| nonce.len() > LONGEST) {
+        return Err(refused(invalid("nonce is too long")));
+    }
+    let max_age = match parameters.get("max_age").map(str::parse::<i64>) {
+        None => None,
+        Some(Ok(seconds)) if (0..=315_360_000).contains(&seconds) => Some(seconds),
+        Some(_) => return Err(refused(invalid("max_age is no number of seconds"))),
+    };
+    let prompt = prompt(parameters).map_err(&refused)?;
+    for resource in parameters.resources() {
+        let is_absolute = url::Url::parse(resource).is_ok_and(|url| url.fragment().is_none());
+        if !is_absolute || resource.len() > LONGEST {
+            return Err(refused(Problem::new(Code::InvalidTarget, "resource is no absolute URI without a fragment")));
+        }
+    }
+    Ok(AuthorizationRequest {
+        redirect_uri,
+        names_redirect_uri: given.is_some(),
+        state,
+        response_mode,
+        scopes,
+        nonce,
+        code_challenge,
+        prompt,
+        max_age,
+        login_hint: parameters.get("login_hint").map(|hint| hint.chars().take(256).collect()),
+        resources: parameters.resources().to_vec(),
+    })
+}
+
+/// RFC 7636, section 4.3, with `S256` alone: `plain` protects nothing from whoever reads the request (RFC 9700, section
+/// 2.1.1).
+fn challenge(parameters: &Parameters) -> Result<String, Problem> {
+    let invalid = |description| Problem::new(Code::InvalidRequest, description);
+    let challenge = parameters.get("code_challenge").ok_or_else(|| invalid("code_challenge is missing (PKCE)"))?;
+    if parameters.get("code_challenge_method") != Some("S256") {
+        return Err(invalid("code_challenge_method is S256 here"));
+    }
+    let is_digest =
+        challenge.len() == 43 && challenge.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if is_digest { Ok(challenge.to_owned()) } else { Err(invalid("code_challenge is no SHA-256 in base64url")) }
+}
+
+fn scopes(parameters: &Parameters, client: &Client) -> Result<Vec<String>, Problem> {
+    let mut scopes: Vec<String> = Vec::new();
+    for scope in parameters.words("scope") {
+        if !is_scope(scope) {
+            return Err(Problem::new(Code::InvalidScope, "scope is malformed"));
+        }
+        if !client.scopes.iter().any(|allowed| allowed == scope) {
+            return Err(Problem::new(Code::InvalidScope, "a scope is not the client's to ask for"));
+        }
+        if !scopes.iter().any(|known| known == scope) {
+            scopes.push(scope.to_owned());
+        }
+    }
+    Ok(scopes)
+}
+
+fn prompt(parameters: &Parameters) -> Result<Prompt, Problem> {
+    let mut prompt = Prompt::default();
+    for word in parameters.words("prompt") {
+        let flag = match word {
+            "none" => &mut prompt.none,
+            "login" => &mut prompt.login,
+            "consent" => &mut prompt.consent,
+            "select_account" => &mut prompt.select_account,
+            "create" => &mut prompt.create,
+            _ => return Err(Problem::new(Code::InvalidRequest, "prompt is not one of ours")),
+        };
+        *flag = true;
+    }
+    if prompt.none && parameters.words("prompt").count() > 1 {
+        return Err(Problem::new(Code::InvalidRequest, "prompt is none or something else"));
+    }
+    Ok(prompt)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::id::Id;
+    use crate::oauth::client::AuthMethod;
+
+    const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+    const URI: &str = "https://app.example/cb";
+
+    pub(crate) fn client() -> Client {
+        Client {
+            id: Id::trusted("c".to_owned()),
+            client_id: "app".to_owned(),
+            secret_hashes: Vec::new(),
+            name: "App".to_owned(),
+            is_native: false,
+            auth_method: AuthMethod::ClientSecretBasic,
+            redirect_uris: vec![URI.to_owned()],
+            grant_types: vec![GrantType::AuthorizationCode],
+            scopes: ["openid", "email"].map(str::to_owned).into(),
+            jwks: None,
+            jwks_uri: None,
+            is_pairwise: false,
+            has_jwt_access_tokens: true,
+            skips_consent: false,
+            icon: None,
+            policy_uri: None,
+            tos_uri: None,
+        }
+    }
+
+    fn good() -> Parameters {
+        let text = format!(
+            "client_id=app&response_type=code&redirect_uri={URI}&scope=openid+email&state=s&code_challenge={CHALLENGE}&code_challenge_method=S256"
+        );
+        Parameters::parse(&text).expect("reads")
+    }
+
+    #[test]
+    fn a_good_request_is_what_it_says() {
+        let request = judge(&good(), &client()).expect("good");
+        assert_eq!(request.scopes, ["openid", "email"]);
+        assert!(request.is_open_id() && request.names_redirect_uri);
+    }
+
+    #[test]
+    fn no_error_goes_to_a_uri_that_is_not_the_clients() {
+        for uri in ["https://evil.example/cb", "https://app.example/cb/", "https://app.example/CB", "javascript:1"] {
+            let mut bad = good();
+            bad.set("redirect_uri", uri);
+            assert_eq!(judge(&bad, &client()).expect_err(uri).place, None);
+        }
+        let mut none = good();
+        none.remove("redirect_uri");
+        assert_eq!(judge(&none, &client()).expect_err("OpenID Connect").place, None);
+        none.set("scope", "email");
+        assert!(judge(&none, &client()).is_ok_and(|request| !request.names_redirect_uri));
+    }
+
+    #[test]
+    fn each_parameter_is_judged() {
+        for (name, value, code) in [
+            ("response_type", "token", Code::UnsupportedResponseType),
+            ("response_type", "code id_token", Code::UnsupportedResponseType),
+            ("response_type", "", Code::InvalidRequest),
+            ("response_mode", "jwt", Code::InvalidRequest),
+            ("code_challenge", "", Code::InvalidRequest),
+            ("code_challenge", "short", Code::InvalidRequest),
+            ("code_challenge_method", "plain", Code::InvalidRequest),
+            ("code_challenge_method", "", Code::InvalidRequest),
+            ("scope", "openid phone", Code::InvalidScope),
+            ("scope", "openid \"", Code::InvalidScope),
+            ("prompt", "none login", Code::InvalidRequest),
+            ("prompt", "whatever", Code::InvalidRequest),
+            ("max_age", "-1", Code::InvalidRequest),
+            ("max_age", "soon", Code::InvalidRequest),
+            ("request", "e30.e30.", Code::RequestNotSupported),
+        ] {
+            let mut bad = good();
+            bad.set(name, value);
+            if value.is_empty() {
+                bad.remove(name);
+            }
+            let refused = judge(&bad, &client()).expect_err(name);
+            assert_eq!(refused.problem.code, code, "{name}={value}");
+            assert_eq!(
+                refused.place.map(|place| (place.redirect_uri, place.state)),
+                Some((URI.to_owned(), Some("s".to_owned())))
+            );
+        }
+        let mut target = good();
+        target = Parameters::parse(&format!("{}&resource=not-a-uri", "client_id=app&response_type=code&code_challenge_method=S256&code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&scope=email")).unwrap_or(target);
+        assert_eq!(judge(&target, &client()).expect_err("target").problem.code, Code::InvalidTarget);
+    }
+}

@@ -1,0 +1,113 @@
+//! The protocol's errors (RFC 6749, sections 4.1.2.1 and 5.2, and those that extend them).
+
+use std::fmt;
+
+/// An error code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// RFC 6749: something is missing, doubled or malformed.
+    InvalidRequest,
+    /// RFC 6749: the client may not do this.
+    UnauthorizedClient,
+    /// RFC 6749: the user or we said no.
+    AccessDenied,
+    /// RFC 6749.
+    UnsupportedResponseType,
+    /// RFC 6749.
+    InvalidScope,
+    /// RFC 6749: client authentication failed.
+    InvalidClient,
+    /// RFC 6749: the code or token is not good, or another's.
+    InvalidGrant,
+    /// RFC 6749.
+    UnsupportedGrantType,
+    /// RFC 8707: a resource that is not served.
+    InvalidTarget,
+    /// OpenID Connect Core 1.0, section 3.1.2.6.
+    LoginRequired,
+    /// The same.
+    ConsentRequired,
+    /// The same.
+    RequestNotSupported,
+    /// The same.
+    RegistrationNotSupported,
+    /// RFC 6750: the access token is not good.
+    InvalidToken,
+    /// RFC 6750: the access token is not for this.
+    InsufficientScope,
+    /// RFC 7591.
+    InvalidRedirectUri,
+    /// RFC 7591.
+    InvalidClientMetadata,
+    /// RFC 9101: the kept request is unknown, used or too old.
+    InvalidRequestUri,
+}
+
+impl Code {
+    /// As the wire says it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::UnauthorizedClient => "unauthorized_client",
+            Self::AccessDenied => "access_denied",
+            Self::UnsupportedResponseType => "unsupported_response_type",
+            Self::InvalidScope => "invalid_scope",
+            Self::InvalidClient => "invalid_client",
+            Self::InvalidGrant => "invalid_grant",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::InvalidTarget => "invalid_target",
+            Self::LoginRequired => "login_required",
+            Self::ConsentRequired => "consent_required",
+            Self::RequestNotSupported => "request_not_supported",
+            Self::RegistrationNotSupported => "registration_not_supported",
+            Self::InvalidToken => "invalid_token",
+            Self::InsufficientScope => "insufficient_scope",
+            Self::InvalidRedirectUri => "invalid_redirect_uri",
+            Self::InvalidClientMetadata => "invalid_client_metadata",
+            Self::InvalidRequestUri => "invalid_request_uri",
+        }
+    }
+
+    /// The status of an answer that is no redirect.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::InvalidClient | Self::InvalidToken => 401,
+            Self::InsufficientScope | Self::AccessDenied => 403,
+            _ => 400,
+        }
+    }
+}
+
+/// An error of the protocol: what the wire says, and the exact reason for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// `error`.
+    pub code: Code,
+    /// `error_description`: for whoever writes the client.
+    pub description: &'static str,
+    /// For the log alone.
+    pub reason: String,
+}
+
+impl Problem {
+    /// An error whose reason is no secret.
+    #[must_use]
+    pub fn new(code: Code, description: &'static str) -> Self {
+        Self { code, description, reason: String::new() }
+    }
+
+    /// The same with more for the log.
+    #[must_use]
+    pub fn because(self, reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), ..self }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.description)?;
+        if self.reason.is_empty() { Ok(()) } else { write!(f, ": {}", self.reason) }
+    }
+}

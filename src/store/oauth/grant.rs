@@ -1,0 +1,112 @@
+//! `oauth_grant`: codes, and requests that are kept while their user signs in and agrees.
+
+use serde::{Deserialize, Serialize};
+
+use crate::context::Context;
+use crate::id::{Id, Millis, OauthClient, Session, User};
+use crate::oauth::parameters::Parameters;
+use crate::oauth::token::Granted;
+use crate::secret::{AuthorizationCode, KeptRequest, TokenHash};
+use crate::store::database::{Statement, sql};
+
+/// Keeps a code.
+///
+/// # Errors
+/// If it cannot be written as JSON.
+pub fn keep_code(
+    context: &Context,
+    id: &str,
+    hash: &TokenHash<AuthorizationCode>,
+    client: &Id<OauthClient>,
+    (user, session): (&Id<User>, &Id<Session>),
+    granted: &Granted,
+) -> crate::error::Result<Statement> {
+    let request = serde_json::to_string(granted).map_err(|error| crate::error::Error::Internal(error.to_string()))?;
+    Ok(sql("insert into oauth_grant
+              (id, tenant_id, kind, token_hash, client_id, user_id, session_id, request, expires_at, created_at, updated_at)
+            values (?2, ?1, 'code', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)")
+    .bind(&context.tenant().id)
+    .bind(id)
+    .bind(hash)
+    .bind(client)
+    .bind(user)
+    .bind(session)
+    .bind(request)
+    .bind(context.now + context.config.code_grant_seconds * 1000)
+    .bind(context.now))
+}
+
+/// A code, with its user.
+#[must_use]
+pub fn code(context: &Context, hash: &TokenHash<AuthorizationCode>) -> Statement {
+    sql("select json_object('id', g.id, 'client_id', g.client_id, 'user_id', g.user_id, 'session_id', g.session_id,
+                            'request', json(g.request), 'expires_at', g.expires_at, 'used_at', g.used_at,
+                            'user_status', u.status, 'suspended_until', u.suspended_until) as row
+         from oauth_grant g join user u on u.id = g.user_id
+         where g.tenant_id = ?1 and g.kind = 'code' and g.token_hash = ?2")
+    .bind(&context.tenant().id)
+    .bind(hash)
+}
+
+/// Redeems a code, if nobody has.
+#[must_use]
+pub fn redeem(context: &Context, id: &str) -> Statement {
+    sql("update oauth_grant set used_at = ?3, updated_at = ?3 where tenant_id = ?1 and id = ?2 and used_at is null")
+        .bind(&context.tenant().id)
+        .bind(id)
+        .bind(context.now)
+}
+
+/// A request, as it is kept.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Kept {
+    /// Its parameters.
+    pub parameters: Parameters,
+    /// When the user must have signed in since, if that is so.
+    pub signed_in_after: Option<Millis>,
+}
+
+/// A kept request as it is read.
+#[derive(Debug, Deserialize)]
+pub struct Found {
+    /// `oauth_grant.id`.
+    pub id: String,
+    /// Whose.
+    pub client_id: Id<OauthClient>,
+    /// What was kept.
+    pub request: Kept,
+}
+
+/// Keeps a request.
+///
+/// # Errors
+/// If the platform has no randomness.
+pub fn keep_request(
+    context: &Context,
+    hash: &TokenHash<KeptRequest>,
+    client: &Id<OauthClient>,
+    kept: &Kept,
+    seconds: i64,
+) -> crate::error::Result<Statement> {
+    let request = serde_json::to_string(kept).map_err(|error| crate::error::Error::Internal(error.to_string()))?;
+    Ok(sql("insert into oauth_grant (id, tenant_id, kind, token_hash, client_id, request, expires_at, created_at, updated_at)
+            values (?2, ?1, 'request', ?3, ?4, ?5, ?6, ?7, ?7)")
+    .bind(&context.tenant().id)
+    .bind(context.row_id()?)
+    .bind(hash)
+    .bind(client)
+    .bind(request)
+    .bind(context.now + seconds * 1000)
+    .bind(context.now))
+}
+
+/// A kept request that is still good.
+#[must_use]
+pub fn request(context: &Context, hash: &TokenHash<KeptRequest>) -> Statement {
+    sql("select json_object('id', id, 'client_id', client_id, 'request', json(request)) as row
+         from oauth_grant
+         where tenant_id = ?1 and kind = 'request' and token_hash = ?2 and used_at is null and expires_at > ?3")
+    .bind(&context.tenant().id)
+    .bind(hash)
+    .bind(context.now)
+}

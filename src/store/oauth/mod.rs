@@ -1,0 +1,6 @@
+//! `oauth_client`, `oauth_grant`, `oauth_token` and `oauth_consent`.
+
+pub mod client;
+pub mod consent;
+pub mod grant;
+pub mod token;

@@ -1,0 +1,168 @@
+//! `oauth_token`: access and refresh tokens, by their hashes.
+
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::context::Context;
+use crate::id::{Id, Millis, OauthClient, Session, User};
+use crate::secret::{AccessToken, RefreshToken, TokenHash, TokenKind};
+use crate::session::Person;
+use crate::store::database::{Statement, sql};
+use crate::store::person::person_json;
+
+/// A token to be kept.
+pub struct NewToken<'a, K> {
+    /// Its hash.
+    pub hash: &'a TokenHash<K>,
+    /// Whose.
+    pub client: &'a Id<OauthClient>,
+    /// For whom; none for the client itself.
+    pub user: Option<&'a Id<User>>,
+    /// The session that it came of.
+    pub session: Option<&'a Id<Session>>,
+    /// What it came of.
+    pub family: &'a str,
+    /// Scopes.
+    pub scope: &'a str,
+    /// Resources.
+    pub audience: &'a [String],
+    /// When the user proved who they are.
+    pub authenticated_at: Option<Millis>,
+    /// How.
+    pub amr: &'a [String],
+    /// Its end.
+    pub expires_at: Millis,
+}
+
+fn keep<K: TokenKind>(context: &Context, kind: &str, new: &NewToken<'_, K>) -> crate::error::Result<Statement> {
+    Ok(sql("insert into oauth_token
+              (id, tenant_id, kind, token_hash, client_id, user_id, session_id, family_id, scope, audience, authenticated_at, amr,
+               expires_at, created_at, updated_at)
+            values (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14)")
+    .bind(&context.tenant().id)
+    .bind(context.row_id()?)
+    .bind(kind)
+    .bind(new.hash)
+    .bind(new.client)
+    .bind(new.user)
+    .bind(new.session)
+    .bind(new.family)
+    .bind(new.scope)
+    .bind(json!(new.audience).to_string())
+    .bind(new.authenticated_at)
+    .bind(json!(new.amr).to_string())
+    .bind(new.expires_at)
+    .bind(context.now))
+}
+
+/// Keeps an access token.
+///
+/// # Errors
+/// If the platform has no randomness.
+pub fn keep_access(context: &Context, new: &NewToken<'_, AccessToken>) -> crate::error::Result<Statement> {
+    keep(context, "access", new)
+}
+
+/// Keeps a refresh token.
+///
+/// # Errors
+/// If the platform has no randomness.
+pub fn keep_refresh(context: &Context, new: &NewToken<'_, RefreshToken>) -> crate::error::Result<Statement> {
+    keep(context, "refresh", new)
+}
+
+/// A refresh token, with its user.
+#[must_use]
+pub fn refresh(context: &Context, hash: &TokenHash<RefreshToken>) -> Statement {
+    sql("select json_object('id', t.id, 'client_id', t.client_id, 'user_id', t.user_id, 'session_id', t.session_id,
+                            'family_id', t.family_id, 'scope', t.scope, 'audience', json(t.audience),
+                            'authenticated_at', t.authenticated_at, 'amr', json(t.amr), 'expires_at', t.expires_at,
+                            'used_at', t.used_at, 'revoked_at', t.revoked_at,
+                            'user_status', u.status, 'suspended_until', u.suspended_until) as row
+         from oauth_token t join user u on u.id = t.user_id
+         where t.tenant_id = ?1 and t.kind = 'refresh' and t.token_hash = ?2")
+    .bind(&context.tenant().id)
+    .bind(hash)
+}
+
+/// Rotates a refresh token, if nobody has.
+#[must_use]
+pub fn rotate(context: &Context, id: &str) -> Statement {
+    sql("update oauth_token set used_at = ?3, updated_at = ?3
+         where tenant_id = ?1 and id = ?2 and used_at is null and revoked_at is null")
+    .bind(&context.tenant().id)
+    .bind(id)
+    .bind(context.now)
+}
+
+/// Revokes all that came of an authorization.
+#[must_use]
+pub fn revoke_family(context: &Context, family: &str, reason: &str) -> Statement {
+    sql("update oauth_token set revoked_at = ?3, revocation_reason = ?4, updated_at = ?3
+         where tenant_id = ?1 and family_id = ?2 and revoked_at is null")
+    .bind(&context.tenant().id)
+    .bind(family)
+    .bind(context.now)
+    .bind(reason)
+}
+
+/// A token, whichever kind it is, as introspection and userinfo need it.
+#[derive(Debug, Deserialize)]
+pub struct Found {
+    /// `access` or `refresh`.
+    pub kind: String,
+    /// `client_id`, by which the client knows itself.
+    pub client_id: String,
+    /// What it came of.
+    pub family_id: String,
+    /// Scopes.
+    pub scope: String,
+    /// Resources.
+    pub audience: Vec<String>,
+    /// When the user proved who they are.
+    pub authenticated_at: Option<Millis>,
+    /// Start.
+    pub created_at: Millis,
+    /// End.
+    pub expires_at: Millis,
+    /// Whether it is good: not rotated, not revoked, and what it stands on neither.
+    pub is_good: bool,
+    /// Whether each sector sees a user by a name of its own.
+    pub is_pairwise: bool,
+    /// Where the client's users are sent back.
+    pub redirect_uris: Vec<String>,
+    /// The user; none for the client itself.
+    pub person: Option<Person>,
+    /// Their roles.
+    pub roles: Vec<String>,
+}
+
+/// A token by the hash of its text. One that was given for the length of a session ends with it.
+#[must_use]
+pub fn find(context: &Context, hash: &str) -> Statement {
+    sql(concat!(
+        "select json_object(
+           'kind', t.kind, 'client_id', c.client_id, 'family_id', t.family_id, 'scope', t.scope, 'audience', json(t.audience),
+           'authenticated_at', t.authenticated_at, 'created_at', t.created_at, 'expires_at', t.expires_at,
+           'is_good', json(iif(t.used_at is null and t.revoked_at is null and t.expires_at > ?3 and c.disabled = 0
+                               and (t.user_id is null
+                                    or u.status = 'active' or (u.status = 'suspended' and u.suspended_until <= ?3))
+                               and (t.session_id is null or ' ' || t.scope || ' ' like '% offline_access %'
+                                    or s.revoked_at is null), 'true', 'false')),
+           'is_pairwise', json(iif(c.subject_type = 'pairwise', 'true', 'false')), 'redirect_uris', json(c.redirect_uris),
+           'person', iif(u.id is null, null, ",
+        person_json!("u"),
+        "), 'roles', (select json_group_array(r.name) from member m
+                      join member_role mr on mr.member_id = m.id
+                      join role r on r.id = mr.role_id
+                      where m.tenant_id = t.tenant_id and m.user_id = t.user_id and m.status = 'active' and r.is_active = 1)) as row
+         from oauth_token t
+         join oauth_client c on c.id = t.client_id
+         left join user u on u.id = t.user_id
+         left join session s on s.id = t.session_id
+         where t.tenant_id = ?1 and t.token_hash = ?2"
+    ))
+    .bind(&context.tenant().id)
+    .bind(hash)
+    .bind(context.now)
+}

@@ -1,0 +1,258 @@
+// Software that signs in with us, which we did not write: npm `openid-client` and `oauth4webapi`, certified relying parties.
+
+import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
+import { after, before, test } from "node:test";
+import * as jose from "jose";
+import * as oauth from "oauth4webapi";
+import * as client from "openid-client";
+import { PAGE, PASSWORD, signUp, visit } from "../harness/seed.mjs";
+import { AUTH, startWorker } from "../harness/worker.mjs";
+
+const REDIRECT = "http://localhost:3333/cb";
+let worker, admin;
+before(async () => {
+  worker = await startWorker();
+  admin = await signUp(worker, { roles: ["admin"] });
+});
+after(() => worker?.dispose());
+
+/** `fetch` that reaches the Worker by its host's name. */
+async function reach(url, { method = "GET", headers, body } = {}) {
+  const answer = await worker.browser().send(method, String(url), { headers: Object.fromEntries(new Headers(headers)), body: body === undefined || body === null ? undefined : String(body), keepCookies: false });
+  const empty = [204, 304].includes(answer.status);
+  return new Response(empty ? null : answer.bytes, { status: answer.status, headers: Object.entries(answer.headers).flatMap(([name, value]) => (Array.isArray(value) ? value.map((one) => [name, one]) : [[name, value]])) });
+}
+
+async function register(metadata = {}) {
+  const made = await admin.browser.post(`${AUTH}/api/auth/admin/oauth2/create-client`, { client_name: "The app", redirect_uris: [REDIRECT], grant_types: ["authorization_code", "refresh_token"], ...metadata });
+  assert.equal(made.status, 201, made.text);
+  return made.json;
+}
+
+/** Discovers us as a relying party does. */
+async function discover(registered, authentication) {
+  const config = await client.discovery(new URL(AUTH), registered.client_id, undefined, authentication ?? client.ClientSecretBasic(registered.client_secret), { [client.customFetch]: reach, execute: [client.allowInsecureRequests] });
+  config[client.customFetch] = reach;
+  return config;
+}
+
+/** Goes through our pages in a browser: signs in where asked, agrees where asked; answers the URL that it is sent back to. */
+async function agree(browser, url, { who, decision = "allow" } = {}) {
+  let answer = await browser.get(String(url), { headers: PAGE });
+  for (let step = 0; step < 10; step += 1) {
+    if (answer.status >= 300 && answer.status <= 399) {
+      if (!answer.location.startsWith("/") && !answer.location.startsWith(AUTH)) return new URL(answer.location);
+      answer = await browser.get(new URL(answer.location, AUTH).href, { headers: PAGE });
+      continue;
+    }
+    assert.equal(answer.status, 200, answer.text);
+    const hidden = Object.fromEntries([...answer.text.matchAll(/<input type="hidden" name="([^"]+)" value="([^"]*)"/g)].map(([, name, value]) => [name, value.replaceAll("&amp;", "&")]));
+    if (answer.text.includes('action="/consent"')) answer = await browser.submit(`${AUTH}/consent`, { ...hidden, decision });
+    else if (answer.text.includes('action="/login"')) answer = await browser.submit(`${AUTH}/login`, { email: who.email, password: PASSWORD, continue: hidden.continue });
+    else return answer;
+  }
+  throw new Error("no end");
+}
+
+async function begin(config, parameters = {}) {
+  const verifier = client.randomPKCECodeVerifier();
+  const [state, nonce] = [client.randomState(), client.randomNonce()];
+  const url = client.buildAuthorizationUrl(config, {
+    redirect_uri: REDIRECT, scope: "openid email profile offline_access", state, nonce,
+    code_challenge: await client.calculatePKCECodeChallenge(verifier), code_challenge_method: "S256", ...parameters,
+  });
+  return { url, checks: { pkceCodeVerifier: verifier, expectedState: state, expectedNonce: nonce, idTokenExpected: true } };
+}
+
+test("openid-client: code, ID token, userinfo, refresh, introspection, revocation", async () => {
+  const registered = await register();
+  const config = await discover(registered);
+  const who = await signUp(worker);
+  const { url, checks } = await begin(config);
+  const back = await agree(worker.browser(), url, { who });
+  assert.equal(back.searchParams.get("iss"), AUTH);
+  const tokens = await client.authorizationCodeGrant(config, back, checks);
+  const claims = tokens.claims();
+  assert.deepEqual([claims.sub, claims.aud, claims.amr], [who.id, registered.client_id, ["pwd"]]);
+  assert.ok(claims.auth_time <= claims.iat && claims.sid);
+  const info = await client.fetchUserInfo(config, tokens.access_token, claims.sub);
+  assert.deepEqual([info.email, info.name], [who.email, "Zoë Ångström"]);
+  assert.equal(info.phone_number, undefined, "not asked for");
+
+  const keys = jose.createLocalJWKSet((await worker.browser().get(`${AUTH}/api/auth/jwks`)).json);
+  const access = await jose.jwtVerify(tokens.access_token, keys, { issuer: AUTH, audience: AUTH, typ: "at+jwt" });
+  assert.deepEqual([access.payload.sub, access.payload.client_id, access.payload.scope], [who.id, registered.client_id, "openid email profile offline_access"]);
+
+  const refreshed = await client.refreshTokenGrant(config, tokens.refresh_token);
+  assert.notEqual(refreshed.refresh_token, tokens.refresh_token);
+  assert.equal(refreshed.claims().sub, who.id);
+  const seen = await client.tokenIntrospection(config, refreshed.access_token);
+  assert.deepEqual([seen.active, seen.sub, seen.client_id, seen.token_type], [true, who.id, registered.client_id, "Bearer"]);
+  await client.tokenRevocation(config, refreshed.refresh_token);
+  assert.equal((await client.tokenIntrospection(config, refreshed.access_token)).active, false);
+  await assert.rejects(client.fetchUserInfo(config, refreshed.access_token, who.id), /401|unexpected|challenge/i);
+  await assert.rejects(client.refreshTokenGrant(config, refreshed.refresh_token), (error) => error.error === "invalid_grant");
+});
+
+test("each way of client authentication is taken, and no other", async () => {
+  const pair = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const jwk = { ...pair.publicKey.export({ format: "jwk" }), kid: "mine", alg: "ES256", use: "sig" };
+  const key = await jose.importJWK({ ...pair.privateKey.export({ format: "jwk" }), alg: "ES256" }, "ES256");
+  const ways = {
+    client_secret_basic: ({ client_secret }) => client.ClientSecretBasic(client_secret),
+    client_secret_post: ({ client_secret }) => client.ClientSecretPost(client_secret),
+    private_key_jwt: () => client.PrivateKeyJwt({ key, kid: "mine" }),
+    none: () => client.None(),
+  };
+  const who = await signUp(worker);
+  for (const [method, authentication] of Object.entries(ways)) {
+    const registered = await register({ token_endpoint_auth_method: method, ...(method === "private_key_jwt" && { jwks: { keys: [jwk] } }) });
+    assert.equal(registered.client_secret !== undefined, method.startsWith("client_secret"));
+    const config = await discover(registered, authentication(registered));
+    const { url, checks } = await begin(config);
+    const tokens = await client.authorizationCodeGrant(config, await agree(who.browser, url, { who }), checks);
+    assert.equal(tokens.claims().sub, who.id, method);
+    for (const [other, wrong] of Object.entries(ways)) {
+      if (other === method) continue;
+      const bad = await discover(registered, wrong({ client_secret: registered.client_secret ?? "a made-up secret" }));
+      await assert.rejects(client.refreshTokenGrant(bad, tokens.refresh_token), (error) => error.error === "invalid_client" || error.cause?.error === "invalid_client" || error.status === 401, `${method} by ${other}`);
+    }
+  }
+});
+
+test("oauth4webapi: discovery by both documents, client credentials, JWT access tokens at a resource", async () => {
+  const registered = await register({ grant_types: ["client_credentials"], redirect_uris: [], scope: "reports:read reports:write" });
+  const options = { [oauth.customFetch]: reach, [oauth.allowInsecureRequests]: true };
+  for (const algorithm of ["oidc", "oauth2"]) {
+    const server = await oauth.processDiscoveryResponse(new URL(AUTH), await oauth.discoveryRequest(new URL(AUTH), { ...options, algorithm }));
+    const answer = await oauth.clientCredentialsGrantRequest(server, { client_id: registered.client_id }, oauth.ClientSecretBasic(registered.client_secret), new URLSearchParams({ scope: "reports:read", resource: "https://reports.example" }), options);
+    const tokens = await oauth.processClientCredentialsResponse(server, { client_id: registered.client_id }, answer);
+    assert.deepEqual([tokens.scope, tokens.refresh_token, tokens.id_token], ["reports:read", undefined, undefined]);
+    const request = new Request("https://reports.example/", { headers: { authorization: `Bearer ${tokens.access_token}` } });
+    const claims = await oauth.validateJwtAccessToken(server, request, "https://reports.example", options);
+    assert.deepEqual([claims.sub, claims.scope], [registered.client_id, "reports:read"]);
+  }
+});
+
+test("a client registers itself, where that is open, and is a stranger until its user agrees", async () => {
+  const config = await client.dynamicClientRegistration(new URL(AUTH), { client_name: "By itself", redirect_uris: [REDIRECT], token_endpoint_auth_method: "client_secret_post" }, undefined, { [client.customFetch]: reach, execute: [client.allowInsecureRequests] });
+  config[client.customFetch] = reach;
+  const who = await signUp(worker);
+  const { url, checks } = await begin(config, { scope: "openid email" });
+  const page = worker.browser();
+  const refused = await agree(page, url, { who, decision: "deny" });
+  assert.deepEqual([refused.searchParams.get("error"), refused.searchParams.get("state")], ["access_denied", checks.expectedState]);
+  const first = await begin(config, { scope: "openid email" });
+  const tokens = await client.authorizationCodeGrant(config, await agree(page, first.url, { who }), first.checks);
+  assert.equal(tokens.refresh_token, undefined, "offline_access was not asked for");
+  // Asked once.
+  const again = await begin(config, { scope: "openid email", prompt: "none" });
+  const silent = await page.get(again.url.href, { headers: PAGE });
+  assert.ok(new URL(silent.location).searchParams.get("code"), silent.location);
+  const wider = await begin(config, { scope: "openid email profile", prompt: "none" });
+  assert.equal(new URL((await page.get(wider.url.href, { headers: PAGE })).location).searchParams.get("error"), "consent_required");
+  const closed = await startWorker({ settings: { CLIENT_REGISTRATION: "closed" } });
+  try {
+    assert.equal((await closed.browser().post(`${AUTH}/oauth2/register`, { redirect_uris: [REDIRECT] })).status, 403);
+    assert.equal((await closed.browser().get(`${AUTH}/.well-known/openid-configuration`)).json.registration_endpoint, undefined);
+  } finally {
+    await closed.dispose();
+  }
+});
+
+test("prompt, max_age and response modes", async () => {
+  const registered = await register({ skip_consent: true });
+  const config = await discover(registered);
+  const who = await signUp(worker);
+  const nobody = await begin(config, { prompt: "none" });
+  assert.equal(new URL((await worker.browser().get(nobody.url.href, { headers: PAGE })).location).searchParams.get("error"), "login_required");
+  // They sign in again, once.
+  const login = await begin(config, { prompt: "login", login_hint: who.email });
+  const shown = await visit(who.browser, login.url.href);
+  assert.match(shown.text, /action="\/login"/);
+  assert.ok(shown.text.includes(`value="${who.email}"`), "the hint is filled in");
+  const before = Math.floor(Date.now() / 1000);
+  const tokens = await client.authorizationCodeGrant(config, await agree(who.browser, login.url, { who }), login.checks);
+  assert.ok(tokens.claims().auth_time >= before - 1);
+  await worker.d1.prepare("update session set authenticated_at = authenticated_at - 100000").run();
+  const stale = await begin(config, { max_age: "60", prompt: "none" });
+  assert.equal(new URL((await who.browser.get(`${stale.url.href}`, { headers: PAGE })).location).searchParams.get("error"), "login_required");
+  const fragment = await begin(config, { response_mode: "fragment" });
+  const inFragment = new URL((await who.browser.get(fragment.url.href, { headers: PAGE })).location);
+  assert.ok(new URLSearchParams(inFragment.hash.slice(1)).get("code"));
+  assert.equal(inFragment.search, "");
+  const posted = await begin(config, { response_mode: "form_post" });
+  const page = await who.browser.get(posted.url.href, { headers: PAGE });
+  assert.match(page.text, new RegExp(`action="${REDIRECT}"`));
+  assert.match(page.text, /name="code" value="[\w-]{43}"/);
+});
+
+test("a code redeemed 50 times at once gives one token, and that one is revoked", async () => {
+  const registered = await register({ skip_consent: true });
+  const config = await discover(registered);
+  const who = await signUp(worker);
+  const { url, checks } = await begin(config);
+  const code = (await agree(who.browser, url, { who })).searchParams.get("code");
+  const form = new URLSearchParams({ grant_type: "authorization_code", code, redirect_uri: REDIRECT, code_verifier: checks.pkceCodeVerifier }).toString();
+  const headers = { "content-type": "application/x-www-form-urlencoded", authorization: `Basic ${Buffer.from(`${registered.client_id}:${registered.client_secret}`).toString("base64")}` };
+  const answers = await Promise.all(Array.from({ length: 50 }, () => worker.browser().send("POST", `${AUTH}/oauth2/token`, { headers, body: form })));
+  const good = answers.filter(({ status }) => status === 200);
+  assert.equal(good.length, 1, JSON.stringify(answers.map(({ status }) => status)));
+  for (const { status, json } of answers) if (status !== 200) assert.deepEqual([status, json.error], [400, "invalid_grant"]);
+  assert.equal((await client.tokenIntrospection(config, good[0].json.access_token)).active, false);
+  await assert.rejects(client.refreshTokenGrant(config, good[0].json.refresh_token));
+});
+
+test("a refresh token used 50 times at once has one successor; used later, it ends the family", async () => {
+  const registered = await register({ skip_consent: true });
+  const config = await discover(registered);
+  const who = await signUp(worker);
+  const { url, checks } = await begin(config);
+  const tokens = await client.authorizationCodeGrant(config, await agree(who.browser, url, { who }), checks);
+  const answers = await Promise.all(Array.from({ length: 50 }, () => client.refreshTokenGrant(config, tokens.refresh_token)));
+  assert.equal(new Set(answers.map(({ refresh_token }) => refresh_token)).size, 1);
+  const successor = answers[0].refresh_token;
+  assert.equal((await worker.rows("select 1 from oauth_token where kind = 'refresh' and user_id = ?", who.id)).length, 2);
+  await worker.d1.prepare("update oauth_token set used_at = used_at - 20000 where used_at is not null").run();
+  await assert.rejects(client.refreshTokenGrant(config, tokens.refresh_token), (error) => error.error === "invalid_grant");
+  await assert.rejects(client.refreshTokenGrant(config, successor), (error) => error.error === "invalid_grant");
+  assert.equal((await client.tokenIntrospection(config, answers[3].access_token)).active, false);
+});
+
+test("discovery tells nothing untrue", async () => {
+  const document = (await worker.browser().get(`${AUTH}/.well-known/openid-configuration`)).json;
+  assert.equal(document.issuer, AUTH);
+  for (const [name, url] of Object.entries(document).filter(([name]) => name.endsWith("_endpoint") || name === "jwks_uri")) {
+    const get = await worker.browser().get(url);
+    const posted = await worker.browser().send("POST", url, { headers: { "content-type": "application/x-www-form-urlencoded" }, body: "" });
+    assert.ok(get.status !== 404 || posted.status !== 404, `${name} is not there`);
+    assert.ok(get.status < 500 && posted.status < 500, `${name}: ${get.status} ${posted.status}`);
+  }
+  const who = await signUp(worker);
+  const pairwise = await register({ subject_type: "pairwise", skip_consent: true, scope: document.scopes_supported.join(" ") });
+  const config = await discover(pairwise);
+  const { url, checks } = await begin(config, { scope: document.scopes_supported.join(" ") });
+  const tokens = await client.authorizationCodeGrant(config, await agree(who.browser, url, { who }), checks);
+  assert.notEqual(tokens.claims().sub, who.id);
+  const info = await client.fetchUserInfo(config, tokens.access_token, tokens.claims().sub);
+  for (const claim of Object.keys({ ...tokens.claims(), ...info })) assert.ok(document.claims_supported.includes(claim), `${claim} is not told of`);
+  assert.deepEqual([info.roles, info.org.name], [["member"], "Default"]);
+  assert.ok(!JSON.stringify([tokens.claims(), info]).includes(who.id), "the user's id reaches a pairwise client");
+});
+
+test("signed out, what was not given for longer ends", async () => {
+  const registered = await register({ skip_consent: true });
+  const config = await discover(registered);
+  const who = await signUp(worker);
+  const short = await begin(config, { scope: "openid email" });
+  const tokens = await client.authorizationCodeGrant(config, await agree(who.browser, short.url, { who }), short.checks);
+  const long = await begin(config);
+  const kept = await client.authorizationCodeGrant(config, await agree(who.browser, long.url, { who }), long.checks);
+  assert.equal((await who.browser.post(`${AUTH}/api/auth/sign-out`)).status, 200);
+  assert.equal((await client.tokenIntrospection(config, tokens.access_token)).active, false);
+  assert.equal((await client.tokenIntrospection(config, kept.access_token)).active, true);
+  await worker.d1.prepare("update user set status = 'suspended' where id = ?").bind(who.id).run();
+  assert.equal((await client.tokenIntrospection(config, kept.access_token)).active, false);
+  await assert.rejects(client.refreshTokenGrant(config, kept.refresh_token), (error) => error.error === "invalid_grant");
+});
