@@ -172,6 +172,10 @@ pub const AUTH_HOST: &[Route] = routes! {
     GET  "/.well-known/oauth-authorization-server"        Anybody   Any     Api  provider::metadata::document;
     GET  "/oauth2/authorize"                              Anybody   Any     Page provider::authorize::get;
     POST "/oauth2/authorize"                              Anybody   Any     Page provider::authorize::post;
+    POST "/oauth2/par"                                    Anybody   Any     Api  provider::pushed::push;
+    GET  "/oauth2/end_session"                            Anybody   Any     Page provider::end_session::get;
+    POST "/oauth2/end_session"                            Anybody   Any     Page provider::end_session::post;
+    POST "/oauth2/end_session/confirm"                    Anybody   Trusted Page provider::end_session::confirm;
     POST "/oauth2/token"                                  Anybody   Any     Api  provider::token::token;
     GET  "/oauth2/userinfo"                               Anybody   Any     Api  provider::userinfo::get;
     POST "/oauth2/userinfo"                               Anybody   Any     Api  provider::userinfo::post;
@@ -283,6 +287,8 @@ mod tests {
                 "/api/auth/callback/:id",
                 "/api/auth/system-account/token",
                 "/oauth2/authorize",
+                "/oauth2/par",
+                "/oauth2/end_session",
                 "/oauth2/token",
                 "/oauth2/userinfo",
                 "/oauth2/introspect",

@@ -256,6 +256,7 @@ pub(crate) mod tests {
             is_native: false,
             auth_method: AuthMethod::ClientSecretBasic,
             redirect_uris: vec![URI.to_owned()],
+            post_logout_redirect_uris: Vec::new(),
             grant_types: vec![GrantType::AuthorizationCode],
             scopes: ["openid", "email"].map(str::to_owned).into(),
             jwks: None,

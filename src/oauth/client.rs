@@ -93,6 +93,8 @@ pub struct Client {
     pub auth_method: AuthMethod,
     /// Where its users are sent back.
     pub redirect_uris: Vec<String>,
+    /// Where they are sent once they have signed out.
+    pub post_logout_redirect_uris: Vec<String>,
     /// What it may ask for.
     pub grant_types: Vec<GrantType>,
     /// The scopes that it may ask for.
@@ -141,6 +143,8 @@ pub struct NewClient {
     pub auth_method: AuthMethod,
     /// Where its users are sent back.
     pub redirect_uris: Vec<String>,
+    /// Where they are sent once they have signed out.
+    pub post_logout_redirect_uris: Vec<String>,
     /// What it may ask for.
     pub grant_types: Vec<GrantType>,
     /// Scopes.

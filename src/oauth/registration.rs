@@ -83,6 +83,10 @@ pub fn judge(metadata: &Map<String, Value>, is_trusted: bool, development: bool)
     if redirect_uris.is_empty() && grant_types.contains(&GrantType::AuthorizationCode) {
         return Err(Problem::new(Code::InvalidRedirectUri, "redirect_uris is missing"));
     }
+    let post_logout_redirect_uris = list(metadata, "post_logout_redirect_uris")?.unwrap_or_default();
+    for uri in &post_logout_redirect_uris {
+        redirect_uri::judge(uri, is_native).map_err(|why| Problem::new(Code::InvalidRedirectUri, why))?;
+    }
     let scopes = match text(metadata, "scope")? {
         Some(scope) => scope.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
         None => SCOPES.iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<String>>(),
@@ -110,6 +114,7 @@ pub fn judge(metadata: &Map<String, Value>, is_trusted: bool, development: bool)
         is_native,
         auth_method,
         redirect_uris,
+        post_logout_redirect_uris,
         grant_types,
         scopes,
         jwks,
@@ -158,6 +163,7 @@ pub fn shown(client_id: &str, new: &NewClient) -> Value {
         "application_type": if new.is_native { "native" } else { "web" },
         "token_endpoint_auth_method": new.auth_method.as_str(),
         "redirect_uris": new.redirect_uris,
+        "post_logout_redirect_uris": new.post_logout_redirect_uris,
         "grant_types": new.grant_types,
         "response_types": ["code"],
         "scope": new.scopes.join(" "),

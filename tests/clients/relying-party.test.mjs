@@ -256,3 +256,49 @@ test("signed out, what was not given for longer ends", async () => {
   assert.equal((await client.tokenIntrospection(config, kept.access_token)).active, false);
   await assert.rejects(client.refreshTokenGrant(config, kept.refresh_token), (error) => error.error === "invalid_grant");
 });
+
+test("a pushed request is good once, and what the browser adds to it counts for nothing", async () => {
+  const registered = await register({ skip_consent: true });
+  const config = await discover(registered);
+  const who = await signUp(worker);
+  const verifier = client.randomPKCECodeVerifier();
+  const state = client.randomState();
+  const url = await client.buildAuthorizationUrlWithPAR(config, { redirect_uri: REDIRECT, scope: "openid email", state, code_challenge: await client.calculatePKCECodeChallenge(verifier), code_challenge_method: "S256" });
+  assert.deepEqual([...url.searchParams.keys()].sort(), ["client_id", "request_uri"]);
+  url.searchParams.set("scope", "openid email profile phone");
+  url.searchParams.set("redirect_uri", "https://evil.example/");
+  const tokens = await client.authorizationCodeGrant(config, await agree(worker.browser(), url, { who }), { pkceCodeVerifier: verifier, expectedState: state, idTokenExpected: true });
+  assert.equal(tokens.scope, "openid email");
+  const again = await who.browser.get(url.href, { headers: PAGE });
+  assert.equal(again.status, 400);
+  const bad = new URLSearchParams({ redirect_uri: "https://evil.example/", response_type: "code" }).toString();
+  const headers = { "content-type": "application/x-www-form-urlencoded", authorization: `Basic ${Buffer.from(`${registered.client_id}:${registered.client_secret}`).toString("base64")}` };
+  const refused = await worker.browser().send("POST", `${AUTH}/oauth2/par`, { headers, body: bad });
+  assert.deepEqual([refused.status, refused.json.error], [400, "invalid_request"]);
+});
+
+test("a client signs its user out: by the session's own ID token at once, by any other link after a question", async () => {
+  const GOODBYE = "http://localhost:3333/goodbye";
+  const registered = await register({ skip_consent: true, post_logout_redirect_uris: [GOODBYE] });
+  const config = await discover(registered);
+  const [who, other] = [await signUp(worker), await signUp(worker)];
+  const { url, checks } = await begin(config);
+  const tokens = await client.authorizationCodeGrant(config, await agree(who.browser, url, { who }), checks);
+  const leave = client.buildEndSessionUrl(config, { id_token_hint: tokens.id_token, post_logout_redirect_uri: GOODBYE, state: "s" });
+  const asked = await other.browser.get(leave.href, { headers: PAGE });
+  assert.equal(asked.status, 200);
+  assert.match(asked.text, /The app asks to sign you out/);
+  assert.ok((await other.browser.get(`${AUTH}/api/auth/get-session`)).json, "a link of somebody else's signed them out");
+  const [, query] = asked.text.match(/name="query" value="([^"]*)"/);
+  const confirmed = await other.browser.submit(`${AUTH}/oauth2/end_session/confirm`, { query: query.replaceAll("&amp;", "&") });
+  assert.deepEqual([confirmed.status, confirmed.location], [303, `${GOODBYE}?state=s`]);
+  assert.equal((await other.browser.get(`${AUTH}/api/auth/get-session`)).json, null);
+  const left = await who.browser.get(leave.href, { headers: PAGE });
+  assert.deepEqual([left.status, left.location], [303, `${GOODBYE}?state=s`]);
+  assert.equal((await who.browser.get(`${AUTH}/api/auth/get-session`)).json, null);
+  for (const parameters of [{ post_logout_redirect_uri: "https://evil.example/", client_id: registered.client_id }, { post_logout_redirect_uri: GOODBYE }, { id_token_hint: tokens.access_token }, { id_token_hint: tokens.id_token, client_id: "another" }]) {
+    const answer = await who.browser.get(`${AUTH}/oauth2/end_session?${new URLSearchParams(parameters)}`, { headers: PAGE });
+    assert.equal(answer.status, 400, JSON.stringify(parameters));
+    assert.equal(answer.location, undefined);
+  }
+});

@@ -16,7 +16,7 @@ use crate::oauth::token::Granted;
 use crate::pages::{self, Frame};
 use crate::secret::{AuthorizationCode, KeptRequest, Token};
 use crate::store;
-use crate::store::database::Statement;
+use crate::store::database::{Statement, StoreError, must_change};
 use crate::store::oauth::grant::{Found, Kept};
 
 /// A request, its client, and what was kept of it.
@@ -29,6 +29,8 @@ pub struct Asked {
     pub signed_in_after: Option<Millis>,
     /// The kept request's id, if it was one.
     pub kept_id: Option<String>,
+    /// Whether the client pushed it.
+    pub is_pushed: bool,
 }
 
 /// `GET /oauth2/authorize`.
@@ -79,13 +81,13 @@ pub async fn load(context: &Context, given: Parameters) -> Result<Asked> {
     let client: Option<Client> = answers.row()?;
     let client = client.ok_or_else(unknown)?;
     if kept.is_none() {
-        return Ok(Asked { client, parameters: given, signed_in_after: None, kept_id: None });
+        return Ok(Asked { client, parameters: given, signed_in_after: None, kept_id: None, is_pushed: false });
     }
     let found: Option<Found> = answers.row()?;
     let found = found.filter(|found| found.client_id == client.id);
     let old = || Problem::new(Code::InvalidRequestUri, "request_uri is unknown, used or too old");
-    let Found { id, request: Kept { parameters, signed_in_after }, .. } = found.ok_or_else(old)?;
-    Ok(Asked { client, parameters, signed_in_after, kept_id: Some(id) })
+    let Found { id, request: Kept { parameters, signed_in_after, is_pushed }, .. } = found.ok_or_else(old)?;
+    Ok(Asked { client, parameters, signed_in_after, kept_id: Some(id), is_pushed })
 }
 
 async fn authorize(call: &Call, query: &str) -> Result<Reply> {
@@ -127,13 +129,15 @@ async fn authorize(call: &Call, query: &str) -> Result<Reply> {
         if request.prompt.none {
             return refuse_with(Code::ConsentRequired, "the user has not agreed");
         }
-        let (uri, keep) = keep(context, &asked, asked.signed_in_after)?;
-        context.db()?.batch([keep]).await?;
+        let (uri, statements) = keep(context, &asked, asked.signed_in_after)?;
+        write(context, statements).await?;
         let page = Target::own("/consent").with_query("client_id", &asked.client.client_id);
         return Ok(Reply::redirect(302, &page.with_query("request_uri", &uri)).with_cookies(authenticated.cookies));
     }
-    let (code, statement) = code(context, &asked.client, &request, &authenticated)?;
-    context.db()?.batch([statement]).await?;
+    let (code, keep) = code(context, &asked.client, &request, &authenticated)?;
+    let mut statements = spend(context, &asked);
+    statements.push(keep);
+    write(context, statements).await?;
     Ok(answer(context, &place(&request), &[("code", code.expose())]).with_cookies(authenticated.cookies))
 }
 
@@ -144,8 +148,8 @@ async fn sign_in_first(
     request: &AuthorizationRequest,
     after: Option<Millis>,
 ) -> Result<Reply> {
-    let (uri, keep) = keep(context, asked, after)?;
-    context.db()?.batch([keep]).await?;
+    let (uri, statements) = keep(context, asked, after)?;
+    write(context, statements).await?;
     let back = Target::own("/oauth2/authorize").with_query("client_id", &asked.client.client_id);
     let back = back.with_query("request_uri", &uri);
     let mut page = Target::own(if request.prompt.create { "/sign-up" } else { "/login" });
@@ -159,12 +163,30 @@ async fn sign_in_first(
     Ok(Reply::redirect(302, &page))
 }
 
-fn keep(context: &Context, asked: &Asked, after: Option<Millis>) -> Result<(String, Statement)> {
+/// A pushed request is good once (RFC 9126, section 7.3): it becomes a code, or one that we keep while the user signs in.
+fn spend(context: &Context, asked: &Asked) -> Vec<Statement> {
+    match &asked.kept_id {
+        Some(id) if asked.is_pushed => vec![store::oauth::grant::redeem(context, id), must_change()],
+        _ => Vec::new(),
+    }
+}
+
+async fn write(context: &Context, statements: Vec<Statement>) -> Result<()> {
+    match context.db()?.batch(statements).await {
+        Err(StoreError::Unchanged) => {
+            Err(Problem::new(Code::InvalidRequestUri, "request_uri is unknown, used or too old").into())
+        }
+        other => Ok(other.map(|_| ())?),
+    }
+}
+
+fn keep(context: &Context, asked: &Asked, after: Option<Millis>) -> Result<(String, Vec<Statement>)> {
     let token: Token<KeptRequest> = Token::new(context.random()?);
-    let kept = Kept { parameters: asked.parameters.clone(), signed_in_after: after };
+    let kept = Kept { parameters: asked.parameters.clone(), signed_in_after: after, is_pushed: false };
     let seconds = context.config.flow_seconds;
-    let statement = store::oauth::grant::keep_request(context, &token.hash(), &asked.client.id, &kept, seconds)?;
-    Ok((format!("{REQUEST_URI}{}", token.expose()), statement))
+    let mut statements = spend(context, asked);
+    statements.push(store::oauth::grant::keep_request(context, &token.hash(), &asked.client.id, &kept, seconds)?);
+    Ok((format!("{REQUEST_URI}{}", token.expose()), statements))
 }
 
 /// Whether the user is to be asked: each scope once, and again where the client wants it or may not stay signed in unasked

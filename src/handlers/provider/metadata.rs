@@ -28,6 +28,8 @@ pub async fn document(call: &mut Call) -> Result<Reply> {
         "token_endpoint": at("/oauth2/token"),
         "userinfo_endpoint": at("/oauth2/userinfo"),
         "jwks_uri": at("/api/auth/jwks"),
+        "pushed_authorization_request_endpoint": at("/oauth2/par"),
+        "end_session_endpoint": at("/oauth2/end_session"),
         "introspection_endpoint": at("/oauth2/introspect"),
         "revocation_endpoint": at("/oauth2/revoke"),
         "scopes_supported": SCOPES.map(|(name, _)| name),

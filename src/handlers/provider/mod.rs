@@ -3,9 +3,11 @@
 pub mod authorize;
 pub mod client;
 pub mod consent;
+pub mod end_session;
 pub mod inspection;
 pub mod issue;
 pub mod metadata;
+pub mod pushed;
 pub mod registration;
 pub mod token;
 pub mod userinfo;

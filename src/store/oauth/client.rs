@@ -17,7 +17,7 @@ pub fn by_client_id(context: &Context, client_id: &str) -> Statement {
                                         iif(previous_secret_expires_at > ?3, previous_secret_hash, null)))
               where value is not null)),
            'name', name, 'is_native', json(iif(type = 'native', 'true', 'false')),
-           'auth_method', token_endpoint_auth_method, 'redirect_uris', json(redirect_uris),
+           'auth_method', token_endpoint_auth_method, 'redirect_uris', json(redirect_uris), 'post_logout_redirect_uris', json(post_logout_redirect_uris),
            'grant_types', json(grant_types), 'scopes', json(scopes), 'jwks', json(jwks), 'jwks_uri', jwks_uri,
            'is_pairwise', json(iif(subject_type = 'pairwise', 'true', 'false')),
            'has_jwt_access_tokens', json(iif(access_token_format = 'jwt', 'true', 'false')),
@@ -44,8 +44,8 @@ pub fn create(
     sql("insert into oauth_client
            (id, tenant_id, client_id, secret_hash, secret_expires_at, name, type, token_endpoint_auth_method, redirect_uris,
             grant_types, scopes, jwks, jwks_uri, subject_type, access_token_format, skip_consent, icon, uri, policy_uri, tos_uri,
-            contacts, user_id, created_at, updated_at)
-         values (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?23)")
+            contacts, user_id, created_at, updated_at, post_logout_redirect_uris)
+         values (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?23, ?24)")
     .bind(&context.tenant().id)
     .bind(id)
     .bind(client_id)
@@ -69,4 +69,5 @@ pub fn create(
     .bind(json!(new.contacts).to_string())
     .bind(by)
     .bind(context.now)
+    .bind(json!(new.post_logout_redirect_uris).to_string())
 }

@@ -64,6 +64,10 @@ pub struct Kept {
     pub parameters: Parameters,
     /// When the user must have signed in since, if that is so.
     pub signed_in_after: Option<Millis>,
+    /// Whether the client pushed it, and it is good once. One that we keep ourselves while the user signs in may be come back
+    /// to: who clicks twice is no attacker.
+    #[serde(default)]
+    pub is_pushed: bool,
 }
 
 /// A kept request as it is read.

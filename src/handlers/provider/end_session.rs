@@ -1,0 +1,138 @@
+//! Signing out by a client (OpenID Connect RP-Initiated Logout 1.0).
+
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::error::Result;
+use crate::handlers::Call;
+use crate::handlers::authenticate::{Authentication, Depth};
+use crate::handlers::provider::authorize::doubled;
+use crate::handlers::provider::issuer;
+use crate::handlers::session::end_this;
+use crate::http::incoming::Media;
+use crate::http::redirect::Target;
+use crate::http::reply::Reply;
+use crate::oauth::client::Client;
+use crate::oauth::jws::{KeySet, UnverifiedJws, audiences};
+use crate::oauth::parameters::Parameters;
+use crate::oauth::problem::{Code, Problem};
+use crate::pages::{self, Frame};
+use crate::store;
+use crate::store::signing_key;
+
+/// What a request is about.
+struct Asked {
+    /// The session that the hint names.
+    session: Option<String>,
+    /// Where to go afterwards, if it is the client's own.
+    target: Option<Target>,
+    /// The client's name.
+    client: Option<Client>,
+}
+
+/// `GET /oauth2/end_session`.
+///
+/// # Errors
+/// 400 for a hint that is not ours, or a URI that is not the client's; 503.
+pub async fn get(call: &mut Call) -> Result<Reply> {
+    let parameters = Parameters::parse(call.request.query()).map_err(doubled)?;
+    end(call, &parameters).await
+}
+
+/// `POST /oauth2/end_session` (section 2): our cookies do not come along, so the browser is sent once more.
+///
+/// # Errors
+/// As [`get`].
+pub async fn post(call: &mut Call) -> Result<Reply> {
+    let form = call.request.form().await?;
+    Parameters::parse(&form).map_err(doubled)?;
+    Ok(Reply::redirect(303, &Target::own(format!("/oauth2/end_session?{form}"))))
+}
+
+async fn end(call: &Call, parameters: &Parameters) -> Result<Reply> {
+    let context = &call.context;
+    let asked = read(context, parameters).await?;
+    let visitor = match call.visitor(Depth::Database).await? {
+        Authentication::Authenticated(one) => Some(one.session),
+        _ => None,
+    };
+    let Some(session) = visitor else {
+        return Ok(done(context, asked.target));
+    };
+    // Whoever holds an ID token of this very session may end it; anybody else's link asks first (section 2).
+    if asked.session.as_deref() == Some(session.id.as_str()) {
+        let cookies = end_this(call).await?;
+        return Ok(done(context, asked.target).with_cookies(cookies));
+    }
+    let name = asked.client.as_ref().map(|client| client.name.as_str());
+    let page =
+        pages::sign_out::confirm(&Frame::of(context, "Sign out"), name, &session.user.email, call.request.query());
+    Ok(Reply::page(200, page))
+}
+
+/// `POST /oauth2/end_session/confirm`: by the visitor, on our own page.
+///
+/// # Errors
+/// As [`get`].
+pub async fn confirm(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Form).await?;
+    let query = fields.optional("query", 4096).unwrap_or_default();
+    fields.finish()?;
+    let parameters = Parameters::parse(&query).map_err(doubled)?;
+    let asked = read(&call.context, &parameters).await?;
+    let cookies = end_this(call).await?;
+    Ok(done(&call.context, asked.target).with_cookies(cookies))
+}
+
+fn done(context: &Context, target: Option<Target>) -> Reply {
+    match target {
+        Some(target) => Reply::redirect(303, &target),
+        None => Reply::page(200, pages::sign_out::done(&Frame::of(context, "You are signed out"))),
+    }
+}
+
+async fn read(context: &Context, parameters: &Parameters) -> Result<Asked> {
+    let invalid = |description| Problem::new(Code::InvalidRequest, description);
+    let hint = match parameters.get("id_token_hint") {
+        None => None,
+        Some(hint) => Some(ours(context, hint).await?.ok_or_else(|| invalid("id_token_hint is not of ours"))?),
+    };
+    let of_hint = hint.as_ref().and_then(|claims| audiences(claims).first().map(|aud| (*aud).to_owned()));
+    let named = parameters.get("client_id").map(str::to_owned);
+    if let (Some(named), Some(of_hint)) = (&named, &of_hint)
+        && named != of_hint
+    {
+        return Err(invalid("client_id is another than id_token_hint's").into());
+    }
+    let client: Option<Client> = match named.or(of_hint) {
+        None => None,
+        Some(id) => context.db()?.first(store::oauth::client::by_client_id(context, &id)).await?,
+    };
+    let target = match parameters.get("post_logout_redirect_uri") {
+        None => None,
+        // Section 3: exactly one of the client's own, or an open redirect.
+        Some(uri) => {
+            let is_own =
+                client.as_ref().is_some_and(|client| client.post_logout_redirect_uris.iter().any(|own| own == uri));
+            if !is_own {
+                return Err(invalid("post_logout_redirect_uri is not registered for this client").into());
+            }
+            let target = Target::own(uri);
+            Some(parameters.get("state").map_or(target.clone(), |state| target.with_query("state", state)))
+        }
+    };
+    let session = hint.and_then(|claims| claims.get("sid").and_then(Value::as_str).map(str::to_owned));
+    Ok(Asked { session, target, client })
+}
+
+/// The claims of an ID token of ours, however old it is.
+async fn ours(context: &Context, hint: &str) -> Result<Option<serde_json::Map<String, Value>>> {
+    let keys = KeySet(signing_key::published(context).await?);
+    let token = UnverifiedJws(hint);
+    if token.kind().is_some_and(|kind| kind != "jwt") {
+        return Ok(None);
+    }
+    let issuer = issuer(context);
+    let verified = token.verify(&keys).ok().map(|verified| verified.claims);
+    Ok(verified.filter(|claims| claims.get("iss").and_then(Value::as_str) == Some(&issuer)))
+}
