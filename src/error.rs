@@ -62,6 +62,8 @@ wire! {
     FAILED_TO_GET_ACCESS_TOKEN = 400 "FAILED_TO_GET_ACCESS_TOKEN" "Failed to get a valid access token";
     FAILED_TO_REFRESH_ACCESS_TOKEN = 400 "FAILED_TO_REFRESH_ACCESS_TOKEN" "Failed to refresh access token";
     REFRESH_TOKEN_NOT_FOUND = 400 "REFRESH_TOKEN_NOT_FOUND" "Refresh token not found";
+    CONSENT_NOT_FOUND = 404 "CONSENT_NOT_FOUND" "Consent not found";
+    CLIENT_NOT_FOUND = 404 "CLIENT_NOT_FOUND" "Client not found";
     ISSUER_NOT_FOUND = 404 "ISSUER_NOT_FOUND" "Issuer not found";
     ISSUER_NAME_TAKEN = 409 "ISSUER_NAME_TAKEN" "An issuer of this name exists already";
     ISSUER_CHANGED = 409 "ISSUER_CHANGED" "The issuer was changed meanwhile. Read it again.";

@@ -183,6 +183,13 @@ pub const AUTH_HOST: &[Route] = routes! {
     POST "/oauth2/revoke"                                 Anybody   Any     Api  provider::inspection::revoke;
     POST "/oauth2/register"                               Anybody   Any     Api  provider::registration::by_client;
     POST "/api/auth/admin/oauth2/create-client"           Confirmed Trusted Api  provider::registration::by_administrator;
+    GET  "/api/auth/oauth2/get-clients"                   Confirmed Trusted Api  provider::clients::list;
+    GET  "/api/auth/oauth2/get-client"                    Confirmed Trusted Api  provider::clients::show;
+    POST "/api/auth/oauth2/client/rotate-secret"          Confirmed Trusted Api  provider::clients::rotate_secret;
+    POST "/api/auth/admin/oauth2/disable-client"          Confirmed Trusted Api  provider::clients::disable;
+    POST "/api/auth/oauth2/delete-client"                 Confirmed Trusted Api  provider::clients::delete;
+    GET  "/api/auth/oauth2/get-consents"                  Session   Trusted Api  provider::consents::list;
+    POST "/api/auth/oauth2/delete-consent"                Confirmed Trusted Api  provider::consents::withdraw;
     GET  "/consent"                                       Anybody   Trusted Page provider::consent::page;
     POST "/consent"                                       Anybody   Trusted Page provider::consent::decide;
     GET  "/form-post.js"                                  Anybody   Any     Page provider::metadata::form_post_script;

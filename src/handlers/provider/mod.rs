@@ -2,7 +2,9 @@
 
 pub mod authorize;
 pub mod client;
+pub mod clients;
 pub mod consent;
+pub mod consents;
 pub mod end_session;
 pub mod inspection;
 pub mod issue;

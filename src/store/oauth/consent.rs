@@ -1,9 +1,10 @@
 //! `oauth_consent`: what a user agreed to, once a client.
 
+use serde::Deserialize;
 use serde_json::json;
 
 use crate::context::Context;
-use crate::id::{Id, OauthClient, User};
+use crate::id::{Id, Millis, OauthClient, User};
 use crate::store::database::{Statement, sql};
 
 /// The scopes that a user has agreed to.
@@ -41,4 +42,43 @@ pub fn give(
     .bind(user)
     .bind(json!(scopes).to_string())
     .bind(context.now))
+}
+
+/// What a user agreed to, as they see it.
+#[derive(Debug, Deserialize)]
+pub struct Listed {
+    /// Id.
+    pub id: String,
+    /// `client_id`.
+    pub client_id: String,
+    /// What the client is called.
+    pub client_name: String,
+    /// Scopes.
+    pub scopes: Vec<String>,
+    /// First time.
+    pub created_at: Millis,
+    /// Last change.
+    pub updated_at: Millis,
+}
+
+/// What a user agreed to, the newest first.
+#[must_use]
+pub fn of_user(context: &Context, user: &Id<User>) -> Statement {
+    sql("select json_object('id', o.id, 'client_id', c.client_id, 'client_name', c.name, 'scopes', json(o.scopes),
+                            'created_at', o.created_at, 'updated_at', o.updated_at) as row
+         from oauth_consent o join oauth_client c on c.id = o.client_id
+         where o.tenant_id = ?1 and o.user_id = ?2 and o.consent_given = 1 order by o.updated_at desc limit 200")
+    .bind(&context.tenant().id)
+    .bind(user)
+}
+
+/// Takes it back.
+#[must_use]
+pub fn withdraw(context: &Context, user: &Id<User>, id: &str) -> Statement {
+    sql("update oauth_consent set consent_given = 0, scopes = '[]', updated_at = ?4
+         where tenant_id = ?1 and user_id = ?2 and id = ?3 and consent_given = 1")
+    .bind(&context.tenant().id)
+    .bind(user)
+    .bind(id)
+    .bind(context.now)
 }

@@ -106,6 +106,18 @@ pub fn revoke_family(context: &Context, family: &str, reason: &str) -> Statement
     .bind(reason)
 }
 
+/// Revokes what a client has in a user's name, by what the user agreed to.
+#[must_use]
+pub fn revoke_consented(context: &Context, user: &Id<User>, consent: &str) -> Statement {
+    sql("update oauth_token set revoked_at = ?4, revoked_by = ?2, revocation_reason = 'consent withdrawn', updated_at = ?4
+         where tenant_id = ?1 and user_id = ?2 and revoked_at is null
+           and client_id = (select client_id from oauth_consent where id = ?3 and user_id = ?2 and tenant_id = ?1)")
+    .bind(&context.tenant().id)
+    .bind(user)
+    .bind(consent)
+    .bind(context.now)
+}
+
 /// A token, whichever kind it is, as introspection and userinfo need it.
 #[derive(Debug, Deserialize)]
 pub struct Found {

@@ -1,0 +1,108 @@
+// Clients as administrators keep them, and what users agreed to as they see it.
+
+import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
+import { after, before, test } from "node:test";
+import { PAGE, seedDomain, seedTenant, signUp } from "../harness/seed.mjs";
+import { AUTH, startWorker } from "../harness/worker.mjs";
+
+const at = (path, host = AUTH) => `${host}/api/auth${path}`;
+const REDIRECT = "https://app.example/cb";
+let worker, admin;
+before(async () => {
+  worker = await startWorker();
+  admin = await signUp(worker, { roles: ["admin"] });
+});
+after(() => worker?.dispose());
+
+async function register(metadata = {}, who = admin, host = AUTH) {
+  const made = await who.browser.post(at("/admin/oauth2/create-client", host), { client_name: "App", redirect_uris: [REDIRECT], grant_types: ["authorization_code", "refresh_token"], ...metadata });
+  assert.equal(made.status, 201, made.text);
+  return made.json;
+}
+const ask = (path, { client_id, client_secret }, form) => worker.browser().send("POST", `${AUTH}/oauth2/${path}`, { body: new URLSearchParams(form).toString(), headers: { "content-type": "application/x-www-form-urlencoded", authorization: `Basic ${Buffer.from(`${client_id}:${client_secret}`).toString("base64")}` } });
+
+/** Tokens of somebody who agrees. */
+async function tokens(client, who) {
+  const verifier = randomBytes(32).toString("base64url");
+  const query = new URLSearchParams({ client_id: client.client_id, response_type: "code", redirect_uri: REDIRECT, scope: "openid email offline_access", code_challenge: createHash("sha256").update(verifier).digest("base64url"), code_challenge_method: "S256" });
+  let answer = await who.browser.get(`${AUTH}/oauth2/authorize?${query}`, { headers: PAGE });
+  if (answer.location.startsWith("/consent")) {
+    const page = await who.browser.get(`${AUTH}${answer.location}`, { headers: PAGE });
+    assert.match(page.text, /See your e-mail address/);
+    const [, request_uri] = page.text.match(/name="request_uri" value="([^"]+)"/);
+    answer = await who.browser.submit(`${AUTH}/consent`, { client_id: client.client_id, request_uri, decision: "allow" });
+  }
+  const code = new URL(answer.location).searchParams.get("code");
+  const got = await ask("token", client, { grant_type: "authorization_code", code, redirect_uri: REDIRECT, code_verifier: verifier });
+  assert.equal(got.status, 200, got.text);
+  return got.json;
+}
+
+test("a user sees what they agreed to, and takes it back", async () => {
+  const client = await register();
+  const [who, other] = [await signUp(worker), await signUp(worker)];
+  const got = await tokens(client, who);
+  const [consent] = (await who.browser.get(at("/oauth2/get-consents"))).json;
+  assert.deepEqual([consent.clientId, consent.clientName, [...consent.scopes].sort()], [client.client_id, "App", ["email", "offline_access", "openid"]]);
+  assert.deepEqual((await other.browser.get(at("/oauth2/get-consents"))).json, []);
+  const foreign = await other.browser.post(at("/oauth2/delete-consent"), { id: consent.id });
+  assert.deepEqual([foreign.status, foreign.json.code], [404, "CONSENT_NOT_FOUND"]);
+  assert.equal((await ask("introspect", client, { token: got.access_token })).json.active, true);
+  assert.equal((await who.browser.post(at("/oauth2/delete-consent"), { id: consent.id })).status, 200);
+  assert.equal((await ask("introspect", client, { token: got.access_token })).json.active, false);
+  assert.equal((await ask("token", client, { grant_type: "refresh_token", refresh_token: got.refresh_token })).json.error, "invalid_grant");
+  assert.deepEqual((await who.browser.get(at("/oauth2/get-consents"))).json, []);
+  const again = await tokens(client, who);
+  assert.ok(again.access_token, "they may agree once more");
+});
+
+test("a secret is rotated with a day to change over", async () => {
+  const client = await register({ grant_types: ["client_credentials"], redirect_uris: [], scope: "x" });
+  const rotated = await admin.browser.post(at("/oauth2/client/rotate-secret"), { client_id: client.client_id });
+  assert.equal(rotated.status, 200, rotated.text);
+  const next = { ...client, client_secret: rotated.json.client_secret };
+  const works = async (one) => (await ask("token", one, { grant_type: "client_credentials" })).status;
+  assert.deepEqual([await works(client), await works(next)], [200, 200]);
+  await worker.d1.prepare("update oauth_client set previous_secret_expires_at = 1 where client_id = ?").bind(client.client_id).run();
+  assert.deepEqual([await works(client), await works(next)], [401, 200]);
+  const [row] = await worker.rows("select * from oauth_client where client_id = ?", client.client_id);
+  assert.ok(!JSON.stringify(row).includes(next.client_secret) && !JSON.stringify(row).includes(client.client_secret));
+});
+
+test("a client that is switched off, or deleted, is none", async () => {
+  const client = await register();
+  const got = await tokens(client, await signUp(worker));
+  const listed = (await admin.browser.get(at("/oauth2/get-clients"))).json;
+  assert.ok(listed.some(({ client_id }) => client_id === client.client_id));
+  assert.ok(!JSON.stringify(listed).includes(client.client_secret));
+  const disable = (disabled) => admin.browser.post(at("/admin/oauth2/disable-client"), { client_id: client.client_id, disabled });
+  assert.equal((await disable(true)).status, 200);
+  assert.equal((await ask("token", client, { grant_type: "refresh_token", refresh_token: got.refresh_token })).json.error, "invalid_client");
+  assert.equal((await worker.browser().get(`${AUTH}/oauth2/userinfo`, { headers: { authorization: `Bearer ${got.access_token}` } })).status, 401);
+  assert.equal((await disable(false)).status, 200);
+  assert.equal((await worker.browser().get(`${AUTH}/oauth2/userinfo`, { headers: { authorization: `Bearer ${got.access_token}` } })).status, 200);
+  assert.equal((await admin.browser.post(at("/oauth2/delete-client"), { client_id: client.client_id })).status, 200);
+  assert.equal((await admin.browser.get(at(`/oauth2/get-client?client_id=${client.client_id}`))).status, 404);
+  assert.equal((await worker.rows("select 1 from oauth_token where user_id is not null and client_id = ?", client.client_id)).length, 0);
+});
+
+test("clients are the tenant's: nobody else's administrator sees or changes them, nor any member", async () => {
+  const tenant = await seedTenant(worker, { slug: "other", pool: "isolated" });
+  await seedDomain(worker, tenant, "other.localhost");
+  const host = "http://other.localhost";
+  const owner = await signUp(worker, { roles: ["owner"], host, tenant });
+  const member = await signUp(worker);
+  const client = await register();
+  const theirs = await register({}, owner, host);
+  assert.deepEqual((await owner.browser.get(at("/oauth2/get-clients", host))).json.map(({ client_id }) => client_id), [theirs.client_id]);
+  for (const [path, body] of [["/oauth2/client/rotate-secret", {}], ["/admin/oauth2/disable-client", { disabled: true }], ["/oauth2/delete-client", {}]]) {
+    const foreign = await owner.browser.post(at(path, host), { client_id: client.client_id, ...body });
+    assert.deepEqual([foreign.status, foreign.json.code], [404, "CLIENT_NOT_FOUND"], path);
+    assert.equal((await member.browser.post(at(path), { client_id: client.client_id, ...body })).status, 403, path);
+    assert.equal((await worker.browser().post(at(path), { client_id: client.client_id, ...body })).status, 401, path);
+  }
+  assert.equal((await admin.browser.get(at(`/oauth2/get-client?client_id=${client.client_id}`))).json.disabled, false);
+  const crossed = await owner.browser.get(`${host}/oauth2/authorize?client_id=${client.client_id}&response_type=code&redirect_uri=${REDIRECT}`, { headers: PAGE });
+  assert.deepEqual([crossed.status, crossed.location], [400, undefined]);
+});
