@@ -41,21 +41,27 @@ create table oauth_client (
 create index oauth_client_tenant_id on oauth_client (tenant_id) where tenant_id is not null;
 create index oauth_client_user_id on oauth_client (user_id) where user_id is not null;
 
--- What leads to tokens: authorization codes, and authorization requests kept for a while (RFC 9126).
+-- What leads to tokens: authorization codes, authorization requests kept for a while (RFC 9126), and devices that wait for
+-- their user (RFC 8628).
 create table oauth_grant (
   id             text primary key,
   tenant_id      text not null references tenant (id) on delete cascade,
-  kind           text not null check (kind in ('code', 'request')),
+  kind           text not null check (kind in ('code', 'request', 'device')),
   token_hash     text not null,
   client_id      text not null references oauth_client (id) on delete cascade,
   user_id        text references user (id) on delete cascade,
   session_id     text references session (id) on delete set null,
   -- The request's parameters. They hold no secret: a code challenge is public.
   request        text not null check (json_valid(request)),
+  -- Of a device: the digest of what its user types, what they said, and when it last asked.
+  user_code_digest text unique,
+  status         text check (status in ('pending', 'allowed', 'denied')),
+  polled_at      integer,
   expires_at     integer not null,
   used_at        integer,
   created_at     integer not null,
   updated_at     integer not null,
+  check ((kind = 'device') = (status is not null)),
   unique (kind, token_hash)
 ) strict;
 create index oauth_grant_tenant_id on oauth_grant (tenant_id);

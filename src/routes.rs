@@ -173,6 +173,9 @@ pub const AUTH_HOST: &[Route] = routes! {
     GET  "/oauth2/authorize"                              Anybody   Any     Page provider::authorize::get;
     POST "/oauth2/authorize"                              Anybody   Any     Page provider::authorize::post;
     POST "/oauth2/par"                                    Anybody   Any     Api  provider::pushed::push;
+    POST "/oauth2/device_authorization"                   Anybody   Any     Api  provider::device::begin;
+    GET  "/device"                                        Anybody   Trusted Page provider::device::page;
+    POST "/device"                                        Anybody   Trusted Page provider::device::decide;
     GET  "/oauth2/end_session"                            Anybody   Any     Page provider::end_session::get;
     POST "/oauth2/end_session"                            Anybody   Any     Page provider::end_session::post;
     POST "/oauth2/end_session/confirm"                    Anybody   Trusted Page provider::end_session::confirm;
@@ -295,6 +298,7 @@ mod tests {
                 "/api/auth/system-account/token",
                 "/oauth2/authorize",
                 "/oauth2/par",
+                "/oauth2/device_authorization",
                 "/oauth2/end_session",
                 "/oauth2/token",
                 "/oauth2/userinfo",

@@ -169,12 +169,7 @@ pub fn judge(parameters: &Parameters, client: &Client) -> Result<AuthorizationRe
         Some(_) => return Err(refused(invalid("max_age is no number of seconds"))),
     };
     let prompt = prompt(parameters).map_err(&refused)?;
-    for resource in parameters.resources() {
-        let is_absolute = url::Url::parse(resource).is_ok_and(|url| url.fragment().is_none());
-        if !is_absolute || resource.len() > LONGEST {
-            return Err(refused(Problem::new(Code::InvalidTarget, "resource is no absolute URI without a fragment")));
-        }
-    }
+    parameters.resources().iter().try_for_each(|resource| judge_resource(resource)).map_err(&refused)?;
     Ok(AuthorizationRequest {
         redirect_uri,
         names_redirect_uri: given.is_some(),
@@ -188,6 +183,18 @@ pub fn judge(parameters: &Parameters, client: &Client) -> Result<AuthorizationRe
         login_hint: parameters.get("login_hint").map(|hint| hint.chars().take(256).collect()),
         resources: parameters.resources().to_vec(),
     })
+}
+
+/// Whether a resource is one that can be named (RFC 8707, section 2).
+///
+/// # Errors
+/// `invalid_target`.
+pub fn judge_resource(resource: &str) -> Result<(), Problem> {
+    let is_absolute = url::Url::parse(resource).is_ok_and(|url| url.fragment().is_none());
+    if is_absolute && resource.len() <= LONGEST {
+        return Ok(());
+    }
+    Err(Problem::new(Code::InvalidTarget, "resource is no absolute URI without a fragment"))
 }
 
 /// RFC 7636, section 4.3, with `S256` alone: `plain` protects nothing from whoever reads the request (RFC 9700, section

@@ -4,6 +4,7 @@ pub mod authorization;
 pub mod claims;
 pub mod client;
 pub mod client_authentication;
+pub mod device;
 pub mod jose;
 pub mod jws;
 pub mod parameters;

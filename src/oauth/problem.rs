@@ -39,6 +39,12 @@ pub enum Code {
     InvalidRedirectUri,
     /// RFC 7591.
     InvalidClientMetadata,
+    /// RFC 8628: nobody has agreed yet.
+    AuthorizationPending,
+    /// RFC 8628: the device polls too often.
+    SlowDown,
+    /// RFC 8628: nobody agreed in time.
+    ExpiredToken,
     /// RFC 9101: the kept request is unknown, used or too old.
     InvalidRequestUri,
 }
@@ -65,6 +71,9 @@ impl Code {
             Self::InsufficientScope => "insufficient_scope",
             Self::InvalidRedirectUri => "invalid_redirect_uri",
             Self::InvalidClientMetadata => "invalid_client_metadata",
+            Self::AuthorizationPending => "authorization_pending",
+            Self::SlowDown => "slow_down",
+            Self::ExpiredToken => "expired_token",
             Self::InvalidRequestUri => "invalid_request_uri",
         }
     }

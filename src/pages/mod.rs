@@ -4,6 +4,7 @@ pub mod account;
 pub mod change_email;
 pub mod confirmation;
 pub mod consent;
+pub mod device;
 pub mod error;
 pub mod login;
 pub mod mail;

@@ -50,6 +50,8 @@ kinds! {
     AuthorizationCode = "authorization_code";
     /// An authorization request that is kept (RFC 9126).
     KeptRequest = "kept_request";
+    /// What a device polls with (RFC 8628).
+    DeviceCode = "device_code";
     /// An access token.
     AccessToken = "access_token";
     /// A refresh token.

@@ -302,3 +302,56 @@ test("a client signs its user out: by the session's own ID token at once, by any
     assert.equal(answer.location, undefined);
   }
 });
+
+test("a device is connected by its user in another browser, once", async () => {
+  const registered = await register({ application_type: "native", redirect_uris: [], grant_types: ["urn:ietf:params:oauth:grant-type:device_code", "refresh_token"], client_name: "A television" });
+  const config = await discover(registered, client.None());
+  const who = await signUp(worker);
+  const begun = await client.initiateDeviceAuthorization(config, { scope: "openid email offline_access" });
+  assert.match(begun.user_code, /^[B-Z]{4}-[B-Z]{4}$/);
+  const poll = () => reach(`${AUTH}/oauth2/token`, { method: "POST", headers: { "content-type": "application/x-www-form-urlencoded" }, body: new URLSearchParams({ grant_type: "urn:ietf:params:oauth:grant-type:device_code", device_code: begun.device_code, client_id: registered.client_id }) }).then(async (answer) => [answer.status, (await answer.json()).error]);
+  assert.deepEqual(await poll(), [400, "authorization_pending"]);
+  assert.deepEqual(await poll(), [400, "slow_down"]);
+  const rested = () => worker.d1.prepare("update oauth_grant set polled_at = null").run();
+  await rested();
+
+  const stranger = await worker.browser().get(begun.verification_uri_complete, { headers: PAGE });
+  assert.match(stranger.location, /^\/login\?continue=/);
+  const wrong = await who.browser.get(`${begun.verification_uri}?user_code=BBBB-BBBB`, { headers: PAGE });
+  assert.equal(wrong.status, 400);
+  const page = await who.browser.get(begun.verification_uri_complete, { headers: PAGE });
+  assert.match(page.text, /A television/);
+  const decided = await who.browser.submit(begun.verification_uri, { user_code: begun.user_code.toLowerCase(), decision: "allow" });
+  assert.equal(decided.status, 200, decided.text);
+  assert.equal((await who.browser.submit(begun.verification_uri, { user_code: begun.user_code, decision: "allow" })).status, 400, "answered before");
+
+  const body = new URLSearchParams({ grant_type: "urn:ietf:params:oauth:grant-type:device_code", device_code: begun.device_code, client_id: registered.client_id });
+  const headers = { "content-type": "application/x-www-form-urlencoded" };
+  await rested();
+  const first = await reach(`${AUTH}/oauth2/token`, { method: "POST", headers, body });
+  const got = await first.json();
+  assert.equal(first.status, 200, JSON.stringify(got));
+  assert.equal(jose.decodeJwt(got.id_token).sub, who.id);
+  assert.ok(got.refresh_token);
+  await rested();
+  assert.deepEqual(await poll(), [400, "invalid_grant"]);
+});
+
+test("a device code polled 50 times at once gives one token; one that was refused gives none", async () => {
+  const registered = await register({ redirect_uris: [], grant_types: ["urn:ietf:params:oauth:grant-type:device_code"] });
+  const config = await discover(registered);
+  const who = await signUp(worker);
+  const decide = async (decision) => {
+    const begun = await client.initiateDeviceAuthorization(config, { scope: "openid" });
+    assert.equal((await who.browser.submit(begun.verification_uri, { user_code: begun.user_code, decision })).status, 200);
+    return begun;
+  };
+  const refused = await decide("deny");
+  await assert.rejects(client.pollDeviceAuthorizationGrant(config, { ...refused, interval: 0 }), (error) => error.error === "access_denied");
+  const begun = await decide("allow");
+  const headers = { "content-type": "application/x-www-form-urlencoded", authorization: `Basic ${Buffer.from(`${registered.client_id}:${registered.client_secret}`).toString("base64")}` };
+  const body = new URLSearchParams({ grant_type: "urn:ietf:params:oauth:grant-type:device_code", device_code: begun.device_code }).toString();
+  const answers = await Promise.all(Array.from({ length: 50 }, () => worker.browser().send("POST", `${AUTH}/oauth2/token`, { headers, body })));
+  assert.equal(answers.filter(({ status }) => status === 200).length, 1, JSON.stringify(answers.map(({ status }) => status)));
+  assert.equal((await worker.rows("select 1 from oauth_token t join oauth_client c on c.id = t.client_id where c.client_id = ?", registered.client_id)).length, 1);
+});

@@ -7,7 +7,7 @@ use crate::handlers::authenticate::{Authenticated, Authentication, Depth};
 use crate::handlers::provider::{REQUEST_URI, issuer};
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
-use crate::id::Millis;
+use crate::id::{Id, Millis, User};
 use crate::oauth::authorization::{AuthorizationRequest, Place, Prompt, Refused, ResponseMode, judge};
 use crate::oauth::client::Client;
 use crate::oauth::parameters::Parameters;
@@ -29,6 +29,8 @@ pub struct Asked {
     pub signed_in_after: Option<Millis>,
     /// The kept request's id, if it was one.
     pub kept_id: Option<String>,
+    /// Who is asked to agree to it.
+    pub asks: Option<Id<User>>,
     /// Whether the client pushed it.
     pub is_pushed: bool,
 }
@@ -81,13 +83,20 @@ pub async fn load(context: &Context, given: Parameters) -> Result<Asked> {
     let client: Option<Client> = answers.row()?;
     let client = client.ok_or_else(unknown)?;
     if kept.is_none() {
-        return Ok(Asked { client, parameters: given, signed_in_after: None, kept_id: None, is_pushed: false });
+        return Ok(Asked {
+            client,
+            parameters: given,
+            signed_in_after: None,
+            kept_id: None,
+            asks: None,
+            is_pushed: false,
+        });
     }
     let found: Option<Found> = answers.row()?;
     let found = found.filter(|found| found.client_id == client.id);
     let old = || Problem::new(Code::InvalidRequestUri, "request_uri is unknown, used or too old");
-    let Found { id, request: Kept { parameters, signed_in_after, is_pushed }, .. } = found.ok_or_else(old)?;
-    Ok(Asked { client, parameters, signed_in_after, kept_id: Some(id), is_pushed })
+    let Found { id, request: Kept { parameters, signed_in_after, asks, is_pushed }, .. } = found.ok_or_else(old)?;
+    Ok(Asked { client, parameters, signed_in_after, kept_id: Some(id), asks, is_pushed })
 }
 
 async fn authorize(call: &Call, query: &str) -> Result<Reply> {
@@ -129,7 +138,8 @@ async fn authorize(call: &Call, query: &str) -> Result<Reply> {
         if request.prompt.none {
             return refuse_with(Code::ConsentRequired, "the user has not agreed");
         }
-        let (uri, statements) = keep(context, &asked, asked.signed_in_after)?;
+        let user = Some(authenticated.session.user.id.clone());
+        let (uri, statements) = keep(context, &asked, asked.signed_in_after, user)?;
         write(context, statements).await?;
         let page = Target::own("/consent").with_query("client_id", &asked.client.client_id);
         return Ok(Reply::redirect(302, &page.with_query("request_uri", &uri)).with_cookies(authenticated.cookies));
@@ -148,7 +158,7 @@ async fn sign_in_first(
     request: &AuthorizationRequest,
     after: Option<Millis>,
 ) -> Result<Reply> {
-    let (uri, statements) = keep(context, asked, after)?;
+    let (uri, statements) = keep(context, asked, after, None)?;
     write(context, statements).await?;
     let back = Target::own("/oauth2/authorize").with_query("client_id", &asked.client.client_id);
     let back = back.with_query("request_uri", &uri);
@@ -180,9 +190,14 @@ async fn write(context: &Context, statements: Vec<Statement>) -> Result<()> {
     }
 }
 
-fn keep(context: &Context, asked: &Asked, after: Option<Millis>) -> Result<(String, Vec<Statement>)> {
+fn keep(
+    context: &Context,
+    asked: &Asked,
+    after: Option<Millis>,
+    asks: Option<Id<User>>,
+) -> Result<(String, Vec<Statement>)> {
     let token: Token<KeptRequest> = Token::new(context.random()?);
-    let kept = Kept { parameters: asked.parameters.clone(), signed_in_after: after, is_pushed: false };
+    let kept = Kept { parameters: asked.parameters.clone(), signed_in_after: after, asks, is_pushed: false };
     let seconds = context.config.flow_seconds;
     let mut statements = spend(context, asked);
     statements.push(store::oauth::grant::keep_request(context, &token.hash(), &asked.client.id, &kept, seconds)?);

@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::handlers::outgoing;
 use crate::handlers::provider::issuer;
+use crate::id::Millis;
 use crate::oauth::client::Client;
 use crate::oauth::client_authentication::{Credential, Expected, UnverifiedClient, check};
 use crate::oauth::jws::{JwsError, KeySet, UnverifiedJws};
@@ -19,8 +20,7 @@ fn failed(reason: impl Into<String>) -> Problem {
     Problem::new(Code::InvalidClient, "client authentication failed").because(reason)
 }
 
-/// Checks that a request comes of the client that it names. Answers the statements that use up what is good once; they go
-/// into the batch that the request ends in, and conflict where it was used before.
+/// Checks that a request comes of the client that it names.
 ///
 /// # Errors
 /// `invalid_client`, for an unknown client as for a wrong secret.
@@ -28,14 +28,14 @@ pub async fn authenticate(
     context: &Context,
     client: Option<Client>,
     presented: &UnverifiedClient,
-) -> Result<(Client, Vec<Statement>)> {
+) -> Result<(Client, Once)> {
     let client = client.ok_or_else(|| failed(format!("no client {:?}", presented.client_id)))?;
     let issuer = issuer(context);
     let endpoint = format!("{issuer}/oauth2/token");
     let expected = Expected { audiences: &[&issuer, &endpoint], now: context.now };
     let Credential::Assertion(assertion) = &presented.credential else {
         check(&client, &presented.credential, None, &expected)?;
-        return Ok((client, Vec::new()));
+        return Ok((client, Once(None)));
     };
     let assertion = UnverifiedJws(assertion);
     let verified = assertion.verify(&keys(context, &client, false).await?);
@@ -51,8 +51,25 @@ pub async fn authenticate(
     let seen: Option<Token<ClientAssertion>> = Token::parse(&sha256_base64url(&format!("{}\0{jti}", client.id)));
     let seen = seen.ok_or_else(|| failed("a digest that is no token"))?;
     let until = assertion.ends_at().unwrap_or(context.now) + REMEMBERED;
-    let keep = store::verification::keep(context, &context.tenant().id, &seen, client.id.as_str(), b"{}", until)?;
-    Ok((client, vec![keep]))
+    let about = client.id.as_str().to_owned();
+    Ok((client, Once(Some((seen, about, until)))))
+}
+
+/// What a request uses up: its assertion, if it has one. The statements go into the batch that the request ends in, whichever
+/// that is, and conflict where it was used before.
+pub struct Once(Option<(Token<ClientAssertion>, String, Millis)>);
+
+impl Once {
+    /// The statements.
+    ///
+    /// # Errors
+    /// If the platform has no randomness.
+    pub fn statements(&self, context: &Context) -> Result<Vec<Statement>> {
+        let Some((seen, about, until)) = &self.0 else {
+            return Ok(Vec::new());
+        };
+        Ok(vec![store::verification::keep(context, &context.tenant().id, seen, about, b"{}", *until)?])
+    }
 }
 
 /// A conflict of what is good once: an assertion that was used before.

@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::handlers::Call;
 use crate::handlers::provider::authorize::doubled;
-use crate::handlers::provider::client::{authenticate, replayed};
+use crate::handlers::provider::client::{Once, authenticate, replayed};
 use crate::handlers::provider::{issuer, subject};
 use crate::http::reply::Reply;
 use crate::oauth::client::{AuthMethod, Client};
@@ -19,7 +19,7 @@ use crate::store::database::{Statement, StoreError};
 use crate::store::oauth::token::Found;
 
 /// The client that asks, the token that it asks about, and what is good once.
-async fn load(call: &mut Call) -> Result<(Client, Option<Found>, Vec<Statement>)> {
+async fn load(call: &mut Call) -> Result<(Client, Option<Found>, Once)> {
     let form = call.request.form().await?;
     let parameters = Parameters::parse(&form).map_err(doubled)?;
     let context = &call.context;
@@ -57,7 +57,7 @@ pub async fn introspect(call: &mut Call) -> Result<Reply> {
         let problem = Problem::new(Code::InvalidClient, "client authentication failed");
         return Err(problem.because("a public client asks about tokens").into());
     }
-    write(context, once).await?;
+    write(context, once.statements(context)?).await?;
     let is_concerned =
         |found: &Found| found.client_id == client.client_id || found.audience.contains(&client.client_id);
     let body = match found.filter(|found| found.is_good && is_concerned(found)) {
@@ -98,8 +98,9 @@ fn described(context: &Context, found: &Found) -> Value {
 /// # Errors
 /// 401 `invalid_client`.
 pub async fn revoke(call: &mut Call) -> Result<Reply> {
-    let (client, found, mut statements) = load(call).await?;
+    let (client, found, once) = load(call).await?;
     let context = &call.context;
+    let mut statements = once.statements(context)?;
     if let Some(found) = found.filter(|found| found.client_id == client.client_id) {
         statements.push(store::oauth::token::revoke_family(context, &found.family_id, "revoked by the client"));
     }

@@ -38,8 +38,10 @@ pub struct Issue<'a> {
     pub refresh: Option<Token<RefreshToken>>,
     /// Whether the refresh token is there already, and given once more.
     pub refresh_is_kept: bool,
-    /// All that the refresh token is good for, of which this may be a part.
+    /// The scopes that the refresh token is good for, of which these may be a part.
     pub refresh_scope: &'a str,
+    /// The resources, likewise.
+    pub refresh_resources: &'a [String],
 }
 
 impl Issue<'_> {
@@ -62,7 +64,7 @@ impl Issue<'_> {
             if !self.refresh_is_kept {
                 let until = context.now + context.config.refresh_token_seconds * 1000;
                 let hash = refresh.hash();
-                let row = self.row(&hash, self.refresh_scope, self.resources, until);
+                let row = self.row(&hash, self.refresh_scope, self.refresh_resources, until);
                 statements.push(store::oauth::token::keep_refresh(context, &row)?);
             }
             body["refresh_token"] = json!(refresh.expose());

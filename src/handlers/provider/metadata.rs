@@ -29,6 +29,7 @@ pub async fn document(call: &mut Call) -> Result<Reply> {
         "userinfo_endpoint": at("/oauth2/userinfo"),
         "jwks_uri": at("/api/auth/jwks"),
         "pushed_authorization_request_endpoint": at("/oauth2/par"),
+        "device_authorization_endpoint": at("/oauth2/device_authorization"),
         "end_session_endpoint": at("/oauth2/end_session"),
         "introspection_endpoint": at("/oauth2/introspect"),
         "revocation_endpoint": at("/oauth2/revoke"),

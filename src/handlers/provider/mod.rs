@@ -5,6 +5,7 @@ pub mod client;
 pub mod clients;
 pub mod consent;
 pub mod consents;
+pub mod device;
 pub mod end_session;
 pub mod inspection;
 pub mod issue;

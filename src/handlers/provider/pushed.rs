@@ -45,8 +45,8 @@ pub async fn push(call: &mut Call) -> Result<Reply> {
     parameters.set("client_id", &client.client_id);
     judge(&parameters, &client).map_err(|refused| refused.problem)?;
     let token: Token<KeptRequest> = Token::new(context.random()?);
-    let kept = Kept { parameters, signed_in_after: None, is_pushed: true };
-    let mut statements = once;
+    let kept = Kept { parameters, signed_in_after: None, asks: None, is_pushed: true };
+    let mut statements = once.statements(context)?;
     statements.push(store::oauth::grant::keep_request(context, &token.hash(), &client.id, &kept, SECONDS)?);
     match context.db()?.batch(statements).await {
         Err(StoreError::Conflict(column)) if column.starts_with("verification.") => return Err(replayed().into()),

@@ -6,15 +6,17 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::handlers::Call;
 use crate::handlers::provider::authorize::doubled;
-use crate::handlers::provider::client::{authenticate, replayed};
+use crate::handlers::provider::client::{Once, authenticate, replayed};
 use crate::handlers::provider::issue::Issue;
 use crate::http::reply::Reply;
-use crate::oauth::client::{Client, GrantType};
+use crate::oauth::authorization::judge_resource;
+use crate::oauth::client::{AuthMethod, Client, GrantType};
 use crate::oauth::client_authentication::UnverifiedClient;
+use crate::oauth::device::{self, Stored};
 use crate::oauth::parameters::Parameters;
 use crate::oauth::problem::{Code, Problem};
 use crate::oauth::token::{Denied, Refresh, StoredCode, StoredRefresh, narrowed, redeem, refresh, resources};
-use crate::secret::{AuthorizationCode, Purpose, RefreshToken, Token};
+use crate::secret::{AuthorizationCode, DeviceCode, Purpose, RefreshToken, Token};
 use crate::store;
 use crate::store::database::{Answers, Statement, StoreError, must_change};
 
@@ -50,9 +52,10 @@ pub async fn token(call: &mut Call) -> Result<Reply> {
         return Err(Problem::new(Code::UnauthorizedClient, "the client may not use this grant").into());
     }
     let body = match grant {
-        GrantType::AuthorizationCode => by_code(context, &client, &parameters, &mut answers, once).await?,
-        GrantType::RefreshToken => by_refresh(context, &client, &parameters, &mut answers, once).await?,
-        GrantType::ClientCredentials => by_credentials(context, &client, &parameters, once).await?,
+        GrantType::AuthorizationCode => by_code(context, &client, &parameters, &mut answers, &once).await?,
+        GrantType::RefreshToken => by_refresh(context, &client, &parameters, &mut answers, &once).await?,
+        GrantType::ClientCredentials => by_credentials(context, &client, &parameters, &once).await?,
+        GrantType::DeviceCode => by_device(context, &client, &mut answers, &once).await?,
     };
     // RFC 6749, section 5.1.
     Ok(Reply::json(200, &body)?.with("cache-control", "no-store").with("pragma", "no-cache"))
@@ -69,15 +72,24 @@ fn presented_refresh(parameters: &Parameters) -> Result<Token<RefreshToken>> {
     Token::parse(text).ok_or_else(|| not_good("not of our making"))
 }
 
+fn presented_device(parameters: &Parameters) -> Result<Token<DeviceCode>> {
+    let missing = || Problem::new(Code::InvalidRequest, "device_code is missing");
+    let text = parameters.get("device_code").ok_or_else(missing)?;
+    Token::parse(text).ok_or_else(|| not_good("not of our making"))
+}
+
 fn not_good(reason: &str) -> Error {
     Problem::new(Code::InvalidGrant, "the code or token is not good, or another client's").because(reason).into()
 }
 
-fn wanted(context: &Context, grant: GrantType, parameters: &Parameters) -> Result<Option<Statement>> {
+fn wanted(context: &Context, grant: GrantType, parameters: &Parameters) -> Result<Vec<Statement>> {
     Ok(match grant {
-        GrantType::AuthorizationCode => Some(store::oauth::grant::code(context, &presented_code(parameters)?.hash())),
-        GrantType::RefreshToken => Some(store::oauth::token::refresh(context, &presented_refresh(parameters)?.hash())),
-        GrantType::ClientCredentials => None,
+        GrantType::AuthorizationCode => vec![store::oauth::grant::code(context, &presented_code(parameters)?.hash())],
+        GrantType::RefreshToken => {
+            vec![store::oauth::token::refresh(context, &presented_refresh(parameters)?.hash())]
+        }
+        GrantType::DeviceCode => Vec::from(store::oauth::device::poll(context, &presented_device(parameters)?.hash())),
+        GrantType::ClientCredentials => Vec::new(),
     })
 }
 
@@ -111,7 +123,7 @@ async fn by_code(
     client: &Client,
     parameters: &Parameters,
     answers: &mut Answers,
-    once: Vec<Statement>,
+    once: &Once,
 ) -> Result<Value> {
     let code: Option<StoredCode> = answers.row()?;
     let code = code.ok_or_else(|| not_good("unknown"))?;
@@ -135,10 +147,11 @@ async fn by_code(
         refresh: if stays { Some(Token::new(context.random()?)) } else { None },
         refresh_is_kept: false,
         refresh_scope: &scope,
+        refresh_resources: &granted.request.resources,
     };
     let (body, tokens) = issue.carry_out(context).await?;
     let mut statements = vec![store::oauth::grant::redeem(context, &code.id), must_change()];
-    statements.extend(once);
+    statements.extend(once.statements(context)?);
     statements.extend(tokens);
     match context.db()?.batch(statements).await {
         // Of many at once one redeems it, and the others show that somebody has it who should not.
@@ -159,7 +172,7 @@ async fn by_refresh(
     client: &Client,
     parameters: &Parameters,
     answers: &mut Answers,
-    once: Vec<Statement>,
+    once: &Once,
 ) -> Result<Value> {
     let stored: Option<StoredRefresh> = answers.row()?;
     let stored = stored.ok_or_else(|| not_good("unknown"))?;
@@ -186,13 +199,12 @@ async fn by_refresh(
         refresh: Some(Token::derived(&seed)),
         refresh_is_kept,
         refresh_scope: &stored.scope,
+        refresh_resources: &stored.audience,
     };
     if decision == Refresh::Rotate {
         let (body, tokens) = issue(false).carry_out(context).await?;
         let mut statements = vec![store::oauth::token::rotate(context, &stored.id), must_change()];
-        let mut repeatable = Vec::new();
-        repeatable.extend(once);
-        statements.extend(repeatable);
+        statements.extend(once.statements(context)?);
         statements.extend(tokens);
         match context.db()?.batch(statements).await {
             // Another request was quicker: what it was given is given here as well.
@@ -202,24 +214,27 @@ async fn by_refresh(
                 return Ok(body);
             }
         }
-        let (body, tokens) = issue(true).carry_out(context).await?;
-        last(context.db()?.batch(tokens).await)?;
-        return Ok(body);
     }
     let (body, tokens) = issue(true).carry_out(context).await?;
-    let mut statements = once;
+    // It may have been revoked since it was read.
+    let mut statements = vec![store::oauth::token::touch(context, &stored.id), must_change()];
+    statements.extend(once.statements(context)?);
     statements.extend(tokens);
-    last(context.db()?.batch(statements).await)?;
-    Ok(body)
+    match context.db()?.batch(statements).await {
+        Err(StoreError::Unchanged) => Err(not_good("revoked meanwhile")),
+        other => {
+            last(other)?;
+            Ok(body)
+        }
+    }
 }
 
 /// RFC 6749, section 4.4.
-async fn by_credentials(
-    context: &Context,
-    client: &Client,
-    parameters: &Parameters,
-    once: Vec<Statement>,
-) -> Result<Value> {
+async fn by_credentials(context: &Context, client: &Client, parameters: &Parameters, once: &Once) -> Result<Value> {
+    if client.auth_method == AuthMethod::None {
+        return Err(Problem::new(Code::UnauthorizedClient, "a public client has no credentials").into());
+    }
+    parameters.resources().iter().try_for_each(|resource| judge_resource(resource))?;
     // What stands for a user is nothing that a client has by itself.
     let own: Vec<&str> = client
         .scopes
@@ -242,10 +257,46 @@ async fn by_credentials(
         refresh: None,
         refresh_is_kept: false,
         refresh_scope: "",
+        refresh_resources: &[],
     };
     let (body, tokens) = issue.carry_out(context).await?;
-    let mut statements = once;
+    let mut statements = once.statements(context)?;
     statements.extend(tokens);
     last(context.db()?.batch(statements).await)?;
     Ok(body)
+}
+
+/// RFC 8628, section 3.4.
+async fn by_device(context: &Context, client: &Client, answers: &mut Answers, once: &Once) -> Result<Value> {
+    let stored: Option<Stored> = answers.row()?;
+    let stored = stored.ok_or_else(|| not_good("unknown"))?;
+    let user = device::poll(&stored, client, context.now)?;
+    let scope = stored.scopes.join(" ");
+    let stays = client.may(GrantType::RefreshToken) && stored.scopes.iter().any(|scope| scope == OFFLINE);
+    let issue = Issue {
+        client,
+        user: Some(user),
+        session: stored.session_id.as_ref(),
+        family: &stored.id,
+        scope: &scope,
+        resources: &[],
+        authenticated_at: stored.authenticated_at,
+        amr: &stored.amr,
+        nonce: None,
+        refresh: if stays { Some(Token::new(context.random()?)) } else { None },
+        refresh_is_kept: false,
+        refresh_scope: &scope,
+        refresh_resources: &[],
+    };
+    let (body, tokens) = issue.carry_out(context).await?;
+    let mut statements = vec![store::oauth::grant::redeem(context, &stored.id), must_change()];
+    statements.extend(once.statements(context)?);
+    statements.extend(tokens);
+    match context.db()?.batch(statements).await {
+        Err(StoreError::Unchanged) => Err(not_good("redeemed by another request")),
+        other => {
+            last(other)?;
+            Ok(body)
+        }
+    }
 }

@@ -2,5 +2,6 @@
 
 pub mod client;
 pub mod consent;
+pub mod device;
 pub mod grant;
 pub mod token;

@@ -95,6 +95,15 @@ pub fn rotate(context: &Context, id: &str) -> Statement {
     .bind(context.now)
 }
 
+/// Touches a token that is not revoked.
+#[must_use]
+pub fn touch(context: &Context, id: &str) -> Statement {
+    sql("update oauth_token set updated_at = ?3 where tenant_id = ?1 and id = ?2 and revoked_at is null")
+        .bind(&context.tenant().id)
+        .bind(id)
+        .bind(context.now)
+}
+
 /// Revokes all that came of an authorization.
 #[must_use]
 pub fn revoke_family(context: &Context, family: &str, reason: &str) -> Statement {

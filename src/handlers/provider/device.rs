@@ -1,0 +1,166 @@
+//! Devices without a browser of their own (RFC 8628): they show a code, and their user agrees to it in another browser.
+
+use serde_json::json;
+
+use crate::context::Context;
+use crate::error::{Error, Result, Wire};
+use crate::federation::request::is_scope;
+use crate::handlers::Call;
+use crate::handlers::authenticate::{Authenticated, Authentication, Depth};
+use crate::handlers::provider::authorize::doubled;
+use crate::handlers::provider::client::{authenticate, replayed};
+use crate::handlers::provider::issuer;
+use crate::http::incoming::Media;
+use crate::http::redirect::Target;
+use crate::http::reply::Reply;
+use crate::oauth::client::{Client, GrantType};
+use crate::oauth::client_authentication::UnverifiedClient;
+use crate::oauth::device::{self, UserCode};
+use crate::oauth::parameters::Parameters;
+use crate::oauth::problem::{Code, Problem};
+use crate::pages::{self, Frame};
+use crate::secret::{DeviceCode, Purpose, Token};
+use crate::store;
+use crate::store::database::{StoreError, must_change};
+use crate::store::oauth::device::Waiting;
+use crate::store::rate_limit;
+use crate::store::record::Severity;
+
+/// How long a device waits for its user, in seconds.
+const SECONDS: i64 = 600;
+
+/// The page where a code is typed.
+const PAGE: &str = "/device";
+
+fn digest(context: &Context, code: &UserCode) -> String {
+    let message = format!("device\0{}\0{}", context.tenant().id, code.as_str());
+    context.config.keyring.sign(Purpose::Code, message.as_bytes())
+}
+
+/// `POST /oauth2/device_authorization` (section 3.1).
+///
+/// # Errors
+/// 401 `invalid_client`, 400.
+pub async fn begin(call: &mut Call) -> Result<Reply> {
+    let form = call.request.form().await?;
+    let parameters = Parameters::parse(&form).map_err(doubled)?;
+    let context = &call.context;
+    let presented = UnverifiedClient::read(context.header("Authorization").as_deref(), &parameters)?;
+    let found = context.db()?.first(store::oauth::client::by_client_id(context, &presented.client_id)).await?;
+    let (client, once): (Client, _) = authenticate(context, found, &presented).await?;
+    if !client.may(GrantType::DeviceCode) {
+        return Err(Problem::new(Code::UnauthorizedClient, "the client may not use this grant").into());
+    }
+    let scopes: Vec<String> = parameters.words("scope").map(str::to_owned).collect();
+    if scopes.iter().any(|scope| !is_scope(scope) || !client.scopes.contains(scope)) {
+        return Err(Problem::new(Code::InvalidScope, "a scope is not the client's to ask for").into());
+    }
+    let token: Token<DeviceCode> = Token::new(context.random()?);
+    let code = UserCode::new(context.random()?);
+    let digest = digest(context, &code);
+    let mut statements = once.statements(context)?;
+    statements.push(store::oauth::device::keep(context, &token.hash(), &digest, &client.id, &scopes, SECONDS)?);
+    match context.db()?.batch(statements).await {
+        Err(StoreError::Conflict(column)) if column.starts_with("verification.") => return Err(replayed().into()),
+        other => other?,
+    };
+    let page = format!("{}{PAGE}", issuer(context));
+    let complete = Target::own(&page).with_query("user_code", &code.shown());
+    let body = json!({
+        "device_code": token.expose(),
+        "user_code": code.shown(),
+        "verification_uri": page,
+        "verification_uri_complete": complete.as_str(),
+        "expires_in": SECONDS,
+        "interval": device::INTERVAL,
+    });
+    Ok(Reply::json(200, &body)?.with("cache-control", "no-store"))
+}
+
+async fn person(call: &Call) -> Result<Option<Authenticated>> {
+    Ok(match call.visitor(Depth::Database).await? {
+        Authentication::Authenticated(one)
+            if !one.session.user.is_anonymous && one.session.impersonated_by.is_none() =>
+        {
+            Some(*one)
+        }
+        _ => None,
+    })
+}
+
+/// `GET /device`: asks for the code, or, with one, whether the device is the user's.
+///
+/// # Errors
+/// 429, 503.
+pub async fn page(call: &mut Call) -> Result<Reply> {
+    let Some(authenticated) = person(call).await? else {
+        let login = Target::own("/login").with_query("continue", call.request.path_and_query());
+        return Ok(Reply::redirect(302, &login));
+    };
+    let context = &call.context;
+    let frame = Frame::of(context, "Connect a device");
+    let Some(typed) = call.request.param("user_code").filter(|typed| !typed.is_empty()) else {
+        return Ok(Reply::page(200, pages::device::ask(&frame, None)).with_cookies(authenticated.cookies));
+    };
+    let found = look(context, &authenticated, &typed).await?;
+    let Some((code, waiting)) = found else {
+        return Ok(Reply::page(400, pages::device::ask(&frame, Some("This code is unknown, used, or too old."))));
+    };
+    let email = &authenticated.session.user.email;
+    let page = pages::device::confirm(&frame, &code.shown(), &waiting.client_name, &waiting.scopes, email);
+    Ok(Reply::page(200, page).with_cookies(authenticated.cookies))
+}
+
+/// The device that waits under a code. Each look is counted: there are fewer codes than would take nobody long to try
+/// (section 5.1).
+async fn look(context: &Context, authenticated: &Authenticated, typed: &str) -> Result<Option<(UserCode, Waiting)>> {
+    let code = UserCode::parse(typed);
+    let limit = context.config.limit_sign_in;
+    let key = rate_limit::key(
+        &context.config,
+        "device",
+        context.tenant().id.as_str(),
+        authenticated.session.user.id.as_str(),
+    );
+    let digest = code.as_ref().map(|code| digest(context, code)).unwrap_or_default();
+    let statements = [rate_limit::count(&key, limit, context.now), store::oauth::device::waiting(context, &digest)];
+    let mut answers = context.db()?.batch(statements).await?;
+    let window: Option<rate_limit::Window> = answers.row()?;
+    if let Some(retry_after) = window.and_then(|window| window.retry_after(limit, context.now)) {
+        return Err(Error::TooManyRequests { retry_after, limit: "device codes by user" });
+    }
+    let waiting: Option<Waiting> = answers.row()?;
+    Ok(code.zip(waiting))
+}
+
+/// `POST /device`: the user's answer.
+///
+/// # Errors
+/// 401, 429, 503.
+pub async fn decide(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Form).await?;
+    let typed = fields.required("user_code", 50);
+    let agrees = fields.required("decision", 10) == "allow";
+    fields.finish()?;
+    let authenticated = person(call).await?;
+    let authenticated = authenticated.ok_or_else(|| Error::refused(Wire::UNAUTHORIZED, "not signed in"))?;
+    let context = &call.context;
+    let frame = Frame::of(context, "Connect a device");
+    let gone = || Reply::page(400, pages::device::ask(&frame, Some("This code is unknown, used, or too old.")));
+    let Some((_, waiting)) = look(context, &authenticated, &typed).await? else {
+        return Ok(gone());
+    };
+    let session = &authenticated.session;
+    let (event, details) = (context.row_id()?, json!({ "client": waiting.client_name, "allowed": agrees }));
+    let name = "device.decided";
+    let statements = [
+        store::oauth::device::decide(context, &waiting.id, session, agrees),
+        must_change(),
+        store::record::audit(context, &event, Some(&session.user.id), name, Severity::Low, &details),
+    ];
+    match context.db()?.batch(statements).await {
+        Err(StoreError::Unchanged) => return Ok(gone()),
+        other => other?,
+    };
+    Ok(Reply::page(200, pages::device::done(&frame, agrees)).with_cookies(authenticated.cookies))
+}
