@@ -119,6 +119,8 @@ pub struct Config {
     pub access_token_seconds: i64,
     /// `REFRESH_TOKEN_SECONDS`: life of a refresh token without use.
     pub refresh_token_seconds: i64,
+    /// `SIGNING_KEY_SECONDS`: how long a key signs before the next one does.
+    pub signing_key_seconds: i64,
     /// `AUTHORIZATION_CODE_SECONDS`: life of an authorization code.
     pub code_grant_seconds: i64,
     /// `CLIENT_REGISTRATION`: whether clients register themselves (RFC 7591).
@@ -211,6 +213,7 @@ impl Config {
             mail_from: reader.text("MAIL_FROM").unwrap_or_else(|| format!("no-reply@{auth_host}")),
             access_token_seconds: reader.number("ACCESS_TOKEN_SECONDS", 900, 10)?,
             refresh_token_seconds: reader.number("REFRESH_TOKEN_SECONDS", 30 * 86_400, 60)?,
+            signing_key_seconds: reader.number("SIGNING_KEY_SECONDS", 90 * 86_400, 3600)?,
             code_grant_seconds: reader.number("AUTHORIZATION_CODE_SECONDS", 60, 5)?,
             registration_open: match reader.text("CLIENT_REGISTRATION") {
                 None => development,

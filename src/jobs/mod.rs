@@ -1,5 +1,6 @@
 //! What cron does. Each job is bounded and can be repeated: a run that fails is made good by the next.
 
+pub mod keys;
 pub mod outbox;
 
 use worker::Env;
@@ -21,6 +22,9 @@ pub async fn run(env: &Env) {
     }
     match config(env) {
         Ok(config) => {
+            if let Err(error) = keys::rotate(env, &config, now).await {
+                note("cron", &format!("keys: {error:?}"));
+            }
             if let Err(error) = outbox::deliver(env, &config, now).await {
                 note("cron", &format!("outbox: {error:?}"));
             }

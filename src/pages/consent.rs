@@ -32,14 +32,16 @@ pub fn page(frame: &Frame<'_>, question: &Question<'_>) -> String {
         ul {
             @for scope in question.scopes { li { (words(scope)) } }
         }
-        @if let Some(host) = host { p class="small" { "You will be sent to " code { (host) } "." } }
         form method="post" action="/consent" {
             input type="hidden" name="client_id" value=(client.client_id);
             input type="hidden" name="request_uri" value=(question.request_uri);
             button type="submit" name="decision" value="allow" { "Allow" }
             button type="submit" name="decision" value="deny" class="plain" { "Cancel" }
         }
-        p class="small" { "You are signed in as " (question.email) "." }
+        p class="small" {
+            "You are signed in as " (question.email) "."
+            @if let Some(host) = host { " You will be sent to " code { (host) } "." }
+        }
         @if client.policy_uri.is_some() || client.tos_uri.is_some() {
             p class="small" {
                 @if let Some(uri) = &client.policy_uri { a href=(uri) rel="noreferrer" { "Its privacy policy" } " " }

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::context::Context;
+use crate::config::Config;
+use crate::context::{Context, random};
 use crate::error::{Error, Result};
 use crate::id::{Id, Millis, SigningKey, Tenant};
 use crate::oauth::jose::{ALGORITHM, Unsigned, public_jwk};
@@ -120,21 +121,64 @@ fn retire(context: &Context, id: Option<&Id<SigningKey>>) -> Statement {
 }
 
 async fn create(context: &Context) -> Result<Statement> {
-    let id: Id<SigningKey> = context.id()?;
+    insert(&context.config, &context.tenant().id, "current", context.now).await
+}
+
+async fn insert(config: &Config, tenant: &Id<Tenant>, status: &'static str, now: Millis) -> Result<Statement> {
+    let id: Id<SigningKey> = Id::new(now, random()?);
     let private = webcrypto::generate().await?;
     let public = public_jwk(&id, private.expose())
         .ok_or_else(|| Error::Internal("WebCrypto made a key that is not P-256".to_owned()))?;
     let text = private.expose().to_string();
-    let sealed = context.config.keyring.seal(cell(id.as_str()), text.as_bytes(), context.random()?);
+    let sealed = config.keyring.seal(cell(id.as_str()), text.as_bytes(), random()?);
     Ok(sql("insert into signing_key (id, tenant_id, algorithm, status, public_jwk, private_key_sealed, activated_at, created_at, updated_at)
-            values (?2, ?1, ?3, 'current', ?4, ?5, ?6, ?6, ?6)
+            values (?2, ?1, ?3, ?4, ?5, ?6, iif(?4 = 'current', ?7, null), ?7, ?7)
             on conflict do nothing")
-    .bind(&context.tenant().id)
+    .bind(tenant)
     .bind(&id)
     .bind(ALGORITHM)
+    .bind(status)
     .bind(public.to_string())
     .bind(sealed)
-    .bind(context.now))
+    .bind(now))
+}
+
+/// Tenants whose current key has signed since before `old`.
+#[must_use]
+pub fn due(old: Millis, most: i64) -> Statement {
+    sql("select json_quote(tenant_id) as row from signing_key where status = 'current' and activated_at < ?1 limit ?2")
+        .bind(old)
+        .bind(most)
+}
+
+/// Makes the key that a tenant signs with next, if it has none.
+///
+/// # Errors
+/// If the runtime refuses.
+pub async fn make_next(config: &Config, tenant: &Id<Tenant>, now: Millis) -> Result<Statement> {
+    insert(config, tenant, "next", now).await
+}
+
+/// Puts the next key in the place of the current one, if it has been published since before `published`, and the current one
+/// has signed since before `old`.
+#[must_use]
+pub fn promote(tenant: &Id<Tenant>, old: Millis, published: Millis, until: Millis, now: Millis) -> [Statement; 2] {
+    [
+        sql("update signing_key set status = 'retired', retired_at = ?5, expires_at = ?4, updated_at = ?5
+             where tenant_id = ?1 and status = 'current' and activated_at < ?2
+               and exists (select 1 from signing_key next
+                           where next.tenant_id = ?1 and next.algorithm = signing_key.algorithm and next.status = 'next'
+                             and next.created_at < ?3)")
+        .bind(tenant)
+        .bind(old)
+        .bind(published)
+        .bind(until)
+        .bind(now),
+        sql("update signing_key set status = 'current', activated_at = ?2, updated_at = ?2
+             where tenant_id = ?1 and status = 'next' and changes() = 1")
+        .bind(tenant)
+        .bind(now),
+    ]
 }
 
 /// The tenant's published keys, the current one first.

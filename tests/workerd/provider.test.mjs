@@ -106,3 +106,25 @@ test("clients are the tenant's: nobody else's administrator sees or changes them
   const crossed = await owner.browser.get(`${host}/oauth2/authorize?client_id=${client.client_id}&response_type=code&redirect_uri=${REDIRECT}`, { headers: PAGE });
   assert.deepEqual([crossed.status, crossed.location], [400, undefined]);
 });
+
+test("signing keys rotate: published a day before they sign, and for as long as what they signed", async () => {
+  const keys = async () => (await worker.browser().get(`${AUTH}/api/auth/jwks`)).json.keys.map(({ kid }) => kid);
+  const stored = () => worker.rows("select id, status from signing_key where tenant_id = '00000000-0000-7000-8000-000000000001' order by created_at, id");
+  const age = (days) => worker.d1.prepare("update signing_key set created_at = created_at - ?1, activated_at = activated_at - ?1").bind(days * 86_400_000).run();
+  const [first] = await keys();
+  await worker.scheduled();
+  assert.deepEqual(await stored(), [{ id: first, status: "current" }], "young, and rotated already");
+  await age(91);
+  await Promise.all([worker.scheduled(), worker.scheduled()]);
+  const next = (await stored()).find(({ status }) => status === "next").id;
+  assert.deepEqual((await stored()).map(({ status }) => status), ["current", "next"]);
+  assert.deepEqual((await keys()).sort(), [first, next].sort(), "published before it signs");
+  await worker.scheduled();
+  assert.deepEqual((await stored()).map(({ status }) => status), ["current", "next"], "not published for a day yet");
+  await age(2);
+  await worker.scheduled();
+  assert.deepEqual((await stored()).filter(({ id }) => [first, next].includes(id)), [{ id: first, status: "retired" }, { id: next, status: "current" }]);
+  assert.ok((await keys()).includes(first), "what it signed still verifies");
+  await worker.d1.prepare("update signing_key set expires_at = 1 where status = 'retired'").run();
+  assert.ok(!(await keys()).includes(first));
+});
