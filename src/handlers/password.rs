@@ -17,7 +17,7 @@ use crate::pages::mail;
 use crate::store;
 use crate::store::session::Which;
 
-/// `POST /change-password`: every session ends, and a new one begins for whoever asked. `revokeOtherSessions` changes
+/// `POST /change-password`: every session and every token of a client ends, and a new session begins for whoever asked. `revokeOtherSessions` changes
 /// nothing here: whoever knew the old password may hold one of the others.
 ///
 /// # Errors
@@ -40,7 +40,7 @@ pub async fn change(call: &mut Call) -> Result<Reply> {
     let session = &authenticated.session;
     let user = &session.user.id;
     let told = mail::password_changed(&context.tenant().name);
-    let statements = vec![
+    let mut statements = vec![
         store::password::replace(context, user, stored.expose(), hash.expose()),
         store::password::record_change(context, &context.row_id()?, user, hash.expose()),
         store::session::revoke(context, user, Which::All, "password_changed", Some(hash.expose())),
@@ -50,6 +50,8 @@ pub async fn change(call: &mut Call) -> Result<Reply> {
         store::verification::forget(context, user),
         store::outbox::queue_to_user(context, user, &told, Some(hash.expose()))?,
     ];
+    // Whoever knew the old password may have let software in that would stay.
+    statements.extend(store::oauth::token::revoke_user(context, user, "password_changed", Some(hash.expose())));
     let amr: Vec<&str> = session.amr.iter().map(String::as_str).collect();
     let opening = Opening {
         is_remembered: session.is_remembered,

@@ -10,6 +10,9 @@ use crate::oauth::parameters::Parameters;
 use crate::oauth::problem::{Code, Problem};
 use crate::secret::{equal_in_constant_time, sha256_base64url};
 
+/// What proves who a client is. It is no part of what a client asks for, and must not be kept with it.
+pub const CREDENTIALS: [&str; 3] = ["client_secret", "client_assertion", "client_assertion_type"];
+
 /// `client_assertion_type` of a JWT.
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 

@@ -3,10 +3,11 @@
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { after, before, test } from "node:test";
-import { PAGE, seedDomain, seedTenant, signUp } from "../harness/seed.mjs";
+import { PAGE, PASSWORD, seedDomain, seedTenant, signUp } from "../harness/seed.mjs";
 import { AUTH, startWorker } from "../harness/worker.mjs";
 
 const at = (path, host = AUTH) => `${host}/api/auth${path}`;
+const NEW = "an altogether new passphrase";
 const REDIRECT = "https://app.example/cb";
 let worker, admin;
 before(async () => {
@@ -22,8 +23,8 @@ async function register(metadata = {}, who = admin, host = AUTH) {
 }
 const ask = (path, { client_id, client_secret }, form) => worker.browser().send("POST", `${AUTH}/oauth2/${path}`, { body: new URLSearchParams(form).toString(), headers: { "content-type": "application/x-www-form-urlencoded", authorization: `Basic ${Buffer.from(`${client_id}:${client_secret}`).toString("base64")}` } });
 
-/** Tokens of somebody who agrees. */
-async function tokens(client, who) {
+/** A code of somebody who agrees, and how to redeem it. */
+async function authorize(client, who) {
   const verifier = randomBytes(32).toString("base64url");
   const query = new URLSearchParams({ client_id: client.client_id, response_type: "code", redirect_uri: REDIRECT, scope: "openid email offline_access", code_challenge: createHash("sha256").update(verifier).digest("base64url"), code_challenge_method: "S256" });
   let answer = await who.browser.get(`${AUTH}/oauth2/authorize?${query}`, { headers: PAGE });
@@ -33,8 +34,13 @@ async function tokens(client, who) {
     const [, request_uri] = page.text.match(/name="request_uri" value="([^"]+)"/);
     answer = await who.browser.submit(`${AUTH}/consent`, { client_id: client.client_id, request_uri, decision: "allow" });
   }
-  const code = new URL(answer.location).searchParams.get("code");
-  const got = await ask("token", client, { grant_type: "authorization_code", code, redirect_uri: REDIRECT, code_verifier: verifier });
+  const redeem = (code) => ask("token", client, { grant_type: "authorization_code", code, redirect_uri: REDIRECT, code_verifier: verifier });
+  return { code: new URL(answer.location).searchParams.get("code"), redeem };
+}
+
+async function tokens(client, who) {
+  const { code, redeem } = await authorize(client, who);
+  const got = await redeem(code);
   assert.equal(got.status, 200, got.text);
   return got.json;
 }
@@ -55,6 +61,57 @@ test("a user sees what they agreed to, and takes it back", async () => {
   assert.deepEqual((await who.browser.get(at("/oauth2/get-consents"))).json, []);
   const again = await tokens(client, who);
   assert.ok(again.access_token, "they may agree once more");
+});
+
+test("whoever changes or resets their password ends what clients have in their name, codes included", async () => {
+  const client = await register();
+  const asked = async ({ access_token, refresh_token }) => [
+    (await ask("introspect", client, { token: access_token })).json.active,
+    (await ask("token", client, { grant_type: "refresh_token", refresh_token })).json.error,
+  ];
+  const who = await signUp(worker);
+  const other = await tokens(client, await signUp(worker));
+  const [before, wrong] = [await tokens(client, who), { currentPassword: "another one entirely", newPassword: NEW }];
+  assert.equal((await who.browser.post(at("/change-password"), wrong)).json.code, "INVALID_PASSWORD");
+  assert.equal((await ask("introspect", client, { token: before.access_token })).json.active, true, "a wrong guess ends nothing");
+  const { code, redeem } = await authorize(client, who);
+  assert.equal((await who.browser.post(at("/change-password"), { currentPassword: PASSWORD, newPassword: NEW })).status, 200);
+  assert.deepEqual(await asked(before), [false, "invalid_grant"]);
+  assert.equal((await redeem(code)).json.error, "invalid_grant");
+
+  const since = await tokens(client, who);
+  await worker.browser().post(at("/request-password-reset"), { email: who.email });
+  const mails = (await worker.browser().get(`${AUTH}/dev/mailbox?to=${encodeURIComponent(who.email)}`)).json;
+  const [, token] = mails.map(({ text }) => text.match(/reset-password\/([\w-]+)/)).find(Boolean);
+  assert.equal((await worker.browser().post(at("/reset-password"), { token, newPassword: PASSWORD })).status, 200);
+  assert.deepEqual(await asked(since), [false, "invalid_grant"]);
+  assert.equal((await ask("introspect", client, { token: other.access_token })).json.active, true, "somebody else's");
+});
+
+test("whoever proves an address that was never proven takes the account without the clients its maker let in", async () => {
+  const client = await register();
+  const maker = await signUp(worker);
+  const got = await tokens(client, maker);
+  await worker.browser().post(at("/sign-in/magic-link"), { email: maker.email });
+  const mails = (await worker.browser().get(`${AUTH}/dev/mailbox?to=${encodeURIComponent(maker.email)}`)).json;
+  const [link] = mails.map(({ text }) => text.match(/https?:\S+magic-link\S+/)).find(Boolean);
+  const owner = worker.browser();
+  await owner.get(link);
+  assert.equal((await owner.get(at("/get-session"))).json.user.id, maker.id);
+  assert.equal((await ask("introspect", client, { token: got.access_token })).json.active, false);
+  assert.equal((await ask("token", client, { grant_type: "refresh_token", refresh_token: got.refresh_token })).json.error, "invalid_grant");
+  assert.deepEqual((await owner.get(at("/oauth2/get-consents"))).json, [], "the maker agreed, the owner did not");
+});
+
+test("a secret that a client puts into an authorization URL is not kept", async () => {
+  const client = await register();
+  const query = new URLSearchParams({ client_id: client.client_id, response_type: "code", redirect_uri: REDIRECT, scope: "openid", code_challenge: createHash("sha256").update("v".repeat(43)).digest("base64url"), code_challenge_method: "S256", client_secret: client.client_secret, client_assertion: "an.assertion.of-theirs" });
+  const answer = await worker.browser().get(`${AUTH}/oauth2/authorize?${query}`, { headers: PAGE });
+  assert.match(answer.location, /^\/login\?/);
+  const rows = await worker.rows("select g.request from oauth_grant g join oauth_client c on c.id = g.client_id where g.kind = 'request' and c.client_id = ?", client.client_id);
+  assert.equal(rows.length, 1);
+  assert.ok(rows[0].request.includes("code_challenge"), "the request itself is kept");
+  for (const secret of [client.client_secret, "an.assertion.of-theirs"]) assert.ok(!rows[0].request.includes(secret) && !answer.location.includes(secret));
 });
 
 test("a secret is rotated with a day to change over", async () => {

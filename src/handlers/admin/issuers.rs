@@ -182,7 +182,7 @@ pub async fn delete(call: &mut Call) -> Result<Reply> {
     let details = json!({ "issuer": record.id, "name": record.name, "force": force });
     let event = context.row_id()?;
     let statements = [
-        store::issuer::delete(&Id::trusted(record.id), force),
+        store::issuer::delete(&context.tenant().id, &Id::trusted(record.id), force),
         must_change(),
         store::record::audit(context, &event, Some(user), "issuer.deleted", Severity::High, &details),
     ];

@@ -10,6 +10,7 @@ use crate::http::reply::Reply;
 use crate::id::{Id, Millis, User};
 use crate::oauth::authorization::{AuthorizationRequest, Place, Prompt, Refused, ResponseMode, judge};
 use crate::oauth::client::Client;
+use crate::oauth::client_authentication::CREDENTIALS;
 use crate::oauth::parameters::Parameters;
 use crate::oauth::problem::{Code, Problem};
 use crate::oauth::token::Granted;
@@ -66,7 +67,11 @@ pub fn doubled(name: String) -> Problem {
 ///
 /// # Errors
 /// 400 for an unknown client or kept request.
-pub async fn load(context: &Context, given: Parameters) -> Result<Asked> {
+pub async fn load(context: &Context, mut given: Parameters) -> Result<Asked> {
+    // A client that puts its secret into its user's browser by mistake must not find it in our database.
+    for name in CREDENTIALS {
+        given.remove(name);
+    }
     let unknown = || Problem::new(Code::InvalidRequest, "client_id is missing, or of no client of ours");
     let client_id = given.get("client_id").ok_or_else(unknown)?.to_owned();
     let mut statements = vec![store::oauth::client::by_client_id(context, &client_id)];

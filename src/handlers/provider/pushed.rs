@@ -11,7 +11,7 @@ use crate::handlers::provider::client::{authenticate, replayed};
 use crate::http::reply::Reply;
 use crate::oauth::authorization::judge;
 use crate::oauth::client::Client;
-use crate::oauth::client_authentication::UnverifiedClient;
+use crate::oauth::client_authentication::{CREDENTIALS, UnverifiedClient};
 use crate::oauth::parameters::Parameters;
 use crate::oauth::problem::{Code, Problem};
 use crate::secret::{KeptRequest, Token};
@@ -21,9 +21,6 @@ use crate::store::oauth::grant::Kept;
 
 /// How long a pushed request waits for its user, in seconds.
 const SECONDS: i64 = 90;
-
-/// What proves who the client is, and is none of the request.
-const CREDENTIALS: [&str; 3] = ["client_secret", "client_assertion", "client_assertion_type"];
 
 /// `POST /oauth2/par`.
 ///

@@ -332,8 +332,11 @@ pub fn save(context: &Context, by: &Id<User>, draft: &Draft) -> crate::error::Re
 
 /// Deletes an issuer, unless users are linked to it and nobody insists.
 #[must_use]
-pub fn delete(id: &Id<Issuer>, force: bool) -> Statement {
-    sql("delete from issuer where id = ?1 and (?2 or not exists (select 1 from account where issuer_id = ?1))")
-        .bind(id)
-        .bind(force)
+pub fn delete(tenant: &Id<Tenant>, id: &Id<Issuer>, force: bool) -> Statement {
+    sql("delete from issuer
+         where (tenant_id is null or tenant_id = ?1) and id = ?2
+           and (?3 or not exists (select 1 from account where issuer_id = ?2))")
+    .bind(tenant)
+    .bind(id)
+    .bind(force)
 }

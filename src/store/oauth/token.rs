@@ -115,6 +115,34 @@ pub fn revoke_family(context: &Context, family: &str, reason: &str) -> Statement
     .bind(reason)
 }
 
+/// Revokes whatever clients have in a user's name, codes included; with `if_password`, only if that is the hash of their
+/// password now: whoever loses the race to change it ends nothing. The tokens need not be of this tenant: a user of the
+/// shared pool has one password everywhere.
+#[must_use]
+pub fn revoke_user(context: &Context, user: &Id<User>, reason: &str, if_password: Option<&str>) -> [Statement; 2] {
+    [
+        sql(
+            "update oauth_token set revoked_at = ?2, revocation_reason = ?3, updated_at = ?2
+             where user_id = ?1 and revoked_at is null
+               and (?4 is null
+                    or exists (select 1 from account where user_id = ?1 and issuer_id is null and password_hash = ?4))",
+        )
+        .bind(user)
+        .bind(context.now)
+        .bind(reason)
+        .bind(if_password),
+        sql(
+            "update oauth_grant set used_at = ?2, updated_at = ?2
+             where user_id = ?1 and used_at is null
+               and (?3 is null
+                    or exists (select 1 from account where user_id = ?1 and issuer_id is null and password_hash = ?3))",
+        )
+        .bind(user)
+        .bind(context.now)
+        .bind(if_password),
+    ]
+}
+
 /// Revokes what a client has in a user's name, by what the user agreed to.
 #[must_use]
 pub fn revoke_consented(context: &Context, user: &Id<User>, consent: &str) -> Statement {
