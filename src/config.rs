@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::federation::discovery::check_url;
 use crate::http::origin::Origin;
+use crate::oauth::jose::SigningAlgorithm;
 use crate::secret::{Keyring, Secret};
 
 /// At most `count` in `seconds`.
@@ -21,6 +22,19 @@ pub enum PasswordHashing {
     Argon2id,
     /// WebCrypto's PBKDF2 under a pepper, which the free plan's 10 ms of CPU allow.
     Pbkdf2,
+}
+
+/// Who adds clients, beside administrators. Each lets those before it do so as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Registration {
+    /// Nobody.
+    Closed,
+    /// Whoever has an initial access token of an administrator's (RFC 7591, section 3).
+    Token,
+    /// Whoever is signed in, clients of their own.
+    Users,
+    /// Anybody (RFC 7591).
+    Open,
 }
 
 /// Which ways of signing in, beside upstream issuers, are open.
@@ -123,8 +137,16 @@ pub struct Config {
     pub signing_key_seconds: i64,
     /// `AUTHORIZATION_CODE_SECONDS`: life of an authorization code.
     pub code_grant_seconds: i64,
-    /// `CLIENT_REGISTRATION`: whether clients register themselves (RFC 7591).
-    pub registration_open: bool,
+    /// `PUSHED_REQUEST_SECONDS`: how long a pushed authorization request waits for its user.
+    pub pushed_request_seconds: i64,
+    /// `DEVICE_CODE_SECONDS`: how long a device waits for its user.
+    pub device_code_seconds: i64,
+    /// `SIGNING_ALGORITHMS`: those that clients may ask us to sign with.
+    pub signing_algorithms: Vec<SigningAlgorithm>,
+    /// `CLIENT_REGISTRATION`: who adds clients.
+    pub registration: Registration,
+    /// `CLIENT_ID_METADATA_DOCUMENTS`: a client may be whatever publishes its metadata at the URL that it is called by.
+    pub client_documents: bool,
     /// `LOCKOUT_FAILURES`: consecutive failures that lock an account.
     pub lockout_failures: i64,
     /// `LOCKOUT_SECONDS`: the first lock; each further one is twice as long, up to a day.
@@ -215,10 +237,20 @@ impl Config {
             refresh_token_seconds: reader.number("REFRESH_TOKEN_SECONDS", 30 * 86_400, 60)?,
             signing_key_seconds: reader.number("SIGNING_KEY_SECONDS", 90 * 86_400, 3600)?,
             code_grant_seconds: reader.number("AUTHORIZATION_CODE_SECONDS", 60, 5)?,
-            registration_open: match reader.text("CLIENT_REGISTRATION") {
-                None => development,
-                Some(_) => reader.choice("CLIENT_REGISTRATION", "open", "closed")?,
+            pushed_request_seconds: reader.number("PUSHED_REQUEST_SECONDS", 90, 5)?,
+            device_code_seconds: reader.number("DEVICE_CODE_SECONDS", 600, 60)?,
+            signing_algorithms: reader.algorithms("SIGNING_ALGORITHMS")?,
+            registration: match reader.text("CLIENT_REGISTRATION").as_deref() {
+                None if development => Registration::Open,
+                None | Some("closed") => Registration::Closed,
+                Some("token") => Registration::Token,
+                Some("users") => Registration::Users,
+                Some("open") => Registration::Open,
+                Some(_) => {
+                    return Err(Error::Config("CLIENT_REGISTRATION must be closed, token, users or open".to_owned()));
+                }
             },
+            client_documents: reader.switch("CLIENT_ID_METADATA_DOCUMENTS")?,
             lockout_failures: reader.number("LOCKOUT_FAILURES", 10, 1)?,
             lockout_seconds: reader.number("LOCKOUT_SECONDS", 900, 1)?,
             ways_in: reader.ways_in("SIGN_IN_WITH", "password,passkey,magic-link,email-otp")?,
@@ -243,6 +275,12 @@ impl Config {
             password_max: reader.length("PASSWORD_MAX_LENGTH", 128)?,
         };
         Ok(config)
+    }
+
+    /// The origin that a tenant's people sign in on, by its own host or the default tenant's.
+    #[must_use]
+    pub fn auth_origin_of(&self, host: Option<&str>) -> Origin {
+        host.and_then(|host| self.auth_origin.with_host(host)).unwrap_or_else(|| self.auth_origin.clone())
     }
 
     /// Whether a script or a redirect of this origin is welcome.
@@ -306,6 +344,17 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
                 "{name} must be some of password, passkey, magic-link, email-otp, phone, anonymous, comma-separated"
             ))
         })
+    }
+
+    fn algorithms(&self, name: &str) -> Result<Vec<SigningAlgorithm>> {
+        let Some(text) = self.text(name) else {
+            return Ok(SigningAlgorithm::ALL.to_vec());
+        };
+        let algorithms: Option<Vec<_>> = text.split(',').map(|name| SigningAlgorithm::parse(name.trim())).collect();
+        // Everything but what a client wants otherwise is signed with it.
+        algorithms
+            .filter(|algorithms| algorithms.contains(&SigningAlgorithm::default()))
+            .ok_or_else(|| Error::Config(format!("{name} must be ES256, and may be EdDSA and RS256 as well")))
     }
 
     fn number(&self, name: &str, default: i64, least: i64) -> Result<i64> {

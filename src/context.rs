@@ -8,7 +8,7 @@ use worker::{Env, console_error, console_log};
 
 use crate::config::Config;
 use crate::error::{Error, Level, Result};
-use crate::http::client::Client;
+use crate::http::client::{Certificate, Client};
 use crate::http::cookie::{self, Cookie, Presented};
 use crate::http::incoming::Source;
 use crate::http::origin::Origin;
@@ -82,6 +82,12 @@ impl Context {
         self.client.get_or_init(|| self.source.client())
     }
 
+    /// The certificate that the client's connection was made with.
+    #[must_use]
+    pub fn certificate(&self) -> Option<Certificate> {
+        self.source.certificate()
+    }
+
     /// A header's value.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<String> {
@@ -107,9 +113,7 @@ impl Context {
     /// The origin that the tenant's people sign in on.
     #[must_use]
     pub fn auth_origin(&self) -> Origin {
-        let default = &self.config.auth_origin;
-        let own = self.tenant().auth_host.as_deref().and_then(|host| default.with_host(host));
-        own.unwrap_or_else(|| default.clone())
+        self.config.auth_origin_of(self.tenant().auth_host.as_deref())
     }
 
     /// The tenant's database.

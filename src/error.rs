@@ -63,6 +63,7 @@ wire! {
     FAILED_TO_REFRESH_ACCESS_TOKEN = 400 "FAILED_TO_REFRESH_ACCESS_TOKEN" "Failed to refresh access token";
     REFRESH_TOKEN_NOT_FOUND = 400 "REFRESH_TOKEN_NOT_FOUND" "Refresh token not found";
     CONSENT_NOT_FOUND = 404 "CONSENT_NOT_FOUND" "Consent not found";
+    CLIENT_CHANGED = 409 "CLIENT_CHANGED" "The client was changed meanwhile. Read it again.";
     CLIENT_NOT_FOUND = 404 "CLIENT_NOT_FOUND" "Client not found";
     ISSUER_NOT_FOUND = 404 "ISSUER_NOT_FOUND" "Issuer not found";
     ISSUER_NAME_TAKEN = 409 "ISSUER_NAME_TAKEN" "An issuer of this name exists already";
@@ -188,7 +189,7 @@ impl Error {
                 Wire { status: 429, code: "TOO_MANY_REQUESTS", message: "Too many requests. Please try again later." }
             }
             Self::OAuth(problem) => {
-                Wire { status: problem.code.status(), code: problem.code.as_str(), message: problem.description }
+                Wire { status: problem.status(), code: problem.code.as_str(), message: problem.description }
             }
             Self::NotFound => Wire { status: 404, code: "NOT_FOUND", message: "Not Found" },
             Self::Storage(_) => Wire::STORAGE_UNAVAILABLE,

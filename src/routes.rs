@@ -184,8 +184,16 @@ pub const AUTH_HOST: &[Route] = routes! {
     POST "/oauth2/userinfo"                               Anybody   Any     Api  provider::userinfo::post;
     POST "/oauth2/introspect"                             Anybody   Any     Api  provider::inspection::introspect;
     POST "/oauth2/revoke"                                 Anybody   Any     Api  provider::inspection::revoke;
-    POST "/oauth2/register"                               Anybody   Any     Api  provider::registration::by_client;
-    POST "/api/auth/admin/oauth2/create-client"           Confirmed Trusted Api  provider::registration::by_administrator;
+    POST "/oauth2/register"                               Anybody   Any     Api  provider::registration::register;
+    GET  "/oauth2/register/:client_id"                    Anybody   Any     Api  provider::registration::read;
+    PUT  "/oauth2/register/:client_id"                    Anybody   Any     Api  provider::registration::replace;
+    DELETE "/oauth2/register/:client_id"                  Anybody   Any     Api  provider::registration::delete;
+    POST "/api/auth/admin/oauth2/create-client"           Confirmed Trusted Api  provider::clients::create_by_administrator;
+    PATCH "/api/auth/admin/oauth2/update-client"          Confirmed Trusted Api  provider::clients::update;
+    POST "/api/auth/admin/oauth2/initial-access-token"    Confirmed Trusted Api  provider::clients::initial_access_token;
+    POST "/api/auth/oauth2/create-client"                 Confirmed Trusted Api  provider::clients::create_by_user;
+    POST "/api/auth/oauth2/update-client"                 Confirmed Trusted Api  provider::clients::update;
+    GET  "/api/auth/oauth2/public-client"                 Session   Trusted Api  provider::clients::public;
     GET  "/api/auth/oauth2/get-clients"                   Confirmed Trusted Api  provider::clients::list;
     GET  "/api/auth/oauth2/get-client"                    Confirmed Trusted Api  provider::clients::show;
     POST "/api/auth/oauth2/client/rotate-secret"          Confirmed Trusted Api  provider::clients::rotate_secret;
@@ -196,6 +204,7 @@ pub const AUTH_HOST: &[Route] = routes! {
     GET  "/consent"                                       Anybody   Trusted Page provider::consent::page;
     POST "/consent"                                       Anybody   Trusted Page provider::consent::decide;
     GET  "/form-post.js"                                  Anybody   Any     Page provider::metadata::form_post_script;
+    GET  "/sign-out.js"                                   Anybody   Any     Page provider::metadata::sign_out_script;
 
     GET  "/"                                              Anybody   Trusted Page pages::index;
     GET  "/login"                                         Anybody   Trusted Page pages::login;
@@ -305,6 +314,7 @@ mod tests {
                 "/oauth2/introspect",
                 "/oauth2/revoke",
                 "/oauth2/register",
+                "/oauth2/register/:client_id",
             ];
             let guarded = route.method == "GET" || route.origin == Origin::Trusted || exempt.contains(&route.path);
             assert!(guarded, "{} {}", route.method, route.path);

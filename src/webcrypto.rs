@@ -1,15 +1,16 @@
-//! The runtime's own cryptography, where it is native and ours would be wasm: ES256 keys and signatures.
+//! The runtime's own cryptography, where it is native and ours would be wasm: keys and signatures.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use js_sys::{Array, JSON, Object, Uint8Array};
+use js_sys::{Array, JSON, Object, Reflect, Uint8Array};
 use p256::ecdsa::signature::Verifier;
 use p256::ecdsa::{Signature, VerifyingKey};
 use serde_json::Value;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{CryptoKey, CryptoKeyPair, EcKeyGenParams, EcKeyImportParams, EcdsaParams, Pbkdf2Params, SubtleCrypto};
+use web_sys::{CryptoKey, CryptoKeyPair, Pbkdf2Params, SubtleCrypto};
 
 use crate::error::{Error, Result};
+use crate::oauth::jose::SigningAlgorithm;
 use crate::secret::Secret;
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape of map_err")]
@@ -54,16 +55,41 @@ pub async fn sha1_hex(message: &[u8]) -> Result<String> {
 
 /// A key that signs, and cannot be taken out of the runtime again.
 #[derive(Clone)]
-pub struct SigningHandle(CryptoKey);
+pub struct SigningHandle {
+    key: CryptoKey,
+    algorithm: SigningAlgorithm,
+}
 
-/// A new P-256 key, as a private JWK.
+/// What WebCrypto calls an algorithm (Web Cryptography API, section 18.2): the parameters for making a key, importing one and
+/// signing with it, each of which passes over what is for the others.
+fn parameters(algorithm: SigningAlgorithm) -> Result<Object> {
+    let members: &[(&str, JsValue)] = &match algorithm {
+        SigningAlgorithm::Es256 => {
+            vec![("name", "ECDSA".into()), ("namedCurve", "P-256".into()), ("hash", "SHA-256".into())]
+        }
+        SigningAlgorithm::EdDsa => vec![("name", "Ed25519".into())],
+        SigningAlgorithm::Rs256 => vec![
+            ("name", "RSASSA-PKCS1-v1_5".into()),
+            ("hash", "SHA-256".into()),
+            ("modulusLength", 2048.into()),
+            ("publicExponent", Uint8Array::from(&[1, 0, 1][..]).into()),
+        ],
+    };
+    let parameters = Object::new();
+    for (name, value) in members {
+        Reflect::set(&parameters, &(*name).into(), value).map_err(failed)?;
+    }
+    Ok(parameters)
+}
+
+/// A new key, as a private JWK.
 ///
 /// # Errors
 /// [`Error::Internal`] if the runtime refuses.
-pub async fn generate() -> Result<Secret<Value>> {
+pub async fn generate(algorithm: SigningAlgorithm) -> Result<Secret<Value>> {
     let subtle = subtle()?;
     let usages = Array::of2(&"sign".into(), &"verify".into());
-    let parameters = EcKeyGenParams::new("ECDSA", "P-256");
+    let parameters = parameters(algorithm)?;
     let pair = subtle.generate_key_with_object(&parameters, true, &usages).map_err(failed)?;
     let pair: CryptoKeyPair = JsFuture::from(pair).await.map_err(failed)?.unchecked_into();
     let jwk = subtle.export_key("jwk", &pair.get_private_key()).map_err(failed)?;
@@ -77,12 +103,11 @@ pub async fn generate() -> Result<Secret<Value>> {
 ///
 /// # Errors
 /// [`Error::Internal`] if it is none.
-pub async fn import(jwk: &Secret<Value>) -> Result<SigningHandle> {
+pub async fn import(algorithm: SigningAlgorithm, jwk: &Secret<Value>) -> Result<SigningHandle> {
     let jwk: Object = JSON::parse(&jwk.expose().to_string()).map_err(failed)?.unchecked_into();
-    let parameters = EcKeyImportParams::new("ECDSA");
-    parameters.set_named_curve("P-256");
+    let parameters = parameters(algorithm)?;
     let key = subtle()?.import_key_with_object("jwk", &jwk, &parameters, false, &sign_only()).map_err(failed)?;
-    Ok(SigningHandle(JsFuture::from(key).await.map_err(failed)?.unchecked_into()))
+    Ok(SigningHandle { key: JsFuture::from(key).await.map_err(failed)?.unchecked_into(), algorithm })
 }
 
 /// Whether the halves of a private JWK belong together: what one signs, the other verifies.
@@ -95,7 +120,7 @@ pub async fn is_pair(jwk: &Value) -> bool {
     let Ok(public) = VerifyingKey::from_sec1_bytes(&[&[4], &x[..], &y[..]].concat()) else {
         return false;
     };
-    let Ok(private) = import(&Secret::new(jwk.clone())).await else {
+    let Ok(private) = import(SigningAlgorithm::Es256, &Secret::new(jwk.clone())).await else {
         return false;
     };
     let Ok(signature) = sign(&private, b"a pair").await else {
@@ -104,13 +129,13 @@ pub async fn is_pair(jwk: &Value) -> bool {
     Signature::from_slice(&signature).is_ok_and(|signature| public.verify(b"a pair", &signature).is_ok())
 }
 
-/// An ES256 signature (RFC 7518, section 3.4): r and s, 64 bytes.
+/// A signature (RFC 7518, sections 3.3 and 3.4; RFC 8037, section 3.1).
 ///
 /// # Errors
 /// [`Error::Internal`] if the runtime refuses.
 pub async fn sign(key: &SigningHandle, message: &[u8]) -> Result<Vec<u8>> {
-    let parameters = EcdsaParams::new_with_str("ECDSA", "SHA-256");
+    let parameters = parameters(key.algorithm)?;
     let message = Uint8Array::from(message);
-    let signature = subtle()?.sign_with_object_and_js_u8_array(&parameters, &key.0, &message).map_err(failed)?;
+    let signature = subtle()?.sign_with_object_and_js_u8_array(&parameters, &key.key, &message).map_err(failed)?;
     Ok(Uint8Array::new(&JsFuture::from(signature).await.map_err(failed)?).to_vec())
 }

@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::Call;
 use crate::http::reply::Reply;
+use crate::oauth::jws::ALGORITHMS;
 use crate::oauth::problem::{Code, Problem};
 use crate::pages;
 
@@ -39,16 +40,27 @@ pub fn json(error: &Error) -> Result<Reply> {
 /// An error as OAuth's endpoints answer it (RFC 6749, section 5.2; RFC 6750, section 3).
 fn oauth(problem: &Problem) -> Result<Reply> {
     let body = json!({ "error": problem.code.as_str(), "error_description": problem.description });
-    let reply = plain(Reply::json(problem.code.status(), &body)?).with("pragma", "no-cache");
+    let reply = plain(Reply::json(problem.status(), &body)?).with("pragma", "no-cache");
+    let is_proof = matches!(problem.code, Code::InvalidDpopProof | Code::UseDpopNonce) && problem.status() == 401;
     Ok(match problem.code {
         Code::InvalidClient => reply.with("www-authenticate", "Basic realm=\"clients\""),
-        Code::InvalidToken | Code::InsufficientScope => {
-            let challenge =
-                format!("Bearer error=\"{}\", error_description=\"{}\"", problem.code.as_str(), problem.description);
-            reply.with("www-authenticate", challenge)
-        }
+        Code::InvalidToken | Code::InsufficientScope => reply.with("www-authenticate", challenge(problem)),
+        Code::MissingToken => reply.with("www-authenticate", "Bearer, DPoP"),
+        _ if is_proof => reply.with("www-authenticate", challenge(problem)),
         _ => reply,
     })
+}
+
+/// How a resource says what it wants (RFC 6750, section 3; RFC 9449, section 7.1).
+fn challenge(problem: &Problem) -> String {
+    let algorithms =
+        if problem.scheme == "DPoP" { format!(", algs=\"{}\"", ALGORITHMS.join(" ")) } else { String::new() };
+    format!(
+        "{} error=\"{}\", error_description=\"{}\"{algorithms}",
+        problem.scheme,
+        problem.code.as_str(),
+        problem.description
+    )
 }
 
 /// What every error carries, also where there was no route to add it.

@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::Call;
+use crate::handlers::provider::possession::nonces;
 use crate::http::cookie::Cookie;
 use crate::http::incoming::Incoming;
 use crate::http::origin::Origin;
@@ -108,6 +109,12 @@ pub fn preflight_or_not_found(call: &Call) -> Result<Reply> {
         return Ok(finish(call, Surface::Api, super::errors::json(&Error::NotFound)?));
     }
     let reply = finish(call, Surface::Api, Reply::empty(204));
+    if call.context.app().is_none() && is_for_clients(call.request.path()) {
+        return Ok(reply
+            .with("access-control-allow-methods", "GET, POST, PUT, DELETE")
+            .with("access-control-allow-headers", "Content-Type, Authorization, DPoP")
+            .with("access-control-max-age", "600"));
+    }
     if readable_by(call).is_none() {
         return Ok(reply);
     }
@@ -115,6 +122,22 @@ pub fn preflight_or_not_found(call: &Call) -> Result<Reply> {
         .with("access-control-allow-methods", "GET, POST, PATCH, DELETE")
         .with("access-control-allow-headers", "Content-Type, Authorization, X-Requested-With")
         .with("access-control-max-age", "600"))
+}
+
+/// What clients ask by credentials of their own, and never by cookies: a script of any origin may, as any server.
+fn is_for_clients(path: &str) -> bool {
+    const PATHS: [&str; 9] = [
+        "/oauth2/token",
+        "/oauth2/userinfo",
+        "/oauth2/revoke",
+        "/oauth2/introspect",
+        "/oauth2/par",
+        "/oauth2/device_authorization",
+        "/.well-known/openid-configuration",
+        "/.well-known/oauth-authorization-server",
+        "/api/auth/jwks",
+    ];
+    PATHS.contains(&path) || path.starts_with("/oauth2/register")
 }
 
 /// The trusted origin whose script asks.
@@ -147,6 +170,17 @@ pub fn finish(call: &Call, surface: Surface, mut reply: Reply) -> Reply {
     }
     if surface == Surface::Page || call.context.app().is_some() {
         return reply;
+    }
+    if is_for_clients(call.request.path()) {
+        // RFC 9449, section 8: who shows a key is told the nonce for the next time.
+        if call.request.header("DPoP").is_some() {
+            let [nonce, _] = nonces(&call.context);
+            reply = reply.with("dpop-nonce", nonce);
+        }
+        if !reply.has("access-control-allow-origin") {
+            reply = reply.with("access-control-allow-origin", "*");
+        }
+        return reply.with("access-control-expose-headers", "DPoP-Nonce, WWW-Authenticate, Retry-After");
     }
     // Also where there was no Origin: a cache must not hand this answer to a script that may read it.
     reply = reply.with("vary", "Origin");

@@ -11,6 +11,7 @@ use crate::handlers::opening::cleared;
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::id::Id;
+use crate::jobs::outbox::deliver_later;
 use crate::session::{LiveSession, SessionJson, UserJson, iso};
 use crate::store;
 use crate::store::record::Severity;
@@ -152,8 +153,12 @@ async fn end(call: &Call, session: &LiveSession, which: Which<'_>, reason: &str)
     let statements = [
         store::session::revoke(context, user, which, reason, None),
         store::record::audit(context, &id, Some(user), event, Severity::Low, &details),
+        store::outbox::has_logouts(context.now),
     ];
     let mut answers = context.db()?.batch(statements).await?;
     forget(context, store::session::revoked(&mut answers)?);
+    if answers.skip(1).row()? == Some(true) {
+        deliver_later(context);
+    }
     Ok(())
 }

@@ -2,6 +2,17 @@
 
 use std::net::IpAddr;
 
+/// A client's certificate, as Cloudflare reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// Whether it is by an authority that the zone trusts, and neither expired nor revoked.
+    pub is_verified: bool,
+    /// Its subject, in the form of RFC 2253.
+    pub subject: String,
+    /// Its SHA-256, in base64url.
+    pub digest: String,
+}
+
 /// Address and browser of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Client {

@@ -3,12 +3,14 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 
+use base64ct::{Base64UrlUnpadded, Encoding};
 use futures_util::StreamExt;
-use wasm_bindgen::JsCast;
+use js_sys::Reflect;
+use wasm_bindgen::{JsCast, JsValue};
 use worker::Request;
 
 use crate::error::{Error, Result, Wire};
-use crate::http::client::Client;
+use crate::http::client::{Certificate, Client};
 use crate::http::fields::Fields;
 use crate::http::origin::Origin;
 
@@ -44,6 +46,24 @@ impl Source {
             Some(mode) => mode == "navigate",
             None => self.header("Accept").is_some_and(|accept| accept.contains("text/html")),
         }
+    }
+
+    /// The certificate that the client's connection was made with: `cf.tlsClientAuth`, which no client can send.
+    #[must_use]
+    pub fn certificate(&self) -> Option<Certificate> {
+        let member = |object: &JsValue, name: &str| Reflect::get(object, &name.into()).ok();
+        let cf = member(self.raw.inner(), "cf").filter(JsValue::is_object)?;
+        let tls = member(&cf, "tlsClientAuth").filter(JsValue::is_object)?;
+        let text = |name: &str| member(&tls, name)?.as_string();
+        if text("certPresented").as_deref() != Some("1") {
+            return None;
+        }
+        let digest = base16ct::mixed::decode_vec(text("certFingerprintSHA256")?).ok()?;
+        Some(Certificate {
+            is_verified: text("certVerified").as_deref() == Some("SUCCESS"),
+            subject: text("certSubjectDNRFC2253")?,
+            digest: Base64UrlUnpadded::encode_string(&digest),
+        })
     }
 
     /// Address and browser. `CF-Connecting-IP` is set by Cloudflare and cannot be sent past it.

@@ -83,6 +83,20 @@ impl Reply {
             .with("referrer-policy", "same-origin")
     }
 
+    /// A hosted page that may run our script, and frame pages of these origins.
+    #[must_use]
+    pub fn page_with_frames(status: u16, html: String, origins: &[String]) -> Self {
+        let policy = format!(
+            "default-src 'none'; style-src 'self'; script-src 'self'; frame-src {}; img-src 'self' data:; base-uri 'none'; \
+             frame-ancestors 'none'",
+            origins.join(" ")
+        );
+        Self::text(status, "text/html; charset=utf-8", html)
+            .with("cache-control", "no-store")
+            .with("content-security-policy", policy)
+            .with("referrer-policy", "no-referrer")
+    }
+
     /// 302, or 303 after a form was posted.
     #[must_use]
     pub fn redirect(status: u16, target: &Target) -> Self {

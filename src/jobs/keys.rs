@@ -6,15 +6,15 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::id::Millis;
 use crate::store::database::Database;
-use crate::store::signing_key::{due, make_next, promote};
+use crate::store::signing_key::{Due, due, make_next, promote};
 
-/// The most tenants of a run.
+/// The most keys of a run.
 const MOST: i64 = 20;
 
 /// A key is published for a day before it signs: longer than anybody keeps a JWK set without looking again.
 const PUBLISHED_BEFORE: Millis = 86_400_000;
 
-/// Makes the next keys of tenants whose current one is old enough, and puts those to use that have been published for long
+/// Makes the next keys where the current one is old enough, and puts those to use that have been published for long
 /// enough. Each is one conditional statement: two runs at once rotate once.
 ///
 /// # Errors
@@ -22,13 +22,13 @@ const PUBLISHED_BEFORE: Millis = 86_400_000;
 pub async fn rotate(env: &Env, config: &Config, now: Millis) -> Result<()> {
     let db = Database::open(env, Database::BINDING)?;
     let old = now - config.signing_key_seconds * 1000;
-    let tenants = db.batch([due(old, MOST)]).await?.rows()?;
+    let keys: Vec<Due> = db.batch([due(old, MOST)]).await?.rows()?;
     // Whatever it signed has ended when it leaves the set, and so has what was signed by an isolate that still held it.
     let longest = config.access_token_seconds.max(config.token_seconds).max(config.assertion_seconds);
     let published_until = now + longest * 1000 + PUBLISHED_BEFORE;
-    for tenant in &tenants {
-        let mut statements = Vec::from(promote(tenant, old, now - PUBLISHED_BEFORE, published_until, now));
-        statements.push(make_next(config, tenant, now).await?);
+    for key in &keys {
+        let mut statements = Vec::from(promote(key, old, now - PUBLISHED_BEFORE, published_until, now));
+        statements.push(make_next(config, key, now).await?);
         db.batch(statements).await?;
     }
     Ok(())

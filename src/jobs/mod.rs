@@ -1,6 +1,7 @@
 //! What cron does. Each job is bounded and can be repeated: a run that fails is made good by the next.
 
 pub mod keys;
+pub mod logout;
 pub mod outbox;
 
 use worker::Env;

@@ -10,9 +10,10 @@ use worker::{AbortSignal, Env, Fetch, Headers, Method, Request, RequestInit, Req
 use crate::config::Config;
 use crate::context::{Context, note};
 use crate::id::Millis;
+use crate::jobs::logout;
 use crate::secret::Secret;
 use crate::store::database::{Database, Stored};
-use crate::store::outbox::{self, Mail, Queued};
+use crate::store::outbox::{self, Kind, Mail, Queued};
 
 /// How long a mail service may take, in milliseconds.
 const PATIENCE: u32 = 10_000;
@@ -27,14 +28,15 @@ const BINDING: &str = "MAIL";
 pub async fn deliver(env: &Env, config: &Config, now: Millis) -> Stored<()> {
     // In development, without anything to send by, messages wait in the mailbox to be read there.
     let sends = config.mail_webhook.is_some() || config.sms_webhook.is_some() || env.send_email(BINDING).is_ok();
-    if config.development && !sends {
-        return Ok(());
-    }
     let db = Database::open(env, Database::BINDING)?;
-    let claimed = outbox::claim(&db, now).await?;
+    let claimed = outbox::claim(&db, sends || !config.development, now).await?;
     let mut settled = Vec::new();
     for queued in claimed {
-        let problem = send(env, config, &queued).await.err();
+        let sent = match queued.kind {
+            Kind::Logout => logout::send((&db, config), &queued, now).await,
+            Kind::Mail | Kind::Webhook => send(env, config, &queued).await,
+        };
+        let problem = sent.err();
         if let Some(problem) = &problem {
             note("outbox", &format!("{}: attempt {}: {problem}", queued.id, queued.attempts));
         }
@@ -59,14 +61,14 @@ pub fn deliver_later(context: &Context) {
 async fn send(env: &Env, config: &Config, queued: &Queued) -> Result<(), String> {
     let mail = queued.mail(&config.keyring).ok_or("it does not open with any of SECRETS")?;
     let Mail { subject, text, html } = &mail;
-    if queued.is_sms {
+    if queued.kind == Kind::Webhook {
         let url = config.sms_webhook.as_ref().ok_or("SMS_WEBHOOK is not set")?;
         let body = json!({ "id": queued.id, "to": queued.recipient, "text": text });
-        return post(url, config.sms_token.as_ref(), &queued.id, &body).await;
+        return post(url, config.sms_token.as_ref(), &queued.id, Body::Json(body)).await;
     }
     if let Some(url) = &config.mail_webhook {
         let body = json!({ "id": queued.id, "from": config.mail_from, "to": queued.recipient, "subject": subject, "text": text, "html": html });
-        return post(url, config.mail_token.as_ref(), &queued.id, &body).await;
+        return post(url, config.mail_token.as_ref(), &queued.id, Body::Json(body)).await;
     }
     let binding = env.send_email(BINDING).map_err(|_| "neither MAIL_WEBHOOK nor a send_email binding MAIL is set")?;
     let message = SendEmailBuilder::new(&config.mail_from, &queued.recipient, subject);
@@ -75,10 +77,26 @@ async fn send(env: &Env, config: &Config, queued: &Queued) -> Result<(), String>
     binding.send_with_builder(&message).await.map(|_| ()).map_err(|error| format!("{error:?}"))
 }
 
-async fn post(url: &str, token: Option<&Secret<String>>, id: &str, body: &Value) -> Result<(), String> {
+/// What is posted.
+pub enum Body {
+    /// JSON.
+    Json(Value),
+    /// A form, encoded.
+    Form(String),
+}
+
+/// Posts to a service, which must say that it went well.
+///
+/// # Errors
+/// What went wrong.
+pub async fn post(url: &str, token: Option<&Secret<String>>, id: &str, body: Body) -> Result<(), String> {
     let describe = |error: worker::Error| error.to_string();
     let headers = Headers::new();
-    headers.set("content-type", "application/json").map_err(describe)?;
+    let (media, text) = match body {
+        Body::Json(value) => ("application/json", value.to_string()),
+        Body::Form(text) => ("application/x-www-form-urlencoded", text),
+    };
+    headers.set("content-type", media).map_err(describe)?;
     // The service may see a message twice, if its answer was lost; by this it can tell.
     headers.set("idempotency-key", id).map_err(describe)?;
     if let Some(token) = token {
@@ -88,7 +106,7 @@ async fn post(url: &str, token: Option<&Secret<String>>, id: &str, body: &Value)
     init.with_method(Method::Post)
         .with_headers(headers)
         .with_redirect(RequestRedirect::Manual)
-        .with_body(Some(JsValue::from_str(&body.to_string())));
+        .with_body(Some(JsValue::from_str(&text)));
     let request = Request::new_with_init(url, &init).map_err(describe)?;
     let signal = AbortSignal::from(web_sys::AbortSignal::timeout_with_u32(PATIENCE));
     let response = Fetch::Request(request).send_with_signal(&signal).await.map_err(describe)?;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::federation::request::is_scope;
 use crate::id::Millis;
+use crate::oauth::claims_request::ClaimsRequest;
 use crate::oauth::client::{Client, GrantType};
 use crate::oauth::parameters::Parameters;
 use crate::oauth::problem::{Code, Problem};
@@ -22,6 +23,15 @@ pub enum ResponseMode {
     Fragment,
     /// In a form that posts itself.
     FormPost,
+    /// In the query, as one JWT (JWT Secured Authorization Response Mode for OAuth 2.0, section 2.3).
+    #[serde(rename = "query.jwt")]
+    QueryJwt,
+    /// In the fragment, likewise.
+    #[serde(rename = "fragment.jwt")]
+    FragmentJwt,
+    /// In a form, likewise.
+    #[serde(rename = "form_post.jwt")]
+    FormPostJwt,
 }
 
 impl ResponseMode {
@@ -32,8 +42,21 @@ impl ResponseMode {
             None | Some("query") => Some(Self::Query),
             Some("fragment") => Some(Self::Fragment),
             Some("form_post") => Some(Self::FormPost),
+            // Section 2.3.4: the mode of the response type, which is code.
+            Some("query.jwt" | "jwt") => Some(Self::QueryJwt),
+            Some("fragment.jwt") => Some(Self::FragmentJwt),
+            Some("form_post.jwt") => Some(Self::FormPostJwt),
             Some(_) => None,
         }
+    }
+
+    /// The modes that we say that we know.
+    pub const ALL: [&str; 7] = ["query", "fragment", "form_post", "query.jwt", "fragment.jwt", "form_post.jwt", "jwt"];
+
+    /// Whether the answer is one JWT.
+    #[must_use]
+    pub const fn is_jwt(self) -> bool {
+        matches!(self, Self::QueryJwt | Self::FragmentJwt | Self::FormPostJwt)
     }
 }
 
@@ -78,9 +101,36 @@ pub struct AuthorizationRequest {
     pub login_hint: Option<String>,
     /// `resource` (RFC 8707).
     pub resources: Vec<String>,
+    /// `claims`.
+    #[serde(default)]
+    pub claims: ClaimsRequest,
+    /// `acr_values`, the first the most wanted.
+    #[serde(default)]
+    pub acr_values: Vec<String>,
+    /// `dpop_jkt`: the key that the code is bound to (RFC 9449, section 10).
+    #[serde(default)]
+    pub dpop_jkt: Option<String>,
 }
 
 impl AuthorizationRequest {
+    /// What its user is asked about: the scopes, and those that stand for claims asked for one by one.
+    #[must_use]
+    pub fn consent_scopes(&self) -> Vec<String> {
+        let mut scopes = self.scopes.clone();
+        for scope in self.claims.scopes() {
+            if !scopes.iter().any(|known| known == scope) {
+                scopes.push(scope.to_owned());
+            }
+        }
+        scopes
+    }
+
+    /// What `acr` is wanted to be, the most wanted first.
+    #[must_use]
+    pub fn wanted_acr(&self) -> &[String] {
+        if self.claims.acr.is_empty() { &self.acr_values } else { &self.claims.acr }
+    }
+
     /// Whether an ID token is asked for.
     #[must_use]
     pub fn is_open_id(&self) -> bool {
@@ -152,10 +202,9 @@ pub fn judge(parameters: &Parameters, client: &Client) -> Result<AuthorizationRe
         Some(_) => return Err(refused(Problem::new(Code::UnsupportedResponseType, "response_type is code here"))),
         None => return Err(refused(invalid("response_type is missing"))),
     }
-    for (name, code) in [("request", Code::RequestNotSupported), ("registration", Code::RegistrationNotSupported)] {
-        if parameters.get(name).is_some() {
-            return Err(refused(Problem::new(code, "the parameter is not supported")));
-        }
+    if parameters.get("registration").is_some() {
+        let problem = Problem::new(Code::RegistrationNotSupported, "the parameter is not supported");
+        return Err(refused(problem));
     }
     let code_challenge = challenge(parameters).map_err(&refused)?;
     let scopes = scopes(parameters, client).map_err(&refused)?;
@@ -164,12 +213,18 @@ pub fn judge(parameters: &Parameters, client: &Client) -> Result<AuthorizationRe
         return Err(refused(invalid("nonce is too long")));
     }
     let max_age = match parameters.get("max_age").map(str::parse::<i64>) {
-        None => None,
+        None => client.details.default_max_age,
         Some(Ok(seconds)) if (0..=315_360_000).contains(&seconds) => Some(seconds),
         Some(_) => return Err(refused(invalid("max_age is no number of seconds"))),
     };
     let prompt = prompt(parameters).map_err(&refused)?;
-    parameters.resources().iter().try_for_each(|resource| judge_resource(resource)).map_err(&refused)?;
+    judge_resources(parameters.resources(), client).map_err(&refused)?;
+    let claims = parameters.get("claims").map(|text| ClaimsRequest::parse(text, &client.scopes)).transpose();
+    let claims = claims.map_err(&refused)?.unwrap_or_default();
+    let dpop_jkt = parameters.get("dpop_jkt").map(str::to_owned);
+    if dpop_jkt.as_ref().is_some_and(|jkt| !is_digest(jkt)) {
+        return Err(refused(invalid("dpop_jkt is no thumbprint")));
+    }
     Ok(AuthorizationRequest {
         redirect_uri,
         names_redirect_uri: given.is_some(),
@@ -182,7 +237,28 @@ pub fn judge(parameters: &Parameters, client: &Client) -> Result<AuthorizationRe
         max_age,
         login_hint: parameters.get("login_hint").map(|hint| hint.chars().take(256).collect()),
         resources: parameters.resources().to_vec(),
+        claims,
+        acr_values: parameters.words("acr_values").take(20).map(str::to_owned).collect(),
+        dpop_jkt,
     })
+}
+
+/// Whether a client may ask for these resources: any, unless its own are listed.
+///
+/// # Errors
+/// `invalid_target`.
+pub fn judge_resources(resources: &[String], client: &Client) -> Result<(), Problem> {
+    resources.iter().try_for_each(|resource| judge_resource(resource))?;
+    let listed = &client.details.resources;
+    if listed.is_empty() || resources.iter().all(|resource| listed.contains(resource)) {
+        return Ok(());
+    }
+    Err(Problem::new(Code::InvalidTarget, "a resource is not the client's to ask for"))
+}
+
+/// Whether a text is a SHA-256 in base64url.
+fn is_digest(text: &str) -> bool {
+    text.len() == 43 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 /// Whether a resource is one that can be named (RFC 8707, section 2).
@@ -205,9 +281,11 @@ fn challenge(parameters: &Parameters) -> Result<String, Problem> {
     if parameters.get("code_challenge_method") != Some("S256") {
         return Err(invalid("code_challenge_method is S256 here"));
     }
-    let is_digest =
-        challenge.len() == 43 && challenge.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    if is_digest { Ok(challenge.to_owned()) } else { Err(invalid("code_challenge is no SHA-256 in base64url")) }
+    if is_digest(challenge) {
+        Ok(challenge.to_owned())
+    } else {
+        Err(invalid("code_challenge is no SHA-256 in base64url"))
+    }
 }
 
 fn scopes(parameters: &Parameters, client: &Client) -> Result<Vec<String>, Problem> {
@@ -249,7 +327,7 @@ fn prompt(parameters: &Parameters) -> Result<Prompt, Problem> {
 pub(crate) mod tests {
     use super::*;
     use crate::id::Id;
-    use crate::oauth::client::AuthMethod;
+    use crate::oauth::client::{AuthMethod, Details};
 
     const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
     const URI: &str = "https://app.example/cb";
@@ -274,6 +352,10 @@ pub(crate) mod tests {
             icon: None,
             policy_uri: None,
             tos_uri: None,
+            backchannel_logout_uri: None,
+            frontchannel_logout_uri: None,
+            details: Details::default(),
+            document_read_at: None,
         }
     }
 
@@ -311,7 +393,9 @@ pub(crate) mod tests {
             ("response_type", "token", Code::UnsupportedResponseType),
             ("response_type", "code id_token", Code::UnsupportedResponseType),
             ("response_type", "", Code::InvalidRequest),
-            ("response_mode", "jwt", Code::InvalidRequest),
+            ("response_mode", "post", Code::InvalidRequest),
+            ("claims", "x", Code::InvalidRequest),
+            ("dpop_jkt", "short", Code::InvalidRequest),
             ("code_challenge", "", Code::InvalidRequest),
             ("code_challenge", "short", Code::InvalidRequest),
             ("code_challenge_method", "plain", Code::InvalidRequest),
@@ -322,7 +406,7 @@ pub(crate) mod tests {
             ("prompt", "whatever", Code::InvalidRequest),
             ("max_age", "-1", Code::InvalidRequest),
             ("max_age", "soon", Code::InvalidRequest),
-            ("request", "e30.e30.", Code::RequestNotSupported),
+            ("registration", "{}", Code::RegistrationNotSupported),
         ] {
             let mut bad = good();
             bad.set(name, value);

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::id::{Id, Millis, OauthClient};
+use crate::oauth::jose::SigningAlgorithm;
 use crate::oauth::redirect_uri;
 
 /// How a client authenticates at the token endpoint (RFC 7591, section 2).
@@ -18,11 +19,14 @@ pub enum AuthMethod {
     ClientSecretPost,
     /// A signed assertion (RFC 7523).
     PrivateKeyJwt,
+    /// A certificate that Cloudflare has verified (RFC 8705, section 2.1).
+    TlsClientAuth,
 }
 
 impl AuthMethod {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::None, Self::ClientSecretBasic, Self::ClientSecretPost, Self::PrivateKeyJwt];
+    pub const ALL: [Self; 5] =
+        [Self::None, Self::ClientSecretBasic, Self::ClientSecretPost, Self::PrivateKeyJwt, Self::TlsClientAuth];
 
     /// As the wire says it.
     #[must_use]
@@ -32,6 +36,7 @@ impl AuthMethod {
             Self::ClientSecretBasic => "client_secret_basic",
             Self::ClientSecretPost => "client_secret_post",
             Self::PrivateKeyJwt => "private_key_jwt",
+            Self::TlsClientAuth => "tls_client_auth",
         }
     }
 
@@ -55,11 +60,24 @@ pub enum GrantType {
     /// RFC 8628.
     #[serde(rename = "urn:ietf:params:oauth:grant-type:device_code")]
     DeviceCode,
+    /// RFC 8693.
+    #[serde(rename = "urn:ietf:params:oauth:grant-type:token-exchange")]
+    TokenExchange,
+    /// RFC 7523, section 2.1.
+    #[serde(rename = "urn:ietf:params:oauth:grant-type:jwt-bearer")]
+    JwtBearer,
 }
 
 impl GrantType {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::AuthorizationCode, Self::RefreshToken, Self::ClientCredentials, Self::DeviceCode];
+    pub const ALL: [Self; 6] = [
+        Self::AuthorizationCode,
+        Self::RefreshToken,
+        Self::ClientCredentials,
+        Self::DeviceCode,
+        Self::TokenExchange,
+        Self::JwtBearer,
+    ];
 
     /// As the wire says it.
     #[must_use]
@@ -69,7 +87,15 @@ impl GrantType {
             Self::RefreshToken => "refresh_token",
             Self::ClientCredentials => "client_credentials",
             Self::DeviceCode => "urn:ietf:params:oauth:grant-type:device_code",
+            Self::TokenExchange => "urn:ietf:params:oauth:grant-type:token-exchange",
+            Self::JwtBearer => "urn:ietf:params:oauth:grant-type:jwt-bearer",
         }
+    }
+
+    /// Whether a client that nobody vouches for may have it: the others speak for users who are not there, or for nobody.
+    #[must_use]
+    pub const fn is_for_anybody(self) -> bool {
+        !matches!(self, Self::TokenExchange | Self::JwtBearer)
     }
 
     /// Reads it.
@@ -77,6 +103,59 @@ impl GrantType {
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
+}
+
+/// What else is said of a client, by its members' own names (RFC 7591, section 2; OpenID Connect Dynamic Client Registration
+/// 1.0, section 2; RFC 8705, 9101, 9126 and 9449).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "metadata")]
+pub struct Details {
+    /// What its ID and logout tokens are signed with.
+    pub id_token_signed_response_alg: SigningAlgorithm,
+    /// What answers of the authorization endpoint are signed with (JARM, section 3).
+    pub authorization_signed_response_alg: SigningAlgorithm,
+    /// What answers of the introspection endpoint are signed with (RFC 9701, section 6).
+    pub introspection_signed_response_alg: SigningAlgorithm,
+    /// What userinfo is signed with; without, it is plain JSON (OpenID Connect Core 1.0, section 5.3.2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub userinfo_signed_response_alg: Option<SigningAlgorithm>,
+    /// What it signs its assertions with, if that is all that is taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_endpoint_auth_signing_alg: Option<String>,
+    /// What it signs its request objects with, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_object_signing_alg: Option<String>,
+    /// Whether its requests have to be signed (RFC 9101, section 10.5).
+    pub require_signed_request_object: bool,
+    /// Whether its requests have to be pushed (RFC 9126, section 6).
+    pub require_pushed_authorization_requests: bool,
+    /// Whether its tokens have to be bound to a key (RFC 9449, section 5.2).
+    pub dpop_bound_access_tokens: bool,
+    /// Whether they are bound to its certificate (RFC 8705, section 3.4).
+    pub tls_client_certificate_bound_access_tokens: bool,
+    /// The subject of its certificate (RFC 8705, section 2.1.2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_client_auth_subject_dn: Option<String>,
+    /// The resources that it may ask for (RFC 8707); none is any, but for token exchange.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<String>,
+    /// The resource that it is itself (RFC 9728, section 2): tokens for it are its to look into, and to exchange.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// `max_age` of requests that say none, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_max_age: Option<i64>,
+    /// Whether its back channel needs `sid`. It gets it always.
+    pub backchannel_logout_session_required: bool,
+    /// Whether its front channel needs `iss` and `sid`.
+    pub frontchannel_logout_session_required: bool,
+    /// What it says that it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub software_id: Option<String>,
+    /// Of which version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub software_version: Option<String>,
 }
 
 /// A client, as a request of its needs it.
@@ -119,6 +198,14 @@ pub struct Client {
     pub policy_uri: Option<String>,
     /// Its terms.
     pub tos_uri: Option<String>,
+    /// Where its back channel is told of the end of sessions.
+    pub backchannel_logout_uri: Option<String>,
+    /// Where its front channel is.
+    pub frontchannel_logout_uri: Option<String>,
+    /// The rest.
+    pub details: Details,
+    /// When its own document was read, if it is known by one.
+    pub document_read_at: Option<Millis>,
 }
 
 impl Client {
@@ -126,6 +213,18 @@ impl Client {
     #[must_use]
     pub fn may(&self, grant: GrantType) -> bool {
         self.grant_types.contains(&grant)
+    }
+
+    /// Whether it is one of these resources.
+    #[must_use]
+    pub fn is_among(&self, audience: &[String]) -> bool {
+        self.details.resource.as_ref().is_some_and(|own| audience.contains(own))
+    }
+
+    /// Whether it has no credentials.
+    #[must_use]
+    pub fn is_public(&self) -> bool {
+        self.auth_method == AuthMethod::None
     }
 
     /// Whether a redirect URI is one of its own.
@@ -167,6 +266,10 @@ pub struct NewClient {
     pub skips_consent: bool,
     /// Whether its access tokens are JWTs.
     pub has_jwt_access_tokens: bool,
-    /// When its secret ends.
-    pub secret_expires_at: Option<Millis>,
+    /// Where its back channel is told of the end of sessions.
+    pub backchannel_logout_uri: Option<String>,
+    /// Where its front channel is.
+    pub frontchannel_logout_uri: Option<String>,
+    /// The rest.
+    pub details: Details,
 }

@@ -3,6 +3,7 @@
 use base64ct::{Base64, Encoding};
 use serde_json::{Map, Value};
 
+use crate::http::client::Certificate;
 use crate::id::Millis;
 use crate::oauth::client::{AuthMethod, Client};
 use crate::oauth::jws::{UnverifiedJws, audiences};
@@ -18,7 +19,7 @@ const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer
 
 /// How far a client's clock may be from ours, and the longest life of an assertion, in seconds.
 const LEEWAY: i64 = 30;
-const LONGEST_ASSERTION: i64 = 600;
+const LONGEST_ASSERTION: i64 = 3600;
 
 /// What a request presents.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,6 +122,12 @@ pub fn check(
             let claims = assertion.ok_or_else(|| failed("an assertion that was not verified"))?;
             check_assertion(client, claims, expected)
         }
+        (AuthMethod::TlsClientAuth, Credential::None) => {
+            let certificate = expected.certificate.filter(|certificate| certificate.is_verified);
+            let subject = certificate.map(|certificate| certificate.subject.as_str());
+            let is_its_own = subject.is_some() && subject == client.details.tls_client_auth_subject_dn.as_deref();
+            if is_its_own { Ok(()) } else { Err(failed("no certificate, or another's")) }
+        }
         (registered, _) => Err(failed(&format!("not by {}", registered.as_str()))),
     }
 }
@@ -128,8 +135,10 @@ pub fn check(
 /// What an assertion must say.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
-    /// What we are called: the issuer identifier, and for older clients the endpoint.
+    /// What we are called: the issuer identifier, and our endpoints (RFC 9126, section 2).
     pub audiences: &'a [&'a str],
+    /// The certificate that the request came with.
+    pub certificate: Option<&'a Certificate>,
     /// Now.
     pub now: Millis,
 }
@@ -196,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_registered_method_is_the_only_one() {
-        let expected = Expected { audiences: &["https://us"], now: 0 };
+        let expected = Expected { audiences: &["https://us"], certificate: None, now: 0 };
         let mut client = client();
         client.secret_hashes = vec![sha256_base64url("old"), sha256_base64url("new")];
         let secret = |text: &str| Credential::Basic(text.to_owned());
@@ -215,12 +224,25 @@ mod tests {
         client.auth_method = AuthMethod::None;
         assert!(check(&client, &Credential::None, None, &expected).is_ok());
         assert!(check(&client, &secret("x"), None, &expected).is_err());
+
+        client.auth_method = AuthMethod::TlsClientAuth;
+        client.details.tls_client_auth_subject_dn = Some("CN=app,O=Acme".to_owned());
+        assert!(check(&client, &Credential::None, None, &expected).is_err(), "no certificate");
+        for (is_verified, subject, good) in
+            [(true, "CN=app,O=Acme", true), (false, "CN=app,O=Acme", false), (true, "CN=other,O=Acme", false)]
+        {
+            let certificate = Certificate { is_verified, subject: subject.to_owned(), digest: "d".to_owned() };
+            let expected = Expected { certificate: Some(&certificate), ..expected };
+            assert_eq!(check(&client, &Credential::None, None, &expected).is_ok(), good, "{certificate:?}");
+            assert!(check(&client, &secret("x"), None, &expected).is_err());
+        }
     }
 
     #[test]
     fn the_table_of_assertions() {
         let now = 1_000_000;
-        let expected = Expected { audiences: &["https://us", "https://us/oauth2/token"], now: now * 1000 };
+        let expected =
+            Expected { audiences: &["https://us", "https://us/oauth2/token"], certificate: None, now: now * 1000 };
         let mut client = client();
         client.auth_method = AuthMethod::PrivateKeyJwt;
         let good = json!({"iss": "app", "sub": "app", "aud": "https://us", "exp": now + 60, "jti": "j"});
@@ -236,7 +258,7 @@ mod tests {
             ("aud", json!(["https://us", "https://them"])),
             ("aud", Value::Null),
             ("exp", json!(now - 31)),
-            ("exp", json!(now + 700)),
+            ("exp", json!(now + 3700)),
             ("exp", Value::Null),
             ("nbf", json!(now + 31)),
             ("iat", json!(now + 31)),

@@ -59,6 +59,11 @@ impl Parameters {
         self.once.insert(name.to_owned(), value.into());
     }
 
+    /// Adds a `resource`.
+    pub fn add_resource(&mut self, resource: impl Into<String>) {
+        self.resources.push(resource.into());
+    }
+
     /// Takes a parameter away.
     pub fn remove(&mut self, name: &str) -> Option<String> {
         self.once.remove(name)

@@ -27,12 +27,14 @@ pub enum Code {
     LoginRequired,
     /// The same.
     ConsentRequired,
-    /// The same.
-    RequestNotSupported,
+    /// OpenID Connect Core 1.0, section 3.1.2.6: requests kept elsewhere are not fetched.
+    RequestUriNotSupported,
     /// The same.
     RegistrationNotSupported,
     /// RFC 6750: the access token is not good.
     InvalidToken,
+    /// RFC 6750, section 3.1: there is no access token, which is no error of one.
+    MissingToken,
     /// RFC 6750: the access token is not for this.
     InsufficientScope,
     /// RFC 7591.
@@ -47,6 +49,14 @@ pub enum Code {
     ExpiredToken,
     /// RFC 9101: the kept request is unknown, used or too old.
     InvalidRequestUri,
+    /// RFC 9101: the request object is not good.
+    InvalidRequestObject,
+    /// RFC 9449: the proof is not good.
+    InvalidDpopProof,
+    /// RFC 9449: the proof needs a nonce of ours.
+    UseDpopNonce,
+    /// OpenID Connect Core Error Code `unmet_authentication_requirements` 1.0: they did not sign in as the client needs.
+    UnmetAuthenticationRequirements,
 }
 
 impl Code {
@@ -65,9 +75,9 @@ impl Code {
             Self::InvalidTarget => "invalid_target",
             Self::LoginRequired => "login_required",
             Self::ConsentRequired => "consent_required",
-            Self::RequestNotSupported => "request_not_supported",
+            Self::RequestUriNotSupported => "request_uri_not_supported",
             Self::RegistrationNotSupported => "registration_not_supported",
-            Self::InvalidToken => "invalid_token",
+            Self::InvalidToken | Self::MissingToken => "invalid_token",
             Self::InsufficientScope => "insufficient_scope",
             Self::InvalidRedirectUri => "invalid_redirect_uri",
             Self::InvalidClientMetadata => "invalid_client_metadata",
@@ -75,6 +85,10 @@ impl Code {
             Self::SlowDown => "slow_down",
             Self::ExpiredToken => "expired_token",
             Self::InvalidRequestUri => "invalid_request_uri",
+            Self::InvalidRequestObject => "invalid_request_object",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
+            Self::UseDpopNonce => "use_dpop_nonce",
+            Self::UnmetAuthenticationRequirements => "unmet_authentication_requirements",
         }
     }
 
@@ -82,7 +96,7 @@ impl Code {
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
-            Self::InvalidClient | Self::InvalidToken => 401,
+            Self::InvalidClient | Self::InvalidToken | Self::MissingToken => 401,
             Self::InsufficientScope | Self::AccessDenied => 403,
             _ => 400,
         }
@@ -98,13 +112,30 @@ pub struct Problem {
     pub description: &'static str,
     /// For the log alone.
     pub reason: String,
+    /// The scheme by which a resource wants to be asked (RFC 9110, section 11.6.1).
+    pub scheme: &'static str,
 }
 
 impl Problem {
     /// An error whose reason is no secret.
     #[must_use]
     pub fn new(code: Code, description: &'static str) -> Self {
-        Self { code, description, reason: String::new() }
+        Self { code, description, reason: String::new(), scheme: "Bearer" }
+    }
+
+    /// The same at a resource that is asked with proof of possession (RFC 9449, section 7.1).
+    #[must_use]
+    pub fn with_dpop(self) -> Self {
+        Self { scheme: "DPoP", ..self }
+    }
+
+    /// The status of an answer that is no redirect. A proof is an endpoint's parameter, and a resource's credential.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self.code {
+            Code::InvalidDpopProof | Code::UseDpopNonce if self.scheme == "DPoP" => 401,
+            code => code.status(),
+        }
     }
 
     /// The same with more for the log.

@@ -1,13 +1,15 @@
 //! Client metadata (RFC 7591, section 2), judged.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use url::Url;
 
 use crate::federation::discovery::check_url;
 use crate::federation::request::is_scope;
+use crate::oauth::authorization::judge_resource;
 use crate::oauth::claims::SCOPES;
-use crate::oauth::client::{AuthMethod, GrantType, NewClient};
-use crate::oauth::jws::KeySet;
+use crate::oauth::client::{AuthMethod, Details, GrantType, NewClient};
+use crate::oauth::jose::SigningAlgorithm;
+use crate::oauth::jws::{ALGORITHMS, KeySet};
 use crate::oauth::problem::{Code, Problem};
 use crate::oauth::redirect_uri;
 
@@ -38,6 +40,36 @@ fn text(metadata: &Map<String, Value>, name: &str) -> Result<Option<String>, Pro
     }
 }
 
+fn boolean(metadata: &Map<String, Value>, name: &str) -> Result<bool, Problem> {
+    match metadata.get(name) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(value)) => Ok(*value),
+        Some(_) => Err(invalid("a member is neither true nor false")),
+    }
+}
+
+/// An algorithm that its signatures have to be of.
+fn theirs(metadata: &Map<String, Value>, name: &str) -> Result<Option<String>, Problem> {
+    let algorithm = text(metadata, name)?;
+    match algorithm.as_deref() {
+        Some(name) if !ALGORITHMS.contains(&name) => Err(invalid("a signing algorithm is none that we verify")),
+        _ => Ok(algorithm),
+    }
+}
+
+/// An algorithm that we are to sign with.
+fn ours(
+    metadata: &Map<String, Value>,
+    name: &str,
+    allowed: &[SigningAlgorithm],
+) -> Result<Option<SigningAlgorithm>, Problem> {
+    let Some(name) = text(metadata, name)? else {
+        return Ok(None);
+    };
+    let algorithm = SigningAlgorithm::parse(&name).filter(|algorithm| allowed.contains(algorithm));
+    algorithm.map(Some).ok_or_else(|| invalid("a signing algorithm is none that we sign with"))
+}
+
 fn uri(metadata: &Map<String, Value>, name: &str) -> Result<Option<String>, Problem> {
     let Some(text) = text(metadata, name)? else {
         return Ok(None);
@@ -47,11 +79,24 @@ fn uri(metadata: &Map<String, Value>, name: &str) -> Result<Option<String>, Prob
     if is_web { Ok(Some(text)) } else { Err(invalid("a URI is not of the web")) }
 }
 
-/// Judges client metadata. Whoever registers themselves may not skip consent (`is_trusted`).
+/// What is allowed to whoever registers a client.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// Whether an administrator vouches for the client: it may skip consent, have scopes of its own, and act for users who
+    /// are not there.
+    pub is_trusted: bool,
+    /// Whether private networks are reached.
+    pub development: bool,
+    /// What we sign with.
+    pub algorithms: &'a [SigningAlgorithm],
+}
+
+/// Judges client metadata.
 ///
 /// # Errors
 /// `invalid_redirect_uri`, `invalid_client_metadata`.
-pub fn judge(metadata: &Map<String, Value>, is_trusted: bool, development: bool) -> Result<NewClient, Problem> {
+pub fn judge(metadata: &Map<String, Value>, terms: &Terms<'_>) -> Result<NewClient, Problem> {
+    let Terms { is_trusted, development, .. } = *terms;
     let is_native = match text(metadata, "application_type")?.as_deref() {
         None | Some("web") => false,
         Some("native") => true,
@@ -68,8 +113,13 @@ pub fn judge(metadata: &Map<String, Value>, is_trusted: bool, development: bool)
     let grants = list(metadata, "grant_types")?.unwrap_or_else(|| vec!["authorization_code".to_owned()]);
     let grants: Option<Vec<GrantType>> = grants.iter().map(|name| GrantType::parse(name)).collect();
     let grant_types = grants.ok_or_else(|| invalid("a grant type is not one of ours"))?;
-    if auth_method == AuthMethod::None && grant_types.contains(&GrantType::ClientCredentials) {
+    let has_credentials = auth_method != AuthMethod::None;
+    let needs_them = |grant: &GrantType| *grant == GrantType::ClientCredentials || !grant.is_for_anybody();
+    if !has_credentials && grant_types.iter().any(needs_them) {
         return Err(invalid("a public client has no credentials to be granted something for"));
+    }
+    if !is_trusted && !grant_types.iter().all(|grant| grant.is_for_anybody()) {
+        return Err(invalid("a grant type is an administrator's to give"));
     }
     if let Some(types) = list(metadata, "response_types")?
         && types.iter().any(|kind| kind != "code")
@@ -104,10 +154,12 @@ pub fn judge(metadata: &Map<String, Value>, is_trusted: bool, development: bool)
         Some("pairwise") => true,
         Some(_) => return Err(invalid("subject_type is public or pairwise")),
     };
-    let skips_consent = metadata.get("skip_consent").and_then(Value::as_bool).unwrap_or(false);
+    let skips_consent = boolean(metadata, "skip_consent")?;
     if skips_consent && !is_trusted {
         return Err(invalid("skip_consent is an administrator's to say"));
     }
+    let [backchannel_logout_uri, frontchannel_logout_uri] = logout(metadata, &redirect_uris, development)?;
+    let details = details(metadata, auth_method, terms)?;
     let name = text(metadata, "client_name")?.filter(|name| !name.trim().is_empty());
     Ok(NewClient {
         name: name.unwrap_or_else(|| "An application".to_owned()).chars().take(100).collect(),
@@ -129,7 +181,90 @@ pub fn judge(metadata: &Map<String, Value>, is_trusted: bool, development: bool)
         contacts: list(metadata, "contacts")?.unwrap_or_default(),
         skips_consent,
         has_jwt_access_tokens: text(metadata, "access_token_format")?.as_deref() != Some("opaque"),
-        secret_expires_at: None,
+        backchannel_logout_uri,
+        frontchannel_logout_uri,
+        details,
+    })
+}
+
+/// OpenID Connect Back-Channel Logout 1.0, section 2.2, and Front-Channel Logout 1.0, section 2.
+fn logout(
+    metadata: &Map<String, Value>,
+    redirect_uris: &[String],
+    development: bool,
+) -> Result<[Option<String>; 2], Problem> {
+    let back = text(metadata, "backchannel_logout_uri")?;
+    if let Some(uri) = &back {
+        check_url(uri, development).map_err(|_| invalid("backchannel_logout_uri is none that we ask"))?;
+    }
+    let front = text(metadata, "frontchannel_logout_uri")?;
+    if let Some(uri) = &front {
+        let origin = |uri: &str| Url::parse(uri).ok().map(|url| url.origin()).filter(url::Origin::is_tuple);
+        let own = origin(uri).filter(|own| redirect_uris.iter().any(|other| origin(other).as_ref() == Some(own)));
+        // A page of ours frames it: it must be of the client's own making.
+        if own.is_none() || uri.contains('#') {
+            return Err(invalid("frontchannel_logout_uri is of another origin than every redirect URI"));
+        }
+    }
+    Ok([back, front])
+}
+
+/// The rest.
+fn details(metadata: &Map<String, Value>, method: AuthMethod, terms: &Terms<'_>) -> Result<Details, Problem> {
+    if metadata
+        .keys()
+        .any(|name| name.contains("_encrypted_response_") || name.starts_with("request_object_encryption"))
+    {
+        return Err(invalid("nothing is encrypted here but the connection"));
+    }
+    let other_names = ["san_dns", "san_uri", "san_ip", "san_email"];
+    if other_names.iter().any(|name| metadata.contains_key(&format!("tls_client_auth_{name}"))) {
+        return Err(invalid("a certificate is known by its subject alone: tls_client_auth_subject_dn"));
+    }
+    let tls_client_auth_subject_dn = text(metadata, "tls_client_auth_subject_dn")?.filter(|name| !name.is_empty());
+    if method == AuthMethod::TlsClientAuth && tls_client_auth_subject_dn.is_none() {
+        return Err(invalid("tls_client_auth needs tls_client_auth_subject_dn"));
+    }
+    let resources = list(metadata, "resources")?.unwrap_or_default();
+    for resource in &resources {
+        judge_resource(resource).map_err(|_| invalid("a resource is no absolute URI without a fragment"))?;
+    }
+    let resource = text(metadata, "resource")?;
+    if let Some(resource) = &resource {
+        judge_resource(resource).map_err(|_| invalid("resource is no absolute URI without a fragment"))?;
+        // Whoever is a resource is told of every token for it.
+        if !terms.is_trusted {
+            return Err(invalid("resource is an administrator's to say"));
+        }
+    }
+    let default_max_age = match metadata.get("default_max_age") {
+        None | Some(Value::Null) => None,
+        Some(value) => {
+            let seconds = value.as_i64().filter(|seconds| (0..=315_360_000).contains(seconds));
+            Some(seconds.ok_or_else(|| invalid("default_max_age is no number of seconds"))?)
+        }
+    };
+    let ours = |name| ours(metadata, name, terms.algorithms);
+    let flag = |name| boolean(metadata, name);
+    Ok(Details {
+        id_token_signed_response_alg: ours("id_token_signed_response_alg")?.unwrap_or_default(),
+        authorization_signed_response_alg: ours("authorization_signed_response_alg")?.unwrap_or_default(),
+        introspection_signed_response_alg: ours("introspection_signed_response_alg")?.unwrap_or_default(),
+        userinfo_signed_response_alg: ours("userinfo_signed_response_alg")?,
+        token_endpoint_auth_signing_alg: theirs(metadata, "token_endpoint_auth_signing_alg")?,
+        request_object_signing_alg: theirs(metadata, "request_object_signing_alg")?,
+        require_signed_request_object: flag("require_signed_request_object")?,
+        require_pushed_authorization_requests: flag("require_pushed_authorization_requests")?,
+        dpop_bound_access_tokens: flag("dpop_bound_access_tokens")?,
+        tls_client_certificate_bound_access_tokens: flag("tls_client_certificate_bound_access_tokens")?,
+        tls_client_auth_subject_dn,
+        resources,
+        resource,
+        default_max_age,
+        backchannel_logout_session_required: flag("backchannel_logout_session_required")?,
+        frontchannel_logout_session_required: flag("frontchannel_logout_session_required")?,
+        software_id: text(metadata, "software_id")?,
+        software_version: text(metadata, "software_version")?,
     })
 }
 
@@ -153,38 +288,15 @@ fn keys(metadata: &Map<String, Value>, method: AuthMethod, development: bool) ->
     Ok((jwks, jwks_uri))
 }
 
-/// The metadata of a client, as it is answered (section 3.2.1).
-#[must_use]
-pub fn shown(client_id: &str, new: &NewClient) -> Value {
-    let [client_uri, logo_uri, policy_uri, tos_uri] = &new.uris;
-    json!({
-        "client_id": client_id,
-        "client_name": new.name,
-        "application_type": if new.is_native { "native" } else { "web" },
-        "token_endpoint_auth_method": new.auth_method.as_str(),
-        "redirect_uris": new.redirect_uris,
-        "post_logout_redirect_uris": new.post_logout_redirect_uris,
-        "grant_types": new.grant_types,
-        "response_types": ["code"],
-        "scope": new.scopes.join(" "),
-        "subject_type": if new.is_pairwise { "pairwise" } else { "public" },
-        "jwks": new.jwks,
-        "jwks_uri": new.jwks_uri,
-        "client_uri": client_uri,
-        "logo_uri": logo_uri,
-        "policy_uri": policy_uri,
-        "tos_uri": tos_uri,
-        "contacts": new.contacts,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[expect(clippy::needless_pass_by_value, reason = "reads better in a table")]
     fn read(metadata: Value, trusted: bool) -> Result<NewClient, Code> {
-        judge(metadata.as_object().expect("object"), trusted, false).map_err(|problem| problem.code)
+        let terms = Terms { is_trusted: trusted, development: false, algorithms: &[SigningAlgorithm::Es256] };
+        judge(metadata.as_object().expect("object"), &terms).map_err(|problem| problem.code)
     }
 
     #[test]

@@ -1,17 +1,17 @@
 //! What the token endpoint decides: whether a code or a refresh token is good, and for what (RFC 6749, sections 4.1.3, 5
 //! and 6; OAuth 2.1).
 
-use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::id::{Id, Millis, OauthClient, Session, User};
 use crate::oauth::authorization::AuthorizationRequest;
+use crate::oauth::claims::Profile;
 use crate::oauth::client::Client;
+use crate::oauth::dpop::Confirmation;
 use crate::oauth::parameters::Parameters;
 use crate::oauth::problem::{Code, Problem};
 use crate::secret::{equal_in_constant_time, sha256_base64url};
-use crate::session::user_is_active;
+use crate::session::{Person, user_is_active};
 
 /// How long a rotated refresh token gives its successor once more, in milliseconds: the answer may have been lost.
 pub const GRACE: Millis = 10_000;
@@ -48,6 +48,12 @@ pub struct StoredCode {
     pub user_status: String,
     /// `user.suspended_until`.
     pub suspended_until: Option<Millis>,
+    /// The user, for claims that were asked for by name.
+    pub person: Person,
+    /// What else is known of them.
+    pub profile: Profile,
+    /// Their roles.
+    pub roles: Vec<String>,
 }
 
 fn invalid(reason: &str) -> Problem {
@@ -130,6 +136,10 @@ pub struct StoredRefresh {
     pub amr: Vec<String>,
     /// Its end.
     pub expires_at: Millis,
+    /// The key that it is bound to.
+    pub cnf: Confirmation,
+    /// Claims that the userinfo endpoint was asked for by name.
+    pub userinfo_claims: Vec<String>,
     /// When it was rotated.
     pub used_at: Option<Millis>,
     /// When it was revoked.
@@ -201,17 +211,12 @@ pub fn resources(granted: &[String], parameters: &Parameters) -> Result<Vec<Stri
     Ok(if asked.is_empty() { granted.to_vec() } else { asked.to_vec() })
 }
 
-/// `at_hash` of an access token beside an ID token signed with ES256 (OpenID Connect Core 1.0, section 3.1.3.6).
-#[must_use]
-pub fn at_hash(access_token: &str) -> String {
-    Base64UrlUnpadded::encode_string(&Sha256::digest(access_token.as_bytes())[..16])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::oauth::authorization::tests::client;
     use crate::oauth::authorization::{Prompt, ResponseMode};
+    use crate::oauth::claims_request::ClaimsRequest;
 
     type Spoil = fn(&mut StoredCode);
 
@@ -237,6 +242,9 @@ mod tests {
                     max_age: None,
                     login_hint: None,
                     resources: Vec::new(),
+                    claims: ClaimsRequest::default(),
+                    acr_values: Vec::new(),
+                    dpop_jkt: None,
                 },
                 authenticated_at: 0,
                 amr: Vec::new(),
@@ -245,6 +253,13 @@ mod tests {
             used_at: None,
             user_status: "active".to_owned(),
             suspended_until: None,
+            person: serde_json::from_value(serde_json::json!({
+                "id": "u", "name": "U", "email": "u@example.com", "email_verified": true, "phone_number_verified": false,
+                "two_factor_enabled": false, "is_anonymous": false, "created_at": 0, "updated_at": 0,
+            }))
+            .expect("a person"),
+            profile: Profile::default(),
+            roles: Vec::new(),
         }
     }
 

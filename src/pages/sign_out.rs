@@ -29,6 +29,24 @@ pub fn confirm(frame: &Frame<'_>, client: Option<&str>, email: &str, query: &str
     })
 }
 
+/// Signs its reader out at clients, each in a frame, and goes on.
+#[must_use]
+pub fn frames(frame: &Frame<'_>, uris: &[String], target: Option<&str>) -> String {
+    frame.around(&html! {
+        @for uri in uris { iframe src=(uri) hidden title="Sign out" {} }
+        p { a class="button" href=(target.unwrap_or("/login")) data-next { "Continue" } }
+        script src="/sign-out.js" type="module" {}
+    })
+}
+
+/// The script of that page: on, once every frame has loaded, or after five seconds of waiting for it.
+pub const FRAMES: &str = "\
+const next = () => location.replace(document.querySelector(\"a[data-next]\").href);
+if (document.readyState === \"complete\") next();
+else addEventListener(\"load\", next);
+setTimeout(next, 5000);
+";
+
 /// Says that it is done.
 #[must_use]
 pub fn done(frame: &Frame<'_>) -> String {

@@ -137,9 +137,12 @@ pub enum Purpose {
     Pepper = 5,
     /// The successor of a refresh token.
     Successor = 6,
+    /// Nonces of proofs of possession (RFC 9449, section 8).
+    DpopNonce = 7,
 }
 
-const PURPOSES: [&str; 7] = ["session", "snapshot", "gate-request", "rate-limit", "code", "pepper", "successor"];
+const PURPOSES: [&str; 8] =
+    ["session", "snapshot", "gate-request", "rate-limit", "code", "pepper", "successor", "dpop-nonce"];
 
 /// The cell that a sealed value belongs to: its associated data, so that a value moved elsewhere does not open.
 #[derive(Clone, Copy, Debug)]

@@ -19,13 +19,25 @@ pub struct Mail {
     pub html: String,
 }
 
+/// How something travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// By mail.
+    Mail,
+    /// To a phone, by the webhook for text messages.
+    Webhook,
+    /// A logout token, to a client (OpenID Connect Back-Channel Logout 1.0).
+    Logout,
+}
+
 /// A row that waits, or has been delivered.
 #[derive(Debug, Deserialize)]
 pub struct Queued {
     /// Id.
     pub id: String,
-    /// Whether it goes to a phone, and not by mail.
-    pub is_sms: bool,
+    /// How it travels.
+    pub kind: Kind,
     /// Address or number.
     pub recipient: String,
     payload_sealed: String,
@@ -149,20 +161,32 @@ pub fn queue_if_locked(context: &Context, user: &Id<User>, mail: &Mail) -> crate
 /// How often a delivery is tried: over some two days.
 pub const MOST_ATTEMPTS: i64 = 12;
 
-/// Claims what is due, for a minute and twice as long each time it fails: of two runs at once, each row is one's.
+/// Claims what is due, for a minute and twice as long each time it fails: of two runs at once, each row is one's. Messages
+/// wait where there is nothing to send them by.
 ///
 /// # Errors
 /// If D1 does not answer.
-pub async fn claim(db: &Database, now: Millis) -> Stored<Vec<Queued>> {
+pub async fn claim(db: &Database, has_messages: bool, now: Millis) -> Stored<Vec<Queued>> {
     let statement = sql("update outbox set attempts = attempts + 1, next_attempt_at = ?1 + (60000 << min(attempts, 12)), updated_at = ?1
          where id in (select id from outbox
                       where next_attempt_at <= ?1 and delivered_at is null and failed_at is null
+                        and (?2 or kind = 'logout')
                       order by next_attempt_at limit 20)
            and next_attempt_at <= ?1
-         returning json_object('id', id, 'is_sms', json(iif(kind = 'webhook', 'true', 'false')), 'recipient', recipient, 'payload_sealed', payload_sealed, 'attempts', attempts,
+         returning json_object('id', id, 'kind', kind, 'recipient', recipient, 'payload_sealed', payload_sealed, 'attempts', attempts,
                                'created_at', created_at) as row")
-    .bind(now);
+    .bind(now)
+    .bind(has_messages);
     db.batch([statement]).await?.rows()
+}
+
+/// Whether clients wait to be told of the end of sessions. In the batch that ended them.
+#[must_use]
+pub fn has_logouts(now: Millis) -> Statement {
+    sql("select json(iif(exists (select 1 from outbox
+                                 where next_attempt_at <= ?1 and delivered_at is null and failed_at is null and kind = 'logout'),
+                         'true', 'false')) as row")
+    .bind(now)
 }
 
 /// Notes how a delivery ended. One that failed for the last time stays, for whoever looks into it.
@@ -183,9 +207,9 @@ pub fn settle(id: &str, problem: Option<&str>, attempts: i64, now: Millis) -> St
 /// If D1 does not answer.
 pub async fn newest(db: &Database, tenant: &Id<Tenant>, to: Option<&str>) -> Stored<Vec<Queued>> {
     let statement = sql(
-        "select json_object('id', id, 'is_sms', json(iif(kind = 'webhook', 'true', 'false')), 'recipient', recipient, 'payload_sealed', payload_sealed, 'attempts', attempts,
+        "select json_object('id', id, 'kind', kind, 'recipient', recipient, 'payload_sealed', payload_sealed, 'attempts', attempts,
                                             'created_at', created_at) as row
-         from outbox where tenant_id = ?1 and (?2 is null or recipient = ?2)
+         from outbox where tenant_id = ?1 and kind <> 'logout' and (?2 is null or recipient = ?2)
          order by created_at desc, id desc limit 100",
     )
     .bind(tenant)

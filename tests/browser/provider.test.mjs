@@ -87,3 +87,31 @@ test("a device is connected", async () => {
   assert.equal(got.status, 200, got.text);
   await page.context().close();
 });
+
+test("signing out by a client loads the front channels of the session's clients, and goes on", async () => {
+  const origin = new URL(redirect).origin;
+  const heard = [];
+  party.on("request", (request) => request.url.startsWith("/signed-out") && heard.push(new URL(request.url, origin).searchParams));
+  const client = await register({ skip_consent: true, frontchannel_logout_uri: `${origin}/signed-out`, post_logout_redirect_uris: [`${origin}/bye`] });
+  const who = await signUp(worker, { host: auth });
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  await page.goto(`${auth}/login`);
+  await page.fill('input[name="email"]', who.email);
+  await page.fill('input[name="password"]', PASSWORD);
+  await page.click('button:has-text("Sign in") >> nth=0');
+  await page.waitForURL(/\/account/);
+  const verifier = randomBytes(32).toString("base64url");
+  received = undefined;
+  await page.goto(`${auth}/oauth2/authorize?${new URLSearchParams({ client_id: client.client_id, response_type: "code", redirect_uri: redirect, scope: "openid", code_challenge: createHash("sha256").update(verifier).digest("base64url"), code_challenge_method: "S256" })}`);
+  const got = await token(client, { grant_type: "authorization_code", code: received.parameters.code, redirect_uri: redirect, code_verifier: verifier });
+  const problems = [];
+  page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
+  await page.goto(`${auth}/oauth2/end_session?${new URLSearchParams({ id_token_hint: got.json.id_token, post_logout_redirect_uri: `${origin}/bye`, state: "s" })}`);
+  await page.waitForURL(`${origin}/bye?state=s`);
+  assert.deepEqual(heard.map((parameters) => Object.fromEntries(parameters)), [{ iss: auth, sid: JSON.parse(Buffer.from(got.json.id_token.split(".")[1], "base64url")).sid }]);
+  assert.deepEqual(problems, [], "our own policies are in our way");
+  await page.goto(`${auth}/account`);
+  await page.waitForURL(/\/login/);
+  await context.close();
+});

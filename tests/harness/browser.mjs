@@ -70,7 +70,7 @@ export class Browser {
     for (const line of lines) {
       const [pair, ...attributes] = line.split(";").map((part) => part.trim());
       const at = pair.indexOf("=");
-      const gone = attributes.some((attribute) => /^max-age=0$/i.test(attribute));
+      const gone = attributes.some((attribute) => /^max-age=0$/i.test(attribute) || (/^expires=/i.test(attribute) && Date.parse(attribute.slice(8)) <= Date.now()));
       if (gone) jar.delete(pair.slice(0, at));
       else jar.set(pair.slice(0, at), pair.slice(at + 1));
     }

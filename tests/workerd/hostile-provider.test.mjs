@@ -108,7 +108,7 @@ function refused(answer, [status, error], label = "") {
   assert.deepEqual([answer.status, answer.json.error], [status, error], `${label}: ${answer.text}`);
   assert.deepEqual(Object.keys(answer.json).sort(), ["error", "error_description"], label);
   assert.equal(answer.headers["content-type"], "application/json", label);
-  if (status === 401) assert.match(answer.headers["www-authenticate"] ?? "", error === "invalid_client" ? /^Basic / : /^Bearer error="invalid_token"/, label);
+  if (status === 401) assert.match(answer.headers["www-authenticate"] ?? "", error === "invalid_client" ? /^Basic / : /^Bearer(, DPoP$| error="invalid_token")/, label);
 }
 
 /** An error on a page of ours: nobody is sent anywhere. */
@@ -239,12 +239,11 @@ test("/oauth2/authorize: what else is wrong, the client is told at its own URI, 
     ["a challenge in hexadecimal", { code_challenge: createHash("sha256").update(VERIFIER).digest("hex") }, "invalid_request"],
     ...["none login", "login none", "none consent", "none select_account", "none none", "unknown", "NONE", "login unknown"].map((prompt) => [`prompt ${prompt}`, { prompt }, "invalid_request"]),
     ...["-1", "soon", "1.5", "1e3", "0x10", " 60", "99999999999999999999", "9223372036854775807", "315360001"].map((age) => [`max_age ${age}`, { max_age: age }, "invalid_request"]),
-    ["a request object", { request: "eyJhbGciOiJub25lIn0.e30." }, "request_not_supported"],
     ["a registration", { registration: "{}" }, "registration_not_supported"],
     ["a nonce that is too long", { nonce: long }, "invalid_request"],
     ...["openid admin", "reports:read", "openid *", "OPENID", "openid email\u00a0x", "openid \"email\"", "openid\\", "openid\temail"].map((scope) => [`scope ${scope}`, { scope }, "invalid_scope"]),
     ...["not-a-uri", "/relative", "https://api.example/#fragment", "https://", "", `https://api.example/${long}`].filter(Boolean).map((resource) => [`resource ${resource}`, { resource }, "invalid_target"]),
-    ...["jwt", "query.jwt", "QUERY", "web_message", "fragment "].map((mode) => [`response_mode ${mode}`, { response_mode: mode }, "invalid_request"]),
+    ...["JWT", "jwt.query", "QUERY", "web_message", "fragment "].map((mode) => [`response_mode ${mode}`, { response_mode: mode }, "invalid_request"]),
   ];
   for (const [label, more, error] of rows) toldTheClient(await authorize(clients.app, more, { label }), error, { label });
   toldTheClient(await authorize(clients.app, { prompt: "whatever", state: undefined }), "invalid_request", { state: null, label: "without state" });
@@ -297,11 +296,12 @@ const consent = async (browser, fields, headers = {}) => checked(await browser.s
 test("/oauth2/authorize: request_uri is one of ours, of this client, once and in time, and never fetched", async () => {
   const { fields } = await asked();
   const token = fields.request_uri.slice(URN.length);
-  const foreign = "request_uri is not one of ours", old = "request_uri is unknown, used or too old";
+  const old = "request_uri is unknown, used or too old";
+  const foreign = (uri) => (uri.startsWith(URN) ? "request_uri is not one of ours" : "request_uri is for pushed requests");
   for (const uri of [trap.url, `${trap.url}/request.jwt#x`, "http://127.0.0.1/", "http://169.254.169.254/latest/meta-data/", "https://evil.example/r", "file:///etc/passwd", "data:,x", "javascript:alert(1)", "//evil.example", token, `${URN}`, `${URN}short`, `${URN}${token}x`, `${URN}${token.slice(1)}`, `urn:ietf:params:oauth:request_uri${token}`, `URN:ietf:params:oauth:request_uri:${token}`, `${URN} ${token}`, `${URN}' or 1=1 --`]) {
     const answer = await get(`${AUTH}/oauth2/authorize?${query({ client_id: clients.asks.client_id, request_uri: uri })}`, { label: uri }).catch((error) => (uri.includes(token) ? null : Promise.reject(error)));
-    if (answer) onOurPage(answer, foreign, uri);
-    onOurPage(await authorize(clients.app, { request_uri: uri }, { label: uri }), foreign, uri);
+    if (answer) onOurPage(answer, foreign(uri), uri);
+    onOurPage(await authorize(clients.app, { request_uri: uri }, { label: uri }), foreign(uri), uri);
   }
   const by = (client, uri = fields.request_uri, host = AUTH) => get(`${host}/oauth2/authorize?${query({ client_id: client.client_id, request_uri: uri })}`);
   onOurPage(await by(clients.asks, `${URN}${random()}`), old, "made up");
@@ -365,7 +365,7 @@ test("/consent: what is forged, another's, or over", async () => {
   const rows = [
     ["made up", { request_uri: `${URN}${random()}` }, old],
     ["of no shape", { request_uri: `${URN}x` }, foreign],
-    ["somebody's website", { request_uri: trap.url }, foreign],
+    ["somebody's website", { request_uri: trap.url }, "request_uri is for pushed requests"],
     ["no client of ours", { client_id: randomUUID() }, unknown],
     ["another client", { client_id: clients.app.client_id }, old],
     ["a disabled client", { client_id: clients.disabled.client_id }, unknown],
@@ -529,7 +529,7 @@ test("/oauth2/token: assertions", async () => {
     ["exp before time began", { claims: { exp: -1 } }],
     ["no exp", { claims: { exp: undefined } }],
     ["exp as text", { claims: { exp: String(now() + 60) } }],
-    ["good for too long", { claims: { exp: now() + 3600 } }],
+    ["good for too long", { claims: { exp: now() + 3700 } }],
     ["good for ever", { claims: { exp: 2 ** 53 } }],
     ["exp of 64 bits", { claims: { exp: 9223372036854775807n.toString() * 1 } }],
     ["not yet good", { claims: { nbf: now() + 300, exp: now() + 500 } }],
@@ -742,7 +742,7 @@ test("/oauth2/token: requests of the wrong shape", async () => {
   const good = new URLSearchParams(redemption(given)).toString();
   refused(await token(redemption(given, { grant_type: undefined })), [400, "invalid_request"], "no grant_type");
   refused(await token(redemption(given, { grant_type: "" })), [400, "invalid_request"], "an empty grant_type");
-  for (const grant of ["password", "implicit", "authorization_code ", "AUTHORIZATION_CODE", "urn:ietf:params:oauth:grant-type:jwt-bearer", "urn:ietf:params:oauth:grant-type:token-exchange", "none", "x".repeat(1000)]) {
+  for (const grant of ["password", "implicit", "authorization_code ", "AUTHORIZATION_CODE", "urn:ietf:params:oauth:grant-type:saml2-bearer", "none", "x".repeat(1000)]) {
     refused(await token(redemption(given, { grant_type: grant, username: who.email, password: "x" })), [400, "unsupported_grant_type"], grant);
   }
   refused(await token(redemption(given), { client: clients.service }), [400, "unauthorized_client"], "not allowed for the client");

@@ -13,6 +13,7 @@ use crate::federation::preset::Protocol;
 use crate::federation::request::{is_scope, joined};
 use crate::federation::service::ServiceType;
 use crate::http::fields::Fields;
+use crate::oauth::jose::SigningAlgorithm;
 use crate::secret::Secret;
 use crate::store::issuer::{Change, Draft, Record, Settings};
 use crate::webcrypto;
@@ -231,7 +232,7 @@ fn places(context: &Context, fields: &mut Fields, record: &mut Record) {
         let read = if settings.is_object() { serde_json::from_value::<Settings>(settings).ok() } else { None };
         match read {
             Some(settings) => record.settings = settings,
-            None => fields.refuse("settings", "Invalid input: tenant, teamId and audiences alone"),
+            None => fields.refuse("settings", "Invalid input: tenant, teamId, audiences and acceptAssertions alone"),
         }
     }
     if record.settings.tenant.as_deref() == Some("consumers") {
@@ -310,7 +311,7 @@ fn private_jwk(jwk: &Value) -> Option<Value> {
 }
 
 async fn new_key(context: &Context) -> Result<Secret<String>> {
-    let jwk = webcrypto::generate().await?;
+    let jwk = webcrypto::generate(SigningAlgorithm::Es256).await?;
     let jwk = jwk.expose();
     let kept = json!({
         "kty": "EC", "crv": "P-256", "x": jwk["x"], "y": jwk["y"], "d": jwk["d"], "kid": context.row_id()?,

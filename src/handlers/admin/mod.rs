@@ -24,7 +24,9 @@ pub struct Administrator {
     pub answers: Answers,
 }
 
-fn administers(session: &LiveSession) -> bool {
+/// Whether a session is one of the tenant's administrators.
+#[must_use]
+pub fn administers(session: &LiveSession) -> bool {
     session.is_member && session.roles.iter().any(|role| role == "owner" || role == "admin")
 }
 

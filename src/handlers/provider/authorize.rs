@@ -1,13 +1,16 @@
 //! The authorization endpoint (RFC 6749, section 3.1): the user signs in, agrees, and comes back with a code.
 
+use serde_json::{Map, Value};
+
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::handlers::Call;
 use crate::handlers::authenticate::{Authenticated, Authentication, Depth};
-use crate::handlers::provider::{REQUEST_URI, issuer};
+use crate::handlers::provider::{REQUEST_URI, document, hint, issuer, request_object, subject};
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::id::{Id, Millis, User};
+use crate::oauth::assurance::{MULTI_FACTOR, met};
 use crate::oauth::authorization::{AuthorizationRequest, Place, Prompt, Refused, ResponseMode, judge};
 use crate::oauth::client::Client;
 use crate::oauth::client_authentication::CREDENTIALS;
@@ -19,6 +22,10 @@ use crate::secret::{AuthorizationCode, KeptRequest, Token};
 use crate::store;
 use crate::store::database::{Statement, StoreError, must_change};
 use crate::store::oauth::grant::{Found, Kept};
+use crate::store::signing_key;
+
+/// How long a signed answer is good, in seconds (JARM, section 2.1: ten minutes at most).
+const ANSWER_SECONDS: i64 = 120;
 
 /// A request, its client, and what was kept of it.
 pub struct Asked {
@@ -63,7 +70,7 @@ pub fn doubled(name: String) -> Problem {
     Problem::new(Code::InvalidRequest, "a parameter stands there twice, or is too long").because(format!("{name:?}"))
 }
 
-/// Loads what a request asks: its own parameters, or those that were kept.
+/// Loads what a request asks: its own parameters, those of its request object, or those that were kept.
 ///
 /// # Errors
 /// 400 for an unknown client or kept request.
@@ -77,6 +84,11 @@ pub async fn load(context: &Context, mut given: Parameters) -> Result<Asked> {
     let mut statements = vec![store::oauth::client::by_client_id(context, &client_id)];
     let kept: Option<Token<KeptRequest>> = match given.get("request_uri") {
         None => None,
+        Some(uri) if !uri.starts_with(REQUEST_URI) => {
+            // Fetching it would be a stranger's way to our network; who wants it kept pushes it.
+            let problem = Problem::new(Code::RequestUriNotSupported, "request_uri is for pushed requests");
+            return Err(problem.into());
+        }
         Some(uri) => {
             let token = uri.strip_prefix(REQUEST_URI).and_then(Token::parse);
             let bad = || Problem::new(Code::InvalidRequestUri, "request_uri is not one of ours");
@@ -86,16 +98,13 @@ pub async fn load(context: &Context, mut given: Parameters) -> Result<Asked> {
     statements.extend(kept.as_ref().map(|token| store::oauth::grant::request(context, &token.hash())));
     let mut answers = context.db()?.batch(statements).await?;
     let client: Option<Client> = answers.row()?;
-    let client = client.ok_or_else(unknown)?;
+    let client = document::client(context, &client_id, client).await?.ok_or_else(unknown)?;
     if kept.is_none() {
-        return Ok(Asked {
-            client,
-            parameters: given,
-            signed_in_after: None,
-            kept_id: None,
-            asks: None,
-            is_pushed: false,
-        });
+        if client.details.require_pushed_authorization_requests {
+            return Err(Problem::new(Code::InvalidRequest, "this client pushes its requests").into());
+        }
+        let parameters = request_object::resolve(context, &client, given).await?;
+        return Ok(Asked { client, parameters, signed_in_after: None, kept_id: None, asks: None, is_pushed: false });
     }
     let found: Option<Found> = answers.row()?;
     let found = found.filter(|found| found.client_id == client.id);
@@ -107,13 +116,18 @@ pub async fn load(context: &Context, mut given: Parameters) -> Result<Asked> {
 async fn authorize(call: &Call, query: &str) -> Result<Reply> {
     let context = &call.context;
     let asked = load(context, Parameters::parse(query).map_err(doubled)?).await?;
-    let request = match judge(&asked.parameters, &asked.client) {
+    let client = &asked.client;
+    let request = match judge(&asked.parameters, client) {
         Ok(request) => request,
-        Err(refused) => return refuse(context, refused),
+        Err(refused) => return refuse(context, client, refused).await,
     };
     let refuse_with = |code, description| {
         let place = place(&request);
-        refuse(context, Refused { problem: Problem::new(code, description), place: Some(place) })
+        refuse(context, client, Refused { problem: Problem::new(code, description), place: Some(place) })
+    };
+    let wanted = match wanted_subject(context, &asked, &request).await? {
+        Ok(wanted) => wanted,
+        Err(problem) => return refuse_with(problem.code, problem.description).await,
     };
     let authenticated = match call.visitor(Depth::Database).await? {
         Authentication::Authenticated(one) if !one.session.user.is_anonymous => Some(one),
@@ -121,39 +135,115 @@ async fn authorize(call: &Call, query: &str) -> Result<Reply> {
     };
     let Some(authenticated) = authenticated else {
         if request.prompt.none {
-            return refuse_with(Code::LoginRequired, "nobody is signed in");
+            return refuse_with(Code::LoginRequired, "nobody is signed in").await;
         }
         return sign_in_first(context, &asked, &request, None).await;
     };
-    let since = authenticated.session.authenticated_at;
-    let asks = request.prompt.login || request.prompt.select_account || request.prompt.create;
-    let is_stale = request.asks_again(since, context.now);
+    let session = &authenticated.session;
     // A kept request says since when: they have done what was asked of them once they come back from it.
-    let has_done = asked.signed_in_after.is_some_and(|after| since >= after);
-    if (asks || is_stale) && !has_done {
-        if request.prompt.none {
-            return refuse_with(Code::LoginRequired, "the sign-in is too old");
+    let has_done = asked.signed_in_after.is_some_and(|after| session.authenticated_at >= after);
+    if let Some(shortcoming) = shortcoming(context, client, &request, wanted.as_deref(), &authenticated) {
+        // Signing in again is all that can be asked of them, and for some of it that is enough.
+        let is_settled = has_done && matches!(shortcoming, Shortcoming::Again | Shortcoming::Voluntary);
+        if request.prompt.none || (has_done && !is_settled) {
+            return refuse_with(shortcoming.code(), "the sign-in is not as the client wants it").await;
         }
-        return sign_in_first(context, &asked, &request, Some(context.now)).await;
-    }
-    if authenticated.session.impersonated_by.is_some() {
-        return refuse_with(Code::AccessDenied, "an administrator is signed in as somebody else");
-    }
-    if needs_consent(context, &asked.client, &request, &authenticated).await? {
-        if request.prompt.none {
-            return refuse_with(Code::ConsentRequired, "the user has not agreed");
+        if !is_settled {
+            return sign_in_first(context, &asked, &request, Some(context.now)).await;
         }
-        let user = Some(authenticated.session.user.id.clone());
+    }
+    if session.impersonated_by.is_some() {
+        return refuse_with(Code::AccessDenied, "an administrator is signed in as somebody else").await;
+    }
+    if needs_consent(context, client, &request, &authenticated).await? {
+        if request.prompt.none {
+            return refuse_with(Code::ConsentRequired, "the user has not agreed").await;
+        }
+        let user = Some(session.user.id.clone());
         let (uri, statements) = keep(context, &asked, asked.signed_in_after, user)?;
         write(context, statements).await?;
-        let page = Target::own("/consent").with_query("client_id", &asked.client.client_id);
+        let page = Target::own("/consent").with_query("client_id", &client.client_id);
         return Ok(Reply::redirect(302, &page.with_query("request_uri", &uri)).with_cookies(authenticated.cookies));
     }
-    let (code, keep) = code(context, &asked.client, &request, &authenticated)?;
+    let (code, keep) = code(context, client, &request, &authenticated)?;
     let mut statements = spend(context, &asked);
     statements.push(keep);
     write(context, statements).await?;
-    Ok(answer(context, &place(&request), &[("code", code.expose())]).with_cookies(authenticated.cookies))
+    let reply = answer(context, client, &place(&request), &[("code", code.expose())]).await?;
+    Ok(reply.with_cookies(authenticated.cookies))
+}
+
+/// Why a sign-in is not what the client wants.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shortcoming {
+    /// They are to sign in again, or did so too long ago.
+    Again,
+    /// They are somebody else (OpenID Connect Core 1.0, sections 3.1.2.1 and 5.5.1).
+    Another,
+    /// They have to sign in better (section 5.5.1.1).
+    Essential,
+    /// They should.
+    Voluntary,
+}
+
+impl Shortcoming {
+    const fn code(self) -> Code {
+        match self {
+            Self::Essential => Code::UnmetAuthenticationRequirements,
+            _ => Code::LoginRequired,
+        }
+    }
+}
+
+fn shortcoming(
+    context: &Context,
+    client: &Client,
+    request: &AuthorizationRequest,
+    wanted: Option<&str>,
+    authenticated: &Authenticated,
+) -> Option<Shortcoming> {
+    let session = &authenticated.session;
+    let user = &session.user;
+    let is_another = |wanted: &str| subject(&user.id, client.is_pairwise, &client.redirect_uris) != wanted;
+    if wanted.is_some_and(is_another) {
+        return Some(Shortcoming::Another);
+    }
+    let wanted = request.wanted_acr();
+    if !wanted.is_empty() && !met(&session.amr).any(|met| wanted.iter().any(|value| value == met)) {
+        if request.claims.is_acr_essential {
+            return Some(Shortcoming::Essential);
+        }
+        // To ask somebody who has no second factor for it would ask in vain, each time anew.
+        let could = user.two_factor_enabled && wanted.iter().any(|value| value == MULTI_FACTOR);
+        if could && !request.prompt.none {
+            return Some(Shortcoming::Voluntary);
+        }
+    }
+    let prompt = &request.prompt;
+    let is_asked = prompt.login || prompt.select_account || prompt.create;
+    let is_stale = request.asks_again(session.authenticated_at, context.now);
+    (is_asked || is_stale).then_some(Shortcoming::Again)
+}
+
+/// Whom the client wants: by an ID token of ours, or by a claim.
+async fn wanted_subject(
+    context: &Context,
+    asked: &Asked,
+    request: &AuthorizationRequest,
+) -> Result<std::result::Result<Option<String>, Problem>> {
+    let bad = || Problem::new(Code::InvalidRequest, "id_token_hint is not of ours, or another client's");
+    let of_hint = match asked.parameters.get("id_token_hint") {
+        None => None,
+        Some(text) => match hint::read(context, text).await? {
+            Some(hint) if hint.client_id.as_deref() == Some(&asked.client.client_id) => Some(hint.subject),
+            _ => return Ok(Err(bad())),
+        },
+    };
+    let of_claim = request.claims.sub.clone();
+    if of_hint.is_some() && of_claim.is_some() && of_hint != of_claim {
+        return Ok(Err(bad()));
+    }
+    Ok(Ok(of_hint.or(of_claim)))
 }
 
 /// Keeps the request while its user signs in, and sends them there.
@@ -227,7 +317,7 @@ async fn needs_consent(
     let given: Option<Vec<String>> =
         context.db()?.first(store::oauth::consent::given(context, &client.id, user)).await?;
     let given = given.unwrap_or_default();
-    Ok(!request.scopes.iter().all(|scope| given.contains(scope)))
+    Ok(!request.consent_scopes().iter().all(|scope| given.contains(scope)))
 }
 
 /// A code for what was agreed to, and the statement that keeps it.
@@ -267,39 +357,52 @@ pub fn place(request: &AuthorizationRequest) -> Place {
 ///
 /// # Errors
 /// The error, where it is told on our page.
-pub fn refuse(context: &Context, refused: Refused) -> Result<Reply> {
+pub async fn refuse(context: &Context, client: &Client, refused: Refused) -> Result<Reply> {
     let Some(place) = refused.place else {
         return Err(refused.problem.into());
     };
     context.log("/oauth2/authorize", &Error::from(refused.problem.clone()));
     let problem = refused.problem;
-    Ok(answer(context, &place, &[("error", problem.code.as_str()), ("error_description", problem.description)]))
+    let parameters = [("error", problem.code.as_str()), ("error_description", problem.description)];
+    answer(context, client, &place, &parameters).await
 }
 
 /// Sends the browser back with an answer, which names us (RFC 9207).
-#[must_use]
-pub fn answer(context: &Context, place: &Place, parameters: &[(&str, &str)]) -> Reply {
+///
+/// # Errors
+/// If there is no key to sign it with.
+pub async fn answer(context: &Context, client: &Client, place: &Place, parameters: &[(&str, &str)]) -> Result<Reply> {
     let issuer = issuer(context);
     let mut all: Vec<(&str, &str)> = parameters.to_vec();
     all.extend(place.state.as_deref().map(|state| ("state", state)));
     all.push(("iss", &issuer));
+    let response;
+    if place.response_mode.is_jwt() {
+        // JWT Secured Authorization Response Mode for OAuth 2.0, section 2.1: `iss` is a claim of every one.
+        let mut claims: Map<String, Value> =
+            all.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
+        claims.insert("aud".to_owned(), client.client_id.clone().into());
+        let signer = signing_key::signer_for(context, client.details.authorization_signed_response_alg).await?;
+        response = signer.sign_as("JWT", Value::Object(claims), context.now, ANSWER_SECONDS).await?;
+        all = vec![("response", &response)];
+    }
     let reply = match place.response_mode {
-        ResponseMode::Query => {
+        ResponseMode::Query | ResponseMode::QueryJwt => {
             let mut target = Target::own(&place.redirect_uri);
             for (name, value) in all {
                 target = target.with_query(name, value);
             }
             Reply::redirect(302, &target)
         }
-        ResponseMode::Fragment => {
+        ResponseMode::Fragment | ResponseMode::FragmentJwt => {
             let pairs = form_urlencoded::Serializer::new(String::new()).extend_pairs(all).finish();
             Reply::redirect(302, &Target::own(format!("{}#{pairs}", place.redirect_uri)))
         }
-        ResponseMode::FormPost => {
+        ResponseMode::FormPost | ResponseMode::FormPostJwt => {
             let frame = Frame::of(context, "One moment");
             Reply::page_with_script(200, pages::consent::form_post(&frame, &place.redirect_uri, &all))
         }
     };
     // The code must not go on to wherever the page's links lead (RFC 9700, section 4.2.4).
-    reply.with("referrer-policy", "no-referrer").with("cache-control", "no-store")
+    Ok(reply.with("referrer-policy", "no-referrer").with("cache-control", "no-store"))
 }

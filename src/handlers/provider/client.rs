@@ -1,20 +1,30 @@
 //! The client that asks at an endpoint of its own, authenticated.
 
+use serde_json::Value;
+
 use crate::context::Context;
 use crate::error::Result;
 use crate::handlers::outgoing;
 use crate::handlers::provider::issuer;
+use crate::handlers::provider::possession::Held;
 use crate::id::Millis;
 use crate::oauth::client::Client;
 use crate::oauth::client_authentication::{Credential, Expected, UnverifiedClient, check};
-use crate::oauth::jws::{JwsError, KeySet, UnverifiedJws};
+use crate::oauth::jws::{JwsError, KeySet, UnverifiedJws, Verified};
 use crate::oauth::problem::{Code, Problem};
-use crate::secret::{ClientAssertion, Token, sha256_base64url};
+use crate::secret::{ClientAssertion, DpopProof, GrantAssertion, Token, sha256_base64url};
 use crate::store;
-use crate::store::database::Statement;
+use crate::store::database::{Answers, Statement, StoreError};
 
-/// How long a used assertion is remembered past its end, in milliseconds: longer than any clock is off.
-const REMEMBERED: i64 = 120_000;
+/// How long what was used is remembered past its end, in milliseconds: longer than any clock is off.
+const REMEMBERED: Millis = 120_000;
+
+/// How long a proof is remembered, in milliseconds: longer than its nonce is good.
+const PROOF_REMEMBERED: Millis = 900_000;
+
+/// Where clients authenticate.
+const ENDPOINTS: [&str; 5] =
+    ["/oauth2/token", "/oauth2/par", "/oauth2/introspect", "/oauth2/revoke", "/oauth2/device_authorization"];
 
 fn failed(reason: impl Into<String>) -> Problem {
     Problem::new(Code::InvalidClient, "client authentication failed").because(reason)
@@ -31,58 +41,156 @@ pub async fn authenticate(
 ) -> Result<(Client, Once)> {
     let client = client.ok_or_else(|| failed(format!("no client {:?}", presented.client_id)))?;
     let issuer = issuer(context);
-    let endpoint = format!("{issuer}/oauth2/token");
-    let expected = Expected { audiences: &[&issuer, &endpoint], now: context.now };
+    let endpoints = ENDPOINTS.map(|path| format!("{issuer}{path}"));
+    let mut audiences = vec![issuer.as_str()];
+    audiences.extend(endpoints.iter().map(String::as_str));
+    let certificate = context.certificate();
+    let expected = Expected { audiences: &audiences, certificate: certificate.as_ref(), now: context.now };
     let Credential::Assertion(assertion) = &presented.credential else {
         check(&client, &presented.credential, None, &expected)?;
-        return Ok((client, Once(None)));
+        return Ok((client, Once::default()));
     };
     let assertion = UnverifiedJws(assertion);
-    let verified = assertion.verify(&keys(context, &client, false).await?);
-    let verified = match verified {
-        Err(JwsError::UnknownKey(_)) if client.jwks_uri.is_some() => {
-            assertion.verify(&keys(context, &client, true).await?)
-        }
-        other => other,
-    };
-    let verified = verified.map_err(|error| failed(error.to_string()))?;
+    let wanted = client.details.token_endpoint_auth_signing_alg.as_deref();
+    if wanted.is_some() && assertion.header().get("alg").and_then(Value::as_str) != wanted {
+        return Err(failed("alg is not the registered one").into());
+    }
+    let verified = verify(context, &client, assertion).await.map_err(failed)?;
     check(&client, &presented.credential, Some(&verified.claims), &expected)?;
-    let jti = verified.claims.get("jti").and_then(serde_json::Value::as_str).unwrap_or_default();
-    let seen: Option<Token<ClientAssertion>> = Token::parse(&sha256_base64url(&format!("{}\0{jti}", client.id)));
-    let seen = seen.ok_or_else(|| failed("a digest that is no token"))?;
+    let jti = verified.claims.get("jti").and_then(Value::as_str).unwrap_or_default();
     let until = assertion.ends_at().unwrap_or(context.now) + REMEMBERED;
-    let about = client.id.as_str().to_owned();
-    Ok((client, Once(Some((seen, about, until)))))
+    let mut once = Once::default();
+    once.0.push(Seen::new(Kind::Assertion, client.id.as_str(), jti, until));
+    Ok((client, once))
 }
 
-/// What a request uses up: its assertion, if it has one. The statements go into the batch that the request ends in, whichever
-/// that is, and conflict where it was used before.
-pub struct Once(Option<(Token<ClientAssertion>, String, Millis)>);
+/// Checks a signature with a client's own keys.
+///
+/// # Errors
+/// Why not, for the log.
+pub async fn verify(
+    context: &Context,
+    client: &Client,
+    jws: UnverifiedJws<'_>,
+) -> std::result::Result<Verified, String> {
+    let verified = jws.verify(&keys(context, client, false).await?);
+    let verified = match verified {
+        Err(JwsError::UnknownKey(_)) if client.jwks_uri.is_some() => jws.verify(&keys(context, client, true).await?),
+        other => other,
+    };
+    verified.map_err(|error| error.to_string())
+}
+
+async fn keys(context: &Context, client: &Client, missed_key: bool) -> std::result::Result<KeySet, String> {
+    if let Some(jwks) = &client.jwks {
+        return KeySet::read(jwks.to_string().as_bytes());
+    }
+    let uri = client.jwks_uri.as_deref().ok_or("a client without keys")?;
+    Ok((*outgoing::key_set(context, uri, missed_key).await?).clone())
+}
+
+/// What is good once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Assertion,
+    Proof,
+    Grant,
+}
+
+struct Seen {
+    kind: Kind,
+    digest: String,
+    about: String,
+    until: Millis,
+}
+
+impl Seen {
+    /// `jti` is of its signer's choosing, and one of its kind among the signer's own.
+    fn new(kind: Kind, signer: &str, jti: &str, until: Millis) -> Self {
+        let digest = sha256_base64url(&format!("{signer}\0{jti}"));
+        Self { kind, digest, about: signer.to_owned(), until }
+    }
+}
+
+/// What a request uses up: its assertion, its proof of possession. The statements go into the batch that the request ends in,
+/// whichever that is, and conflict where one of them was used before.
+#[derive(Default)]
+pub struct Once(Vec<Seen>);
 
 impl Once {
+    /// Uses up the proof as well, if there is one.
+    #[must_use]
+    pub fn with_proof(mut self, context: &Context, held: &Held) -> Self {
+        let until = context.now + PROOF_REMEMBERED;
+        self.0.extend(held.proof.as_ref().map(|proof| Seen::new(Kind::Proof, &proof.jkt, &proof.jti, until)));
+        self
+    }
+
+    /// Uses up an assertion that is a grant.
+    #[must_use]
+    pub fn with_grant(mut self, issuer: &str, jti: &str, ends_at: Millis) -> Self {
+        self.0.push(Seen::new(Kind::Grant, issuer, jti, ends_at + REMEMBERED));
+        self
+    }
+
     /// The statements.
     ///
     /// # Errors
     /// If the platform has no randomness.
     pub fn statements(&self, context: &Context) -> Result<Vec<Statement>> {
-        let Some((seen, about, until)) = &self.0 else {
-            return Ok(Vec::new());
-        };
-        Ok(vec![store::verification::keep(context, &context.tenant().id, seen, about, b"{}", *until)?])
+        let tenant = &context.tenant().id;
+        self.0
+            .iter()
+            .map(|Seen { kind, digest, about, until }| {
+                let broken = || failed("a digest that is no token");
+                match kind {
+                    Kind::Assertion => {
+                        let seen: Token<ClientAssertion> = Token::parse(digest).ok_or_else(broken)?;
+                        store::verification::keep(context, tenant, &seen, about, b"{}", *until)
+                    }
+                    Kind::Proof => {
+                        let seen: Token<DpopProof> = Token::parse(digest).ok_or_else(broken)?;
+                        store::verification::keep(context, tenant, &seen, about, b"{}", *until)
+                    }
+                    Kind::Grant => {
+                        let seen: Token<GrantAssertion> = Token::parse(digest).ok_or_else(broken)?;
+                        store::verification::keep(context, tenant, &seen, about, b"{}", *until)
+                    }
+                }
+            })
+            .collect()
     }
-}
 
-/// A conflict of what is good once: an assertion that was used before.
-#[must_use]
-pub fn replayed() -> Problem {
-    failed("an assertion that was used before")
-}
-
-async fn keys(context: &Context, client: &Client, missed_key: bool) -> Result<KeySet> {
-    if let Some(jwks) = &client.jwks {
-        return Ok(KeySet::read(jwks.to_string().as_bytes()).map_err(failed)?);
+    /// What a batch means that conflicts with what was used before.
+    ///
+    /// # Errors
+    /// `invalid_client`, `invalid_grant` or `invalid_dpop_proof`; 503.
+    pub fn settled(&self, answer: std::result::Result<Answers, StoreError>) -> Result<Answers> {
+        match answer {
+            Err(StoreError::Conflict(column)) if column.starts_with("verification.") => {
+                let is = |kind| self.0.iter().any(|seen| seen.kind == kind);
+                Err(if is(Kind::Assertion) {
+                    failed("an assertion that was used before").into()
+                } else if is(Kind::Grant) {
+                    Problem::new(Code::InvalidGrant, "the assertion is not good").because("used before").into()
+                } else {
+                    Problem::new(Code::InvalidDpopProof, "the DPoP proof is not good").because("used before").into()
+                })
+            }
+            other => Ok(other?),
+        }
     }
-    let uri = client.jwks_uri.as_deref().ok_or_else(|| failed("a client without keys"))?;
-    let set = outgoing::key_set(context, uri, missed_key).await.map_err(failed)?;
-    Ok((*set).clone())
+
+    /// Writes the last batch of a request, if there is anything to write.
+    ///
+    /// # Errors
+    /// As [`Self::settled`].
+    pub async fn write(&self, context: &Context, statements: Vec<Statement>) -> Result<()> {
+        let mut all = self.statements(context)?;
+        all.extend(statements);
+        if all.is_empty() {
+            return Ok(());
+        }
+        self.settled(context.db()?.batch(all).await).map(|_| ())
+    }
 }

@@ -1,80 +1,338 @@
-//! Clients, as administrators of their tenant see and change them.
+//! Clients, as those who look after them see and change them: the administrators of their tenant, and users their own.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use crate::config::Registration;
+use crate::context::Context;
 use crate::error::{Error, Result, Wire};
-use crate::handlers::Call;
-use crate::handlers::admin::administrator;
+use crate::handlers::admin::{administers, administrator};
+use crate::handlers::authenticate::Authenticated;
+use crate::handlers::provider::registration::{metadata, put_secret};
+use crate::handlers::{Call, proof};
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
-use crate::secret::{ClientSecret, Token};
+use crate::id::{Id, OauthClient, User};
+use crate::oauth::problem::{Code, Problem};
+use crate::oauth::registration::{Terms, judge};
+use crate::secret::{ClientSecret, InitialAccessToken, RegistrationToken, Token};
 use crate::session::iso;
 use crate::store;
-use crate::store::database::{Statement, StoreError, must_change};
-use crate::store::oauth::client::Listed;
+use crate::store::database::{Answers, Statement, StoreError, must_change};
+use crate::store::oauth::client::{Keeper, Listed, NewRow};
 use crate::store::record::Severity;
 
 /// How long the secret before the new one stays good, in milliseconds: a day to change over.
 const CHANGING_OVER: i64 = 86_400_000;
 
-fn shown(client: &Listed) -> Value {
-    json!({
-        "client_id": client.client_id,
-        "client_name": client.name,
-        "token_endpoint_auth_method": client.auth_method,
-        "redirect_uris": client.redirect_uris,
-        "grant_types": client.grant_types,
-        "scope": client.scopes.join(" "),
-        "disabled": client.disabled,
-        "skip_consent": client.skips_consent,
-        "user_id": client.user_id,
-        "created_at": iso(client.created_at),
-        "updated_at": iso(client.updated_at),
-    })
+/// How long an initial access token waits for its client, in seconds.
+const INITIAL_SECONDS: i64 = 86_400;
+
+/// A client's metadata, as it is answered (RFC 7591, section 3.2.1).
+#[must_use]
+pub fn shown(client: &Listed) -> Value {
+    let mut body = Value::Object(client.metadata.clone());
+    body["client_id"] = json!(client.client_id);
+    body["client_id_issued_at"] = json!(client.created_at / 1000);
+    body
+}
+
+/// The same with what is ours alone to say.
+fn administered(client: &Listed) -> Value {
+    let mut body = shown(client);
+    body["disabled"] = json!(client.disabled);
+    body["user_id"] = json!(client.user_id);
+    body["created_at"] = json!(iso(client.created_at));
+    body["updated_at"] = json!(iso(client.updated_at));
+    body
 }
 
 fn not_found() -> Error {
-    Error::refused(Wire::CLIENT_NOT_FOUND, "unknown, or another tenant's")
+    Error::refused(Wire::CLIENT_NOT_FOUND, "unknown, or another's")
 }
 
-/// `GET /oauth2/get-clients`: those of the tenant.
+/// A client to be made.
+pub struct New<'a> {
+    /// What is said of it.
+    pub metadata: &'a Map<String, Value>,
+    /// Whether an administrator says so.
+    pub is_trusted: bool,
+    /// Whose it will be.
+    pub owner: Option<&'a Id<User>>,
+    /// Who makes it.
+    pub by: Option<&'a Id<User>>,
+    /// What it changes its registration with.
+    pub registration: Option<&'a Token<RegistrationToken>>,
+    /// What has to change something, or else nothing is made, and what is said then.
+    pub condition: Option<(Statement, Problem)>,
+}
+
+fn terms(context: &Context, is_trusted: bool) -> Terms<'_> {
+    let config = &context.config;
+    Terms { is_trusted, development: config.development, algorithms: &config.signing_algorithms }
+}
+
+/// Registers a client; answers what it is told.
+///
+/// # Errors
+/// `invalid_redirect_uri`, `invalid_client_metadata`; the condition's.
+pub async fn create(context: &Context, new: New<'_>) -> Result<Value> {
+    let judged = judge(new.metadata, &terms(context, new.is_trusted))?;
+    let id: Id<OauthClient> = context.id()?;
+    let client_id = context.row_id()?;
+    let secret =
+        if judged.auth_method.has_secret() { Some(Token::<ClientSecret>::new(context.random()?)) } else { None };
+    let (secret_hash, registration) = (secret.as_ref().map(Token::hash), new.registration.map(Token::hash));
+    let row = NewRow {
+        id: &id,
+        client_id: &client_id,
+        secret: secret_hash.as_ref(),
+        registration: registration.as_ref(),
+        owner: new.owner,
+    };
+    let details = json!({ "client_id": client_id, "name": judged.name });
+    let event = context.row_id()?;
+    let mut statements = Vec::new();
+    let unless = new.condition.map(|(statement, problem)| {
+        statements.extend([statement, must_change()]);
+        problem
+    });
+    let before = statements.len();
+    statements.extend([
+        store::oauth::client::create(context, &row, &judged),
+        store::record::audit(context, &event, new.by, "client.registered", Severity::Medium, &details),
+        store::oauth::client::one(context, &client_id, Keeper::Tenant),
+    ]);
+    let answers = match (context.db()?.batch(statements).await, unless) {
+        (Err(StoreError::Unchanged), Some(problem)) => return Err(problem.into()),
+        (answers, _) => answers?,
+    };
+    let listed: Option<Listed> = answers.skip(before + 2).row()?;
+    let listed = listed.ok_or_else(|| Error::Internal("the client just made is not there".to_owned()))?;
+    let mut body = shown(&listed);
+    if let Some(secret) = &secret {
+        put_secret(&mut body, secret);
+    }
+    Ok(body)
+}
+
+/// Gives a client other metadata. One that is to have a secret from now on, and had none, gets one.
+///
+/// # Errors
+/// As [`create`]; 409 if somebody else changed it meanwhile.
+pub async fn change(
+    context: &Context,
+    client: &Listed,
+    keeper: Keeper<'_>,
+    metadata: &Map<String, Value>,
+    by: Option<&Id<User>>,
+) -> Result<(Listed, Option<Token<ClientSecret>>)> {
+    let is_trusted = matches!(keeper, Keeper::Tenant);
+    // What an administrator gave is not for the client, or its owner, to keep while they change the rest.
+    if !is_trusted && client.metadata.get("skip_consent") == Some(&Value::Bool(true)) {
+        let problem = Problem::new(Code::InvalidClientMetadata, "this client is an administrator's to change");
+        return Err(problem.into());
+    }
+    let judged = judge(metadata, &terms(context, is_trusted))?;
+    let had_secret = client.metadata.get("token_endpoint_auth_method").and_then(Value::as_str);
+    let had_secret = had_secret.is_some_and(|method| method.starts_with("client_secret"));
+    let gets_secret = judged.auth_method.has_secret() && !had_secret;
+    let secret = if gets_secret { Some(Token::<ClientSecret>::new(context.random()?)) } else { None };
+    let hash = secret.as_ref().map(Token::hash);
+    let (event, details) = (context.row_id()?, json!({ "client_id": client.client_id }));
+    let statements = [
+        store::oauth::client::replace(context, &client.client_id, keeper, &judged, (client.updated_at, hash.as_ref())),
+        must_change(),
+        store::record::audit(context, &event, by, "client.updated", Severity::Medium, &details),
+        store::oauth::client::one(context, &client.client_id, keeper),
+    ];
+    let answers = match context.db()?.batch(statements).await {
+        Err(StoreError::Unchanged) => return Err(Error::refused(Wire::CLIENT_CHANGED, "changed or deleted meanwhile")),
+        other => other?,
+    };
+    let changed: Option<Listed> = answers.skip(3).row()?;
+    Ok((changed.ok_or_else(not_found)?, secret))
+}
+
+/// Whoever looks after clients.
+struct Caretaker {
+    authenticated: Authenticated,
+    is_administrator: bool,
+}
+
+impl Caretaker {
+    /// The caller: an administrator, or a user for clients of their own.
+    async fn of(call: &Call) -> Result<Self> {
+        let (caretaker, _) = Self::with(call, Vec::new()).await?;
+        Ok(caretaker)
+    }
+
+    async fn with(call: &Call, more: Vec<Statement>) -> Result<(Self, Answers)> {
+        let (authenticated, answers) = call.confirmed(more).await?;
+        proof::not_impersonated(&authenticated)?;
+        if authenticated.session.user.is_anonymous {
+            return Err(Error::refused(Wire::FORBIDDEN, "a guest"));
+        }
+        let is_administrator = administers(&authenticated.session);
+        Ok((Self { authenticated, is_administrator }, answers))
+    }
+
+    /// The caller, and a client that is theirs to look after, in one batch.
+    async fn of_client(call: &Call, id: &str) -> Result<(Self, Listed)> {
+        let one = store::oauth::client::one(&call.context, id, Keeper::Tenant);
+        let (caretaker, mut answers) = Self::with(call, vec![one]).await?;
+        let found: Option<Listed> = answers.row()?;
+        let user = caretaker.authenticated.session.user.id.as_str();
+        let is_theirs = |client: &Listed| caretaker.is_administrator || client.user_id.as_deref() == Some(user);
+        let client = found.filter(is_theirs).ok_or_else(not_found)?;
+        Ok((caretaker, client))
+    }
+
+    fn keeper(&self) -> Keeper<'_> {
+        if self.is_administrator { Keeper::Tenant } else { Keeper::Owner(&self.authenticated.session.user.id) }
+    }
+
+    /// Does something to a client that changes nothing of another's.
+    async fn write(&self, context: &Context, event: &str, id: &str, statement: Statement) -> Result<()> {
+        let user = &self.authenticated.session.user.id;
+        let (row, details) = (context.row_id()?, json!({ "client_id": id }));
+        let audit = store::record::audit(context, &row, Some(user), event, Severity::Medium, &details);
+        match context.db()?.batch([statement, must_change(), audit]).await {
+            Err(StoreError::Unchanged) => Err(not_found()),
+            other => Ok(other.map(|_| ())?),
+        }
+    }
+}
+
+/// `POST /admin/oauth2/create-client`: the tenant's.
+///
+/// # Errors
+/// 400, 401, 403.
+pub async fn create_by_administrator(call: &mut Call) -> Result<Reply> {
+    let metadata = metadata(call).await?;
+    let administrator = administrator(call, Vec::new()).await?;
+    let user = &administrator.authenticated.session.user.id;
+    let new =
+        New { metadata: &metadata, is_trusted: true, owner: None, by: Some(user), registration: None, condition: None };
+    let body = create(&call.context, new).await?;
+    Ok(Reply::json(201, &body)?.with_cookies(administrator.authenticated.cookies))
+}
+
+/// `POST /oauth2/create-client`: a user's own, where users may.
+///
+/// # Errors
+/// 400, 401, 403.
+pub async fn create_by_user(call: &mut Call) -> Result<Reply> {
+    let metadata = metadata(call).await?;
+    let caretaker = Caretaker::of(call).await?;
+    let is_open = call.context.config.registration >= Registration::Users;
+    if !is_open && !caretaker.is_administrator {
+        return Err(Error::refused(Wire::FORBIDDEN, "registration is not open to users"));
+    }
+    let user = &caretaker.authenticated.session.user.id;
+    let is_trusted = caretaker.is_administrator;
+    let new = New {
+        metadata: &metadata,
+        is_trusted,
+        owner: (!is_trusted).then_some(user),
+        by: Some(user),
+        registration: None,
+        condition: None,
+    };
+    let body = create(&call.context, new).await?;
+    Ok(Reply::json(201, &body)?.with_cookies(caretaker.authenticated.cookies))
+}
+
+/// `POST /admin/oauth2/initial-access-token`: what one client registers itself with, within a day.
+///
+/// # Errors
+/// 401, 403.
+pub async fn initial_access_token(call: &mut Call) -> Result<Reply> {
+    let administrator = administrator(call, Vec::new()).await?;
+    let context = &call.context;
+    let user = &administrator.authenticated.session.user.id;
+    let token: Token<InitialAccessToken> = Token::new(context.random()?);
+    let until = context.now + INITIAL_SECONDS * 1000;
+    let event = context.row_id()?;
+    let name = "client.initial_access_token";
+    let statements = [
+        store::verification::keep(context, &context.tenant().id, &token, user.as_str(), b"{}", until)?,
+        store::record::audit(context, &event, Some(user), name, Severity::Medium, &json!({})),
+    ];
+    context.db()?.batch(statements).await?;
+    let body = json!({ "token": token.expose(), "expires_in": INITIAL_SECONDS });
+    Ok(Reply::json(200, &body)?.with_cookies(administrator.authenticated.cookies))
+}
+
+/// `GET /oauth2/get-clients`: the tenant's for administrators, a user's own for everybody else.
 ///
 /// # Errors
 /// 401, 403.
 pub async fn list(call: &mut Call) -> Result<Reply> {
-    let more = vec![store::oauth::client::of_tenant(&call.context)];
-    let mut administrator = administrator(call, more).await?;
-    let clients: Vec<Listed> = administrator.answers.rows()?;
-    let body: Vec<Value> = clients.iter().map(shown).collect();
-    Ok(Reply::json(200, &body)?.with_cookies(administrator.authenticated.cookies))
+    let caretaker = Caretaker::of(call).await?;
+    let statement = store::oauth::client::of(&call.context, caretaker.keeper());
+    let clients: Vec<Listed> = call.context.db()?.batch([statement]).await?.rows()?;
+    let body: Vec<Value> = clients.iter().map(administered).collect();
+    Ok(Reply::json(200, &body)?.with_cookies(caretaker.authenticated.cookies))
 }
 
 /// `GET /oauth2/get-client?client_id=…`.
 ///
 /// # Errors
-/// 401, 403, 404.
+/// 401, 404.
 pub async fn show(call: &mut Call) -> Result<Reply> {
     let id = call.request.param("client_id").unwrap_or_default();
-    let mut administrator = administrator(call, vec![store::oauth::client::one(&call.context, &id)]).await?;
-    let client: Option<Listed> = administrator.answers.row()?;
-    let client = client.ok_or_else(not_found)?;
-    Ok(Reply::json(200, &shown(&client))?.with_cookies(administrator.authenticated.cookies))
+    let (caretaker, client) = Caretaker::of_client(call, &id).await?;
+    Ok(Reply::json(200, &administered(&client))?.with_cookies(caretaker.authenticated.cookies))
 }
 
-/// Changes a client of the tenant's by `statement`, which changes nothing of another's.
-async fn change(call: &Call, event: &str, id: &str, statements: Vec<Statement>) -> Result<Vec<String>> {
-    let administrator = administrator(call, Vec::new()).await?;
+/// `GET /oauth2/public-client?client_id=…`: what the consent page says, for one of your own.
+///
+/// # Errors
+/// 401, 404.
+pub async fn public(call: &mut Call) -> Result<Reply> {
+    let id = call.request.param("client_id").unwrap_or_default();
+    let cookies = call.session()?.cookies.clone();
     let context = &call.context;
-    let user = &administrator.authenticated.session.user.id;
-    let (row, details) = (context.row_id()?, json!({ "client_id": id }));
-    let mut all = statements;
-    all.push(must_change());
-    all.push(store::record::audit(context, &row, Some(user), event, Severity::Medium, &details));
-    match context.db()?.batch(all).await {
-        Err(StoreError::Unchanged) => return Err(not_found()),
-        other => other?,
+    let found: Option<crate::oauth::client::Client> =
+        context.db()?.first(store::oauth::client::by_client_id(context, &id)).await?;
+    let client = found.ok_or_else(not_found)?;
+    let body = json!({
+        "client_id": client.client_id, "client_name": client.name, "logo_uri": client.icon,
+        "policy_uri": client.policy_uri, "tos_uri": client.tos_uri,
+    });
+    Ok(Reply::json(200, &body)?.with_cookies(cookies))
+}
+
+/// `POST /oauth2/update-client`, and `PATCH /admin/oauth2/update-client`: `update` has the members that are to be otherwise;
+/// what is null is taken away.
+///
+/// # Errors
+/// 400, 401, 403, 404, 409.
+pub async fn update(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let id = fields.required("client_id", 500);
+    let update = fields.take("update");
+    fields.finish()?;
+    let Some(Value::Object(update)) = update else {
+        return Err(Error::Validation("[body.update] Invalid input: expected object".to_owned()));
     };
-    Ok(administrator.authenticated.cookies)
+    let (caretaker, client) = Caretaker::of_client(call, &id).await?;
+    let context = &call.context;
+    let mut metadata = client.metadata.clone();
+    for (name, value) in update {
+        if value.is_null() {
+            metadata.remove(&name)
+        } else {
+            metadata.insert(name, value)
+        };
+    }
+    let user = &caretaker.authenticated.session.user.id;
+    let (changed, secret) = change(context, &client, caretaker.keeper(), &metadata, Some(user)).await?;
+    let mut body = administered(&changed);
+    if let Some(secret) = &secret {
+        put_secret(&mut body, secret);
+    }
+    Ok(Reply::json(200, &body)?.with_cookies(caretaker.authenticated.cookies))
 }
 
 async fn named(call: &mut Call) -> Result<(String, Option<bool>)> {
@@ -88,15 +346,18 @@ async fn named(call: &mut Call) -> Result<(String, Option<bool>)> {
 /// `POST /oauth2/client/rotate-secret`: another secret, shown once; the one before is good for a day more.
 ///
 /// # Errors
-/// 401, 403, 404 also for a client without a secret.
+/// 401, 404 also for a client without a secret.
 pub async fn rotate_secret(call: &mut Call) -> Result<Reply> {
     let (id, _) = named(call).await?;
-    let secret: Token<ClientSecret> = Token::new(call.context.random()?);
-    let until = call.context.now + CHANGING_OVER;
-    let rotate = store::oauth::client::rotate_secret(&call.context, &id, &secret.hash(), until);
-    let cookies = change(call, "client.secret_rotated", &id, vec![rotate]).await?;
-    let body = json!({ "client_id": id, "client_secret": secret.expose(), "client_secret_expires_at": 0 });
-    Ok(Reply::json(200, &body)?.with_cookies(cookies))
+    let caretaker = Caretaker::of(call).await?;
+    let context = &call.context;
+    let secret: Token<ClientSecret> = Token::new(context.random()?);
+    let until = context.now + CHANGING_OVER;
+    let rotate = store::oauth::client::rotate_secret(context, &id, caretaker.keeper(), &secret.hash(), until);
+    caretaker.write(context, "client.secret_rotated", &id, rotate).await?;
+    let mut body = json!({ "client_id": id });
+    put_secret(&mut body, &secret);
+    Ok(Reply::json(200, &body)?.with_cookies(caretaker.authenticated.cookies))
 }
 
 /// `POST /admin/oauth2/disable-client`: `disabled` or not. Its tokens are worth nothing while it is.
@@ -106,19 +367,25 @@ pub async fn rotate_secret(call: &mut Call) -> Result<Reply> {
 pub async fn disable(call: &mut Call) -> Result<Reply> {
     let (id, disabled) = named(call).await?;
     let disabled = disabled.unwrap_or(true);
+    let caretaker = Caretaker::of(call).await?;
+    if !caretaker.is_administrator {
+        return Err(Error::refused(Wire::FORBIDDEN, "no administrator"));
+    }
     let statement = store::oauth::client::disable(&call.context, &id, disabled);
     let event = if disabled { "client.disabled" } else { "client.enabled" };
-    let cookies = change(call, event, &id, vec![statement]).await?;
-    Ok(Reply::json(200, &json!({ "client_id": id, "disabled": disabled }))?.with_cookies(cookies))
+    caretaker.write(&call.context, event, &id, statement).await?;
+    let body = json!({ "client_id": id, "disabled": disabled });
+    Ok(Reply::json(200, &body)?.with_cookies(caretaker.authenticated.cookies))
 }
 
 /// `POST /oauth2/delete-client`: with its tokens and what was agreed to.
 ///
 /// # Errors
-/// 401, 403, 404.
+/// 401, 404.
 pub async fn delete(call: &mut Call) -> Result<Reply> {
     let (id, _) = named(call).await?;
-    let statement = store::oauth::client::delete(&call.context, &id);
-    let cookies = change(call, "client.deleted", &id, vec![statement]).await?;
-    Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(cookies))
+    let caretaker = Caretaker::of(call).await?;
+    let statement = store::oauth::client::delete(&call.context, &id, caretaker.keeper());
+    caretaker.write(&call.context, "client.deleted", &id, statement).await?;
+    Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(caretaker.authenticated.cookies))
 }

@@ -61,7 +61,7 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
         &Frame::of(&call.context, &title),
         &pages::consent::Question {
             client: &asked.client,
-            scopes: &request.scopes,
+            scopes: &request.consent_scopes(),
             email: &authenticated.session.user.email,
             redirect_uri: &request.redirect_uri,
             request_uri: &request_uri,
@@ -96,16 +96,17 @@ pub async fn decide(call: &mut Call) -> Result<Reply> {
             other => other?,
         };
         let problem = Problem::new(Code::AccessDenied, "the user said no");
-        return refuse(context, Refused { problem, place: Some(place(&request)) });
+        return refuse(context, &asked.client, Refused { problem, place: Some(place(&request)) }).await;
     }
     let user = &authenticated.session.user.id;
     let (code, keep) = code(context, &asked.client, &request, &authenticated)?;
-    let details = serde_json::json!({ "client": asked.client.client_id, "scopes": request.scopes });
+    let scopes = request.consent_scopes();
+    let details = serde_json::json!({ "client": asked.client.client_id, "scopes": scopes });
     let event = context.row_id()?;
     let statements = [
         store::oauth::grant::redeem(context, &kept),
         must_change(),
-        store::oauth::consent::give(context, &asked.client.id, user, &request.scopes)?,
+        store::oauth::consent::give(context, &asked.client.id, user, &scopes)?,
         store::record::audit(context, &event, Some(user), "consent.given", Severity::Low, &details),
         keep,
     ];
@@ -113,5 +114,6 @@ pub async fn decide(call: &mut Call) -> Result<Reply> {
         Err(StoreError::Unchanged) => return Err(spent().into()),
         other => other?,
     };
-    Ok(answer(context, &place(&request), &[("code", code.expose())]).with_cookies(authenticated.cookies))
+    let reply = answer(context, &asked.client, &place(&request), &[("code", code.expose())]).await?;
+    Ok(reply.with_cookies(authenticated.cookies))
 }

@@ -8,7 +8,7 @@ use crate::federation::request::is_scope;
 use crate::handlers::Call;
 use crate::handlers::authenticate::{Authenticated, Authentication, Depth};
 use crate::handlers::provider::authorize::doubled;
-use crate::handlers::provider::client::{authenticate, replayed};
+use crate::handlers::provider::client::authenticate;
 use crate::handlers::provider::issuer;
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
@@ -25,9 +25,6 @@ use crate::store::database::{StoreError, must_change};
 use crate::store::oauth::device::Waiting;
 use crate::store::rate_limit;
 use crate::store::record::Severity;
-
-/// How long a device waits for its user, in seconds.
-const SECONDS: i64 = 600;
 
 /// The page where a code is typed.
 const PAGE: &str = "/device";
@@ -58,12 +55,9 @@ pub async fn begin(call: &mut Call) -> Result<Reply> {
     let token: Token<DeviceCode> = Token::new(context.random()?);
     let code = UserCode::new(context.random()?);
     let digest = digest(context, &code);
-    let mut statements = once.statements(context)?;
-    statements.push(store::oauth::device::keep(context, &token.hash(), &digest, &client.id, &scopes, SECONDS)?);
-    match context.db()?.batch(statements).await {
-        Err(StoreError::Conflict(column)) if column.starts_with("verification.") => return Err(replayed().into()),
-        other => other?,
-    };
+    let seconds = context.config.device_code_seconds;
+    let keep = store::oauth::device::keep(context, &token.hash(), &digest, &client.id, &scopes, seconds)?;
+    once.write(context, vec![keep]).await?;
     let page = format!("{}{PAGE}", issuer(context));
     let complete = Target::own(&page).with_query("user_code", &code.shown());
     let body = json!({
@@ -71,7 +65,7 @@ pub async fn begin(call: &mut Call) -> Result<Reply> {
         "user_code": code.shown(),
         "verification_uri": page,
         "verification_uri_complete": complete.as_str(),
-        "expires_in": SECONDS,
+        "expires_in": seconds,
         "interval": device::INTERVAL,
     });
     Ok(Reply::json(200, &body)?.with("cache-control", "no-store"))

@@ -1,24 +1,22 @@
 //! Signing out by a client (OpenID Connect RP-Initiated Logout 1.0).
 
-use serde_json::Value;
-
 use crate::context::Context;
 use crate::error::Result;
 use crate::handlers::Call;
 use crate::handlers::authenticate::{Authentication, Depth};
 use crate::handlers::provider::authorize::doubled;
-use crate::handlers::provider::issuer;
+use crate::handlers::provider::{hint, issuer};
 use crate::handlers::session::end_this;
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::oauth::client::Client;
-use crate::oauth::jws::{KeySet, UnverifiedJws, audiences};
+use crate::oauth::logout::front_channel;
 use crate::oauth::parameters::Parameters;
 use crate::oauth::problem::{Code, Problem};
 use crate::pages::{self, Frame};
+use crate::session::LiveSession;
 use crate::store;
-use crate::store::signing_key;
 
 /// What a request is about.
 struct Asked {
@@ -61,8 +59,7 @@ async fn end(call: &Call, parameters: &Parameters) -> Result<Reply> {
     };
     // Whoever holds an ID token of this very session may end it; anybody else's link asks first (section 2).
     if asked.session.as_deref() == Some(session.id.as_str()) {
-        let cookies = end_this(call).await?;
-        return Ok(done(context, asked.target).with_cookies(cookies));
+        return end_and_tell(call, &session, asked.target).await;
     }
     let name = asked.client.as_ref().map(|client| client.name.as_str());
     let page =
@@ -80,8 +77,29 @@ pub async fn confirm(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let parameters = Parameters::parse(&query).map_err(doubled)?;
     let asked = read(&call.context, &parameters).await?;
+    match call.visitor(Depth::Database).await? {
+        Authentication::Authenticated(one) => end_and_tell(call, &one.session, asked.target).await,
+        _ => Ok(done(&call.context, asked.target)),
+    }
+}
+
+/// Ends the session, and shows a page that signs its reader out at the clients that want it so: their cookies are in this
+/// browser alone (OpenID Connect Front-Channel Logout 1.0). A round trip of its own: it is asked before all else is gone.
+async fn end_and_tell(call: &Call, session: &LiveSession, target: Option<Target>) -> Result<Reply> {
+    let context = &call.context;
+    let statement = store::oauth::logout::front_channels(context, &session.id);
+    let uris: Vec<String> = context.db()?.batch([statement]).await?.rows()?;
     let cookies = end_this(call).await?;
-    Ok(done(&call.context, asked.target).with_cookies(cookies))
+    let issuer = issuer(context);
+    let frames: Vec<(String, String)> =
+        uris.iter().filter_map(|uri| front_channel(uri, &issuer, session.id.as_str())).collect();
+    if frames.is_empty() {
+        return Ok(done(context, target).with_cookies(cookies));
+    }
+    let (uris, origins): (Vec<String>, Vec<String>) = frames.into_iter().unzip();
+    let page =
+        pages::sign_out::frames(&Frame::of(context, "Signing you out"), &uris, target.as_ref().map(Target::as_str));
+    Ok(Reply::page_with_frames(200, page, &origins).with_cookies(cookies))
 }
 
 fn done(context: &Context, target: Option<Target>) -> Reply {
@@ -95,9 +113,9 @@ async fn read(context: &Context, parameters: &Parameters) -> Result<Asked> {
     let invalid = |description| Problem::new(Code::InvalidRequest, description);
     let hint = match parameters.get("id_token_hint") {
         None => None,
-        Some(hint) => Some(ours(context, hint).await?.ok_or_else(|| invalid("id_token_hint is not of ours"))?),
+        Some(text) => Some(hint::read(context, text).await?.ok_or_else(|| invalid("id_token_hint is not of ours"))?),
     };
-    let of_hint = hint.as_ref().and_then(|claims| audiences(claims).first().map(|aud| (*aud).to_owned()));
+    let of_hint = hint.as_ref().and_then(|hint| hint.client_id.clone());
     let named = parameters.get("client_id").map(str::to_owned);
     if let (Some(named), Some(of_hint)) = (&named, &of_hint)
         && named != of_hint
@@ -121,18 +139,6 @@ async fn read(context: &Context, parameters: &Parameters) -> Result<Asked> {
             Some(parameters.get("state").map_or(target.clone(), |state| target.with_query("state", state)))
         }
     };
-    let session = hint.and_then(|claims| claims.get("sid").and_then(Value::as_str).map(str::to_owned));
+    let session = hint.and_then(|hint| hint.session);
     Ok(Asked { session, target, client })
-}
-
-/// The claims of an ID token of ours, however old it is.
-async fn ours(context: &Context, hint: &str) -> Result<Option<serde_json::Map<String, Value>>> {
-    let keys = KeySet(signing_key::published(context).await?);
-    let token = UnverifiedJws(hint);
-    if token.kind().is_some_and(|kind| kind != "jwt") {
-        return Ok(None);
-    }
-    let issuer = issuer(context);
-    let verified = token.verify(&keys).ok().map(|verified| verified.claims);
-    Ok(verified.filter(|claims| claims.get("iss").and_then(Value::as_str) == Some(&issuer)))
 }

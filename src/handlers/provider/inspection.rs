@@ -3,20 +3,21 @@
 use serde_json::{Value, json};
 
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::handlers::Call;
 use crate::handlers::provider::authorize::doubled;
-use crate::handlers::provider::client::{Once, authenticate, replayed};
+use crate::handlers::provider::client::{Once, authenticate};
 use crate::handlers::provider::{issuer, subject};
 use crate::http::reply::Reply;
-use crate::oauth::client::{AuthMethod, Client};
+use crate::oauth::assurance::acr;
+use crate::oauth::client::Client;
 use crate::oauth::client_authentication::UnverifiedClient;
 use crate::oauth::parameters::Parameters;
 use crate::oauth::problem::{Code, Problem};
 use crate::secret::sha256_base64url;
 use crate::store;
-use crate::store::database::{Statement, StoreError};
 use crate::store::oauth::token::Found;
+use crate::store::signing_key;
 
 /// The client that asks, the token that it asks about, and what is good once.
 async fn load(call: &mut Call) -> Result<(Client, Option<Found>, Once)> {
@@ -35,36 +36,39 @@ async fn load(call: &mut Call) -> Result<(Client, Option<Found>, Once)> {
     Ok((client, found, once))
 }
 
-async fn write(context: &Context, statements: Vec<Statement>) -> Result<()> {
-    if statements.is_empty() {
-        return Ok(());
-    }
-    match context.db()?.batch(statements).await {
-        Err(StoreError::Conflict(column)) if column.starts_with("verification.") => Err(replayed().into()),
-        other => Ok(other.map(|_| ())?),
-    }
-}
+/// The media type of an answer that is a JWT (RFC 9701, section 4).
+const JWT: &str = "application/token-introspection+jwt";
 
 /// `POST /oauth2/introspect`: for the client that the token is of, and for the resource that it is for. Nobody else learns
-/// whether it is good.
+/// whether it is good. Who asks for a JWT gets one (RFC 9701).
 ///
 /// # Errors
 /// 401 `invalid_client`, also for public clients.
 pub async fn introspect(call: &mut Call) -> Result<Reply> {
     let (client, found, once) = load(call).await?;
     let context = &call.context;
-    if client.auth_method == AuthMethod::None {
+    if client.is_public() {
         let problem = Problem::new(Code::InvalidClient, "client authentication failed");
         return Err(problem.because("a public client asks about tokens").into());
     }
-    write(context, once.statements(context)?).await?;
-    let is_concerned =
-        |found: &Found| found.client_id == client.client_id || found.audience.contains(&client.client_id);
+    once.write(context, Vec::new()).await?;
+    let is_concerned = |found: &Found| found.client_id == client.client_id || client.is_among(&found.audience);
     let body = match found.filter(|found| found.is_good && is_concerned(found)) {
         Some(found) => described(context, &found),
         None => json!({ "active": false }),
     };
-    Reply::json(200, &body)
+    if !context.header("Accept").is_some_and(|accept| accept.split(',').any(|kind| kind.trim() == JWT)) {
+        return Reply::json(200, &body);
+    }
+    // Section 5: no `sub` and no `exp` outside, so that it passes for no other token.
+    let Value::Object(claims) = json!({
+        "iss": issuer(context), "aud": client.client_id, "iat": context.now / 1000, "token_introspection": body,
+    }) else {
+        return Err(Error::Internal("claims that are no object".to_owned()));
+    };
+    let signer = signing_key::signer_for(context, client.details.introspection_signed_response_alg).await?;
+    let token = signer.sign_claims("token-introspection+jwt", claims).await?;
+    Ok(Reply::text(200, JWT, token))
 }
 
 fn described(context: &Context, found: &Found) -> Value {
@@ -74,7 +78,13 @@ fn described(context: &Context, found: &Found) -> Value {
         "iat": found.created_at / 1000, "exp": found.expires_at / 1000,
     });
     if found.kind == "access" {
-        body["token_type"] = json!("Bearer");
+        body["token_type"] = json!(found.cnf.token_type());
+    }
+    if !found.cnf.is_none() {
+        body["cnf"] = json!(found.cnf);
+    }
+    if let Some(act) = &found.act {
+        body["act"] = act.clone();
     }
     body["aud"] = if found.audience.is_empty() { json!(issuer) } else { json!(found.audience) };
     match &found.person {
@@ -88,6 +98,9 @@ fn described(context: &Context, found: &Found) -> Value {
     }
     if let Some(at) = found.authenticated_at {
         body["auth_time"] = json!(at / 1000);
+        if let Some(acr) = acr(&found.amr, &[]) {
+            body["acr"] = json!(acr);
+        }
     }
     body
 }
@@ -100,10 +113,10 @@ fn described(context: &Context, found: &Found) -> Value {
 pub async fn revoke(call: &mut Call) -> Result<Reply> {
     let (client, found, once) = load(call).await?;
     let context = &call.context;
-    let mut statements = once.statements(context)?;
+    let mut statements = Vec::new();
     if let Some(found) = found.filter(|found| found.client_id == client.client_id) {
         statements.push(store::oauth::token::revoke_family(context, &found.family_id, "revoked by the client"));
     }
-    write(context, statements).await?;
+    once.write(context, statements).await?;
     Ok(Reply::empty(200))
 }

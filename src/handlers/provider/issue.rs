@@ -6,13 +6,39 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::handlers::provider::{issuer, subject};
 use crate::id::{Id, Millis, Session, User};
+use crate::oauth::assurance::acr;
 use crate::oauth::client::Client;
-use crate::oauth::token::at_hash;
-use crate::secret::{AccessToken, RefreshToken, Token, TokenHash};
+use crate::oauth::dpop::Confirmation;
+use crate::secret::{AccessToken, RefreshToken, Token, TokenHash, sha256_base64url};
 use crate::store;
 use crate::store::database::Statement;
 use crate::store::oauth::token::NewToken;
 use crate::store::signing_key;
+
+/// A refresh token that comes along.
+pub struct Refreshing<'a> {
+    /// The token.
+    pub token: Token<RefreshToken>,
+    /// Whether it is there already, and given once more.
+    pub is_kept: bool,
+    /// The scopes that it is good for, of which the access token's may be a part.
+    pub scope: &'a str,
+    /// The resources, likewise.
+    pub resources: &'a [String],
+}
+
+/// What an ID token says beside who signed in.
+#[derive(Default)]
+pub struct Saying<'a> {
+    /// `nonce` of the request.
+    pub nonce: Option<&'a str>,
+    /// The code that it came of.
+    pub code: Option<&'a str>,
+    /// What `acr` was wanted to be.
+    pub acr: &'a [String],
+    /// Claims that were asked for by name.
+    pub claims: Map<String, Value>,
+}
 
 /// What tokens are made for.
 pub struct Issue<'a> {
@@ -28,20 +54,22 @@ pub struct Issue<'a> {
     pub scope: &'a str,
     /// Resources; none is our own userinfo endpoint.
     pub resources: &'a [String],
+    /// The key that they are bound to.
+    pub cnf: Confirmation,
     /// When the user proved who they are.
     pub authenticated_at: Option<Millis>,
     /// How.
     pub amr: &'a [String],
-    /// `nonce` of the request.
-    pub nonce: Option<&'a str>,
-    /// The refresh token, if there is to be one.
-    pub refresh: Option<Token<RefreshToken>>,
-    /// Whether the refresh token is there already, and given once more.
-    pub refresh_is_kept: bool,
-    /// The scopes that the refresh token is good for, of which these may be a part.
-    pub refresh_scope: &'a str,
-    /// The resources, likewise.
-    pub refresh_resources: &'a [String],
+    /// Claims that the userinfo endpoint was asked for by name.
+    pub userinfo_claims: &'a [String],
+    /// Who acts for the user (RFC 8693, section 4.1).
+    pub act: Option<&'a Value>,
+    /// A time that the access token does not outlive.
+    pub until: Option<Millis>,
+    /// The refresh token.
+    pub refresh: Option<Refreshing<'a>>,
+    /// The ID token.
+    pub id_token: Option<Saying<'a>>,
 }
 
 impl Issue<'_> {
@@ -50,27 +78,31 @@ impl Issue<'_> {
     /// # Errors
     /// If there is no key to sign with, or no randomness.
     pub async fn carry_out(self, context: &Context) -> Result<(Value, Vec<Statement>)> {
-        let seconds = context.config.access_token_seconds;
+        let longest = context.config.access_token_seconds;
+        let seconds = self.until.map_or(longest, |until| longest.min((until - context.now) / 1000).max(1));
         let access = self.access_token(context, seconds).await?;
-        let hash: TokenHash<AccessToken> = TokenHash::trusted(crate::secret::sha256_base64url(&access));
-        let mut statements = vec![store::oauth::token::keep_access(
-            context,
-            &self.row(&hash, self.scope, self.resources, context.now + seconds * 1000),
-        )?];
+        let hash: TokenHash<AccessToken> = TokenHash::trusted(sha256_base64url(&access));
+        let row = self.row(&hash, (self.scope, self.resources), &self.cnf, context.now + seconds * 1000);
+        let mut statements = vec![store::oauth::token::keep_access(context, &row)?];
         let mut body = json!({
-            "access_token": access, "token_type": "Bearer", "expires_in": seconds, "scope": self.scope,
+            "access_token": access, "token_type": self.cnf.token_type(), "expires_in": seconds, "scope": self.scope,
         });
         if let Some(refresh) = &self.refresh {
-            if !self.refresh_is_kept {
+            if !refresh.is_kept {
                 let until = context.now + context.config.refresh_token_seconds * 1000;
-                let hash = refresh.hash();
-                let row = self.row(&hash, self.refresh_scope, self.refresh_resources, until);
+                let hash = refresh.token.hash();
+                // A client that authenticates is bound to its credentials, and may change its keys (RFC 9449, section 5).
+                let cnf = if self.client.is_public() { self.cnf.clone() } else { Confirmation::default() };
+                let row = self.row(&hash, (refresh.scope, refresh.resources), &cnf, until);
                 statements.push(store::oauth::token::keep_refresh(context, &row)?);
             }
-            body["refresh_token"] = json!(refresh.expose());
+            body["refresh_token"] = json!(refresh.token.expose());
         }
-        if self.user.is_some() && self.scope.split(' ').any(|scope| scope == "openid") {
-            body["id_token"] = json!(self.id_token(context, &access, seconds).await?);
+        if let Some(saying) = &self.id_token
+            && self.user.is_some()
+            && self.scope.split(' ').any(|scope| scope == "openid")
+        {
+            body["id_token"] = json!(self.id_token(context, &access, saying, longest).await?);
         }
         Ok((body, statements))
     }
@@ -78,8 +110,8 @@ impl Issue<'_> {
     fn row<'a, K>(
         &'a self,
         hash: &'a TokenHash<K>,
-        scope: &'a str,
-        audience: &'a [String],
+        (scope, audience): (&'a str, &'a [String]),
+        cnf: &'a Confirmation,
         expires_at: Millis,
     ) -> NewToken<'a, K> {
         NewToken {
@@ -90,6 +122,9 @@ impl Issue<'_> {
             family: self.family,
             scope,
             audience,
+            cnf,
+            act: self.act,
+            userinfo_claims: self.userinfo_claims,
             authenticated_at: self.authenticated_at,
             amr: self.amr,
             expires_at,
@@ -121,29 +156,52 @@ impl Issue<'_> {
         if let Some(at) = self.authenticated_at {
             claims["auth_time"] = json!(at / 1000);
             claims["amr"] = json!(self.amr);
+            if let Some(acr) = acr(self.amr, &[]) {
+                claims["acr"] = json!(acr);
+            }
+        }
+        if !self.cnf.is_none() {
+            claims["cnf"] = json!(self.cnf);
+        }
+        if let Some(act) = self.act {
+            claims["act"] = act.clone();
         }
         signing_key::signer(context).await?.sign_as("at+jwt", claims, context.now, seconds).await
     }
 
     /// The ID token (OpenID Connect Core 1.0, section 2).
-    async fn id_token(&self, context: &Context, access_token: &str, seconds: i64) -> Result<String> {
-        let mut claims = Map::new();
+    async fn id_token(
+        &self,
+        context: &Context,
+        access_token: &str,
+        saying: &Saying<'_>,
+        seconds: i64,
+    ) -> Result<String> {
+        let algorithm = self.client.details.id_token_signed_response_alg;
+        let mut claims = saying.claims.clone();
         let mut put = |name: &str, value: Value| claims.insert(name.to_owned(), value);
         put("iss", json!(issuer(context)));
         put("sub", json!(self.subject()));
         put("aud", json!(self.client.client_id));
         put("azp", json!(self.client.client_id));
-        put("at_hash", json!(at_hash(access_token)));
+        put("at_hash", json!(algorithm.half_digest(access_token)));
         put("amr", json!(self.amr));
+        if let Some(acr) = acr(self.amr, saying.acr) {
+            put("acr", json!(acr));
+        }
+        if let Some(code) = saying.code {
+            put("c_hash", json!(algorithm.half_digest(code)));
+        }
         if let Some(at) = self.authenticated_at {
             put("auth_time", json!(at / 1000));
         }
-        if let Some(nonce) = self.nonce {
+        if let Some(nonce) = saying.nonce {
             put("nonce", json!(nonce));
         }
         if let Some(session) = self.session {
             put("sid", json!(session));
         }
-        signing_key::signer(context).await?.sign(Value::Object(claims), context.now, seconds).await
+        let signer = signing_key::signer_for(context, algorithm).await?;
+        signer.sign(Value::Object(claims), context.now, seconds).await
     }
 }

@@ -2,15 +2,18 @@
 
 use serde_json::json;
 
+use crate::config::Registration;
 use crate::error::Result;
 use crate::handlers::Call;
 use crate::handlers::provider::issuer;
 use crate::http::reply::Reply;
-use crate::oauth::claims::SCOPES;
+use crate::oauth::assurance;
+use crate::oauth::authorization::ResponseMode;
+use crate::oauth::claims::{SCOPES, names};
 use crate::oauth::client::{AuthMethod, GrantType};
-use crate::oauth::jose::ALGORITHM;
 use crate::oauth::jws::ALGORITHMS;
 use crate::pages::consent::FORM_POST;
+use crate::pages::sign_out::FRAMES;
 
 /// `GET /.well-known/openid-configuration`, and `/.well-known/oauth-authorization-server`.
 ///
@@ -21,7 +24,11 @@ pub async fn document(call: &mut Call) -> Result<Reply> {
     let issuer = issuer(context);
     let at = |path: &str| format!("{issuer}{path}");
     let methods = AuthMethod::ALL.map(AuthMethod::as_str);
-    let confidential = [AuthMethod::ClientSecretBasic, AuthMethod::ClientSecretPost, AuthMethod::PrivateKeyJwt];
+    let confidential = AuthMethod::ALL.into_iter().filter(|method| *method != AuthMethod::None).map(AuthMethod::as_str);
+    let confidential: Vec<&str> = confidential.collect();
+    let signing = &context.config.signing_algorithms;
+    let told =
+        ["sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "azp", "at_hash", "c_hash", "sid"];
     let mut body = json!({
         "issuer": issuer,
         "authorization_endpoint": at("/oauth2/authorize"),
@@ -35,32 +42,45 @@ pub async fn document(call: &mut Call) -> Result<Reply> {
         "revocation_endpoint": at("/oauth2/revoke"),
         "scopes_supported": SCOPES.map(|(name, _)| name),
         "response_types_supported": ["code"],
-        "response_modes_supported": ["query", "fragment", "form_post"],
+        "response_modes_supported": ResponseMode::ALL,
         "grant_types_supported": GrantType::ALL.map(GrantType::as_str),
         "subject_types_supported": ["public", "pairwise"],
-        "id_token_signing_alg_values_supported": [ALGORITHM],
+        "acr_values_supported": assurance::VALUES,
+        "userinfo_signing_alg_values_supported": signing,
+        "authorization_signing_alg_values_supported": signing,
+        "introspection_signing_alg_values_supported": signing,
+        "request_object_signing_alg_values_supported": ALGORITHMS,
+        "dpop_signing_alg_values_supported": ALGORITHMS,
+        "tls_client_certificate_bound_access_tokens": true,
+        "id_token_signing_alg_values_supported": signing,
         "token_endpoint_auth_methods_supported": methods,
         "token_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
-        "introspection_endpoint_auth_methods_supported": confidential.map(AuthMethod::as_str),
+        "introspection_endpoint_auth_methods_supported": confidential,
         "introspection_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
         "revocation_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
         "code_challenge_methods_supported": ["S256"],
         "prompt_values_supported": ["none", "login", "consent", "select_account", "create"],
-        "claims_supported": [
-            "sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "amr", "azp", "at_hash", "sid", "name",
-            "preferred_username", "picture", "updated_at", "email", "email_verified", "phone_number",
-            "phone_number_verified", "roles", "org",
-        ],
-        "claims_parameter_supported": false,
-        "request_parameter_supported": false,
+        "claims_supported": told.into_iter().chain(names()).collect::<Vec<_>>(),
+        "claims_parameter_supported": true,
+        "request_parameter_supported": true,
         "request_uri_parameter_supported": false,
+        "backchannel_logout_supported": true,
+        "backchannel_logout_session_supported": true,
+        "frontchannel_logout_supported": true,
+        "frontchannel_logout_session_supported": true,
+        "client_id_metadata_document_supported": context.config.client_documents,
         "authorization_response_iss_parameter_supported": true,
     });
-    if context.config.registration_open {
+    if context.config.registration >= Registration::Token {
         body["registration_endpoint"] = json!(at("/oauth2/register"));
     }
-    Ok(Reply::json(200, &body)?.with("cache-control", "public, max-age=300").with("access-control-allow-origin", "*"))
+    Ok(Reply::json(200, &body)?.with("cache-control", "public, max-age=300"))
+}
+
+fn script(text: &str) -> Reply {
+    let media = "text/javascript; charset=utf-8";
+    Reply::text(200, media, text.to_owned()).with("cache-control", "public, max-age=300")
 }
 
 /// `GET /form-post.js`.
@@ -68,6 +88,13 @@ pub async fn document(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// None.
 pub async fn form_post_script(_call: &mut Call) -> Result<Reply> {
-    let media = "text/javascript; charset=utf-8";
-    Ok(Reply::text(200, media, FORM_POST.to_owned()).with("cache-control", "public, max-age=300"))
+    Ok(script(FORM_POST))
+}
+
+/// `GET /sign-out.js`.
+///
+/// # Errors
+/// None.
+pub async fn sign_out_script(_call: &mut Call) -> Result<Reply> {
+    Ok(script(FRAMES))
 }

@@ -1,17 +1,23 @@
 //! We as an OAuth 2.1 authorization server and OpenID Provider: other software signs in with us.
 
+pub mod assertion;
 pub mod authorize;
 pub mod client;
 pub mod clients;
 pub mod consent;
 pub mod consents;
 pub mod device;
+pub mod document;
 pub mod end_session;
+pub mod exchange;
+pub mod hint;
 pub mod inspection;
 pub mod issue;
 pub mod metadata;
+pub mod possession;
 pub mod pushed;
 pub mod registration;
+pub mod request_object;
 pub mod token;
 pub mod userinfo;
 

@@ -5,9 +5,10 @@ use serde_json::json;
 
 use crate::error::Result;
 use crate::handlers::Call;
-use crate::handlers::provider::REQUEST_URI;
 use crate::handlers::provider::authorize::doubled;
-use crate::handlers::provider::client::{authenticate, replayed};
+use crate::handlers::provider::client::authenticate;
+use crate::handlers::provider::possession::Held;
+use crate::handlers::provider::{REQUEST_URI, document, issuer, request_object};
 use crate::http::reply::Reply;
 use crate::oauth::authorization::judge;
 use crate::oauth::client::Client;
@@ -16,11 +17,7 @@ use crate::oauth::parameters::Parameters;
 use crate::oauth::problem::{Code, Problem};
 use crate::secret::{KeptRequest, Token};
 use crate::store;
-use crate::store::database::StoreError;
 use crate::store::oauth::grant::Kept;
-
-/// How long a pushed request waits for its user, in seconds.
-const SECONDS: i64 = 90;
 
 /// `POST /oauth2/par`.
 ///
@@ -32,7 +29,9 @@ pub async fn push(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
     let presented = UnverifiedClient::read(context.header("Authorization").as_deref(), &parameters)?;
     let found = context.db()?.first(store::oauth::client::by_client_id(context, &presented.client_id)).await?;
-    let (client, once): (Client, _) = authenticate(context, found, &presented).await?;
+    let found: Option<Client> = document::client(context, &presented.client_id, found).await?;
+    let (client, once) = authenticate(context, found, &presented).await?;
+    let held = Held::read(context, "POST", &format!("{}/oauth2/par", issuer(context)), None)?;
     if parameters.get("request_uri").is_some() {
         return Err(Problem::new(Code::InvalidRequest, "request_uri is what this answers with").into());
     }
@@ -40,15 +39,20 @@ pub async fn push(call: &mut Call) -> Result<Reply> {
         parameters.remove(name);
     }
     parameters.set("client_id", &client.client_id);
+    let mut parameters = request_object::resolve(context, &client, parameters).await?;
+    // RFC 9449, section 10.1: a proof here binds the code, as the parameter would.
+    if let Some(proof) = &held.proof {
+        if parameters.get("dpop_jkt").is_some_and(|jkt| jkt != proof.jkt) {
+            return Err(Problem::new(Code::InvalidDpopProof, "dpop_jkt is another key").into());
+        }
+        parameters.set("dpop_jkt", &proof.jkt);
+    }
     judge(&parameters, &client).map_err(|refused| refused.problem)?;
     let token: Token<KeptRequest> = Token::new(context.random()?);
     let kept = Kept { parameters, signed_in_after: None, asks: None, is_pushed: true };
-    let mut statements = once.statements(context)?;
-    statements.push(store::oauth::grant::keep_request(context, &token.hash(), &client.id, &kept, SECONDS)?);
-    match context.db()?.batch(statements).await {
-        Err(StoreError::Conflict(column)) if column.starts_with("verification.") => return Err(replayed().into()),
-        other => other?,
-    };
-    let body = json!({ "request_uri": format!("{REQUEST_URI}{}", token.expose()), "expires_in": SECONDS });
+    let seconds = context.config.pushed_request_seconds;
+    let keep = store::oauth::grant::keep_request(context, &token.hash(), &client.id, &kept, seconds)?;
+    once.with_proof(context, &held).write(context, vec![keep]).await?;
+    let body = json!({ "request_uri": format!("{REQUEST_URI}{}", token.expose()), "expires_in": seconds });
     Ok(Reply::json(201, &body)?.with("cache-control", "no-store"))
 }

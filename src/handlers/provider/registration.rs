@@ -1,89 +1,164 @@
-//! Clients registered: by themselves (RFC 7591), or by an administrator.
+//! Clients that register themselves (RFC 7591), and look after their registration (RFC 7592).
 
 use serde_json::{Map, Value, json};
 
+use crate::config::Registration;
 use crate::context::Context;
-use crate::error::{Error, Result, Wire};
+use crate::error::{Error, Result};
 use crate::handlers::Call;
-use crate::handlers::admin::administrator;
+use crate::handlers::provider::clients::{self, New, shown};
+use crate::handlers::provider::issuer;
+use crate::handlers::provider::userinfo::bearer;
+use crate::http::incoming::Media;
 use crate::http::reply::Reply;
-use crate::id::{Id, OauthClient, User};
 use crate::oauth::problem::{Code, Problem};
-use crate::oauth::registration::{judge, shown};
-use crate::secret::{ClientSecret, Token};
+use crate::secret::{ClientSecret, InitialAccessToken, RegistrationToken, Token, TokenHash};
 use crate::store;
+use crate::store::database::{Statement, StoreError, must_change};
+use crate::store::oauth::client::{Keeper, Listed};
 use crate::store::rate_limit;
 use crate::store::record::Severity;
 
-async fn metadata(call: &mut Call) -> Result<Map<String, Value>> {
-    let mut fields = call.request.fields(crate::http::incoming::Media::Json).await?;
+fn not_good(reason: &str) -> Problem {
+    Problem::new(Code::InvalidToken, "the access token is not good").because(reason)
+}
+
+/// The body of a request, as it is.
+///
+/// # Errors
+/// 400, 415.
+pub async fn metadata(call: &mut Call) -> Result<Map<String, Value>> {
+    let mut fields = call.request.fields(Media::Json).await?;
     let names: Vec<String> = fields.names().map(str::to_owned).collect();
     Ok(names.into_iter().filter_map(|name| fields.take(&name).map(|value| (name, value))).collect())
 }
 
-async fn register(context: &Context, metadata: &Map<String, Value>, by: Option<&Id<User>>) -> Result<Value> {
-    let new = judge(metadata, by.is_some(), context.config.development)?;
-    let id: Id<OauthClient> = context.id()?;
-    let client_id = context.row_id()?;
-    let secret = if new.auth_method.has_secret() { Some(Token::<ClientSecret>::new(context.random()?)) } else { None };
-    let hash = secret.as_ref().map(Token::hash);
-    let details = json!({ "client_id": client_id, "name": new.name });
-    let event = context.row_id()?;
-    let statements = [
-        store::oauth::client::create(
-            context,
-            &id,
-            &client_id,
-            hash.as_ref().map(crate::secret::TokenHash::as_str),
-            &new,
-            by,
-        ),
-        store::record::audit(context, &event, by, "client.registered", Severity::Medium, &details),
-    ];
-    context.db()?.batch(statements).await?;
-    let mut body = shown(&client_id, &new);
-    body["client_id_issued_at"] = json!(context.now / 1000);
-    if let Some(secret) = secret {
-        body["client_secret"] = json!(secret.expose());
-        body["client_secret_expires_at"] = json!(0);
-    }
-    if let Value::Object(members) = &mut body {
-        members.retain(|_, value| !value.is_null());
-    }
-    Ok(body)
-}
-
-/// `POST /oauth2/register` (RFC 7591, section 3.1), where it is open.
+/// `POST /oauth2/register` (RFC 7591, section 3.1), where it is open, or with an initial access token.
 ///
 /// # Errors
-/// 400, 403 where it is closed, 429.
-pub async fn by_client(call: &mut Call) -> Result<Reply> {
-    if !call.context.config.registration_open {
-        return Err(Problem::new(Code::AccessDenied, "registration is closed").into());
-    }
+/// 400, 401, 403 where it is closed, 429.
+pub async fn register(call: &mut Call) -> Result<Reply> {
     let metadata = metadata(call).await?;
     let context = &call.context;
+    let registration = context.config.registration;
+    let presented = bearer(context);
+    let condition = match presented {
+        _ if registration == Registration::Open => {
+            count(context).await?;
+            None
+        }
+        Some(text) if registration >= Registration::Token => {
+            let token: Token<InitialAccessToken> = Token::parse(&text).ok_or_else(|| not_good("malformed"))?;
+            // Good once: whoever copies it finds it used.
+            Some((store::verification::take(context, &token.hash(), None), not_good("used, or too old")))
+        }
+        None if registration >= Registration::Token => return Err(not_good("no initial access token").into()),
+        _ => return Err(Problem::new(Code::AccessDenied, "registration is closed").into()),
+    };
+    let token: Token<RegistrationToken> = Token::new(context.random()?);
+    let new =
+        New { metadata: &metadata, is_trusted: false, owner: None, by: None, registration: Some(&token), condition };
+    let mut body = clients::create(context, new).await?;
+    body["registration_access_token"] = json!(token.expose());
+    let id = body["client_id"].as_str().unwrap_or_default();
+    body["registration_client_uri"] = json!(format!("{}/oauth2/register/{id}", issuer(context)));
+    Ok(Reply::json(201, &body)?.with("cache-control", "no-store"))
+}
+
+/// Counts what anybody may do.
+///
+/// # Errors
+/// 429.
+pub async fn count(context: &Context) -> Result<()> {
     let limit = context.config.limit_sign_up;
     let tenant = context.tenant().id.as_str();
     let key = rate_limit::key(&context.config, "register-client", tenant, &context.client().network());
     let window: Option<rate_limit::Window> = context.db()?.first(rate_limit::count(&key, limit, context.now)).await?;
-    if let Some(retry_after) = window.and_then(|window| window.retry_after(limit, context.now)) {
-        return Err(Error::TooManyRequests { retry_after, limit: "clients by network" });
+    match window.and_then(|window| window.retry_after(limit, context.now)) {
+        Some(retry_after) => Err(Error::TooManyRequests { retry_after, limit: "clients by network" }),
+        None => Ok(()),
     }
-    Reply::json(201, &register(context, &metadata, None).await?)
 }
 
-/// `POST /admin/oauth2/create-client`: the same by an administrator of the tenant, who may say more.
+/// The client that asks about itself, and its token's hash.
+async fn itself(call: &Call) -> Result<(Listed, TokenHash<RegistrationToken>)> {
+    let context = &call.context;
+    let text = bearer(context).ok_or_else(|| not_good("none"))?;
+    let token: Token<RegistrationToken> = Token::parse(&text).ok_or_else(|| not_good("malformed"))?;
+    let id = call.segment.as_deref().unwrap_or_default();
+    let hash = token.hash();
+    let found: Option<Listed> =
+        context.db()?.first(store::oauth::client::one(context, id, Keeper::Itself(&hash))).await?;
+    // RFC 7592, section 2.1: a client that is gone, or another's, is answered as a token that is not good.
+    let found = found.filter(|client| !client.disabled).ok_or_else(|| not_good("of no client, or another's"))?;
+    Ok((found, hash))
+}
+
+fn described(context: &Context, client: &Listed) -> Result<Reply> {
+    let mut body = shown(client);
+    body["registration_client_uri"] = json!(format!("{}/oauth2/register/{}", issuer(context), client.client_id));
+    Ok(Reply::json(200, &body)?.with("cache-control", "no-store"))
+}
+
+/// `GET /oauth2/register/:client_id` (RFC 7592, section 2.1). A secret is shown once, and not here.
 ///
 /// # Errors
-/// 400, 401, 403.
-pub async fn by_administrator(call: &mut Call) -> Result<Reply> {
+/// 401.
+pub async fn read(call: &mut Call) -> Result<Reply> {
+    let (client, _) = itself(call).await?;
+    described(&call.context, &client)
+}
+
+/// `PUT /oauth2/register/:client_id` (section 2.2): the metadata as a whole. A client that is to have a secret and has none is
+/// answered one.
+///
+/// # Errors
+/// 400, 401.
+pub async fn replace(call: &mut Call) -> Result<Reply> {
     let metadata = metadata(call).await?;
-    let administrator = administrator(call, Vec::new()).await?;
-    let session = &administrator.authenticated.session;
-    if session.user.is_anonymous {
-        return Err(Error::refused(Wire::FORBIDDEN, "a guest"));
+    let (client, hash) = itself(call).await?;
+    let context = &call.context;
+    let invalid = |description| Problem::new(Code::InvalidRequest, description);
+    if metadata.get("client_id").and_then(Value::as_str) != Some(&client.client_id) {
+        return Err(invalid("client_id is missing, or another").into());
     }
-    let body = register(&call.context, &metadata, Some(&session.user.id)).await?;
-    Ok(Reply::json(201, &body)?.with_cookies(administrator.authenticated.cookies))
+    // What is ours to say has no place here (section 2.2).
+    let ours =
+        ["registration_access_token", "registration_client_uri", "client_secret_expires_at", "client_id_issued_at"];
+    if ours.iter().any(|name| metadata.contains_key(*name)) {
+        return Err(invalid("a member is ours to say").into());
+    }
+    let (changed, secret) = clients::change(context, &client, Keeper::Itself(&hash), &metadata, None).await?;
+    let mut body = shown(&changed);
+    body["registration_client_uri"] = json!(format!("{}/oauth2/register/{}", issuer(context), changed.client_id));
+    if let Some(secret) = secret {
+        put_secret(&mut body, &secret);
+    }
+    Ok(Reply::json(200, &body)?.with("cache-control", "no-store"))
+}
+
+/// Shows a secret, the one time.
+pub fn put_secret(body: &mut Value, secret: &Token<ClientSecret>) {
+    body["client_secret"] = json!(secret.expose());
+    body["client_secret_expires_at"] = json!(0);
+}
+
+/// `DELETE /oauth2/register/:client_id` (section 2.3): with its tokens and what was agreed to.
+///
+/// # Errors
+/// 401.
+pub async fn delete(call: &mut Call) -> Result<Reply> {
+    let (client, hash) = itself(call).await?;
+    let context = &call.context;
+    let (id, details) = (context.row_id()?, json!({ "client_id": client.client_id }));
+    let statements: [Statement; 3] = [
+        store::oauth::client::delete(context, &client.client_id, Keeper::Itself(&hash)),
+        must_change(),
+        store::record::audit(context, &id, None, "client.deleted", Severity::Medium, &details),
+    ];
+    match context.db()?.batch(statements).await {
+        Err(StoreError::Unchanged) => return Err(not_good("deleted meanwhile").into()),
+        other => other?,
+    };
+    Ok(Reply::empty(204))
 }

@@ -6,13 +6,17 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::handlers::Call;
 use crate::handlers::provider::authorize::doubled;
-use crate::handlers::provider::client::{Once, authenticate, replayed};
-use crate::handlers::provider::issue::Issue;
+use crate::handlers::provider::client::{Once, authenticate};
+use crate::handlers::provider::issue::{Issue, Refreshing, Saying};
+use crate::handlers::provider::possession::Held;
+use crate::handlers::provider::{assertion, exchange, issuer};
 use crate::http::reply::Reply;
-use crate::oauth::authorization::judge_resource;
-use crate::oauth::client::{AuthMethod, Client, GrantType};
+use crate::oauth::authorization::judge_resources;
+use crate::oauth::claims::{SCOPES, Subject, by_name};
+use crate::oauth::client::{Client, GrantType};
 use crate::oauth::client_authentication::UnverifiedClient;
 use crate::oauth::device::{self, Stored};
+use crate::oauth::dpop::Confirmation;
 use crate::oauth::parameters::Parameters;
 use crate::oauth::problem::{Code, Problem};
 use crate::oauth::token::{Denied, Refresh, StoredCode, StoredRefresh, narrowed, redeem, refresh, resources};
@@ -22,6 +26,20 @@ use crate::store::database::{Answers, Statement, StoreError, must_change};
 
 /// The scope that asks for a refresh token (OpenID Connect Core 1.0, section 11).
 const OFFLINE: &str = "offline_access";
+
+/// A request whose client has shown who it is.
+pub struct Granting<'a> {
+    /// The client.
+    pub client: &'a Client,
+    /// The parameters.
+    pub parameters: &'a Parameters,
+    /// The key or certificate that it comes with.
+    pub held: &'a Held,
+    /// What its tokens are bound to.
+    pub cnf: Confirmation,
+    /// What it uses up.
+    pub once: Once,
+}
 
 /// `POST /oauth2/token`.
 ///
@@ -40,7 +58,7 @@ pub async fn token(call: &mut Call) -> Result<Reply> {
         store::oauth::client::by_client_id(context, &presented.client_id),
         store::sign_in::tenant_is_active(&context.tenant().id),
     ];
-    statements.extend(wanted(context, grant, &parameters)?);
+    statements.extend(wanted(context, grant, &parameters, &presented)?);
     let mut answers = context.db()?.batch(statements).await?;
     let client: Option<Client> = answers.row()?;
     let is_active: bool = answers.row()?.unwrap_or(false);
@@ -51,11 +69,16 @@ pub async fn token(call: &mut Call) -> Result<Reply> {
     if !client.may(grant) {
         return Err(Problem::new(Code::UnauthorizedClient, "the client may not use this grant").into());
     }
+    let held = Held::read(context, "POST", &format!("{}/oauth2/token", issuer(context)), None)?;
+    let (cnf, once) = (held.binding(&client)?, once.with_proof(context, &held));
+    let granting = Granting { client: &client, parameters: &parameters, held: &held, cnf, once };
     let body = match grant {
-        GrantType::AuthorizationCode => by_code(context, &client, &parameters, &mut answers, &once).await?,
-        GrantType::RefreshToken => by_refresh(context, &client, &parameters, &mut answers, &once).await?,
-        GrantType::ClientCredentials => by_credentials(context, &client, &parameters, &once).await?,
-        GrantType::DeviceCode => by_device(context, &client, &mut answers, &once).await?,
+        GrantType::AuthorizationCode => by_code(context, granting, &mut answers).await?,
+        GrantType::RefreshToken => by_refresh(context, granting, &mut answers).await?,
+        GrantType::ClientCredentials => by_credentials(context, granting).await?,
+        GrantType::DeviceCode => by_device(context, granting, &mut answers).await?,
+        GrantType::TokenExchange => exchange::grant(context, granting, &mut answers).await?,
+        GrantType::JwtBearer => assertion::grant(context, granting, &mut answers).await?,
     };
     // RFC 6749, section 5.1.
     Ok(Reply::json(200, &body)?.with("cache-control", "no-store").with("pragma", "no-cache"))
@@ -82,7 +105,12 @@ fn not_good(reason: &str) -> Error {
     Problem::new(Code::InvalidGrant, "the code or token is not good, or another client's").because(reason).into()
 }
 
-fn wanted(context: &Context, grant: GrantType, parameters: &Parameters) -> Result<Vec<Statement>> {
+fn wanted(
+    context: &Context,
+    grant: GrantType,
+    parameters: &Parameters,
+    presented: &UnverifiedClient,
+) -> Result<Vec<Statement>> {
     Ok(match grant {
         GrantType::AuthorizationCode => vec![store::oauth::grant::code(context, &presented_code(parameters)?.hash())],
         GrantType::RefreshToken => {
@@ -90,6 +118,8 @@ fn wanted(context: &Context, grant: GrantType, parameters: &Parameters) -> Resul
         }
         GrantType::DeviceCode => Vec::from(store::oauth::device::poll(context, &presented_device(parameters)?.hash())),
         GrantType::ClientCredentials => Vec::new(),
+        GrantType::TokenExchange => exchange::wanted(context, parameters)?,
+        GrantType::JwtBearer => assertion::wanted(context, parameters, &presented.client_id)?,
     })
 }
 
@@ -110,30 +140,61 @@ async fn deny(context: &Context, family: &str, denied: Denied) -> Error {
     denied.problem.into()
 }
 
-/// What a conflict of the last batch means: the assertion was used before.
-fn last(answer: std::result::Result<Answers, StoreError>) -> Result<()> {
-    match answer {
-        Err(StoreError::Conflict(column)) if column.starts_with("verification.") => Err(replayed().into()),
-        other => Ok(other.map(|_| ())?),
+/// Writes what a request ends in: what it uses up must be there to be used, and nothing is done otherwise. `None` if it was
+/// not.
+///
+/// # Errors
+/// As [`Once::settled`].
+pub async fn commit(context: &Context, once: &Once, used_up: Statement, tokens: Vec<Statement>) -> Result<Option<()>> {
+    let mut statements = vec![used_up, must_change()];
+    statements.extend(once.statements(context)?);
+    statements.extend(tokens);
+    match context.db()?.batch(statements).await {
+        Err(StoreError::Unchanged) => Ok(None),
+        other => once.settled(other).map(|_| Some(())),
     }
 }
 
-async fn by_code(
+/// A refresh token to go with what stays, if it does.
+fn lasting<'a>(
     context: &Context,
     client: &Client,
-    parameters: &Parameters,
-    answers: &mut Answers,
-    once: &Once,
-) -> Result<Value> {
+    scope: &'a str,
+    resources: &'a [String],
+) -> Result<Option<Refreshing<'a>>> {
+    if !client.may(GrantType::RefreshToken) || !scope.split(' ').any(|scope| scope == OFFLINE) {
+        return Ok(None);
+    }
+    Ok(Some(Refreshing { token: Token::new(context.random()?), is_kept: false, scope, resources }))
+}
+
+async fn by_code(context: &Context, granting: Granting<'_>, answers: &mut Answers) -> Result<Value> {
+    let Granting { client, parameters, .. } = granting;
     let code: Option<StoredCode> = answers.row()?;
     let code = code.ok_or_else(|| not_good("unknown"))?;
     if let Err(denied) = redeem(&code, client, parameters, context.now) {
         return Err(deny(context, &code.id, denied).await);
     }
-    let granted = &code.request;
-    let scope = granted.request.scopes.join(" ");
-    let resources = resources(&granted.request.resources, parameters)?;
-    let stays = client.may(GrantType::RefreshToken) && granted.request.scopes.iter().any(|scope| scope == OFFLINE);
+    let request = &code.request.request;
+    let bound = Confirmation { jkt: request.dpop_jkt.clone(), certificate: None };
+    if !granting.held.confirms(&bound) {
+        return Err(not_good("of another key than dpop_jkt"));
+    }
+    let scope = request.scopes.join(" ");
+    let resources = resources(&request.resources, parameters)?;
+    let tenant = context.tenant();
+    let about = Subject {
+        person: &code.person,
+        profile: &code.profile,
+        roles: &code.roles,
+        tenant: (tenant.id.as_str(), &tenant.name),
+    };
+    let saying = Saying {
+        nonce: request.nonce.as_deref(),
+        code: parameters.get("code"),
+        acr: request.wanted_acr(),
+        claims: by_name(&about, &request.claims.id_token),
+    };
     let issue = Issue {
         client,
         user: Some(&code.user_id),
@@ -141,41 +202,34 @@ async fn by_code(
         family: &code.id,
         scope: &scope,
         resources: &resources,
-        authenticated_at: Some(granted.authenticated_at),
-        amr: &granted.amr,
-        nonce: granted.request.nonce.as_deref(),
-        refresh: if stays { Some(Token::new(context.random()?)) } else { None },
-        refresh_is_kept: false,
-        refresh_scope: &scope,
-        refresh_resources: &granted.request.resources,
+        cnf: granting.cnf.clone(),
+        authenticated_at: Some(code.request.authenticated_at),
+        amr: &code.request.amr,
+        userinfo_claims: &request.claims.userinfo,
+        act: None,
+        until: None,
+        refresh: lasting(context, client, &scope, &request.resources)?,
+        id_token: Some(saying),
     };
     let (body, tokens) = issue.carry_out(context).await?;
-    let mut statements = vec![store::oauth::grant::redeem(context, &code.id), must_change()];
-    statements.extend(once.statements(context)?);
-    statements.extend(tokens);
-    match context.db()?.batch(statements).await {
+    let used_up = store::oauth::grant::redeem(context, &code.id);
+    if commit(context, &granting.once, used_up, tokens).await?.is_none() {
         // Of many at once one redeems it, and the others show that somebody has it who should not.
-        Err(StoreError::Unchanged) => {
-            let problem = Problem::new(Code::InvalidGrant, "the code or token is not good, or another client's");
-            let denied = Denied { problem: problem.because("redeemed by another request"), is_replay: true };
-            Err(deny(context, &code.id, denied).await)
-        }
-        other => {
-            last(other)?;
-            Ok(body)
-        }
+        let problem = Problem::new(Code::InvalidGrant, "the code or token is not good, or another client's");
+        let denied = Denied { problem: problem.because("redeemed by another request"), is_replay: true };
+        return Err(deny(context, &code.id, denied).await);
     }
+    Ok(body)
 }
 
-async fn by_refresh(
-    context: &Context,
-    client: &Client,
-    parameters: &Parameters,
-    answers: &mut Answers,
-    once: &Once,
-) -> Result<Value> {
+async fn by_refresh(context: &Context, granting: Granting<'_>, answers: &mut Answers) -> Result<Value> {
+    let Granting { client, parameters, .. } = granting;
     let stored: Option<StoredRefresh> = answers.row()?;
     let stored = stored.ok_or_else(|| not_good("unknown"))?;
+    // Before anything else is decided: whoever lacks the key learns nothing, and ends nothing.
+    if !granting.held.confirms(&stored.cnf) {
+        return Err(not_good("bound to another key"));
+    }
     let decision = match refresh(&stored, client, context.now) {
         Ok(decision) => decision,
         Err(denied) => return Err(deny(context, &stored.family_id, denied).await),
@@ -186,62 +240,52 @@ async fn by_refresh(
     // anything is kept.
     let presented = presented_refresh(parameters)?;
     let seed = context.config.keyring.sign(Purpose::Successor, presented.expose().as_bytes());
-    let issue = |refresh_is_kept| Issue {
+    let issue = |is_kept| Issue {
         client,
         user: Some(&stored.user_id),
         session: stored.session_id.as_ref(),
         family: &stored.family_id,
         scope: &scope,
         resources: &resources,
+        cnf: granting.cnf.clone(),
         authenticated_at: Some(stored.authenticated_at),
         amr: &stored.amr,
-        nonce: None,
-        refresh: Some(Token::derived(&seed)),
-        refresh_is_kept,
-        refresh_scope: &stored.scope,
-        refresh_resources: &stored.audience,
+        userinfo_claims: &stored.userinfo_claims,
+        act: None,
+        until: None,
+        refresh: Some(Refreshing {
+            token: Token::derived(&seed),
+            is_kept,
+            scope: &stored.scope,
+            resources: &stored.audience,
+        }),
+        id_token: Some(Saying::default()),
     };
     if decision == Refresh::Rotate {
         let (body, tokens) = issue(false).carry_out(context).await?;
-        let mut statements = vec![store::oauth::token::rotate(context, &stored.id), must_change()];
-        statements.extend(once.statements(context)?);
-        statements.extend(tokens);
-        match context.db()?.batch(statements).await {
-            // Another request was quicker: what it was given is given here as well.
-            Err(StoreError::Unchanged) => (),
-            other => {
-                last(other)?;
-                return Ok(body);
-            }
+        let used_up = store::oauth::token::rotate(context, &stored.id);
+        // Otherwise another request was first, a moment ago, or it was revoked.
+        if commit(context, &granting.once, used_up, tokens).await?.is_some() {
+            return Ok(body);
         }
     }
     let (body, tokens) = issue(true).carry_out(context).await?;
     // It may have been revoked since it was read.
-    let mut statements = vec![store::oauth::token::touch(context, &stored.id), must_change()];
-    statements.extend(once.statements(context)?);
-    statements.extend(tokens);
-    match context.db()?.batch(statements).await {
-        Err(StoreError::Unchanged) => Err(not_good("revoked meanwhile")),
-        other => {
-            last(other)?;
-            Ok(body)
-        }
-    }
+    let alive = store::oauth::token::touch(context, &stored.id);
+    commit(context, &granting.once, alive, tokens).await?.ok_or_else(|| not_good("revoked meanwhile"))?;
+    Ok(body)
 }
 
 /// RFC 6749, section 4.4.
-async fn by_credentials(context: &Context, client: &Client, parameters: &Parameters, once: &Once) -> Result<Value> {
-    if client.auth_method == AuthMethod::None {
+async fn by_credentials(context: &Context, granting: Granting<'_>) -> Result<Value> {
+    let Granting { client, parameters, .. } = granting;
+    if client.is_public() {
         return Err(Problem::new(Code::UnauthorizedClient, "a public client has no credentials").into());
     }
-    parameters.resources().iter().try_for_each(|resource| judge_resource(resource))?;
+    judge_resources(parameters.resources(), client)?;
     // What stands for a user is nothing that a client has by itself.
-    let own: Vec<&str> = client
-        .scopes
-        .iter()
-        .map(String::as_str)
-        .filter(|scope| !crate::oauth::claims::SCOPES.iter().any(|(known, _)| known == scope))
-        .collect();
+    let is_own = |scope: &&str| !SCOPES.iter().any(|(known, _)| known == scope);
+    let own: Vec<&str> = client.scopes.iter().map(String::as_str).filter(is_own).collect();
     let scope = narrowed(&own.join(" "), parameters)?;
     let family = context.row_id()?;
     let issue = Issue {
@@ -251,28 +295,27 @@ async fn by_credentials(context: &Context, client: &Client, parameters: &Paramet
         family: &family,
         scope: &scope,
         resources: parameters.resources(),
+        cnf: granting.cnf,
         authenticated_at: None,
         amr: &[],
-        nonce: None,
+        userinfo_claims: &[],
+        act: None,
+        until: None,
         refresh: None,
-        refresh_is_kept: false,
-        refresh_scope: "",
-        refresh_resources: &[],
+        id_token: None,
     };
     let (body, tokens) = issue.carry_out(context).await?;
-    let mut statements = once.statements(context)?;
-    statements.extend(tokens);
-    last(context.db()?.batch(statements).await)?;
+    granting.once.write(context, tokens).await?;
     Ok(body)
 }
 
 /// RFC 8628, section 3.4.
-async fn by_device(context: &Context, client: &Client, answers: &mut Answers, once: &Once) -> Result<Value> {
+async fn by_device(context: &Context, granting: Granting<'_>, answers: &mut Answers) -> Result<Value> {
+    let client = granting.client;
     let stored: Option<Stored> = answers.row()?;
     let stored = stored.ok_or_else(|| not_good("unknown"))?;
     let user = device::poll(&stored, client, context.now)?;
     let scope = stored.scopes.join(" ");
-    let stays = client.may(GrantType::RefreshToken) && stored.scopes.iter().any(|scope| scope == OFFLINE);
     let issue = Issue {
         client,
         user: Some(user),
@@ -280,23 +323,17 @@ async fn by_device(context: &Context, client: &Client, answers: &mut Answers, on
         family: &stored.id,
         scope: &scope,
         resources: &[],
+        cnf: granting.cnf.clone(),
         authenticated_at: stored.authenticated_at,
         amr: &stored.amr,
-        nonce: None,
-        refresh: if stays { Some(Token::new(context.random()?)) } else { None },
-        refresh_is_kept: false,
-        refresh_scope: &scope,
-        refresh_resources: &[],
+        userinfo_claims: &[],
+        act: None,
+        until: None,
+        refresh: lasting(context, client, &scope, &[])?,
+        id_token: Some(Saying::default()),
     };
     let (body, tokens) = issue.carry_out(context).await?;
-    let mut statements = vec![store::oauth::grant::redeem(context, &stored.id), must_change()];
-    statements.extend(once.statements(context)?);
-    statements.extend(tokens);
-    match context.db()?.batch(statements).await {
-        Err(StoreError::Unchanged) => Err(not_good("redeemed by another request")),
-        other => {
-            last(other)?;
-            Ok(body)
-        }
-    }
+    let used_up = store::oauth::grant::redeem(context, &stored.id);
+    commit(context, &granting.once, used_up, tokens).await?.ok_or_else(|| not_good("redeemed by another request"))?;
+    Ok(body)
 }

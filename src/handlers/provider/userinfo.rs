@@ -3,17 +3,20 @@
 use serde_json::{Value, json};
 
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::handlers::Call;
 use crate::handlers::provider::authorize::doubled;
+use crate::handlers::provider::client::Once;
+use crate::handlers::provider::possession::Held;
 use crate::handlers::provider::{issuer, subject};
 use crate::http::reply::Reply;
-use crate::oauth::claims::{Subject, by_scope};
+use crate::oauth::claims::{Subject, by_name, by_scope};
 use crate::oauth::parameters::Parameters;
 use crate::oauth::problem::{Code, Problem};
 use crate::secret::sha256_base64url;
 use crate::store;
 use crate::store::oauth::token::Found;
+use crate::store::signing_key;
 
 /// The longest token read, in bytes.
 const LONGEST: usize = 8192;
@@ -23,7 +26,7 @@ const LONGEST: usize = 8192;
 /// # Errors
 /// 401 `invalid_token`, 403 `insufficient_scope`.
 pub async fn get(call: &mut Call) -> Result<Reply> {
-    answer(&call.context, None).await
+    answer(&call.context, "GET", None).await
 }
 
 /// `POST /oauth2/userinfo`: the token in the header, or in the form (RFC 6750, section 2.2).
@@ -34,42 +37,78 @@ pub async fn post(call: &mut Call) -> Result<Reply> {
     let has_form = call.request.header("Content-Type").is_some_and(|kind| kind.contains("form-urlencoded"));
     let form = if has_form { call.request.form().await? } else { String::new() };
     let parameters = Parameters::parse(&form).map_err(doubled)?;
-    answer(&call.context, parameters.get("access_token")).await
+    answer(&call.context, "POST", parameters.get("access_token")).await
 }
 
 /// The token of a request's header (section 2.1).
 #[must_use]
 pub fn bearer(context: &Context) -> Option<String> {
-    let header = context.header("Authorization")?;
-    let (scheme, token) = header.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim().to_owned())
+    by_scheme(context, "Bearer")
 }
 
-async fn answer(context: &Context, posted: Option<&str>) -> Result<Reply> {
+fn by_scheme(context: &Context, wanted: &str) -> Option<String> {
+    let header = context.header("Authorization")?;
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case(wanted).then(|| token.trim().to_owned())
+}
+
+async fn answer(context: &Context, method: &str, posted: Option<&str>) -> Result<Reply> {
     let invalid = |reason: &str| Problem::new(Code::InvalidToken, "the access token is not good").because(reason);
-    let header = bearer(context);
+    let proven = by_scheme(context, "DPoP");
+    let has_proof = proven.is_some();
+    let said = |problem: Problem| if has_proof { problem.with_dpop() } else { problem };
+    let header = proven.or_else(|| bearer(context));
     if header.is_some() && posted.is_some() {
         return Err(Problem::new(Code::InvalidRequest, "the access token is there twice").into());
     }
-    let token = header.or_else(|| posted.map(str::to_owned)).filter(|token| token.len() <= LONGEST);
-    let token = token.ok_or_else(|| invalid("none, or too long"))?;
+    let missing = || Problem::new(Code::MissingToken, "there is no access token");
+    let token = header.or_else(|| posted.map(str::to_owned)).ok_or_else(missing)?;
+    if token.len() > LONGEST {
+        return Err(said(invalid("too long")).into());
+    }
+    let url = format!("{}/oauth2/userinfo", issuer(context));
+    let held = match Held::read(context, method, &url, Some(&token)) {
+        Err(Error::OAuth(problem)) => return Err(problem.with_dpop().into()),
+        other => other?,
+    };
+    // A proof without its scheme is no use of it (RFC 9449, section 7.1).
+    if has_proof && held.proof.is_none() {
+        return Err(invalid("DPoP without a proof").with_dpop().into());
+    }
     let found: Option<Found> =
         context.db()?.first(store::oauth::token::find(context, &sha256_base64url(&token))).await?;
-    let found = found.ok_or_else(|| invalid("unknown"))?;
+    let found = found.ok_or_else(|| said(invalid("unknown")))?;
     if found.kind != "access" || !found.is_good {
-        return Err(invalid("no access token, or not good any more").into());
+        return Err(said(invalid("no access token, or not good any more")).into());
+    }
+    // A bound token is worth nothing by itself, and one that is not bound proves nothing (section 7.2).
+    if !held.confirms(&found.cnf) || found.cnf.jkt.is_some() != has_proof {
+        let problem = invalid("bound to another key, or to none");
+        return Err(if found.cnf.jkt.is_some() { problem.with_dpop() } else { problem }.into());
     }
     // RFC 8707: a token for another resource is none for us.
     let issuer = issuer(context);
     if !found.audience.is_empty() && !found.audience.iter().any(|resource| resource.trim_end_matches('/') == issuer) {
-        return Err(invalid("for another resource").into());
+        return Err(said(invalid("for another resource")).into());
     }
     let person = found.person.as_ref().filter(|_| found.scope.split(' ').any(|scope| scope == "openid"));
     let no_scope = || Problem::new(Code::InsufficientScope, "the access token is not of an OpenID Connect request");
-    let person = person.ok_or_else(no_scope)?;
+    let person = person.ok_or_else(|| said(no_scope()))?;
+    if has_proof {
+        Once::default().with_proof(context, &held).write(context, Vec::new()).await?;
+    }
     let tenant = context.tenant();
-    let about = Subject { person, roles: &found.roles, tenant: (tenant.id.as_str(), &tenant.name) };
+    let about =
+        Subject { person, profile: &found.profile, roles: &found.roles, tenant: (tenant.id.as_str(), &tenant.name) };
     let mut claims = by_scope(&about, &found.scope);
+    claims.extend(by_name(&about, &found.userinfo_claims));
     claims.insert("sub".to_owned(), json!(subject(&person.id, found.is_pairwise, &found.redirect_uris)));
-    Reply::json(200, &Value::Object(claims))
+    let Some(algorithm) = found.userinfo_alg else {
+        return Reply::json(200, &Value::Object(claims));
+    };
+    // Section 5.3.2.
+    claims.insert("iss".to_owned(), json!(issuer));
+    claims.insert("aud".to_owned(), json!(found.client_id));
+    let token = signing_key::signer_for(context, algorithm).await?.sign_claims("JWT", claims).await?;
+    Ok(Reply::text(200, "application/jwt", token))
 }

@@ -10,7 +10,7 @@ use crate::federation::client_auth::{ASSERTION_SECONDS, ClientAuthentication, ap
 use crate::federation::request::joined;
 use crate::handlers::outgoing::{self, Incame, Outgoing};
 use crate::handlers::upstream::begin::endpoint;
-use crate::oauth::jose::Unsigned;
+use crate::oauth::jose::{SigningAlgorithm, Unsigned};
 use crate::secret::Secret;
 use crate::store::issuer::Upstream;
 use crate::store::upstream::Tokens;
@@ -234,7 +234,9 @@ async fn signed(context: &Context, key: &Secret<String>, claims: serde_json::Map
     let broken = |error: serde_json::Error| Error::Internal(format!("issuer.client_key_sealed is no JWK: {error}"));
     let jwk: Value = serde_json::from_str(key.expose()).map_err(broken)?;
     let kid = jwk["kid"].as_str().unwrap_or_default().to_owned();
-    let unsigned = Unsigned::new(&kid, "JWT", claims, context.now, ASSERTION_SECONDS);
-    let signature = webcrypto::sign(&webcrypto::import(&Secret::new(jwk)).await?, unsigned.signing_input()).await?;
+    let algorithm = SigningAlgorithm::Es256;
+    let unsigned = Unsigned::new((&kid, algorithm), "JWT", claims, context.now, ASSERTION_SECONDS);
+    let key = webcrypto::import(algorithm, &Secret::new(jwk)).await?;
+    let signature = webcrypto::sign(&key, unsigned.signing_input()).await?;
     Ok(unsigned.signed(&signature))
 }

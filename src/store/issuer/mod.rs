@@ -31,6 +31,9 @@ pub struct Settings {
     /// Client ids of native apps, whose ID tokens sign in as well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub audiences: Vec<String>,
+    /// Whether its assertions are grants (RFC 7523, section 2.1): it may speak for its people while they are not there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub accept_assertions: bool,
 }
 
 /// An issuer, as a sign-in through it needs it.

@@ -1,12 +1,12 @@
 //! `oauth_client`.
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::context::Context;
 use crate::id::{Id, Millis, OauthClient, User};
 use crate::oauth::client::NewClient;
-use crate::secret::{ClientSecret, TokenHash};
+use crate::secret::{ClientSecret, RegistrationToken, TokenHash};
 use crate::store::database::{Statement, sql};
 
 /// An enabled client of the tenant's, or everybody's, by its `client_id`.
@@ -24,7 +24,9 @@ pub fn by_client_id(context: &Context, client_id: &str) -> Statement {
            'is_pairwise', json(iif(subject_type = 'pairwise', 'true', 'false')),
            'has_jwt_access_tokens', json(iif(access_token_format = 'jwt', 'true', 'false')),
            'skips_consent', json(iif(skip_consent, 'true', 'false')),
-           'icon', icon, 'policy_uri', policy_uri, 'tos_uri', tos_uri) as row
+           'icon', icon, 'policy_uri', policy_uri, 'tos_uri', tos_uri, 'backchannel_logout_uri', backchannel_logout_uri,
+           'frontchannel_logout_uri', frontchannel_logout_uri, 'details', json(details),
+           'document_read_at', document_read_at) as row
          from oauth_client
          where client_id = ?2 and disabled = 0 and (tenant_id is null or tenant_id = ?1)")
     .bind(&context.tenant().id)
@@ -32,68 +34,152 @@ pub fn by_client_id(context: &Context, client_id: &str) -> Statement {
     .bind(context.now)
 }
 
-/// Registers a client of the tenant's.
-#[must_use]
-pub fn create(
-    context: &Context,
-    id: &Id<OauthClient>,
-    client_id: &str,
-    secret_hash: Option<&str>,
-    new: &NewClient,
-    by: Option<&Id<User>>,
-) -> Statement {
-    let [uri, icon, policy_uri, tos_uri] = &new.uris;
-    sql("insert into oauth_client
-           (id, tenant_id, client_id, secret_hash, secret_expires_at, name, type, token_endpoint_auth_method, redirect_uris,
-            grant_types, scopes, jwks, jwks_uri, subject_type, access_token_format, skip_consent, icon, uri, policy_uri, tos_uri,
-            contacts, user_id, created_at, updated_at, post_logout_redirect_uris)
-         values (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?23, ?24)")
-    .bind(&context.tenant().id)
-    .bind(id)
-    .bind(client_id)
-    .bind(secret_hash)
-    .bind(new.secret_expires_at)
-    .bind(&new.name)
-    .bind(if new.is_native { "native" } else { "web" })
-    .bind(new.auth_method.as_str())
-    .bind(json!(new.redirect_uris).to_string())
-    .bind(json!(new.grant_types).to_string())
-    .bind(json!(new.scopes).to_string())
-    .bind(new.jwks.as_ref().map(ToString::to_string))
-    .bind(new.jwks_uri.as_ref())
-    .bind(if new.is_pairwise { "pairwise" } else { "public" })
-    .bind(if new.has_jwt_access_tokens { "jwt" } else { "opaque" })
-    .bind(new.skips_consent)
-    .bind(icon.as_ref())
-    .bind(uri.as_ref())
-    .bind(policy_uri.as_ref())
-    .bind(tos_uri.as_ref())
-    .bind(json!(new.contacts).to_string())
-    .bind(by)
-    .bind(context.now)
-    .bind(json!(new.post_logout_redirect_uris).to_string())
+/// What a new client is known by.
+pub struct NewRow<'a> {
+    /// `oauth_client.id`.
+    pub id: &'a Id<OauthClient>,
+    /// `client_id`.
+    pub client_id: &'a str,
+    /// The hash of its secret.
+    pub secret: Option<&'a TokenHash<ClientSecret>>,
+    /// The hash of what it changes its registration with.
+    pub registration: Option<&'a TokenHash<RegistrationToken>>,
+    /// Whose it is; none is the tenant's.
+    pub owner: Option<&'a Id<User>>,
 }
 
-/// A client, as administrators see it.
+/// Registers a client of the tenant's.
+#[must_use]
+pub fn create(context: &Context, row: &NewRow<'_>, new: &NewClient) -> Statement {
+    let statement = sql("insert into oauth_client
+           (id, tenant_id, client_id, secret_hash, registration_token_hash, user_id, created_at, updated_at,
+            name, type, token_endpoint_auth_method, redirect_uris, post_logout_redirect_uris, grant_types, scopes, jwks, jwks_uri,
+            subject_type, access_token_format, skip_consent, uri, icon, policy_uri, tos_uri, contacts, backchannel_logout_uri,
+            frontchannel_logout_uri, details)
+         values (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24,
+                 ?25, ?26, ?27)")
+    .bind(&context.tenant().id)
+    .bind(row.id)
+    .bind(row.client_id)
+    .bind(row.secret)
+    .bind(row.registration)
+    .bind(row.owner)
+    .bind(context.now);
+    with_metadata(statement, new)
+}
+
+/// Keeps what a client's own document says of it, for every tenant: it is the same everywhere.
+#[must_use]
+pub fn keep_document(context: &Context, id: &Id<OauthClient>, url: &str, new: &NewClient) -> Statement {
+    let statement = sql("insert into oauth_client
+           (id, client_id, document_read_at, created_at, updated_at,
+            name, type, token_endpoint_auth_method, redirect_uris, post_logout_redirect_uris, grant_types, scopes, jwks, jwks_uri,
+            subject_type, access_token_format, skip_consent, uri, icon, policy_uri, tos_uri, contacts, backchannel_logout_uri,
+            frontchannel_logout_uri, details)
+         values (?1, ?2, ?3, ?3, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)
+         on conflict (client_id) do update set
+           document_read_at = excluded.document_read_at, updated_at = excluded.updated_at,
+           name = excluded.name, type = excluded.type, token_endpoint_auth_method = excluded.token_endpoint_auth_method,
+           redirect_uris = excluded.redirect_uris, post_logout_redirect_uris = excluded.post_logout_redirect_uris,
+           grant_types = excluded.grant_types, scopes = excluded.scopes, jwks = excluded.jwks, jwks_uri = excluded.jwks_uri,
+           subject_type = excluded.subject_type, access_token_format = excluded.access_token_format, uri = excluded.uri,
+           icon = excluded.icon, policy_uri = excluded.policy_uri, tos_uri = excluded.tos_uri, contacts = excluded.contacts,
+           backchannel_logout_uri = excluded.backchannel_logout_uri,
+           frontchannel_logout_uri = excluded.frontchannel_logout_uri, details = excluded.details
+         where oauth_client.tenant_id is null and oauth_client.document_read_at is not null")
+    .bind(id)
+    .bind(url)
+    .bind(context.now);
+    with_metadata(statement, new)
+}
+
+/// Who may change a client.
+#[derive(Clone, Copy)]
+pub enum Keeper<'a> {
+    /// Every administrator of the tenant.
+    Tenant,
+    /// The user whose it is.
+    Owner(&'a Id<User>),
+    /// The client itself (RFC 7592, section 3).
+    Itself(&'a TokenHash<RegistrationToken>),
+}
+
+impl<'a> Keeper<'a> {
+    const fn parts(self) -> (Option<&'a Id<User>>, Option<&'a TokenHash<RegistrationToken>>) {
+        match self {
+            Self::Tenant => (None, None),
+            Self::Owner(user) => (Some(user), None),
+            Self::Itself(token) => (None, Some(token)),
+        }
+    }
+}
+
+/// Gives a client other metadata, if it is as it was when it was read, and, if it is to have one from now on, a secret. One that
+/// authenticates otherwise has none.
+#[must_use]
+pub fn replace(
+    context: &Context,
+    client_id: &str,
+    keeper: Keeper<'_>,
+    new: &NewClient,
+    (read_at, secret): (Millis, Option<&TokenHash<ClientSecret>>),
+) -> Statement {
+    let (owner, token) = keeper.parts();
+    let statement = sql("update oauth_client set
+           secret_hash = iif(?28, coalesce(?5, secret_hash), null), previous_secret_hash = iif(?28, previous_secret_hash, null),
+           previous_secret_expires_at = iif(?28, previous_secret_expires_at, null), updated_at = max(?6, updated_at + 1),
+           name = ?8, type = ?9, token_endpoint_auth_method = ?10, redirect_uris = ?11, post_logout_redirect_uris = ?12,
+           grant_types = ?13, scopes = ?14, jwks = ?15, jwks_uri = ?16, subject_type = ?17, access_token_format = ?18,
+           skip_consent = ?19, uri = ?20, icon = ?21, policy_uri = ?22, tos_uri = ?23, contacts = ?24,
+           backchannel_logout_uri = ?25, frontchannel_logout_uri = ?26, details = ?27
+         where tenant_id = ?1 and client_id = ?2 and updated_at = ?7
+           and (?3 is null or user_id = ?3) and (?4 is null or registration_token_hash = ?4)")
+    .bind(&context.tenant().id)
+    .bind(client_id)
+    .bind(owner)
+    .bind(token)
+    .bind(secret)
+    .bind(context.now)
+    .bind(read_at);
+    with_metadata(statement, new).bind(new.auth_method.has_secret())
+}
+
+/// Binds the metadata, in the order of every statement above.
+fn with_metadata(statement: Statement, new: &NewClient) -> Statement {
+    let [uri, icon, policy_uri, tos_uri] = &new.uris;
+    statement
+        .bind(&new.name)
+        .bind(if new.is_native { "native" } else { "web" })
+        .bind(new.auth_method.as_str())
+        .bind(json!(new.redirect_uris).to_string())
+        .bind(json!(new.post_logout_redirect_uris).to_string())
+        .bind(json!(new.grant_types).to_string())
+        .bind(json!(new.scopes).to_string())
+        .bind(new.jwks.as_ref().map(ToString::to_string))
+        .bind(new.jwks_uri.as_ref())
+        .bind(if new.is_pairwise { "pairwise" } else { "public" })
+        .bind(if new.has_jwt_access_tokens { "jwt" } else { "opaque" })
+        .bind(new.skips_consent)
+        .bind(uri.as_ref())
+        .bind(icon.as_ref())
+        .bind(policy_uri.as_ref())
+        .bind(tos_uri.as_ref())
+        .bind(json!(new.contacts).to_string())
+        .bind(new.backchannel_logout_uri.as_ref())
+        .bind(new.frontchannel_logout_uri.as_ref())
+        .bind(json!(new.details).to_string())
+}
+
+/// A client, as whoever looks after it sees it.
 #[derive(Debug, Deserialize)]
 pub struct Listed {
     /// `client_id`.
     pub client_id: String,
-    /// Name.
-    pub name: String,
-    /// How it authenticates.
-    pub auth_method: String,
-    /// Where its users are sent back.
-    pub redirect_uris: Vec<String>,
-    /// What it may ask for.
-    pub grant_types: Vec<String>,
-    /// Scopes.
-    pub scopes: Vec<String>,
+    /// Its metadata, by its members' own names (RFC 7591, section 2).
+    pub metadata: Map<String, Value>,
     /// Whether it is switched off.
     pub disabled: bool,
-    /// Whether its users are not asked.
-    pub skips_consent: bool,
-    /// Who registered it.
+    /// Whose it is; none is the tenant's.
     pub user_id: Option<String>,
     /// Registration.
     pub created_at: Millis,
@@ -101,39 +187,64 @@ pub struct Listed {
     pub updated_at: Millis,
 }
 
-/// The select of a [`Listed`], for what follows `from`.
+/// The select of a [`Listed`], for what follows `from`. A patch leaves out what is null (RFC 7396).
 macro_rules! listed {
     ($source:literal) => {
         sql(concat!(
-            "select json_object('client_id', client_id, 'name', name, 'auth_method', token_endpoint_auth_method,
-                    'redirect_uris', json(redirect_uris), 'grant_types', json(grant_types), 'scopes', json(scopes),
-                    'disabled', json(iif(disabled, 'true', 'false')), 'skips_consent', json(iif(skip_consent, 'true', 'false')),
-                    'user_id', user_id, 'created_at', created_at, 'updated_at', updated_at) as row from oauth_client where ",
+            "select json_object('client_id', client_id, 'disabled', json(iif(disabled, 'true', 'false')), 'user_id', user_id,
+                    'created_at', created_at, 'updated_at', updated_at,
+                    'metadata', json(json_patch(details, json_object(
+                       'client_name', name, 'application_type', type, 'token_endpoint_auth_method', token_endpoint_auth_method,
+                       'redirect_uris', json(redirect_uris), 'post_logout_redirect_uris', json(post_logout_redirect_uris),
+                       'grant_types', json(grant_types), 'response_types', json_array('code'),
+                       'scope', (select group_concat(value, ' ') from json_each(scopes)), 'jwks', json(jwks),
+                       'jwks_uri', jwks_uri, 'subject_type', subject_type, 'access_token_format', access_token_format,
+                       'skip_consent', json(iif(skip_consent, 'true', 'false')), 'client_uri', uri, 'logo_uri', icon,
+                       'policy_uri', policy_uri, 'tos_uri', tos_uri, 'contacts', json(contacts),
+                       'backchannel_logout_uri', backchannel_logout_uri,
+                       'frontchannel_logout_uri', frontchannel_logout_uri)))) as row
+             from oauth_client where ",
             $source
         ))
     };
 }
 
-/// The tenant's clients, the newest first.
+/// The clients that somebody looks after, the newest first.
 #[must_use]
-pub fn of_tenant(context: &Context) -> Statement {
-    listed!("tenant_id = ?1 order by created_at desc limit 200").bind(&context.tenant().id)
+pub fn of(context: &Context, keeper: Keeper<'_>) -> Statement {
+    listed!("tenant_id = ?1 and (?2 is null or user_id = ?2) order by created_at desc limit 200")
+        .bind(&context.tenant().id)
+        .bind(keeper.parts().0)
 }
 
-/// A client of the tenant's.
+/// A client that somebody looks after.
 #[must_use]
-pub fn one(context: &Context, client_id: &str) -> Statement {
-    listed!("tenant_id = ?1 and client_id = ?2").bind(&context.tenant().id).bind(client_id)
+pub fn one(context: &Context, client_id: &str, keeper: Keeper<'_>) -> Statement {
+    let (owner, token) = keeper.parts();
+    listed!(
+        "tenant_id = ?1 and client_id = ?2 and (?3 is null or user_id = ?3) and (?4 is null or registration_token_hash = ?4)"
+    )
+    .bind(&context.tenant().id)
+    .bind(client_id)
+    .bind(owner)
+    .bind(token)
 }
 
 /// Gives a client another secret; the one before is good until a time.
 #[must_use]
-pub fn rotate_secret(context: &Context, client_id: &str, hash: &TokenHash<ClientSecret>, until: Millis) -> Statement {
-    sql("update oauth_client set previous_secret_hash = secret_hash, previous_secret_expires_at = ?4, secret_hash = ?3,
-                                 secret_expires_at = null, updated_at = ?5
-         where tenant_id = ?1 and client_id = ?2 and secret_hash is not null")
+pub fn rotate_secret(
+    context: &Context,
+    client_id: &str,
+    keeper: Keeper<'_>,
+    hash: &TokenHash<ClientSecret>,
+    until: Millis,
+) -> Statement {
+    sql("update oauth_client set previous_secret_hash = secret_hash, previous_secret_expires_at = ?5, secret_hash = ?4,
+                                 secret_expires_at = null, updated_at = ?6
+         where tenant_id = ?1 and client_id = ?2 and secret_hash is not null and (?3 is null or user_id = ?3)")
     .bind(&context.tenant().id)
     .bind(client_id)
+    .bind(keeper.parts().0)
     .bind(hash)
     .bind(until)
     .bind(context.now)
@@ -151,6 +262,12 @@ pub fn disable(context: &Context, client_id: &str, disabled: bool) -> Statement 
 
 /// Deletes a client.
 #[must_use]
-pub fn delete(context: &Context, client_id: &str) -> Statement {
-    sql("delete from oauth_client where tenant_id = ?1 and client_id = ?2").bind(&context.tenant().id).bind(client_id)
+pub fn delete(context: &Context, client_id: &str, keeper: Keeper<'_>) -> Statement {
+    let (owner, token) = keeper.parts();
+    sql("delete from oauth_client
+         where tenant_id = ?1 and client_id = ?2 and (?3 is null or user_id = ?3) and (?4 is null or registration_token_hash = ?4)")
+    .bind(&context.tenant().id)
+    .bind(client_id)
+    .bind(owner)
+    .bind(token)
 }

@@ -8,6 +8,7 @@ use crate::oauth::parameters::Parameters;
 use crate::oauth::token::Granted;
 use crate::secret::{AuthorizationCode, KeptRequest, TokenHash};
 use crate::store::database::{Statement, sql};
+use crate::store::person::person_json;
 
 /// Keeps a code.
 ///
@@ -39,11 +40,21 @@ pub fn keep_code(
 /// A code, with its user.
 #[must_use]
 pub fn code(context: &Context, hash: &TokenHash<AuthorizationCode>) -> Statement {
-    sql("select json_object('id', g.id, 'client_id', g.client_id, 'user_id', g.user_id, 'session_id', g.session_id,
+    sql(concat!(
+        "select json_object('id', g.id, 'client_id', g.client_id, 'user_id', g.user_id, 'session_id', g.session_id,
                             'request', json(g.request), 'expires_at', g.expires_at, 'used_at', g.used_at,
-                            'user_status', u.status, 'suspended_until', u.suspended_until) as row
+                            'user_status', u.status, 'suspended_until', u.suspended_until,
+                            'person', ",
+        person_json!("u"),
+        ", 'profile', json_object('first_name', u.first_name, 'last_name', u.last_name, 'profile', json(u.profile)),
+                            'roles', (select json_group_array(r.name) from member m
+                                      join member_role mr on mr.member_id = m.id
+                                      join role r on r.id = mr.role_id
+                                      where m.tenant_id = g.tenant_id and m.user_id = g.user_id and m.status = 'active'
+                                        and r.is_active = 1)) as row
          from oauth_grant g join user u on u.id = g.user_id
-         where g.tenant_id = ?1 and g.kind = 'code' and g.token_hash = ?2")
+         where g.tenant_id = ?1 and g.kind = 'code' and g.token_hash = ?2"
+    ))
     .bind(&context.tenant().id)
     .bind(hash)
 }

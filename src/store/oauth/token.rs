@@ -1,10 +1,13 @@
 //! `oauth_token`: access and refresh tokens, by their hashes.
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::id::{Id, Millis, OauthClient, Session, User};
+use crate::oauth::claims::Profile;
+use crate::oauth::dpop::Confirmation;
+use crate::oauth::jose::SigningAlgorithm;
 use crate::secret::{AccessToken, RefreshToken, TokenHash, TokenKind};
 use crate::session::Person;
 use crate::store::database::{Statement, sql};
@@ -26,6 +29,12 @@ pub struct NewToken<'a, K> {
     pub scope: &'a str,
     /// Resources.
     pub audience: &'a [String],
+    /// The key that it is bound to.
+    pub cnf: &'a Confirmation,
+    /// Who acts for the user.
+    pub act: Option<&'a Value>,
+    /// Claims that the userinfo endpoint was asked for by name.
+    pub userinfo_claims: &'a [String],
     /// When the user proved who they are.
     pub authenticated_at: Option<Millis>,
     /// How.
@@ -37,8 +46,8 @@ pub struct NewToken<'a, K> {
 fn keep<K: TokenKind>(context: &Context, kind: &str, new: &NewToken<'_, K>) -> crate::error::Result<Statement> {
     Ok(sql("insert into oauth_token
               (id, tenant_id, kind, token_hash, client_id, user_id, session_id, family_id, scope, audience, authenticated_at, amr,
-               expires_at, created_at, updated_at)
-            values (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14)")
+               expires_at, created_at, updated_at, cnf, act, requested_claims)
+            values (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14, ?15, ?16, ?17)")
     .bind(&context.tenant().id)
     .bind(context.row_id()?)
     .bind(kind)
@@ -52,7 +61,10 @@ fn keep<K: TokenKind>(context: &Context, kind: &str, new: &NewToken<'_, K>) -> c
     .bind(new.authenticated_at)
     .bind(json!(new.amr).to_string())
     .bind(new.expires_at)
-    .bind(context.now))
+    .bind(context.now)
+    .bind((!new.cnf.is_none()).then(|| json!(new.cnf).to_string()))
+    .bind(new.act.map(ToString::to_string))
+    .bind((!new.userinfo_claims.is_empty()).then(|| json!(new.userinfo_claims).to_string())))
 }
 
 /// Keeps an access token.
@@ -77,7 +89,8 @@ pub fn refresh(context: &Context, hash: &TokenHash<RefreshToken>) -> Statement {
     sql("select json_object('id', t.id, 'client_id', t.client_id, 'user_id', t.user_id, 'session_id', t.session_id,
                             'family_id', t.family_id, 'scope', t.scope, 'audience', json(t.audience),
                             'authenticated_at', t.authenticated_at, 'amr', json(t.amr), 'expires_at', t.expires_at,
-                            'used_at', t.used_at, 'revoked_at', t.revoked_at,
+                            'used_at', t.used_at, 'revoked_at', t.revoked_at, 'cnf', json(coalesce(t.cnf, '{}')),
+                            'userinfo_claims', json(coalesce(t.requested_claims, '[]')),
                             'user_status', u.status, 'suspended_until', u.suspended_until) as row
          from oauth_token t join user u on u.id = t.user_id
          where t.tenant_id = ?1 and t.kind = 'refresh' and t.token_hash = ?2")
@@ -158,6 +171,8 @@ pub fn revoke_consented(context: &Context, user: &Id<User>, consent: &str) -> St
 /// A token, whichever kind it is, as introspection and userinfo need it.
 #[derive(Debug, Deserialize)]
 pub struct Found {
+    /// `oauth_token.id`.
+    pub id: String,
     /// `access` or `refresh`.
     pub kind: String,
     /// `client_id`, by which the client knows itself.
@@ -168,8 +183,18 @@ pub struct Found {
     pub scope: String,
     /// Resources.
     pub audience: Vec<String>,
+    /// The key that it is bound to.
+    pub cnf: Confirmation,
+    /// Who acts for the user.
+    pub act: Option<Value>,
+    /// Claims that the userinfo endpoint was asked for by name.
+    pub userinfo_claims: Vec<String>,
+    /// The session that it came of.
+    pub session_id: Option<Id<Session>>,
     /// When the user proved who they are.
     pub authenticated_at: Option<Millis>,
+    /// How.
+    pub amr: Vec<String>,
     /// Start.
     pub created_at: Millis,
     /// End.
@@ -180,8 +205,12 @@ pub struct Found {
     pub is_pairwise: bool,
     /// Where the client's users are sent back.
     pub redirect_uris: Vec<String>,
+    /// What the client's userinfo is signed with.
+    pub userinfo_alg: Option<SigningAlgorithm>,
     /// The user; none for the client itself.
     pub person: Option<Person>,
+    /// What else is known of them.
+    pub profile: Profile,
     /// Their roles.
     pub roles: Vec<String>,
 }
@@ -191,7 +220,10 @@ pub struct Found {
 pub fn find(context: &Context, hash: &str) -> Statement {
     sql(concat!(
         "select json_object(
-           'kind', t.kind, 'client_id', c.client_id, 'family_id', t.family_id, 'scope', t.scope, 'audience', json(t.audience),
+           'id', t.id, 'kind', t.kind, 'client_id', c.client_id, 'family_id', t.family_id, 'scope', t.scope, 'audience', json(t.audience),
+           'cnf', json(coalesce(t.cnf, '{}')), 'act', json(t.act), 'userinfo_claims', json(coalesce(t.requested_claims, '[]')),
+           'session_id', t.session_id, 'amr', json(t.amr), 'userinfo_alg', c.details ->> '$.userinfo_signed_response_alg',
+           'profile', json_object('first_name', u.first_name, 'last_name', u.last_name, 'profile', json(coalesce(u.profile, '{}'))),
            'authenticated_at', t.authenticated_at, 'created_at', t.created_at, 'expires_at', t.expires_at,
            'is_good', json(iif(t.used_at is null and t.revoked_at is null and t.expires_at > ?3 and c.disabled = 0
                                and (t.user_id is null

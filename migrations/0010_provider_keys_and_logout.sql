@@ -1,0 +1,62 @@
+-- The provider: clients known by a certificate, tokens bound to a key, what is told to clients when a session ends.
+
+-- A check cannot be changed, and a table that others refer to cannot be made anew without their rows: the column is.
+alter table oauth_client rename column token_endpoint_auth_method to former_auth_method;
+alter table oauth_client add column token_endpoint_auth_method text not null default 'client_secret_basic'
+  check (token_endpoint_auth_method in
+    ('none', 'client_secret_basic', 'client_secret_post', 'private_key_jwt', 'tls_client_auth'));
+update oauth_client set token_endpoint_auth_method = former_auth_method;
+alter table oauth_client drop column former_auth_method;
+
+-- The rest of a client's metadata (RFC 7591 and those that extend it), by its members' own names.
+alter table oauth_client add column details text not null default '{}' check (json_valid(details));
+alter table oauth_client add column backchannel_logout_uri text;
+alter table oauth_client add column frontchannel_logout_uri text;
+-- What a client that registered itself reads and changes its own registration with (RFC 7592).
+alter table oauth_client add column registration_token_hash text;
+create unique index oauth_client_registration_token_hash on oauth_client (registration_token_hash)
+  where registration_token_hash is not null;
+-- A client whose client_id is the address of its metadata: when that was last read.
+alter table oauth_client add column document_read_at integer;
+
+-- The key that a token is bound to (RFC 7800): `jkt` (RFC 9449), `x5t#S256` (RFC 8705). Null: whoever has it.
+alter table oauth_token add column cnf text check (json_valid(cnf));
+-- Who acts for the user (RFC 8693, section 4.1).
+alter table oauth_token add column act text check (json_valid(act));
+-- Claims that the client asked for one by one (OpenID Connect Core 1.0, section 5.5).
+alter table oauth_token add column requested_claims text check (json_valid(requested_claims));
+
+alter table outbox rename column kind to former_kind;
+alter table outbox add column kind text not null default 'mail' check (kind in ('mail', 'webhook', 'logout'));
+update outbox set kind = former_kind;
+alter table outbox drop column former_kind;
+-- What is no secret: which client is told of which session.
+alter table outbox add column payload text check (json_valid(payload));
+
+-- Sessions end in many places: whichever it is, every client of the session is told (OpenID Connect Back-Channel Logout
+-- 1.0), and if the batch fails nobody is.
+create trigger session_revoked after update of revoked_at on session
+when new.revoked_at is not null and old.revoked_at is null
+begin
+  insert into outbox (id, tenant_id, kind, recipient, payload_sealed, payload, next_attempt_at, created_at, updated_at)
+  select lower(hex(randomblob(16))), t.tenant_id, 'logout', c.backchannel_logout_uri, '',
+         json_object('client', c.id, 'session', new.id, 'user', new.user_id), new.revoked_at, new.revoked_at, new.revoked_at
+  from oauth_token t join oauth_client c on c.id = t.client_id
+  where t.session_id = new.id and c.backchannel_logout_uri is not null
+  group by t.tenant_id, c.id;
+end;
+-- A client is its owner's, or, without one, its tenant's. All were made by administrators until now.
+update oauth_client set user_id = null;
+
+-- A user who is deleted takes sessions and tokens along. Nobody looks after their clients any more.
+create trigger user_deleted before delete on user
+begin
+  insert into outbox (id, tenant_id, kind, recipient, payload_sealed, payload, next_attempt_at, created_at, updated_at)
+  select lower(hex(randomblob(16))), t.tenant_id, 'logout', c.backchannel_logout_uri, '',
+         json_object('client', c.id, 'session', s.id, 'user', old.id),
+         unixepoch() * 1000, unixepoch() * 1000, unixepoch() * 1000
+  from session s join oauth_token t on t.session_id = s.id join oauth_client c on c.id = t.client_id
+  where s.user_id = old.id and s.revoked_at is null and c.backchannel_logout_uri is not null
+  group by t.tenant_id, c.id, s.id;
+  update oauth_client set disabled = 1, updated_at = unixepoch() * 1000 where user_id = old.id;
+end;

@@ -1,0 +1,106 @@
+//! Assertions of upstream issuers as grants (RFC 7523, section 2.1).
+
+use serde_json::{Value, json};
+
+use crate::context::Context;
+use crate::error::Result;
+use crate::handlers::outgoing;
+use crate::handlers::provider::issue::Issue;
+use crate::handlers::provider::issuer;
+use crate::handlers::provider::token::Granting;
+use crate::handlers::upstream::begin::with_endpoints;
+use crate::oauth::assertion_grant::{judge, read};
+use crate::oauth::authorization::judge_resources;
+use crate::oauth::jws::{JwsError, UnverifiedJws};
+use crate::oauth::parameters::Parameters;
+use crate::oauth::problem::{Code, Problem};
+use crate::oauth::token::narrowed;
+use crate::session::user_is_active;
+use crate::store;
+use crate::store::database::{Answers, Statement};
+use crate::store::oauth::asserted::Asserted;
+use crate::store::record::Severity;
+
+fn bad(reason: impl Into<String>) -> Problem {
+    Problem::new(Code::InvalidGrant, "the assertion is not good").because(reason)
+}
+
+fn presented(parameters: &Parameters) -> Result<UnverifiedJws<'_>> {
+    let missing = || Problem::new(Code::InvalidRequest, "assertion is missing");
+    Ok(parameters.get("assertion").map(UnverifiedJws).ok_or_else(missing)?)
+}
+
+/// The issuer and the user that an assertion names, and what that user agreed to.
+///
+/// # Errors
+/// `invalid_request`, `invalid_grant`.
+pub fn wanted(context: &Context, parameters: &Parameters, client_id: &str) -> Result<Vec<Statement>> {
+    let named = read(presented(parameters)?)?;
+    Ok(vec![store::oauth::asserted::find(context, (&named.issuer, &named.subject), client_id)])
+}
+
+/// A token for the user that a trusted issuer names, for as much as they agreed to themselves.
+///
+/// # Errors
+/// `invalid_grant`, `invalid_scope`, `invalid_target`.
+pub async fn grant(context: &Context, granting: Granting<'_>, answers: &mut Answers) -> Result<Value> {
+    let Granting { client, parameters, once, .. } = granting;
+    let found: Option<Asserted> = answers.row()?;
+    let Asserted { upstream, user_id, status, suspended_until, agreed } =
+        found.ok_or_else(|| bad("of no issuer that is trusted to, or of nobody that it signed in"))?;
+    let jws = presented(parameters)?;
+    let (upstream, mut statements) = with_endpoints(context, upstream).await?;
+    let jwks_uri = upstream.endpoint("jwks_uri").ok_or_else(|| bad("an issuer without jwks_uri"))?;
+    let keys = outgoing::key_set(context, &jwks_uri, false).await.map_err(bad)?;
+    let verified = match jws.verify(&keys) {
+        Err(JwsError::UnknownKey(_)) => jws.verify(&*outgoing::key_set(context, &jwks_uri, true).await.map_err(bad)?),
+        other => other,
+    };
+    let verified = verified.map_err(|error| bad(error.to_string()))?;
+    let (us, endpoint) = (issuer(context), format!("{}/oauth2/token", issuer(context)));
+    let assertion = judge(&verified.claims, &client.client_id, &[&us, &endpoint], context.now)?;
+    if !user_is_active(&status, suspended_until, context.now) {
+        return Err(bad("the user is not active").into());
+    }
+    // The issuer says who they are; what the client may have of them they have said here.
+    let is_agreed = |scope: &&str| client.skips_consent || agreed.iter().any(|known| known == scope);
+    let own: Vec<&str> =
+        client.scopes.iter().map(String::as_str).filter(|scope| *scope != "offline_access").filter(is_agreed).collect();
+    if own.is_empty() {
+        return Err(bad("the user has not agreed").into());
+    }
+    let scope = narrowed(&own.join(" "), parameters)?;
+    judge_resources(parameters.resources(), client)?;
+    let family = context.row_id()?;
+    let issue = Issue {
+        client,
+        user: Some(&user_id),
+        session: None,
+        family: &family,
+        scope: &scope,
+        resources: parameters.resources(),
+        cnf: granting.cnf,
+        // They were not here.
+        authenticated_at: None,
+        amr: &[],
+        userinfo_claims: &[],
+        act: None,
+        until: None,
+        refresh: None,
+        id_token: None,
+    };
+    let (body, tokens) = issue.carry_out(context).await?;
+    let details = json!({ "client": client.client_id, "issuer": upstream.name });
+    let event = context.row_id()?;
+    statements.extend(tokens);
+    statements.push(store::record::audit(
+        context,
+        &event,
+        Some(&user_id),
+        "token.asserted",
+        Severity::Medium,
+        &details,
+    ));
+    once.with_grant(upstream.id.as_str(), &assertion.jti, assertion.ends_at).write(context, statements).await?;
+    Ok(body)
+}

@@ -1,0 +1,128 @@
+//! Clients that are known by a document of their own (OAuth Client ID Metadata Document): `client_id` is the URL where it is.
+
+use serde_json::{Map, Value};
+use url::Url;
+
+use crate::context::Context;
+use crate::error::Result;
+use crate::federation::discovery::check_url;
+use crate::handlers::outgoing;
+use crate::handlers::provider::registration::count;
+use crate::id::{Id, OauthClient};
+use crate::oauth::client::Client;
+use crate::oauth::problem::{Code, Problem};
+use crate::oauth::registration::{Terms, judge};
+use crate::store;
+use crate::store::record::Severity;
+
+/// The largest document read, in bytes.
+const LARGEST: usize = 16 * 1024;
+
+/// How soon a document is read again, in milliseconds.
+const FRESH: i64 = 3_600_000;
+
+fn bad(reason: impl Into<String>) -> Problem {
+    Problem::new(Code::InvalidRequest, "client_id names no client metadata document").because(reason)
+}
+
+/// Whether a `client_id` may be such a URL: with a path, and without what could make two names of one place.
+fn is_address(client_id: &str, development: bool) -> bool {
+    let Ok(url) = check_url(client_id, development) else {
+        return false;
+    };
+    // The parser has resolved dot segments; what is left must be what was sent.
+    url.as_str() == client_id && url.path().len() > 1 && client_id.len() <= 500
+}
+
+/// The client: as it is known, or as its document says, where that is new or has not been read for a while.
+///
+/// # Errors
+/// `invalid_request` for a document that is none; 429.
+pub async fn client(context: &Context, client_id: &str, known: Option<Client>) -> Result<Option<Client>> {
+    let is_by_document = known.as_ref().is_none_or(|client| client.document_read_at.is_some());
+    if !context.config.client_documents || !is_by_document || !is_address(client_id, context.config.development) {
+        // One that was known by its document is unknown where documents are not believed any more.
+        return Ok(known.filter(|client| client.document_read_at.is_none()));
+    }
+    let is_fresh = |client: &Client| client.document_read_at.is_some_and(|at| context.now < at + FRESH);
+    if known.as_ref().is_some_and(is_fresh) {
+        return Ok(known);
+    }
+    // Whoever asks makes us ask a stranger.
+    count(context).await?;
+    let metadata = match fetch(context, client_id).await {
+        Ok(metadata) => metadata,
+        // Its users are not kept out because it does not answer now.
+        Err(reason) if known.is_some() => {
+            context.note(&format!("document of client {client_id:?}: {reason}"));
+            return Ok(known);
+        }
+        Err(reason) => return Err(bad(reason).into()),
+    };
+    let terms = Terms {
+        is_trusted: false,
+        development: context.config.development,
+        algorithms: &context.config.signing_algorithms,
+    };
+    let new = judge(&metadata, &terms)?;
+    // It is public: a secret in it would be everybody's.
+    if new.auth_method.has_secret() {
+        return Err(bad("a client without secrets cannot authenticate by one").into());
+    }
+    let id: Id<OauthClient> = context.id()?;
+    let (event, details) = (context.row_id()?, serde_json::json!({ "client_id": client_id, "name": new.name }));
+    let statements = [
+        store::oauth::client::keep_document(context, &id, client_id, &new),
+        store::record::audit(context, &event, None, "client.document_read", Severity::Low, &details),
+        store::oauth::client::by_client_id(context, client_id),
+    ];
+    Ok(context.db()?.batch(statements).await?.skip(2).row()?)
+}
+
+async fn fetch(context: &Context, client_id: &str) -> std::result::Result<Map<String, Value>, String> {
+    let body = outgoing::get(context, client_id).await?;
+    if body.len() > LARGEST {
+        return Err(format!("over {LARGEST} bytes"));
+    }
+    let mut metadata: Map<String, Value> = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
+    if metadata.get("client_id").and_then(Value::as_str) != Some(client_id) {
+        return Err("client_id is another".to_owned());
+    }
+    if metadata.contains_key("client_secret") {
+        return Err("a published secret".to_owned());
+    }
+    // The default of a registration is a secret, of which there is none here.
+    metadata.entry("token_endpoint_auth_method").or_insert_with(|| "none".into());
+    // Whatever the name says, its users see whose page it is.
+    let host = Url::parse(client_id).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+    let name = metadata.get("client_name").and_then(Value::as_str).unwrap_or_default();
+    let name = if name.trim().is_empty() { host } else { format!("{name} ({host})") };
+    metadata.insert("client_name".to_owned(), name.into());
+    Ok(metadata)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_address;
+
+    #[test]
+    fn the_table_of_addresses() {
+        for (text, good) in [
+            ("https://app.example/client.json", true),
+            ("https://app.example/a?b=c", true),
+            ("https://app.example", false),
+            ("https://app.example/", false),
+            ("http://app.example/client", false),
+            ("https://app.example/a/../client", false),
+            ("https://app.example/client#f", false),
+            ("https://user@app.example/client", false),
+            ("https://APP.example/client", false),
+            ("https://10.0.0.1/client", false),
+            ("https://localhost/client", false),
+            ("app", false),
+        ] {
+            assert_eq!(is_address(text, false), good, "{text}");
+        }
+        assert!(is_address("http://127.0.0.1:8080/client", true));
+    }
+}

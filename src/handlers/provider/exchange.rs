@@ -1,0 +1,98 @@
+//! Token exchange (RFC 8693).
+
+use serde_json::{Value, json};
+
+use crate::context::Context;
+use crate::error::Result;
+use crate::handlers::provider::issue::Issue;
+use crate::handlers::provider::subject;
+use crate::handlers::provider::token::{Granting, commit};
+use crate::oauth::exchange::{ACCESS_TOKEN, Presented, exchange, judge_types};
+use crate::oauth::parameters::Parameters;
+use crate::oauth::problem::{Code, Problem};
+use crate::secret::sha256_base64url;
+use crate::store;
+use crate::store::database::{Answers, Statement};
+use crate::store::oauth::token::Found;
+use crate::store::record::Severity;
+
+/// The tokens that a request presents.
+///
+/// # Errors
+/// `invalid_request`.
+pub fn wanted(context: &Context, parameters: &Parameters) -> Result<Vec<Statement>> {
+    let missing = || Problem::new(Code::InvalidRequest, "subject_token is missing");
+    let texts = [Some(parameters.get("subject_token").ok_or_else(missing)?), parameters.get("actor_token")];
+    let find = |text: &str| store::oauth::token::find(context, &sha256_base64url(text));
+    Ok(texts.into_iter().flatten().map(find).collect())
+}
+
+/// What a client calls whoever a token stands for: a pairwise name stays one.
+fn name(found: &Found) -> String {
+    match &found.person {
+        Some(person) => subject(&person.id, found.is_pairwise, &found.redirect_uris),
+        None => found.client_id.clone(),
+    }
+}
+
+fn presented<'a>(found: &'a Found, subject: &'a str) -> Presented<'a> {
+    Presented {
+        is_good: found.is_good && found.kind == "access",
+        has_user: found.person.is_some(),
+        subject,
+        client_id: &found.client_id,
+        scope: &found.scope,
+        audience: &found.audience,
+        act: found.act.as_ref(),
+        expires_at: found.expires_at,
+    }
+}
+
+/// A token for the tokens that were presented. It ends with what they came of.
+///
+/// # Errors
+/// As [`exchange`].
+pub async fn grant(context: &Context, granting: Granting<'_>, answers: &mut Answers) -> Result<Value> {
+    let Granting { client, parameters, .. } = granting;
+    judge_types(parameters, client)?;
+    let unknown = |description| Problem::new(Code::InvalidRequest, description).because("unknown");
+    let found: Option<Found> = answers.row()?;
+    let found = found.ok_or_else(|| unknown("subject_token is not good, or of no user"))?;
+    let actor: Option<Found> = if parameters.get("actor_token").is_some() {
+        let actor: Option<Found> = answers.row()?;
+        Some(actor.ok_or_else(|| unknown("actor_token is not good, or another client's"))?)
+    } else {
+        None
+    };
+    let names = (name(&found), actor.as_ref().map(name).unwrap_or_default());
+    let actor = actor.as_ref().map(|actor| presented(actor, &names.1));
+    let exchanged = exchange(parameters, client, &presented(&found, &names.0), actor.as_ref())?;
+    let user = found.person.as_ref().map(|person| &person.id);
+    let issue = Issue {
+        client,
+        user,
+        session: found.session_id.as_ref(),
+        family: &found.family_id,
+        scope: &exchanged.scope,
+        resources: &exchanged.resources,
+        cnf: granting.cnf,
+        authenticated_at: found.authenticated_at,
+        amr: &found.amr,
+        userinfo_claims: &[],
+        act: exchanged.act.as_ref(),
+        until: Some(exchanged.until),
+        refresh: None,
+        id_token: None,
+    };
+    let (mut body, tokens) = issue.carry_out(context).await?;
+    body["issued_token_type"] = json!(ACCESS_TOKEN);
+    let details = json!({ "client": client.client_id, "from": found.client_id, "act": exchanged.act });
+    let event = context.row_id()?;
+    // It may have been revoked since it was read.
+    let alive = store::oauth::token::touch(context, &found.id);
+    let mut statements = tokens;
+    statements.push(store::record::audit(context, &event, user, "token.exchanged", Severity::Medium, &details));
+    let gone = || unknown("subject_token is not good, or of no user");
+    commit(context, &granting.once, alive, statements).await?.ok_or_else(gone)?;
+    Ok(body)
+}

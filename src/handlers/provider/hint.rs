@@ -1,0 +1,41 @@
+//! `id_token_hint`: an ID token of ours that comes back, however old it is.
+
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::error::Result;
+use crate::handlers::provider::issuer;
+use crate::oauth::jws::{KeySet, UnverifiedJws, audiences};
+use crate::store::signing_key;
+
+/// What it says.
+pub struct Hint {
+    /// Whom it was given to.
+    pub client_id: Option<String>,
+    /// What that client calls the user.
+    pub subject: String,
+    /// The session.
+    pub session: Option<String>,
+}
+
+/// Reads it; `None` if it is not of ours.
+///
+/// # Errors
+/// 503.
+pub async fn read(context: &Context, text: &str) -> Result<Option<Hint>> {
+    let keys = KeySet(signing_key::published(context).await?);
+    let token = UnverifiedJws(text);
+    if token.kind().is_some_and(|kind| kind != "jwt") {
+        return Ok(None);
+    }
+    let Ok(verified) = token.verify(&keys) else {
+        return Ok(None);
+    };
+    let claims = verified.claims;
+    let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
+    let Some(subject) = text("sub").filter(|_| text("iss").as_deref() == Some(&issuer(context))) else {
+        return Ok(None);
+    };
+    let client_id = audiences(&claims).first().map(|client| (*client).to_owned());
+    Ok(Some(Hint { client_id, subject, session: text("sid") }))
+}

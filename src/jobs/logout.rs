@@ -1,0 +1,41 @@
+//! Tells a client that a session has ended (OpenID Connect Back-Channel Logout 1.0).
+
+use serde_json::Value;
+
+use crate::config::Config;
+use crate::context::random;
+use crate::federation::discovery::check_url;
+use crate::handlers::provider::subject;
+use crate::id::{Id, Millis};
+use crate::jobs::outbox::{Body, post};
+use crate::oauth::logout::{TYPE, claims};
+use crate::store::database::Database;
+use crate::store::oauth::logout::{Told, told};
+use crate::store::outbox::Queued;
+use crate::store::signing_key;
+
+/// How long a logout token is good, in seconds (section 2.4 advises two minutes at most).
+const SECONDS: i64 = 120;
+
+/// Sends a logout token, made anew for each attempt.
+///
+/// # Errors
+/// What went wrong: it is noted in the row, and tried again.
+pub async fn send((db, config): (&Database, &Config), queued: &Queued, now: Millis) -> Result<(), String> {
+    let found: Option<Told> = db.first(told(&queued.id)).await.map_err(|error| format!("{error:?}"))?;
+    // The client is gone: there is nobody to tell.
+    let Some(told) = found else {
+        return Ok(());
+    };
+    // Judged here as well: the setting may have been changed since it was registered.
+    let url = check_url(&queued.recipient, config.development)?;
+    let issuer = config.auth_origin_of(told.auth_host.as_deref());
+    let user = subject(&told.user, told.is_pairwise, &told.redirect_uris);
+    let describe = |error: crate::error::Error| error.to_string();
+    let jti: Id<()> = Id::new(now, random().map_err(describe)?);
+    let claims = claims(issuer.as_str(), &told.client_id, &user, told.session.as_str(), jti.as_str());
+    let signer = signing_key::signer_of((db, config), &told.tenant_id, told.algorithm, now).await.map_err(describe)?;
+    let token = signer.sign_as(TYPE, Value::Object(claims), now, SECONDS).await.map_err(describe)?;
+    let form = form_urlencoded::Serializer::new(String::new()).append_pair("logout_token", &token).finish();
+    post(url.as_str(), None, &queued.id, Body::Form(form)).await
+}

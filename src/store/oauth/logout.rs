@@ -1,0 +1,53 @@
+//! Clients of a session, which are told when it ends.
+
+use serde::Deserialize;
+
+use crate::context::Context;
+use crate::id::{Id, Session, Tenant, User};
+use crate::oauth::jose::SigningAlgorithm;
+use crate::store::database::{Statement, sql};
+
+/// A client that is told behind its users' backs (OpenID Connect Back-Channel Logout 1.0, section 2.5).
+#[derive(Debug, Deserialize)]
+pub struct Told {
+    /// The tenant whose client it is.
+    pub tenant_id: Id<Tenant>,
+    /// The host that the tenant's people sign in on, if not the default one.
+    pub auth_host: Option<String>,
+    /// `client_id`.
+    pub client_id: String,
+    /// Whether each sector sees a user by a name of its own.
+    pub is_pairwise: bool,
+    /// Where the client's users are sent back.
+    pub redirect_uris: Vec<String>,
+    /// What its tokens are signed with.
+    pub algorithm: SigningAlgorithm,
+    /// The session.
+    pub session: Id<Session>,
+    /// Whose it was.
+    pub user: Id<User>,
+}
+
+/// What a row of the outbox tells, and whom. Nothing if the client is gone.
+#[must_use]
+pub fn told(outbox_id: &str) -> Statement {
+    sql("select json_object(
+           'tenant_id', o.tenant_id, 'client_id', c.client_id, 'session', o.payload ->> '$.session', 'user', o.payload ->> '$.user',
+           'is_pairwise', json(iif(c.subject_type = 'pairwise', 'true', 'false')), 'redirect_uris', json(c.redirect_uris),
+           'algorithm', coalesce(c.details ->> '$.id_token_signed_response_alg', 'ES256'),
+           'auth_host', (select host from tenant_domain where tenant_id = o.tenant_id order by is_primary desc, host limit 1)) as row
+         from outbox o join oauth_client c on c.id = o.payload ->> '$.client'
+         where o.id = ?1 and o.kind = 'logout'")
+    .bind(outbox_id)
+}
+
+/// Where the front channels of a session's clients are (OpenID Connect Front-Channel Logout 1.0, section 2).
+#[must_use]
+pub fn front_channels(context: &Context, session: &Id<Session>) -> Statement {
+    sql("select json_quote(c.frontchannel_logout_uri) as row
+         from oauth_token t join oauth_client c on c.id = t.client_id
+         where t.tenant_id = ?1 and t.session_id = ?2 and c.frontchannel_logout_uri is not null and c.disabled = 0
+         group by c.id limit 20")
+    .bind(&context.tenant().id)
+    .bind(session)
+}
