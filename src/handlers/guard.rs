@@ -124,6 +124,9 @@ pub fn preflight_or_not_found(call: &Call) -> Result<Reply> {
         .with("access-control-max-age", "600"))
 }
 
+/// What scripts of clients may read beside the body.
+const FOR_CLIENTS: &str = "DPoP-Nonce, WWW-Authenticate, Retry-After";
+
 /// What clients ask by credentials of their own, and never by cookies: a script of any origin may, as any server.
 fn is_for_clients(path: &str) -> bool {
     const PATHS: [&str; 9] = [
@@ -171,16 +174,11 @@ pub fn finish(call: &Call, surface: Surface, mut reply: Reply) -> Reply {
     if surface == Surface::Page || call.context.app().is_some() {
         return reply;
     }
-    if is_for_clients(call.request.path()) {
-        // RFC 9449, section 8: who shows a key is told the nonce for the next time.
-        if call.request.header("DPoP").is_some() {
-            let [nonce, _] = nonces(&call.context);
-            reply = reply.with("dpop-nonce", nonce);
-        }
-        if !reply.has("access-control-allow-origin") {
-            reply = reply.with("access-control-allow-origin", "*");
-        }
-        return reply.with("access-control-expose-headers", "DPoP-Nonce, WWW-Authenticate, Retry-After");
+    let is_for_clients = is_for_clients(call.request.path());
+    // RFC 9449, section 8: who shows a key is told the nonce for the next time.
+    if is_for_clients && call.request.header("DPoP").is_some() {
+        let [nonce, _] = nonces(&call.context);
+        reply = reply.with("dpop-nonce", nonce);
     }
     // Also where there was no Origin: a cache must not hand this answer to a script that may read it.
     reply = reply.with("vary", "Origin");
@@ -189,8 +187,11 @@ pub fn finish(call: &Call, surface: Surface, mut reply: Reply) -> Reply {
     } else {
         None
     };
-    let exposed =
-        if bearer.is_some() { "X-Retry-After, Retry-After, set-auth-token" } else { "X-Retry-After, Retry-After" };
+    let exposed = match &bearer {
+        Some(_) => "X-Retry-After, Retry-After, set-auth-token",
+        None if is_for_clients => FOR_CLIENTS,
+        None => "X-Retry-After, Retry-After",
+    };
     if let Some(token) = bearer {
         reply = reply.with("set-auth-token", token);
     }
@@ -199,6 +200,9 @@ pub fn finish(call: &Call, surface: Surface, mut reply: Reply) -> Reply {
             .with("access-control-allow-origin", origin.as_str().to_owned())
             .with("access-control-allow-credentials", "true")
             .with("access-control-expose-headers", exposed),
+        None if is_for_clients => {
+            reply.with("access-control-allow-origin", "*").with("access-control-expose-headers", FOR_CLIENTS)
+        }
         None => reply,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use wasm_bindgen::JsValue;
 use worker::email::SendEmailBuilder;
@@ -30,18 +31,19 @@ pub async fn deliver(env: &Env, config: &Config, now: Millis) -> Stored<()> {
     let sends = config.mail_webhook.is_some() || config.sms_webhook.is_some() || env.send_email(BINDING).is_ok();
     let db = Database::open(env, Database::BINDING)?;
     let claimed = outbox::claim(&db, sends || !config.development, now).await?;
-    let mut settled = Vec::new();
-    for queued in claimed {
+    // At once: one that lets us wait makes nobody else wait.
+    let settled = join_all(claimed.iter().map(async |queued| {
         let sent = match queued.kind {
-            Kind::Logout => logout::send((&db, config), &queued, now).await,
-            Kind::Mail | Kind::Webhook => send(env, config, &queued).await,
+            Kind::Logout => logout::send((&db, config), queued, now).await,
+            Kind::Mail | Kind::Webhook => send(env, config, queued).await,
         };
         let problem = sent.err();
         if let Some(problem) = &problem {
             note("outbox", &format!("{}: attempt {}: {problem}", queued.id, queued.attempts));
         }
-        settled.push(outbox::settle(&queued.id, problem.as_deref(), queued.attempts, now));
-    }
+        outbox::settle(&queued.id, problem.as_deref(), queued.attempts, now)
+    }));
+    let settled = settled.await;
     if !settled.is_empty() {
         db.batch(settled).await?;
     }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::id::Millis;
 use crate::oauth::client::Client;
+use crate::oauth::client_authentication::CREDENTIALS;
 use crate::oauth::jws::{UnverifiedJws, audiences};
 use crate::oauth::parameters::Parameters;
 use crate::oauth::problem::{Code, Problem};
@@ -71,7 +72,9 @@ pub fn parameters(
         return Err(bad("a request in a request"));
     }
     let mut parameters = Parameters::default();
-    for (name, value) in claims.iter().filter(|(name, _)| !JWT.contains(&name.as_str())) {
+    // What proves who a client is is no part of what it asks for, and is not kept with it.
+    let is_parameter = |name: &str| !JWT.contains(&name) && !CREDENTIALS.contains(&name);
+    for (name, value) in claims.iter().filter(|(name, _)| is_parameter(name)) {
         match value {
             Value::Null => (),
             Value::Array(many) if name == "resource" => {
@@ -105,10 +108,12 @@ mod tests {
         let read = read(&json!({
             "client_id": "app", "iss": "app", "aud": ["https://us", "https://them"], "exp": NOW + 60, "jti": "j", "max_age": 60,
             "claims": { "id_token": { "email": null } }, "resource": ["https://a", "https://b"], "scope": "openid", "state": "",
+            "client_secret": "by mistake",
         }))
         .expect("reads");
         assert_eq!((read.get("max_age"), read.get("scope"), read.get("state")), (Some("60"), Some("openid"), None));
-        assert_eq!((read.get("claims"), read.get("jti")), (Some(r#"{"id_token":{"email":null}}"#), None));
+        assert_eq!(read.get("claims"), Some(r#"{"id_token":{"email":null}}"#));
+        assert_eq!((read.get("jti"), read.get("client_secret")), (None, None));
         assert_eq!(read.resources(), ["https://a", "https://b"]);
     }
 

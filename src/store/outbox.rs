@@ -162,16 +162,22 @@ pub fn queue_if_locked(context: &Context, user: &Id<User>, mail: &Mail) -> crate
 pub const MOST_ATTEMPTS: i64 = 12;
 
 /// Claims what is due, for a minute and twice as long each time it fails: of two runs at once, each row is one's. Messages
-/// wait where there is nothing to send them by.
+/// wait where there is nothing to send them by. They are counted apart from what clients are told, so that many clients who
+/// do not listen keep nobody's mail.
 ///
 /// # Errors
 /// If D1 does not answer.
 pub async fn claim(db: &Database, has_messages: bool, now: Millis) -> Stored<Vec<Queued>> {
     let statement = sql("update outbox set attempts = attempts + 1, next_attempt_at = ?1 + (60000 << min(attempts, 12)), updated_at = ?1
-         where id in (select id from outbox
-                      where next_attempt_at <= ?1 and delivered_at is null and failed_at is null
-                        and (?2 or kind = 'logout')
-                      order by next_attempt_at limit 20)
+         where id in (select id from (select id from outbox
+                                      where next_attempt_at <= ?1 and delivered_at is null and failed_at is null
+                                        and ?2 and kind <> 'logout'
+                                      order by next_attempt_at limit 20)
+                      union all
+                      select id from (select id from outbox
+                                      where next_attempt_at <= ?1 and delivered_at is null and failed_at is null
+                                        and kind = 'logout'
+                                      order by next_attempt_at limit 20))
            and next_attempt_at <= ?1
          returning json_object('id', id, 'kind', kind, 'recipient', recipient, 'payload_sealed', payload_sealed, 'attempts', attempts,
                                'created_at', created_at) as row")

@@ -102,7 +102,7 @@ test("CORS: answers, errors and preflights are readable by trusted origins alone
   const ask = (method, path, headers) => person.browser.send(method, at(path), { headers, keepCookies: false });
   const preflight = { "access-control-request-method": "POST", "access-control-request-headers": "content-type" };
   for (const [method, path, more, status] of [
-    ["GET", "/get-session", {}, 200], ["GET", "/ok", {}, 200], ["GET", "/jwks", {}, 200], ["GET", "/list-sessions", { cookie: undefined }, 401],
+    ["GET", "/get-session", {}, 200], ["GET", "/ok", {}, 200], ["GET", "/list-sessions", { cookie: undefined }, 401],
     ["OPTIONS", "/sign-in/email", preflight, 204], ["OPTIONS", "/nope", preflight, 204],
   ]) {
     for (const origin of [AUTH, SPA]) {
@@ -126,6 +126,21 @@ test("CORS: answers, errors and preflights are readable by trusted origins alone
   // Pages are nobody's to read but the reader's.
   const page = await person.browser.get(`${AUTH}/account`, { headers: { origin: SPA } });
   assert.deepEqual([page.status, page.headers["access-control-allow-origin"]], [200, undefined]);
+});
+
+test("CORS: what clients ask without cookies is anybody's to read, and a trusted origin's with its own", async () => {
+  for (const [method, url] of [["GET", at("/jwks")], ["GET", `${AUTH}/.well-known/openid-configuration`], ["POST", `${AUTH}/oauth2/token`], ["GET", `${AUTH}/oauth2/userinfo`]]) {
+    const from = async (origin) => {
+      const { headers } = await person.browser.send(method, url, { headers: { origin, dpop: "x" } });
+      assert.match(headers.vary, /\bOrigin\b/i);
+      return [headers["access-control-allow-origin"], headers["access-control-allow-credentials"], /dpop-nonce/i.test(headers["access-control-expose-headers"])];
+    };
+    assert.deepEqual(await from(SPA), [SPA, "true", true], url);
+    for (const origin of [EVIL, "null"]) assert.deepEqual(await from(origin), ["*", undefined, true], `${url} from ${origin}`);
+  }
+  const preflight = await worker.browser().send("OPTIONS", `${AUTH}/oauth2/token`, { headers: { origin: EVIL, "access-control-request-method": "POST", "access-control-request-headers": "dpop,authorization" } });
+  assert.deepEqual([preflight.status, preflight.headers["access-control-allow-origin"]], [204, "*"]);
+  assert.match(preflight.headers["access-control-allow-headers"], /DPoP/i);
 });
 
 test("CORS: an unknown path is a 404 to a trusted script, not a network error", async () => {

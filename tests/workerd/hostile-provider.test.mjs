@@ -108,7 +108,7 @@ function refused(answer, [status, error], label = "") {
   assert.deepEqual([answer.status, answer.json.error], [status, error], `${label}: ${answer.text}`);
   assert.deepEqual(Object.keys(answer.json).sort(), ["error", "error_description"], label);
   assert.equal(answer.headers["content-type"], "application/json", label);
-  if (status === 401) assert.match(answer.headers["www-authenticate"] ?? "", error === "invalid_client" ? /^Basic / : /^Bearer(, DPoP$| error="invalid_token")/, label);
+  if (status === 401) assert.match(answer.headers["www-authenticate"] ?? "", error === "invalid_client" ? /^Basic / : /^(Bearer|DPoP)(, DPoP$| error="invalid_token")/, label);
 }
 
 /** An error on a page of ours: nobody is sent anywhere. */

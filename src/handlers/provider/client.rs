@@ -39,7 +39,9 @@ pub async fn authenticate(
     client: Option<Client>,
     presented: &UnverifiedClient,
 ) -> Result<(Client, Once)> {
-    let client = client.ok_or_else(|| failed(format!("no client {:?}", presented.client_id)))?;
+    // One that is known by its document is unknown where documents are not believed any more.
+    let is_known = |client: &Client| client.document_read_at.is_none() || context.config.client_documents;
+    let client = client.filter(is_known).ok_or_else(|| failed(format!("no client {:?}", presented.client_id)))?;
     let issuer = issuer(context);
     let endpoints = ENDPOINTS.map(|path| format!("{issuer}{path}"));
     let mut audiences = vec![issuer.as_str()];
