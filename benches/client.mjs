@@ -28,6 +28,11 @@ export class Client {
     this.#port = port;
   }
 
+  // Somebody else's, without cookies.
+  another() {
+    return new Client(this.#port);
+  }
+
   #cookiesOf(host) {
     if (!this.#jar.has(host)) this.#jar.set(host, new Map());
     return this.#jar.get(host);
@@ -61,20 +66,36 @@ export class Client {
   }
 }
 
-// What a scenario's answer must be; says how one differs, or nothing.
-export function complaint({ status = 200, answer = /(?:)/, location }, got) {
-  if (got.status === status && answer.test(got.body) && (!location || got.headers.location === location)) return undefined;
-  return `answered ${got.status} ${got.headers.location ?? ""} where ${status} ${answer} ${location ?? ""} was expected: ${got.body.slice(0, 300)}`;
+// A member is what it must be if it is there and, as text, matches.
+function fits(answer, body) {
+  if (answer instanceof RegExp) return answer.test(body);
+  try {
+    const members = JSON.parse(body);
+    return Object.entries(answer).every(([name, shape]) => name in members && shape.test(members[name]));
+  } catch {
+    return false;
+  }
 }
 
-// Sends `count` requests, `concurrency` at a time, and checks every answer. `make(index)` makes a request.
-export async function load(port, make, { count, concurrency, from, expected }) {
+const written = (answer) => (answer instanceof RegExp ? answer : Object.entries(answer).map((member) => member.join(" ")).join(", "));
+
+// What a scenario's answer must be, as text or by the members of its JSON; says how one differs, or nothing.
+export function complaint({ status = 200, answer = /(?:)/, location }, got) {
+  if (got.status === status && fits(answer, got.body) && (!location || got.headers.location === location)) return undefined;
+  return `answered ${got.status} ${got.headers.location ?? ""} where ${status} ${written(answer)} ${location ?? ""} was expected: ${got.body.slice(0, 300)}`;
+}
+
+// Sends `count` requests in as many lanes as `concurrency` says, and checks every answer. `make(index, lane)` makes a
+// request; `took(answer, lane)` is told what came of it, before the lane's next.
+export async function load(port, { make, took }, { count, concurrency, from, expected }) {
   let next = from;
-  const lane = async () => {
+  const work = async (_, lane) => {
     while (next < from + count) {
-      const wrong = complaint(expected, await send(port, make(next++)));
+      const got = await send(port, make(next++, lane));
+      const wrong = complaint(expected, got);
       if (wrong) throw new Error(wrong);
+      took?.(got, lane);
     }
   };
-  await Promise.all(Array.from({ length: Math.min(concurrency, count) }, lane));
+  await Promise.all(Array.from({ length: Math.min(concurrency, count) }, work));
 }

@@ -5,23 +5,15 @@ import { URI } from "otpauth";
 import { Authenticator } from "../tests/harness/authenticator.mjs";
 import { applyMigrations } from "../tests/harness/d1.mjs";
 import { wasm } from "./bundle.mjs";
+import { ORIGIN, host, json, password, relyingParty, signedUp } from "./person.mjs";
+import { providerScenarios } from "./provider.mjs";
 import { D1, KV } from "./workerd.mjs";
 
 const BUILD = new URL("../build/", import.meta.url);
-const ORIGIN = "http://auth.localhost";
 const APP = "http://app.localhost";
-const host = new URL(ORIGIN).host;
 const email = "bench@example.com";
-const password = "correct horse battery staple";
-const json = { "content-type": "application/json", origin: ORIGIN };
 const DAY = "86400";
 const UNLIMITED = "1000000000/1";
-
-async function signedUp(client, address) {
-  const body = JSON.stringify({ name: "Bench", email: address, password });
-  const answer = await client.send({ method: "POST", host, path: "/api/auth/sign-up/email", headers: json, body });
-  if (answer.status !== 200) throw new Error(`sign-up answered ${answer.status}: ${answer.body}`);
-}
 
 // `only` chooses which of the session's cookies are sent.
 const signedIn = (path, only) => async (client) => {
@@ -81,6 +73,8 @@ export default {
     // Longer than the run, or a scenario would change from one layer to the next in the middle of it.
     SESSION_COOKIE_CACHE_SECONDS: DAY,
     SESSION_RECHECK_SECONDS: DAY,
+    // Laid in before a repetition.
+    AUTHORIZATION_CODE_SECONDS: DAY,
     // Counted like anyone's, but never refused.
     LIMIT_SIGN_IN: UNLIMITED,
     LIMIT_SIGN_IN_ACCOUNT: UNLIMITED,
@@ -219,5 +213,6 @@ export default {
       }),
       answer: /"token":/,
     },
+    ...providerScenarios(relyingParty),
   ],
 };

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { Client, complaint, load } from "./client.mjs";
+import { launch } from "./process.mjs";
 import { serveContender } from "./workerd.mjs";
 
 const CONCURRENCY = 16;
@@ -13,14 +14,20 @@ const CONCURRENCY = 16;
 const SETTLE = 150;
 
 export async function prepare(contender, { storage, origin, directory, coldStarts, fail }) {
-  const modules = await contender.modules();
-  const worker = { ...contender, modules };
+  const modules = await contender.modules?.();
   const d1 = storage.d1(contender.name);
-  await contender.seed?.({ d1, kv: storage.kv(contender.name), origin });
+  // A contender is a Worker, or a program for Node, whose bindings are its environment.
+  const serve = (worker) => {
+    if (worker.program) return launch(process.execPath, [worker.program.pathname], { NODE_ENV: "production", ...worker.bindings });
+    return serveContender(mkdtempSync(join(directory, "worker-")), { ...worker, name: contender.name }, storage.port);
+  };
+  // What seeding answers are bindings that are known only then.
+  const bindings = await contender.seed?.({ d1, kv: storage.kv(contender.name), origin, serve });
+  const worker = { ...contender, modules, bindings: { ...contender.bindings, ...bindings } };
 
   const start = async () => {
     const began = performance.now();
-    const server = await serveContender(mkdtempSync(join(directory, "worker-")), worker, storage.port);
+    const server = await serve(worker);
     const first = await new Client(server.port).send({ path: "/", ...contender.first });
     const elapsed = performance.now() - began;
     const wrong = complaint({}, first);
@@ -38,31 +45,43 @@ export async function prepare(contender, { storage, origin, directory, coldStart
   const scenarios = [];
   for (const scenario of contender.scenarios) {
     try {
-      const make = await verified(scenario, server.port, { origin, d1 });
-      scenarios.push({ ...scenario, make, next: 1, repetitions: [], sent: 0, roundTrips: { d1: 0, kv: 0 } });
+      const prepared = await verified(scenario, server.port, { origin, d1 });
+      scenarios.push({ ...scenario, ...prepared, next: 1, repetitions: [], sent: 0, roundTrips: { d1: 0, kv: 0 } });
     } catch (error) {
       fail(`${contender.name}: ${scenario.name}: ${error.message}`);
     }
   }
-  const sizes = modules.map(({ contents }) => [contents.length, gzipSync(contents, { level: 9 }).length]);
-  const size = { raw: sizes.reduce((sum, [raw]) => sum + raw, 0), gzip: sizes.reduce((sum, [, gzip]) => sum + gzip, 0) };
-  return { contender, server, scenarios, size, coldStarts: starts };
+  return { contender, server, scenarios, size: modules && sizeOf(modules), coldStarts: starts };
 }
 
-// The scenario's request as a function of its number, once one of them was answered as it must be.
+function sizeOf(modules) {
+  const sizes = modules.map(({ contents }) => [contents.length, gzipSync(contents, { level: 9 }).length]);
+  return { raw: sizes.reduce((sum, [raw]) => sum + raw, 0), gzip: sizes.reduce((sum, [, gzip]) => sum + gzip, 0) };
+}
+
+// What a scenario prepares, once one of its requests was answered as it must be: a request, or one as a function of its
+// number (and lane), or that as `make` beside `took` and `stock(count, lanes)`, which lays in what so many requests use up.
 async function verified(scenario, port, context) {
-  const request = await scenario.prepare(new Client(port), context);
-  const make = typeof request === "function" ? request : () => request;
-  const wrong = complaint(scenario, await new Client(port).send(make(0)));
+  const prepared = await scenario.prepare(new Client(port), context);
+  const plain = typeof prepared === "function" ? prepared : () => prepared;
+  const { make, stock, took } = prepared.make ? prepared : { make: plain };
+  await stock?.(1, 1);
+  const got = await new Client(port).send(make(0, 0));
+  const wrong = complaint(scenario, got);
   if (wrong) throw new Error(wrong);
-  return make;
+  took?.(got, 0);
+  return { make, stock, took };
 }
 
 export async function repeat({ contender, server }, scenario, { storage, count, warmUp }) {
+  if (scenario.stock) {
+    await scenario.stock(count, Math.min(CONCURRENCY, count));
+    await sleep(SETTLE);
+  }
   const before = { trips: await storage.counts(contender.name), cpu: server.cpuNanoseconds() };
   const began = performance.now();
   try {
-    await load(server.port, scenario.make, { count, concurrency: CONCURRENCY, from: scenario.next, expected: scenario });
+    await load(server.port, scenario, { count, concurrency: CONCURRENCY, from: scenario.next, expected: scenario });
   } catch (cause) {
     throw new Error(`${contender.name}: ${scenario.name}: ${cause.message}`, { cause });
   }

@@ -12,14 +12,15 @@ const spread = (values) => ({ median: median(values), min: Math.min(...values), 
 const round = (value, digits = 1) => (value === undefined ? undefined : Number(value.toFixed(digits)));
 
 export function summarise(measured, settings) {
-  const rows = measured.flatMap(({ contender, scenarios }) => scenarios.map((scenario) => ({
+  const rows = measured.flatMap(({ contender, scenarios }) => scenarios.map(({ name, group, repetitions, roundTrips, sent }) => ({
     contender: contender.name,
-    scenario: scenario.name,
-    group: scenario.group,
-    cpuMicroseconds: spread(scenario.repetitions.map(({ cpu, count }) => cpu / count / 1000)),
-    requestsPerSecond: median(scenario.repetitions.map(({ seconds, count }) => count / seconds)),
-    requestsPerRepetition: scenario.repetitions[0].count,
-    roundTrips: { d1: scenario.roundTrips.d1 / scenario.sent, kv: scenario.roundTrips.kv / scenario.sent },
+    scenario: name,
+    group,
+    cpuMicroseconds: spread(repetitions.map(({ cpu, count }) => cpu / count / 1000)),
+    requestsPerSecond: median(repetitions.map(({ seconds, count }) => count / seconds)),
+    requestsPerRepetition: repetitions[0].count,
+    // A program has neither: it keeps everything in its own memory.
+    roundTrips: contender.program ? {} : { d1: roundTrips.d1 / sent, kv: roundTrips.kv / sent },
   })));
   const cpuOf = (contender, group) =>
     rows.find((row) => row.contender === contender && row.group === group)?.cpuMicroseconds.median;
@@ -28,27 +29,31 @@ export function summarise(measured, settings) {
     row.ratios = {
       javascriptHello: ratio(row, cpuOf("JavaScript", "hello")),
       rustHello: ratio(row, cpuOf("Rust", "hello")),
-      betterAuth: ratio(row, cpuOf("better-auth", row.group)),
+      betterAuth: ratio(row, cpuOf("better-auth", row.group) ?? cpuOf("better-auth-provider", row.group)),
+      oidcProvider: ratio(row, cpuOf("oidc-provider", row.group)),
     };
   }
   const contenders = measured.map(({ contender, size, coldStarts, residentBytes }) => ({
     contender: contender.name,
-    bytes: size.raw,
-    bytesGzip: size.gzip,
+    bytes: size?.raw,
+    bytesGzip: size?.gzip,
     coldStartMilliseconds: spread(coldStarts),
     residentBytes,
   }));
   return { settings, rows, contenders };
 }
 
+// A number, or that there is none.
+const known = (value, digits) => (Number.isFinite(value) ? round(value, digits) : "—");
+
 export function print({ settings, rows, contenders }) {
   const times = (value) => (value === undefined ? "" : value.toFixed(value < 10 ? 2 : 0));
   const whole = (value) => Math.round(value).toLocaleString("en");
-  console.log(`\nCPU of the contender's own workerd, per request: median of ${settings.repetitions} interleaved repetitions (min–max).`);
-  console.log("× is the ratio of that CPU to another contender's; better-auth is compared with within a group only.");
-  console.log("D1 and KV are round trips per request.\n");
+  console.log(`\nCPU of the contender's own process, per request: median of ${settings.repetitions} interleaved repetitions (min–max).`);
+  console.log("× is the ratio of that CPU to another contender's; better-auth and oidc-provider are compared with within a group only.");
+  console.log("D1 and KV are round trips per request; oidc-provider has none (—), for it runs on Node and keeps everything in memory.\n");
   table(
-    ["contender", "scenario", "CPU µs", "min–max", "req/s", "× JS hello", "× Rust hello", "× better-auth", "D1", "KV"],
+    ["contender", "scenario", "CPU µs", "min–max", "req/s", "× JS hello", "× Rust hello", "× better-auth", "× oidc-provider", "D1", "KV"],
     rows.map((row) => [
       row.contender,
       row.scenario,
@@ -58,18 +63,19 @@ export function print({ settings, rows, contenders }) {
       times(row.ratios.javascriptHello),
       times(row.ratios.rustHello),
       times(row.ratios.betterAuth),
-      round(row.roundTrips.d1, 2),
-      round(row.roundTrips.kv, 2),
+      times(row.ratios.oidcProvider),
+      known(row.roundTrips.d1, 2),
+      known(row.roundTrips.kv, 2),
     ]),
   );
-  console.log(`\nCold start: from spawning workerd to its first answer, the start of the process included (median of ${settings.coldStarts}).`);
+  console.log(`\nCold start: from spawning the process to its first answer (median of ${settings.coldStarts}).`);
   console.log("Resident: the whole process after the run.\n");
   table(
     ["contender", "raw kB", "gzip kB", "cold start ms", "resident MB"],
     contenders.map((each) => [
       each.contender,
-      round(each.bytes / 1000),
-      round(each.bytesGzip / 1000),
+      known(each.bytes / 1000),
+      known(each.bytesGzip / 1000),
       round(each.coldStartMilliseconds.median),
       round(each.residentBytes / 1e6),
     ]),

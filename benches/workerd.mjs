@@ -1,10 +1,9 @@
-// A Worker on bare `workerd serve`, and what its process costs.
+// A Worker on bare `workerd serve`.
 
-import { spawn } from "node:child_process";
-import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
+import { launch } from "./process.mjs";
 
 const { default: WORKERD, compatibilityDate } = createRequire(import.meta.url)("workerd");
 
@@ -12,43 +11,15 @@ const { default: WORKERD, compatibilityDate } = createRequire(import.meta.url)("
 export const D1 = Symbol("D1");
 export const KV = Symbol("KV");
 
-const running = new Set();
-process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
-for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1));
-
 export const text = (value) => `"${value.replace(/[\\"]/g, "\\$&").replaceAll("\n", "\\n")}"`;
 
-// Starts workerd on a configuration of one socket and answers when that listens.
-export async function serve(directory, config) {
+// Starts workerd on a configuration of one socket.
+export function serve(directory, config) {
   const file = join(directory, "config.capnp");
   writeFileSync(file, `using Workerd = import "/workerd/workerd.capnp";\nconst config :Workerd.Config = ${config};\n`);
-  const child = spawn(WORKERD, ["serve", "--experimental", "--control-fd=3", file], {
-    stdio: ["ignore", "inherit", "inherit", "pipe"],
-  });
-  running.add(child);
-  const exited = new Promise((resolve) => child.once("exit", resolve)).then(() => running.delete(child));
-  const port = await new Promise((resolve, reject) => {
-    child.once("error", reject);
-    exited.then(() => reject(new Error(`workerd ended before it listened: ${file}`)));
-    createInterface({ input: child.stdio[3] }).on("line", (line) => {
-      const message = JSON.parse(line);
-      if (message.event === "listen") resolve(message.port);
-    });
-  });
-  return {
-    port,
-    cpuNanoseconds: () => cpuNanoseconds(child.pid),
-    residentBytes: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))[1]) * 1024,
-    stop: () => (child.kill("SIGKILL"), exited),
-  };
+  return launch(WORKERD, ["serve", "--experimental", "--control-fd=3", file]);
 }
 
-function cpuNanoseconds(pid) {
-  const tasks = `/proc/${pid}/task`;
-  return readdirSync(tasks)
-    .map((task) => Number(readFileSync(join(tasks, task, "schedstat"), "utf8").split(" ")[0]))
-    .reduce((sum, nanoseconds) => sum + nanoseconds, 0);
-}
 
 // Modules as `(name = …, esModule = embed …)`: `embed` reads only below the configuration's own directory.
 export function embed(directory, modules) {

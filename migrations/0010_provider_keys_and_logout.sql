@@ -23,6 +23,12 @@ alter table oauth_client add column document_read_at integer;
 alter table oauth_token add column cnf text check (json_valid(cnf));
 -- Who acts for the user (RFC 8693, section 4.1).
 alter table oauth_token add column act text check (json_valid(act));
+-- The client whose user's token it was exchanged for, however often: what is worth nothing there is worth nothing here.
+alter table oauth_token add column origin_client_id text references oauth_client (id) on delete cascade;
+create index oauth_token_origin_client_id on oauth_token (origin_client_id) where origin_client_id is not null;
+-- Whether it outlives the session that it came of: by what was granted, and not by the part of it that this one is for.
+alter table oauth_token add column is_offline integer not null default 0 check (is_offline in (0, 1));
+update oauth_token set is_offline = 1 where ' ' || scope || ' ' like '% offline_access %';
 -- Claims that the client asked for one by one (OpenID Connect Core 1.0, section 5.5).
 alter table oauth_token add column requested_claims text check (json_valid(requested_claims));
 

@@ -1,4 +1,4 @@
-// Measures Doorward beside other Workers; reports, and never judges a time.
+// Measures Doorward beside other Workers, and beside a provider on Node; reports, and never judges a time.
 // `npm run bench -- doorward better-auth` runs these two only. BENCH_REQUESTS, BENCH_HASHING_REQUESTS (a repetition's
 // requests, and those that hash a password), BENCH_REPETITIONS and BENCH_COLD_STARTS bound the run.
 
@@ -20,7 +20,16 @@ const { serveStorage } = await import("../benches/storage.mjs");
 const { prepare, repeat } = await import("../benches/measure.mjs");
 const { print, save, summarise } = await import("../benches/report.mjs");
 
-const CONTENDERS = ["contenders/javascript", "contenders/rust", "contenders/jose", "contenders/better-auth", "contenders/free-plan", "doorward"];
+const CONTENDERS = [
+  "contenders/javascript",
+  "contenders/rust",
+  "contenders/jose",
+  "contenders/better-auth",
+  "contenders/better-auth-provider",
+  "contenders/oidc-provider",
+  "contenders/free-plan",
+  "doorward",
+];
 
 const number = (name, fallback) => Number.parseInt(process.env[name] ?? fallback, 10);
 const settings = {

@@ -82,10 +82,10 @@ impl Context {
         self.client.get_or_init(|| self.source.client())
     }
 
-    /// The certificate that the client's connection was made with.
+    /// The certificate that the client's connection was made with. One that was revoked shows nothing.
     #[must_use]
     pub fn certificate(&self) -> Option<Certificate> {
-        self.source.certificate()
+        self.source.certificate().filter(|certificate| !certificate.is_revoked)
     }
 
     /// A header's value.

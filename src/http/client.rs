@@ -5,8 +5,10 @@ use std::net::IpAddr;
 /// A client's certificate, as Cloudflare reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
-    /// Whether it is by an authority that the zone trusts, and neither expired nor revoked.
+    /// Whether it is by an authority that the zone trusts, and not expired.
     pub is_verified: bool,
+    /// Whether it was revoked: its key may be anybody's.
+    pub is_revoked: bool,
     /// Its subject, in the form of RFC 2253.
     pub subject: String,
     /// Its SHA-256, in base64url.

@@ -60,7 +60,9 @@ impl Source {
         }
         let digest = base16ct::mixed::decode_vec(text("certFingerprintSHA256")?).ok()?;
         Some(Certificate {
+            // One that was revoked may be verified all the same.
             is_verified: text("certVerified").as_deref() == Some("SUCCESS"),
+            is_revoked: text("certRevoked").as_deref() == Some("1"),
             subject: text("certSubjectDNRFC2253")?,
             digest: Base64UrlUnpadded::encode_string(&digest),
         })

@@ -9,6 +9,9 @@ use crate::oauth::client::{Client, GrantType};
 use crate::oauth::parameters::Parameters;
 use crate::oauth::problem::{Code, Problem};
 
+/// What begins a resource that was agreed to.
+pub const RESOURCE: &str = "resource:";
+
 /// The longest `state` and `nonce`, in bytes.
 const LONGEST: usize = 2048;
 
@@ -113,13 +116,14 @@ pub struct AuthorizationRequest {
 }
 
 impl AuthorizationRequest {
-    /// What its user is asked about: the scopes, and those that stand for claims asked for one by one.
+    /// What its user is asked about: the scopes, those that stand for claims asked for one by one, and the resources.
     #[must_use]
     pub fn consent_scopes(&self) -> Vec<String> {
         let mut scopes = self.scopes.clone();
-        for scope in self.claims.scopes() {
-            if !scopes.iter().any(|known| known == scope) {
-                scopes.push(scope.to_owned());
+        let claims = self.claims.scopes().map(str::to_owned);
+        for scope in claims.chain(self.resources.iter().map(|resource| of_resource(resource))) {
+            if !scopes.contains(&scope) {
+                scopes.push(scope);
             }
         }
         scopes
@@ -243,6 +247,12 @@ pub fn judge(parameters: &Parameters, client: &Client) -> Result<AuthorizationRe
     })
 }
 
+/// What is agreed to by whoever lets a client use a resource in their name, among the scopes.
+#[must_use]
+pub fn of_resource(resource: &str) -> String {
+    format!("{RESOURCE}{resource}")
+}
+
 /// Whether a client may ask for these resources: any, unless its own are listed.
 ///
 /// # Errors
@@ -250,7 +260,11 @@ pub fn judge(parameters: &Parameters, client: &Client) -> Result<AuthorizationRe
 pub fn judge_resources(resources: &[String], client: &Client) -> Result<(), Problem> {
     resources.iter().try_for_each(|resource| judge_resource(resource))?;
     let listed = &client.details.resources;
-    if listed.is_empty() || resources.iter().all(|resource| listed.contains(resource)) {
+    let is_allowed = |resource: &String| {
+        (listed.is_empty() || listed.contains(resource))
+            && client.known_resources.as_ref().is_none_or(|known| known.contains(resource))
+    };
+    if resources.iter().all(is_allowed) {
         return Ok(());
     }
     Err(Problem::new(Code::InvalidTarget, "a resource is not the client's to ask for"))
@@ -356,6 +370,7 @@ pub(crate) mod tests {
             frontchannel_logout_uri: None,
             details: Details::default(),
             document_read_at: None,
+            known_resources: None,
         }
     }
 

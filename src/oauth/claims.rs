@@ -1,8 +1,11 @@
 //! What a client is told of a user, by scope (OpenID Connect Core 1.0, section 5.4).
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::oauth::authorization::RESOURCE;
 use crate::session::Person;
 
 /// The scopes that we give a meaning, and the words that a user is asked with.
@@ -128,6 +131,9 @@ pub fn by_name(subject: &Subject<'_>, names: &[String]) -> Map<String, Value> {
 
 /// What a user is asked with.
 #[must_use]
-pub fn words(scope: &str) -> &str {
-    SCOPES.iter().find(|(name, _)| *name == scope).map_or(scope, |(_, words)| words)
+pub fn words(scope: &str) -> Cow<'_, str> {
+    if let Some(resource) = scope.strip_prefix(RESOURCE) {
+        return format!("Use {resource} in your name").into();
+    }
+    SCOPES.iter().find(|(name, _)| *name == scope).map_or(scope, |(_, words)| words).into()
 }

@@ -206,6 +206,9 @@ pub struct Client {
     pub details: Details,
     /// When its own document was read, if it is known by one.
     pub document_read_at: Option<Millis>,
+    /// The resources that there are, for a client that no administrator vouches for: it may ask for no others, or whoever
+    /// registers themselves could have a token of ours made out to anything. None: any.
+    pub known_resources: Option<Vec<String>>,
 }
 
 impl Client {
@@ -213,6 +216,12 @@ impl Client {
     #[must_use]
     pub fn may(&self, grant: GrantType) -> bool {
         self.grant_types.contains(&grant)
+    }
+
+    /// Whether an administrator vouches for it.
+    #[must_use]
+    pub const fn is_vouched_for(&self) -> bool {
+        self.known_resources.is_none()
     }
 
     /// Whether it is one of these resources.

@@ -231,7 +231,8 @@ mod tests {
         for (is_verified, subject, good) in
             [(true, "CN=app,O=Acme", true), (false, "CN=app,O=Acme", false), (true, "CN=other,O=Acme", false)]
         {
-            let certificate = Certificate { is_verified, subject: subject.to_owned(), digest: "d".to_owned() };
+            let certificate =
+                Certificate { is_verified, is_revoked: false, subject: subject.to_owned(), digest: "d".to_owned() };
             let expected = Expected { certificate: Some(&certificate), ..expected };
             assert_eq!(check(&client, &Credential::None, None, &expected).is_ok(), good, "{certificate:?}");
             assert!(check(&client, &secret("x"), None, &expected).is_err());

@@ -84,7 +84,10 @@ pub fn verify(proof: &str, expected: &Expected<'_>) -> Result<Proof, Problem> {
     // A key with its private half is believed by nobody: the key set passes over it.
     let jwk = header.get("jwk").filter(|jwk| jwk.is_object()).ok_or_else(|| bad("no jwk"))?;
     let jkt = thumbprint(jwk).ok_or_else(|| bad("a jwk of a kind that we do not know"))?;
-    let claims = jws.verify(&KeySet(vec![jwk.clone()])).map_err(|error| bad(error.to_string()))?.claims;
+    // There is but one key, whatever the header calls it.
+    let mut key = jwk.clone();
+    key["kid"] = header.get("kid").cloned().unwrap_or_default();
+    let claims = jws.verify(&KeySet(vec![key])).map_err(|error| bad(error.to_string()))?.claims;
     let text = |name: &str| claims.get(name).and_then(Value::as_str);
     let jti = text("jti").filter(|jti| !jti.is_empty() && jti.len() <= 512).ok_or_else(|| bad("no jti"))?.to_owned();
     if text("htm") != Some(expected.method) {

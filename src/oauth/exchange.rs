@@ -118,7 +118,7 @@ pub fn exchange(
         .collect();
     let scope = narrowed(&own.join(" "), parameters)?;
     let mut resources = parameters.resources().to_vec();
-    resources.extend(parameters.get("audience").map(str::to_owned));
+    resources.extend_from_slice(parameters.audiences());
     // Where tokens may be taken to is said by whoever looks after the client, and never by the request alone.
     let is_allowed =
         |resource: &String| client.details.resources.contains(resource) || subject.audience.contains(resource);

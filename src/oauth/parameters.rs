@@ -13,6 +13,9 @@ pub struct Parameters {
     once: BTreeMap<String, String>,
     /// `resource`, which may stand there more than once (RFC 8707, section 2).
     resources: Vec<String>,
+    /// `audience`, likewise (RFC 8693, section 2.1).
+    #[serde(default)]
+    audiences: Vec<String>,
 }
 
 impl Parameters {
@@ -29,6 +32,8 @@ impl Parameters {
             }
             if name == "resource" {
                 parameters.resources.push(value.into_owned());
+            } else if name == "audience" {
+                parameters.audiences.push(value.into_owned());
             } else if parameters.once.insert(name.clone().into_owned(), value.into_owned()).is_some() {
                 return Err(problem());
             }
@@ -47,6 +52,12 @@ impl Parameters {
     #[must_use]
     pub fn resources(&self) -> &[String] {
         &self.resources
+    }
+
+    /// `audience`.
+    #[must_use]
+    pub fn audiences(&self) -> &[String] {
+        &self.audiences
     }
 
     /// The words of a parameter.

@@ -180,7 +180,11 @@ pub fn judge(metadata: &Map<String, Value>, terms: &Terms<'_>) -> Result<NewClie
         ],
         contacts: list(metadata, "contacts")?.unwrap_or_default(),
         skips_consent,
-        has_jwt_access_tokens: text(metadata, "access_token_format")?.as_deref() != Some("opaque"),
+        has_jwt_access_tokens: match text(metadata, "access_token_format")?.as_deref() {
+            None | Some("jwt") => true,
+            Some("opaque") => false,
+            Some(_) => return Err(invalid("access_token_format is jwt or opaque")),
+        },
         backchannel_logout_uri,
         frontchannel_logout_uri,
         details,
@@ -277,7 +281,10 @@ fn keys(metadata: &Map<String, Value>, method: AuthMethod, development: bool) ->
         return Err(invalid("jwks or jwks_uri, and not both"));
     }
     if let Some(jwks) = &jwks {
-        KeySet::read(jwks.to_string().as_bytes()).map_err(|_| invalid("jwks is no JWK set"))?;
+        let keys = KeySet::read(jwks.to_string().as_bytes()).map_err(|_| invalid("jwks is no JWK set"))?;
+        if keys.has_secrets() {
+            return Err(invalid("jwks has a private or symmetric key, which is not to be shown to anybody"));
+        }
     }
     if let Some(uri) = &jwks_uri {
         check_url(uri, development).map_err(|_| invalid("jwks_uri is none that we ask"))?;

@@ -58,12 +58,6 @@ kinds! {
     RefreshToken = "refresh_token";
     /// A client's secret.
     ClientSecret = "client_secret";
-    /// A client assertion that was used.
-    ClientAssertion = "client_assertion";
-    /// A proof of possession that was used (RFC 9449).
-    DpopProof = "dpop_proof";
-    /// An assertion that was used as a grant (RFC 7523, section 2.1).
-    GrantAssertion = "grant_assertion";
     /// What a client changes its own registration with (RFC 7592, section 1.2).
     RegistrationToken = "registration_access_token";
     /// What a client registers itself with (RFC 7591, section 1.2).

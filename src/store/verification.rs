@@ -44,6 +44,37 @@ pub fn keep<K: TokenKind>(
     .bind(context.now))
 }
 
+/// Notes that something was used that is good once and is not ours to make: the second time conflicts.
+#[must_use]
+pub fn note(
+    context: &Context,
+    kind: &'static str,
+    hash: &str,
+    about: &str,
+    (now, until): (Millis, Millis),
+    id: String,
+) -> Statement {
+    sql("insert into verification (id, tenant_id, kind, token_hash, identifier, used_at, expires_at, created_at, updated_at)
+         values (?2, ?1, ?3, ?4, ?5, ?7, ?6, ?7, ?7)")
+    .bind(&context.tenant().id)
+    .bind(id)
+    .bind(kind)
+    .bind(hash)
+    .bind(about)
+    .bind(until)
+    .bind(now)
+}
+
+/// Whether something of a kind is there.
+#[must_use]
+pub fn is_kept(context: &Context, kind: &'static str, hash: &str) -> Statement {
+    sql("select json(iif(exists (select 1 from verification where tenant_id = ?1 and kind = ?2 and token_hash = ?3),
+                         'true', 'false')) as row")
+    .bind(&context.tenant().id)
+    .bind(kind)
+    .bind(hash)
+}
+
 /// [`keep`], unless the request just counted under `key` is over the limit: what anybody may ask for must not fill the
 /// table.
 ///

@@ -202,7 +202,7 @@ test("the hosted pages: two steps set up by QR code, asked for, and a browser tr
   assert.match(await page.textContent("[role=alert]"), /Invalid password/);
   await page.fill("input[name=password]", PASSWORD);
   await button(page, "Set up an authenticator app").click();
-  assert.equal(await page.locator("svg.qr").count(), 1);
+  await page.locator("svg.qr").waitFor();
   const seed = (await page.textContent("p code")).replaceAll(" ", "").toUpperCase();
   const codes = await page.locator(".codes code").allTextContents();
   assert.equal(codes.length, 10);

@@ -6,64 +6,16 @@ import { after, before, test } from "node:test";
 import * as jose from "jose";
 import * as oauth from "oauth4webapi";
 import * as client from "openid-client";
-import { PAGE, PASSWORD, signUp, visit } from "../harness/seed.mjs";
+import { REDIRECT, agree, begin, relyingParty } from "../harness/relying-party.mjs";
+import { PAGE, signUp, visit } from "../harness/seed.mjs";
 import { AUTH, startWorker } from "../harness/worker.mjs";
 
-const REDIRECT = "http://localhost:3333/cb";
-let worker, admin;
+let worker, reach, register, discover;
 before(async () => {
   worker = await startWorker();
-  admin = await signUp(worker, { roles: ["admin"] });
+  ({ reach, register, discover } = relyingParty(worker, await signUp(worker, { roles: ["admin"] })));
 });
 after(() => worker?.dispose());
-
-/** `fetch` that reaches the Worker by its host's name. */
-async function reach(url, { method = "GET", headers, body } = {}) {
-  const answer = await worker.browser().send(method, String(url), { headers: Object.fromEntries(new Headers(headers)), body: body === undefined || body === null ? undefined : String(body), keepCookies: false });
-  const empty = [204, 304].includes(answer.status);
-  return new Response(empty ? null : answer.bytes, { status: answer.status, headers: Object.entries(answer.headers).flatMap(([name, value]) => (Array.isArray(value) ? value.map((one) => [name, one]) : [[name, value]])) });
-}
-
-async function register(metadata = {}) {
-  const made = await admin.browser.post(`${AUTH}/api/auth/admin/oauth2/create-client`, { client_name: "The app", redirect_uris: [REDIRECT], grant_types: ["authorization_code", "refresh_token"], ...metadata });
-  assert.equal(made.status, 201, made.text);
-  return made.json;
-}
-
-/** Discovers us as a relying party does. */
-async function discover(registered, authentication) {
-  const config = await client.discovery(new URL(AUTH), registered.client_id, undefined, authentication ?? client.ClientSecretBasic(registered.client_secret), { [client.customFetch]: reach, execute: [client.allowInsecureRequests] });
-  config[client.customFetch] = reach;
-  return config;
-}
-
-/** Goes through our pages in a browser: signs in where asked, agrees where asked; answers the URL that it is sent back to. */
-async function agree(browser, url, { who, decision = "allow" } = {}) {
-  let answer = await browser.get(String(url), { headers: PAGE });
-  for (let step = 0; step < 10; step += 1) {
-    if (answer.status >= 300 && answer.status <= 399) {
-      if (!answer.location.startsWith("/") && !answer.location.startsWith(AUTH)) return new URL(answer.location);
-      answer = await browser.get(new URL(answer.location, AUTH).href, { headers: PAGE });
-      continue;
-    }
-    assert.equal(answer.status, 200, answer.text);
-    const hidden = Object.fromEntries([...answer.text.matchAll(/<input type="hidden" name="([^"]+)" value="([^"]*)"/g)].map(([, name, value]) => [name, value.replaceAll("&amp;", "&")]));
-    if (answer.text.includes('action="/consent"')) answer = await browser.submit(`${AUTH}/consent`, { ...hidden, decision });
-    else if (answer.text.includes('action="/login"')) answer = await browser.submit(`${AUTH}/login`, { email: who.email, password: PASSWORD, continue: hidden.continue });
-    else return answer;
-  }
-  throw new Error("no end");
-}
-
-async function begin(config, parameters = {}) {
-  const verifier = client.randomPKCECodeVerifier();
-  const [state, nonce] = [client.randomState(), client.randomNonce()];
-  const url = client.buildAuthorizationUrl(config, {
-    redirect_uri: REDIRECT, scope: "openid email profile offline_access", state, nonce,
-    code_challenge: await client.calculatePKCECodeChallenge(verifier), code_challenge_method: "S256", ...parameters,
-  });
-  return { url, checks: { pkceCodeVerifier: verifier, expectedState: state, expectedNonce: nonce, idTokenExpected: true } };
-}
 
 test("openid-client: code, ID token, userinfo, refresh, introspection, revocation", async () => {
   const registered = await register();
@@ -218,27 +170,6 @@ test("a refresh token used 50 times at once has one successor; used later, it en
   await assert.rejects(client.refreshTokenGrant(config, tokens.refresh_token), (error) => error.error === "invalid_grant");
   await assert.rejects(client.refreshTokenGrant(config, successor), (error) => error.error === "invalid_grant");
   assert.equal((await client.tokenIntrospection(config, answers[3].access_token)).active, false);
-});
-
-test("discovery tells nothing untrue", async () => {
-  const document = (await worker.browser().get(`${AUTH}/.well-known/openid-configuration`)).json;
-  assert.equal(document.issuer, AUTH);
-  for (const [name, url] of Object.entries(document).filter(([name]) => name.endsWith("_endpoint") || name === "jwks_uri")) {
-    const get = await worker.browser().get(url);
-    const posted = await worker.browser().send("POST", url, { headers: { "content-type": "application/x-www-form-urlencoded" }, body: "" });
-    assert.ok(get.status !== 404 || posted.status !== 404, `${name} is not there`);
-    assert.ok(get.status < 500 && posted.status < 500, `${name}: ${get.status} ${posted.status}`);
-  }
-  const who = await signUp(worker);
-  const pairwise = await register({ subject_type: "pairwise", skip_consent: true, scope: document.scopes_supported.join(" ") });
-  const config = await discover(pairwise);
-  const { url, checks } = await begin(config, { scope: document.scopes_supported.join(" ") });
-  const tokens = await client.authorizationCodeGrant(config, await agree(who.browser, url, { who }), checks);
-  assert.notEqual(tokens.claims().sub, who.id);
-  const info = await client.fetchUserInfo(config, tokens.access_token, tokens.claims().sub);
-  for (const claim of Object.keys({ ...tokens.claims(), ...info })) assert.ok(document.claims_supported.includes(claim), `${claim} is not told of`);
-  assert.deepEqual([info.roles, info.org.name], [["member"], "Default"]);
-  assert.ok(!JSON.stringify([tokens.claims(), info]).includes(who.id), "the user's id reaches a pairwise client");
 });
 
 test("signed out, what was not given for longer ends", async () => {

@@ -5,6 +5,7 @@ pub mod issuer_draft;
 pub mod issuers;
 pub mod system_account;
 
+use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::{Authenticated, Authentication, Depth};
 use crate::handlers::{Call, proof};
@@ -24,6 +25,12 @@ pub struct Administrator {
     pub answers: Answers,
 }
 
+/// Whether the tenant's administrators look after what is everybody's.
+#[must_use]
+pub fn is_global(context: &Context) -> bool {
+    context.tenant().slug == DEFAULT_TENANT
+}
+
 /// Whether a session is one of the tenant's administrators.
 #[must_use]
 pub fn administers(session: &LiveSession) -> bool {
@@ -40,7 +47,7 @@ pub async fn administrator(call: &Call, more: Vec<Statement>) -> Result<Administ
     if !administers(&authenticated.session) {
         return Err(Error::refused(Wire::FORBIDDEN, "no administrator"));
     }
-    let is_global = call.context.tenant().slug == DEFAULT_TENANT;
+    let is_global = is_global(&call.context);
     Ok(Administrator { authenticated, is_global, answers })
 }
 

@@ -10,7 +10,7 @@ use crate::handlers::provider::issuer;
 use crate::handlers::provider::token::Granting;
 use crate::handlers::upstream::begin::with_endpoints;
 use crate::oauth::assertion_grant::{judge, read};
-use crate::oauth::authorization::judge_resources;
+use crate::oauth::authorization::{judge_resources, of_resource};
 use crate::oauth::jws::{JwsError, UnverifiedJws};
 use crate::oauth::parameters::Parameters;
 use crate::oauth::problem::{Code, Problem};
@@ -71,24 +71,14 @@ pub async fn grant(context: &Context, granting: Granting<'_>, answers: &mut Answ
     }
     let scope = narrowed(&own.join(" "), parameters)?;
     judge_resources(parameters.resources(), client)?;
+    let is_agreed = |resource: &String| client.skips_consent || agreed.contains(&of_resource(resource));
+    if !parameters.resources().iter().all(is_agreed) {
+        return Err(Problem::new(Code::InvalidTarget, "the user has not agreed to the resource").into());
+    }
     let family = context.row_id()?;
-    let issue = Issue {
-        client,
-        user: Some(&user_id),
-        session: None,
-        family: &family,
-        scope: &scope,
-        resources: parameters.resources(),
-        cnf: granting.cnf,
-        // They were not here.
-        authenticated_at: None,
-        amr: &[],
-        userinfo_claims: &[],
-        act: None,
-        until: None,
-        refresh: None,
-        id_token: None,
-    };
+    // They were not here: nothing is said of when and how they signed in.
+    let issue =
+        Issue { user: Some(&user_id), ..Issue::new(client, &family, (&scope, parameters.resources()), granting.cnf) };
     let (body, tokens) = issue.carry_out(context).await?;
     let details = json!({ "client": client.client_id, "issuer": upstream.name });
     let event = context.row_id()?;

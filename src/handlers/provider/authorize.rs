@@ -113,6 +113,8 @@ pub async fn load(context: &Context, mut given: Parameters) -> Result<Asked> {
     Ok(Asked { client, parameters, signed_in_after, kept_id: Some(id), asks, is_pushed })
 }
 
+/// Three round trips, and a fourth where it is looked up what they agreed to: the request is judged before anybody is looked
+/// up, so that a bad one costs the database one question and tells nothing of who is signed in.
 async fn authorize(call: &Call, query: &str) -> Result<Reply> {
     let context = &call.context;
     let asked = load(context, Parameters::parse(query).map_err(doubled)?).await?;
@@ -137,7 +139,7 @@ async fn authorize(call: &Call, query: &str) -> Result<Reply> {
         if request.prompt.none {
             return refuse_with(Code::LoginRequired, "nobody is signed in").await;
         }
-        return sign_in_first(context, &asked, &request, None).await;
+        return sign_in_first(context, &asked, &request, false).await;
     };
     let session = &authenticated.session;
     // A kept request says since when: they have done what was asked of them once they come back from it.
@@ -149,7 +151,7 @@ async fn authorize(call: &Call, query: &str) -> Result<Reply> {
             return refuse_with(shortcoming.code(), "the sign-in is not as the client wants it").await;
         }
         if !is_settled {
-            return sign_in_first(context, &asked, &request, Some(context.now)).await;
+            return sign_in_first(context, &asked, &request, true).await;
         }
     }
     if session.impersonated_by.is_some() {
@@ -246,20 +248,16 @@ async fn wanted_subject(
     Ok(Ok(of_hint.or(of_claim)))
 }
 
-/// Keeps the request while its user signs in, and sends them there.
-async fn sign_in_first(
-    context: &Context,
-    asked: &Asked,
-    request: &AuthorizationRequest,
-    after: Option<Millis>,
-) -> Result<Reply> {
-    let (uri, statements) = keep(context, asked, after, None)?;
+/// Keeps the request while its user signs in, and sends them there. Whoever comes back has done what was asked of them, also
+/// where nobody was signed in before.
+async fn sign_in_first(context: &Context, asked: &Asked, request: &AuthorizationRequest, again: bool) -> Result<Reply> {
+    let (uri, statements) = keep(context, asked, Some(context.now), None)?;
     write(context, statements).await?;
     let back = Target::own("/oauth2/authorize").with_query("client_id", &asked.client.client_id);
     let back = back.with_query("request_uri", &uri);
     let mut page = Target::own(if request.prompt.create { "/sign-up" } else { "/login" });
     page = page.with_query("continue", back.as_str());
-    if after.is_some() {
+    if again {
         page = page.with_query("again", "true");
     }
     if let Some(hint) = &request.login_hint {

@@ -12,7 +12,7 @@ use crate::oauth::client::Client;
 use crate::oauth::client_authentication::{Credential, Expected, UnverifiedClient, check};
 use crate::oauth::jws::{JwsError, KeySet, UnverifiedJws, Verified};
 use crate::oauth::problem::{Code, Problem};
-use crate::secret::{ClientAssertion, DpopProof, GrantAssertion, Token, sha256_base64url};
+use crate::secret::sha256_base64url;
 use crate::store;
 use crate::store::database::{Answers, Statement, StoreError};
 
@@ -99,9 +99,19 @@ enum Kind {
     Grant,
 }
 
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Assertion => "client_assertion",
+            Self::Proof => "dpop_proof",
+            Self::Grant => "grant_assertion",
+        }
+    }
+}
+
 struct Seen {
     kind: Kind,
-    digest: String,
+    signer_and_jti: String,
     about: String,
     until: Millis,
 }
@@ -109,8 +119,11 @@ struct Seen {
 impl Seen {
     /// `jti` is of its signer's choosing, and one of its kind among the signer's own.
     fn new(kind: Kind, signer: &str, jti: &str, until: Millis) -> Self {
-        let digest = sha256_base64url(&format!("{signer}\0{jti}"));
-        Self { kind, digest, about: signer.to_owned(), until }
+        Self { kind, signer_and_jti: format!("{signer}\0{jti}"), about: signer.to_owned(), until }
+    }
+
+    fn hash(&self) -> String {
+        sha256_base64url(&self.signer_and_jti)
     }
 }
 
@@ -140,47 +153,59 @@ impl Once {
     /// # Errors
     /// If the platform has no randomness.
     pub fn statements(&self, context: &Context) -> Result<Vec<Statement>> {
-        let tenant = &context.tenant().id;
-        self.0
-            .iter()
-            .map(|Seen { kind, digest, about, until }| {
-                let broken = || failed("a digest that is no token");
-                match kind {
-                    Kind::Assertion => {
-                        let seen: Token<ClientAssertion> = Token::parse(digest).ok_or_else(broken)?;
-                        store::verification::keep(context, tenant, &seen, about, b"{}", *until)
-                    }
-                    Kind::Proof => {
-                        let seen: Token<DpopProof> = Token::parse(digest).ok_or_else(broken)?;
-                        store::verification::keep(context, tenant, &seen, about, b"{}", *until)
-                    }
-                    Kind::Grant => {
-                        let seen: Token<GrantAssertion> = Token::parse(digest).ok_or_else(broken)?;
-                        store::verification::keep(context, tenant, &seen, about, b"{}", *until)
-                    }
-                }
-            })
-            .collect()
+        let keep = |seen: &Seen| {
+            let times = (context.now, seen.until);
+            Ok(store::verification::note(
+                context,
+                seen.kind.name(),
+                &seen.hash(),
+                &seen.about,
+                times,
+                context.row_id()?,
+            ))
+        };
+        self.0.iter().map(keep).collect()
     }
 
-    /// What a batch means that conflicts with what was used before.
+    /// What a batch means that conflicts with what was used before. Which of several it was the database is asked: a client that
+    /// is told of the wrong one looks in the wrong place.
     ///
     /// # Errors
     /// `invalid_client`, `invalid_grant` or `invalid_dpop_proof`; 503.
-    pub fn settled(&self, answer: std::result::Result<Answers, StoreError>) -> Result<Answers> {
+    pub async fn settled(
+        &self,
+        context: &Context,
+        answer: std::result::Result<Answers, StoreError>,
+    ) -> Result<Answers> {
         match answer {
             Err(StoreError::Conflict(column)) if column.starts_with("verification.") => {
-                let is = |kind| self.0.iter().any(|seen| seen.kind == kind);
-                Err(if is(Kind::Assertion) {
-                    failed("an assertion that was used before").into()
-                } else if is(Kind::Grant) {
-                    Problem::new(Code::InvalidGrant, "the assertion is not good").because("used before").into()
-                } else {
-                    Problem::new(Code::InvalidDpopProof, "the DPoP proof is not good").because("used before").into()
-                })
+                Err(self.used_before(context).await?.into())
             }
             other => Ok(other?),
         }
+    }
+
+    async fn used_before(&self, context: &Context) -> Result<Problem> {
+        let mut kind = self.0.first().map_or(Kind::Assertion, |seen| seen.kind);
+        if self.0.len() > 1 {
+            let statements: Vec<Statement> = self
+                .0
+                .iter()
+                .map(|seen| store::verification::is_kept(context, seen.kind.name(), &seen.hash()))
+                .collect();
+            let mut answers = context.db()?.batch(statements).await?;
+            for seen in &self.0 {
+                if answers.row()? == Some(true) {
+                    kind = seen.kind;
+                    break;
+                }
+            }
+        }
+        Ok(match kind {
+            Kind::Assertion => failed("an assertion that was used before"),
+            Kind::Grant => Problem::new(Code::InvalidGrant, "the assertion is not good").because("used before"),
+            Kind::Proof => Problem::new(Code::InvalidDpopProof, "the DPoP proof is not good").because("used before"),
+        })
     }
 
     /// Writes the last batch of a request, if there is anything to write.
@@ -193,6 +218,6 @@ impl Once {
         if all.is_empty() {
             return Ok(());
         }
-        self.settled(context.db()?.batch(all).await).map(|_| ())
+        self.settled(context, context.db()?.batch(all).await).await.map(|_| ())
     }
 }

@@ -5,13 +5,15 @@ use serde_json::{Map, Value, json};
 use crate::config::Registration;
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
-use crate::handlers::admin::{administers, administrator};
+use crate::handlers::admin::{administers, administrator, is_global};
 use crate::handlers::authenticate::Authenticated;
-use crate::handlers::provider::registration::{metadata, put_secret};
+use crate::handlers::provider::registration::{count, metadata, put_secret};
 use crate::handlers::{Call, proof};
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::id::{Id, OauthClient, User};
+use crate::oauth::client::NewClient;
+use crate::oauth::jose::SigningAlgorithm;
 use crate::oauth::problem::{Code, Problem};
 use crate::oauth::registration::{Terms, judge};
 use crate::secret::{ClientSecret, InitialAccessToken, RegistrationToken, Token};
@@ -20,6 +22,7 @@ use crate::store;
 use crate::store::database::{Answers, Statement, StoreError, must_change};
 use crate::store::oauth::client::{Keeper, Listed, NewRow};
 use crate::store::record::Severity;
+use crate::store::signing_key;
 
 /// How long the secret before the new one stays good, in milliseconds: a day to change over.
 const CHANGING_OVER: i64 = 86_400_000;
@@ -71,12 +74,33 @@ fn terms(context: &Context, is_trusted: bool) -> Terms<'_> {
     Terms { is_trusted, development: config.development, algorithms: &config.signing_algorithms }
 }
 
+/// Makes the keys that a client's tokens will be signed with: its verifier reads the JWK set before it has met one of them.
+///
+/// # Errors
+/// 503.
+pub async fn make_keys(context: &Context, new: &NewClient) -> Result<()> {
+    let details = &new.details;
+    let wanted = [
+        Some(details.id_token_signed_response_alg),
+        Some(details.authorization_signed_response_alg),
+        Some(details.introspection_signed_response_alg),
+        details.userinfo_signed_response_alg,
+    ];
+    for algorithm in SigningAlgorithm::ALL {
+        if algorithm != SigningAlgorithm::default() && wanted.contains(&Some(algorithm)) {
+            signing_key::signer_for(context, algorithm).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Registers a client; answers what it is told.
 ///
 /// # Errors
 /// `invalid_redirect_uri`, `invalid_client_metadata`; the condition's.
 pub async fn create(context: &Context, new: New<'_>) -> Result<Value> {
     let judged = judge(new.metadata, &terms(context, new.is_trusted))?;
+    make_keys(context, &judged).await?;
     let id: Id<OauthClient> = context.id()?;
     let client_id = context.row_id()?;
     let secret =
@@ -126,13 +150,14 @@ pub async fn change(
     metadata: &Map<String, Value>,
     by: Option<&Id<User>>,
 ) -> Result<(Listed, Option<Token<ClientSecret>>)> {
-    let is_trusted = matches!(keeper, Keeper::Tenant);
+    let is_trusted = matches!(keeper, Keeper::Tenant | Keeper::Everybody);
     // What an administrator gave is not for the client, or its owner, to keep while they change the rest.
     if !is_trusted && client.metadata.get("skip_consent") == Some(&Value::Bool(true)) {
         let problem = Problem::new(Code::InvalidClientMetadata, "this client is an administrator's to change");
         return Err(problem.into());
     }
     let judged = judge(metadata, &terms(context, is_trusted))?;
+    make_keys(context, &judged).await?;
     let had_secret = client.metadata.get("token_endpoint_auth_method").and_then(Value::as_str);
     let had_secret = had_secret.is_some_and(|method| method.starts_with("client_secret"));
     let gets_secret = judged.auth_method.has_secret() && !had_secret;
@@ -157,6 +182,7 @@ pub async fn change(
 struct Caretaker {
     authenticated: Authenticated,
     is_administrator: bool,
+    is_global: bool,
 }
 
 impl Caretaker {
@@ -173,12 +199,13 @@ impl Caretaker {
             return Err(Error::refused(Wire::FORBIDDEN, "a guest"));
         }
         let is_administrator = administers(&authenticated.session);
-        Ok((Self { authenticated, is_administrator }, answers))
+        Ok((Self { authenticated, is_administrator, is_global: is_global(&call.context) }, answers))
     }
 
     /// The caller, and a client that is theirs to look after, in one batch.
     async fn of_client(call: &Call, id: &str) -> Result<(Self, Listed)> {
-        let one = store::oauth::client::one(&call.context, id, Keeper::Tenant);
+        let keeper = if is_global(&call.context) { Keeper::Everybody } else { Keeper::Tenant };
+        let one = store::oauth::client::one(&call.context, id, keeper);
         let (caretaker, mut answers) = Self::with(call, vec![one]).await?;
         let found: Option<Listed> = answers.row()?;
         let user = caretaker.authenticated.session.user.id.as_str();
@@ -188,7 +215,11 @@ impl Caretaker {
     }
 
     fn keeper(&self) -> Keeper<'_> {
-        if self.is_administrator { Keeper::Tenant } else { Keeper::Owner(&self.authenticated.session.user.id) }
+        match (self.is_administrator, self.is_global) {
+            (true, true) => Keeper::Everybody,
+            (true, false) => Keeper::Tenant,
+            (false, _) => Keeper::Owner(&self.authenticated.session.user.id),
+        }
     }
 
     /// Does something to a client that changes nothing of another's.
@@ -227,6 +258,9 @@ pub async fn create_by_user(call: &mut Call) -> Result<Reply> {
     let is_open = call.context.config.registration >= Registration::Users;
     if !is_open && !caretaker.is_administrator {
         return Err(Error::refused(Wire::FORBIDDEN, "registration is not open to users"));
+    }
+    if !caretaker.is_administrator {
+        count(&call.context).await?;
     }
     let user = &caretaker.authenticated.session.user.id;
     let is_trusted = caretaker.is_administrator;
@@ -371,7 +405,7 @@ pub async fn disable(call: &mut Call) -> Result<Reply> {
     if !caretaker.is_administrator {
         return Err(Error::refused(Wire::FORBIDDEN, "no administrator"));
     }
-    let statement = store::oauth::client::disable(&call.context, &id, disabled);
+    let statement = store::oauth::client::disable(&call.context, &id, caretaker.keeper(), disabled);
     let event = if disabled { "client.disabled" } else { "client.enabled" };
     caretaker.write(&call.context, event, &id, statement).await?;
     let body = json!({ "client_id": id, "disabled": disabled });

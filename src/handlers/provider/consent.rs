@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result, Wire};
 use crate::handlers::Call;
-use crate::handlers::authenticate::{Authenticated, Authentication, Depth};
 use crate::handlers::provider::authorize::{Asked, answer, code, load, place, refuse};
+use crate::handlers::provider::person;
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
@@ -25,18 +25,6 @@ async fn asked(call: &Call, client_id: &str, request_uri: &str) -> Result<(Asked
         Ok(request) => Ok((asked, request)),
         Err(refused) => Err(refused.problem.into()),
     }
-}
-
-/// Whoever is signed in and may agree: no guest, and no administrator in another's name.
-async fn person(call: &Call) -> Result<Option<Authenticated>> {
-    Ok(match call.visitor(Depth::Database).await? {
-        Authentication::Authenticated(one)
-            if !one.session.user.is_anonymous && one.session.impersonated_by.is_none() =>
-        {
-            Some(*one)
-        }
-        _ => None,
-    })
 }
 
 /// `GET /consent?client_id=…&request_uri=…`.

@@ -53,6 +53,7 @@ pub async fn withdraw(call: &mut Call) -> Result<Reply> {
     let (event, details) = (context.row_id()?, json!({ "consent": id }));
     let statements = [
         store::oauth::token::revoke_consented(context, user, &id),
+        store::oauth::grant::end_consented(context, user, &id),
         store::oauth::consent::withdraw(context, user, &id),
         must_change(),
         store::record::audit(context, &event, Some(user), "consent.withdrawn", Severity::Low, &details),

@@ -6,10 +6,10 @@ use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::federation::request::is_scope;
 use crate::handlers::Call;
-use crate::handlers::authenticate::{Authenticated, Authentication, Depth};
+use crate::handlers::authenticate::Authenticated;
 use crate::handlers::provider::authorize::doubled;
 use crate::handlers::provider::client::authenticate;
-use crate::handlers::provider::issuer;
+use crate::handlers::provider::{issuer, person};
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
@@ -69,17 +69,6 @@ pub async fn begin(call: &mut Call) -> Result<Reply> {
         "interval": device::INTERVAL,
     });
     Ok(Reply::json(200, &body)?.with("cache-control", "no-store"))
-}
-
-async fn person(call: &Call) -> Result<Option<Authenticated>> {
-    Ok(match call.visitor(Depth::Database).await? {
-        Authentication::Authenticated(one)
-            if !one.session.user.is_anonymous && one.session.impersonated_by.is_none() =>
-        {
-            Some(*one)
-        }
-        _ => None,
-    })
 }
 
 /// `GET /device`: asks for the code, or, with one, whether the device is the user's.

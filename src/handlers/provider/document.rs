@@ -6,7 +6,8 @@ use url::Url;
 use crate::context::Context;
 use crate::error::Result;
 use crate::federation::discovery::check_url;
-use crate::handlers::outgoing;
+use crate::handlers::outgoing::{self, Outgoing};
+use crate::handlers::provider::clients::make_keys;
 use crate::handlers::provider::registration::count;
 use crate::id::{Id, OauthClient};
 use crate::oauth::client::Client;
@@ -53,11 +54,11 @@ pub async fn client(context: &Context, client_id: &str, known: Option<Client>) -
     let metadata = match fetch(context, client_id).await {
         Ok(metadata) => metadata,
         // Its users are not kept out because it does not answer now.
-        Err(reason) if known.is_some() => {
+        Err(NotRead::Unreachable(reason)) if known.is_some() => {
             context.note(&format!("document of client {client_id:?}: {reason}"));
             return Ok(known);
         }
-        Err(reason) => return Err(bad(reason).into()),
+        Err(NotRead::Unreachable(reason) | NotRead::Bad(reason)) => return Err(bad(reason).into()),
     };
     let terms = Terms {
         is_trusted: false,
@@ -69,6 +70,7 @@ pub async fn client(context: &Context, client_id: &str, known: Option<Client>) -
     if new.auth_method.has_secret() {
         return Err(bad("a client without secrets cannot authenticate by one").into());
     }
+    make_keys(context, &new).await?;
     let id: Id<OauthClient> = context.id()?;
     let (event, details) = (context.row_id()?, serde_json::json!({ "client_id": client_id, "name": new.name }));
     let statements = [
@@ -79,24 +81,41 @@ pub async fn client(context: &Context, client_id: &str, known: Option<Client>) -
     Ok(context.db()?.batch(statements).await?.skip(2).row()?)
 }
 
-async fn fetch(context: &Context, client_id: &str) -> std::result::Result<Map<String, Value>, String> {
-    let body = outgoing::get(context, client_id).await?;
-    if body.len() > LARGEST {
-        return Err(format!("over {LARGEST} bytes"));
+/// Why there is no document.
+enum NotRead {
+    /// Nobody answers, or not now.
+    Unreachable(String),
+    /// It was taken down, or is none.
+    Bad(String),
+}
+
+async fn fetch(context: &Context, client_id: &str) -> std::result::Result<Map<String, Value>, NotRead> {
+    let bad = |reason: &str| NotRead::Bad(reason.to_owned());
+    let request = Outgoing { url: client_id, form: None, authorization: None, header: None };
+    let answer = outgoing::send(context, request).await.map_err(NotRead::Unreachable)?;
+    match answer.status {
+        200 => (),
+        429 | 500..=599 => return Err(NotRead::Unreachable(format!("status {}", answer.status))),
+        status => return Err(NotRead::Bad(format!("status {status}"))),
     }
-    let mut metadata: Map<String, Value> = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
+    if answer.body.len() > LARGEST {
+        return Err(bad("too large"));
+    }
+    let mut metadata: Map<String, Value> =
+        serde_json::from_slice(&answer.body).map_err(|error| NotRead::Bad(error.to_string()))?;
     if metadata.get("client_id").and_then(Value::as_str) != Some(client_id) {
-        return Err("client_id is another".to_owned());
+        return Err(bad("client_id is another"));
     }
     if metadata.contains_key("client_secret") {
-        return Err("a published secret".to_owned());
+        return Err(bad("a published secret"));
     }
     // The default of a registration is a secret, of which there is none here.
     metadata.entry("token_endpoint_auth_method").or_insert_with(|| "none".into());
     // Whatever the name says, its users see whose page it is.
     let host = Url::parse(client_id).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
     let name = metadata.get("client_name").and_then(Value::as_str).unwrap_or_default();
-    let name = if name.trim().is_empty() { host } else { format!("{name} ({host})") };
+    // First, since a name may be as long as its owner likes.
+    let name = if name.trim().is_empty() { host } else { format!("{host}: {}", name.trim()) };
     metadata.insert("client_name".to_owned(), name.into());
     Ok(metadata)
 }

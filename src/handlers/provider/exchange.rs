@@ -67,22 +67,27 @@ pub async fn grant(context: &Context, granting: Granting<'_>, answers: &mut Answ
     let names = (name(&found), actor.as_ref().map(name).unwrap_or_default());
     let actor = actor.as_ref().map(|actor| presented(actor, &names.1));
     let exchanged = exchange(parameters, client, &presented(&found, &names.0), actor.as_ref())?;
+    // What was bound to a key stays bound: to the same one where it is the client's own token, and else to the client's.
+    let is_own = found.client == client.id;
+    let is_bound = if is_own { granting.held.confirms(&found.cnf) } else { granting.cnf.jkt.is_some() };
+    if found.cnf.jkt.is_some() && !is_bound {
+        return Err(Problem::new(
+            Code::InvalidDpopProof,
+            "subject_token is bound to a key, and so is what comes of it",
+        )
+        .into());
+    }
     let user = found.person.as_ref().map(|person| &person.id);
     let issue = Issue {
-        client,
         user,
         session: found.session_id.as_ref(),
-        family: &found.family_id,
-        scope: &exchanged.scope,
-        resources: &exchanged.resources,
-        cnf: granting.cnf,
         authenticated_at: found.authenticated_at,
         amr: &found.amr,
-        userinfo_claims: &[],
         act: exchanged.act.as_ref(),
+        origin: Some(found.origin.as_ref().unwrap_or(&found.client)),
+        is_offline: found.is_offline,
         until: Some(exchanged.until),
-        refresh: None,
-        id_token: None,
+        ..Issue::new(client, &found.family_id, (&exchanged.scope, &exchanged.resources), granting.cnf)
     };
     let (mut body, tokens) = issue.carry_out(context).await?;
     body["issued_token_type"] = json!(ACCESS_TOKEN);

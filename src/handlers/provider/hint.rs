@@ -33,7 +33,9 @@ pub async fn read(context: &Context, text: &str) -> Result<Option<Hint>> {
     };
     let claims = verified.claims;
     let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
-    let Some(subject) = text("sub").filter(|_| text("iss").as_deref() == Some(&issuer(context))) else {
+    // Every ID token of ours goes with an access token; signed userinfo, of the same type, does not.
+    let is_id_token = claims.contains_key("at_hash") && text("iss").as_deref() == Some(&issuer(context));
+    let Some(subject) = text("sub").filter(|_| is_id_token) else {
         return Ok(None);
     };
     let client_id = audiences(&claims).first().map(|client| (*client).to_owned());

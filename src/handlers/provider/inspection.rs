@@ -57,7 +57,8 @@ pub async fn introspect(call: &mut Call) -> Result<Reply> {
         Some(found) => described(context, &found),
         None => json!({ "active": false }),
     };
-    if !context.header("Accept").is_some_and(|accept| accept.split(',').any(|kind| kind.trim() == JWT)) {
+    let is_jwt = |kind: &str| kind.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(JWT));
+    if !context.header("Accept").is_some_and(|accept| accept.split(',').any(is_jwt)) {
         return Reply::json(200, &body);
     }
     // Section 5: no `sub` and no `exp` outside, so that it passes for no other token.
@@ -90,8 +91,11 @@ fn described(context: &Context, found: &Found) -> Value {
     match &found.person {
         Some(person) => {
             body["sub"] = json!(subject(&person.id, found.is_pairwise, &found.redirect_uris));
-            if !found.is_pairwise {
-                body["username"] = json!(person.username.as_ref().unwrap_or(&person.email));
+            // By name as far as the client was told it (RFC 7662, section 5): not its user's address without its scope.
+            let has = |name: &str| found.scope.split(' ').any(|scope| scope == name);
+            let username = person.username.as_ref().filter(|_| has("profile"));
+            if let Some(name) = username.or_else(|| has("email").then_some(&person.email)) {
+                body["username"] = json!(name);
             }
         }
         None => body["sub"] = json!(found.client_id),
@@ -115,7 +119,12 @@ pub async fn revoke(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
     let mut statements = Vec::new();
     if let Some(found) = found.filter(|found| found.client_id == client.client_id) {
-        statements.push(store::oauth::token::revoke_family(context, &found.family_id, "revoked by the client"));
+        let reason = "revoked by the client";
+        // What was got for another client's token is no authorization of its own, and that client's is not ours to end.
+        statements.push(match found.origin {
+            Some(_) => store::oauth::token::revoke(context, &found.id, reason),
+            None => store::oauth::token::revoke_family(context, &found.family_id, reason),
+        });
     }
     once.write(context, statements).await?;
     Ok(Reply::empty(200))

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::context::Context;
 use crate::error::Result;
 use crate::handlers::provider::{issuer, subject};
-use crate::id::{Id, Millis, Session, User};
+use crate::id::{Id, Millis, OauthClient, Session, User};
 use crate::oauth::assurance::acr;
 use crate::oauth::client::Client;
 use crate::oauth::dpop::Confirmation;
@@ -64,6 +64,10 @@ pub struct Issue<'a> {
     pub userinfo_claims: &'a [String],
     /// Who acts for the user (RFC 8693, section 4.1).
     pub act: Option<&'a Value>,
+    /// The client whose user's token it is exchanged for.
+    pub origin: Option<&'a Id<OauthClient>>,
+    /// Whether they outlive the session.
+    pub is_offline: bool,
     /// A time that the access token does not outlive.
     pub until: Option<Millis>,
     /// The refresh token.
@@ -72,7 +76,35 @@ pub struct Issue<'a> {
     pub id_token: Option<Saying<'a>>,
 }
 
-impl Issue<'_> {
+impl<'a> Issue<'a> {
+    /// An access token for the client itself, of a family.
+    #[must_use]
+    pub fn new(
+        client: &'a Client,
+        family: &'a str,
+        (scope, resources): (&'a str, &'a [String]),
+        cnf: Confirmation,
+    ) -> Self {
+        Self {
+            client,
+            user: None,
+            session: None,
+            family,
+            scope,
+            resources,
+            cnf,
+            authenticated_at: None,
+            amr: &[],
+            userinfo_claims: &[],
+            act: None,
+            origin: None,
+            is_offline: false,
+            until: None,
+            refresh: None,
+            id_token: None,
+        }
+    }
+
     /// The token endpoint's answer (RFC 6749, section 5.1), and the statements that keep the tokens.
     ///
     /// # Errors
@@ -107,13 +139,13 @@ impl Issue<'_> {
         Ok((body, statements))
     }
 
-    fn row<'a, K>(
-        &'a self,
-        hash: &'a TokenHash<K>,
-        (scope, audience): (&'a str, &'a [String]),
-        cnf: &'a Confirmation,
+    fn row<'b, K>(
+        &'b self,
+        hash: &'b TokenHash<K>,
+        (scope, audience): (&'b str, &'b [String]),
+        cnf: &'b Confirmation,
         expires_at: Millis,
-    ) -> NewToken<'a, K> {
+    ) -> NewToken<'b, K> {
         NewToken {
             hash,
             client: &self.client.id,
@@ -124,6 +156,8 @@ impl Issue<'_> {
             audience,
             cnf,
             act: self.act,
+            origin: self.origin,
+            is_offline: self.is_offline,
             userinfo_claims: self.userinfo_claims,
             authenticated_at: self.authenticated_at,
             amr: self.amr,

@@ -24,6 +24,9 @@ pub mod userinfo;
 use url::Url;
 
 use crate::context::Context;
+use crate::error::Result;
+use crate::handlers::Call;
+use crate::handlers::authenticate::{Authenticated, Authentication, Depth};
 use crate::id::{Id, User};
 use crate::secret::sha256_base64url;
 
@@ -34,6 +37,21 @@ pub const REQUEST_URI: &str = "urn:ietf:params:oauth:request_uri:";
 #[must_use]
 pub fn issuer(context: &Context) -> String {
     context.auth_origin().as_str().to_owned()
+}
+
+/// Whoever is signed in and may agree: no guest, and no administrator in another's name.
+///
+/// # Errors
+/// 503.
+pub async fn person(call: &Call) -> Result<Option<Authenticated>> {
+    Ok(match call.visitor(Depth::Database).await? {
+        Authentication::Authenticated(one)
+            if !one.session.user.is_anonymous && one.session.impersonated_by.is_none() =>
+        {
+            Some(*one)
+        }
+        _ => None,
+    })
 }
 
 /// What a client calls a user (OpenID Connect Core 1.0, section 8): their id, or a name that no other sector knows. An id is

@@ -45,6 +45,7 @@ impl Held {
                 Some(verify(&header, &expected)?)
             }
         };
+        // Whoever signed it: the connection shows that its sender holds the key (RFC 8705, section 3).
         Ok(Self { proof, certificate: context.certificate() })
     }
 

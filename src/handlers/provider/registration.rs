@@ -12,7 +12,9 @@ use crate::handlers::provider::userinfo::bearer;
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::oauth::problem::{Code, Problem};
-use crate::secret::{ClientSecret, InitialAccessToken, RegistrationToken, Token, TokenHash};
+use crate::secret::{
+    ClientSecret, InitialAccessToken, RegistrationToken, Token, equal_in_constant_time, sha256_base64url,
+};
 use crate::store;
 use crate::store::database::{Statement, StoreError, must_change};
 use crate::store::oauth::client::{Keeper, Listed};
@@ -81,23 +83,24 @@ pub async fn count(context: &Context) -> Result<()> {
 }
 
 /// The client that asks about itself, and its token's hash.
-async fn itself(call: &Call) -> Result<(Listed, TokenHash<RegistrationToken>)> {
+async fn itself(call: &Call) -> Result<(Listed, Token<RegistrationToken>)> {
     let context = &call.context;
     let text = bearer(context).ok_or_else(|| not_good("none"))?;
     let token: Token<RegistrationToken> = Token::parse(&text).ok_or_else(|| not_good("malformed"))?;
     let id = call.segment.as_deref().unwrap_or_default();
-    let hash = token.hash();
     let found: Option<Listed> =
-        context.db()?.first(store::oauth::client::one(context, id, Keeper::Itself(&hash))).await?;
+        context.db()?.first(store::oauth::client::one(context, id, Keeper::Itself(&token.hash()))).await?;
     // RFC 7592, section 2.1: a client that is gone, or another's, is answered as a token that is not good.
     let found = found.filter(|client| !client.disabled).ok_or_else(|| not_good("of no client, or another's"))?;
-    Ok((found, hash))
+    Ok((found, token))
 }
 
-fn described(context: &Context, client: &Listed) -> Result<Reply> {
+/// A registration as its client sees it (RFC 7592, section 3).
+fn described(context: &Context, client: &Listed, token: &Token<RegistrationToken>) -> Value {
     let mut body = shown(client);
     body["registration_client_uri"] = json!(format!("{}/oauth2/register/{}", issuer(context), client.client_id));
-    Ok(Reply::json(200, &body)?.with("cache-control", "no-store"))
+    body["registration_access_token"] = json!(token.expose());
+    body
 }
 
 /// `GET /oauth2/register/:client_id` (RFC 7592, section 2.1). A secret is shown once, and not here.
@@ -105,8 +108,9 @@ fn described(context: &Context, client: &Listed) -> Result<Reply> {
 /// # Errors
 /// 401.
 pub async fn read(call: &mut Call) -> Result<Reply> {
-    let (client, _) = itself(call).await?;
-    described(&call.context, &client)
+    let (client, token) = itself(call).await?;
+    let body = described(&call.context, &client, &token);
+    Ok(Reply::json(200, &body)?.with("cache-control", "no-store"))
 }
 
 /// `PUT /oauth2/register/:client_id` (section 2.2): the metadata as a whole. A client that is to have a secret and has none is
@@ -116,7 +120,7 @@ pub async fn read(call: &mut Call) -> Result<Reply> {
 /// 400, 401.
 pub async fn replace(call: &mut Call) -> Result<Reply> {
     let metadata = metadata(call).await?;
-    let (client, hash) = itself(call).await?;
+    let (client, token) = itself(call).await?;
     let context = &call.context;
     let invalid = |description| Problem::new(Code::InvalidRequest, description);
     if metadata.get("client_id").and_then(Value::as_str) != Some(&client.client_id) {
@@ -128,9 +132,16 @@ pub async fn replace(call: &mut Call) -> Result<Reply> {
     if ours.iter().any(|name| metadata.contains_key(*name)) {
         return Err(invalid("a member is ours to say").into());
     }
+    // A secret that comes along has to be the client's own (section 2.2).
+    if let Some(secret) = metadata.get("client_secret") {
+        let hash = secret.as_str().map(sha256_base64url).unwrap_or_default();
+        if !client.secret_hash.as_ref().is_some_and(|own| equal_in_constant_time(own, &hash)) {
+            return Err(invalid("client_secret is another").into());
+        }
+    }
+    let hash = token.hash();
     let (changed, secret) = clients::change(context, &client, Keeper::Itself(&hash), &metadata, None).await?;
-    let mut body = shown(&changed);
-    body["registration_client_uri"] = json!(format!("{}/oauth2/register/{}", issuer(context), changed.client_id));
+    let mut body = described(context, &changed, &token);
     if let Some(secret) = secret {
         put_secret(&mut body, &secret);
     }
@@ -148,8 +159,8 @@ pub fn put_secret(body: &mut Value, secret: &Token<ClientSecret>) {
 /// # Errors
 /// 401.
 pub async fn delete(call: &mut Call) -> Result<Reply> {
-    let (client, hash) = itself(call).await?;
-    let context = &call.context;
+    let (client, token) = itself(call).await?;
+    let (context, hash) = (&call.context, token.hash());
     let (id, details) = (context.row_id()?, json!({ "client_id": client.client_id }));
     let statements: [Statement; 3] = [
         store::oauth::client::delete(context, &client.client_id, Keeper::Itself(&hash)),

@@ -151,8 +151,12 @@ pub async fn commit(context: &Context, once: &Once, used_up: Statement, tokens: 
     statements.extend(tokens);
     match context.db()?.batch(statements).await {
         Err(StoreError::Unchanged) => Ok(None),
-        other => once.settled(other).map(|_| Some(())),
+        other => once.settled(context, other).await.map(|_| Some(())),
     }
+}
+
+fn is_offline(scope: &str) -> bool {
+    scope.split(' ').any(|scope| scope == OFFLINE)
 }
 
 /// A refresh token to go with what stays, if it does.
@@ -162,7 +166,7 @@ fn lasting<'a>(
     scope: &'a str,
     resources: &'a [String],
 ) -> Result<Option<Refreshing<'a>>> {
-    if !client.may(GrantType::RefreshToken) || !scope.split(' ').any(|scope| scope == OFFLINE) {
+    if !client.may(GrantType::RefreshToken) || !is_offline(scope) {
         return Ok(None);
     }
     Ok(Some(Refreshing { token: Token::new(context.random()?), is_kept: false, scope, resources }))
@@ -196,20 +200,15 @@ async fn by_code(context: &Context, granting: Granting<'_>, answers: &mut Answer
         claims: by_name(&about, &request.claims.id_token),
     };
     let issue = Issue {
-        client,
         user: Some(&code.user_id),
         session: code.session_id.as_ref(),
-        family: &code.id,
-        scope: &scope,
-        resources: &resources,
-        cnf: granting.cnf.clone(),
         authenticated_at: Some(code.request.authenticated_at),
         amr: &code.request.amr,
         userinfo_claims: &request.claims.userinfo,
-        act: None,
-        until: None,
+        is_offline: is_offline(&scope),
         refresh: lasting(context, client, &scope, &request.resources)?,
         id_token: Some(saying),
+        ..Issue::new(client, &code.id, (&scope, &resources), granting.cnf.clone())
     };
     let (body, tokens) = issue.carry_out(context).await?;
     let used_up = store::oauth::grant::redeem(context, &code.id);
@@ -241,18 +240,12 @@ async fn by_refresh(context: &Context, granting: Granting<'_>, answers: &mut Ans
     let presented = presented_refresh(parameters)?;
     let seed = context.config.keyring.sign(Purpose::Successor, presented.expose().as_bytes());
     let issue = |is_kept| Issue {
-        client,
         user: Some(&stored.user_id),
         session: stored.session_id.as_ref(),
-        family: &stored.family_id,
-        scope: &scope,
-        resources: &resources,
-        cnf: granting.cnf.clone(),
         authenticated_at: Some(stored.authenticated_at),
         amr: &stored.amr,
         userinfo_claims: &stored.userinfo_claims,
-        act: None,
-        until: None,
+        is_offline: is_offline(&stored.scope),
         refresh: Some(Refreshing {
             token: Token::derived(&seed),
             is_kept,
@@ -260,6 +253,7 @@ async fn by_refresh(context: &Context, granting: Granting<'_>, answers: &mut Ans
             resources: &stored.audience,
         }),
         id_token: Some(Saying::default()),
+        ..Issue::new(client, &stored.family_id, (&scope, &resources), granting.cnf.clone())
     };
     if decision == Refresh::Rotate {
         let (body, tokens) = issue(false).carry_out(context).await?;
@@ -283,27 +277,16 @@ async fn by_credentials(context: &Context, granting: Granting<'_>) -> Result<Val
         return Err(Problem::new(Code::UnauthorizedClient, "a public client has no credentials").into());
     }
     judge_resources(parameters.resources(), client)?;
+    // Whoever registers themselves is a stranger to every resource, and nobody has agreed to anything here.
+    if !client.is_vouched_for() && !parameters.resources().is_empty() {
+        return Err(Problem::new(Code::InvalidTarget, "a resource is not the client's to ask for").into());
+    }
     // What stands for a user is nothing that a client has by itself.
     let is_own = |scope: &&str| !SCOPES.iter().any(|(known, _)| known == scope);
     let own: Vec<&str> = client.scopes.iter().map(String::as_str).filter(is_own).collect();
     let scope = narrowed(&own.join(" "), parameters)?;
     let family = context.row_id()?;
-    let issue = Issue {
-        client,
-        user: None,
-        session: None,
-        family: &family,
-        scope: &scope,
-        resources: parameters.resources(),
-        cnf: granting.cnf,
-        authenticated_at: None,
-        amr: &[],
-        userinfo_claims: &[],
-        act: None,
-        until: None,
-        refresh: None,
-        id_token: None,
-    };
+    let issue = Issue::new(client, &family, (&scope, parameters.resources()), granting.cnf);
     let (body, tokens) = issue.carry_out(context).await?;
     granting.once.write(context, tokens).await?;
     Ok(body)
@@ -317,20 +300,14 @@ async fn by_device(context: &Context, granting: Granting<'_>, answers: &mut Answ
     let user = device::poll(&stored, client, context.now)?;
     let scope = stored.scopes.join(" ");
     let issue = Issue {
-        client,
         user: Some(user),
         session: stored.session_id.as_ref(),
-        family: &stored.id,
-        scope: &scope,
-        resources: &[],
-        cnf: granting.cnf.clone(),
         authenticated_at: stored.authenticated_at,
         amr: &stored.amr,
-        userinfo_claims: &[],
-        act: None,
-        until: None,
+        is_offline: is_offline(&scope),
         refresh: lasting(context, client, &scope, &[])?,
         id_token: Some(Saying::default()),
+        ..Issue::new(client, &stored.id, (&scope, &[]), granting.cnf.clone())
     };
     let (body, tokens) = issue.carry_out(context).await?;
     let used_up = store::oauth::grant::redeem(context, &stored.id);

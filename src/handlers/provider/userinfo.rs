@@ -95,7 +95,10 @@ async fn answer(context: &Context, method: &str, posted: Option<&str>) -> Result
     let no_scope = || Problem::new(Code::InsufficientScope, "the access token is not of an OpenID Connect request");
     let person = person.ok_or_else(|| said(no_scope()))?;
     if has_proof {
-        Once::default().with_proof(context, &held).write(context, Vec::new()).await?;
+        match Once::default().with_proof(context, &held).write(context, Vec::new()).await {
+            Err(Error::OAuth(problem)) => return Err(problem.with_dpop().into()),
+            other => other?,
+        }
     }
     let tenant = context.tenant();
     let about =

@@ -26,7 +26,10 @@ pub fn by_client_id(context: &Context, client_id: &str) -> Statement {
            'skips_consent', json(iif(skip_consent, 'true', 'false')),
            'icon', icon, 'policy_uri', policy_uri, 'tos_uri', tos_uri, 'backchannel_logout_uri', backchannel_logout_uri,
            'frontchannel_logout_uri', frontchannel_logout_uri, 'details', json(details),
-           'document_read_at', document_read_at) as row
+           'document_read_at', document_read_at,
+           'known_resources', iif(user_id is null and registration_token_hash is null and document_read_at is null, null,
+              (select json_group_array(r.details ->> '$.resource') from oauth_client r
+               where r.tenant_id = ?1 and r.details ->> '$.resource' is not null and r.disabled = 0))) as row
          from oauth_client
          where client_id = ?2 and disabled = 0 and (tenant_id is null or tenant_id = ?1)")
     .bind(&context.tenant().id)
@@ -98,6 +101,8 @@ pub fn keep_document(context: &Context, id: &Id<OauthClient>, url: &str, new: &N
 pub enum Keeper<'a> {
     /// Every administrator of the tenant.
     Tenant,
+    /// Those of the default tenant, who look after every tenant's clients as well.
+    Everybody,
     /// The user whose it is.
     Owner(&'a Id<User>),
     /// The client itself (RFC 7592, section 3).
@@ -105,9 +110,13 @@ pub enum Keeper<'a> {
 }
 
 impl<'a> Keeper<'a> {
+    const fn is_everybody(self) -> bool {
+        matches!(self, Self::Everybody)
+    }
+
     const fn parts(self) -> (Option<&'a Id<User>>, Option<&'a TokenHash<RegistrationToken>>) {
         match self {
-            Self::Tenant => (None, None),
+            Self::Tenant | Self::Everybody => (None, None),
             Self::Owner(user) => (Some(user), None),
             Self::Itself(token) => (None, Some(token)),
         }
@@ -179,6 +188,8 @@ pub struct Listed {
     pub metadata: Map<String, Value>,
     /// Whether it is switched off.
     pub disabled: bool,
+    /// The hash of its secret.
+    pub secret_hash: Option<String>,
     /// Whose it is; none is the tenant's.
     pub user_id: Option<String>,
     /// Registration.
@@ -192,12 +203,12 @@ macro_rules! listed {
     ($source:literal) => {
         sql(concat!(
             "select json_object('client_id', client_id, 'disabled', json(iif(disabled, 'true', 'false')), 'user_id', user_id,
-                    'created_at', created_at, 'updated_at', updated_at,
+                    'created_at', created_at, 'updated_at', updated_at, 'secret_hash', secret_hash,
                     'metadata', json(json_patch(details, json_object(
                        'client_name', name, 'application_type', type, 'token_endpoint_auth_method', token_endpoint_auth_method,
                        'redirect_uris', json(redirect_uris), 'post_logout_redirect_uris', json(post_logout_redirect_uris),
                        'grant_types', json(grant_types), 'response_types', json_array('code'),
-                       'scope', (select group_concat(value, ' ') from json_each(scopes)), 'jwks', json(jwks),
+                       'scope', coalesce((select group_concat(value, ' ') from json_each(scopes)), ''), 'jwks', json(jwks),
                        'jwks_uri', jwks_uri, 'subject_type', subject_type, 'access_token_format', access_token_format,
                        'skip_consent', json(iif(skip_consent, 'true', 'false')), 'client_uri', uri, 'logo_uri', icon,
                        'policy_uri', policy_uri, 'tos_uri', tos_uri, 'contacts', json(contacts),
@@ -212,9 +223,14 @@ macro_rules! listed {
 /// The clients that somebody looks after, the newest first.
 #[must_use]
 pub fn of(context: &Context, keeper: Keeper<'_>) -> Statement {
-    listed!("tenant_id = ?1 and (?2 is null or user_id = ?2) order by created_at desc limit 200")
-        .bind(&context.tenant().id)
-        .bind(keeper.parts().0)
+    listed!(
+        "id in (select id from oauth_client where tenant_id = ?1 and (?2 is null or user_id = ?2)
+                union all select id from oauth_client where ?3 and tenant_id is null)
+         order by created_at desc limit 200"
+    )
+    .bind(&context.tenant().id)
+    .bind(keeper.parts().0)
+    .bind(keeper.is_everybody())
 }
 
 /// A client that somebody looks after.
@@ -222,12 +238,14 @@ pub fn of(context: &Context, keeper: Keeper<'_>) -> Statement {
 pub fn one(context: &Context, client_id: &str, keeper: Keeper<'_>) -> Statement {
     let (owner, token) = keeper.parts();
     listed!(
-        "tenant_id = ?1 and client_id = ?2 and (?3 is null or user_id = ?3) and (?4 is null or registration_token_hash = ?4)"
+        "client_id = ?2 and (tenant_id = ?1 or (?5 and tenant_id is null))
+           and (?3 is null or user_id = ?3) and (?4 is null or registration_token_hash = ?4)"
     )
     .bind(&context.tenant().id)
     .bind(client_id)
     .bind(owner)
     .bind(token)
+    .bind(keeper.is_everybody())
 }
 
 /// Gives a client another secret; the one before is good until a time.
@@ -252,12 +270,14 @@ pub fn rotate_secret(
 
 /// Switches a client off or on.
 #[must_use]
-pub fn disable(context: &Context, client_id: &str, disabled: bool) -> Statement {
-    sql("update oauth_client set disabled = ?3, updated_at = ?4 where tenant_id = ?1 and client_id = ?2")
-        .bind(&context.tenant().id)
-        .bind(client_id)
-        .bind(disabled)
-        .bind(context.now)
+pub fn disable(context: &Context, client_id: &str, keeper: Keeper<'_>, disabled: bool) -> Statement {
+    sql("update oauth_client set disabled = ?3, updated_at = ?4
+         where client_id = ?2 and (tenant_id = ?1 or (?5 and tenant_id is null))")
+    .bind(&context.tenant().id)
+    .bind(client_id)
+    .bind(disabled)
+    .bind(context.now)
+    .bind(keeper.is_everybody())
 }
 
 /// Deletes a client.
@@ -265,9 +285,11 @@ pub fn disable(context: &Context, client_id: &str, disabled: bool) -> Statement 
 pub fn delete(context: &Context, client_id: &str, keeper: Keeper<'_>) -> Statement {
     let (owner, token) = keeper.parts();
     sql("delete from oauth_client
-         where tenant_id = ?1 and client_id = ?2 and (?3 is null or user_id = ?3) and (?4 is null or registration_token_hash = ?4)")
+         where client_id = ?2 and (tenant_id = ?1 or (?5 and tenant_id is null))
+           and (?3 is null or user_id = ?3) and (?4 is null or registration_token_hash = ?4)")
     .bind(&context.tenant().id)
     .bind(client_id)
     .bind(owner)
     .bind(token)
+    .bind(keeper.is_everybody())
 }

@@ -68,6 +68,18 @@ pub fn redeem(context: &Context, id: &str) -> Statement {
         .bind(context.now)
 }
 
+/// Uses up the codes and devices of a client that a user agreed to and takes back.
+#[must_use]
+pub fn end_consented(context: &Context, user: &Id<User>, consent: &str) -> Statement {
+    sql("update oauth_grant set used_at = ?4, updated_at = ?4
+         where tenant_id = ?1 and user_id = ?2 and used_at is null
+           and client_id = (select client_id from oauth_consent where id = ?3 and user_id = ?2 and tenant_id = ?1)")
+    .bind(&context.tenant().id)
+    .bind(user)
+    .bind(consent)
+    .bind(context.now)
+}
+
 /// A request, as it is kept.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Kept {

@@ -33,6 +33,10 @@ pub struct NewToken<'a, K> {
     pub cnf: &'a Confirmation,
     /// Who acts for the user.
     pub act: Option<&'a Value>,
+    /// The client whose user's token it was exchanged for.
+    pub origin: Option<&'a Id<OauthClient>>,
+    /// Whether it outlives the session.
+    pub is_offline: bool,
     /// Claims that the userinfo endpoint was asked for by name.
     pub userinfo_claims: &'a [String],
     /// When the user proved who they are.
@@ -46,8 +50,8 @@ pub struct NewToken<'a, K> {
 fn keep<K: TokenKind>(context: &Context, kind: &str, new: &NewToken<'_, K>) -> crate::error::Result<Statement> {
     Ok(sql("insert into oauth_token
               (id, tenant_id, kind, token_hash, client_id, user_id, session_id, family_id, scope, audience, authenticated_at, amr,
-               expires_at, created_at, updated_at, cnf, act, requested_claims)
-            values (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14, ?15, ?16, ?17)")
+               expires_at, created_at, updated_at, cnf, act, requested_claims, origin_client_id, is_offline)
+            values (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14, ?15, ?16, ?17, ?18, ?19)")
     .bind(&context.tenant().id)
     .bind(context.row_id()?)
     .bind(kind)
@@ -64,7 +68,9 @@ fn keep<K: TokenKind>(context: &Context, kind: &str, new: &NewToken<'_, K>) -> c
     .bind(context.now)
     .bind((!new.cnf.is_none()).then(|| json!(new.cnf).to_string()))
     .bind(new.act.map(ToString::to_string))
-    .bind((!new.userinfo_claims.is_empty()).then(|| json!(new.userinfo_claims).to_string())))
+    .bind((!new.userinfo_claims.is_empty()).then(|| json!(new.userinfo_claims).to_string()))
+    .bind(new.origin)
+    .bind(new.is_offline))
 }
 
 /// Keeps an access token.
@@ -117,6 +123,17 @@ pub fn touch(context: &Context, id: &str) -> Statement {
         .bind(context.now)
 }
 
+/// Revokes one token.
+#[must_use]
+pub fn revoke(context: &Context, id: &str, reason: &str) -> Statement {
+    sql("update oauth_token set revoked_at = ?3, revocation_reason = ?4, updated_at = ?3
+         where tenant_id = ?1 and id = ?2 and revoked_at is null")
+    .bind(&context.tenant().id)
+    .bind(id)
+    .bind(context.now)
+    .bind(reason)
+}
+
 /// Revokes all that came of an authorization.
 #[must_use]
 pub fn revoke_family(context: &Context, family: &str, reason: &str) -> Statement {
@@ -156,12 +173,14 @@ pub fn revoke_user(context: &Context, user: &Id<User>, reason: &str, if_password
     ]
 }
 
-/// Revokes what a client has in a user's name, by what the user agreed to.
+/// Revokes what a client has in a user's name, by what the user agreed to, and what others got for it.
 #[must_use]
 pub fn revoke_consented(context: &Context, user: &Id<User>, consent: &str) -> Statement {
     sql("update oauth_token set revoked_at = ?4, revoked_by = ?2, revocation_reason = 'consent withdrawn', updated_at = ?4
          where tenant_id = ?1 and user_id = ?2 and revoked_at is null
-           and client_id = (select client_id from oauth_consent where id = ?3 and user_id = ?2 and tenant_id = ?1)")
+           and family_id in (select family_id from oauth_token
+                             where tenant_id = ?1 and user_id = ?2
+                               and client_id = (select client_id from oauth_consent where id = ?3 and user_id = ?2 and tenant_id = ?1))")
     .bind(&context.tenant().id)
     .bind(user)
     .bind(consent)
@@ -187,6 +206,12 @@ pub struct Found {
     pub cnf: Confirmation,
     /// Who acts for the user.
     pub act: Option<Value>,
+    /// Its client.
+    pub client: Id<OauthClient>,
+    /// The client whose user's token it was exchanged for.
+    pub origin: Option<Id<OauthClient>>,
+    /// Whether it outlives the session.
+    pub is_offline: bool,
     /// Claims that the userinfo endpoint was asked for by name.
     pub userinfo_claims: Vec<String>,
     /// The session that it came of.
@@ -228,8 +253,9 @@ pub fn find(context: &Context, hash: &str) -> Statement {
            'is_good', json(iif(t.used_at is null and t.revoked_at is null and t.expires_at > ?3 and c.disabled = 0
                                and (t.user_id is null
                                     or u.status = 'active' or (u.status = 'suspended' and u.suspended_until <= ?3))
-                               and (t.session_id is null or ' ' || t.scope || ' ' like '% offline_access %'
-                                    or s.revoked_at is null), 'true', 'false')),
+                               and (t.session_id is null or t.is_offline = 1 or s.revoked_at is null)
+                               and coalesce(o.disabled, 0) = 0, 'true', 'false')),
+           'client', c.id, 'origin', t.origin_client_id, 'is_offline', json(iif(t.is_offline, 'true', 'false')),
            'is_pairwise', json(iif(c.subject_type = 'pairwise', 'true', 'false')), 'redirect_uris', json(c.redirect_uris),
            'person', iif(u.id is null, null, ",
         person_json!("u"),
@@ -241,6 +267,7 @@ pub fn find(context: &Context, hash: &str) -> Statement {
          join oauth_client c on c.id = t.client_id
          left join user u on u.id = t.user_id
          left join session s on s.id = t.session_id
+         left join oauth_client o on o.id = t.origin_client_id
          where t.tenant_id = ?1 and t.token_hash = ?2"
     ))
     .bind(&context.tenant().id)
