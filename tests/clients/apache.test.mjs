@@ -1,17 +1,14 @@
 // A real Apache whose visitors sign in with us: mod_auth_openidc, a certified relying party, in front of a website.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { generateKeyPairSync } from "node:crypto";
-import { once } from "node:events";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import net from "node:net";
-import { tmpdir } from "node:os";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test, { after, before } from "node:test";
 import { decodeJwt } from "jose";
 import { Browser } from "../harness/browser.mjs";
 import { lines, raw, startOrigin } from "../harness/origin.mjs";
+import { scratch, startProgram } from "../harness/program.mjs";
 import { API, PAGE, PASSWORD, signUp } from "../harness/seed.mjs";
 import { DEFAULT_TENANT, freePort, startWorker } from "../harness/worker.mjs";
 
@@ -119,51 +116,16 @@ ${relyingParty("staying", {
 async function startApache(port) {
   const missing = "Apache with mod_auth_openidc is not installed, and this test drives the real one: apt install apache2-bin libapache2-mod-auth-openidc";
   if (!existsSync(`${MODULES}/mod_auth_openidc.so`)) throw new Error(missing);
-  const directory = mkdtempSync(join(tmpdir(), "doorward-apache-"));
+  const directory = scratch("apache");
   const pair = generateKeyPairSync("rsa", { modulusLength: 2048 });
   writeFileSync(join(directory, "key.pem"), pair.privateKey.export({ type: "pkcs8", format: "pem" }));
   writeFileSync(join(directory, "public.pem"), pair.publicKey.export({ type: "spki", format: "pem" }));
   const file = join(directory, "apache.conf");
   writeFileSync(file, config({ directory, port }));
-  // In one process, which leaves nobody behind. No proxy of the environment is asked the way to loopback.
-  const env = { PATH: `${process.env.PATH}:/usr/sbin:/usr/local/sbin`, TMPDIR: directory, NO_PROXY: "*" };
-  const child = spawn("apache2", ["-X", "-d", directory, "-f", file, "-E", join(directory, "log")], { env, stdio: ["ignore", "ignore", "pipe"] });
-  let said = "";
-  child.stderr.on("data", (bytes) => (said += bytes));
   const log = () => (existsSync(join(directory, "log")) ? readFileSync(join(directory, "log"), "utf8") : "");
-  const ended = new Promise((_, reject) => {
-    child.on("error", ({ code, message }) => reject(new Error(code === "ENOENT" ? missing : message)));
-    child.on("exit", (status) => reject(new Error(`apache2 ended with status ${status}:\n${said}${log()}`)));
-  });
-  let stopped = false;
-  const stop = async () => {
-    stopped = true;
-    if (child.exitCode === null && child.pid) {
-      ended.catch(() => {});
-      child.kill("SIGKILL");
-      await once(child, "exit");
-    }
-    rmSync(directory, { recursive: true, force: true });
-  };
-  const listens = async () => {
-    while (!stopped) {
-      const socket = net.connect(port, "127.0.0.1");
-      const connected = await new Promise((resolve) => {
-        socket.on("connect", () => resolve(true)).on("error", () => resolve(false));
-      });
-      socket.destroy();
-      if (connected) return;
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  };
-  try {
-    await Promise.race([listens(), ended]);
-  } catch (error) {
-    await stop();
-    throw error;
-  }
-  ended.catch(() => {});
-  return { port, stop, log };
+  // In one process, which leaves nobody behind. No proxy of the environment is asked the way to loopback.
+  const env = { TMPDIR: directory, NO_PROXY: "*" };
+  return startProgram("apache2", ["-X", "-d", directory, "-f", file, "-E", join(directory, "log")], { port, directory, missing, env, log });
 }
 
 /** A browser of several ports: the harness's keeps to one. */

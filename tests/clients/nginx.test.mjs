@@ -1,15 +1,12 @@
 // A real nginx in front of a website, asking Doorward about each request (ngx_http_auth_request_module).
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import net from "node:net";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test, { after, before } from "node:test";
 import { Browser } from "../harness/browser.mjs";
 import { lines, raw, startOrigin } from "../harness/origin.mjs";
+import { scratch, startProgram } from "../harness/program.mjs";
 import { API, PAGE, cookieOf, disguises, logIn, seedApp, signUp, visit } from "../harness/seed.mjs";
 import { freePort, startWorker } from "../harness/worker.mjs";
 
@@ -79,48 +76,12 @@ http {
 }`;
 
 async function startNginx(worker, origin) {
-  const directory = mkdtempSync(join(tmpdir(), "doorward-nginx-"));
+  const directory = scratch("nginx");
   const port = await freePort();
   const file = join(directory, "nginx.conf");
   writeFileSync(file, config({ directory, port, worker, origin }));
-  const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/usr/local/sbin` };
-  const child = spawn("nginx", ["-p", directory, "-c", file, "-e", "stderr"], { env, stdio: ["ignore", "ignore", "pipe"] });
-  let said = "";
-  child.stderr.on("data", (bytes) => (said += bytes));
-  const ended = new Promise((_, reject) => {
-    const missing = "nginx is not installed, and this test drives the real one: apt install nginx-light";
-    child.on("error", ({ code, message }) => reject(new Error(code === "ENOENT" ? missing : message)));
-    child.on("exit", (status) => reject(new Error(`nginx ended with status ${status}:\n${said}`)));
-  });
-  let stopped = false;
-  const stop = async () => {
-    stopped = true;
-    if (child.exitCode === null && child.pid) {
-      ended.catch(() => {});
-      child.kill("SIGKILL");
-      await once(child, "exit");
-    }
-    rmSync(directory, { recursive: true, force: true });
-  };
-  const listens = async () => {
-    while (!stopped) {
-      const socket = net.connect(port, "127.0.0.1");
-      const connected = await new Promise((resolve) => {
-        socket.on("connect", () => resolve(true)).on("error", () => resolve(false));
-      });
-      socket.destroy();
-      if (connected) return;
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  };
-  try {
-    await Promise.race([listens(), ended]);
-  } catch (error) {
-    await stop();
-    throw error;
-  }
-  ended.catch(() => {});
-  return { port, stop };
+  const missing = "nginx is not installed, and this test drives the real one: apt install nginx-light";
+  return startProgram("nginx", ["-p", directory, "-c", file, "-e", "stderr"], { port, directory, missing });
 }
 
 const APP = "http://app.localhost";

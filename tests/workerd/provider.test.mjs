@@ -166,24 +166,40 @@ test("clients are the tenant's: nobody else's administrator sees or changes them
   assert.deepEqual([crossed.status, crossed.location], [400, undefined]);
 });
 
-test("signing keys rotate: published a day before they sign, and for as long as what they signed", async () => {
-  const keys = async () => (await worker.browser().get(`${AUTH}/api/auth/jwks`)).json.keys.map(({ kid }) => kid);
-  const stored = () => worker.rows("select id, status from signing_key where tenant_id = '00000000-0000-7000-8000-000000000001' order by created_at, id");
-  const age = (days) => worker.d1.prepare("update signing_key set created_at = created_at - ?1, activated_at = activated_at - ?1").bind(days * 86_400_000).run();
-  const [first] = await keys();
-  await worker.scheduled();
-  assert.deepEqual(await stored(), [{ id: first, status: "current" }], "young, and rotated already");
-  await age(91);
-  await Promise.all([worker.scheduled(), worker.scheduled()]);
-  const next = (await stored()).find(({ status }) => status === "next").id;
-  assert.deepEqual((await stored()).map(({ status }) => status), ["current", "next"]);
-  assert.deepEqual((await keys()).sort(), [first, next].sort(), "published before it signs");
-  await worker.scheduled();
-  assert.deepEqual((await stored()).map(({ status }) => status), ["current", "next"], "not published for a day yet");
-  await age(2);
-  await worker.scheduled();
-  assert.deepEqual((await stored()).filter(({ id }) => [first, next].includes(id)), [{ id: first, status: "retired" }, { id: next, status: "current" }]);
-  assert.ok((await keys()).includes(first), "what it signed still verifies");
-  await worker.d1.prepare("update signing_key set expires_at = 1 where status = 'retired'").run();
-  assert.ok(!(await keys()).includes(first));
+test("signing keys rotate, each algorithm's by itself: published a day before they sign, and for as long as what they signed", async () => {
+  const own = await startWorker();
+  try {
+    const algorithms = ["ES256", "EdDSA", "RS256"];
+    const by = await signUp(own, { roles: ["admin"] });
+    for (const alg of algorithms) assert.equal((await by.browser.post(at("/admin/oauth2/create-client"), { redirect_uris: [REDIRECT], id_token_signed_response_alg: alg })).status, 201);
+    const published = async (alg) => (await own.browser().get(`${AUTH}/api/auth/jwks`)).json.keys.filter((key) => key.alg === alg).map(({ kid }) => kid);
+    const stored = (alg) => own.rows("select id, status from signing_key where algorithm = ? order by created_at, id", alg);
+    const age = (days) => own.d1.prepare("update signing_key set created_at = created_at - ?1, activated_at = activated_at - ?1").bind(days * 86_400_000).run();
+    const each = async (check) => {
+      for (const alg of algorithms) await check(alg, (await stored(alg)).map(({ status }) => status));
+    };
+    const first = Object.fromEntries(await Promise.all(algorithms.map(async (alg) => [alg, (await published(alg))[0]])));
+    await own.scheduled();
+    await each(async (alg) => assert.deepEqual(await stored(alg), [{ id: first[alg], status: "current" }], "young, and rotated already"));
+    await age(91);
+    await Promise.all([own.scheduled(), own.scheduled()]);
+    const next = {};
+    await each(async (alg, statuses) => {
+      assert.deepEqual(statuses, ["current", "next"], alg);
+      next[alg] = (await stored(alg))[1].id;
+      assert.deepEqual((await published(alg)).sort(), [first[alg], next[alg]].sort(), "published before it signs");
+    });
+    await own.scheduled();
+    await each((alg, statuses) => assert.deepEqual(statuses, ["current", "next"], "not published for a day yet"));
+    await age(2);
+    await own.scheduled();
+    await each(async (alg) => {
+      assert.deepEqual((await stored(alg)).filter(({ id }) => [first[alg], next[alg]].includes(id)), [{ id: first[alg], status: "retired" }, { id: next[alg], status: "current" }]);
+      assert.ok((await published(alg)).includes(first[alg]), "what it signed still verifies");
+    });
+    await own.d1.prepare("update signing_key set expires_at = 1 where status = 'retired' and algorithm = 'RS256'").run();
+    assert.deepEqual((await Promise.all(algorithms.map(async (alg) => (await published(alg)).includes(first[alg])))), [true, true, false]);
+  } finally {
+    await own.dispose();
+  }
 });
