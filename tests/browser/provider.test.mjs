@@ -44,7 +44,7 @@ for (const mode of ["query", "form_post"]) {
     const client = await register();
     const who = await signUp(worker, { host: auth });
     const verifier = randomBytes(32).toString("base64url");
-    const query = new URLSearchParams({ client_id: client.client_id, response_type: "code", redirect_uri: redirect, scope: "openid profile email", state: "s", response_mode: mode, code_challenge: createHash("sha256").update(verifier).digest("base64url"), code_challenge_method: "S256", login_hint: who.email });
+    const query = new URLSearchParams({ client_id: client.client_id, response_type: "code", redirect_uri: redirect, scope: "openid profile email", resource: "https://api.example/", state: "s", response_mode: mode, code_challenge: createHash("sha256").update(verifier).digest("base64url"), code_challenge_method: "S256", login_hint: who.email });
     const page = await (await browser.newContext()).newPage();
     const problems = [];
     page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
@@ -53,7 +53,7 @@ for (const mode of ["query", "form_post"]) {
     await page.fill('input[name="password"]', PASSWORD);
     await page.click('button:has-text("Sign in") >> nth=0');
     await page.waitForURL(/\/consent/);
-    assert.match(await page.textContent("body"), /The wiki wants to:.*Know who you are.*See your name and picture.*See your e-mail address/s);
+    assert.match(await page.textContent("body"), /The wiki wants to:.*Know who you are.*See your name and picture.*See your e-mail address.*Use https:\/\/api\.example\/ in your name/s);
     await screenshot(page, "consent");
     received = undefined;
     await page.click('button[value="allow"]');
