@@ -226,6 +226,7 @@ pub const AUTH_HOST: &[Route] = routes! {
     POST "/change-email"                                  Anybody   Trusted Page change_email::go_on;
     GET  "/account"                                       Anybody   Trusted Page settings::account;
     POST "/account/passkey/delete"                        Confirmed Trusted Page settings::delete_passkey;
+    POST "/account/consents/withdraw"                     Confirmed Trusted Page settings::withdraw_consent;
     POST "/account/devices/forget"                        Confirmed Trusted Page settings::forget_devices;
     GET  "/account/second-factor"                         Confirmed Trusted Page settings::second_factor;
     POST "/account/second-factor"                         Confirmed Trusted Page settings::change_second_factor;

@@ -5,6 +5,7 @@ use crate::credentials::password::{LONGEST_READ, Password};
 use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::{Authenticated, Authentication, Depth};
 use crate::handlers::opening::cleared;
+use crate::handlers::provider::consents;
 use crate::handlers::{Call, passkey_registration, second_factor_setup as setup};
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
@@ -13,6 +14,7 @@ use crate::pages::account::Account;
 use crate::pages::second_factor::{self as pages, Standing};
 use crate::pages::{self as all, Frame};
 use crate::store;
+use crate::store::oauth::consent::Listed as Consent;
 use crate::store::passkey::Listed;
 use crate::store::second_factor::Factor;
 
@@ -30,10 +32,15 @@ pub async fn account(call: &mut Call) -> Result<Reply> {
     };
     let context = &call.context;
     let user = &authenticated.session.user.id;
-    let statements = [store::passkey::of_user(context, user), store::second_factor::devices(context, user)];
+    let statements = [
+        store::passkey::of_user(context, user),
+        store::second_factor::devices(context, user),
+        store::oauth::consent::of_user(context, user),
+    ];
     let mut answers = context.db()?.batch(statements).await?;
     let passkeys: Vec<Listed> = answers.rows()?;
     let trusted_devices: i64 = answers.row()?.unwrap_or(0);
+    let consents: Vec<Consent> = answers.rows()?;
     let page = all::account::page(
         &Frame::of(context, "You are signed in"),
         &Account {
@@ -41,6 +48,7 @@ pub async fn account(call: &mut Call) -> Result<Reply> {
             passkeys: &passkeys,
             passkeys_are_open: context.config.ways_in.passkey,
             trusted_devices,
+            consents: &consents,
         },
     );
     Ok(Reply::page_with_script(200, page).with_cookies(authenticated.cookies))
@@ -56,6 +64,19 @@ pub async fn delete_passkey(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
     passkey_registration::remove(&call.context, &authenticated, &id).await?;
+    Ok(Reply::redirect(303, &Target::own("/account")).with_cookies(authenticated.cookies))
+}
+
+/// `POST /account/consents/withdraw`: what a client was allowed is taken back, and what it has with it.
+///
+/// # Errors
+/// 401, 404, 503.
+pub async fn withdraw_consent(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Form).await?;
+    let id = fields.required("id", 100);
+    fields.finish()?;
+    let (authenticated, _) = call.confirmed(Vec::new()).await?;
+    consents::take_back(&call.context, &authenticated, &id).await?;
     Ok(Reply::redirect(303, &Target::own("/account")).with_cookies(authenticated.cookies))
 }
 

@@ -2,8 +2,10 @@
 
 use maud::html;
 
+use crate::oauth::claims::words;
 use crate::pages::Frame;
 use crate::session::LiveSession;
+use crate::store::oauth::consent::Listed as Consent;
 use crate::store::passkey::Listed;
 
 /// What the page shows.
@@ -16,6 +18,8 @@ pub struct Account<'a> {
     pub passkeys_are_open: bool,
     /// How many browsers are asked for no second factor.
     pub trusted_devices: i64,
+    /// The clients that may know the user.
+    pub consents: &'a [Consent],
 }
 
 /// The page.
@@ -53,6 +57,19 @@ pub fn page(frame: &Frame<'_>, account: &Account<'_>) -> String {
                     input type="text" name="name" maxlength="100" placeholder="My laptop";
                 }
                 button type="submit" class="plain" { "Add a passkey" }
+            }
+        }
+        @if !account.consents.is_empty() {
+            h2 { "Applications" }
+            @for consent in account.consents {
+                form method="post" action="/account/consents/withdraw" class="line" {
+                    input type="hidden" name="id" value=(consent.id);
+                    span {
+                        (consent.client_name)
+                        @for scope in &consent.scopes { br; small { (words(scope)) } }
+                    }
+                    button type="submit" class="plain" { "Withdraw" }
+                }
             }
         }
         form method="post" action="/sign-out" {

@@ -37,7 +37,8 @@ async function register(metadata) {
   assert.equal(made.status, 201, made.text);
   return made.json;
 }
-const token = (client, form) => worker.browser().send("POST", `${auth}/oauth2/token`, { headers: { "content-type": "application/x-www-form-urlencoded", authorization: `Basic ${Buffer.from(`${client.client_id}:${client.client_secret}`).toString("base64")}` }, body: new URLSearchParams(form).toString() });
+const ask = (path, client, form) => worker.browser().send("POST", `${auth}/oauth2/${path}`, { headers: { "content-type": "application/x-www-form-urlencoded", authorization: `Basic ${Buffer.from(`${client.client_id}:${client.client_secret}`).toString("base64")}` }, body: new URLSearchParams(form).toString() });
+const token = (client, form) => ask("token", client, form);
 
 for (const mode of ["query", "form_post"]) {
   test(`somebody signs in to a wiki, and is asked first (${mode})`, async () => {
@@ -62,6 +63,15 @@ for (const mode of ["query", "form_post"]) {
     assert.deepEqual([received.method, received.parameters.state, received.parameters.iss], [mode === "query" ? "GET" : "POST", "s", auth]);
     const got = await token(client, { grant_type: "authorization_code", code: received.parameters.code, redirect_uri: redirect, code_verifier: verifier });
     assert.equal(got.status, 200, got.text);
+    // They see what they agreed to, and take it back.
+    const isActive = async () => (await ask("introspect", client, { token: got.json.access_token })).json.active;
+    assert.equal(await isActive(), true);
+    await page.goto(`${auth}/account`);
+    await screenshot(page, "account-applications");
+    assert.match(await page.textContent('form[action="/account/consents/withdraw"]'), /The wiki.*See your e-mail address/s);
+    await page.click('button:has-text("Withdraw")');
+    await page.waitForFunction(() => !document.querySelector('form[action="/account/consents/withdraw"]'));
+    assert.equal(await isActive(), false, "and what it had is worth nothing");
     assert.deepEqual(problems, [], "our own policies are in our way");
     await page.context().close();
   });

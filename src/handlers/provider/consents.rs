@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
+use crate::context::Context;
 use crate::error::{Error, Result, Wire};
+use crate::handlers::authenticate::Authenticated;
 use crate::handlers::{Call, proof};
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
@@ -47,20 +49,27 @@ pub async fn withdraw(call: &mut Call) -> Result<Reply> {
     let id = fields.required("id", 100);
     fields.finish()?;
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
-    proof::not_impersonated(&authenticated)?;
-    let context = &call.context;
+    take_back(&call.context, &authenticated, &id).await?;
+    Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(authenticated.cookies))
+}
+
+/// Takes back what a user agreed to.
+///
+/// # Errors
+/// 403 in another's name, 404 for another's.
+pub async fn take_back(context: &Context, authenticated: &Authenticated, id: &str) -> Result<()> {
+    proof::not_impersonated(authenticated)?;
     let user = &authenticated.session.user.id;
     let (event, details) = (context.row_id()?, json!({ "consent": id }));
     let statements = [
-        store::oauth::token::revoke_consented(context, user, &id),
-        store::oauth::grant::end_consented(context, user, &id),
-        store::oauth::consent::withdraw(context, user, &id),
+        store::oauth::token::revoke_consented(context, user, id),
+        store::oauth::grant::end_consented(context, user, id),
+        store::oauth::consent::withdraw(context, user, id),
         must_change(),
         store::record::audit(context, &event, Some(user), "consent.withdrawn", Severity::Low, &details),
     ];
     match context.db()?.batch(statements).await {
-        Err(StoreError::Unchanged) => return Err(Error::refused(Wire::CONSENT_NOT_FOUND, "unknown, or another's")),
-        other => other?,
-    };
-    Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(authenticated.cookies))
+        Err(StoreError::Unchanged) => Err(Error::refused(Wire::CONSENT_NOT_FOUND, "unknown, or another's")),
+        other => Ok(other.map(|_| ())?),
+    }
 }
