@@ -45,24 +45,50 @@ create trigger session_revoked after update of revoked_at on session
 when new.revoked_at is not null and old.revoked_at is null
 begin
   insert into outbox (id, tenant_id, kind, recipient, payload_sealed, payload, next_attempt_at, created_at, updated_at)
-  select lower(hex(randomblob(16))), t.tenant_id, 'logout', c.backchannel_logout_uri, '',
+  select lower(hex(randomblob(16))), s.tenant_id, 'logout', c.backchannel_logout_uri, '',
          json_object('client', c.id, 'session', new.id, 'user', new.user_id), new.revoked_at, new.revoked_at, new.revoked_at
-  from oauth_token t join oauth_client c on c.id = t.client_id
-  where t.session_id = new.id and c.backchannel_logout_uri is not null
-  group by t.tenant_id, c.id;
+  from session_client s join oauth_client c on c.id = s.client_id
+  where s.session_id = new.id and c.backchannel_logout_uri is not null;
+  -- A code or a device that was agreed to in it, and comes now, comes too late.
+  update oauth_grant set used_at = new.revoked_at, updated_at = new.revoked_at where session_id = new.id and used_at is null;
 end;
--- A client is its owner's, or, without one, its tenant's. All were made by administrators until now.
+-- A client is its owner's, or, without one, its tenant's. Until now user_id was the administrator who made it, and null where
+-- it had registered itself: nobody vouches for that one, and nobody has a token to change it by.
+update oauth_client set registration_token_hash = 'none: ' || id where user_id is null;
 update oauth_client set user_id = null;
+
+-- What clients of a pairwise subject type know users and sessions by follows from it: whoever knows the ids alone cannot tell.
+alter table tenant add column pairwise_salt text;
+update tenant set pairwise_salt = lower(hex(randomblob(32)));
+create trigger tenant_created after insert on tenant
+begin
+  update tenant set pairwise_salt = lower(hex(randomblob(32))) where id = new.id;
+end;
+
+-- Which clients were signed in to by a session: kept for as long as the session, which tokens are not.
+create table session_client (
+  session_id text not null references session (id) on delete cascade,
+  client_id  text not null references oauth_client (id) on delete cascade,
+  tenant_id  text not null references tenant (id) on delete cascade,
+  created_at integer not null,
+  primary key (session_id, client_id)
+) strict, without rowid;
+create index session_client_client_id on session_client (client_id);
+create index session_client_tenant_id on session_client (tenant_id);
+insert into session_client (session_id, client_id, tenant_id, created_at)
+select session_id, client_id, tenant_id, min(created_at) from oauth_token where session_id is not null group by session_id, client_id;
+
+-- The resources that there are.
+create index oauth_client_resource on oauth_client (tenant_id) where details ->> '$.resource' is not null;
 
 -- A user who is deleted takes sessions and tokens along. Nobody looks after their clients any more.
 create trigger user_deleted before delete on user
 begin
   insert into outbox (id, tenant_id, kind, recipient, payload_sealed, payload, next_attempt_at, created_at, updated_at)
-  select lower(hex(randomblob(16))), t.tenant_id, 'logout', c.backchannel_logout_uri, '',
+  select lower(hex(randomblob(16))), k.tenant_id, 'logout', c.backchannel_logout_uri, '',
          json_object('client', c.id, 'session', s.id, 'user', old.id),
          unixepoch() * 1000, unixepoch() * 1000, unixepoch() * 1000
-  from session s join oauth_token t on t.session_id = s.id join oauth_client c on c.id = t.client_id
-  where s.user_id = old.id and s.revoked_at is null and c.backchannel_logout_uri is not null
-  group by t.tenant_id, c.id, s.id;
+  from session s join session_client k on k.session_id = s.id join oauth_client c on c.id = k.client_id
+  where s.user_id = old.id and s.revoked_at is null and c.backchannel_logout_uri is not null;
   update oauth_client set disabled = 1, updated_at = unixepoch() * 1000 where user_id = old.id;
 end;

@@ -116,6 +116,12 @@ impl Context {
         self.config.auth_origin_of(self.tenant().auth_host.as_deref())
     }
 
+    /// What pairwise names of the tenant follow from; none for a client that knows its users by their ids.
+    #[must_use]
+    pub fn pairwise(&self, is_pairwise: bool) -> Option<&str> {
+        is_pairwise.then_some(&self.tenant().pairwise_salt)
+    }
+
     /// The tenant's database.
     ///
     /// # Errors

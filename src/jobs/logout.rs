@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::config::Config;
 use crate::context::random;
 use crate::federation::discovery::check_url;
-use crate::handlers::provider::subject;
+use crate::handlers::provider::{session_name, subject};
 use crate::id::{Id, Millis};
 use crate::jobs::outbox::{Body, post};
 use crate::oauth::logout::{TYPE, claims};
@@ -28,12 +28,14 @@ pub async fn send((db, config): (&Database, &Config), queued: &Queued, now: Mill
         return Ok(());
     };
     // Judged here as well: the setting may have been changed since it was registered.
-    let url = check_url(&queued.recipient, config.development)?;
+    let url = check_url(&told.uri, config.development)?;
     let issuer = config.auth_origin_of(told.auth_host.as_deref());
-    let user = subject(&told.user, told.is_pairwise, &told.redirect_uris);
+    let salt = told.is_pairwise.then_some(told.pairwise_salt.as_str());
+    let user = subject(salt, &told.user, &told.redirect_uris);
+    let session = session_name(salt, &told.session, &told.client_id);
     let describe = |error: crate::error::Error| error.to_string();
     let jti: Id<()> = Id::new(now, random().map_err(describe)?);
-    let claims = claims(issuer.as_str(), &told.client_id, &user, told.session.as_str(), jti.as_str());
+    let claims = claims(issuer.as_str(), &told.client_id, &user, &session, jti.as_str());
     let signer = signing_key::signer_of((db, config), &told.tenant_id, told.algorithm, now).await.map_err(describe)?;
     let token = signer.sign_as(TYPE, Value::Object(claims), now, SECONDS).await.map_err(describe)?;
     let form = form_urlencoded::Serializer::new(String::new()).append_pair("logout_token", &token).finish();

@@ -10,6 +10,9 @@ use crate::oauth::jws::{ALGORITHMS, KeySet, UnverifiedJws};
 use crate::oauth::problem::{Code, Problem};
 use crate::secret::{equal_in_constant_time, sha256_base64url};
 
+/// The longest proof read, in bytes.
+const LONGEST: usize = 8192;
+
 /// How far a proof's clock may be from ours, in milliseconds. Its nonce says when it was made; this keeps out what is absurd.
 const LEEWAY: Millis = 300_000;
 
@@ -71,6 +74,9 @@ fn bad(reason: impl Into<String>) -> Problem {
 /// # Errors
 /// `invalid_dpop_proof`, `use_dpop_nonce`.
 pub fn verify(proof: &str, expected: &Expected<'_>) -> Result<Proof, Problem> {
+    if proof.len() > LONGEST {
+        return Err(bad("too long"));
+    }
     let jws = UnverifiedJws(proof);
     // Another kind of token must not pass for a proof.
     if jws.kind().as_deref() != Some("dpop+jwt") {
@@ -86,8 +92,11 @@ pub fn verify(proof: &str, expected: &Expected<'_>) -> Result<Proof, Problem> {
     let jkt = thumbprint(jwk).ok_or_else(|| bad("a jwk of a kind that we do not know"))?;
     // There is but one key, whatever the header calls it.
     let mut key = jwk.clone();
-    key["kid"] = header.get("kid").cloned().unwrap_or_default();
-    let claims = jws.verify(&KeySet(vec![key])).map_err(|error| bad(error.to_string()))?.claims;
+    match header.get("kid") {
+        Some(kid) => key["kid"] = kid.clone(),
+        None => key.as_object_mut().and_then(|key| key.remove("kid")).map_or((), drop),
+    }
+    let claims = jws.verify(&KeySet::of_one(&key)).map_err(|error| bad(error.to_string()))?.claims;
     let text = |name: &str| claims.get(name).and_then(Value::as_str);
     let jti = text("jti").filter(|jti| !jti.is_empty() && jti.len() <= 512).ok_or_else(|| bad("no jti"))?.to_owned();
     if text("htm") != Some(expected.method) {

@@ -112,6 +112,30 @@ impl<'a> UnverifiedJws<'a> {
 /// believed by nobody.
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
+/// A key with the members that we know and no others: sets are kept, and whatever else is in them is of strangers' making. Of
+/// what should be private it is kept that it is there.
+fn reduced(key: &Value) -> Option<Value> {
+    const KNOWN: [&str; 10] = ["kty", "crv", "x", "y", "n", "e", "kid", "alg", "use", "issuer"];
+    const LONGEST: usize = 2048;
+    let key = key.as_object()?;
+    let mut known = Map::new();
+    for name in KNOWN {
+        match key.get(name) {
+            Some(Value::String(text)) if text.len() <= LONGEST => known.insert(name.to_owned(), text.as_str().into()),
+            None => None,
+            Some(_) => return None,
+        };
+    }
+    for name in PRIVATE.into_iter().filter(|name| key.contains_key(*name)) {
+        known.insert(name.to_owned(), true.into());
+    }
+    if let Some(operations) = key.get("key_ops") {
+        let verifies = operations.as_array().is_some_and(|all| all.contains(&"verify".into()));
+        known.insert("key_ops".to_owned(), if verifies { vec!["verify"] } else { Vec::new() }.into());
+    }
+    Some(Value::Object(known))
+}
+
 fn is_ed25519(algorithm: &str) -> bool {
     matches!(algorithm, "EdDSA" | "Ed25519")
 }
@@ -124,6 +148,9 @@ impl KeySet {
     /// The most keys read of a set.
     const MOST_KEYS: usize = 32;
 
+    /// The most keys tried for a signature that names none.
+    const MOST_CANDIDATES: usize = 8;
+
     /// Reads a JWK set (RFC 7517, section 5). Keys of kinds that we do not know are passed over.
     ///
     /// # Errors
@@ -131,7 +158,19 @@ impl KeySet {
     pub fn read(document: &[u8]) -> Result<Self, String> {
         let value: Value = serde_json::from_slice(document).map_err(|error| format!("JWK set: {error}"))?;
         let keys = value.get("keys").and_then(Value::as_array).ok_or("JWK set without keys")?;
-        Ok(Self(keys.iter().take(Self::MOST_KEYS).cloned().collect()))
+        Ok(Self(keys.iter().take(Self::MOST_KEYS).filter_map(reduced).collect()))
+    }
+
+    /// A set of one key that came along with what it signed.
+    #[must_use]
+    pub fn of_one(key: &Value) -> Self {
+        Self(reduced(key).into_iter().collect())
+    }
+
+    /// As a document.
+    #[must_use]
+    pub fn document(&self) -> Value {
+        serde_json::json!({ "keys": self.0 })
     }
 
     /// Whether a key is there with what only its owner should have.
@@ -149,7 +188,9 @@ impl KeySet {
         }
         let said = token.said().unwrap_or_default();
         let text = |name: &str| said.get(name).and_then(Value::as_str).unwrap_or_default();
-        let fits = |key: &&Value| issuer(key).is_none_or(|it| it.replace("{tenantid}", text("tid")) == text("iss"));
+        // Both are of strangers' making: a long one in the place of many would fill the memory.
+        let tenant = Some(text("tid")).filter(|tenant| tenant.len() <= 128).unwrap_or_default();
+        let fits = |key: &&Value| issuer(key).is_none_or(|it| it.replacen("{tenantid}", tenant, 1) == text("iss"));
         Some(Self(self.0.iter().filter(fits).cloned().collect()))
     }
 
@@ -161,14 +202,20 @@ impl KeySet {
         algorithm: &'a str,
     ) -> impl Iterator<Item = &'a Value> {
         let text = |key: &'a Value, name: &str| key.get(name).and_then(Value::as_str);
-        self.0.iter().filter(move |key| {
-            text(key, "kty") == Some(kty)
-                && text(key, "use").is_none_or(|usage| usage == "sig")
-                && key.get("key_ops").is_none_or(|ops| ops.as_array().is_some_and(|ops| ops.contains(&"verify".into())))
-                && !PRIVATE.iter().any(|member| key.get(member).is_some())
-                && text(key, "alg").is_none_or(|alg| alg == algorithm || is_ed25519(alg) && is_ed25519(algorithm))
-                && (kid.is_none() || text(key, "kid") == kid)
-        })
+        self.0
+            .iter()
+            .filter(move |key| {
+                text(key, "kty") == Some(kty)
+                    && text(key, "use").is_none_or(|usage| usage == "sig")
+                    && key
+                        .get("key_ops")
+                        .is_none_or(|ops| ops.as_array().is_some_and(|ops| ops.contains(&"verify".into())))
+                    && !PRIVATE.iter().any(|member| key.get(member).is_some())
+                    && text(key, "alg").is_none_or(|alg| alg == algorithm || is_ed25519(alg) && is_ed25519(algorithm))
+                    && (kid.is_none() || text(key, "kid") == kid)
+            })
+            // Each costs a verification, and whoever asks need not have signed anything.
+            .take(Self::MOST_CANDIDATES)
     }
 }
 
@@ -254,5 +301,43 @@ pub fn audiences(claims: &Map<String, Value>) -> Vec<&str> {
         Some(Value::String(one)) => vec![one],
         Some(Value::Array(many)) => many.iter().map(|one| one.as_str().unwrap_or_default()).collect(),
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_strangers_put_into_a_set_is_not_kept() {
+        let long = "x".repeat(3000);
+        let set = json!({ "keys": [
+            { "kty": "EC", "crv": "P-256", "x": "x", "y": "y", "kid": "good", "x5c": [long], "other": { "a": [1, 2, 3] } },
+            { "kty": "RSA", "n": long, "e": "AQAB" },
+            { "kty": "OKP", "crv": "Ed25519", "x": "x", "d": "secret" },
+            { "kty": 7 }, 7, "x",
+        ] });
+        let set = KeySet::read(set.to_string().as_bytes()).expect("a set");
+        let kept = json!([
+            { "kty": "EC", "crv": "P-256", "x": "x", "y": "y", "kid": "good" },
+            { "kty": "OKP", "crv": "Ed25519", "x": "x", "d": true },
+        ]);
+        assert_eq!(set.document()["keys"], kept);
+        assert!(set.has_secrets(), "it is known that it was there, and not what it was");
+    }
+
+    #[test]
+    fn a_tenants_name_stands_in_one_place() {
+        let part = |value: Value| Base64UrlUnpadded::encode_string(value.to_string().as_bytes());
+        let many = "{tenantid}".repeat(150);
+        let said = json!({ "iss": "i", "tid": "t".repeat(20_000) });
+        let token = format!("{}.{}.AA", part(json!({ "alg": "ES256" })), part(said));
+        let keys = KeySet(vec![json!({ "kty": "EC", "issuer": many })]);
+        assert_eq!(keys.of_issuer(UnverifiedJws(&token)).map(|set| set.0.len()), Some(0));
+        let said = json!({ "iss": "https://i/t1/v2", "tid": "t1" });
+        let token = format!("{}.{}.AA", part(json!({ "alg": "ES256" })), part(said));
+        let keys = KeySet(vec![json!({ "issuer": "https://i/{tenantid}/v2" }), json!({ "issuer": "https://i/t2/v2" })]);
+        assert_eq!(keys.of_issuer(UnverifiedJws(&token)).map(|set| set.0.len()), Some(1));
     }
 }

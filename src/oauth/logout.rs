@@ -23,8 +23,10 @@ pub fn claims(issuer: &str, client_id: &str, subject: &str, session: &str, jti: 
 pub fn front_channel(uri: &str, issuer: &str, session: &str) -> Option<(String, String)> {
     let mut url = Url::parse(uri).ok()?;
     url.query_pairs_mut().append_pair("iss", issuer).append_pair("sid", session);
-    let origin = url.origin();
-    origin.is_tuple().then(|| (url.into(), origin.ascii_serialization()))
+    let origin = url.origin().ascii_serialization();
+    // It stands in a policy, where `;` and `,` have meanings of their own, and a host may have both.
+    let is_plain = origin.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:/[]".contains(&b));
+    (url.origin().is_tuple() && is_plain).then(|| (url.into(), origin))
 }
 
 #[cfg(test)]
@@ -36,7 +38,9 @@ mod tests {
         let (uri, origin) = front_channel("https://app.example:8443/out?a=b", "https://us", "s 1").expect("an address");
         assert_eq!(uri, "https://app.example:8443/out?a=b&iss=https%3A%2F%2Fus&sid=s+1");
         assert_eq!(origin, "https://app.example:8443");
-        assert_eq!(front_channel("javascript:alert(1)", "https://us", "s"), None);
+        for bad in ["javascript:alert(1)", "https://x;sandbox;.example/out", "https://a,b.example/out"] {
+            assert_eq!(front_channel(bad, "https://us", "s"), None, "{bad}");
+        }
     }
 
     #[test]

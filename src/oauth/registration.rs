@@ -151,6 +151,10 @@ pub fn judge(metadata: &Map<String, Value>, terms: &Terms<'_>) -> Result<NewClie
     let (jwks, jwks_uri) = keys(metadata, auth_method, development)?;
     let is_pairwise = match text(metadata, "subject_type")?.as_deref() {
         None | Some("public") => false,
+        // Section 8.1: names are by the host, and a client of two would have those of another's users.
+        Some("pairwise") if !has_one_host(&redirect_uris) => {
+            return Err(invalid("a pairwise subject_type needs redirect URIs of one host"));
+        }
         Some("pairwise") => true,
         Some(_) => return Err(invalid("subject_type is public or pairwise")),
     };
@@ -189,6 +193,12 @@ pub fn judge(metadata: &Map<String, Value>, terms: &Terms<'_>) -> Result<NewClie
         frontchannel_logout_uri,
         details,
     })
+}
+
+fn has_one_host(uris: &[String]) -> bool {
+    let host = |uri: &String| Url::parse(uri).ok().and_then(|url| url.host_str().map(str::to_owned));
+    let first = uris.first().and_then(host);
+    first.is_some() && uris.iter().all(|uri| host(uri) == first)
 }
 
 /// OpenID Connect Back-Channel Logout 1.0, section 2.2, and Front-Channel Logout 1.0, section 2.
@@ -275,16 +285,18 @@ fn details(metadata: &Map<String, Value>, method: AuthMethod, terms: &Terms<'_>)
 type Keys = (Option<Value>, Option<String>);
 
 fn keys(metadata: &Map<String, Value>, method: AuthMethod, development: bool) -> Result<Keys, Problem> {
-    let jwks = metadata.get("jwks").filter(|value| !value.is_null()).cloned();
+    let given = metadata.get("jwks").filter(|value| !value.is_null());
     let jwks_uri = text(metadata, "jwks_uri")?;
-    if jwks.is_some() && jwks_uri.is_some() {
+    if given.is_some() && jwks_uri.is_some() {
         return Err(invalid("jwks or jwks_uri, and not both"));
     }
-    if let Some(jwks) = &jwks {
-        let keys = KeySet::read(jwks.to_string().as_bytes()).map_err(|_| invalid("jwks is no JWK set"))?;
+    let mut jwks = None;
+    if let Some(given) = given {
+        let keys = KeySet::read(given.to_string().as_bytes()).map_err(|_| invalid("jwks is no JWK set"))?;
         if keys.has_secrets() {
             return Err(invalid("jwks has a private or symmetric key, which is not to be shown to anybody"));
         }
+        jwks = Some(keys.document());
     }
     if let Some(uri) = &jwks_uri {
         check_url(uri, development).map_err(|_| invalid("jwks_uri is none that we ask"))?;
@@ -313,6 +325,13 @@ mod tests {
         assert_eq!(client.grant_types, [GrantType::AuthorizationCode]);
         let native = json!({"application_type": "native", "redirect_uris": ["com.example:/cb"]});
         assert_eq!(read(native, false).expect("good").auth_method, AuthMethod::None);
+    }
+
+    #[test]
+    fn a_pairwise_client_is_of_one_host() {
+        let of = |uris: &[&str]| read(json!({ "subject_type": "pairwise", "redirect_uris": uris }), false).is_ok();
+        assert!(of(&["https://a.example/cb"]) && of(&["https://a.example/cb", "https://a.example/other"]));
+        assert!(!of(&["https://a.example/cb", "https://b.example/cb"]));
     }
 
     #[test]

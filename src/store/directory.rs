@@ -26,6 +26,8 @@ pub struct TenantPlace {
     pub is_active: bool,
     /// The host that its people sign in on, if not the default one.
     pub auth_host: Option<String>,
+    /// What pairwise names follow from.
+    pub pairwise_salt: String,
     /// Where its passkeys work.
     pub passkey: PasskeyPlace,
 }
@@ -117,6 +119,7 @@ pub async fn find(db: &Database, host: &str, is_default: bool, now: Millis) -> S
                      'is_isolated', json(iif(t.user_pool = 'isolated', 'true', 'false')),
                      'is_active', json(iif(t.status = 'active', 'true', 'false')),
                      'auth_host', (select host from tenant_domain where tenant_id = t.id order by is_primary desc, host limit 1),
+                     'pairwise_salt', t.pairwise_salt,
                      'passkey', json_object(
                        'rpId', iif(json_type(t.settings, '$.passkey.rpId') = 'text', t.settings ->> '$.passkey.rpId', null),
                        'origins', iif(json_type(t.settings, '$.passkey.origins') = 'array', json(t.settings -> '$.passkey.origins'), null))),

@@ -163,7 +163,7 @@ pub const MOST_ATTEMPTS: i64 = 12;
 
 /// Claims what is due, for a minute and twice as long each time it fails: of two runs at once, each row is one's. Messages
 /// wait where there is nothing to send them by. They are counted apart from what clients are told, so that many clients who
-/// do not listen keep nobody's mail.
+/// do not listen keep nobody's mail; and of those a few each, so that one keeps no other's.
 ///
 /// # Errors
 /// If D1 does not answer.
@@ -174,10 +174,13 @@ pub async fn claim(db: &Database, has_messages: bool, now: Millis) -> Stored<Vec
                                         and ?2 and kind <> 'logout'
                                       order by next_attempt_at limit 20)
                       union all
-                      select id from (select id from outbox
+                      select id from (select id, next_attempt_at,
+                                             row_number() over (partition by recipient order by next_attempt_at) as place
+                                      from outbox
                                       where next_attempt_at <= ?1 and delivered_at is null and failed_at is null
-                                        and kind = 'logout'
-                                      order by next_attempt_at limit 20))
+                                        and kind = 'logout')
+                      where place <= 4
+                      limit 60)
            and next_attempt_at <= ?1
          returning json_object('id', id, 'kind', kind, 'recipient', recipient, 'payload_sealed', payload_sealed, 'attempts', attempts,
                                'created_at', created_at) as row")

@@ -33,7 +33,7 @@ test("openid-client: code, ID token, userinfo, refresh, introspection, revocatio
   assert.equal(info.phone_number, undefined, "not asked for");
 
   const keys = jose.createLocalJWKSet((await worker.browser().get(`${AUTH}/api/auth/jwks`)).json);
-  const access = await jose.jwtVerify(tokens.access_token, keys, { issuer: AUTH, audience: AUTH, typ: "at+jwt" });
+  const access = await jose.jwtVerify(tokens.access_token, keys, { issuer: AUTH, audience: `${AUTH}/oauth2/userinfo`, typ: "at+jwt" });
   assert.deepEqual([access.payload.sub, access.payload.client_id, access.payload.scope], [who.id, registered.client_id, "openid email profile offline_access"]);
 
   const refreshed = await client.refreshTokenGrant(config, tokens.refresh_token);

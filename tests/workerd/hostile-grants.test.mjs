@@ -8,7 +8,7 @@ import http from "node:http";
 import { after, before, test } from "node:test";
 import { createLocalJWKSet, decodeJwt, jwtVerify } from "jose";
 import { addIssuer } from "../harness/issuer.mjs";
-import { PAGE, seedDomain, seedTenant, signUp } from "../harness/seed.mjs";
+import { PAGE, PASSWORD, seedDomain, seedTenant, signUp } from "../harness/seed.mjs";
 import { consent as agreeUpstream, startUpstream, stranger } from "../harness/upstream.mjs";
 import { AUTH, startWorker } from "../harness/worker.mjs";
 
@@ -1028,4 +1028,120 @@ test("a resource ends what it got for another client's token, and not that clien
   const made = (await good(exchange(from))).access_token;
   assert.equal((await form(`${AUTH}/oauth2/revoke`, { token: made }, { headers: basic(clients.api) })).status, 200);
   assert.deepEqual([await isActive(made, clients.api), await isActive(from, clients.front)], [false, true]);
+});
+
+test("consent that is taken back from a resource's client leaves what other clients have", async () => {
+  const person = await signUp(worker);
+  const by = { browser: person.browser };
+  const both = await created({ redirect_uris: [REDIRECT], grant_types: ["authorization_code", EXCHANGE], resource: "https://both.example", scope: "openid email" });
+  await agree(person, both);
+  const from = await tokens(clients.front, { scope: "openid email offline_access", resource: "https://both.example" }, by);
+  const made = (await good(exchange(from.access_token, {}, both))).access_token;
+  await withdraw(person, both);
+  assert.deepEqual([await isActive(made, both), await isActive(from.access_token, clients.front)], [false, true]);
+  await good(token({ grant_type: "refresh_token", refresh_token: from.refresh_token }, { client: clients.front }));
+});
+
+test("what was exchanged along a chain ends with each client of it", async () => {
+  const middle = await created({ redirect_uris: [], grant_types: [EXCHANGE], resource: "https://middle.example", resources: [BACKEND], scope: "openid email" });
+  for (const path of ["/admin/oauth2/disable-client", "/oauth2/delete-client"]) {
+    const from = (await tokens(clients.front, { resource: "https://middle.example" })).access_token;
+    const second = (await good(exchange(from, { resource: BACKEND }, middle))).access_token;
+    const third = (await good(exchange(second, {}, clients.backend))).access_token;
+    assert.equal(await isActive(third, clients.backend), true);
+    await good(post(admin.browser, path, { client_id: middle.client_id }));
+    assert.deepEqual([await isActive(third, clients.backend), await isActive(from, clients.front)], [false, true], path);
+    await post(admin.browser, "/admin/oauth2/disable-client", { client_id: middle.client_id, disabled: false });
+  }
+});
+
+test("what is bound to a certificate stays bound when it is exchanged", async () => {
+  const shown = (digit) => ({ "mf-cf-blob": JSON.stringify({ tlsClientAuth: { certPresented: "1", certVerified: "SUCCESS", certRevoked: "0", certSubjectDNRFC2253: "CN=x", certFingerprintSHA256: digit.repeat(64) } }) });
+  const bound = await created({ skip_consent: true, scope: "openid email", tls_client_certificate_bound_access_tokens: true });
+  const given = (await good(token(redemption(codeOf(await authorize(bound, { resource: API }))), { client: bound, headers: shown("a") }))).access_token;
+  assert.ok(decodeJwt(given).cnf["x5t#S256"]);
+  refused(await exchange(given), [400, "invalid_dpop_proof"]);
+  const careful = await created({ redirect_uris: [], grant_types: [EXCHANGE], resource: API, scope: "openid email", tls_client_certificate_bound_access_tokens: true });
+  const made = await good(token(exchanging(given), { client: careful, headers: shown("b") }));
+  assert.notEqual(decodeJwt(made.access_token).cnf["x5t#S256"], decodeJwt(given).cnf["x5t#S256"]);
+});
+
+test("a user's own client is good for as long as they are", async () => {
+  for (const end of [(person) => post(person.browser, "/delete-user", { password: PASSWORD }), (person) => run("update user set status = 'suspended' where id = ?", person.id), (person) => run("delete from user where id = ?", person.id)]) {
+    const person = await signUp(worker);
+    const own = await created({ grant_types: ["authorization_code", "client_credentials"] }, { by: person, path: "/oauth2/create-client" });
+    await good(token({ grant_type: "client_credentials" }, { client: own }));
+    await end(person);
+    refused(await token({ grant_type: "client_credentials" }, { client: own }), [401, "invalid_client"]);
+    onOurPage(await authorize(own), "client_id is missing, or of no client of ours");
+  }
+});
+
+test("pairwise names of users and sessions are one client's, and follow from nothing that another knows", async () => {
+  const pair = (host) => created({ skip_consent: true, subject_type: "pairwise", redirect_uris: [`https://${host}/cb`] });
+  const [one, two, public_] = [await pair("one.example"), await pair("two.example"), await created({ skip_consent: true })];
+  const said = async (client, uri) => decodeJwt((await good(token(redemption(codeOf(await authorize(client, { redirect_uri: uri })), { redirect_uri: uri }), { client }))).id_token);
+  const [a, b, c] = [await said(one, "https://one.example/cb"), await said(two, "https://two.example/cb"), await said(public_, REDIRECT)];
+  assert.equal(new Set([a.sub, b.sub, c.sub]).size, 3);
+  assert.equal(new Set([a.sid, b.sid, c.sid]).size, 3);
+  assert.deepEqual([(await said(one, "https://one.example/cb")).sub, (await said(one, "https://one.example/cb")).sid], [a.sub, a.sid]);
+  for (const [kind, name] of [["pairwise", a.sub], ["subject", a.sub]]) assert.notEqual(name, digest(`${kind}\0one.example\0${c.sub}`), "without the salt");
+  for (const redirect_uris of [["https://one.example/cb", "https://evil.example/cb"], []]) {
+    noClient(await post(admin.browser, "/admin/oauth2/create-client", { redirect_uris, subject_type: "pairwise", ...(redirect_uris.length === 0 && { grant_types: ["client_credentials"] }) }));
+  }
+});
+const noClient = (answer) => assert.deepEqual([answer.status, answer.json.error], [400, METADATA], answer.text);
+
+test("no access token of a client's is a JWT of our own front-ends'", async () => {
+  const keys = createLocalJWKSet((await worker.browser().get(`${AUTH}/api/auth/jwks`)).json);
+  const ours = (await get(at("/token"), { headers: {} })).json.token;
+  assert.equal((await jwtVerify(ours, keys, { issuer: AUTH, audience: AUTH })).payload.sub, who.id);
+  const { access_token } = await tokens(clients.front);
+  await assert.rejects(jwtVerify(access_token, keys, { issuer: AUTH, audience: AUTH }), /aud/);
+  assert.equal((await jwtVerify(access_token, keys, { issuer: AUTH, audience: `${AUTH}/oauth2/userinfo`, typ: "at+jwt" })).payload.sub, who.id);
+});
+
+test("a tenant that is suspended serves its clients nothing", async () => {
+  const small = await startWorker();
+  try {
+    const by = await signUp(small, { roles: ["admin"] });
+    const made = await by.browser.post(at("/admin/oauth2/create-client"), { redirect_uris: [], grant_types: ["client_credentials", "urn:ietf:params:oauth:grant-type:device_code"], scope: "x openid" });
+    const client = made.json;
+    const ask = (path, fields) => small.browser().send("POST", `${AUTH}${path}`, { headers: { "content-type": "application/x-www-form-urlencoded", ...basic(client) }, body: new URLSearchParams(fields).toString() });
+    const { access_token } = (await ask("/oauth2/token", { grant_type: "client_credentials" })).json;
+    assert.equal((await ask("/oauth2/introspect", { token: access_token })).json.active, true);
+    await small.d1.prepare("update tenant set status = 'suspended' where slug = 'default'").run();
+    for (const [path, fields] of [["/oauth2/token", { grant_type: "client_credentials" }], ["/oauth2/par", { response_type: "code" }], ["/oauth2/device_authorization", {}], ["/oauth2/introspect", { token: access_token }], ["/oauth2/revoke", { token: access_token }]]) {
+      const { status, json: said, text } = await ask(path, fields);
+      assert.deepEqual([status, said.error], [403, "access_denied"], `${path}: ${text}`);
+    }
+    assert.equal((await small.browser().post(`${AUTH}/oauth2/register`, { redirect_uris: [REDIRECT] })).status, 403);
+    assert.equal((await small.browser().get(`${AUTH}/oauth2/userinfo`, { headers: { authorization: `Bearer ${access_token}` } })).status, 401);
+  } finally {
+    await small.dispose();
+  }
+});
+
+test("who agrees is whoever signed in as the client wanted", async () => {
+  const person = await signUp(worker);
+  const client = await created();
+  const asked = await authorize(client, {}, { browser: person.browser });
+  const fields = { client_id: client.client_id, request_uri: new URL(asked.location, AUTH).searchParams.get("request_uri"), decision: "allow" };
+  // The same person, by another sign-in: it may be less than was asked for.
+  const elsewhere = worker.browser();
+  assert.equal((await elsewhere.post(at("/sign-in/email"), { email: person.email, password: PASSWORD })).status, 200);
+  const answer = await elsewhere.submit(`${AUTH}/consent`, fields);
+  assert.deepEqual([answer.status, answer.location], [403, undefined], answer.text.slice(0, 300));
+  assert.ok((await person.browser.submit(`${AUTH}/consent`, fields)).location.includes("code="));
+});
+
+test("what somebody allows a device they see, and take back", async () => {
+  const person = await signUp(worker);
+  const client = await created({ redirect_uris: [], grant_types: ["urn:ietf:params:oauth:grant-type:device_code", "refresh_token"], scope: "openid offline_access" });
+  const begun = await good(form(`${AUTH}/oauth2/device_authorization`, { scope: "openid offline_access" }, { headers: basic(client) }));
+  assert.equal((await person.browser.submit(`${AUTH}/device`, { user_code: begun.user_code, decision: "allow" })).status, 200);
+  const got = await good(token({ grant_type: "urn:ietf:params:oauth:grant-type:device_code", device_code: begun.device_code }, { client }));
+  await withdraw(person, client);
+  assert.equal(await isActive(got.access_token, client), false);
+  refused(await token({ grant_type: "refresh_token", refresh_token: got.refresh_token }, { client }), [400, "invalid_grant"]);
 });

@@ -198,6 +198,35 @@ test("a tenant's clients are told by that tenant, with its name and its key", as
   await assert.rejects(verified(got, client), /no applicable key|unexpected "iss"/);
 });
 
+test("a client is told though its tokens are long gone, and one that comes for them afterwards comes too late", async () => {
+  const client = await register("/pruned");
+  const who = await signUp(worker);
+  const { claims } = await enter(client, who.browser);
+  await worker.d1.prepare("delete from oauth_token where user_id = ?").bind(who.id).run();
+  const verifier = randomBytes(32).toString("base64url");
+  const query = new URLSearchParams({ client_id: client.client_id, response_type: "code", redirect_uri: REDIRECT, scope: "openid offline_access", code_challenge: createHash("sha256").update(verifier).digest("base64url"), code_challenge_method: "S256" });
+  const { location } = await who.browser.get(`${AUTH}/oauth2/authorize?${query}`, { headers: PAGE });
+  await who.browser.post(`${AUTH}/api/auth/sign-out`);
+  const [{ token }] = await toldAt("/pruned");
+  assert.equal(jose.decodeJwt(token).sid, claims.sid);
+  const late = await ask("token", client, { grant_type: "authorization_code", code: new URL(location).searchParams.get("code"), redirect_uri: REDIRECT, code_verifier: verifier });
+  assert.deepEqual([late.status, late.json.error], [400, "invalid_grant"]);
+});
+
+test("a client that does not listen keeps no other's news", async () => {
+  const now = Date.now();
+  const client = await register("/prompt");
+  const insert = (recipient, count) => worker.d1.batch(Array.from({ length: count }, () => worker.d1.prepare(`insert into outbox (id, tenant_id, kind, recipient, payload_sealed, payload, next_attempt_at, created_at, updated_at)
+    select lower(hex(randomblob(16))), tenant_id, 'logout', ?1, '', json_object('client', id, 'session', 's', 'user', 'u'), ?2, ?2, ?2 from oauth_client where client_id = ?3`).bind(recipient, now - 1000, client.client_id)));
+  await insert(place("/deaf-1"), 100);
+  await worker.d1.prepare("update outbox set next_attempt_at = ?").bind(now + 3_600_000).run();
+  await worker.d1.prepare("update outbox set next_attempt_at = ? where recipient = ?").bind(now - 5000, place("/deaf-1")).run();
+  await insert(place("/prompt"), 1);
+  await worker.scheduled();
+  assert.equal((await worker.rows("select 1 from outbox where recipient = ? and attempts > 0", place("/deaf-1"))).length, 4, "a few each");
+  assert.equal((await worker.rows("select 1 from outbox where recipient = ? and delivered_at is not null", place("/prompt"))).length, 1);
+});
+
 test("a mailbox in development does not show what clients are told", async () => {
   const client = await register("/mailbox");
   const who = await signUp(worker);

@@ -9,7 +9,7 @@ use crate::handlers::authenticate::{Authenticated, Authentication, Depth};
 use crate::handlers::provider::{REQUEST_URI, document, hint, issuer, request_object, subject};
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
-use crate::id::{Id, Millis, User};
+use crate::id::{Id, Millis, Session};
 use crate::oauth::assurance::{MULTI_FACTOR, met};
 use crate::oauth::authorization::{AuthorizationRequest, Place, Prompt, Refused, ResponseMode, judge};
 use crate::oauth::client::Client;
@@ -37,8 +37,8 @@ pub struct Asked {
     pub signed_in_after: Option<Millis>,
     /// The kept request's id, if it was one.
     pub kept_id: Option<String>,
-    /// Who is asked to agree to it.
-    pub asks: Option<Id<User>>,
+    /// In which session its user is asked to agree to it.
+    pub asks: Option<Id<Session>>,
     /// Whether the client pushed it.
     pub is_pushed: bool,
 }
@@ -161,8 +161,8 @@ async fn authorize(call: &Call, query: &str) -> Result<Reply> {
         if request.prompt.none {
             return refuse_with(Code::ConsentRequired, "the user has not agreed").await;
         }
-        let user = Some(session.user.id.clone());
-        let (uri, statements) = keep(context, &asked, asked.signed_in_after, user)?;
+        let who = Some(session.id.clone());
+        let (uri, statements) = keep(context, &asked, asked.signed_in_after, who)?;
         write(context, statements).await?;
         let page = Target::own("/consent").with_query("client_id", &client.client_id);
         return Ok(Reply::redirect(302, &page.with_query("request_uri", &uri)).with_cookies(authenticated.cookies));
@@ -206,7 +206,8 @@ fn shortcoming(
 ) -> Option<Shortcoming> {
     let session = &authenticated.session;
     let user = &session.user;
-    let is_another = |wanted: &str| subject(&user.id, client.is_pairwise, &client.redirect_uris) != wanted;
+    let is_another =
+        |wanted: &str| subject(context.pairwise(client.is_pairwise), &user.id, &client.redirect_uris) != wanted;
     if wanted.is_some_and(is_another) {
         return Some(Shortcoming::Another);
     }
@@ -287,7 +288,7 @@ fn keep(
     context: &Context,
     asked: &Asked,
     after: Option<Millis>,
-    asks: Option<Id<User>>,
+    asks: Option<Id<Session>>,
 ) -> Result<(String, Vec<Statement>)> {
     let token: Token<KeptRequest> = Token::new(context.random()?);
     let kept = Kept { parameters: asked.parameters.clone(), signed_in_after: after, asks, is_pushed: false };

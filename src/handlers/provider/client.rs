@@ -42,6 +42,7 @@ pub async fn authenticate(
     // One that is known by its document is unknown where documents are not believed any more.
     let is_known = |client: &Client| client.document_read_at.is_none() || context.config.client_documents;
     let client = client.filter(is_known).ok_or_else(|| failed(format!("no client {:?}", presented.client_id)))?;
+    open(context)?;
     let issuer = issuer(context);
     let endpoints = ENDPOINTS.map(|path| format!("{issuer}{path}"));
     let mut audiences = vec![issuer.as_str()];
@@ -64,6 +65,17 @@ pub async fn authenticate(
     let mut once = Once::default();
     once.0.push(Seen::new(Kind::Assertion, client.id.as_str(), jti, until));
     Ok((client, once))
+}
+
+/// Whether the tenant is open for business.
+///
+/// # Errors
+/// `access_denied`.
+pub fn open(context: &Context) -> std::result::Result<(), Problem> {
+    if context.tenant().is_active {
+        return Ok(());
+    }
+    Err(Problem::new(Code::AccessDenied, "this organization is not available"))
 }
 
 /// Checks a signature with a client's own keys.

@@ -223,11 +223,13 @@ impl Caretaker {
     }
 
     /// Does something to a client that changes nothing of another's.
-    async fn write(&self, context: &Context, event: &str, id: &str, statement: Statement) -> Result<()> {
+    async fn write(&self, context: &Context, event: &str, id: &str, statements: Vec<Statement>) -> Result<()> {
         let user = &self.authenticated.session.user.id;
         let (row, details) = (context.row_id()?, json!({ "client_id": id }));
         let audit = store::record::audit(context, &row, Some(user), event, Severity::Medium, &details);
-        match context.db()?.batch([statement, must_change(), audit]).await {
+        let mut all = statements;
+        all.extend([must_change(), audit]);
+        match context.db()?.batch(all).await {
             Err(StoreError::Unchanged) => Err(not_found()),
             other => Ok(other.map(|_| ())?),
         }
@@ -319,7 +321,7 @@ pub async fn show(call: &mut Call) -> Result<Reply> {
     Ok(Reply::json(200, &administered(&client))?.with_cookies(caretaker.authenticated.cookies))
 }
 
-/// `GET /oauth2/public-client?client_id=…`: what the consent page says, for one of your own.
+/// `GET /oauth2/public-client?client_id=…`: what the consent page says, for whoever makes one of their own.
 ///
 /// # Errors
 /// 401, 404.
@@ -388,7 +390,7 @@ pub async fn rotate_secret(call: &mut Call) -> Result<Reply> {
     let secret: Token<ClientSecret> = Token::new(context.random()?);
     let until = context.now + CHANGING_OVER;
     let rotate = store::oauth::client::rotate_secret(context, &id, caretaker.keeper(), &secret.hash(), until);
-    caretaker.write(context, "client.secret_rotated", &id, rotate).await?;
+    caretaker.write(context, "client.secret_rotated", &id, vec![rotate]).await?;
     let mut body = json!({ "client_id": id });
     put_secret(&mut body, &secret);
     Ok(Reply::json(200, &body)?.with_cookies(caretaker.authenticated.cookies))
@@ -407,7 +409,12 @@ pub async fn disable(call: &mut Call) -> Result<Reply> {
     }
     let statement = store::oauth::client::disable(&call.context, &id, caretaker.keeper(), disabled);
     let event = if disabled { "client.disabled" } else { "client.enabled" };
-    caretaker.write(&call.context, event, &id, statement).await?;
+    let mut statements = Vec::new();
+    if disabled {
+        statements.push(store::oauth::token::revoke_exchanged(&call.context, &id));
+    }
+    statements.push(statement);
+    caretaker.write(&call.context, event, &id, statements).await?;
     let body = json!({ "client_id": id, "disabled": disabled });
     Ok(Reply::json(200, &body)?.with_cookies(caretaker.authenticated.cookies))
 }
@@ -420,6 +427,7 @@ pub async fn delete(call: &mut Call) -> Result<Reply> {
     let (id, _) = named(call).await?;
     let caretaker = Caretaker::of(call).await?;
     let statement = store::oauth::client::delete(&call.context, &id, caretaker.keeper());
-    caretaker.write(&call.context, "client.deleted", &id, statement).await?;
+    let exchanged = store::oauth::token::revoke_exchanged(&call.context, &id);
+    caretaker.write(&call.context, "client.deleted", &id, vec![exchanged, statement]).await?;
     Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(caretaker.authenticated.cookies))
 }

@@ -39,7 +39,7 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
         let login = Target::own("/login").with_query("continue", call.request.path_and_query());
         return Ok(Reply::redirect(302, &login));
     };
-    if asked.asks.as_ref() != Some(&authenticated.session.user.id) {
+    if asked.asks.as_ref() != Some(&authenticated.session.id) {
         // Somebody else was asked, or nobody yet: from the beginning, with whoever is signed in now.
         let again = Target::own("/oauth2/authorize").with_query("client_id", &client_id);
         return Ok(Reply::redirect(302, &again.with_query("request_uri", &request_uri)));
@@ -71,7 +71,7 @@ pub async fn decide(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
     let authenticated = person(call).await?;
     let authenticated = authenticated.ok_or_else(|| Error::refused(Wire::UNAUTHORIZED, "not signed in"))?;
-    if asked.asks.as_ref() != Some(&authenticated.session.user.id) {
+    if asked.asks.as_ref() != Some(&authenticated.session.id) {
         let problem = Problem::new(Code::AccessDenied, "somebody else was asked");
         return Err(problem.because("the form was shown to another user, or to nobody").into());
     }

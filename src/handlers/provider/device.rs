@@ -136,11 +136,15 @@ pub async fn decide(call: &mut Call) -> Result<Reply> {
     let session = &authenticated.session;
     let (event, details) = (context.row_id()?, json!({ "client": waiting.client_name, "allowed": agrees }));
     let name = "device.decided";
-    let statements = [
+    let mut statements = vec![
         store::oauth::device::decide(context, &waiting.id, session, agrees),
         must_change(),
         store::record::audit(context, &event, Some(&session.user.id), name, Severity::Low, &details),
     ];
+    if agrees {
+        // Where they see it, and take it back.
+        statements.push(store::oauth::consent::give(context, &waiting.client_id, &session.user.id, &waiting.scopes)?);
+    }
     match context.db()?.batch(statements).await {
         Err(StoreError::Unchanged) => return Ok(gone()),
         other => other?,

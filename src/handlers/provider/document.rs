@@ -56,6 +56,9 @@ pub async fn client(context: &Context, client_id: &str, known: Option<Client>) -
         // Its users are not kept out because it does not answer now.
         Err(NotRead::Unreachable(reason)) if known.is_some() => {
             context.note(&format!("document of client {client_id:?}: {reason}"));
+            // Not with every one of them.
+            let later = context.now - FRESH + AGAIN;
+            context.db()?.batch([store::oauth::client::read_later(context, client_id, later)]).await?;
             return Ok(known);
         }
         Err(NotRead::Unreachable(reason) | NotRead::Bad(reason)) => return Err(bad(reason).into()),
@@ -80,6 +83,9 @@ pub async fn client(context: &Context, client_id: &str, known: Option<Client>) -
     ];
     Ok(context.db()?.batch(statements).await?.skip(2).row()?)
 }
+
+/// How soon one is asked for again that did not answer, in milliseconds.
+const AGAIN: i64 = 300_000;
 
 /// Why there is no document.
 enum NotRead {

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::handlers::Call;
 use crate::handlers::authenticate::{Authentication, Depth};
 use crate::handlers::provider::authorize::doubled;
-use crate::handlers::provider::{hint, issuer};
+use crate::handlers::provider::{hint, issuer, session_name};
 use crate::handlers::session::end_this;
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
@@ -17,6 +17,7 @@ use crate::oauth::problem::{Code, Problem};
 use crate::pages::{self, Frame};
 use crate::session::LiveSession;
 use crate::store;
+use crate::store::oauth::logout::Framed;
 
 /// What a request is about.
 struct Asked {
@@ -58,7 +59,9 @@ async fn end(call: &Call, parameters: &Parameters) -> Result<Reply> {
         return Ok(done(context, asked.target));
     };
     // Whoever holds an ID token of this very session may end it; anybody else's link asks first (section 2).
-    if asked.session.as_deref() == Some(session.id.as_str()) {
+    if asked.session.is_some()
+        && asked.session == asked.client.as_ref().map(|client| name_for(context, &session, client))
+    {
         return end_and_tell(call, &session, asked.target).await;
     }
     let name = asked.client.as_ref().map(|client| client.name.as_str());
@@ -88,11 +91,15 @@ pub async fn confirm(call: &mut Call) -> Result<Reply> {
 async fn end_and_tell(call: &Call, session: &LiveSession, target: Option<Target>) -> Result<Reply> {
     let context = &call.context;
     let statement = store::oauth::logout::front_channels(context, &session.id);
-    let uris: Vec<String> = context.db()?.batch([statement]).await?.rows()?;
+    let channels: Vec<Framed> = context.db()?.batch([statement]).await?.rows()?;
     let cookies = end_this(call).await?;
     let issuer = issuer(context);
-    let frames: Vec<(String, String)> =
-        uris.iter().filter_map(|uri| front_channel(uri, &issuer, session.id.as_str())).collect();
+    let frames: Vec<(String, String)> = channels
+        .iter()
+        .filter_map(|Framed { client_id, is_pairwise, uri }| {
+            front_channel(uri, &issuer, &session_name(context.pairwise(*is_pairwise), &session.id, client_id))
+        })
+        .collect();
     if frames.is_empty() {
         return Ok(done(context, target).with_cookies(cookies));
     }
@@ -100,6 +107,10 @@ async fn end_and_tell(call: &Call, session: &LiveSession, target: Option<Target>
     let page =
         pages::sign_out::frames(&Frame::of(context, "Signing you out"), &uris, target.as_ref().map(Target::as_str));
     Ok(Reply::page_with_frames(200, page, &origins).with_cookies(cookies))
+}
+
+fn name_for(context: &Context, session: &LiveSession, client: &Client) -> String {
+    session_name(context.pairwise(client.is_pairwise), &session.id, &client.client_id)
 }
 
 fn done(context: &Context, target: Option<Target>) -> Reply {

@@ -28,9 +28,9 @@ pub fn wanted(context: &Context, parameters: &Parameters) -> Result<Vec<Statemen
 }
 
 /// What a client calls whoever a token stands for: a pairwise name stays one.
-fn name(found: &Found) -> String {
+fn name(context: &Context, found: &Found) -> String {
     match &found.person {
-        Some(person) => subject(&person.id, found.is_pairwise, &found.redirect_uris),
+        Some(person) => subject(context.pairwise(found.is_pairwise), &person.id, &found.redirect_uris),
         None => found.client_id.clone(),
     }
 }
@@ -64,13 +64,13 @@ pub async fn grant(context: &Context, granting: Granting<'_>, answers: &mut Answ
     } else {
         None
     };
-    let names = (name(&found), actor.as_ref().map(name).unwrap_or_default());
+    let names = (name(context, &found), actor.as_ref().map(|actor| name(context, actor)).unwrap_or_default());
     let actor = actor.as_ref().map(|actor| presented(actor, &names.1));
     let exchanged = exchange(parameters, client, &presented(&found, &names.0), actor.as_ref())?;
     // What was bound to a key stays bound: to the same one where it is the client's own token, and else to the client's.
     let is_own = found.client == client.id;
-    let is_bound = if is_own { granting.held.confirms(&found.cnf) } else { granting.cnf.jkt.is_some() };
-    if found.cnf.jkt.is_some() && !is_bound {
+    let is_bound = if is_own { granting.held.confirms(&found.cnf) } else { !granting.cnf.is_none() };
+    if !found.cnf.is_none() && !is_bound {
         return Err(Problem::new(
             Code::InvalidDpopProof,
             "subject_token is bound to a key, and so is what comes of it",

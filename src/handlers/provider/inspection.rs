@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::handlers::Call;
 use crate::handlers::provider::authorize::doubled;
 use crate::handlers::provider::client::{Once, authenticate};
-use crate::handlers::provider::{issuer, subject};
+use crate::handlers::provider::{issuer, subject, userinfo};
 use crate::http::reply::Reply;
 use crate::oauth::assurance::acr;
 use crate::oauth::client::Client;
@@ -87,10 +87,10 @@ fn described(context: &Context, found: &Found) -> Value {
     if let Some(act) = &found.act {
         body["act"] = act.clone();
     }
-    body["aud"] = if found.audience.is_empty() { json!(issuer) } else { json!(found.audience) };
+    body["aud"] = if found.audience.is_empty() { json!(userinfo(context)) } else { json!(found.audience) };
     match &found.person {
         Some(person) => {
-            body["sub"] = json!(subject(&person.id, found.is_pairwise, &found.redirect_uris));
+            body["sub"] = json!(subject(context.pairwise(found.is_pairwise), &person.id, &found.redirect_uris));
             // By name as far as the client was told it (RFC 7662, section 5): not its user's address without its scope.
             let has = |name: &str| found.scope.split(' ').any(|scope| scope == name);
             let username = person.username.as_ref().filter(|_| has("profile"));

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::context::Context;
 use crate::error::Result;
-use crate::handlers::provider::{issuer, subject};
+use crate::handlers::provider::{issuer, session_name, subject, userinfo};
 use crate::id::{Id, Millis, OauthClient, Session, User};
 use crate::oauth::assurance::acr;
 use crate::oauth::client::Client;
@@ -116,6 +116,7 @@ impl<'a> Issue<'a> {
         let hash: TokenHash<AccessToken> = TokenHash::trusted(sha256_base64url(&access));
         let row = self.row(&hash, (self.scope, self.resources), &self.cnf, context.now + seconds * 1000);
         let mut statements = vec![store::oauth::token::keep_access(context, &row)?];
+        statements.extend(self.session.map(|session| store::oauth::logout::enter(context, session, &self.client.id)));
         let mut body = json!({
             "access_token": access, "token_type": self.cnf.token_type(), "expires_in": seconds, "scope": self.scope,
         });
@@ -165,9 +166,9 @@ impl<'a> Issue<'a> {
         }
     }
 
-    fn subject(&self) -> String {
+    fn subject(&self, context: &Context) -> String {
         match self.user {
-            Some(user) => subject(user, self.client.is_pairwise, &self.client.redirect_uris),
+            Some(user) => subject(context.pairwise(self.client.is_pairwise), user, &self.client.redirect_uris),
             None => self.client.client_id.clone(),
         }
     }
@@ -179,12 +180,13 @@ impl<'a> Issue<'a> {
         }
         let issuer = issuer(context);
         let audience = match self.resources {
-            [] => json!(issuer),
+            // Not the issuer alone: that is what our own front-ends' JWTs are for, whose user no client may be.
+            [] => json!(userinfo(context)),
             [one] => json!(one),
             many => json!(many),
         };
         let mut claims = json!({
-            "iss": issuer, "sub": self.subject(), "aud": audience, "client_id": self.client.client_id,
+            "iss": issuer, "sub": self.subject(context), "aud": audience, "client_id": self.client.client_id,
             "scope": self.scope, "jti": context.row_id()?,
         });
         if let Some(at) = self.authenticated_at {
@@ -215,7 +217,7 @@ impl<'a> Issue<'a> {
         let mut claims = saying.claims.clone();
         let mut put = |name: &str, value: Value| claims.insert(name.to_owned(), value);
         put("iss", json!(issuer(context)));
-        put("sub", json!(self.subject()));
+        put("sub", json!(self.subject(context)));
         put("aud", json!(self.client.client_id));
         put("azp", json!(self.client.client_id));
         put("at_hash", json!(algorithm.half_digest(access_token)));
@@ -233,7 +235,7 @@ impl<'a> Issue<'a> {
             put("nonce", json!(nonce));
         }
         if let Some(session) = self.session {
-            put("sid", json!(session));
+            put("sid", json!(session_name(context.pairwise(self.client.is_pairwise), session, &self.client.client_id)));
         }
         let signer = signing_key::signer_for(context, algorithm).await?;
         signer.sign(Value::Object(claims), context.now, seconds).await

@@ -27,7 +27,7 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::handlers::Call;
 use crate::handlers::authenticate::{Authenticated, Authentication, Depth};
-use crate::id::{Id, User};
+use crate::id::{Id, Session, User};
 use crate::secret::sha256_base64url;
 
 /// What begins a `request_uri` of ours (RFC 9126, section 2.2).
@@ -54,14 +54,29 @@ pub async fn person(call: &Call) -> Result<Option<Authenticated>> {
     })
 }
 
-/// What a client calls a user (OpenID Connect Core 1.0, section 8): their id, or a name that no other sector knows. An id is
-/// random, and no pairwise client ever sees it, so its digest cannot be told from another's.
+/// The userinfo endpoint: what an access token is for that names no other resource.
 #[must_use]
-pub fn subject(user: &Id<User>, is_pairwise: bool, redirect_uris: &[String]) -> String {
-    if !is_pairwise {
+pub fn userinfo(context: &Context) -> String {
+    format!("{}/oauth2/userinfo", issuer(context))
+}
+
+/// What a client calls a user (OpenID Connect Core 1.0, section 8): their id, or, with the tenant's salt, a name that no other
+/// sector knows, and nobody who knows the id can tell. A client has one sector: its registration sees to it.
+#[must_use]
+pub fn subject(salt: Option<&str>, user: &Id<User>, redirect_uris: &[String]) -> String {
+    let Some(salt) = salt else {
         return user.as_str().to_owned();
-    }
+    };
     let sector = redirect_uris.first().and_then(|uri| Url::parse(uri).ok());
     let sector = sector.as_ref().and_then(Url::host_str).unwrap_or_default();
-    sha256_base64url(&format!("pairwise\0{sector}\0{user}"))
+    sha256_base64url(&format!("subject\0{salt}\0{sector}\0{user}"))
+}
+
+/// What a client calls a session (`sid`), likewise: by one name in two places their users would be known.
+#[must_use]
+pub fn session_name(salt: Option<&str>, session: &Id<Session>, client_id: &str) -> String {
+    match salt {
+        None => session.as_str().to_owned(),
+        Some(salt) => sha256_base64url(&format!("session\0{salt}\0{client_id}\0{session}")),
+    }
 }

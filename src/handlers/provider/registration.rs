@@ -6,6 +6,7 @@ use crate::config::Registration;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::handlers::Call;
+use crate::handlers::provider::client::open;
 use crate::handlers::provider::clients::{self, New, shown};
 use crate::handlers::provider::issuer;
 use crate::handlers::provider::userinfo::bearer;
@@ -42,6 +43,7 @@ pub async fn metadata(call: &mut Call) -> Result<Map<String, Value>> {
 pub async fn register(call: &mut Call) -> Result<Reply> {
     let metadata = metadata(call).await?;
     let context = &call.context;
+    open(context)?;
     let registration = context.config.registration;
     let presented = bearer(context);
     let condition = match presented {
@@ -85,6 +87,7 @@ pub async fn count(context: &Context) -> Result<()> {
 /// The client that asks about itself, and its token's hash.
 async fn itself(call: &Call) -> Result<(Listed, Token<RegistrationToken>)> {
     let context = &call.context;
+    open(context)?;
     let text = bearer(context).ok_or_else(|| not_good("none"))?;
     let token: Token<RegistrationToken> = Token::parse(&text).ok_or_else(|| not_good("malformed"))?;
     let id = call.segment.as_deref().unwrap_or_default();

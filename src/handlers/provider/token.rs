@@ -54,6 +54,8 @@ pub async fn token(call: &mut Call) -> Result<Reply> {
     let grant_type = parameters.get("grant_type").ok_or_else(missing)?;
     let unsupported = || Problem::new(Code::UnsupportedGrantType, "grant_type is not one of ours");
     let grant = GrantType::parse(grant_type).ok_or_else(unsupported)?;
+    // Before anything is read: the first answer of many brings no more than a nonce.
+    let held = Held::read(context, "POST", &format!("{}/oauth2/token", issuer(context)), None)?;
     let mut statements = vec![
         store::oauth::client::by_client_id(context, &presented.client_id),
         store::sign_in::tenant_is_active(&context.tenant().id),
@@ -69,7 +71,6 @@ pub async fn token(call: &mut Call) -> Result<Reply> {
     if !client.may(grant) {
         return Err(Problem::new(Code::UnauthorizedClient, "the client may not use this grant").into());
     }
-    let held = Held::read(context, "POST", &format!("{}/oauth2/token", issuer(context)), None)?;
     let (cnf, once) = (held.binding(&client)?, once.with_proof(context, &held));
     let granting = Granting { client: &client, parameters: &parameters, held: &held, cnf, once };
     let body = match grant {

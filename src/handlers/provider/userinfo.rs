@@ -8,7 +8,7 @@ use crate::handlers::Call;
 use crate::handlers::provider::authorize::doubled;
 use crate::handlers::provider::client::Once;
 use crate::handlers::provider::possession::Held;
-use crate::handlers::provider::{issuer, subject};
+use crate::handlers::provider::{issuer, subject, userinfo};
 use crate::http::reply::Reply;
 use crate::oauth::claims::{Subject, by_name, by_scope};
 use crate::oauth::parameters::Parameters;
@@ -66,8 +66,7 @@ async fn answer(context: &Context, method: &str, posted: Option<&str>) -> Result
     if token.len() > LONGEST {
         return Err(said(invalid("too long")).into());
     }
-    let url = format!("{}/oauth2/userinfo", issuer(context));
-    let held = match Held::read(context, method, &url, Some(&token)) {
+    let held = match Held::read(context, method, &userinfo(context), Some(&token)) {
         Err(Error::OAuth(problem)) => return Err(problem.with_dpop().into()),
         other => other?,
     };
@@ -88,7 +87,8 @@ async fn answer(context: &Context, method: &str, posted: Option<&str>) -> Result
     }
     // RFC 8707: a token for another resource is none for us.
     let issuer = issuer(context);
-    if !found.audience.is_empty() && !found.audience.iter().any(|resource| resource.trim_end_matches('/') == issuer) {
+    let is_us = |resource: &String| resource.trim_end_matches('/') == issuer || *resource == userinfo(context);
+    if !found.audience.is_empty() && !found.audience.iter().any(is_us) {
         return Err(said(invalid("for another resource")).into());
     }
     let person = found.person.as_ref().filter(|_| found.scope.split(' ').any(|scope| scope == "openid"));
@@ -105,7 +105,10 @@ async fn answer(context: &Context, method: &str, posted: Option<&str>) -> Result
         Subject { person, profile: &found.profile, roles: &found.roles, tenant: (tenant.id.as_str(), &tenant.name) };
     let mut claims = by_scope(&about, &found.scope);
     claims.extend(by_name(&about, &found.userinfo_claims));
-    claims.insert("sub".to_owned(), json!(subject(&person.id, found.is_pairwise, &found.redirect_uris)));
+    claims.insert(
+        "sub".to_owned(),
+        json!(subject(context.pairwise(found.is_pairwise), &person.id, &found.redirect_uris)),
+    );
     let Some(algorithm) = found.userinfo_alg else {
         return Reply::json(200, &Value::Object(claims));
     };

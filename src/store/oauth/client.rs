@@ -9,7 +9,7 @@ use crate::oauth::client::NewClient;
 use crate::secret::{ClientSecret, RegistrationToken, TokenHash};
 use crate::store::database::{Statement, sql};
 
-/// An enabled client of the tenant's, or everybody's, by its `client_id`.
+/// An enabled client of the tenant's, or everybody's, by its `client_id`. A user's own is good for as long as they are.
 #[must_use]
 pub fn by_client_id(context: &Context, client_id: &str) -> Statement {
     sql("select json_object(
@@ -31,7 +31,8 @@ pub fn by_client_id(context: &Context, client_id: &str) -> Statement {
               (select json_group_array(r.details ->> '$.resource') from oauth_client r
                where r.tenant_id = ?1 and r.details ->> '$.resource' is not null and r.disabled = 0))) as row
          from oauth_client
-         where client_id = ?2 and disabled = 0 and (tenant_id is null or tenant_id = ?1)")
+         where client_id = ?2 and disabled = 0 and (tenant_id is null or tenant_id = ?1)
+           and (user_id is null or exists (select 1 from user u where u.id = oauth_client.user_id and u.status = 'active'))")
     .bind(&context.tenant().id)
     .bind(client_id)
     .bind(context.now)
@@ -94,6 +95,15 @@ pub fn keep_document(context: &Context, id: &Id<OauthClient>, url: &str, new: &N
     .bind(url)
     .bind(context.now);
     with_metadata(statement, new)
+}
+
+/// Puts off reading a client's document again, by the time that counts as the last one.
+#[must_use]
+pub fn read_later(context: &Context, url: &str, read_at: Millis) -> Statement {
+    sql("update oauth_client set document_read_at = ?2, updated_at = ?3 where client_id = ?1 and document_read_at is not null")
+        .bind(url)
+        .bind(read_at)
+        .bind(context.now)
 }
 
 /// Who may change a client.

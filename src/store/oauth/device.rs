@@ -39,6 +39,8 @@ pub fn keep(
 pub struct Waiting {
     /// `oauth_grant.id`.
     pub id: String,
+    /// Whose it is.
+    pub client_id: Id<OauthClient>,
     /// What its client is called.
     pub client_name: String,
     /// Scopes.
@@ -48,7 +50,7 @@ pub struct Waiting {
 /// The device that waits under a code.
 #[must_use]
 pub fn waiting(context: &Context, user_code: &str) -> Statement {
-    sql("select json_object('id', g.id, 'client_name', c.name, 'scopes', json(g.request -> '$.scopes')) as row
+    sql("select json_object('id', g.id, 'client_id', c.id, 'client_name', c.name, 'scopes', json(g.request -> '$.scopes')) as row
          from oauth_grant g join oauth_client c on c.id = g.client_id
          where g.tenant_id = ?1 and g.user_code_digest = ?2 and g.user_code_digest is not null
            and g.status = 'pending' and g.expires_at > ?3 and c.disabled = 0")

@@ -87,9 +87,10 @@ pub struct Kept {
     pub parameters: Parameters,
     /// When the user must have signed in since, if that is so.
     pub signed_in_after: Option<Millis>,
-    /// Who is asked to agree to it: nobody else's answer counts, and nobody's before they have signed in as they were to.
+    /// In which session its user is asked to agree to it: nobody else's answer counts, nobody's before they have signed in as
+    /// they were to, and none of another sign-in, which may be less than the client wanted.
     #[serde(default)]
-    pub asks: Option<Id<User>>,
+    pub asks: Option<Id<Session>>,
     /// Whether the client pushed it, and it is good once. One that we keep ourselves while the user signs in may be come back
     /// to: who clicks twice is no attacker.
     #[serde(default)]

@@ -178,12 +178,26 @@ pub fn revoke_user(context: &Context, user: &Id<User>, reason: &str, if_password
 pub fn revoke_consented(context: &Context, user: &Id<User>, consent: &str) -> Statement {
     sql("update oauth_token set revoked_at = ?4, revoked_by = ?2, revocation_reason = 'consent withdrawn', updated_at = ?4
          where tenant_id = ?1 and user_id = ?2 and revoked_at is null
-           and family_id in (select family_id from oauth_token
-                             where tenant_id = ?1 and user_id = ?2
-                               and client_id = (select client_id from oauth_consent where id = ?3 and user_id = ?2 and tenant_id = ?1))")
+           and (client_id = (select client_id from oauth_consent where id = ?3 and user_id = ?2 and tenant_id = ?1)
+                or family_id in (select family_id from oauth_token
+                                 where tenant_id = ?1 and user_id = ?2 and origin_client_id is null
+                                   and client_id = (select client_id from oauth_consent
+                                                    where id = ?3 and user_id = ?2 and tenant_id = ?1)))")
     .bind(&context.tenant().id)
     .bind(user)
     .bind(consent)
+    .bind(context.now)
+}
+
+/// Revokes what others got for tokens of a client's, or for such again: where the client is switched off or deleted.
+#[must_use]
+pub fn revoke_exchanged(context: &Context, client_id: &str) -> Statement {
+    sql("update oauth_token set revoked_at = ?3, revocation_reason = 'client ended', updated_at = ?3
+         where tenant_id = ?1 and revoked_at is null and origin_client_id is not null
+           and family_id in (select family_id from oauth_token
+                             where tenant_id = ?1 and client_id = (select id from oauth_client where client_id = ?2))")
+    .bind(&context.tenant().id)
+    .bind(client_id)
     .bind(context.now)
 }
 
@@ -254,7 +268,8 @@ pub fn find(context: &Context, hash: &str) -> Statement {
                                and (t.user_id is null
                                     or u.status = 'active' or (u.status = 'suspended' and u.suspended_until <= ?3))
                                and (t.session_id is null or t.is_offline = 1 or s.revoked_at is null)
-                               and coalesce(o.disabled, 0) = 0, 'true', 'false')),
+                               and coalesce(o.disabled, 0) = 0
+                               and (select status from tenant where id = t.tenant_id) = 'active', 'true', 'false')),
            'client', c.id, 'origin', t.origin_client_id, 'is_offline', json(iif(t.is_offline, 'true', 'false')),
            'is_pairwise', json(iif(c.subject_type = 'pairwise', 'true', 'false')), 'redirect_uris', json(c.redirect_uris),
            'person', iif(u.id is null, null, ",
