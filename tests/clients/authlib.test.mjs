@@ -299,7 +299,7 @@ test("client credentials open an API that looks at the JWT itself (RFC 9068): fo
   assert.deepEqual([claims.sub, claims.client_id, claims.aud, claims.scope], [client.client_id, client.client_id, REPORTS, "reports:read"]);
   const who = await person();
   const { token: signedIn } = await python.do("finish", await arrive(await make(), who));
-  const own = await python.do("protect", { token: signedIn.access_token, resource: auth, scopes: ["openid email"] });
+  const own = await python.do("protect", { token: signedIn.access_token, resource: `${auth}/oauth2/userinfo`, scopes: ["openid email"] });
   assert.deepEqual([own.sub, own.amr, typeof own.auth_time], [who.id, ["pwd"], "number"]);
 
   const refuse = (access_token, more) => python.fails("protect", { token: access_token, resource: REPORTS, ...more });
@@ -323,7 +323,7 @@ test("an API that asks us is opened by opaque tokens and JWTs alike, until they 
     const look = { token: token.access_token, asks: client.name, scopes: ["email"] };
     const seen = await python.do("protect", look);
     assert.deepEqual([seen.sub, seen.client_id, seen.token_type, seen.iss, seen.username], [who.id, client.client_id, "Bearer", auth, who.email]);
-    assert.ok(seen.exp > seen.iat && seen.aud === auth);
+    assert.ok(seen.exp > seen.iat && seen.aud === `${auth}/oauth2/userinfo`);
     assert.equal((await python.fails("protect", { ...look, scopes: ["phone"] })).error, "insufficient_scope");
     assert.equal((await python.fails("protect", { ...look, asks: (await make()).name })).error, "invalid_token", "a stranger learns nothing of it");
     assert.equal((await python.do("introspect", { name: client.name, token: token.refresh_token, hint: "refresh_token" })).active, true);
