@@ -203,8 +203,8 @@ pub const AUTH_HOST: &[Route] = routes! {
     POST "/api/auth/oauth2/delete-consent"                Confirmed Trusted Api  provider::consents::withdraw;
     GET  "/consent"                                       Anybody   Trusted Page provider::consent::page;
     POST "/consent"                                       Anybody   Trusted Page provider::consent::decide;
-    GET  "/form-post.js"                                  Anybody   Any     Page provider::metadata::form_post_script;
-    GET  "/sign-out.js"                                   Anybody   Any     Page provider::metadata::sign_out_script;
+    GET  "/form-post.js"                                  Anybody   Any     Page pages::form_post_script;
+    GET  "/sign-out.js"                                   Anybody   Any     Page pages::sign_out_script;
 
     GET  "/"                                              Anybody   Trusted Page pages::index;
     GET  "/login"                                         Anybody   Trusted Page pages::login;

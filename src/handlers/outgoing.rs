@@ -1,4 +1,4 @@
-//! Requests to upstream issuers: bounded in time and size, and never redirected.
+//! Requests to upstream issuers, and to clients for their keys and documents: bounded in time and size, and never redirected.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -391,8 +391,28 @@ pub async fn send_second_factor(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// None.
 pub async fn passkey_script(_call: &mut Call) -> Result<Reply> {
-    let script = pages::PASSKEY_SCRIPT.to_owned();
-    Ok(Reply::text(200, "text/javascript; charset=utf-8", script).with("cache-control", "public, max-age=3600"))
+    Ok(script(pages::PASSKEY_SCRIPT))
+}
+
+fn script(text: &str) -> Reply {
+    let media = "text/javascript; charset=utf-8";
+    Reply::text(200, media, text.to_owned()).with("cache-control", "public, max-age=3600")
+}
+
+/// `GET /form-post.js`: Form Post Response Mode's form posts itself.
+///
+/// # Errors
+/// None.
+pub async fn form_post_script(_call: &mut Call) -> Result<Reply> {
+    Ok(script(pages::consent::FORM_POST))
+}
+
+/// `GET /sign-out.js`: on, once every client's front channel has loaded.
+///
+/// # Errors
+/// None.
+pub async fn sign_out_script(_call: &mut Call) -> Result<Reply> {
+    Ok(script(pages::sign_out::FRAMES))
 }
 
 /// `POST /sign-out`.

@@ -1,4 +1,4 @@
-//! OAuth 2.1 and OpenID Connect, PURE: what we sign.
+//! OAuth 2.1 and OpenID Connect, PURE: what a client may ask, what is decided of it, and what we sign.
 
 pub mod assertion_grant;
 pub mod assurance;

@@ -878,3 +878,24 @@ test("what opens something is nowhere in the clear, and the tables were asked in
     for (const secret of secrets) assert.ok(!dump.includes(secret), `${name} holds a secret`);
   }
 });
+
+test("an ID token that comes as a hint is kept nowhere, and counts all the same once its user has signed in", async () => {
+  const { id_token } = await tokens();
+  const pushed = await made(form(`${AUTH}/oauth2/par`, parametersOf(clients.app, { id_token_hint: id_token }), { headers: basic(clients.app) }));
+  for (const asked of [{ id_token_hint: id_token }, { request_uri: pushed.request_uri }]) {
+    const answer = await authorize(clients.app, asked, { browser: worker.browser() });
+    assert.ok(answer.location.startsWith("/login?"), answer.location);
+    const back = new URL(answer.location, AUTH).searchParams.get("continue");
+    assert.ok(!answer.location.includes(id_token) && !JSON.stringify(await worker.rows("select request from oauth_grant")).includes(id_token));
+    // Another user comes back from the login: it is not for them.
+    const another = await signUp(worker);
+    toldTheClient(await get(`${AUTH}${back}`, { browser: another.browser }), "login_required", { label: JSON.stringify(Object.keys(asked)) });
+  }
+  const bad = await form(`${AUTH}/oauth2/par`, parametersOf(clients.app, { id_token_hint: "x" }), { headers: basic(clients.app) });
+  assert.deepEqual([bad.status, bad.json.error], [400, "invalid_request"]);
+});
+async function made(answer) {
+  const { status, text, json } = await answer;
+  assert.equal(status, 201, text);
+  return json;
+}

@@ -37,6 +37,8 @@ pub struct Asked {
     pub signed_in_after: Option<Millis>,
     /// The kept request's id, if it was one.
     pub kept_id: Option<String>,
+    /// Whom the client wants, as its `id_token_hint` said.
+    pub wanted: Option<String>,
     /// In which session its user is asked to agree to it.
     pub asks: Option<Id<Session>>,
     /// Whether the client pushed it.
@@ -104,20 +106,26 @@ pub async fn load(context: &Context, mut given: Parameters) -> Result<Asked> {
             return Err(Problem::new(Code::InvalidRequest, "this client pushes its requests").into());
         }
         let parameters = request_object::resolve(context, &client, given).await?;
-        return Ok(Asked { client, parameters, signed_in_after: None, kept_id: None, asks: None, is_pushed: false });
+        let (kept_id, wanted) = (None, None);
+        return Ok(Asked { client, parameters, signed_in_after: None, kept_id, wanted, asks: None, is_pushed: false });
     }
     let found: Option<Found> = answers.row()?;
     let found = found.filter(|found| found.client_id == client.id);
     let old = || Problem::new(Code::InvalidRequestUri, "request_uri is unknown, used or too old");
-    let Found { id, request: Kept { parameters, signed_in_after, asks, is_pushed }, .. } = found.ok_or_else(old)?;
-    Ok(Asked { client, parameters, signed_in_after, kept_id: Some(id), asks, is_pushed })
+    let Found { id, request: Kept { parameters, signed_in_after, asks, wanted, is_pushed }, .. } =
+        found.ok_or_else(old)?;
+    Ok(Asked { client, parameters, signed_in_after, kept_id: Some(id), wanted, asks, is_pushed })
 }
 
 /// Three round trips, and a fourth where it is looked up what they agreed to: the request is judged before anybody is looked
 /// up, so that a bad one costs the database one question and tells nothing of who is signed in.
 async fn authorize(call: &Call, query: &str) -> Result<Reply> {
     let context = &call.context;
-    let asked = load(context, Parameters::parse(query).map_err(doubled)?).await?;
+    let mut asked = load(context, Parameters::parse(query).map_err(doubled)?).await?;
+    let hinted = hint::take(context, &asked.client, &mut asked.parameters).await?;
+    if let Ok(Some(subject)) = &hinted {
+        asked.wanted = Some(subject.clone());
+    }
     let client = &asked.client;
     let request = match judge(&asked.parameters, client) {
         Ok(request) => request,
@@ -127,10 +135,15 @@ async fn authorize(call: &Call, query: &str) -> Result<Reply> {
         let place = place(&request);
         refuse(context, client, Refused { problem: Problem::new(code, description), place: Some(place) })
     };
-    let wanted = match wanted_subject(context, &asked, &request).await? {
-        Ok(wanted) => wanted,
-        Err(problem) => return refuse_with(problem.code, problem.description).await,
-    };
+    if let Err(problem) = hinted {
+        return refuse_with(problem.code, problem.description).await;
+    }
+    // By an ID token of ours, or by a claim: two users cannot sign in at once.
+    let by_claim = request.claims.sub.as_ref();
+    if by_claim.is_some() && asked.wanted.is_some() && by_claim != asked.wanted.as_ref() {
+        return refuse_with(Code::InvalidRequest, "id_token_hint and claims want different users").await;
+    }
+    let wanted = asked.wanted.as_ref().or(by_claim);
     let authenticated = match call.visitor(Depth::Database).await? {
         Authentication::Authenticated(one) if !one.session.user.is_anonymous => Some(one),
         _ => None,
@@ -144,7 +157,7 @@ async fn authorize(call: &Call, query: &str) -> Result<Reply> {
     let session = &authenticated.session;
     // A kept request says since when: they have done what was asked of them once they come back from it.
     let has_done = asked.signed_in_after.is_some_and(|after| session.authenticated_at >= after);
-    if let Some(shortcoming) = shortcoming(context, client, &request, wanted.as_deref(), &authenticated) {
+    if let Some(shortcoming) = shortcoming(context, client, &request, wanted.map(String::as_str), &authenticated) {
         // Signing in again is all that can be asked of them, and for some of it that is enough.
         let is_settled = has_done && matches!(shortcoming, Shortcoming::Again | Shortcoming::Voluntary);
         if request.prompt.none || (has_done && !is_settled) {
@@ -228,27 +241,6 @@ fn shortcoming(
     (is_asked || is_stale).then_some(Shortcoming::Again)
 }
 
-/// Whom the client wants: by an ID token of ours, or by a claim.
-async fn wanted_subject(
-    context: &Context,
-    asked: &Asked,
-    request: &AuthorizationRequest,
-) -> Result<std::result::Result<Option<String>, Problem>> {
-    let bad = || Problem::new(Code::InvalidRequest, "id_token_hint is not of ours, or another client's");
-    let of_hint = match asked.parameters.get("id_token_hint") {
-        None => None,
-        Some(text) => match hint::read(context, text).await? {
-            Some(hint) if hint.client_id.as_deref() == Some(&asked.client.client_id) => Some(hint.subject),
-            _ => return Ok(Err(bad())),
-        },
-    };
-    let of_claim = request.claims.sub.clone();
-    if of_hint.is_some() && of_claim.is_some() && of_hint != of_claim {
-        return Ok(Err(bad()));
-    }
-    Ok(Ok(of_hint.or(of_claim)))
-}
-
 /// Keeps the request while its user signs in, and sends them there. Whoever comes back has done what was asked of them, also
 /// where nobody was signed in before.
 async fn sign_in_first(context: &Context, asked: &Asked, request: &AuthorizationRequest, again: bool) -> Result<Reply> {
@@ -291,7 +283,13 @@ fn keep(
     asks: Option<Id<Session>>,
 ) -> Result<(String, Vec<Statement>)> {
     let token: Token<KeptRequest> = Token::new(context.random()?);
-    let kept = Kept { parameters: asked.parameters.clone(), signed_in_after: after, asks, is_pushed: false };
+    let kept = Kept {
+        parameters: asked.parameters.clone(),
+        signed_in_after: after,
+        asks,
+        wanted: asked.wanted.clone(),
+        is_pushed: false,
+    };
     let seconds = context.config.flow_seconds;
     let mut statements = spend(context, asked);
     statements.push(store::oauth::grant::keep_request(context, &token.hash(), &asked.client.id, &kept, seconds)?);

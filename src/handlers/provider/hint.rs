@@ -5,7 +5,10 @@ use serde_json::Value;
 use crate::context::Context;
 use crate::error::Result;
 use crate::handlers::provider::issuer;
+use crate::oauth::client::Client;
 use crate::oauth::jws::{KeySet, UnverifiedJws, audiences};
+use crate::oauth::parameters::Parameters;
+use crate::oauth::problem::{Code, Problem};
 use crate::store::signing_key;
 
 /// What it says.
@@ -16,6 +19,23 @@ pub struct Hint {
     pub subject: String,
     /// The session.
     pub session: Option<String>,
+}
+
+/// Takes the hint out of an authorization request, and says whom it names. The token itself is kept nowhere.
+///
+/// # Errors
+/// Within, `invalid_request` for one that is not of ours or another client's; 503.
+pub async fn take(
+    context: &Context,
+    client: &Client,
+    parameters: &mut Parameters,
+) -> Result<std::result::Result<Option<String>, Problem>> {
+    let Some(text) = parameters.remove("id_token_hint") else {
+        return Ok(Ok(None));
+    };
+    let hint = read(context, &text).await?.filter(|hint| hint.client_id.as_deref() == Some(&client.client_id));
+    let bad = || Problem::new(Code::InvalidRequest, "id_token_hint is not of ours, or another client's");
+    Ok(hint.map(|hint| Some(hint.subject)).ok_or_else(bad))
 }
 
 /// Reads it; `None` if it is not of ours.

@@ -12,8 +12,6 @@ use crate::oauth::authorization::ResponseMode;
 use crate::oauth::claims::{SCOPES, names};
 use crate::oauth::client::{AuthMethod, GrantType};
 use crate::oauth::jws::ALGORITHMS;
-use crate::pages::consent::FORM_POST;
-use crate::pages::sign_out::FRAMES;
 
 /// `GET /.well-known/openid-configuration`, and `/.well-known/oauth-authorization-server`.
 ///
@@ -76,25 +74,4 @@ pub async fn document(call: &mut Call) -> Result<Reply> {
         body["registration_endpoint"] = json!(at("/oauth2/register"));
     }
     Ok(Reply::json(200, &body)?.with("cache-control", "public, max-age=300"))
-}
-
-fn script(text: &str) -> Reply {
-    let media = "text/javascript; charset=utf-8";
-    Reply::text(200, media, text.to_owned()).with("cache-control", "public, max-age=300")
-}
-
-/// `GET /form-post.js`.
-///
-/// # Errors
-/// None.
-pub async fn form_post_script(_call: &mut Call) -> Result<Reply> {
-    Ok(script(FORM_POST))
-}
-
-/// `GET /sign-out.js`.
-///
-/// # Errors
-/// None.
-pub async fn sign_out_script(_call: &mut Call) -> Result<Reply> {
-    Ok(script(FRAMES))
 }

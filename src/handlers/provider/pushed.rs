@@ -8,7 +8,7 @@ use crate::handlers::Call;
 use crate::handlers::provider::authorize::doubled;
 use crate::handlers::provider::client::authenticate;
 use crate::handlers::provider::possession::Held;
-use crate::handlers::provider::{REQUEST_URI, document, issuer, request_object};
+use crate::handlers::provider::{REQUEST_URI, document, hint, issuer, request_object};
 use crate::http::reply::Reply;
 use crate::oauth::authorization::judge;
 use crate::oauth::client::Client;
@@ -48,8 +48,9 @@ pub async fn push(call: &mut Call) -> Result<Reply> {
         parameters.set("dpop_jkt", &proof.jkt);
     }
     judge(&parameters, &client).map_err(|refused| refused.problem)?;
+    let wanted = hint::take(context, &client, &mut parameters).await??;
     let token: Token<KeptRequest> = Token::new(context.random()?);
-    let kept = Kept { parameters, signed_in_after: None, asks: None, is_pushed: true };
+    let kept = Kept { parameters, signed_in_after: None, asks: None, wanted, is_pushed: true };
     let seconds = context.config.pushed_request_seconds;
     let keep = store::oauth::grant::keep_request(context, &token.hash(), &client.id, &kept, seconds)?;
     once.with_proof(context, &held).write(context, vec![keep]).await?;

@@ -91,6 +91,9 @@ pub struct Kept {
     /// they were to, and none of another sign-in, which may be less than the client wanted.
     #[serde(default)]
     pub asks: Option<Id<Session>>,
+    /// Whom the client wants, by its own name for them: the ID token that said so is not kept.
+    #[serde(default)]
+    pub wanted: Option<String>,
     /// Whether the client pushed it, and it is good once. One that we keep ourselves while the user signs in may be come back
     /// to: who clicks twice is no attacker.
     #[serde(default)]
