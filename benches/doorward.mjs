@@ -7,6 +7,7 @@ import { applyMigrations } from "../tests/harness/d1.mjs";
 import { wasm } from "./bundle.mjs";
 import { ORIGIN, host, json, password, relyingParty, signedUp } from "./person.mjs";
 import { providerScenarios } from "./provider.mjs";
+import { tenantScenarios } from "./tenant.mjs";
 import { D1, KV } from "./workerd.mjs";
 
 const BUILD = new URL("../build/", import.meta.url);
@@ -214,5 +215,6 @@ export default {
       answer: /"token":/,
     },
     ...providerScenarios(relyingParty),
+    ...tenantScenarios,
   ],
 };

@@ -117,6 +117,16 @@ pub struct Config {
     pub limit_change_password: Limit,
     /// `LIMIT_MAIL`: mails asked for by one address, and for one account.
     pub limit_mail: Limit,
+    /// `LIMIT_INVITATION`: invitations by one member of one organization.
+    pub limit_invitation: Limit,
+    /// `LIMIT_API_KEY`: uses of a key that says nothing else.
+    pub limit_api_key: Limit,
+    /// `INVITATION_SECONDS`: life of an invitation.
+    pub invitation_seconds: i64,
+    /// `ORGANIZATIONS` is `open`: users of the shared pool make organizations.
+    pub organizations_open: bool,
+    /// `USER_RETENTION_SECONDS`: how long users and groups that were deleted are kept out of sight.
+    pub user_retention_seconds: i64,
     /// `LIMIT_CHALLENGE`: passkey ceremonies begun by one address.
     pub limit_challenge: Limit,
     /// `RESET_SECONDS`: life of a link that sets a new password.
@@ -227,6 +237,11 @@ impl Config {
             limit_sign_up: reader.limit("LIMIT_SIGN_UP", Limit { count: 3, seconds: 10 })?,
             limit_change_password: reader.limit("LIMIT_CHANGE_PASSWORD", Limit { count: 3, seconds: 10 })?,
             limit_mail: reader.limit("LIMIT_MAIL", Limit { count: 3, seconds: 60 })?,
+            limit_invitation: reader.limit("LIMIT_INVITATION", Limit { count: 100, seconds: 3600 })?,
+            limit_api_key: reader.limit("LIMIT_API_KEY", Limit { count: 1000, seconds: 3600 })?,
+            invitation_seconds: reader.number("INVITATION_SECONDS", 2 * 86_400, 60)?,
+            user_retention_seconds: reader.number("USER_RETENTION_SECONDS", 30 * 86_400, 0)?,
+            organizations_open: reader.choice("ORGANIZATIONS", "open", "closed")?,
             limit_challenge: reader.limit("LIMIT_CHALLENGE", Limit { count: 60, seconds: 60 })?,
             reset_seconds: reader.number("RESET_SECONDS", 3600, 60)?,
             verification_seconds: reader.number("VERIFICATION_SECONDS", 3600, 60)?,

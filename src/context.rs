@@ -9,10 +9,11 @@ use worker::{Env, console_error, console_log};
 use crate::config::Config;
 use crate::error::{Error, Level, Result};
 use crate::http::client::{Certificate, Client};
-use crate::http::cookie::{self, Cookie, Presented};
+use crate::http::cookie::{self, Cookie};
 use crate::http::incoming::Source;
 use crate::http::origin::Origin;
 use crate::id::{Id, Millis};
+use crate::session::{Judged, Presented, Record, Rejection};
 use crate::store::database::{Database, Stored};
 use crate::store::directory::{AppPlace, Place, TenantPlace};
 
@@ -26,6 +27,8 @@ pub struct Context {
     pub env: Env,
     /// Whether the request came over https: cookies are named by it.
     pub is_secure: bool,
+    /// Whether this is asked of by whoever must set up a second factor before anything else.
+    pub is_before_enrolment: bool,
     runtime: worker::Context,
     source: Rc<Source>,
     client: OnceCell<Client>,
@@ -57,6 +60,7 @@ impl Context {
             env: around.env,
             runtime: around.runtime,
             is_secure,
+            is_before_enrolment: false,
             source: around.source,
             client: OnceCell::new(),
             place,
@@ -99,7 +103,7 @@ impl Context {
     pub fn cookie(&self, cookie: Cookie) -> Option<String> {
         let header = self.source.header("Cookie")?;
         match cookie::read(&header, cookie.name(self.is_secure)) {
-            Presented::Value(value) if !value.is_empty() => Some(value.to_owned()),
+            cookie::Presented::Value(value) if !value.is_empty() => Some(value.to_owned()),
             _ => None,
         }
     }
@@ -122,6 +126,12 @@ impl Context {
         is_pairwise.then_some(&self.tenant().pairwise_salt)
     }
 
+    /// The binding of the tenant's database.
+    #[must_use]
+    pub fn binding(&self) -> &str {
+        self.tenant().database.as_deref().unwrap_or(Database::BINDING)
+    }
+
     /// The tenant's database.
     ///
     /// # Errors
@@ -130,8 +140,17 @@ impl Context {
         if let Some(db) = self.db.get() {
             return Ok(db);
         }
-        let db = Database::open(&self.env, Database::BINDING)?;
+        let db = Database::open(&self.env, self.binding())?;
         Ok(self.db.get_or_init(|| db))
+    }
+
+    /// Judges a session that was presented with this request.
+    ///
+    /// # Errors
+    /// Why it does not hold.
+    pub fn judge(&self, record: Record) -> std::result::Result<Judged, Rejection> {
+        let app = self.app().map(|app| &app.id);
+        record.judge(&Presented { app, ip: &self.client().ip, life: self.config.session_seconds, now: self.now })
     }
 
     /// Round trips to D1 so far.

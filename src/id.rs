@@ -22,6 +22,16 @@ pub struct Id<T> {
 pub enum Tenant {}
 /// Marker: `user`.
 pub enum User {}
+/// Marker: `member`.
+pub enum Member {}
+/// Marker: `role`.
+pub enum Role {}
+/// Marker: `user_group`.
+pub enum Group {}
+/// Marker: `invitation`.
+pub enum Invitation {}
+/// Marker: `api_key`.
+pub enum ApiKey {}
 /// Marker: `account`.
 pub enum Account {}
 /// Marker: `session`.

@@ -7,13 +7,14 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`routes`], [`handlers`] | endpoints |
-//! | [`session`], [`credentials`], [`federation`], [`oauth`], [`gate`] | decisions: no I/O, no clock, no randomness of their own |
+//! | [`session`], [`access`], [`credentials`], [`federation`], [`oauth`], [`gate`] | decisions: no I/O, no clock, no randomness of their own |
 //! | [`store`] | all SQL and KV |
 //! | [`http`], [`pages`] | requests, replies, hosted pages |
 //! | [`webcrypto`], [`hashing`] | the runtime's own cryptography, and passwords with it |
 //! | [`config`], [`context`], [`error`], [`id`], [`secret`] | what all of them stand on |
 //! | [`jobs`] | what cron does |
 
+pub mod access;
 pub mod config;
 pub mod context;
 pub mod credentials;

@@ -5,10 +5,10 @@ use std::pin::Pin;
 
 use crate::error::Result;
 use crate::handlers::{
-    Call, account, admin, anonymous, change_email, deletion, email_otp, errors, forward_auth, gate, health, magic_link,
-    mailbox, multi_session, one_time, pages, passkey, passkey_registration, password, phone, proof, provider, reset,
-    second_factor, second_factor_setup, session, settings, sign_in, sign_up, social, token, upstream, user, username,
-    verification,
+    Call, account, admin, anonymous, api_key, change_email, deletion, email_otp, errors, forward_auth, gate, health,
+    magic_link, mailbox, multi_session, one_time, organization, pages, passkey, passkey_registration, password, phone,
+    profile, proof, provider, reset, second_factor, second_factor_setup, session, settings, sign_in, sign_up, social,
+    token, upstream, user, username, verification,
 };
 use crate::http::reply::Reply;
 
@@ -22,6 +22,8 @@ pub enum Access {
     /// A session that D1 confirms now: for whatever changes credentials, mints tokens or administers. The handler
     /// loads it, in one batch with what else it needs; a missing or forged cookie never gets that far.
     Confirmed,
+    /// The same, or a user's key with the permission for it. The handler decides, where it asks what they may.
+    Permitted,
 }
 
 /// Whether an unsafe request must come from a trusted origin.
@@ -131,6 +133,7 @@ pub const AUTH_HOST: &[Route] = routes! {
     POST "/api/auth/multi-session/set-active"             Anybody   Trusted Api  multi_session::set_active;
     POST "/api/auth/multi-session/revoke"                 Confirmed Trusted Api  multi_session::revoke;
 
+    GET  "/api/auth/profile"                             Confirmed Trusted Api  profile::show;
     POST "/api/auth/update-user"                          Confirmed Trusted Api  user::update;
     POST "/api/auth/is-username-available"                Anybody   Trusted Api  username::is_available;
     POST "/api/auth/change-email"                         Confirmed Trusted Api  change_email::request;
@@ -150,6 +153,82 @@ pub const AUTH_HOST: &[Route] = routes! {
     GET  "/api/auth/account-info"                         Confirmed Trusted Api  account::info;
     POST "/api/auth/get-access-token"                     Confirmed Trusted Api  account::get_access_token;
     POST "/api/auth/refresh-token"                        Confirmed Trusted Api  account::refresh_token;
+
+    POST "/api/auth/organization/create"                  Confirmed Trusted Api  organization::tenants::create;
+    POST "/api/auth/organization/check-slug"              Confirmed Trusted Api  organization::tenants::check_slug;
+    GET  "/api/auth/organization/list"                    Confirmed Trusted Api  organization::tenants::list;
+    GET  "/api/auth/organization/get-organization"        Permitted Trusted Api  organization::tenants::get;
+    GET  "/api/auth/organization/get-full-organization"   Permitted Trusted Api  organization::tenants::full;
+    POST "/api/auth/organization/set-active"              Confirmed Trusted Api  organization::tenants::set_active;
+    POST "/api/auth/organization/update"                  Permitted Trusted Api  organization::tenants::update;
+    POST "/api/auth/organization/delete"                  Permitted Trusted Api  organization::tenants::delete;
+    POST "/api/auth/organization/restore"                 Permitted Trusted Api  organization::tenants::restore;
+    POST "/api/auth/organization/has-permission"          Permitted Trusted Api  organization::tenants::has_permission;
+    GET  "/api/auth/organization/security-policy"         Permitted Trusted Api  organization::tenants::policy;
+    PUT  "/api/auth/organization/security-policy"         Permitted Trusted Api  organization::tenants::set_policy;
+    GET  "/api/auth/organization/list-members"            Permitted Trusted Api  organization::members::list;
+    GET  "/api/auth/organization/get-active-member"       Permitted Trusted Api  organization::members::active;
+    GET  "/api/auth/organization/get-active-member-role"  Permitted Trusted Api  organization::members::active_role;
+    POST "/api/auth/organization/update-member-role"      Permitted Trusted Api  organization::members::update_role;
+    POST "/api/auth/organization/remove-member"           Permitted Trusted Api  organization::members::remove;
+    POST "/api/auth/organization/leave"                   Confirmed Trusted Api  organization::members::leave;
+    POST "/api/auth/organization/invite-member"           Permitted Trusted Api  organization::invitations::invite;
+    POST "/api/auth/organization/cancel-invitation"       Permitted Trusted Api  organization::invitations::cancel;
+    POST "/api/auth/organization/accept-invitation"       Confirmed Trusted Api  organization::invitations::accept;
+    POST "/api/auth/organization/reject-invitation"       Confirmed Trusted Api  organization::invitations::reject;
+    GET  "/api/auth/organization/get-invitation"          Confirmed Trusted Api  organization::invitations::get;
+    GET  "/api/auth/organization/list-invitations"        Permitted Trusted Api  organization::invitations::list;
+    GET  "/api/auth/organization/list-user-invitations"   Confirmed Trusted Api  organization::invitations::of_user;
+    POST "/api/auth/organization/create-team"             Permitted Trusted Api  organization::groups::create;
+    GET  "/api/auth/organization/list-teams"              Permitted Trusted Api  organization::groups::list;
+    POST "/api/auth/organization/update-team"             Permitted Trusted Api  organization::groups::update;
+    POST "/api/auth/organization/remove-team"             Permitted Trusted Api  organization::groups::remove;
+    POST "/api/auth/organization/set-active-team"         Confirmed Trusted Api  organization::groups::set_active;
+    GET  "/api/auth/organization/list-user-teams"         Permitted Trusted Api  organization::groups::of_user;
+    GET  "/api/auth/organization/list-team-members"       Permitted Trusted Api  organization::groups::list_members;
+    POST "/api/auth/organization/add-team-member"         Permitted Trusted Api  organization::groups::add_member;
+    POST "/api/auth/organization/update-team-member"      Permitted Trusted Api  organization::groups::update_member;
+    POST "/api/auth/organization/remove-team-member"      Permitted Trusted Api  organization::groups::remove_member;
+    POST "/api/auth/organization/join-team"               Confirmed Trusted Api  organization::groups::join;
+    POST "/api/auth/organization/leave-team"              Confirmed Trusted Api  organization::groups::leave;
+    POST "/api/auth/organization/create-role"             Permitted Trusted Api  organization::roles::create;
+    GET  "/api/auth/organization/list-roles"              Permitted Trusted Api  organization::roles::list;
+    GET  "/api/auth/organization/get-role"                Permitted Trusted Api  organization::roles::get;
+    POST "/api/auth/organization/update-role"             Permitted Trusted Api  organization::roles::update;
+    POST "/api/auth/organization/delete-role"             Permitted Trusted Api  organization::roles::delete;
+
+    POST "/api/auth/api-key/create"                       Confirmed Trusted Api  api_key::create;
+    GET  "/api/auth/api-key/get"                          Confirmed Trusted Api  api_key::get;
+    GET  "/api/auth/api-key/list"                         Confirmed Trusted Api  api_key::list;
+    POST "/api/auth/api-key/update"                       Confirmed Trusted Api  api_key::update;
+    POST "/api/auth/api-key/delete"                       Confirmed Trusted Api  api_key::delete;
+
+    POST "/api/auth/admin/set-role"                       Permitted Trusted Api  admin::users::set_role;
+    GET  "/api/auth/admin/get-user"                       Permitted Trusted Api  admin::users::get;
+    POST "/api/auth/admin/create-user"                    Permitted Trusted Api  admin::users::create;
+    POST "/api/auth/admin/update-user"                    Permitted Trusted Api  admin::users::update;
+    GET  "/api/auth/admin/list-users"                     Permitted Trusted Api  admin::list_users::list;
+    POST "/api/auth/admin/list-user-sessions"             Permitted Trusted Api  admin::users::sessions;
+    POST "/api/auth/admin/ban-user"                       Permitted Trusted Api  admin::users::ban;
+    POST "/api/auth/admin/unban-user"                     Permitted Trusted Api  admin::users::unban;
+    POST "/api/auth/admin/deactivate-user"                Permitted Trusted Api  admin::users::deactivate;
+    POST "/api/auth/admin/reactivate-user"                Permitted Trusted Api  admin::users::reactivate;
+    POST "/api/auth/admin/impersonate-user"               Confirmed Trusted Api  admin::impersonation::begin;
+    POST "/api/auth/admin/stop-impersonating"             Confirmed Trusted Api  admin::impersonation::stop;
+    POST "/api/auth/admin/revoke-user-session"            Permitted Trusted Api  admin::users::revoke_session;
+    POST "/api/auth/admin/revoke-user-sessions"           Permitted Trusted Api  admin::users::revoke_sessions;
+    POST "/api/auth/admin/remove-user"                    Permitted Trusted Api  admin::users::remove;
+    POST "/api/auth/admin/set-user-password"              Permitted Trusted Api  admin::users::set_password;
+    POST "/api/auth/admin/has-permission"                 Permitted Trusted Api  admin::users::has_permission;
+
+    GET    "/api/auth/admin/tenants"                      Permitted Trusted Api  admin::tenants::list;
+    POST   "/api/auth/admin/tenants"                      Permitted Trusted Api  admin::tenants::create;
+    GET    "/api/auth/admin/tenants/:id"                  Permitted Trusted Api  admin::tenants::show;
+    PATCH  "/api/auth/admin/tenants/:id"                  Permitted Trusted Api  admin::tenants::update;
+    DELETE "/api/auth/admin/tenants/:id"                  Permitted Trusted Api  admin::tenants::delete;
+    POST   "/api/auth/admin/tenants/:id/suspend"          Permitted Trusted Api  admin::tenants::suspend;
+    POST   "/api/auth/admin/tenants/:id/resume"           Permitted Trusted Api  admin::tenants::resume;
+    POST   "/api/auth/admin/tenants/:id/restore"          Permitted Trusted Api  admin::tenants::restore;
 
     GET    "/api/auth/admin/issuers"                      Confirmed Trusted Api  admin::issuers::list;
     POST   "/api/auth/admin/issuers"                      Confirmed Trusted Api  admin::issuers::create;
@@ -222,6 +301,8 @@ pub const AUTH_HOST: &[Route] = routes! {
     POST "/reset-password"                                Anybody   Trusted Page pages::set_password;
     GET  "/confirm-account"                               Anybody   Any     Page upstream::confirmation::page;
     POST "/confirm-account"                               Anybody   Trusted Page upstream::confirmation::confirm;
+    GET  "/invitation"                                    Anybody   Any     Page organization::invitation_page::page;
+    POST "/invitation"                                    Confirmed Trusted Page organization::invitation_page::decide;
     GET  "/change-email"                                  Anybody   Any     Page change_email::ask;
     POST "/change-email"                                  Anybody   Trusted Page change_email::go_on;
     GET  "/account"                                       Anybody   Trusted Page settings::account;

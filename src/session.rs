@@ -6,9 +6,13 @@
 
 use chrono::{DateTime, SecondsFormat};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use crate::access::network::IpRefusal;
+use crate::access::permission::Permissions;
+use crate::access::policy::{Facts, Requirement, SecurityPolicy};
 use crate::config::Config;
-use crate::id::{App, Id, Millis, Session, Tenant, User};
+use crate::id::{App, Group, Id, Millis, Session, Tenant, User};
 use crate::secret::{Keyring, Purpose, SessionToken, Token, TokenHash};
 
 /// The user of a session, as far as a client is told.
@@ -78,6 +82,14 @@ pub struct LiveSession {
     pub impersonated_by: Option<Id<User>>,
     /// The organization that the client works in.
     pub active_tenant_id: Option<Id<Tenant>>,
+    /// The group of it that the client works in.
+    pub active_group_id: Option<Id<Group>>,
+    /// Whether its user must set up a second factor before anything else: the tenant's policy asks for one.
+    #[serde(default)]
+    pub must_enrol: bool,
+    /// What a program's key is scoped to; none of people, and of keys that may what their user may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_permissions: Option<Permissions>,
     /// Opening.
     pub created_at: Millis,
     /// Last prolongation.
@@ -103,6 +115,44 @@ pub struct Record {
     pub suspended_until: Option<Millis>,
     /// `tenant.status`.
     pub tenant_status: String,
+    /// `tenant.security_policy`, as it was written.
+    pub policy: Value,
+    /// When it was last prolonged; of one that hangs on another, when that was.
+    pub prolonged_at: Millis,
+    /// Whether its user has a passkey that verifies them, which is two factors in one.
+    pub has_passkey: bool,
+    /// Whether no second factor was asked for because the browser is trusted, and still is.
+    pub is_device_trusted: bool,
+    /// `member.second_factor_required_at`.
+    pub second_factor_required_at: Option<Millis>,
+    /// `member.second_factor_grace_logins`.
+    pub grace_logins: i64,
+}
+
+/// Where and when a session is presented.
+#[derive(Clone, Copy, Debug)]
+pub struct Presented<'a> {
+    /// The protected app whose host it came to; none on the auth host.
+    pub app: Option<&'a Id<App>>,
+    /// The client's address; empty if unknown.
+    pub ip: &'a str,
+    /// A session's life without activity where the tenant's policy says nothing, in seconds.
+    pub life: i64,
+    /// Now.
+    pub now: Millis,
+}
+
+/// A session that holds, and what the tenant asks of it.
+#[derive(Debug)]
+pub struct Judged {
+    /// The session.
+    pub session: LiveSession,
+    /// `session.last_activity_at`.
+    pub last_activity_at: Millis,
+    /// The tenant's policy.
+    pub policy: SecurityPolicy,
+    /// Whether a second factor is asked of its user for the first time: the days of grace begin now.
+    pub begins_grace: bool,
 }
 
 /// Why a session does not hold. Exact for the log; the wire says "Unauthorized".
@@ -122,17 +172,28 @@ pub enum Rejection {
     TenantNotActive,
     /// A protected host's session, presented elsewhere.
     WrongHost,
+    /// From an address that the tenant's policy does not let in.
+    Address(IpRefusal),
+    /// The tenant's policy asks for the second factor that its user has, and this session was opened without.
+    SecondFactorMissing,
+    /// The tenant's policy cannot be read, so that nobody is let in.
+    PolicyUnreadable,
 }
 
 impl Record {
-    /// Whether the session holds at `now`, for the app whose host presented it.
+    /// Whether the session holds, where and when it is presented. What the tenant's policy says of its life and of the
+    /// second factor holds for sessions that were opened before it said so.
     ///
     /// # Errors
     /// The first reason why it does not.
-    pub fn judge(mut self, app: Option<&Id<App>>, now: Millis) -> Result<(LiveSession, Millis), Rejection> {
+    pub fn judge(mut self, at: &Presented<'_>) -> Result<Judged, Rejection> {
+        let now = at.now;
         if self.revoked_at.is_some() {
             return Err(Rejection::Revoked);
         }
+        let policy = SecurityPolicy::parse(&self.policy).map_err(|_| Rejection::PolicyUnreadable)?;
+        let life = policy.session_seconds(at.life);
+        self.session.expires_at = self.session.expires_at.min(self.prolonged_at + life * 1000);
         if self.session.expires_at <= now {
             return Err(Rejection::Expired);
         }
@@ -142,12 +203,38 @@ impl Record {
         if self.tenant_status != "active" {
             return Err(Rejection::TenantNotActive);
         }
-        if self.session.app_id.as_ref() != app {
+        if self.session.app_id.as_ref() != at.app {
             return Err(Rejection::WrongHost);
         }
+        policy.admits(Some(at.ip)).map_err(Rejection::Address)?;
+        let mut begins_grace = false;
+        // Whoever acts for somebody else has given their own.
+        if self.session.impersonated_by.is_none() {
+            let first = self.second_factor_required_at;
+            let facts = Facts {
+                has_second_factor: self.session.user.two_factor_enabled || self.has_passkey,
+                satisfied: has_two_factors(&self.session.amr)
+                    || (self.is_device_trusted && policy.allows_trusted_devices()),
+                roles: &self.session.roles,
+                logins_since_enforcement: self.grace_logins,
+                first_required_at: Some(first.unwrap_or(now)),
+            };
+            match policy.second_factor(&facts, now) {
+                Requirement::NotRequired | Requirement::Satisfied => (),
+                Requirement::AskFactor => return Err(Rejection::SecondFactorMissing),
+                Requirement::Grace { .. } => begins_grace = first.is_none(),
+                Requirement::Enrol => self.session.must_enrol = true,
+            }
+        }
         self.session.checked_at = now;
-        Ok((self.session, self.last_activity_at))
+        Ok(Judged { session: self.session, last_activity_at: self.last_activity_at, policy, begins_grace })
     }
+}
+
+/// Whether a session with these authentication methods was opened with more than one factor (RFC 8176, `mfa`).
+#[must_use]
+pub fn has_two_factors(amr: &[String]) -> bool {
+    amr.iter().any(|method| method == "mfa")
 }
 
 /// Whether a user with this status may be signed in. A suspension ends by itself when it has a time.
@@ -180,11 +267,13 @@ impl LiveSession {
         self.expires_at.min(self.checked_at + config.recheck_seconds * 1000)
     }
 
-    /// Whether it may be prolonged: used, and older than `SESSION_UPDATE_SECONDS` since the last time.
+    /// Whether it may be prolonged: used, and older than `SESSION_UPDATE_SECONDS` since the last time. Of a life that is
+    /// shorter than the default, an eighth is old enough. `life` is in seconds.
     #[must_use]
-    pub fn is_due_for_prolonging(&self, config: &Config, now: Millis) -> bool {
-        let began = self.expires_at - config.session_seconds * 1000;
-        began + config.session_update_seconds * 1000 <= now
+    pub fn is_due_for_prolonging(&self, config: &Config, life: i64, now: Millis) -> bool {
+        let began = self.expires_at - life * 1000;
+        let update = if life < config.session_seconds { life / 8 } else { config.session_update_seconds };
+        began + update.min(config.session_update_seconds) * 1000 <= now
     }
 
     /// Whether its owner proved who they are within `SESSION_FRESH_SECONDS`: asked before sensitive changes.
@@ -241,6 +330,8 @@ impl LiveSession {
             ip_address: self.ip_address.as_deref(),
             user_agent: self.user_agent.as_deref(),
             active_organization_id: self.active_tenant_id.as_ref().map(Id::as_str),
+            active_team_id: self.active_group_id.as_ref().map(Id::as_str),
+            must_enrol_second_factor: self.must_enrol.then_some(true),
             impersonated_by: self.impersonated_by.as_ref().map(Id::as_str),
         }
     }
@@ -268,6 +359,11 @@ pub struct SessionJson<'a> {
     pub user_agent: Option<&'a str>,
     /// The organization that the client works in.
     pub active_organization_id: Option<&'a str>,
+    /// The group of it.
+    pub active_team_id: Option<&'a str>,
+    /// `true` where the tenant lets its user do nothing but set up a second factor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub must_enrol_second_factor: Option<bool>,
     /// The administrator behind an impersonation.
     pub impersonated_by: Option<&'a str>,
 }
@@ -290,15 +386,14 @@ pub struct UserJson<'a> {
     phone_number_verified: bool,
     two_factor_enabled: bool,
     is_anonymous: bool,
-    role: &'static str,
+    role: String,
     banned: bool,
 }
 
 impl<'a> UserJson<'a> {
-    /// `role` is `admin` for whoever administers the tenant. Nobody who is banned has a session to be seen in.
+    /// Nobody who is banned has a session to be seen in.
     #[must_use]
     pub fn new(user: &'a Person, roles: &[String]) -> Self {
-        let administers = roles.iter().any(|role| role == "owner" || role == "admin");
         Self {
             id: user.id.as_str(),
             name: &user.name,
@@ -313,10 +408,20 @@ impl<'a> UserJson<'a> {
             phone_number_verified: user.phone_number_verified,
             two_factor_enabled: user.two_factor_enabled,
             is_anonymous: user.is_anonymous,
-            role: if administers { "admin" } else { "user" },
+            role: user_role(roles),
             banned: false,
         }
     }
+}
+
+/// A user's roles in the tenant, as the protocol's `user.role` says them: `admin` for whoever administers it, `user` for
+/// every other member, and roles of the tenant's own beside it, comma-separated.
+#[must_use]
+pub fn user_role(roles: &[String]) -> String {
+    let is = |name: &str| roles.iter().any(|role| role == name);
+    let first = if is("owner") || is("admin") { "admin" } else { "user" };
+    let own = roles.iter().map(String::as_str).filter(|role| !matches!(*role, "owner" | "admin" | "member"));
+    std::iter::once(first).chain(own).collect::<Vec<_>>().join(",")
 }
 
 /// ISO 8601 with milliseconds and `Z`, as the protocol writes times.
@@ -358,14 +463,72 @@ pub(crate) mod tests {
                      "username": null, "display_username": null, "phone_number": null, "phone_number_verified": false,
                      "two_factor_enabled": false, "is_anonymous": false, "created_at": 1, "updated_at": 2},
             "authenticated_at": NOW, "is_remembered": true, "ip_address": null, "user_agent": null,
-            "impersonated_by": null, "active_tenant_id": null, "created_at": NOW, "updated_at": NOW,
+            "impersonated_by": null, "active_tenant_id": null, "active_group_id": null, "created_at": NOW, "updated_at": NOW,
             "expires_at": NOW + 604_800_000, "checked_at": 0
         });
         serde_json::from_value(json!({
             "session": session, "revoked_at": null, "last_activity_at": NOW,
-            "user_status": "active", "suspended_until": null, "tenant_status": "active"
+            "user_status": "active", "suspended_until": null, "tenant_status": "active", "policy": {},
+            "prolonged_at": NOW, "is_device_trusted": false, "has_passkey": false, "second_factor_required_at": null, "grace_logins": 1
         }))
         .expect("a record")
+    }
+
+    const AT: Presented<'static> = Presented { app: None, ip: "192.0.2.7", life: 604_800, now: NOW };
+
+    fn judged(policy: Value, change: impl FnOnce(&mut Record)) -> Result<Judged, Rejection> {
+        let mut record = record();
+        record.policy = policy;
+        change(&mut record);
+        record.judge(&AT)
+    }
+
+    #[test]
+    fn a_policy_holds_for_sessions_that_were_there_before() {
+        let life = json!({"session": {"sessionTimeout": 60}});
+        assert_eq!(judged(life.clone(), |_| ()).expect("holds").session.expires_at, NOW + 60_000);
+        let old = judged(life, |record| record.prolonged_at = NOW - 60_000);
+        assert_eq!(old.err(), Some(Rejection::Expired));
+        let networks = |ip: &str| json!({"ipRestrictions": {"enabled": true, "blockList": [ip]}});
+        assert!(judged(networks("192.0.2.8"), |_| ()).is_ok());
+        assert!(matches!(judged(networks("192.0.2.0/24"), |_| ()).err(), Some(Rejection::Address(_))));
+        assert_eq!(judged(json!({"sesion": {}}), |_| ()).err(), Some(Rejection::PolicyUnreadable));
+    }
+
+    #[test]
+    fn a_second_factor_is_asked_of_sessions_that_were_there_before() {
+        let required = json!({"session": {"requireMFA": true}});
+        assert!(judged(required.clone(), |_| ()).expect("holds").session.must_enrol);
+        let enrolled = judged(required.clone(), |record| record.session.user.two_factor_enabled = true);
+        assert_eq!(enrolled.err(), Some(Rejection::SecondFactorMissing));
+        let given = judged(required.clone(), |record| record.session.amr.push("mfa".to_owned())).expect("holds");
+        assert!(!given.session.must_enrol);
+        let trusted = |policy: Value| {
+            judged(policy, |record| {
+                record.session.user.two_factor_enabled = true;
+                record.is_device_trusted = true;
+            })
+        };
+        assert!(!trusted(required.clone()).expect("holds").session.must_enrol);
+        let distrusting = json!({"session": {"requireMFA": true}, "twoFactor": {"allowRememberDevice": false}});
+        assert_eq!(trusted(distrusting).err(), Some(Rejection::SecondFactorMissing));
+        let acting = judged(required, |record| record.session.impersonated_by = Some(Id::trusted("a".to_owned())));
+        assert!(!acting.expect("holds").session.must_enrol);
+        let grace = json!({"twoFactor": {"required": true, "gracePeriodDays": 7}});
+        let graced = judged(grace.clone(), |_| ()).expect("holds");
+        assert!(graced.begins_grace && !graced.session.must_enrol);
+        let later =
+            judged(grace, |record| record.second_factor_required_at = Some(NOW - 8 * 86_400_000)).expect("holds");
+        assert!(!later.begins_grace && later.session.must_enrol);
+    }
+
+    #[test]
+    fn roles_are_said_in_one_text() {
+        let said = |roles: &[&str]| user_role(&roles.iter().map(|role| (*role).to_owned()).collect::<Vec<_>>());
+        assert_eq!(said(&[]), "user");
+        assert_eq!(said(&["member"]), "user");
+        assert_eq!(said(&["owner", "member", "support"]), "admin,support");
+        assert_eq!(said(&["member", "support", "sales"]), "user,support,sales");
     }
 
     #[test]
@@ -383,10 +546,13 @@ pub(crate) mod tests {
         for (spoil, rejection) in cases {
             let mut spoilt = record();
             spoil(&mut spoilt);
-            assert_eq!(spoilt.judge(None, NOW).err(), Some(rejection));
+            assert_eq!(spoilt.judge(&AT).err(), Some(rejection));
         }
-        assert_eq!(record().judge(None, NOW).expect("holds").0.checked_at, NOW);
-        assert_eq!(record().judge(Some(&Id::trusted("a".to_owned())), NOW).err(), Some(Rejection::WrongHost));
+        assert_eq!(record().judge(&AT).expect("holds").session.checked_at, NOW);
+        assert_eq!(
+            record().judge(&Presented { app: Some(&Id::trusted("a".to_owned())), ..AT }).err(),
+            Some(Rejection::WrongHost)
+        );
     }
 
     #[test]
@@ -399,7 +565,7 @@ pub(crate) mod tests {
     #[test]
     fn a_snapshot_answers_for_its_token_app_and_time_only() {
         let config = with(&[]).expect("config");
-        let (live, _) = record().judge(None, NOW).expect("holds");
+        let live = record().judge(&AT).expect("holds").session;
         let hash = Token::<SessionToken>::new([1; 32]).hash();
         let other = Token::<SessionToken>::new([2; 32]).hash();
         let (text, seconds) = live.snapshot(&config, &hash, NOW).expect("fits");
@@ -416,7 +582,7 @@ pub(crate) mod tests {
     #[test]
     fn a_snapshot_never_outlives_the_recheck() {
         let config = with(&[]).expect("config");
-        let (live, _) = record().judge(None, NOW).expect("holds");
+        let live = record().judge(&AT).expect("holds").session;
         let hash = Token::<SessionToken>::new([1; 32]).hash();
         let (_, seconds) = live.snapshot(&config, &hash, NOW + 45_000).expect("fits");
         assert_eq!(seconds, 15);
@@ -431,9 +597,13 @@ pub(crate) mod tests {
     #[test]
     fn a_session_is_prolonged_a_day_after_it_began() {
         let config = with(&[]).expect("config");
-        let (live, _) = record().judge(None, NOW).expect("holds");
-        assert!(!live.is_due_for_prolonging(&config, NOW + 86_399_999));
-        assert!(live.is_due_for_prolonging(&config, NOW + 86_400_000));
+        let live = record().judge(&AT).expect("holds").session;
+        assert!(!live.is_due_for_prolonging(&config, 604_800, NOW + 86_399_999));
+        assert!(live.is_due_for_prolonging(&config, 604_800, NOW + 86_400_000));
+        let mut short = live;
+        short.expires_at = NOW + 800_000;
+        assert!(!short.is_due_for_prolonging(&config, 800, NOW + 99_999));
+        assert!(short.is_due_for_prolonging(&config, 800, NOW + 100_000));
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::secret::{Keyring, Purpose};
 pub struct GateRequest {
     /// The app's tenant.
     pub tenant_id: Id<Tenant>,
+    /// Whether its users are its own: nobody else's sign-in is worth anything to it.
+    pub is_isolated: bool,
     /// The protected app.
     pub app_id: Id<App>,
     /// Scheme, host and port that the visitor used.
@@ -67,6 +69,7 @@ mod tests {
         let config = with(&[]).expect("config");
         let request = GateRequest {
             tenant_id: Id::trusted("t".to_owned()),
+            is_isolated: false,
             app_id: Id::trusted("a".to_owned()),
             origin: "https://app.example".to_owned(),
             return_to: "/deep?x=1".to_owned(),

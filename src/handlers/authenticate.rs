@@ -2,10 +2,11 @@
 
 use crate::context::{Context, note};
 use crate::error::{Error, Result, Wire};
+use crate::handlers::policy;
 use crate::http::cookie::{self, Cookie, Presented};
 use crate::http::incoming::Incoming;
 use crate::secret::{SessionToken, Token, TokenHash};
-use crate::session::{LiveSession, Rejection, read_cookie};
+use crate::session::{Judged, LiveSession, Rejection, read_cookie};
 use crate::store;
 use crate::store::database::{Answers, Database, Statement};
 
@@ -33,6 +34,14 @@ pub struct Ticket {
     /// Finds the session.
     pub hash: TokenHash<SessionToken>,
     snapshot: Option<String>,
+}
+
+impl Ticket {
+    /// The token itself, to be put into another cookie.
+    #[must_use]
+    pub fn into_token(self) -> Token<SessionToken> {
+        self.token
+    }
 }
 
 /// A session that holds.
@@ -113,10 +122,12 @@ pub async fn authenticate(context: &Context, request: &Incoming, look: Look) -> 
     };
     if look.depth == Depth::Snapshot {
         if let Some(session) = from_snapshot(context, &ticket) {
+            policy::may_act(context, &session)?;
             let authenticated = Authenticated { session, hash: ticket.hash, cookies: Vec::new() };
             return Ok(Authentication::Authenticated(Box::new(authenticated)));
         }
         if let Some(session) = from_kv(context, &ticket).await {
+            policy::may_act(context, &session)?;
             let cookies = snapshot_cookie(context, &ticket.hash, &session).into_iter().collect();
             let authenticated = Authenticated { session, hash: ticket.hash, cookies };
             return Ok(Authentication::Authenticated(Box::new(authenticated)));
@@ -170,20 +181,26 @@ async fn from_database(
     let statements = std::iter::once(store::session::load(tenant, &ticket.hash)).chain(more);
     let mut answers = context.db()?.batch(statements).await?;
     let record = store::session::read(&mut answers)?;
-    let app = context.app().map(|app| &app.id);
-    let judged = record.ok_or(Rejection::Unknown).and_then(|record| record.judge(app, context.now));
-    let (mut session, last_activity_at) = match judged {
+    let judged = record.ok_or(Rejection::Unknown).and_then(|record| context.judge(record));
+    let Judged { mut session, last_activity_at, policy, begins_grace } = match judged {
         Ok(judged) => judged,
         Err(rejection) => {
             forget(context, vec![ticket.hash]);
             return Ok((Err(rejection), answers));
         }
     };
+    policy::may_act(context, &session)?;
     let mut cookies = Vec::new();
     let mut writes = Vec::new();
-    let prolonged = look.prolong && session.is_due_for_prolonging(&context.config, context.now);
+    if begins_grace {
+        writes.push(store::session::begin_grace(tenant, &session.user.id, context.now));
+    }
+    let life = policy.session_seconds(context.config.session_seconds);
+    // An impersonation ends when it was said to.
+    let may_prolong = look.prolong && policy.extends() && session.impersonated_by.is_none();
+    let prolonged = may_prolong && session.is_due_for_prolonging(&context.config, life, context.now);
     if prolonged {
-        session.expires_at = context.now + context.config.session_seconds * 1000;
+        session.expires_at = context.now + life * 1000;
         session.updated_at = context.now;
         let parent = session.parent_id.as_ref();
         writes.push(store::session::prolong(tenant, &session.id, parent, session.expires_at, context.now));
@@ -245,8 +262,9 @@ pub fn forget(context: &Context, hashes: Vec<TokenHash<SessionToken>>) {
 /// Writes something that nobody waits for, after the answer.
 pub fn write_later(context: &Context, statements: Vec<Statement>) {
     let (env, request) = (context.env.clone(), context.request_id().to_owned());
+    let binding = context.binding().to_owned();
     context.after(async move {
-        let written = match Database::open(&env, Database::BINDING) {
+        let written = match Database::open(&env, &binding) {
             Ok(db) => db.batch(statements).await.map(|_| ()),
             Err(error) => Err(error),
         };

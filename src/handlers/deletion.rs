@@ -18,6 +18,7 @@ use crate::pages::mail;
 use crate::secret::{Deletion, Token};
 use crate::session::Person;
 use crate::store;
+use crate::store::database::StoreError;
 use crate::store::rate_limit;
 use crate::store::record::Severity;
 use crate::store::session::Which;
@@ -136,6 +137,7 @@ async fn carry_out(context: &Context, user: &Person, by: &str) -> Result<()> {
     let details = json!({ "by": by });
     let mut statements = vec![
         store::session::revoke(context, id, Which::All, "user_deleted", None),
+        store::member::leaves_none_ownerless(id),
         store::record::audit(context, &context.row_id()?, Some(id), "user.deleted", Severity::High, &details),
     ];
     statements.extend(store::user::delete(context, id, "deleted by themselves"));
@@ -147,7 +149,12 @@ async fn carry_out(context: &Context, user: &Person, by: &str) -> Result<()> {
         );
         statements.push(store::outbox::queue(context, Some(id), &user.email, &letter)?);
     }
-    let mut answers = context.db()?.batch(statements).await?;
+    let mut answers = match context.db()?.batch(statements).await {
+        Err(StoreError::Broken(name)) if name == store::member::WITHOUT_OWNER => {
+            return Err(Error::refused(Wire::ONLY_OWNER, "the only owner of an organization with members"));
+        }
+        other => other?,
+    };
     forget(context, store::session::revoked(&mut answers)?);
     deliver_later(context);
     Ok(())

@@ -129,6 +129,9 @@ pub async fn check(call: &mut Call) -> Result<Reply> {
     let (Some(app), Some(asked)) = (call.context.app(), &call.asked) else {
         return Err(Error::refused(Wire::FORBIDDEN, "forward-auth without one proxy's headers about a protected host"));
     };
+    if !call.context.tenant().is_active {
+        return Err(Error::refused(Wire::TENANT_UNAVAILABLE, "tenant is not active"));
+    }
     // What the visitor asked for must be said: judging "GET /" instead could let "DELETE /admin" through.
     let (Some(uri), Some(method)) = (&asked.uri, &asked.method) else {
         return Err(Error::refused(Wire::FORBIDDEN, "forward-auth without the path or the method that was asked for"));

@@ -60,6 +60,7 @@ pub fn send_to_sign_in(call: &Call, origin: &str, return_to: &str) -> Result<Rep
     };
     let request = GateRequest {
         tenant_id: context.tenant().id.clone(),
+        is_isolated: context.tenant().is_isolated,
         app_id: app(context)?.id.clone(),
         origin: origin.to_owned(),
         return_to: GateRequest::return_path(return_to),
@@ -95,6 +96,10 @@ pub async fn authorize(call: &mut Call) -> Result<Reply> {
     let text = call.request.param("request").unwrap_or_default();
     let request = GateRequest::read(&context.config.keyring, &text, context.now)
         .ok_or_else(|| Error::refused(Wire::BAD_GATE_REQUEST, "gate request is not ours, or too old"))?;
+    let is_alone = request.is_isolated || context.tenant().is_isolated;
+    if is_alone && request.tenant_id != context.tenant().id {
+        return Err(Error::refused(Wire::BAD_GATE_REQUEST, "the website of another pool"));
+    }
     let visitor = match call.visitor(Depth::Database).await? {
         // A guest proved nothing: to a website's rules that would be a person.
         Authentication::Authenticated(one) if !one.session.user.is_anonymous => Some(one),
@@ -168,8 +173,14 @@ async fn redeem(call: &Call, app: &AppPlace, request: &GateRequest) -> Result<Ve
     ];
     let mut answers = context.db()?.batch(statements).await?.skip(1);
     let record = store::session::read(&mut answers)?.ok_or_else(|| bad("the session on the auth host is over"))?;
-    let judged = record.judge(Some(&app.id), context.now);
-    let (session, _) = judged.map_err(|rejection| bad(&format!("{rejection:?}")))?;
+    let session = match context.judge(record) {
+        Ok(judged) => judged.session,
+        Err(rejection) => {
+            // Nobody has it: it does not stay behind.
+            context.db()?.batch([store::session::discard(&context.tenant().id, &hash)]).await?;
+            return Err(bad(&format!("{rejection:?}")));
+        }
+    };
     remember(context, &hash, &session);
     let mut cookies = vec![session_cookie(context, &token, &session)];
     cookies.extend(snapshot_cookie(context, &hash, &session));

@@ -119,7 +119,7 @@ pub fn preflight_or_not_found(call: &Call) -> Result<Reply> {
         return Ok(reply);
     }
     Ok(reply
-        .with("access-control-allow-methods", "GET, POST, PATCH, DELETE")
+        .with("access-control-allow-methods", "GET, POST, PUT, PATCH, DELETE")
         .with("access-control-allow-headers", "Content-Type, Authorization, X-Requested-With")
         .with("access-control-max-age", "600"))
 }
@@ -141,6 +141,22 @@ fn is_for_clients(path: &str) -> bool {
         "/api/auth/jwks",
     ];
     PATHS.contains(&path) || path.starts_with("/oauth2/register")
+}
+
+/// What programs ask, from wherever they run: a tenant's restriction to addresses is about its people. What a client asks
+/// in a user's name is restricted where it is a user's own device that asks.
+#[must_use]
+pub fn is_for_programs(path: &str) -> bool {
+    is_for_clients(path)
+        || matches!(
+            path,
+            "/api/auth/ok"
+                | "/api/auth/system-account/token"
+                | "/style.css"
+                | "/passkey.js"
+                | "/form-post.js"
+                | "/sign-out.js"
+        )
 }
 
 /// The trusted origin whose script asks.

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod admin;
 pub mod anonymous;
+pub mod api_key;
 pub mod arrival;
 pub mod authenticate;
 pub mod change_email;
@@ -13,18 +14,22 @@ pub mod forward_auth;
 pub mod gate;
 pub mod guard;
 pub mod health;
+pub mod keyed;
 pub mod magic_link;
 pub mod mailbox;
 pub mod mailing;
 pub mod multi_session;
 pub mod one_time;
 pub mod opening;
+pub mod organization;
 pub mod outgoing;
 pub mod pages;
 pub mod passkey;
 pub mod passkey_registration;
 pub mod password;
 pub mod phone;
+pub mod policy;
+pub mod profile;
 pub mod proof;
 pub mod provider;
 pub mod proxy;
@@ -57,7 +62,7 @@ use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::id::{Id, Millis, User};
 use crate::routes::{self, Access, Route, Surface};
-use crate::store::database::{Answers, Database, Statement};
+use crate::store::database::{Answers, Statement};
 use crate::store::directory::{self, Place};
 
 /// A request on its way through a handler.
@@ -70,6 +75,8 @@ pub struct Call {
     pub segment: Option<String>,
     /// What the proxy in front of the website was asked for, if one stands there.
     pub asked: Option<Asked>,
+    /// Whether a program's key opens this as well.
+    pub takes_keys: bool,
     authenticated: Option<Authenticated>,
 }
 
@@ -192,9 +199,8 @@ pub async fn place(around: &Surroundings, host: &str) -> Result<Option<Rc<Place>
     if let Some(place) = directory::remembered(host, config.routing_cache_seconds, around.now) {
         return Ok(place);
     }
-    let db = Database::open(&around.env, Database::BINDING)?;
     let is_default = host == config.auth_origin.host();
-    Ok(directory::find(&db, host, is_default, around.now).await?)
+    Ok(directory::find(&around.env, host, is_default, around.now).await?)
 }
 
 async fn route(request: Incoming, around: Surroundings) -> Result<Reply> {
@@ -219,7 +225,7 @@ async fn route(request: Incoming, around: Surroundings) -> Result<Reply> {
     let method = if is_check { "GET" } else { request.method() };
     let found = routes::find(table, method, request.path());
     let is_reserved = !is_website || asked.is_some() || request.path().starts_with(routes::RESERVED);
-    let call = Call { context, request, segment: None, asked, authenticated: None };
+    let call = Call { context, request, segment: None, asked, takes_keys: false, authenticated: None };
     match found {
         Some((route, segment)) => dispatch(route, Call { segment, ..call }).await,
         None if is_reserved => guard::preflight_or_not_found(&call),
@@ -228,6 +234,8 @@ async fn route(request: Incoming, around: Surroundings) -> Result<Reply> {
 }
 
 async fn dispatch(route: &'static Route, mut call: Call) -> Result<Reply> {
+    call.takes_keys = route.access == Access::Permitted;
+    call.context.is_before_enrolment = policy::is_before_enrolment(route.path);
     let reply = match admit(route, &mut call).await {
         Ok(()) => (route.handler)(&mut call).await,
         Err(error) => Err(error),
@@ -245,6 +253,11 @@ fn fail(route: &Route, call: &Call, error: &Error) -> Result<Reply> {
     let signed_out = error.wire() == Wire::UNAUTHORIZED && route.access != Access::Anybody;
     let reply = match route.surface {
         Surface::Api => errors::json(error)?,
+        // Whoever must set up a second factor is led to where that is done, and comes back.
+        Surface::Page if error.wire() == Wire::SECOND_FACTOR_REQUIRED && call.context.app().is_none() => {
+            let back = if route.method == "GET" { call.request.path_and_query() } else { "/account" };
+            Reply::redirect(303, &Target::own("/account/second-factor").with_query("continue", back))
+        }
         // Whoever opens a page of their own signed out signs in first, and comes back.
         Surface::Page if signed_out => {
             let login = Target::own("/login");
@@ -261,9 +274,13 @@ fn fail(route: &Route, call: &Call, error: &Error) -> Result<Reply> {
 
 async fn admit(route: &'static Route, call: &mut Call) -> Result<()> {
     guard::check_origin(call, route)?;
+    if call.context.app().is_none() && !guard::is_for_programs(route.path) {
+        policy::admits(&call.context)?;
+    }
     match route.access {
         Access::Anybody => Ok(()),
-        Access::Confirmed => call.presented().map(|_| ()),
+        Access::Permitted if keyed::brought(&call.request).is_some() => Ok(()),
+        Access::Confirmed | Access::Permitted => call.presented().map(|_| ()),
         Access::Session => match call.visitor(Depth::Snapshot).await? {
             Authentication::Authenticated(session) => {
                 call.authenticated = Some(*session);

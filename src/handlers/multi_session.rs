@@ -7,13 +7,13 @@ use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::{forget, remember, session_cookie, snapshot_cookie, write_later};
 use crate::handlers::opening::cleared;
-use crate::handlers::{Call, guard};
+use crate::handlers::{Call, guard, policy};
 use crate::http::cookie::Cookie;
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::id::{Id, Session};
 use crate::secret::{SessionToken, Token, TokenHash};
-use crate::session::{LiveSession, cookie_value, read_cookie};
+use crate::session::{Judged, LiveSession, cookie_value, read_cookie};
 use crate::store;
 use crate::store::session::Which;
 
@@ -97,10 +97,13 @@ async fn sessions(context: &Context) -> Result<Vec<Account>> {
     let mut sessions: Vec<Account> = Vec::new();
     for token in tokens {
         let record = store::session::read(&mut answers)?;
-        let Some(Ok((session, _))) = record.map(|record| record.judge(None, context.now)) else {
+        let Some(Ok(Judged { session, .. })) = record.map(|record| context.judge(record)) else {
             continue;
         };
-        sessions.push(Account { token, session });
+        // Of an account that must set up a second factor first, nothing is shown or switched to.
+        if policy::may_act(context, &session).is_ok() {
+            sessions.push(Account { token, session });
+        }
     }
     Ok(sessions)
 }

@@ -5,14 +5,15 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
-use crate::handlers::authenticate::{brought, remember, session_cookie, snapshot_cookie, write_later};
+use crate::handlers::authenticate::{brought, forget, remember, session_cookie, snapshot_cookie, write_later};
 use crate::handlers::multi_session;
 use crate::http::cookie::{self, Cookie};
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::id::{Id, Millis, Session, User};
+use crate::jobs::outbox::deliver_later;
 use crate::secret::{SecondFactor, SessionToken, Token, TokenHash, TrustedDevice};
-use crate::session::{LiveSession, Rejection};
+use crate::session::{LiveSession, Record, Rejection};
 use crate::store;
 use crate::store::database::{Statement, StoreError, must_change};
 use crate::store::record::Attempt;
@@ -249,20 +250,15 @@ async fn run(
         statements.push(must_change());
     }
     statements.push(store::session::open(context, &new));
+    // What is carried from another session was counted when that was opened.
+    if !opening.amr.contains(&"mfa") && opening.while_session.is_none() {
+        statements.push(store::session::count_grace(context, opening.user_id, &id));
+    }
     statements.push(store::sign_in::succeeded(context, opening.user_id, &id));
     statements.push(store::record::login(context, &context.row_id()?, attempt));
     let pending: Token<SecondFactor> = Token::new(context.random()?);
     if asks {
-        let first = FirstFactor {
-            user_id: opening.user_id.clone(),
-            method: opening.method.to_owned(),
-            amr: opening.amr.iter().map(|&method| method.to_owned()).collect(),
-            is_remembered: opening.is_remembered,
-            while_password: opening.while_password.map(str::to_owned),
-            last_method: opening.last_method.map(str::to_owned),
-            guest: guest(context, opening).map(|hash| hash.as_str().to_owned()),
-        };
-        let payload = serde_json::to_vec(&first).unwrap_or_default();
+        let payload = serde_json::to_vec(&first_factor(context, opening)).unwrap_or_default();
         let until = context.now + SECOND_FACTOR_LIFE;
         statements.extend(store::second_factor::used_device(context, trusted.as_ref(), &id));
         statements.push(store::second_factor::ask(context, &new, &pending, &payload, until)?);
@@ -287,13 +283,7 @@ async fn run(
         cookies.push(Cookie::SecondFactor.set(context.is_secure, pending.expose(), Some(SECOND_FACTOR_LIFE / 1000)));
         return Ok(Outcome::Asked(Asked { methods, cookies }));
     };
-    // A user or tenant that was suspended between the decision and the write opens nothing.
-    let judged = record.judge(None, context.now);
-    let (session, _) = judged.map_err(|rejection| match rejection {
-        Rejection::TenantNotActive => Error::refused(Wire::TENANT_UNAVAILABLE, "tenant suspended meanwhile"),
-        Rejection::UserNotActive => Error::refused(Wire::BANNED_USER, "user suspended meanwhile"),
-        other => Error::Internal(format!("a new session does not hold: {other:?}")),
-    })?;
+    let session = settle(context, opening.user_id, (&id, &hash), record).await?;
     let mut cookies = vec![session_cookie(context, &token, &session)];
     cookies.extend(snapshot_cookie(context, &hash, &session));
     cookies.extend(multi_session::listed(context, &token));
@@ -307,6 +297,53 @@ async fn run(
     }
     remember(context, &hash, &session);
     Ok(Outcome::Opened(Box::new(Opened { session, cookies })))
+}
+
+/// Judges a session that was just opened as every later request will, and ends those that are too many with it. One that
+/// does not hold is taken back before anybody had it, and ends no other: a third round trip, where the tenant's policy asks for
+/// it.
+async fn settle(
+    context: &Context,
+    user: &Id<User>,
+    (id, hash): (&Id<Session>, &TokenHash<SessionToken>),
+    record: Record,
+) -> Result<LiveSession> {
+    let judged = match context.judge(record) {
+        Ok(judged) => judged,
+        Err(rejection) => {
+            context.db()?.batch([store::session::discard(&context.tenant().id, hash)]).await?;
+            return Err(match rejection {
+                Rejection::TenantNotActive => Error::refused(Wire::TENANT_UNAVAILABLE, "tenant suspended meanwhile"),
+                Rejection::UserNotActive => Error::refused(Wire::BANNED_USER, "user suspended meanwhile"),
+                Rejection::Address(refusal) => Error::refused(Wire::ADDRESS_NOT_ALLOWED, refusal.as_str()),
+                Rejection::SecondFactorMissing => {
+                    Error::refused(Wire::SECOND_FACTOR_REQUIRED, "opened without the second factor that is asked for")
+                }
+                other => Error::Internal(format!("a new session does not hold: {other:?}")),
+            });
+        }
+    };
+    if judged.policy.max_sessions().is_some() {
+        let mut answers = context.db()?.batch([store::session::end_surplus(context, user, id)]).await?;
+        let surplus = store::session::revoked(&mut answers)?;
+        if !surplus.is_empty() {
+            forget(context, surplus);
+            deliver_later(context);
+        }
+    }
+    Ok(judged.session)
+}
+
+fn first_factor(context: &Context, opening: &Opening<'_>) -> FirstFactor {
+    FirstFactor {
+        user_id: opening.user_id.clone(),
+        method: opening.method.to_owned(),
+        amr: opening.amr.iter().map(|&method| method.to_owned()).collect(),
+        is_remembered: opening.is_remembered,
+        while_password: opening.while_password.map(str::to_owned),
+        last_method: opening.last_method.map(str::to_owned),
+        guest: guest(context, opening).map(|hash| hash.as_str().to_owned()),
+    }
 }
 
 /// The session of the guest that this browser may be: a guest who signs in as a user is one no more.

@@ -17,6 +17,7 @@ use crate::handlers::authenticate::{Authentication, Depth};
 use crate::handlers::errors;
 use crate::handlers::gate::send_to_sign_in;
 use crate::handlers::opening::cleared;
+use crate::handlers::{keyed, policy};
 use crate::http::cookie;
 use crate::http::reply::Reply;
 use crate::id::Millis;
@@ -41,7 +42,24 @@ pub struct Judged {
 /// 503 if the session cannot be looked up: not even a public path then says that nobody is signed in.
 pub async fn judge(call: &Call, app: &AppPlace, method: &str, path: &str) -> Result<Judged> {
     let needs = rules::needs(&app.rules, &app.default_access, method, path);
-    let (session, cookies) = match call.visitor(Depth::Snapshot).await? {
+    if let Some(token) = keyed::brought(&call.request) {
+        policy::admits(&call.context)?;
+        let session = keyed::authenticate(&call.context, &token).await?;
+        let visitor = Visitor { is_member: session.is_member, roles: &session.roles };
+        return Ok(Judged { verdict: needs.judge(Some(visitor)), session: Some(session), cookies: Vec::new() });
+    }
+    if call.request.header(keyed::HEADER).is_some_and(|value| keyed::mentions(&value)) {
+        return Err(Error::refused(Wire::INVALID_API_KEY, "more than one key, or a key among other things"));
+    }
+    if !needs.is_public() {
+        policy::admits(&call.context)?;
+    }
+    let visitor = match call.visitor(Depth::Snapshot).await {
+        // A public page is for everybody, whatever is asked of those who are signed in.
+        Err(error) if error.wire() == Wire::SECOND_FACTOR_REQUIRED && needs.is_public() => Authentication::NotPresented,
+        other => other?,
+    };
+    let (session, cookies) = match visitor {
         Authentication::NotPresented => (None, Vec::new()),
         Authentication::Authenticated(authenticated) => (Some(authenticated.session), authenticated.cookies),
         Authentication::Rejected(rejection) => {
@@ -185,7 +203,9 @@ async fn outbound_headers(call: &Call, app: &AppPlace, session: Option<&LiveSess
     let is_websocket = is_websocket(call);
     let outbound = call.request.raw().headers().clone();
     for name in names(&outbound).split('\n').filter(|name| !name.is_empty()) {
-        if headers::is_dropped(name, &named, is_websocket) {
+        let is_our_key =
+            keyed::is_header(name) && call.request.header(name).is_some_and(|value| keyed::mentions(&value));
+        if is_our_key || headers::is_dropped(name, &named, is_websocket) {
             outbound.delete(name)?;
         }
     }
@@ -249,7 +269,7 @@ async fn assertion(context: &Context, app: &AppPlace, session: &LiveSession) -> 
     {
         return Ok(text);
     }
-    let claims = json!({
+    let mut claims = json!({
         "iss": context.auth_origin().as_str(),
         "aud": app.host,
         "sub": session.user.id,
@@ -262,6 +282,16 @@ async fn assertion(context: &Context, app: &AppPlace, session: &LiveSession) -> 
         "amr": session.amr,
         "auth_time": session.authenticated_at / 1000,
     });
+    if let Some(permissions) = &session.key_permissions {
+        claims["permissions"] = json!(permissions.statements());
+    }
+    if session.login_method == keyed::METHOD {
+        claims["api_key"] = json!(session.id);
+    }
+    if let Some(administrator) = &session.impersonated_by {
+        // Who acts in the user's name (RFC 8693, section 4.1).
+        claims["act"] = json!({ "sub": administrator });
+    }
     let signer = signing_key::signer(context).await?;
     let text = signer.sign(claims, context.now, context.config.assertion_seconds).await?;
     let until = context.now + context.config.assertion_seconds * 500;

@@ -8,7 +8,7 @@ use crate::credentials::{backup_code, totp};
 use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::Authenticated;
 use crate::handlers::opening::{self, FirstFactor, Opened, Opening};
-use crate::handlers::{Call, email_otp, proof, second_factor_setup};
+use crate::handlers::{Call, email_otp, policy, proof, second_factor_setup};
 use crate::http::cookie::Cookie;
 use crate::http::email;
 use crate::http::incoming::Media;
@@ -88,10 +88,22 @@ pub async fn verify_mailed(call: &mut Call) -> Result<Reply> {
 /// As [`verify_totp`].
 pub async fn verify_backup(call: &mut Call) -> Result<Reply> {
     let (code, trusts, disable_session) = fields(call).await?;
+    backup_codes_allowed(&call.context)?;
     match waiting(&call.context) {
         Some(hash) if disable_session => without_session(call, &hash, &code).await,
         _ => verify(call, Typed::Backup(&code), trusts).await,
     }
+}
+
+/// Whether the tenant's policy takes a backup code for a second factor.
+///
+/// # Errors
+/// 400.
+pub fn backup_codes_allowed(context: &Context) -> Result<()> {
+    if policy::here(context)?.allows_backup_codes() {
+        return Ok(());
+    }
+    Err(Error::refused(Wire::BACKUP_CODES_NOT_ENABLED, "the tenant's policy takes none"))
 }
 
 async fn fields(call: &mut Call) -> Result<(String, bool, bool)> {
@@ -124,6 +136,9 @@ pub async fn finish(
     typed: Typed<'_>,
     trusts: bool,
 ) -> Result<Opened> {
+    if matches!(typed, Typed::Backup(_)) {
+        backup_codes_allowed(context)?;
+    }
     let (waiting, factor, verdict) = attempt(context, hash, typed).await?;
     let user = &waiting.user_id;
     let Some((before, if_changed)) = judge(context, &factor, user, typed, verdict)? else {
@@ -148,7 +163,7 @@ pub async fn finish(
         Err(error) if error.wire() == typed.wrong() => return Err(wrong(context, user, typed, &factor).await?),
         other => other?,
     };
-    if trusts {
+    if trusts && policy::here(context)?.allows_trusted_devices() {
         // A third round trip, for those who ask for it: only once the session is there is the browser to be trusted.
         let token: Token<TrustedDevice> = Token::new(context.random()?);
         context.db()?.batch([store::second_factor::trust(context, user, &token)?]).await?;

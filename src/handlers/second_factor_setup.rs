@@ -7,10 +7,10 @@ use crate::credentials::password::{LONGEST_READ, Password};
 use crate::credentials::{backup_code, totp};
 use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::{Authenticated, forget};
-use crate::handlers::opening::{self, Opened, Opening};
+use crate::handlers::opening::{self, Opened, Opening, cleared};
 use crate::handlers::proof::{self, Proof};
 use crate::handlers::second_factor::{backup_digests, with_second};
-use crate::handlers::{Call, sign_up};
+use crate::handlers::{Call, policy, sign_up};
 use crate::http::email;
 use crate::http::fields::Fields;
 use crate::http::incoming::Media;
@@ -118,6 +118,14 @@ async fn enable_mailed(call: &Call, authenticated: Authenticated, factors: &[Fac
         before.extend(store::second_factor::begin(context, &new)?);
         before.extend(store::second_factor::verify(context, &user.id, &id, 0));
         before.extend(tell(context, &user.id, "second_factor.enabled", "on")?);
+    }
+    if authenticated.session.must_enrol {
+        // The policy asks for a code by mail now, which this session was not opened with: the next sign-in is.
+        before.push(store::session::end(context, &authenticated.hash, "second factor enabled"));
+        context.db()?.batch(before).await?;
+        forget(context, vec![authenticated.hash.clone()]);
+        deliver_later(context);
+        return Ok(Reply::json(200, &json!({ "method": "otp" }))?.with_cookies(cleared(context)));
     }
     let opened = rotate(call, &authenticated, before, None).await?;
     Ok(Reply::json(200, &json!({ "method": "otp" }))?.with_cookies(opened.cookies))
@@ -281,6 +289,7 @@ pub async fn disable(call: &mut Call) -> Result<Reply> {
 pub async fn switch_off(call: &Call, authenticated: &Authenticated, factors: &[Factor]) -> Result<Opened> {
     let context = &call.context;
     let user = &authenticated.session.user.id;
+    policy::may_disable(context, &authenticated.session)?;
     let mut before = vec![store::second_factor::disable(user), store::second_factor::distrust(context, user, None)];
     if factors.iter().any(|factor| factor.is_verified) {
         before.extend(tell(context, user, "second_factor.disabled", "off")?);

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result, Wire};
 use crate::handlers::Call;
+use crate::handlers::admin::impersonation;
 use crate::handlers::authenticate::{Authentication, Depth, Look, authenticate, forget};
 use crate::handlers::multi_session;
 use crate::handlers::opening::cleared;
@@ -12,7 +13,7 @@ use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::id::Id;
 use crate::jobs::outbox::deliver_later;
-use crate::session::{LiveSession, SessionJson, UserJson, iso};
+use crate::session::{LiveSession, SessionJson, UserJson};
 use crate::store;
 use crate::store::record::Severity;
 use crate::store::session::Which;
@@ -56,21 +57,7 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
     let (context, user) = (&call.context, &authenticated.session.user.id);
     let statement = store::session::list(&context.tenant().id, user, context.now);
     let listed: Vec<store::session::Listed> = context.db()?.batch([statement]).await?.rows()?;
-    let body: Vec<SessionJson<'_>> = listed
-        .iter()
-        .map(|session| SessionJson {
-            id: session.id.as_str(),
-            token: session.id.as_str(),
-            user_id: session.user_id.as_str(),
-            expires_at: iso(session.expires_at),
-            created_at: iso(session.created_at),
-            updated_at: iso(session.updated_at),
-            ip_address: session.ip_address.as_deref(),
-            user_agent: session.user_agent.as_deref(),
-            active_organization_id: session.active_tenant_id.as_ref().map(Id::as_str),
-            impersonated_by: None,
-        })
-        .collect();
+    let body: Vec<SessionJson<'_>> = listed.iter().map(store::session::Listed::json).collect();
     Ok(Reply::json(200, &body)?.with_cookies(authenticated.cookies.clone()))
 }
 
@@ -131,6 +118,7 @@ pub async fn sign_out(call: &mut Call) -> Result<Reply> {
 pub async fn end_this(call: &Call) -> Result<Vec<String>> {
     let mut gone = Vec::from(cleared(&call.context));
     gone.extend(multi_session::end_others(call).await?);
+    gone.extend(impersonation::end_aside(&call.context).await?);
     let Authentication::Authenticated(authenticated) = call.visitor(Depth::Database).await? else {
         return Ok(gone);
     };

@@ -4,9 +4,9 @@ use crate::context::nfkc;
 use crate::credentials::password::{LONGEST_READ, Password};
 use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::{Authenticated, Authentication, Depth};
-use crate::handlers::opening::cleared;
+use crate::handlers::opening::{self, cleared};
 use crate::handlers::provider::consents;
-use crate::handlers::{Call, passkey_registration, second_factor_setup as setup};
+use crate::handlers::{Call, passkey_registration, proof, second_factor_setup as setup};
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
@@ -87,6 +87,7 @@ pub async fn withdraw_consent(call: &mut Call) -> Result<Reply> {
 pub async fn forget_devices(call: &mut Call) -> Result<Reply> {
     call.request.fields(Media::Form).await.ok();
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
+    proof::not_impersonated(&authenticated)?;
     let context = &call.context;
     context.db()?.batch([store::second_factor::distrust(context, &authenticated.session.user.id, None)]).await?;
     Ok(Reply::redirect(303, &Target::own("/account")).with_cookies(authenticated.cookies))
@@ -106,6 +107,11 @@ async fn load(call: &Call) -> Result<(Authenticated, Vec<Factor>, bool)> {
     Ok((authenticated, factors, has_password))
 }
 
+/// Where whoever was led here goes on; none for what is not to be trusted.
+fn back(call: &Call, given: Option<&str>) -> Option<Target> {
+    opening::target(&call.context, given, Wire::INVALID_CALLBACK_URL).ok().flatten()
+}
+
 fn standing(factors: &[Factor]) -> Standing {
     match factors.iter().find(|factor| factor.is_verified) {
         None => Standing::Off,
@@ -120,7 +126,9 @@ fn standing(factors: &[Factor]) -> Standing {
 /// 401, 503.
 pub async fn second_factor(call: &mut Call) -> Result<Reply> {
     let (authenticated, factors, has_password) = load(call).await?;
-    let page = pages::settings(&Frame::of(&call.context, TITLE), None, standing(&factors), has_password);
+    let back = back(call, call.request.param("continue").as_deref());
+    let at = (standing(&factors), has_password);
+    let page = pages::settings(&Frame::of(&call.context, TITLE), None, at, back.as_ref().map(Target::as_str));
     Ok(Reply::page(200, page).with_cookies(authenticated.cookies))
 }
 
@@ -132,8 +140,11 @@ pub async fn change_second_factor(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Form).await?;
     let password = fields.optional("password", LONGEST_READ).map(|typed| Password::new(typed, nfkc));
     let action = fields.required("action", 20);
+    let given = fields.optional("continue", Target::LONGEST);
     fields.finish()?;
-    let result = act(call, &action, password.as_ref()).await;
+    let back = back(call, given.as_deref());
+    let back = back.as_ref().map(Target::as_str);
+    let result = act(call, &action, password.as_ref(), back).await;
     let error = match result {
         Ok(reply) => return Ok(reply),
         Err(error) => error,
@@ -147,11 +158,12 @@ pub async fn change_second_factor(call: &mut Call) -> Result<Reply> {
         _ => error.message(),
     };
     let (authenticated, factors, has_password) = load(call).await?;
-    let page = pages::settings(&Frame::of(&call.context, TITLE), Some(words), standing(&factors), has_password);
+    let at = (standing(&factors), has_password);
+    let page = pages::settings(&Frame::of(&call.context, TITLE), Some(words), at, back);
     Ok(Reply::page(error.wire().status, page).with_cookies(authenticated.cookies))
 }
 
-async fn act(call: &Call, action: &str, password: Option<&Password>) -> Result<Reply> {
+async fn act(call: &Call, action: &str, password: Option<&Password>, back: Option<&str>) -> Result<Reply> {
     let context = &call.context;
     let (proof, factors) = setup::proven(call, password).await?;
     let cookies = proof.authenticated.cookies.clone();
@@ -159,7 +171,7 @@ async fn act(call: &Call, action: &str, password: Option<&Password>) -> Result<R
         "begin" => {
             let begun = setup::begin(context, &proof.authenticated, &factors, None).await?;
             let frame = Frame::of(context, "Set up an authenticator app");
-            let page = pages::begun(&frame, &begun.uri, &begun.seed, &begun.backup_codes);
+            let page = pages::begun(&frame, (&begun.uri, &begun.seed), &begun.backup_codes, back);
             Ok(Reply::page(200, page).with_cookies(cookies))
         }
         "codes" => {
@@ -181,17 +193,29 @@ async fn act(call: &Call, action: &str, password: Option<&Password>) -> Result<R
 pub async fn verify_second_factor(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Form).await?;
     let code = fields.required("code", 20);
+    let given = fields.optional("continue", Target::LONGEST);
     fields.finish()?;
+    let back = back(call, given.as_deref());
     let ticket = call.presented()?;
     let attempt = store::second_factor::attempt_of_session(&call.context, &ticket.hash);
     let (authenticated, mut answers) = call.confirmed(vec![attempt]).await?;
     let factors: Vec<Factor> = answers.rows()?;
     let pending = factors.iter().find(|factor| !factor.is_verified);
     match setup::verify_pending(call, authenticated, pending, &code).await {
-        Ok(opened) => Ok(Reply::redirect(303, &Target::own("/account/second-factor")).with_cookies(opened.cookies)),
+        Ok(opened) => {
+            let on = back.unwrap_or_else(|| Target::own("/account/second-factor"));
+            Ok(Reply::redirect(303, &on).with_cookies(opened.cookies))
+        }
         Err(error) if error.wire() == Wire::INVALID_CODE => {
             call.context.log(call.request.path(), &error);
-            Ok(Reply::page(400, pages::verify(&Frame::of(&call.context, TITLE), "This is not the code.")))
+            Ok(Reply::page(
+                400,
+                pages::verify(
+                    &Frame::of(&call.context, TITLE),
+                    "This is not the code.",
+                    back.as_ref().map(Target::as_str),
+                ),
+            ))
         }
         Err(error) => Err(error),
     }

@@ -24,6 +24,10 @@ pub async fn token(call: &mut Call) -> Result<Reply> {
         claims.insert("roles".to_owned(), json!(session.roles));
         claims.insert("auth_time".to_owned(), json!(session.authenticated_at / 1000));
         claims.insert("amr".to_owned(), json!(session.amr));
+        if let Some(administrator) = &session.impersonated_by {
+            // Who acts in the user's name (RFC 8693, section 4.1).
+            claims.insert("act".to_owned(), json!({ "sub": administrator }));
+        }
     }
     let signer = signing_key::signer(context).await?;
     let token = signer.sign(claims, context.now, context.config.token_seconds).await?;

@@ -7,14 +7,16 @@ use crate::error::{Error, Result, Wire};
 use crate::handlers::Call;
 use crate::handlers::authenticate::{Authenticated, remember, snapshot_cookie};
 use crate::handlers::sign_up::{LONGEST_IMAGE, LONGEST_NAME};
+use crate::handlers::{profile, proof};
 use crate::http::cookie::Cookie;
 use crate::http::fields::Change;
 use crate::http::incoming::Media;
 use crate::http::phone;
 use crate::http::reply::Reply;
 use crate::http::username::{self, NoUsername};
+use crate::session::Judged;
 use crate::store;
-use crate::store::database::StoreError;
+use crate::store::database::{StoreError, must_change};
 use crate::store::user::Changes;
 
 /// `POST /update-user`.
@@ -41,18 +43,26 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
             return Err(Error::refused(Wire::PHONE_NUMBER_CANNOT_BE_UPDATED, "phoneNumber in update-user"));
         }
     };
+    let patches = profile::read(&mut fields, false);
     fields.finish()?;
     let username = match username {
         Change::Set(name) => Change::Set(username::normalise(&name).map_err(NoUsername::when_chosen)?),
         other => other,
     };
     let changes = Changes { name, image, username, display_username };
-    if changes.is_empty() && !clears_phone {
+    if changes.is_empty() && !clears_phone && patches.is_empty() {
         return Err(Error::refused(Wire::NO_FIELDS_TO_UPDATE, "nothing to update"));
     }
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
+    if changes.username != Change::Keep || clears_phone {
+        // What somebody signs in by is theirs to change.
+        proof::not_impersonated(&authenticated)?;
+    }
     let (context, user) = (&call.context, &authenticated.session.user.id);
     let mut statements = vec![store::user::update(context, user, &changes)];
+    if !patches.is_empty() {
+        statements.extend([store::people::patch(context, user, &patches), must_change()]);
+    }
     if clears_phone {
         statements.push(store::user::change_phone(context, user, None));
     }
@@ -62,13 +72,16 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
         Err(StoreError::Conflict(column)) if column == "user.username" => {
             return Err(Error::refused(Wire::USERNAME_TAKEN, "user name is taken"));
         }
+        Err(StoreError::Unchanged) => {
+            return Err(Error::Validation("[body] Too big: more than is kept of a user".to_owned()));
+        }
         other => other?.skip(skipped),
     };
     let record = store::session::read(&mut answers)?;
     let mut reply = Reply::json(200, &json!({ "status": true }))?.with_cookies(authenticated.cookies);
     // The copies of the session say the new name at once; other sessions follow at their next recheck. Of two cookies
     // of one name a browser keeps the later.
-    if let Some(Ok((session, _))) = record.map(|record| record.judge(None, context.now)) {
+    if let Some(Ok(Judged { session, .. })) = record.map(|record| context.judge(record)) {
         remember(context, &authenticated.hash, &session);
         // What no longer fits into a snapshot must not leave the old one to answer.
         let snapshot = snapshot_cookie(context, &authenticated.hash, &session);
@@ -85,7 +98,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
 pub async fn refreshed(context: &Context, authenticated: &Authenticated) -> Result<Vec<String>> {
     let record = store::session::find(context.db()?, &context.tenant().id, &authenticated.hash).await?;
     let mut cookies = authenticated.cookies.clone();
-    if let Some(Ok((session, _))) = record.map(|record| record.judge(None, context.now)) {
+    if let Some(Ok(Judged { session, .. })) = record.map(|record| context.judge(record)) {
         remember(context, &authenticated.hash, &session);
         let snapshot = snapshot_cookie(context, &authenticated.hash, &session);
         cookies.push(snapshot.unwrap_or_else(|| Cookie::Snapshot.clear(context.is_secure)));

@@ -19,6 +19,8 @@ pub enum Cookie {
     Passkey,
     /// The sessions of further accounts in this browser.
     Others,
+    /// An administrator's own session, while they act as somebody else.
+    Administrator,
 }
 
 impl Cookie {
@@ -42,6 +44,8 @@ impl Cookie {
             (Self::Passkey, true) => "__Host-doorward.passkey",
             (Self::Others, false) => "doorward.others",
             (Self::Others, true) => "__Host-doorward.others",
+            (Self::Administrator, false) => "doorward.administrator",
+            (Self::Administrator, true) => "__Host-doorward.administrator",
         }
     }
 

@@ -176,6 +176,37 @@ impl Fields {
         }
     }
 
+    /// The members of an object that must be there, to be read as fields of their own; [`Self::absorb`] takes their
+    /// problems back.
+    #[must_use]
+    pub fn nested(&mut self, name: &str) -> Self {
+        match self.object(name) {
+            Value::Object(values) => Self { values, problems: Vec::new() },
+            _ => Self::default(),
+        }
+    }
+
+    /// The same of an object that may be there.
+    #[must_use]
+    pub fn nested_optional(&mut self, name: &str) -> Self {
+        match self.values.get(name) {
+            None | Some(Value::Null) => Self::default(),
+            Some(_) => self.nested(name),
+        }
+    }
+
+    /// Takes the problems of an object's members as its own.
+    pub fn absorb(&mut self, name: &str, nested: Self) {
+        let inner = nested.problems.into_iter();
+        self.problems.extend(inner.map(|problem| problem.replacen("[body.", &format!("[body.{name}."), 1)));
+    }
+
+    /// Whether a field was sent as `null`.
+    #[must_use]
+    pub fn is_null(&self, name: &str) -> bool {
+        self.values.get(name) == Some(&Value::Null)
+    }
+
     /// A list of texts that may be there, of at most `most`, each of which is `acceptable`.
     pub fn list(&mut self, name: &str, most: usize, acceptable: impl Fn(&str) -> bool) -> Vec<String> {
         let values = match self.values.get(name) {

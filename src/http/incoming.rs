@@ -178,6 +178,13 @@ impl Incoming {
             .map(|(_, value)| value.into_owned())
     }
 
+    /// Every value of a query parameter, decoded.
+    #[must_use]
+    pub fn params(&self, name: &str) -> Vec<String> {
+        let pairs = form_urlencoded::parse(self.query().as_bytes());
+        pairs.filter(|(key, _)| key == name).map(|(_, value)| value.into_owned()).collect()
+    }
+
     /// The runtime's request, for the gate.
     #[must_use]
     pub fn raw(&self) -> &Request {

@@ -3,33 +3,58 @@
 pub mod keys;
 pub mod logout;
 pub mod outbox;
+pub mod tenants;
 
 use worker::Env;
 
+use crate::config::Config;
 use crate::context::note;
 use crate::handlers::{config, read_clock};
+use crate::id::Millis;
 use crate::store::database::Database;
-use crate::store::jobs::prune;
+use crate::store::jobs::{bindings, prune};
 
-/// Runs every job.
+/// Runs every job, in the main database and in those that tenants have of their own.
 pub async fn run(env: &Env) {
     let now = read_clock();
-    let pruned = match Database::open(env, Database::BINDING) {
-        Ok(db) => prune(&db, now).await,
-        Err(error) => Err(error),
+    let config = match config(env) {
+        Ok(config) => config,
+        Err(error) => return note("cron", &error.to_string()),
     };
-    if let Err(error) = pruned {
-        note("cron", &format!("prune: {error:?}"));
-    }
-    match config(env) {
-        Ok(config) => {
-            if let Err(error) = keys::rotate(env, &config, now).await {
-                note("cron", &format!("keys: {error:?}"));
-            }
-            if let Err(error) = outbox::deliver(env, &config, now).await {
-                note("cron", &format!("outbox: {error:?}"));
+    let main = match Database::open(env, Database::BINDING) {
+        Ok(db) => db,
+        Err(error) => return note("cron", &format!("{error:?}")),
+    };
+    match bindings(&main).await {
+        Ok(bindings) => {
+            for binding in bindings {
+                match Database::open(env, &binding) {
+                    Ok(own) => {
+                        run_in((env, &own), &config, now).await;
+                        if let Err(error) = tenants::follow(&main, &own, &binding).await {
+                            note("cron", &format!("{binding}: tenants: {error:?}"));
+                        }
+                    }
+                    Err(error) => note("cron", &format!("{binding}: {error:?}")),
+                }
             }
         }
-        Err(error) => note("cron", &error.to_string()),
+        Err(error) => note("cron", &format!("databases of tenants: {error:?}")),
+    }
+    run_in((env, &main), &config, now).await;
+}
+
+async fn run_in((env, db): (&Env, &Database), config: &Config, now: Millis) {
+    if let Err(error) = tenants::delete_due((env, db), now).await {
+        note("cron", &format!("tenants: {error:?}"));
+    }
+    if let Err(error) = prune(db, config.user_retention_seconds, now).await {
+        note("cron", &format!("prune: {error:?}"));
+    }
+    if let Err(error) = keys::rotate(db, config, now).await {
+        note("cron", &format!("keys: {error:?}"));
+    }
+    if let Err(error) = outbox::deliver((env, db), config, now).await {
+        note("cron", &format!("outbox: {error:?}"));
     }
 }

@@ -26,15 +26,14 @@ const BINDING: &str = "MAIL";
 ///
 /// # Errors
 /// If D1 does not answer. What a service says is noted in the row, and tried again.
-pub async fn deliver(env: &Env, config: &Config, now: Millis) -> Stored<()> {
+pub async fn deliver((env, db): (&Env, &Database), config: &Config, now: Millis) -> Stored<()> {
     // In development, without anything to send by, messages wait in the mailbox to be read there.
     let sends = config.mail_webhook.is_some() || config.sms_webhook.is_some() || env.send_email(BINDING).is_ok();
-    let db = Database::open(env, Database::BINDING)?;
-    let claimed = outbox::claim(&db, sends || !config.development, now).await?;
+    let claimed = outbox::claim(db, sends || !config.development, now).await?;
     // At once: one that lets us wait makes nobody else wait.
     let settled = join_all(claimed.iter().map(async |queued| {
         let sent = match queued.kind {
-            Kind::Logout => logout::send((&db, config), queued, now).await,
+            Kind::Logout => logout::send((db, config), queued, now).await,
             Kind::Mail | Kind::Webhook => send(env, config, queued).await,
         };
         let problem = sent.err();
@@ -53,8 +52,13 @@ pub async fn deliver(env: &Env, config: &Config, now: Millis) -> Stored<()> {
 /// Delivers after this request's answer.
 pub fn deliver_later(context: &Context) {
     let (env, config, now): (Env, Rc<Config>, Millis) = (context.env.clone(), context.config.clone(), context.now);
+    let binding = context.binding().to_owned();
     context.after(async move {
-        if let Err(error) = deliver(&env, &config, now).await {
+        let delivered = match Database::open(&env, &binding) {
+            Ok(db) => deliver((&env, &db), &config, now).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = delivered {
             note("outbox", &format!("{error:?}"));
         }
     });

@@ -9,7 +9,7 @@ use crate::oauth::authorization::RESOURCE;
 use crate::session::Person;
 
 /// The scopes that we give a meaning, and the words that a user is asked with.
-pub const SCOPES: [(&str, &str); 8] = [
+pub const SCOPES: [(&str, &str); 9] = [
     ("openid", "Know who you are"),
     ("profile", "See your name and picture"),
     ("email", "See your e-mail address"),
@@ -17,11 +17,12 @@ pub const SCOPES: [(&str, &str); 8] = [
     ("address", "See your postal address"),
     ("offline_access", "Stay signed in while you are away"),
     ("roles", "See your roles"),
+    ("groups", "See which groups you are in"),
     ("org", "See which organization you signed in to"),
 ];
 
 /// The claims that a scope stands for (section 5.4).
-const CLAIMS: [(&str, &str); 15] = [
+const CLAIMS: [(&str, &str); 16] = [
     ("name", "profile"),
     ("given_name", "profile"),
     ("family_name", "profile"),
@@ -36,6 +37,7 @@ const CLAIMS: [(&str, &str); 15] = [
     ("phone_number_verified", "phone"),
     ("address", "address"),
     ("roles", "roles"),
+    ("groups", "groups"),
     ("org", "org"),
 ];
 
@@ -59,6 +61,9 @@ pub struct Profile {
     pub last_name: Option<String>,
     /// `user.profile`.
     pub profile: Map<String, Value>,
+    /// Slugs of the tenant's groups that they are in.
+    #[serde(default)]
+    pub groups: Vec<String>,
 }
 
 /// The user and their place in the tenant.
@@ -113,6 +118,7 @@ pub fn by_scope(subject: &Subject<'_>, scope: &str) -> Map<String, Value> {
                 _ => (),
             },
             "roles" => put("roles", json!(subject.roles)),
+            "groups" => put("groups", json!(subject.profile.groups)),
             "org" => put("org", json!({ "id": subject.tenant.0, "name": subject.tenant.1 })),
             _ => (),
         }

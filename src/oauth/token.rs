@@ -148,6 +148,10 @@ pub struct StoredRefresh {
     pub user_status: String,
     /// `user.suspended_until`.
     pub suspended_until: Option<Millis>,
+    /// Whether the user has a second factor.
+    pub has_second_factor: bool,
+    /// Their roles in the tenant.
+    pub roles: Vec<String>,
 }
 
 /// What a refresh token is good for now.

@@ -108,6 +108,23 @@ pub fn already_registered(tenant: &str, origin: &str) -> Mail {
     )
 }
 
+/// Somebody is asked to join.
+#[must_use]
+pub fn invitation(tenant: &str, inviter: &str, url: &str, days: i64) -> Mail {
+    let subject = format!("Join {tenant}");
+    let asks = format!("{inviter} invites you to {tenant}.");
+    let lasts = format!("The link works once, within {days} days, for this address alone.");
+    write(
+        tenant,
+        &Letter {
+            subject: &subject,
+            before: &[&asks],
+            link: Some(("See the invitation", url)),
+            after: &[&lasts, "If you do not know what this is about, do nothing."],
+        },
+    )
+}
+
 /// A link that signs in.
 #[must_use]
 pub fn magic_link(tenant: &str, url: &str, minutes: i64) -> Mail {

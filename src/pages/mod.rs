@@ -6,6 +6,7 @@ pub mod confirmation;
 pub mod consent;
 pub mod device;
 pub mod error;
+pub mod invitation;
 pub mod login;
 pub mod mail;
 pub mod mailbox;

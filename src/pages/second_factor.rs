@@ -86,9 +86,21 @@ pub enum Standing {
     Mailed,
 }
 
+/// Where it goes on afterwards, for whoever was led here from elsewhere.
+fn continuing(back: Option<&str>) -> Markup {
+    html! {
+        @if let Some(back) = back { input type="hidden" name="continue" value=(back); }
+    }
+}
+
 /// The settings of two-step sign-in.
 #[must_use]
-pub fn settings(frame: &Frame<'_>, problem: Option<&str>, standing: Standing, has_password: bool) -> String {
+pub fn settings(
+    frame: &Frame<'_>,
+    problem: Option<&str>,
+    (standing, has_password): (Standing, bool),
+    back: Option<&str>,
+) -> String {
     let password = html! {
         @if has_password {
             label { "Your password"
@@ -104,6 +116,7 @@ pub fn settings(frame: &Frame<'_>, problem: Option<&str>, standing: Standing, ha
             Standing::Mailed => p { "It is on, with mailed codes. An authenticator app is safer." },
         }
         form method="post" action="/account/second-factor" {
+            (continuing(back))
             (password)
             @if standing != Standing::Totp {
                 button type="submit" name="action" value="begin" { "Set up an authenticator app" }
@@ -121,13 +134,14 @@ pub fn settings(frame: &Frame<'_>, problem: Option<&str>, standing: Standing, ha
 
 /// Shows a seed and backup codes, once, and asks for the code that proves the seed.
 #[must_use]
-pub fn begun(frame: &Frame<'_>, uri: &str, seed: &str, codes: &[String]) -> String {
+pub fn begun(frame: &Frame<'_>, (uri, seed): (&str, &str), codes: &[String], back: Option<&str>) -> String {
     frame.around(&html! {
         p { "Read this with your authenticator app, or type the key." }
         (qr(uri))
         p { code { (seed) } }
         (backup_codes(codes))
         form method="post" action="/account/second-factor/verify" {
+            (continuing(back))
             label { "The code that the app shows"
                 input type="text" name="code" autocomplete="one-time-code" inputmode="numeric" maxlength="10" required;
             }
@@ -138,10 +152,11 @@ pub fn begun(frame: &Frame<'_>, uri: &str, seed: &str, codes: &[String]) -> Stri
 
 /// Asks again for the code that proves the seed.
 #[must_use]
-pub fn verify(frame: &Frame<'_>, problem: &str) -> String {
+pub fn verify(frame: &Frame<'_>, problem: &str, back: Option<&str>) -> String {
     frame.around(&html! {
         p class="problem" role="alert" { (problem) }
         form method="post" action="/account/second-factor/verify" {
+            (continuing(back))
             label { "The code that the app shows"
                 input type="text" name="code" autocomplete="one-time-code" inputmode="numeric" maxlength="10" required autofocus;
             }

@@ -60,6 +60,10 @@ kinds! {
     ClientSecret = "client_secret";
     /// What a client changes its own registration with (RFC 7592, section 1.2).
     RegistrationToken = "registration_access_token";
+    /// What is mailed to whoever is invited.
+    Invited = "invitation";
+    /// A key of a program's.
+    ApiKeySecret = "api_key";
     /// What a client registers itself with (RFC 7591, section 1.2).
     InitialAccessToken = "initial_access_token";
 }

@@ -46,6 +46,18 @@ impl CodeKind {
     }
 }
 
+/// Ends the codes that were sent to somebody to sign in or to set a password with.
+#[must_use]
+pub fn forget(context: &Context, email: &str, phone: Option<&str>) -> Statement {
+    sql("update verification set used_at = ?4, updated_at = ?4
+         where tenant_id = ?1 and used_at is null and identifier in (?2, ?3)
+           and kind in ('code_sign_in', 'code_reset', 'code_phone', 'code_phone_reset')")
+    .bind(&context.tenant().id)
+    .bind(email)
+    .bind(phone)
+    .bind(context.now)
+}
+
 /// A code of six digits, from random bytes: the remainder's bias is one in 2^44.
 #[must_use]
 pub fn digits(random: [u8; 8]) -> String {

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use wasm_bindgen::JsValue;
 use worker::{D1Database, D1Result, Env};
 
-use crate::error::Error;
+use crate::error::{Error, Wire};
 use crate::id::{Id, Millis};
 use crate::secret::{TokenHash, TokenKind};
 
@@ -19,6 +19,8 @@ pub enum StoreError {
     Conflict(String),
     /// [`must_change`] found that nothing was. Nothing of the batch was done.
     Unchanged,
+    /// A condition that a statement made, or a named CHECK constraint: its name. Nothing of the batch was done.
+    Broken(String),
     /// D1 failed, or answered what cannot be.
     Failed(String),
 }
@@ -28,6 +30,10 @@ impl From<StoreError> for Error {
         match error {
             StoreError::Conflict(column) => Self::Storage(format!("conflict on {column} that nobody expected")),
             StoreError::Unchanged => Self::Storage("nothing changed where something had to".to_owned()),
+            StoreError::Broken(name) if name == "permit" => {
+                Self::refused(Wire::FORBIDDEN, "lost the permission meanwhile")
+            }
+            StoreError::Broken(name) => Self::Storage(format!("{name}, which nobody expected")),
             StoreError::Failed(text) => Self::Storage(text),
         }
     }
@@ -103,6 +109,9 @@ pub const fn sql(text: &'static str) -> Statement {
 /// What [`must_change`] fails with: SQLite quotes the path that is none.
 const UNCHANGED: &str = "doorward:unchanged";
 
+/// What a statement fails with that holds the batch to a condition: `json_extract('{}', iif(…, '$', 'doorward:broken:name'))`.
+const BROKEN: &str = "doorward:broken:";
+
 /// A statement that fails, and its whole batch with it, unless the one before it changed something: what depends on a
 /// condition is then written without repeating it.
 #[must_use]
@@ -162,6 +171,17 @@ impl Answers {
         meta.and_then(|meta| meta.changes).ok_or_else(|| StoreError::Failed("an answer without its changes".to_owned()))
     }
 
+    /// The last statement's first row.
+    ///
+    /// # Errors
+    /// As [`Self::rows`].
+    pub fn last<T: DeserializeOwned>(mut self) -> Stored<Option<T>> {
+        while self.0.len() > 1 {
+            self.0.next();
+        }
+        self.row()
+    }
+
     /// Passes over the answers of `count` statements.
     #[must_use]
     pub fn skip(mut self, count: usize) -> Self {
@@ -180,7 +200,7 @@ pub struct Database {
 
 thread_local! {
     /// Bindings outlive requests; looking one up takes several calls into JavaScript.
-    static OPENED: RefCell<Option<(String, Rc<D1Database>)>> = const { RefCell::new(None) };
+    static OPENED: RefCell<Vec<(String, Rc<D1Database>)>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Database {
@@ -193,12 +213,12 @@ impl Database {
     /// If there is no such binding.
     pub fn open(env: &Env, binding: &str) -> Stored<Self> {
         let kept =
-            OPENED.with_borrow(|opened| opened.as_ref().filter(|(name, _)| name == binding).map(|(_, d1)| d1.clone()));
+            OPENED.with_borrow(|opened| opened.iter().find(|(name, _)| name == binding).map(|(_, d1)| d1.clone()));
         if let Some(d1) = kept {
             return Ok(Self { d1, trips: Cell::new(0) });
         }
         let d1 = Rc::new(env.d1(binding).map_err(failed)?);
-        OPENED.with_borrow_mut(|opened| *opened = Some((binding.to_owned(), d1.clone())));
+        OPENED.with_borrow_mut(|opened| opened.push((binding.to_owned(), d1.clone())));
         Ok(Self { d1, trips: Cell::new(0) })
     }
 
@@ -253,6 +273,12 @@ fn classify(message: &str) -> StoreError {
     if message.contains(UNCHANGED) {
         return StoreError::Unchanged;
     }
+    for marker in [BROKEN, "CHECK constraint failed: "] {
+        if let Some((_, tail)) = message.split_once(marker) {
+            let name: String = tail.chars().take_while(|&c| c.is_ascii_alphanumeric() || c == '_').collect();
+            return StoreError::Broken(name);
+        }
+    }
     let Some((_, tail)) = message.split_once("UNIQUE constraint failed: ") else {
         return StoreError::Failed(message.to_owned());
     };
@@ -282,6 +308,11 @@ mod tests {
             assert!(matches!(classify(message), StoreError::Conflict(c) if c == column), "{message}");
         }
         assert!(matches!(classify("no such table: user"), StoreError::Failed(_)));
+        for message in
+            ["bad JSON path: 'doorward:broken:owner': SQLITE_ERROR", "D1_ERROR: CHECK constraint failed: owner: SQLITE"]
+        {
+            assert!(matches!(classify(message), StoreError::Broken(name) if name == "owner"), "{message}");
+        }
         let unchanged = "D1_ERROR: bad JSON path: 'doorward:unchanged': SQLITE_ERROR";
         assert!(matches!(classify(unchanged), StoreError::Unchanged));
     }

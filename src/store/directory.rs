@@ -1,12 +1,15 @@
 //! Which tenant or app answers on a host. Remembered by the isolate for `ROUTING_CACHE_SECONDS`, so that a request
 //! with a snapshot needs no I/O at all.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use serde::Deserialize;
+use serde_json::Value;
+use worker::Env;
 
+use crate::access::policy::SecurityPolicy;
 use crate::gate::rules::{Access, Rule};
 use crate::id::{App, Id, Millis, Tenant};
 use crate::store::database::{Database, Stored, sql};
@@ -30,6 +33,12 @@ pub struct TenantPlace {
     pub pairwise_salt: String,
     /// Where its passkeys work.
     pub passkey: PasskeyPlace,
+    /// The D1 binding that holds its own data; none is the main one.
+    pub database: Option<String>,
+    /// Its security policy, as it was written.
+    security_policy: Value,
+    #[serde(skip)]
+    policy: OnceCell<Option<SecurityPolicy>>,
 }
 
 /// `tenant.settings`, member `passkey`: what of it is not set follows from the tenant's host.
@@ -43,6 +52,18 @@ pub struct PasskeyPlace {
 }
 
 impl TenantPlace {
+    /// Its security policy; none where it cannot be read.
+    #[must_use]
+    pub fn policy(&self) -> Option<&SecurityPolicy> {
+        self.policy.get_or_init(|| SecurityPolicy::parse(&self.security_policy).ok()).as_ref()
+    }
+
+    /// Whether it is the server's own tenant, which answers wherever no other is named.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        self.slug == "default"
+    }
+
     /// The pool that its users are in: null, or its own id.
     #[must_use]
     pub fn pool(&self) -> Option<&Id<Tenant>> {
@@ -106,41 +127,69 @@ fn remember(host: &str, place: Option<Rc<Place>>, now: Millis) {
     });
 }
 
-/// Looks a host up. `is_default` says that it is the default tenant's auth host.
+/// Forgets every host: what was remembered of them was changed here. Other isolates follow when theirs is old.
+pub fn forget_all() {
+    CACHE.with_borrow_mut(HashMap::clear);
+}
+
+/// The parts of a place: a tenant, and the app under the host, if it is one.
+macro_rules! place {
+    ($condition:literal) => {
+        concat!(
+            "select json_object(
+               'tenant', json_object(
+                 'id', t.id, 'slug', t.slug, 'name', t.name,
+                 'is_isolated', json(iif(t.user_pool = 'isolated', 'true', 'false')),
+                 'is_active', json(iif(t.status = 'active', 'true', 'false')),
+                 'auth_host', (select host from tenant_domain where tenant_id = t.id order by is_primary desc, host limit 1),
+                 'pairwise_salt', t.pairwise_salt, 'database', t.database, 'security_policy', json(t.security_policy),
+                 'passkey', json_object(
+                   'rpId', iif(json_type(t.settings, '$.passkey.rpId') = 'text', t.settings ->> '$.passkey.rpId', null),
+                   'origins', iif(json_type(t.settings, '$.passkey.origins') = 'array', json(t.settings -> '$.passkey.origins'), null))),
+               'app', iif(a.id is null, null, json_object(
+                 'id', a.id, 'name', a.name, 'host', a.host, 'origin_url', a.origin_url,
+                 'service_binding', a.service_binding,
+                 'default_access', json_object('access', a.default_access),
+                 'rules', (select json_group_array(json_object('path', path, 'methods', json(methods), 'access', access,
+                                                               'roles', iif(access = 'role', json(roles), null)))
+                           from (select * from access_rule where proxied_app_id = a.id order by position)))))
+             as row
+             from tenant t
+             left join proxied_app a on a.tenant_id = t.id and a.host = ?1 and a.enabled = 1
+             where t.id = ",
+            $condition
+        )
+    };
+}
+
+/// Looks a host up. `is_default` says that it is the default tenant's auth host. Of a tenant whose data lives elsewhere
+/// the main database knows where, and on which hosts it answers; all else of it is there.
 ///
 /// # Errors
 /// If D1 does not answer.
-pub async fn find(db: &Database, host: &str, is_default: bool, now: Millis) -> Stored<Option<Rc<Place>>> {
-    let place: Option<Place> = db
-        .first(
-            sql("select json_object(
-                   'tenant', json_object(
-                     'id', t.id, 'slug', t.slug, 'name', t.name,
-                     'is_isolated', json(iif(t.user_pool = 'isolated', 'true', 'false')),
-                     'is_active', json(iif(t.status = 'active', 'true', 'false')),
-                     'auth_host', (select host from tenant_domain where tenant_id = t.id order by is_primary desc, host limit 1),
-                     'pairwise_salt', t.pairwise_salt,
-                     'passkey', json_object(
-                       'rpId', iif(json_type(t.settings, '$.passkey.rpId') = 'text', t.settings ->> '$.passkey.rpId', null),
-                       'origins', iif(json_type(t.settings, '$.passkey.origins') = 'array', json(t.settings -> '$.passkey.origins'), null))),
-                   'app', iif(a.id is null, null, json_object(
-                     'id', a.id, 'name', a.name, 'host', a.host, 'origin_url', a.origin_url,
-                     'service_binding', a.service_binding,
-                     'default_access', json_object('access', a.default_access),
-                     'rules', (select json_group_array(json_object('path', path, 'methods', json(methods), 'access', access,
-                                                                   'roles', iif(access = 'role', json(roles), null)))
-                               from (select * from access_rule where proxied_app_id = a.id order by position)))))
-                 as row
-                 from tenant t
-                 left join proxied_app a on a.tenant_id = t.id and a.host = ?1 and a.enabled = 1
-                 where t.id = iif(?2, (select id from tenant where slug = 'default'),
-                                  coalesce((select tenant_id from proxied_app where host = ?1 and enabled = 1),
-                                           (select tenant_id from tenant_domain where host = ?1)))")
-            .bind(host)
-            .bind(is_default),
-        )
-        .await?;
+pub async fn find(env: &Env, host: &str, is_default: bool, now: Millis) -> Stored<Option<Rc<Place>>> {
+    let main = Database::open(env, Database::BINDING)?;
+    let statement = sql(place!(
+        "iif(?2, (select id from tenant where slug = 'default'),
+             coalesce((select tenant_id from proxied_app where host = ?1 and enabled = 1),
+                      (select tenant_id from tenant_domain where host = ?1)))"
+    ));
+    let mut place: Option<Place> = main.first(statement.bind(host).bind(is_default)).await?;
+    if let Some((binding, id, is_active)) = place.as_ref().and_then(elsewhere) {
+        let own = Database::open(env, &binding)?;
+        place = own.first(sql(place!("?2")).bind(host).bind(&id)).await?;
+        if let Some(place) = &mut place {
+            place.tenant.database = Some(binding);
+            place.tenant.is_active &= is_active;
+        }
+    }
     let place = place.map(Rc::new);
     remember(host, place.clone(), now);
     Ok(place)
+}
+
+/// Where a tenant's own data is, if it is not here.
+fn elsewhere(place: &Place) -> Option<(String, Id<Tenant>, bool)> {
+    let tenant = &place.tenant;
+    tenant.database.clone().map(|binding| (binding, tenant.id.clone(), tenant.is_active))
 }

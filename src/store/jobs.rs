@@ -1,7 +1,7 @@
 //! What cron deletes.
 
 use crate::id::Millis;
-use crate::store::database::{Database, Stored, sql};
+use crate::store::database::{Database, Statement, Stored, sql};
 
 /// How long what has expired is kept for whoever looks into an incident, in milliseconds: a week.
 const GRACE: Millis = 7 * 86_400_000;
@@ -13,9 +13,9 @@ const MOST_BATCHES: usize = 10;
 ///
 /// # Errors
 /// If D1 does not answer.
-pub async fn prune(db: &Database, now: Millis) -> Stored<()> {
+pub async fn prune(db: &Database, user_retention_seconds: i64, now: Millis) -> Stored<()> {
     for _ in 0..MOST_BATCHES {
-        if !prune_some(db, now).await? {
+        if !prune_some(db, user_retention_seconds, now).await? {
             break;
         }
     }
@@ -23,7 +23,7 @@ pub async fn prune(db: &Database, now: Millis) -> Stored<()> {
 }
 
 /// Deletes up to a thousand rows of each table; answers whether there may be more.
-async fn prune_some(db: &Database, now: Millis) -> Stored<bool> {
+async fn prune_some(db: &Database, user_retention_seconds: i64, now: Millis) -> Stored<bool> {
     let statements = [
         sql("delete from rate_limit where key in (select key from rate_limit where expires_at < ?1 limit 1000)")
             .bind(now),
@@ -43,6 +43,15 @@ async fn prune_some(db: &Database, now: Millis) -> Stored<bool> {
         sql("delete from oauth_token where id in (select id from oauth_token where expires_at < ?1 limit 1000)")
             .bind(now - GRACE),
         sql("delete from signing_key where expires_at < ?1").bind(now - GRACE),
+        // What was softly deleted is kept for so long, for whoever must say what became of it.
+        sql("delete from user where id in (select id from user where deleted_at < ?1 limit 1000)")
+            .bind(now - user_retention_seconds * 1000),
+        sql("delete from user_group where id in (select id from user_group where deleted_at < ?1 limit 1000)")
+            .bind(now - user_retention_seconds * 1000),
+        sql("update invitation set status = 'expired', updated_at = ?1
+             where id in (select id from invitation where status = 'pending' and expires_at < ?1 limit 1000)")
+        .bind(now),
+        sql("delete from api_key where id in (select id from api_key where expires_at < ?1 limit 1000)").bind(now - GRACE),
     ];
     let count = statements.len();
     let mut answers = db.batch(statements).await?;
@@ -51,4 +60,70 @@ async fn prune_some(db: &Database, now: Millis) -> Stored<bool> {
         more |= answers.changes()? >= 1000;
     }
     Ok(more)
+}
+
+/// The bindings of the databases that tenants have of their own.
+///
+/// # Errors
+/// If D1 does not answer.
+pub async fn bindings(main: &Database) -> Stored<Vec<String>> {
+    let statement = sql(
+        "select json_quote(database) as row from tenant indexed by tenant_database where database is not null limit 1000",
+    );
+    main.batch([statement]).await?.rows()
+}
+
+/// The tenant whose data is behind a binding.
+#[must_use]
+pub fn of_binding(binding: &str) -> Statement {
+    sql("select json_quote(id) as row from tenant where database = ?1").bind(binding)
+}
+
+/// Whether a tenant is in a database.
+#[must_use]
+pub fn is_there(tenant: &str) -> Statement {
+    sql("select 'true' as row from tenant where id = ?1").bind(tenant)
+}
+
+/// Deletes the row by which the main database knew of a tenant with one of its own.
+#[must_use]
+pub fn forget_tenant(tenant: &str) -> Statement {
+    sql("delete from tenant where id = ?1 and database is not null and slug <> 'default'").bind(tenant)
+}
+
+/// Tenants whose grace period is over.
+#[must_use]
+pub fn due_tenants(now: Millis, most: i64) -> Statement {
+    sql("select json_quote(id) as row from tenant
+         where status = 'pending_deletion' and deletion_scheduled_at is not null and deletion_scheduled_at <= ?1 limit ?2")
+    .bind(now)
+    .bind(most)
+}
+
+/// The hashes of a tenant's sessions that have live copies.
+#[must_use]
+pub fn live_sessions(tenant: &str, now: Millis) -> Statement {
+    sql("select json_quote(token_hash) as row from session
+         where tenant_id = ?1 and revoked_at is null and expires_at > ?2 limit 1000")
+    .bind(tenant)
+    .bind(now)
+}
+
+/// Says in the audit that a tenant was deleted.
+#[must_use]
+pub fn audit_deletion(tenant: &str, now: Millis) -> Statement {
+    sql("insert into audit_event (id, tenant_id, actor_id, event, severity, details, created_at)
+         select lower(hex(randomblob(16))), id, status_changed_by, 'tenant.deleted', 'high',
+                json_object('slug', slug, 'reason', status_reason, 'requested_at', deletion_requested_at), ?2
+         from tenant where id = ?1 and status = 'pending_deletion' and deletion_scheduled_at <= ?2")
+    .bind(tenant)
+    .bind(now)
+}
+
+/// Deletes a tenant that is due, and what hangs on it. One that was restored meanwhile stays.
+#[must_use]
+pub fn delete_tenant(tenant: &str, now: Millis) -> Statement {
+    sql("delete from tenant where id = ?1 and status = 'pending_deletion' and deletion_scheduled_at <= ?2 and slug <> 'default'")
+        .bind(tenant)
+        .bind(now)
 }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::id::{Id, Millis, Session, Tenant, User};
+use crate::session::LiveSession;
 use crate::store::database::{Statement, sql};
 
 /// How serious an audit event is.
@@ -85,6 +86,49 @@ pub fn audit(
     .bind(&client.user_agent)
     .bind(context.request_id())
     .bind(context.now)
+}
+
+/// Something done in a tenant.
+pub struct Deed<'a> {
+    /// What.
+    pub event: &'a str,
+    /// How serious.
+    pub severity: Severity,
+    /// To whom, where that is a user.
+    pub subject: Option<&'a Id<User>>,
+    /// More about it.
+    pub details: Value,
+}
+
+/// A row of `audit_event` about what a session's user did in a tenant. Behind an impersonation stands its administrator.
+///
+/// # Errors
+/// If the platform has no randomness.
+pub fn deed(
+    context: &Context,
+    tenant: &Id<Tenant>,
+    session: &LiveSession,
+    deed: &Deed<'_>,
+) -> crate::error::Result<Statement> {
+    let client = context.client();
+    let mut details = deed.details.clone();
+    if session.impersonated_by.is_some() {
+        details["as"] = serde_json::json!(session.user.id);
+    }
+    Ok(sql("insert into audit_event
+           (id, tenant_id, user_id, subject, actor_id, event, severity, details, ip_address, user_agent, request_id, created_at)
+         values (?2, (select id from tenant where id = ?1), ?3, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)")
+    .bind(tenant)
+    .bind(context.row_id()?)
+    .bind(deed.subject)
+    .bind(session.impersonated_by.as_ref().unwrap_or(&session.user.id))
+    .bind(deed.event)
+    .bind(deed.severity.as_str())
+    .bind(details.to_string())
+    .bind(&client.ip)
+    .bind(&client.user_agent)
+    .bind(context.request_id())
+    .bind(context.now))
 }
 
 /// A row of `audit_event` about a new user, if they have this address: of two who make a user of one guest, one did.

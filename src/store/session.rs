@@ -2,10 +2,12 @@
 
 use serde::Deserialize;
 
+use crate::access::action::Permit;
 use crate::context::Context;
-use crate::id::{App, Id, Millis, Session, Tenant, User};
+use crate::id::{App, Group, Id, Millis, Session, Tenant, User};
 use crate::secret::{OneTime, SessionToken, TokenHash, TrustedDevice};
-use crate::session::Record;
+use crate::session::{Record, SessionJson, iso};
+use crate::store::access::role_names;
 use crate::store::database::{Answers, Database, Statement, Stored, sql};
 use crate::store::person::person_json;
 
@@ -49,8 +51,13 @@ pub fn open(context: &Context, new: &NewSession<'_>) -> Statement {
     let client = context.client();
     sql("insert into session
            (id, token_hash, user_id, tenant_id, login_method, amr, authenticated_at, is_remembered, ip_address, user_agent,
-            location, last_activity_at, expires_at, created_at, updated_at)
-         select ?2, ?3, ?4, ?1, ?5, ?6, ?14, ?7, ?8, ?9, ?10, ?11, ?12, ?11, ?11
+            location, last_activity_at, trusted_device_id, expires_at, created_at, updated_at)
+         select ?2, ?3, ?4, ?1, ?5, ?6, ?14, ?7, ?8, ?9, ?10, ?11,
+                (select id from trusted_device
+                 where ?16 and user_id = ?4 and token_hash = ?17 and revoked_at is null and expires_at > ?11),
+                min(?11 + 1000 * coalesce((select json_extract(security_policy, '$.session.sessionTimeout') from tenant where id = ?1), ?12),
+                    coalesce((select expires_at from session where id = ?20), 9e15)),
+                ?11, ?11
          where (?13 is null
                 or exists (select 1 from account where user_id = ?4 and issuer_id is null and password_hash = ?13))
            and (?15 is null or exists (select 1 from verification where id = ?15 and used_by = ?2))
@@ -59,8 +66,9 @@ pub fn open(context: &Context, new: &NewSession<'_>) -> Statement {
            and (?18 is null or exists (select 1 from user where id = ?4 and email = ?18))
            and (not ?16
                 or not exists (select 1 from two_factor where user_id = ?4 and verified_at is not null)
-                or exists (select 1 from trusted_device
-                           where user_id = ?4 and token_hash = ?17 and revoked_at is null and expires_at > ?11))")
+                or (coalesce((select json_extract(security_policy, '$.twoFactor.allowRememberDevice') from tenant where id = ?1), 1)
+                    and exists (select 1 from trusted_device
+                                where user_id = ?4 and token_hash = ?17 and revoked_at is null and expires_at > ?11)))")
     .bind(&context.tenant().id)
     .bind(new.id)
     .bind(new.hash)
@@ -72,7 +80,7 @@ pub fn open(context: &Context, new: &NewSession<'_>) -> Statement {
     .bind(&client.user_agent)
     .bind(client.location.as_ref())
     .bind(context.now)
-    .bind(context.now + context.config.session_seconds * 1000)
+    .bind(context.config.session_seconds)
     .bind(new.while_password)
     .bind(new.authenticated_at)
     .bind(new.claim)
@@ -81,6 +89,113 @@ pub fn open(context: &Context, new: &NewSession<'_>) -> Statement {
     .bind(new.while_email)
     .bind(new.replaces)
     .bind(new.while_session)
+}
+
+/// Ends the oldest sessions of a user whose new one is more than the tenant's policy allows, and those that hang on them;
+/// answers the hashes of their tokens. Nothing if the new one was not opened.
+#[must_use]
+pub fn end_surplus(context: &Context, user: &Id<User>, new: &Id<Session>) -> Statement {
+    sql("update session set revoked_at = ?4, revocation_reason = 'too_many_sessions', updated_at = ?4
+         where revoked_at is null and user_id = ?2
+           and exists (select 1 from session where id = ?3)
+           and coalesce(parent_id, id) in (
+             select id from session
+             where user_id = ?2 and tenant_id = ?1 and parent_id is null and revoked_at is null and expires_at > ?4
+             order by id = ?3 desc, created_at desc, id desc
+             limit -1 offset (select coalesce(json_extract(security_policy, '$.session.maxConcurrentSessions'), 1000000000)
+                              from tenant where id = ?1))
+         returning json_quote(token_hash) as row")
+    .bind(&context.tenant().id)
+    .bind(user)
+    .bind(new)
+    .bind(context.now)
+}
+
+/// The same for all of a tenant's users, whose policy allows fewer than it did.
+#[must_use]
+pub fn end_all_surplus(tenant: &Id<Tenant>, now: Millis) -> Statement {
+    sql("update session set revoked_at = ?2, revocation_reason = 'too_many_sessions', updated_at = ?2
+         where tenant_id = ?1 and revoked_at is null
+           and coalesce(parent_id, id) in (
+             select id from (
+               select id, row_number() over (partition by user_id order by created_at desc, id desc) as place from session
+               where tenant_id = ?1 and parent_id is null and revoked_at is null and expires_at > ?2)
+             where place > (select coalesce(json_extract(security_policy, '$.session.maxConcurrentSessions'), 1000000000)
+                            from tenant where id = ?1))
+         returning json_quote(token_hash) as row")
+    .bind(tenant)
+    .bind(now)
+}
+
+/// Counts a sign-in without a second factor in every tenant of the user's that asks for one, if the session was opened.
+#[must_use]
+pub fn count_grace(context: &Context, user: &Id<User>, session: &Id<Session>) -> Statement {
+    sql("update member set second_factor_required_at = coalesce(second_factor_required_at, ?3),
+                           second_factor_grace_logins = second_factor_grace_logins + 1
+         where user_id = ?1 and exists (select 1 from session where id = ?2)
+           and not exists (select 1 from two_factor where user_id = ?1 and verified_at is not null)
+           and exists (select 1 from tenant t
+                       where t.id = member.tenant_id and json_extract(t.security_policy, '$.twoFactor.required') = 1
+                         and coalesce(iif(json_type(t.security_policy, '$.twoFactor.enforcementDate') = 'integer',
+                                          json_extract(t.security_policy, '$.twoFactor.enforcementDate'),
+                                          unixepoch(json_extract(t.security_policy, '$.twoFactor.enforcementDate')) * 1000), 0) <= ?3
+                         and not exists (select 1 from json_each(t.security_policy, '$.twoFactor.exemptRoles') e
+                                         join role r on r.name = e.value join member_role mr on mr.role_id = r.id
+                                         where mr.member_id = member.id))")
+    .bind(user)
+    .bind(session)
+    .bind(context.now)
+}
+
+/// Notes when a second factor was first asked of a member: their days of grace begin then.
+#[must_use]
+pub fn begin_grace(tenant: &Id<Tenant>, user: &Id<User>, now: Millis) -> Statement {
+    sql("update member set second_factor_required_at = ?3
+         where tenant_id = ?1 and user_id = ?2 and second_factor_required_at is null")
+    .bind(tenant)
+    .bind(user)
+    .bind(now)
+}
+
+/// Ends the sessions in which a user acts as somebody else.
+#[must_use]
+pub fn end_impersonations(context: &Context, user: &Id<User>) -> Statement {
+    sql("update session set revoked_at = ?2, revocation_reason = 'roles changed', updated_at = ?2
+         where impersonated_by = ?1 and revoked_at is null")
+    .bind(user)
+    .bind(context.now)
+}
+
+/// Takes back a session that was opened and does not hold: nobody had it.
+#[must_use]
+pub fn discard(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Statement {
+    sql("delete from session where tenant_id = ?1 and token_hash = ?2").bind(tenant).bind(hash)
+}
+
+/// Opens a session in which an administrator acts as a user, for so many seconds and no longer.
+#[must_use]
+pub fn impersonate(
+    context: &Context,
+    permit: &Permit,
+    user: &Id<User>,
+    (id, hash): (&Id<Session>, &TokenHash<SessionToken>),
+    seconds: i64,
+) -> Statement {
+    let client = context.client();
+    sql("insert into session
+           (id, token_hash, user_id, tenant_id, impersonated_by, login_method, amr, authenticated_at, is_remembered, ip_address,
+            user_agent, location, last_activity_at, expires_at, created_at, updated_at)
+         values (?2, ?3, ?4, ?1, ?5, 'impersonation', '[]', ?6, 0, ?7, ?8, ?9, ?6, ?10, ?6, ?6)")
+    .bind(permit.tenant())
+    .bind(id)
+    .bind(hash)
+    .bind(user)
+    .bind(permit.actor())
+    .bind(context.now)
+    .bind(&client.ip)
+    .bind(&client.user_agent)
+    .bind(client.location.as_ref())
+    .bind(context.now + seconds * 1000)
 }
 
 /// Ends a session in favour of another, which is named as the reason.
@@ -94,7 +209,8 @@ pub fn replace(context: &Context, user: &Id<User>, old: &Id<Session>, new: &Id<S
     .bind(context.now)
 }
 
-/// Opens a protected host's session, hanging on the one of the auth host, if that one still holds.
+/// Opens a protected host's session, hanging on the one of the auth host, if that one still holds and its user is of the
+/// website's pool: the code of a sign-in elsewhere opens nothing here.
 #[must_use]
 pub fn open_for_app(
     context: &Context,
@@ -105,12 +221,14 @@ pub fn open_for_app(
 ) -> Statement {
     let client = context.client();
     sql("insert into session
-           (id, token_hash, user_id, tenant_id, parent_id, proxied_app_id, login_method, amr, authenticated_at, is_remembered,
-            ip_address, user_agent, location, last_activity_at, expires_at, created_at, updated_at)
-         select ?2, ?3, user_id, ?1, id, ?4, login_method, amr, authenticated_at, is_remembered,
-                ?6, ?7, ?8, ?9, expires_at, ?9, ?9
-         from session
-         where id = ?5 and parent_id is null and revoked_at is null and expires_at > ?9")
+           (id, token_hash, user_id, tenant_id, parent_id, proxied_app_id, impersonated_by, login_method, amr, authenticated_at,
+            is_remembered, ip_address, user_agent, location, last_activity_at, expires_at, created_at, updated_at)
+         select ?2, ?3, s.user_id, ?1, s.id, ?4, s.impersonated_by, s.login_method, s.amr, s.authenticated_at, s.is_remembered,
+                ?6, ?7, ?8, ?9, s.expires_at, ?9, ?9
+         from session s join user u on u.id = s.user_id join tenant t on t.id = ?1 join tenant o on o.id = s.tenant_id
+         where s.id = ?5 and s.parent_id is null and s.revoked_at is null and s.expires_at > ?9
+           and s.updated_at + 1000 * coalesce(json_extract(o.security_policy, '$.session.sessionTimeout'), 3155760000) > ?9
+           and u.tenant_id is iif(t.user_pool = 'isolated', t.id, null)")
     .bind(&context.tenant().id)
     .bind(id)
     .bind(hash)
@@ -133,15 +251,23 @@ pub fn load(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Statement {
         ",
            'tenant_id', t.id, 'tenant_slug', t.slug,
            'is_member', json(iif(m.id is null, 'false', 'true')),
-           'roles', (select json_group_array(r.name) from member_role mr join role r on r.id = mr.role_id
-                     where mr.member_id = m.id and r.is_active = 1),
+           'roles', ",
+        role_names!("m"),
+        ",
            'login_method', s.login_method, 'amr', json(s.amr), 'authenticated_at', s.authenticated_at,
            'is_remembered', json(iif(s.is_remembered, 'true', 'false')),
            'ip_address', s.ip_address, 'user_agent', s.user_agent, 'impersonated_by', s.impersonated_by,
-           'active_tenant_id', s.active_tenant_id, 'created_at', s.created_at, 'updated_at', s.updated_at,
+           'active_tenant_id', s.active_tenant_id, 'active_group_id', s.active_group_id,
+           'created_at', s.created_at, 'updated_at', s.updated_at,
            'expires_at', coalesce(p.expires_at, s.expires_at), 'checked_at', 0),
            'revoked_at', coalesce(s.revoked_at, p.revoked_at), 'last_activity_at', s.last_activity_at,
-           'user_status', u.status, 'suspended_until', u.suspended_until, 'tenant_status', t.status) as row
+           'user_status', u.status, 'suspended_until', u.suspended_until, 'tenant_status', t.status,
+           'policy', json(t.security_policy), 'prolonged_at', coalesce(p.updated_at, s.updated_at),
+           'has_passkey', json(iif(exists (select 1 from passkey where user_id = u.id and uv_initialized = 1), 'true', 'false')),
+           'is_device_trusted', json(iif(exists (select 1 from trusted_device
+              where id = coalesce(p.trusted_device_id, s.trusted_device_id) and revoked_at is null), 'true', 'false')),
+           'second_factor_required_at', m.second_factor_required_at,
+           'grace_logins', coalesce(m.second_factor_grace_logins, 0)) as row
          from session s
          join user u on u.id = s.user_id
          join tenant t on t.id = s.tenant_id
@@ -165,9 +291,10 @@ pub fn read(answers: &mut Answers) -> Stored<Option<Record>> {
 #[must_use]
 pub fn bound(context: &Context, hash: &TokenHash<OneTime>) -> Statement {
     sql("select json_quote(s.id) as row
-         from verification v join session s on s.id = v.identifier join user u on u.id = s.user_id
+         from verification v join session s on s.id = v.identifier join user u on u.id = s.user_id join tenant t on t.id = s.tenant_id
          where v.tenant_id = ?1 and v.kind = 'one_time_token' and v.token_hash = ?2
-           and s.revoked_at is null and s.expires_at > ?3 and u.status = 'active'")
+           and s.revoked_at is null and s.expires_at > ?3 and u.status = 'active'
+           and s.updated_at + 1000 * coalesce(json_extract(t.security_policy, '$.session.sessionTimeout'), 3155760000) > ?3")
     .bind(&context.tenant().id)
     .bind(hash)
     .bind(context.now)
@@ -204,6 +331,10 @@ pub struct Listed {
     pub user_agent: Option<String>,
     /// Organization.
     pub active_tenant_id: Option<Id<Tenant>>,
+    /// Group.
+    pub active_group_id: Option<Id<Group>>,
+    /// The administrator behind an impersonation.
+    pub impersonated_by: Option<Id<User>>,
     /// Opening.
     pub created_at: Millis,
     /// Last prolongation.
@@ -212,11 +343,33 @@ pub struct Listed {
     pub expires_at: Millis,
 }
 
+impl Listed {
+    /// As the protocol shows it.
+    #[must_use]
+    pub fn json(&self) -> SessionJson<'_> {
+        SessionJson {
+            id: self.id.as_str(),
+            token: self.id.as_str(),
+            user_id: self.user_id.as_str(),
+            expires_at: iso(self.expires_at),
+            created_at: iso(self.created_at),
+            updated_at: iso(self.updated_at),
+            ip_address: self.ip_address.as_deref(),
+            user_agent: self.user_agent.as_deref(),
+            active_organization_id: self.active_tenant_id.as_ref().map(Id::as_str),
+            active_team_id: self.active_group_id.as_ref().map(Id::as_str),
+            must_enrol_second_factor: None,
+            impersonated_by: self.impersonated_by.as_ref().map(Id::as_str),
+        }
+    }
+}
+
 /// A user's live sessions on the auth host, the newest first.
 #[must_use]
 pub fn list(tenant: &Id<Tenant>, user: &Id<User>, now: Millis) -> Statement {
     sql("select json_object('id', id, 'user_id', user_id, 'ip_address', ip_address, 'user_agent', user_agent,
-                            'active_tenant_id', active_tenant_id, 'created_at', created_at, 'updated_at', updated_at,
+                            'active_tenant_id', active_tenant_id, 'active_group_id', active_group_id, 'impersonated_by', impersonated_by,
+                            'created_at', created_at, 'updated_at', updated_at,
                             'expires_at', expires_at) as row
          from session
          where tenant_id = ?1 and user_id = ?2 and parent_id is null and revoked_at is null and expires_at > ?3
@@ -238,7 +391,8 @@ pub enum Which<'a> {
 }
 
 /// Ends sessions of a user, and those of protected hosts that hang on them; answers the hashes of their tokens,
-/// so that KV forgets them too. The sessions need not be of this tenant: a user of the shared pool has one identity,
+/// so that KV forgets them too. Whoever ends more than one ends those as well in which the user acts as somebody else. The
+/// sessions need not be of this tenant: a user of the shared pool has one identity,
 /// and whoever ends "all sessions" means all. With `if_password`, only if that is the hash of the user's password now:
 /// whoever loses the race to change it ends nothing.
 #[must_use]
@@ -255,7 +409,9 @@ pub fn revoke(
         Which::All => (None, None),
     };
     sql("update session set revoked_at = ?5, revocation_reason = ?4, updated_at = ?5
-         where user_id = ?1 and revoked_at is null
+         where id in (select id from session where user_id = ?1 and revoked_at is null
+                      union all
+                      select id from session where impersonated_by = ?1 and ?2 is null and revoked_at is null)
            and (?2 is null or coalesce(parent_id, id) = ?2)
            and (?3 is null or coalesce(parent_id, id) <> ?3)
            and (?6 is null

@@ -152,14 +152,21 @@ pub fn change_phone(context: &Context, user: &Id<User>, number: Option<&str>) ->
 /// Deletes a user softly: nobody signs in as them any more, whatever they signed in with is gone, their address is free.
 #[must_use]
 pub fn delete(context: &Context, user: &Id<User>, reason: &str) -> [Statement; 6] {
+    delete_by(context, user, user, reason)
+}
+
+/// The same, by somebody else.
+#[must_use]
+pub fn delete_by(context: &Context, user: &Id<User>, actor: &Id<User>, reason: &str) -> [Statement; 6] {
     [
-        sql("update user set status = 'deleted', status_reason = ?3, status_changed_at = ?4, status_changed_by = ?2,
-                             deleted_at = ?4, deleted_by = ?2, updated_at = ?4
+        sql("update user set status = 'deleted', status_reason = ?3, status_changed_at = ?4, status_changed_by = ?5,
+                             deleted_at = ?4, deleted_by = ?5, updated_at = ?4
              where (tenant_id is null or tenant_id = ?1) and id = ?2 and deleted_at is null")
         .bind(&context.tenant().id)
         .bind(user)
         .bind(reason)
-        .bind(context.now),
+        .bind(context.now)
+        .bind(actor),
         sql("delete from account where user_id = ?1").bind(user),
         sql("delete from passkey where user_id = ?1").bind(user),
         sql("delete from two_factor where user_id = ?1").bind(user),

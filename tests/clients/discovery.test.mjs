@@ -66,6 +66,8 @@ async function aboutEverything({ worker, document, register, discover }) {
   const who = await signUp(worker);
   const profile = JSON.stringify({ address: { locality: "Berlin" }, timezone: "Europe/Berlin", language: "de-DE" });
   await worker.d1.prepare("update user set first_name = 'Zoë', last_name = 'Ångström', username = 'zoe', display_username = 'Zoe', image = 'https://pictures.example/z.png', phone_number = '+49301234567', phone_number_verified = 1, profile = ? where id = ?").bind(profile, who.id).run();
+  await worker.d1.prepare("insert into user_group (id, tenant_id, name, slug, created_at, updated_at) values ('g', ?, 'Bakers', 'bakers', 0, 0)").bind(DEFAULT_TENANT).run();
+  await worker.d1.prepare("insert into user_group_member (id, user_group_id, user_id, joined_at) values ('m', 'g', ?, 0)").bind(who.id).run();
   const code = await withApp(worker, who);
   const registered = await register({ skip_consent: true });
   const config = await discover(registered);
@@ -230,6 +232,7 @@ const CLAIMS = {
   phone_number_verified: is(() => true),
   address: is(() => ({ locality: "Berlin" })),
   roles: is(() => ["member"]),
+  groups: is(() => ["bakers"]),
   org: is(() => ({ id: DEFAULT_TENANT, name: "Default" })),
 };
 const claim = (name) => async (at) => {
@@ -468,6 +471,7 @@ const TRIES = {
     phone: opens("phone", "phone_number", "phone_number_verified"),
     address: opens("address", "address"),
     roles: opens("roles", "roles"),
+    groups: opens("groups", "groups"),
     org: opens("org", "org"),
     offline_access: async (at) => {
       const config = await at.plain();

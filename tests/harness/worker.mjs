@@ -44,10 +44,14 @@ export async function freePort() {
   return port;
 }
 
-/** Starts the Worker. `settings` replace those above; `null` takes one away. `workers` are reached by service binding. */
-export async function startWorker({ settings = {}, workers = {}, migrate = true, port = 0 } = {}) {
+/**
+ * Starts the Worker. `settings` replace those above; `null` takes one away. `workers` are reached by service binding;
+ * `databases` are bindings of further databases, for tenants of their own.
+ */
+export async function startWorker({ settings = {}, workers = {}, databases = [], migrate = true, port = 0 } = {}) {
   const texts = Object.entries({ ...SETTINGS, ...settings }).filter(([, value]) => value !== null);
   const env = Object.fromEntries(texts.map(([name, value]) => [name, { type: "text", value }]));
+  for (const name of databases) env[name] = { type: "d1" };
   for (const name of Object.keys(workers)) env[name] = { type: "worker", worker: name.toLowerCase() };
   const base = { compatibilityDate: "2026-10-01" };
   const logs = [];
@@ -87,10 +91,13 @@ export async function startWorker({ settings = {}, workers = {}, migrate = true,
   const url = await mf.ready;
   const d1 = await mf.getD1Database("DB", "doorward");
   const kv = await mf.getKVNamespace("SESSIONS", "doorward");
-  if (migrate) await applyMigrations(d1);
+  const further = Object.fromEntries(await Promise.all(databases.map(async (name) => [name, await mf.getD1Database(name, "doorward")])));
+  for (const one of [d1, ...Object.values(further)]) if (migrate) await applyMigrations(one);
   return {
     port: Number(url.port),
     d1,
+    /** The further databases, by their bindings. */
+    databases: further,
     kv,
     /** What the Worker logged so far. */
     logs: () => logs.join("\n"),

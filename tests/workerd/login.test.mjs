@@ -143,7 +143,7 @@ test("get-session and list-sessions: exact members", async () => {
   assert.match(sessionId, UUID);
   assert.equal(handle, sessionId);
   assert.equal(new Date(expiresAt) - new Date(createdAt), WEEK * 1000);
-  assert.deepEqual(rest, { userId: id, ipAddress: "2001:db8::7", userAgent: "Agent/1 (x)", activeOrganizationId: null, impersonatedBy: null });
+  assert.deepEqual(rest, { userId: id, ipAddress: "2001:db8::7", userAgent: "Agent/1 (x)", activeOrganizationId: null, activeTeamId: null, impersonatedBy: null });
   const list = (await browser.get(at("/list-sessions"))).json;
   assert.deepEqual(list[0], session);
   assert.equal(list.length, 2);

@@ -1,9 +1,13 @@
 //! What administrators of a tenant do. A tenant's issuers are its administrators'; those that every tenant offers are the
 //! default tenant's administrators'.
 
+pub mod impersonation;
 pub mod issuer_draft;
 pub mod issuers;
+pub mod list_users;
 pub mod system_account;
+pub mod tenants;
+pub mod users;
 
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};

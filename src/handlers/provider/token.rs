@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::handlers::Call;
+use crate::handlers::policy::{self, Refreshed};
 use crate::handlers::provider::authorize::doubled;
 use crate::handlers::provider::client::{Once, authenticate};
 use crate::handlers::provider::issue::{Issue, Refreshing, Saying};
@@ -70,6 +71,13 @@ pub async fn token(call: &mut Call) -> Result<Reply> {
     }
     if !client.may(grant) {
         return Err(Problem::new(Code::UnauthorizedClient, "the client may not use this grant").into());
+    }
+    // A public client is its user's own device, and comes from where its user is.
+    let policy = policy::here(context)?;
+    if client.is_public() && policy.admits(Some(&context.client().ip)).is_err() {
+        return Err(
+            Problem::new(Code::AccessDenied, "this organization does not allow access from this network").into()
+        );
     }
     let (cnf, once) = (held.binding(&client)?, once.with_proof(context, &held));
     let granting = Granting { client: &client, parameters: &parameters, held: &held, cnf, once };
@@ -234,6 +242,10 @@ async fn by_refresh(context: &Context, granting: Granting<'_>, answers: &mut Ans
         Ok(decision) => decision,
         Err(denied) => return Err(deny(context, &stored.family_id, denied).await),
     };
+    let refreshed = Refreshed { has_second_factor: stored.has_second_factor, roles: &stored.roles, amr: &stored.amr };
+    if !policy::still_good(context, &refreshed)? {
+        return Err(not_good("signed in with less than the tenant's policy asks for now"));
+    }
     let scope = narrowed(&stored.scope, parameters)?;
     let resources = resources(&stored.audience, parameters)?;
     // The successor follows from the token, so that whoever lost our answer gets the same once more, and nothing that opens

@@ -7,6 +7,7 @@ use crate::id::{Id, Millis, OauthClient, Session, User};
 use crate::oauth::parameters::Parameters;
 use crate::oauth::token::Granted;
 use crate::secret::{AuthorizationCode, KeptRequest, TokenHash};
+use crate::store::access::{group_slugs, roles_of};
 use crate::store::database::{Statement, sql};
 use crate::store::person::person_json;
 
@@ -46,12 +47,11 @@ pub fn code(context: &Context, hash: &TokenHash<AuthorizationCode>) -> Statement
                             'user_status', u.status, 'suspended_until', u.suspended_until,
                             'person', ",
         person_json!("u"),
-        ", 'profile', json_object('first_name', u.first_name, 'last_name', u.last_name, 'profile', json(u.profile)),
-                            'roles', (select json_group_array(r.name) from member m
-                                      join member_role mr on mr.member_id = m.id
-                                      join role r on r.id = mr.role_id
-                                      where m.tenant_id = g.tenant_id and m.user_id = g.user_id and m.status = 'active'
-                                        and r.is_active = 1)) as row
+        ", 'profile', json_object('first_name', u.first_name, 'last_name', u.last_name, 'profile', json(u.profile), 'groups', ",
+        group_slugs!("g.tenant_id", "g.user_id"),
+        "), 'roles', ",
+        roles_of!("g.tenant_id", "g.user_id"),
+        ") as row
          from oauth_grant g join user u on u.id = g.user_id
          where g.tenant_id = ?1 and g.kind = 'code' and g.token_hash = ?2"
     ))

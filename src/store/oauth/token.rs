@@ -10,6 +10,7 @@ use crate::oauth::dpop::Confirmation;
 use crate::oauth::jose::SigningAlgorithm;
 use crate::secret::{AccessToken, RefreshToken, TokenHash, TokenKind};
 use crate::session::Person;
+use crate::store::access::{group_slugs, roles_of};
 use crate::store::database::{Statement, sql};
 use crate::store::person::person_json;
 
@@ -92,14 +93,22 @@ pub fn keep_refresh(context: &Context, new: &NewToken<'_, RefreshToken>) -> crat
 /// A refresh token, with its user.
 #[must_use]
 pub fn refresh(context: &Context, hash: &TokenHash<RefreshToken>) -> Statement {
-    sql("select json_object('id', t.id, 'client_id', t.client_id, 'user_id', t.user_id, 'session_id', t.session_id,
+    sql(concat!(
+        "select json_object('id', t.id, 'client_id', t.client_id, 'user_id', t.user_id, 'session_id', t.session_id,
                             'family_id', t.family_id, 'scope', t.scope, 'audience', json(t.audience),
                             'authenticated_at', t.authenticated_at, 'amr', json(t.amr), 'expires_at', t.expires_at,
                             'used_at', t.used_at, 'revoked_at', t.revoked_at, 'cnf', json(coalesce(t.cnf, '{}')),
                             'userinfo_claims', json(coalesce(t.requested_claims, '[]')),
-                            'user_status', u.status, 'suspended_until', u.suspended_until) as row
+                            'user_status', u.status, 'suspended_until', u.suspended_until,
+                            'has_second_factor', json(iif(
+                              exists (select 1 from two_factor where user_id = u.id and verified_at is not null)
+                              or exists (select 1 from passkey where user_id = u.id and uv_initialized = 1), 'true', 'false')),
+                            'roles', ",
+        roles_of!("t.tenant_id", "t.user_id"),
+        ") as row
          from oauth_token t join user u on u.id = t.user_id
-         where t.tenant_id = ?1 and t.kind = 'refresh' and t.token_hash = ?2")
+         where t.tenant_id = ?1 and t.kind = 'refresh' and t.token_hash = ?2"
+    ))
     .bind(&context.tenant().id)
     .bind(hash)
 }
@@ -262,7 +271,9 @@ pub fn find(context: &Context, hash: &str) -> Statement {
            'id', t.id, 'kind', t.kind, 'client_id', c.client_id, 'family_id', t.family_id, 'scope', t.scope, 'audience', json(t.audience),
            'cnf', json(coalesce(t.cnf, '{}')), 'act', json(t.act), 'userinfo_claims', json(coalesce(t.requested_claims, '[]')),
            'session_id', t.session_id, 'amr', json(t.amr), 'userinfo_alg', c.details ->> '$.userinfo_signed_response_alg',
-           'profile', json_object('first_name', u.first_name, 'last_name', u.last_name, 'profile', json(coalesce(u.profile, '{}'))),
+           'profile', json_object('first_name', u.first_name, 'last_name', u.last_name, 'profile', json(coalesce(u.profile, '{}')), 'groups', ",
+        group_slugs!("t.tenant_id", "t.user_id"),
+        "),
            'authenticated_at', t.authenticated_at, 'created_at', t.created_at, 'expires_at', t.expires_at,
            'is_good', json(iif(t.used_at is null and t.revoked_at is null and t.expires_at > ?3 and c.disabled = 0
                                and (t.user_id is null
@@ -274,10 +285,9 @@ pub fn find(context: &Context, hash: &str) -> Statement {
            'is_pairwise', json(iif(c.subject_type = 'pairwise', 'true', 'false')), 'redirect_uris', json(c.redirect_uris),
            'person', iif(u.id is null, null, ",
         person_json!("u"),
-        "), 'roles', (select json_group_array(r.name) from member m
-                      join member_role mr on mr.member_id = m.id
-                      join role r on r.id = mr.role_id
-                      where m.tenant_id = t.tenant_id and m.user_id = t.user_id and m.status = 'active' and r.is_active = 1)) as row
+        "), 'roles', ",
+        roles_of!("t.tenant_id", "t.user_id"),
+        ") as row
          from oauth_token t
          join oauth_client c on c.id = t.client_id
          left join user u on u.id = t.user_id

@@ -1,0 +1,6 @@
+//! Who may do what, PURE: permissions, what each action needs, and the security policy of a tenant.
+
+pub mod action;
+pub mod network;
+pub mod permission;
+pub mod policy;

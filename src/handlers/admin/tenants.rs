@@ -1,0 +1,370 @@
+//! Tenants, as those look after them who look after the server: `/admin/tenants`.
+
+use serde_json::{Value, json};
+
+use crate::access::action::{Action, Permit};
+use crate::context::{Context, ascii_domain};
+use crate::error::{Error, Result, Wire};
+use crate::handlers::organization::members::{bounded, invalid};
+use crate::handlers::organization::tenants::is_slug;
+use crate::handlers::organization::{Acting, LONGEST_NAME, Named, acting};
+use crate::handlers::sign_up::LONGEST_IMAGE;
+use crate::handlers::{Call, policy, proof};
+use crate::http::fields::Fields;
+use crate::http::incoming::Media;
+use crate::http::reply::Reply;
+use crate::id::{Id, Tenant};
+use crate::session::iso;
+use crate::store;
+use crate::store::database::{Database, Statement, StoreError, Stored, must_change};
+use crate::store::people::as_option;
+use crate::store::record::Severity;
+use crate::store::tenancy::{Draft, Objects, Record};
+
+/// The longest of a tenant's JSON objects, in bytes.
+const LONGEST_OBJECT: usize = 16 * 1024;
+
+/// The most hosts of a tenant.
+const MOST_HOSTS: usize = 50;
+
+/// Somebody who may manage tenants, on the default tenant's host.
+struct Manager {
+    acting: Acting,
+    permit: Permit,
+}
+
+async fn manager(call: &Call) -> Result<Manager> {
+    let here = call.context.tenant();
+    let refused = |reason: &str| Error::refused(Wire::FORBIDDEN, reason);
+    if !here.is_default() {
+        return Err(refused("tenants are managed on the default tenant's host"));
+    }
+    let found = acting(call, &Named::Id(Some(here.id.clone()))).await;
+    let acting = found.map_err(|error| match error.wire() {
+        Wire::ORGANIZATION_NOT_FOUND => refused("no member of the default tenant"),
+        _ => error,
+    })?;
+    proof::not_impersonated(&acting.authenticated)?;
+    let permit = acting.permit(Action::ManageTenants)?;
+    Ok(Manager { acting, permit })
+}
+
+fn not_found() -> Error {
+    Error::refused(Wire::ORGANIZATION_NOT_FOUND, "unknown tenant")
+}
+
+fn json_of(record: &Record) -> Value {
+    json!({
+        "id": record.id, "name": record.name, "slug": record.slug, "userPool": record.user_pool,
+        "database": record.database, "status": record.status, "statusReason": record.status_reason,
+        "statusChangedAt": record.status_changed_at.map(iso), "deletionScheduledAt": record.deletion_scheduled_at.map(iso),
+        "gracePeriodDays": record.grace_period_days, "logo": record.logo, "hosts": record.hosts, "colors": record.colors,
+        "features": record.features, "featureFlags": record.feature_flags, "settings": record.settings,
+        "metadata": record.metadata, "securityPolicy": record.security_policy,
+        "onboardingStatus": record.onboarding_status, "memberCount": record.member_count, "userCount": record.user_count,
+        "createdAt": iso(record.created_at), "updatedAt": iso(record.updated_at),
+    })
+}
+
+fn object(fields: &mut Fields, name: &str) -> Option<String> {
+    let value = fields.take(name)?;
+    let text = value.to_string();
+    if !value.is_object() || text.len() > LONGEST_OBJECT {
+        fields.refuse(name, "Invalid input: expected object of at most 16 KiB");
+    }
+    Some(text)
+}
+
+/// Reads what is said of a tenant; the problems of its policy are an error of their own.
+fn draft(fields: &mut Fields) -> Result<Draft> {
+    let slug = fields.optional_line("slug", 63);
+    if slug.as_deref().is_some_and(|slug| !is_slug(slug)) {
+        fields.refuse("slug", "Invalid string: must be lower-case letters, digits, - and _, at most 63");
+    }
+    let onboarding_status = fields.optional("onboardingStatus", 20);
+    if onboarding_status.as_deref().is_some_and(|status| !matches!(status, "pending" | "in_progress" | "completed")) {
+        fields.refuse("onboardingStatus", "Invalid option: expected pending, in_progress or completed");
+    }
+    let is_host = |host: &str| ascii_domain(host).as_deref() == Some(host);
+    let hosts = fields.has("hosts").then(|| fields.list("hosts", MOST_HOSTS, is_host));
+    let given = fields.take("securityPolicy");
+    let draft = Draft {
+        name: fields.optional_line("name", LONGEST_NAME),
+        slug,
+        logo: as_option(fields.change("logo", LONGEST_IMAGE)),
+        grace_period_days: fields.number("gracePeriodDays", (0, 365)),
+        onboarding_status,
+        objects: Objects {
+            colors: object(fields, "colors"),
+            features: object(fields, "features"),
+            feature_flags: object(fields, "featureFlags"),
+            settings: object(fields, "settings"),
+            metadata: object(fields, "metadata"),
+            security_policy: None,
+        },
+        hosts,
+    };
+    let policy = given.map(|given| policy::read(&given)).transpose()?;
+    let security_policy = policy.map(|policy| policy.to_json().to_string());
+    Ok(Draft { objects: Objects { security_policy, ..draft.objects.clone() }, ..draft })
+}
+
+/// The database that a tenant's own data is in, where that is not this one.
+fn own_database(context: &Context, binding: Option<&str>) -> Result<Option<Database>> {
+    let open = |binding: &str| {
+        let opened = Database::open(&context.env, binding);
+        opened.map_err(|_| Error::Validation(format!("[body.database] There is no D1 binding {binding}")))
+    };
+    binding.map(open).transpose()
+}
+
+fn conflict(error: StoreError) -> Error {
+    match error {
+        StoreError::Conflict(column) if column == "tenant_domain.host" => {
+            Error::refused(Wire::HOST_TAKEN, "a host is another tenant's")
+        }
+        StoreError::Conflict(column) if column == "tenant.database" => {
+            Error::refused(Wire::DATABASE_TAKEN, "a database is another tenant's")
+        }
+        StoreError::Conflict(_) => Error::refused(Wire::ORGANIZATION_ALREADY_EXISTS, "the slug is taken"),
+        StoreError::Unchanged => not_found(),
+        other => other.into(),
+    }
+}
+
+/// `POST /admin/tenants`. `database` names a D1 binding that has been migrated; such a tenant is isolated.
+///
+/// # Errors
+/// 400 for bad fields, a slug, host or database that is taken, or an owner who is not there; 401, 403.
+pub async fn create(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let database = fields.optional("database", 64);
+    let pool = fields
+        .optional("userPool", 20)
+        .unwrap_or_else(|| if database.is_some() { "isolated" } else { "shared" }.to_owned());
+    if !matches!(pool.as_str(), "shared" | "isolated") || (database.is_some() && pool == "shared") {
+        fields.refuse("userPool", "Invalid option: expected shared, or isolated, as with a database of its own");
+    }
+    let is_binding =
+        |text: &String| text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
+    if database.as_ref().is_some_and(|binding| !is_binding(binding) || binding == Database::BINDING) {
+        fields.refuse("database", "Invalid string: must be the name of another D1 binding");
+    }
+    let mut owner = fields.nested_optional("owner");
+    let owner = if fields.has("owner") {
+        let read = (owner.email("email"), owner.optional_line("name", LONGEST_NAME));
+        fields.absorb("owner", owner);
+        Some(read)
+    } else {
+        None
+    };
+    fields.line("name", LONGEST_NAME);
+    fields.line("slug", 63);
+    let draft = draft(&mut fields)?;
+    fields.finish()?;
+    let manager = manager(call).await?;
+    let context = &call.context;
+    let (id, isolated) = (context.id::<Tenant>()?, pool == "isolated");
+    let hosts = draft.hosts.clone().unwrap_or_default();
+    let own = own_database(context, database.as_deref())?;
+    let mut people: Vec<Statement> = Vec::new();
+    if let Some((email, name)) = &owner {
+        let member = context.id()?;
+        if isolated {
+            let name = name.as_deref().unwrap_or(email);
+            people.extend(store::tenancy::create_owner(context, &id, (&context.id()?, &member), (email, name)));
+        } else {
+            let [adopted, role] = store::tenancy::adopt_owner(context, &id, &member, email);
+            people.extend([adopted, must_change(), role]);
+        }
+    }
+    let mut statements = vec![store::tenancy::create(context, &id, isolated, database.as_deref(), &draft)];
+    statements.extend(store::tenancy::set_hosts(context, &id, &hosts));
+    if let Some(own) = &own {
+        // First where its people will be: a tenant that is known here and is not there answers nobody.
+        let mut there = vec![store::tenancy::create(context, &id, true, None, &draft)];
+        there.extend(store::tenancy::set_hosts(context, &id, &hosts));
+        there.append(&mut people);
+        own.batch(there).await.map_err(conflict)?;
+    } else {
+        statements.append(&mut people);
+    }
+    let details = json!({ "slug": draft.slug, "userPool": pool, "database": database, "tenant": id });
+    statements.push(manager.acting.audited(context, "tenant.created", Severity::High, details)?);
+    statements.push(store::tenancy::find(&id));
+    let record: Option<Record> = match context.db()?.batch(statements).await {
+        Err(StoreError::Unchanged) => {
+            return Err(Error::Validation("[body.owner.email] Nobody of the shared pool has this address".to_owned()));
+        }
+        other => other.map_err(conflict)?.last()?,
+    };
+    store::directory::forget_all();
+    let body = json_of(&record.ok_or_else(not_found)?);
+    Ok(Reply::json(201, &body)?.with_cookies(manager.acting.authenticated.cookies))
+}
+
+/// `GET /admin/tenants`: a page of them.
+///
+/// # Errors
+/// 400, 401, 403.
+pub async fn list(call: &mut Call) -> Result<Reply> {
+    let status = call.request.param("status").filter(|status| !status.is_empty());
+    if status.as_deref().is_some_and(|status| !matches!(status, "active" | "suspended" | "pending_deletion")) {
+        return Err(invalid("status", "active, suspended or pending_deletion"));
+    }
+    let page = (bounded(call, "limit", 100, (1, 1000))?, bounded(call, "offset", 0, (0, 1_000_000_000))?);
+    let manager = manager(call).await?;
+    let records: Vec<Record> =
+        call.context.db()?.batch([store::tenancy::list(status.as_deref(), page)]).await?.rows()?;
+    let tenants: Vec<Value> = records.iter().map(json_of).collect();
+    manager.acting.answer(&json!({ "tenants": tenants, "limit": page.0, "offset": page.1 }))
+}
+
+/// The tenant that the path names.
+async fn named(call: &Call) -> Result<Record> {
+    let id: Id<Tenant> = call.segment.as_deref().and_then(Id::parse).ok_or_else(not_found)?;
+    let record: Option<Record> = call.context.db()?.first(store::tenancy::find(&id)).await?;
+    record.ok_or_else(not_found)
+}
+
+/// `GET /admin/tenants/:id`.
+///
+/// # Errors
+/// 401, 403, 404.
+pub async fn show(call: &mut Call) -> Result<Reply> {
+    let manager = manager(call).await?;
+    let body = json_of(&named(call).await?);
+    manager.acting.answer(&body)
+}
+
+/// Does the same in the main database and, where a tenant has one, its own; answers the tenant as it is then.
+async fn commit(
+    call: &Call,
+    manager: &Manager,
+    record: &Record,
+    statements: impl Fn() -> Vec<Statement>,
+    (event, details): (&str, Value),
+) -> Result<Reply> {
+    let context = &call.context;
+    let mut here = statements();
+    let mut details = details;
+    details["tenant"] = json!(record.id);
+    here.push(manager.acting.audited(context, event, Severity::High, details)?);
+    here.push(store::tenancy::find(&record.id));
+    if let Some(own) = own_database(context, record.database.as_deref())? {
+        let done: Stored<_> = own.batch(statements()).await;
+        done.map_err(conflict)?;
+    }
+    let found: Option<Record> = context.db()?.batch(here).await.map_err(conflict)?.last()?;
+    store::directory::forget_all();
+    let body = json_of(&found.ok_or_else(not_found)?);
+    Reply::json(200, &body)
+}
+
+/// `PATCH /admin/tenants/:id`: what is sent is changed.
+///
+/// # Errors
+/// As [`create`]; 404.
+pub async fn update(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    for name in ["userPool", "database"] {
+        if fields.has(name) {
+            fields.refuse(name, "Where a tenant's people are does not change");
+        }
+    }
+    let draft = draft(&mut fields)?;
+    fields.finish()?;
+    let manager = manager(call).await?;
+    let record = named(call).await?;
+    let context = &call.context;
+    let statements = || {
+        let mut statements = vec![store::tenancy::update(context, &record.id, &draft), must_change()];
+        if let Some(hosts) = &draft.hosts {
+            statements.extend(store::tenancy::set_hosts(context, &record.id, hosts));
+        }
+        if draft.objects.security_policy.is_some() {
+            // Their live copies end at the next check.
+            statements.push(store::session::end_all_surplus(&record.id, context.now));
+        }
+        statements
+    };
+    commit(call, &manager, &record, statements, ("tenant.changed", json!({ "slug": draft.slug, "hosts": draft.hosts })))
+        .await
+}
+
+/// What a status changes by.
+#[derive(Clone, Copy)]
+enum Step {
+    Suspend,
+    Resume,
+    Delete,
+    Restore,
+}
+
+async fn step(call: &mut Call, step: Step) -> Result<Reply> {
+    let reason = if call.request.method() == "DELETE" {
+        call.request
+            .param("reason")
+            .filter(|reason| reason.chars().count() <= 256 && !reason.chars().any(char::is_control))
+    } else {
+        let mut fields = call.request.fields(Media::Json).await?;
+        let reason = fields.optional_line("reason", 256);
+        fields.finish()?;
+        reason
+    };
+    let manager = manager(call).await?;
+    let record = named(call).await?;
+    let (context, permit, id) = (&call.context, &manager.permit, &record.id);
+    let statements = || {
+        let changed = match step {
+            Step::Suspend => store::tenancy::set_status(context, permit, id, "suspended", reason.as_deref()),
+            Step::Resume => store::tenancy::set_status(context, permit, id, "active", reason.as_deref()),
+            Step::Delete => store::tenancy::schedule_deletion(context, permit, id, reason.as_deref()),
+            Step::Restore => store::tenancy::restore(context, permit, id),
+        };
+        vec![changed, must_change()]
+    };
+    let event = match step {
+        Step::Suspend => "tenant.suspended",
+        Step::Resume => "tenant.resumed",
+        Step::Delete => "tenant.deletion_scheduled",
+        Step::Restore => "tenant.restored",
+    };
+    let done = commit(call, &manager, &record, statements, (event, json!({ "reason": reason }))).await;
+    done.map_err(|error| match error.wire() {
+        Wire::ORGANIZATION_NOT_FOUND => Error::refused(Wire::TENANT_STATUS, "not from this status"),
+        _ => error,
+    })
+}
+
+/// `POST /admin/tenants/:id/suspend`: nobody signs in to it, and its live sessions end at their next check.
+///
+/// # Errors
+/// 400 for the default tenant or one that is not active, 401, 403, 404.
+pub async fn suspend(call: &mut Call) -> Result<Reply> {
+    step(call, Step::Suspend).await
+}
+
+/// `POST /admin/tenants/:id/resume`.
+///
+/// # Errors
+/// As [`suspend`].
+pub async fn resume(call: &mut Call) -> Result<Reply> {
+    step(call, Step::Resume).await
+}
+
+/// `DELETE /admin/tenants/:id`: when its grace period is over, cron deletes it and all that is its own.
+///
+/// # Errors
+/// As [`suspend`].
+pub async fn delete(call: &mut Call) -> Result<Reply> {
+    step(call, Step::Delete).await
+}
+
+/// `POST /admin/tenants/:id/restore`: undoes that, within the grace period.
+///
+/// # Errors
+/// As [`suspend`].
+pub async fn restore(call: &mut Call) -> Result<Reply> {
+    step(call, Step::Restore).await
+}

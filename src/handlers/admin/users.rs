@@ -1,0 +1,651 @@
+//! The admin protocol: who looks after the users of a pool. The shared pool's are the default tenant's administrators, an
+//! isolated tenant's its own.
+
+use serde_json::{Value, json};
+
+use crate::access::action::{Action, Permit};
+use crate::context::{Context, nfkc};
+use crate::credentials::password::{LONGEST_READ, Password};
+use crate::error::{Error, Result, Wire};
+use crate::handlers::authenticate::forget;
+use crate::handlers::organization::{Acting, Named, acting, grantable, roles_field};
+use crate::handlers::profile;
+use crate::handlers::sign_up::{LONGEST_IMAGE, LONGEST_NAME};
+use crate::handlers::{Call, proof};
+use crate::hashing;
+use crate::http::fields::{Change, Fields};
+use crate::http::incoming::Media;
+use crate::http::reply::Reply;
+use crate::id::{Id, Millis, User};
+use crate::jobs::outbox::deliver_later;
+use crate::pages::mail;
+use crate::session::{SessionJson, iso, user_role};
+use crate::store;
+use crate::store::database::{Statement, StoreError, must_change};
+use crate::store::people::{Changes, Patches, Record, Transition, as_option};
+use crate::store::record::{Deed, Severity};
+use crate::store::session::Which;
+use crate::store::sign_up::NewUser;
+
+/// The longest reason, in characters.
+const LONGEST_REASON: usize = 1000;
+
+/// The longest suspension, in seconds: a century.
+const LONGEST_SUSPENSION: i64 = 3_155_760_000;
+
+/// Somebody who looks after the users of the pool that was asked.
+pub struct Overseer {
+    /// Who, and what they may do.
+    pub acting: Acting,
+    /// For the action that they were asked about.
+    pub permit: Permit,
+}
+
+impl Overseer {
+    /// Whether they may act upon somebody: whoever has more is out of reach, or an administrator would set an owner's
+    /// password and be the owner.
+    ///
+    /// # Errors
+    /// The action's refusal.
+    pub fn may_act_upon(&self, target: &Record, action: Action) -> Result<()> {
+        self.acting.outranks(&target.permissions, action.refusal())
+    }
+
+    /// An audit event about what they did to somebody.
+    ///
+    /// # Errors
+    /// If the platform has no randomness.
+    pub fn audited(
+        &self,
+        context: &Context,
+        user: &Id<User>,
+        event: &str,
+        (severity, details): (Severity, Value),
+    ) -> Result<Statement> {
+        self.acting.audited_of(context, &Deed { event, severity, subject: Some(user), details })
+    }
+}
+
+/// Who is asking, if they look after the pool's users and may do this.
+///
+/// # Errors
+/// 401; 403 for anybody else, an administrator who acts as somebody among them.
+pub async fn overseer(call: &Call, action: Action) -> Result<Overseer> {
+    let here = call.context.tenant();
+    let found = acting(call, &Named::Id(Some(here.id.clone()))).await;
+    let acting = found.map_err(|error| match error.wire() {
+        Wire::ORGANIZATION_NOT_FOUND => Error::refused(action.refusal(), "no member of the tenant"),
+        Wire::FORBIDDEN => Error::refused(action.refusal(), error.to_string()),
+        _ => error,
+    })?;
+    if acting.session().impersonated_by.is_some() {
+        return Err(Error::refused(action.refusal(), "an impersonating administrator"));
+    }
+    // Users of the shared pool are everybody's: no tenant among many decides about them.
+    if !here.is_default() && !here.is_isolated {
+        return Err(Error::refused(action.refusal(), "a tenant of the shared pool"));
+    }
+    let permit = acting.permit(action)?;
+    Ok(Overseer { acting, permit })
+}
+
+fn not_found() -> Error {
+    Error::refused(Wire::USER_NOT_FOUND, "unknown, deleted, or of another pool")
+}
+
+/// A user of the pool.
+///
+/// # Errors
+/// 404.
+pub async fn found(context: &Context, id: &str) -> Result<Record> {
+    let id = Id::parse(id).ok_or_else(not_found)?;
+    let record: Option<Record> = context.db()?.first(store::people::find(context, &id)).await?;
+    record.ok_or_else(not_found)
+}
+
+/// A user, as the protocol shows them to administrators.
+#[must_use]
+pub fn json(record: &Record, now: Millis) -> Value {
+    let person = &record.person;
+    let is_banned = record.status == "suspended" && record.suspended_until.is_none_or(|until| until > now);
+    json!({
+        "id": person.id, "name": person.name, "email": person.email, "emailVerified": person.email_verified,
+        "image": person.image, "createdAt": iso(person.created_at), "updatedAt": iso(person.updated_at),
+        "username": person.username, "displayUsername": person.display_username, "phoneNumber": person.phone_number,
+        "phoneNumberVerified": person.phone_number_verified, "twoFactorEnabled": person.two_factor_enabled,
+        "isAnonymous": person.is_anonymous, "role": user_role(&record.roles),
+        "banned": is_banned, "banReason": record.status_reason.as_ref().filter(|_| is_banned),
+        "banExpires": record.suspended_until.filter(|_| is_banned).map(iso),
+        "status": record.status, "statusReason": record.status_reason, "statusChangedAt": record.status_changed_at.map(iso),
+        "lastLoginAt": record.last_login_at.map(iso), "loginCount": record.login_count,
+        "profile": record.profile, "preferences": record.preferences, "emailPreferences": record.email_preferences,
+        "metadata": record.metadata,
+    })
+}
+
+/// `GET /admin/get-user`.
+///
+/// # Errors
+/// 400, 401, 403, 404.
+pub async fn get(call: &mut Call) -> Result<Reply> {
+    let overseer = overseer(call, Action::GetUser).await?;
+    let id = call.request.param("id").unwrap_or_default();
+    let body = json(&found(&call.context, &id).await?, call.context.now);
+    overseer.acting.answer(&body)
+}
+
+/// Names of roles of the admin protocol: `user` is what every member is.
+fn own_names(names: Vec<String>) -> Vec<String> {
+    names.into_iter().map(|name| if name == "user" { "member".to_owned() } else { name }).collect()
+}
+
+/// The roles of these names, which the overseer may give.
+async fn roles(call: &Call, overseer: &Overseer, names: Vec<String>) -> Result<Vec<store::role::Record>> {
+    let refusals = (Wire::NO_SUCH_ROLE, Wire::NOT_ALLOWED_TO_CHANGE_USERS_ROLE);
+    grantable(&call.context, &overseer.acting, &own_names(names), refusals).await
+}
+
+/// Gives a user of the pool these roles in the tenant and no others, a membership included if they have none.
+fn set_roles(
+    context: &Context,
+    overseer: &Overseer,
+    user: &Id<User>,
+    given: &[store::role::Record],
+    was_owner: bool,
+) -> Result<Vec<Statement>> {
+    let ids: Vec<_> = given.iter().map(|role| &role.id).collect();
+    let mut statements = vec![
+        store::access::holds_still(&overseer.permit),
+        store::member::add_unless(context, &overseer.permit, &context.id()?, user),
+    ];
+    statements.extend(store::member::set_roles_of(context, &overseer.permit, user, &ids));
+    // In whose name they act may be beyond them now.
+    statements.push(store::session::end_impersonations(context, user));
+    if was_owner {
+        statements.push(store::member::still_owned(overseer.acting.tenant()));
+    }
+    Ok(statements)
+}
+
+fn ownerless(error: StoreError) -> Error {
+    match error {
+        StoreError::Broken(name) if name == store::member::WITHOUT_OWNER => {
+            Error::refused(Wire::WITHOUT_AN_OWNER, "the last owner")
+        }
+        StoreError::Unchanged => not_found(),
+        StoreError::Conflict(_) => Error::refused(Wire::USER_EXISTS, "the address is taken"),
+        other => other.into(),
+    }
+}
+
+/// Writes, and answers the user as they are then.
+async fn commit(call: &Call, mut statements: Vec<Statement>, user: &Id<User>) -> Result<Record> {
+    let context = &call.context;
+    statements.push(store::people::find(context, user));
+    let record: Option<Record> = context.db()?.batch(statements).await.map_err(ownerless)?.last()?;
+    record.ok_or_else(not_found)
+}
+
+fn user_field(fields: &mut Fields) -> String {
+    fields.line("userId", 100)
+}
+
+/// `POST /admin/set-role`: all roles of a user in the tenant anew.
+///
+/// # Errors
+/// 400 for a role that is not there or the last owner, 401, 403, 404.
+pub async fn set_role(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let id = user_field(&mut fields);
+    let names = roles_field(&mut fields);
+    fields.finish()?;
+    let overseer = overseer(call, Action::SetUserRole).await?;
+    let context = &call.context;
+    let target = found(context, &id).await?;
+    overseer.may_act_upon(&target, Action::SetUserRole)?;
+    let given = roles(call, &overseer, names).await?;
+    let user = &target.person.id;
+    let mut statements = set_roles(context, &overseer, user, &given, target.given.iter().any(|role| role == "owner"))?;
+    let after: Vec<&str> = given.iter().map(|role| role.name.as_str()).collect();
+    let details = json!({ "before": target.given, "after": after });
+    statements.push(overseer.audited(context, user, "member.roles_changed", (Severity::High, details))?);
+    let record = commit(call, statements, user).await?;
+    overseer.acting.answer(&json!({ "user": json(&record, context.now) }))
+}
+
+/// What an administrator may say of a user.
+const KNOWN: [&str; 10] = [
+    "name",
+    "image",
+    "email",
+    "emailVerified",
+    "profile",
+    "preferences",
+    "emailPreferences",
+    "metadata",
+    "role",
+    "password",
+];
+
+/// What `data` of `create-user` and `update-user` says, and the roles in it.
+fn data(fields: &mut Fields) -> (Changes, Option<Vec<String>>) {
+    let name = match fields.change("name", LONGEST_NAME) {
+        Change::Set(name) => Some(name),
+        Change::Keep => None,
+        Change::Clear => {
+            fields.refuse("name", "Invalid input: expected string, received null");
+            None
+        }
+    };
+    let image = as_option(fields.change("image", LONGEST_IMAGE));
+    let email = fields.has("email").then(|| fields.email("email"));
+    let email_verified = fields.boolean("emailVerified");
+    let patches: Patches = profile::read(fields, true);
+    let names = fields.has("role").then(|| roles_field(fields));
+    let unknown: Vec<String> = fields.names().filter(|name| !KNOWN.contains(name)).map(str::to_owned).collect();
+    for name in unknown {
+        fields.refuse(&name, "Not to be changed here");
+    }
+    (Changes { name, image, email, email_verified, patches }, names)
+}
+
+fn change(context: &Context, user: &Id<User>, changes: &Changes) -> Vec<Statement> {
+    let mut statements = vec![store::people::update(context, user, changes), must_change()];
+    if !changes.patches.is_empty() {
+        statements.extend([store::people::patch(context, user, &changes.patches), must_change()]);
+    }
+    statements
+}
+
+/// `POST /admin/create-user`. One without a password sets it by a reset, or signs in by mail.
+///
+/// # Errors
+/// 400 for bad fields, an address that is taken, a bad password or a role that is not there; 401, 403.
+pub async fn create(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let email = fields.email("email");
+    let name = fields.line("name", LONGEST_NAME);
+    let typed = fields.optional("password", LONGEST_READ);
+    let names = if fields.has("role") { roles_field(&mut fields) } else { vec!["user".to_owned()] };
+    let mut more = fields.nested_optional("data");
+    for name in ["role", "email", "name", "password"] {
+        if more.has(name) {
+            more.refuse(name, "Sent beside the one of the body");
+        }
+    }
+    let (changes, _) = data(&mut more);
+    fields.absorb("data", more);
+    fields.finish()?;
+    let overseer = overseer(call, Action::CreateUser).await?;
+    let context = &call.context;
+    let given = roles(call, &overseer, names).await?;
+    if given.iter().any(|role| role.name != "member") {
+        overseer.acting.permit(Action::SetUserRole)?;
+    }
+    let password = typed.map(|typed| Password::new(typed, nfkc));
+    let hash = match &password {
+        Some(password) => {
+            proof::acceptable_length(context, password)?;
+            proof::not_breached(context, password, None).await?;
+            Some(hashing::hash(context, password).await?)
+        }
+        None => None,
+    };
+    let user: Id<User> = context.id()?;
+    let new = NewUser { email_verified: changes.email_verified.unwrap_or(false), ..NewUser::new(&user, &email, &name) };
+    let mut statements = store::sign_up::create(context, &new)?;
+    if let Some(hash) = &hash {
+        statements.push(store::sign_up::add_password(context, &context.id()?, &user, hash.expose()));
+    }
+    statements.extend(change(context, &user, &changes));
+    statements.extend(set_roles(context, &overseer, &user, &given, false)?);
+    let details = json!({ "method": "administrator", "with_password": hash.is_some() });
+    statements.push(overseer.audited(context, &user, "user.created", (Severity::Medium, details))?);
+    let record = commit(call, statements, &user).await?;
+    overseer.acting.answer(&json!({ "user": json(&record, context.now) }))
+}
+
+/// `POST /admin/update-user`. Another address is not proven unless that is said, and the old one is told.
+///
+/// # Errors
+/// 400 for bad data, none, or an address that is taken; 401, 403, 404.
+pub async fn update(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let id = user_field(&mut fields);
+    let mut given = fields.nested("data");
+    let has_password = given.has("password");
+    let (changes, names) = data(&mut given);
+    fields.absorb("data", given);
+    fields.finish()?;
+    if has_password {
+        return Err(Error::refused(Wire::PASSWORD_BY_ITS_OWN_ENDPOINT, "password in update-user"));
+    }
+    let overseer = overseer(call, Action::UpdateUser).await?;
+    if changes.is_empty() && names.is_none() {
+        return Err(Error::refused(Wire::NO_DATA_TO_UPDATE, "nothing to update"));
+    }
+    let context = &call.context;
+    let target = found(context, &id).await?;
+    overseer.may_act_upon(&target, Action::UpdateUser)?;
+    let user = &target.person.id;
+    let mut statements = change(context, user, &changes);
+    let moves = changes.email.as_ref().is_some_and(|email| *email != target.person.email);
+    if moves || changes.email_verified.is_some() {
+        overseer.acting.permit(Action::SetUserEmail)?;
+    }
+    if moves {
+        // Links and codes that went to the old address open nothing any more.
+        statements.push(store::verification::forget(context, user));
+        statements.push(store::password_reset::revoke(context, user, None, "email_changed"));
+        if crate::http::email::is_mailbox(&target.person.email) {
+            let letter = mail::security_notice(
+                &context.tenant().name,
+                "Your e-mail address was changed",
+                "An administrator gave your account another e-mail address.",
+            );
+            statements.push(store::outbox::queue(context, Some(user), &target.person.email, &letter)?);
+        }
+    }
+    if let Some(names) = names {
+        overseer.acting.permit(Action::SetUserRole)?;
+        let roles = roles(call, &overseer, names).await?;
+        let was_owner = target.given.iter().any(|role| role == "owner");
+        statements.extend(set_roles(context, &overseer, user, &roles, was_owner)?);
+    }
+    let details = json!({ "email": changes.email, "name": changes.name });
+    statements.push(overseer.audited(context, user, "user.changed", (Severity::Medium, details))?);
+    let has_patches = !changes.patches.is_empty();
+    let record = commit(call, statements, user).await.map_err(|error| match error.wire() {
+        // They were there a moment ago: what did not fit are the patches.
+        Wire::USER_NOT_FOUND if has_patches => {
+            Error::Validation("[body.data] Too big: more than is kept of a user".to_owned())
+        }
+        _ => error,
+    })?;
+    deliver_later(context);
+    overseer.acting.answer(&json(&record, context.now))
+}
+
+/// `POST /admin/ban-user`: suspends a user, for `banExpiresIn` seconds or until it is lifted. Their sessions end.
+///
+/// # Errors
+/// 400 for oneself, 401, 403, 404.
+pub async fn ban(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let id = user_field(&mut fields);
+    let reason = fields.optional_line("banReason", LONGEST_REASON);
+    if fields.is_null("banExpiresIn") {
+        fields.refuse("banExpiresIn", "Invalid input: expected number, received null");
+    }
+    let seconds = fields.number("banExpiresIn", (0, LONGEST_SUSPENSION)).filter(|seconds| *seconds > 0);
+    fields.finish()?;
+    let reason = reason.unwrap_or_else(|| "No reason".to_owned());
+    let until = seconds.map(|seconds| call.context.now + seconds * 1000);
+    let to = Transition { status: "suspended", reason: Some(&reason), until, from: None };
+    change_status(call, &id, &to, ("user.suspended", Severity::High)).await
+}
+
+/// `POST /admin/unban-user`.
+///
+/// # Errors
+/// 401, 403, 404.
+pub async fn unban(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let id = user_field(&mut fields);
+    fields.finish()?;
+    let to = Transition { status: "active", reason: None, until: None, from: Some("suspended") };
+    change_status(call, &id, &to, ("user.restored", Severity::Medium)).await
+}
+
+/// `POST /admin/reactivate-user`: takes a deactivation back, and no suspension.
+///
+/// # Errors
+/// 401, 403, 404.
+pub async fn reactivate(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let id = user_field(&mut fields);
+    fields.finish()?;
+    let to = Transition { status: "active", reason: None, until: None, from: Some("inactive") };
+    change_status(call, &id, &to, ("user.reactivated", Severity::Medium)).await
+}
+
+/// `POST /admin/deactivate-user`: the account stays, and nobody signs in with it.
+///
+/// # Errors
+/// 400 for oneself, 401, 403, 404.
+pub async fn deactivate(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let id = user_field(&mut fields);
+    let reason = fields.optional_line("reason", LONGEST_REASON);
+    fields.finish()?;
+    let to = Transition { status: "inactive", reason: reason.as_deref(), until: None, from: None };
+    change_status(call, &id, &to, ("user.deactivated", Severity::Medium)).await
+}
+
+async fn change_status(
+    call: &Call,
+    id: &str,
+    to: &Transition<'_>,
+    (event, severity): (&str, Severity),
+) -> Result<Reply> {
+    let overseer = overseer(call, Action::BanUser).await?;
+    let context = &call.context;
+    let target = found(context, id).await?;
+    let user = &target.person.id;
+    let ends = to.status != "active";
+    if ends && *user == overseer.acting.standing.user_id {
+        return Err(Error::refused(Wire::CANNOT_BAN_YOURSELF, "oneself"));
+    }
+    overseer.may_act_upon(&target, Action::BanUser)?;
+    if to.from.is_some_and(|from| from != target.status) {
+        // Nothing to take back: that is how they are.
+        return overseer.acting.answer(&json!({ "user": json(&target, context.now) }));
+    }
+    let mut statements = vec![
+        store::access::holds_still(&overseer.permit),
+        store::people::transition(context, &overseer.permit, user, to),
+        must_change(),
+    ];
+    if ends {
+        statements.push(store::session::revoke(context, user, Which::All, event, None));
+        if target.given.iter().any(|role| role == "owner") {
+            statements.push(store::member::still_owned(overseer.acting.tenant()));
+        }
+    }
+    let details = json!({ "before": target.status, "after": to.status, "reason": to.reason, "until": to.until });
+    statements.push(overseer.audited(context, user, event, (severity, details))?);
+    statements.push(store::people::find(context, user));
+    let mut answers = context.db()?.batch(statements).await.map_err(ownerless)?.skip(3);
+    if ends {
+        forget(context, store::session::revoked(&mut answers)?);
+        deliver_later(context);
+    }
+    let record: Option<Record> = answers.last()?;
+    let body = json!({ "user": json(&record.ok_or_else(not_found)?, context.now) });
+    overseer.acting.answer(&body)
+}
+
+/// `POST /admin/remove-user`: softly, as if they had done it themselves. Cron deletes what is left after
+/// `USER_RETENTION_SECONDS`.
+///
+/// # Errors
+/// 400 for oneself or the last owner, 401, 403, 404.
+pub async fn remove(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let id = user_field(&mut fields);
+    let reason = fields.optional_line("reason", LONGEST_REASON);
+    fields.finish()?;
+    let overseer = overseer(call, Action::RemoveUser).await?;
+    let context = &call.context;
+    let target = found(context, &id).await?;
+    let user = &target.person.id;
+    if *user == overseer.acting.standing.user_id {
+        return Err(Error::refused(Wire::CANNOT_REMOVE_YOURSELF, "oneself"));
+    }
+    overseer.may_act_upon(&target, Action::RemoveUser)?;
+    let why = reason.as_deref().unwrap_or("deleted by an administrator");
+    let mut statements = vec![
+        store::session::revoke(context, user, Which::All, "user_deleted", None),
+        store::access::holds_still(&overseer.permit),
+        store::member::leaves_none_ownerless(user),
+    ];
+    statements.extend(store::user::delete_by(context, user, &overseer.acting.standing.user_id, why));
+    if target.given.iter().any(|role| role == "owner") {
+        statements.push(store::member::still_owned(overseer.acting.tenant()));
+    }
+    statements.push(overseer.audited(context, user, "user.deleted", (Severity::High, json!({ "reason": reason })))?);
+    let mut answers = context.db()?.batch(statements).await.map_err(ownerless)?;
+    forget(context, store::session::revoked(&mut answers)?);
+    deliver_later(context);
+    overseer.acting.answer(&json!({ "success": true }))
+}
+
+/// `POST /admin/set-user-password`: ends every session of the user's, and the links that would set another.
+///
+/// # Errors
+/// 400 for a bad password, 401, 403, 404.
+pub async fn set_password(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let id = user_field(&mut fields);
+    let typed = fields.required("newPassword", LONGEST_READ);
+    fields.finish()?;
+    let overseer = overseer(call, Action::SetUserPassword).await?;
+    let context = &call.context;
+    let target = found(context, &id).await?;
+    let user = &target.person.id;
+    overseer.may_act_upon(&target, Action::SetUserPassword)?;
+    let password = Password::new(typed, nfkc);
+    proof::acceptable_length(context, &password)?;
+    proof::not_breached(context, &password, Some(user)).await?;
+    let hash = hashing::hash(context, &password).await?;
+    let mut statements = vec![
+        store::session::revoke(context, user, Which::All, "password_set", None),
+        store::access::holds_still(&overseer.permit),
+        store::password::set(context, &context.id()?, user, hash.expose()),
+        store::password_reset::revoke(context, user, None, "password_set"),
+        store::second_factor::distrust(context, user, None),
+        store::second_factor::mailed_codes_again(context, user, hash.expose()),
+        store::verification::forget(context, user),
+        store::code::forget(context, &target.person.email, target.person.phone_number.as_deref()),
+        store::sign_in::unlock(context, user),
+        overseer.audited(context, user, "password.set_by_administrator", (Severity::High, Value::Null))?,
+    ];
+    // Whoever had got in may have let software in that would stay.
+    statements.extend(store::oauth::token::revoke_user(context, user, "password_set", None));
+    if crate::http::email::is_mailbox(&target.person.email) {
+        let letter = mail::security_notice(
+            &context.tenant().name,
+            "Your password was set",
+            "An administrator set a new password for your account, and ended its sessions.",
+        );
+        statements.push(store::outbox::queue(context, Some(user), &target.person.email, &letter)?);
+    }
+    let mut answers = context.db()?.batch(statements).await?;
+    forget(context, store::session::revoked(&mut answers)?);
+    deliver_later(context);
+    overseer.acting.answer(&json!({ "status": true }))
+}
+
+/// `POST /admin/list-user-sessions`.
+///
+/// # Errors
+/// 401, 403, 404.
+pub async fn sessions(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let id = user_field(&mut fields);
+    fields.finish()?;
+    let overseer = overseer(call, Action::ListUserSessions).await?;
+    let context = &call.context;
+    let target = found(context, &id).await?;
+    let statement = store::session::list(&context.tenant().id, &target.person.id, context.now);
+    let listed: Vec<store::session::Listed> = context.db()?.batch([statement]).await?.rows()?;
+    let sessions: Vec<SessionJson<'_>> = listed.iter().map(store::session::Listed::json).collect();
+    overseer.acting.answer(&json!({ "sessions": sessions }))
+}
+
+/// `POST /admin/revoke-user-session`: by its handle. One that is nobody's, or over, is the same answer.
+///
+/// # Errors
+/// 401, 403.
+pub async fn revoke_session(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let handle = fields.required("sessionToken", 100);
+    fields.finish()?;
+    let overseer = overseer(call, Action::RevokeUserSessions).await?;
+    let context = &call.context;
+    if let Some(session) = Id::parse(&handle) {
+        let target: Option<Record> = context.db()?.first(store::people::find_by_session(context, &session)).await?;
+        if let Some(target) = target {
+            overseer.may_act_upon(&target, Action::RevokeUserSessions)?;
+            end(call, &overseer, &target, Which::One(&session)).await?;
+        }
+    }
+    overseer.acting.answer(&json!({ "success": true }))
+}
+
+/// `POST /admin/revoke-user-sessions`.
+///
+/// # Errors
+/// 401, 403, 404.
+pub async fn revoke_sessions(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let id = user_field(&mut fields);
+    fields.finish()?;
+    let overseer = overseer(call, Action::RevokeUserSessions).await?;
+    let target = found(&call.context, &id).await?;
+    overseer.may_act_upon(&target, Action::RevokeUserSessions)?;
+    end(call, &overseer, &target, Which::All).await?;
+    overseer.acting.answer(&json!({ "success": true }))
+}
+
+async fn end(call: &Call, overseer: &Overseer, target: &Record, which: Which<'_>) -> Result<()> {
+    let context = &call.context;
+    let user = &target.person.id;
+    let statements = [
+        store::session::revoke(context, user, which, "revoked_by_administrator", None),
+        overseer.audited(context, user, "sessions.ended", (Severity::Medium, Value::Null))?,
+    ];
+    let mut answers = context.db()?.batch(statements).await?;
+    forget(context, store::session::revoked(&mut answers)?);
+    deliver_later(context);
+    Ok(())
+}
+
+/// `POST /admin/has-permission`: whether the user who asks may, or another user or a role, for whoever may see those.
+///
+/// # Errors
+/// 400, 401, 403, 404.
+pub async fn has_permission(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let user = fields.optional("userId", 100);
+    let role = fields.optional_line("role", 64);
+    let wanted = crate::handlers::organization::roles::permission_field(&mut fields);
+    fields.finish()?;
+    let here = call.context.tenant().id.clone();
+    let context = &call.context;
+    let asked = acting(call, &Named::Id(Some(here.clone()))).await;
+    let acting = match asked {
+        // Whoever is signed in without being a member may nothing, and is told so.
+        Err(error) if error.wire() == Wire::ORGANIZATION_NOT_FOUND && user.is_none() && role.is_none() => {
+            return Reply::json(200, &json!({ "error": Value::Null, "success": false }));
+        }
+        other => other?,
+    };
+    let held = match (user, role) {
+        (Some(user), _) if user != acting.standing.user_id.as_str() => {
+            acting.permit(Action::GetUser)?;
+            found(context, &user).await?.permissions
+        }
+        (None, Some(role)) => {
+            acting.permit(Action::ListRoles)?;
+            let names = own_names(vec![role]);
+            let roles: Vec<store::role::Record> =
+                context.db()?.batch([store::role::named(&here, &names)]).await?.rows()?;
+            let role = roles.into_iter().next();
+            role.ok_or_else(|| Error::refused(Wire::NO_SUCH_ROLE, "no such role"))?.permissions
+        }
+        _ => acting.standing.permissions.clone(),
+    };
+    let success = !wanted.is_empty() && held.covers(&wanted);
+    acting.answer(&json!({ "error": Value::Null, "success": success }))
+}

@@ -1,0 +1,472 @@
+//! Groups of an organization: what the protocol calls teams, with what groups have beside.
+
+use serde_json::{Value, json};
+
+use crate::access::action::{Action, Permit};
+use crate::error::{Error, Result, Wire};
+use crate::handlers::organization::{Acting, Named, acting, commit_and_refresh, grantable, group_draft, tenants};
+use crate::handlers::{Call, keyed};
+use crate::http::fields::{Change, Fields};
+use crate::http::incoming::Media;
+use crate::http::reply::Reply;
+use crate::id::{Group, Id, User};
+use crate::session::iso;
+use crate::store;
+use crate::store::database::{Statement, StoreError, Stored, must_change};
+use crate::store::group::{FULL, InGroup, Record};
+use crate::store::record::{Deed, Severity};
+
+/// A group, as the protocol shows it.
+#[must_use]
+pub fn json(group: &Record) -> Value {
+    json!({
+        "id": group.id, "name": group.name, "organizationId": group.tenant_id, "createdAt": iso(group.created_at),
+        "updatedAt": iso(group.updated_at), "slug": group.slug, "description": group.description,
+        "groupType": group.group_type, "isPublic": group.is_public, "isOpen": group.is_open,
+        "isSystem": group.is_system, "isActive": group.is_active, "memberCount": group.member_count,
+        "maxMembers": group.max_members, "tags": group.tags, "settings": group.settings, "ownerId": group.owner_id,
+        "roles": group.roles,
+    })
+}
+
+fn in_group_json(one: &InGroup) -> Value {
+    json!({
+        "id": one.id, "teamId": one.group_id, "userId": one.user_id, "createdAt": iso(one.joined_at),
+        "role": one.role, "isActive": one.is_active, "joinedBy": one.joined_by,
+    })
+}
+
+fn not_found() -> Error {
+    Error::refused(Wire::TEAM_NOT_FOUND, "unknown, hidden, or of another organization")
+}
+
+/// What a batch about groups fails with.
+fn refused(error: StoreError) -> Error {
+    match error {
+        StoreError::Conflict(_) => Error::refused(Wire::TEAM_ALREADY_EXISTS, "its name or slug is taken"),
+        StoreError::Broken(name) if name == FULL => Error::refused(Wire::TEAM_FULL, "full"),
+        StoreError::Unchanged => not_found(),
+        other => other.into(),
+    }
+}
+
+/// A group that the actor sees.
+async fn seen(call: &Call, acting: &Acting, id: &str) -> Result<Record> {
+    let id: Id<Group> = Id::parse(id).ok_or_else(not_found)?;
+    let statement = store::group::find(acting.tenant(), &acting.standing.user_id, &id);
+    let group: Option<Record> = call.context.db()?.first(statement).await?;
+    let sees = |group: &Record| group.is_public || group.mine.is_some() || acting.permit(Action::UpdateTeam).is_ok();
+    group.filter(sees).ok_or_else(not_found)
+}
+
+/// The permit to change a group or who is in it: by the organization's roles, or as who looks after the group. Whoever
+/// lets somebody into a group gives them the roles that it carries, and must hold them.
+fn manages(acting: &Acting, group: &Record, action: Action) -> Result<Permit> {
+    let is_person = acting.session().login_method != keyed::METHOD;
+    let looks_after = is_person && matches!(group.mine.as_deref(), Some("owner" | "admin"));
+    let permit =
+        if looks_after && action != Action::DeleteTeam { tenants::oneself(acting) } else { acting.permit(action)? };
+    acting.holds(&group.permissions, action.refusal())?;
+    Ok(permit)
+}
+
+/// The roles that a group is to carry; the actor holds all that they allow, and may give roles.
+async fn carried(call: &Call, acting: &Acting, names: &[String], action: Action) -> Result<Vec<store::role::Record>> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    acting.permit(Action::UpdateMember)?;
+    grantable(&call.context, acting, names, (Wire::ROLE_NOT_FOUND, action.refusal())).await
+}
+
+/// `POST /organization/create-team`: whoever makes it is its owner, and in it.
+///
+/// # Errors
+/// 400 for bad fields or a name that is taken, 401, 403, 404.
+pub async fn create(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let named = Named::in_fields(&mut fields);
+    let (mut draft, roles) = group_draft::read(&mut fields);
+    if draft.name.is_none() {
+        fields.line("name", super::LONGEST_NAME);
+    }
+    let name = draft.name.clone().unwrap_or_default();
+    let slug = draft.slug.clone().unwrap_or_else(|| group_draft::slug_of(&name));
+    if slug.is_empty() && !name.is_empty() {
+        fields.refuse("slug", "Invalid input: expected string, because the name has no letters");
+    }
+    fields.finish()?;
+    draft.slug = Some(slug);
+    let acting = acting(call, &named).await?;
+    let permit = acting.permit(Action::CreateTeam)?;
+    let roles = carried(call, &acting, &roles.unwrap_or_default(), Action::CreateTeam).await?;
+    let ids: Vec<_> = roles.iter().map(|role| &role.id).collect();
+    let context = &call.context;
+    let (id, row) = (context.id()?, context.row_id()?);
+    let user = &acting.standing.user_id;
+    if draft.is_system == Some(true) {
+        acting.permit(Action::UpdateOrganization)?;
+    }
+    let mut statements = vec![
+        store::access::holds_still(&permit),
+        store::group::create(context, &permit, &id, &draft),
+        store::group::join(context, &permit, &id, user, (&row, "owner")),
+    ];
+    statements.extend(store::group::carry(context, &permit, &id, &ids));
+    statements.push(acting.audited(context, "group.created", Severity::Low, json!({ "group": id, "name": name }))?);
+    let group = written(call, statements, &acting, &id).await?;
+    acting.answer(&json(&group))
+}
+
+/// Writes, and reads the group as it is then.
+async fn written(call: &Call, mut statements: Vec<Statement>, acting: &Acting, id: &Id<Group>) -> Result<Record> {
+    statements.push(store::group::find(acting.tenant(), &acting.standing.user_id, id));
+    let answers = call.context.db()?.batch(statements).await.map_err(refused)?;
+    let group: Option<Record> = answers.last()?;
+    group.ok_or_else(not_found)
+}
+
+/// `POST /organization/update-team`.
+///
+/// # Errors
+/// As [`create`].
+pub async fn update(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let id = fields.line("teamId", 100);
+    let mut data = fields.nested("data");
+    let named = Named::by(data.optional("organizationId", 100).or(fields.optional("organizationId", 100)), None);
+    let (draft, roles) = group_draft::read(&mut data);
+    let owner = data.optional("ownerId", 100);
+    fields.absorb("data", data);
+    fields.finish()?;
+    let acting = acting(call, &named).await?;
+    let group = seen(call, &acting, &id).await?;
+    let permit = manages(&acting, &group, Action::UpdateTeam)?;
+    let context = &call.context;
+    let mut statements = vec![
+        store::access::holds_still(&permit),
+        store::group::update(context, &permit, &group.id, &draft),
+        must_change(),
+    ];
+    if let Some(names) = &roles {
+        let roles = carried(call, &acting, names, Action::UpdateTeam).await?;
+        let ids: Vec<_> = roles.iter().map(|role| &role.id).collect();
+        statements.extend(store::group::carry(context, &permit, &group.id, &ids));
+    }
+    if let Some(owner) = owner {
+        let nobody = || Error::refused(Wire::NO_TEAM_MEMBER, "not in it");
+        let owner: Id<User> = Id::parse(&owner).ok_or_else(nobody)?;
+        let heir: Option<InGroup> =
+            context.db()?.first(store::group::member(acting.tenant(), &group.id, &owner)).await?;
+        heir.filter(|heir| heir.is_active).ok_or_else(nobody)?;
+        statements.extend(store::group::hand_over(context, &permit, &group.id, &owner));
+    }
+    let details = json!({ "group": group.id, "name": draft.name, "roles": roles });
+    statements.push(acting.audited(context, "group.changed", Severity::Low, details)?);
+    let group = written(call, statements, &acting, &group.id).await?;
+    acting.answer(&json(&group))
+}
+
+/// `POST /organization/remove-team`: softly; not a system's group, and not the last.
+///
+/// # Errors
+/// 400, 401, 403, 404.
+pub async fn remove(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let named = Named::in_fields(&mut fields);
+    let id = fields.line("teamId", 100);
+    fields.finish()?;
+    let acting = acting(call, &named).await?;
+    acting.permit(Action::DeleteTeam)?;
+    let group = seen(call, &acting, &id).await?;
+    let permit = manages(&acting, &group, Action::DeleteTeam)?;
+    if group.is_system {
+        return Err(Error::refused(Wire::NOT_ALLOWED_TO_DELETE_TEAM, "a system group"));
+    }
+    let context = &call.context;
+    let statements = vec![
+        store::access::holds_still(&permit),
+        store::group::delete(context, &permit, &group.id),
+        must_change(),
+        store::group::forget_active(acting.tenant(), &group.id, None),
+        acting.audited(context, "group.deleted", Severity::Medium, json!({ "group": group.id, "name": group.name }))?,
+    ];
+    let cookies = match commit_and_refresh(context, &acting.authenticated, statements).await {
+        Err(StoreError::Unchanged) => return Err(Error::refused(Wire::LAST_TEAM, "the last group")),
+        other => other?,
+    };
+    Ok(Reply::json(200, &json!({ "message": "Team removed successfully." }))?.with_cookies(cookies))
+}
+
+/// `GET /organization/list-teams`: those that the user sees.
+///
+/// # Errors
+/// 401, 404.
+pub async fn list(call: &mut Call) -> Result<Reply> {
+    let acting = acting(call, &Named::in_query(call)).await?;
+    acting.reads("team")?;
+    let all = acting.permit(Action::UpdateTeam).is_ok();
+    let statement = store::group::list(acting.tenant(), &acting.standing.user_id, all);
+    let groups: Vec<Record> = call.context.db()?.batch([statement]).await?.rows()?;
+    let body: Value = groups.iter().map(json).collect();
+    acting.answer(&body)
+}
+
+/// `GET /organization/list-user-teams`: those that the user is in, or, for whoever changes groups, another.
+///
+/// # Errors
+/// 401, 403, 404.
+pub async fn of_user(call: &mut Call) -> Result<Reply> {
+    let acting = acting(call, &Named::in_query(call)).await?;
+    acting.reads("team")?;
+    let asked = call.request.param("userId").filter(|user| !user.is_empty());
+    let user: Id<User> = match asked {
+        Some(user) if user != acting.standing.user_id.as_str() => {
+            acting.permit(Action::UpdateTeam)?;
+            Id::parse(&user).ok_or_else(|| Error::refused(Wire::NO_MEMBER, "no id"))?
+        }
+        _ => acting.standing.user_id.clone(),
+    };
+    let groups: Vec<Record> =
+        call.context.db()?.batch([store::group::of_user(acting.tenant(), &user)]).await?.rows()?;
+    let body: Value = groups.iter().map(json).collect();
+    acting.answer(&body)
+}
+
+/// `POST /organization/set-active-team`: the group that the session works in; `null` for none.
+///
+/// # Errors
+/// 400 for one that the user is not in, 401, 404.
+pub async fn set_active(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let id = fields.change("teamId", 100);
+    let named = Named::in_fields(&mut fields);
+    fields.finish()?;
+    let acting = acting(call, &named).await?;
+    let context = &call.context;
+    let hash = &acting.authenticated.hash;
+    let group = match &id {
+        Change::Set(id) => Some(seen(call, &acting, id).await?),
+        Change::Keep | Change::Clear => None,
+    };
+    if group.as_ref().is_some_and(|group| group.mine.is_none()) {
+        return Err(Error::refused(Wire::NO_TEAM_MEMBER, "not in it"));
+    }
+    let group_id = group.as_ref().map(|group| &group.id);
+    let statement = store::tenant::set_active(context, hash, Some(acting.tenant()), group_id);
+    let cookies = commit_and_refresh(context, &acting.authenticated, vec![statement]).await?;
+    Ok(Reply::json(200, &group.as_ref().map_or(Value::Null, json))?.with_cookies(cookies))
+}
+
+/// The group that a request names, or the active one.
+async fn named_or_active(call: &Call, acting: &Acting, id: Option<String>) -> Result<Record> {
+    let id = id.or_else(|| acting.session().active_group_id.as_ref().map(|id| id.as_str().to_owned()));
+    let id = id.ok_or_else(|| Error::refused(Wire::NO_ACTIVE_TEAM, "none"))?;
+    seen(call, acting, &id).await
+}
+
+/// `GET /organization/list-team-members`: of a group that the user is in, or may change.
+///
+/// # Errors
+/// 400, 401, 403, 404.
+pub async fn list_members(call: &mut Call) -> Result<Reply> {
+    let acting = acting(call, &Named::in_query(call)).await?;
+    acting.reads("team")?;
+    let group = named_or_active(call, &acting, call.request.param("teamId").filter(|id| !id.is_empty())).await?;
+    if group.mine.is_none() && acting.permit(Action::UpdateTeam).is_err() {
+        return Err(Error::refused(Wire::NO_TEAM_MEMBER, "not in it"));
+    }
+    let members: Vec<InGroup> =
+        call.context.db()?.batch([store::group::members(acting.tenant(), &group.id)]).await?.rows()?;
+    let body: Value = members.iter().map(in_group_json).collect();
+    acting.answer(&body)
+}
+
+/// A group and somebody, by `teamId` and `userId`.
+struct Pair {
+    named: Named,
+    group: String,
+    user: String,
+}
+
+fn pair(fields: &mut Fields) -> Pair {
+    Pair { named: Named::in_fields(fields), group: fields.line("teamId", 100), user: fields.line("userId", 100) }
+}
+
+fn role_in_group(fields: &mut Fields) -> Option<String> {
+    let role = fields.optional("role", 20);
+    if role.as_deref().is_some_and(|role| !matches!(role, "owner" | "admin" | "member")) {
+        fields.refuse("role", "Invalid option: expected owner, admin or member");
+    }
+    role
+}
+
+fn no_member() -> Error {
+    Error::refused(Wire::NO_MEMBER, "no member of the organization")
+}
+
+/// `POST /organization/add-team-member`.
+///
+/// # Errors
+/// 400 for whoever is no member of the organization, 401, 403 where the group is full, 404.
+pub async fn add_member(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let pair = pair(&mut fields);
+    let role = role_in_group(&mut fields);
+    fields.finish()?;
+    let acting = acting(call, &pair.named).await?;
+    let group = seen(call, &acting, &pair.group).await?;
+    let permit = manages(&acting, &group, Action::AddTeamMember)?;
+    let user = Id::parse(&pair.user).ok_or_else(no_member)?;
+    let one = let_in(call, &acting, (&permit, &group), &user, role.as_deref().unwrap_or("member")).await?;
+    acting.answer(&in_group_json(&one))
+}
+
+/// Lets somebody in; whoever is in already stays as they are.
+async fn let_in(
+    call: &Call,
+    acting: &Acting,
+    (permit, group): (&Permit, &Record),
+    user: &Id<User>,
+    role: &str,
+) -> Result<InGroup> {
+    let context = &call.context;
+    let deed = Deed {
+        event: "group.joined",
+        severity: Severity::Low,
+        subject: Some(user),
+        details: json!({ "group": group.id, "role": role }),
+    };
+    // Who is no user at all would break the audit's foreign key: the member is looked up first.
+    let mut answers = context
+        .db()?
+        .batch([
+            store::access::standing_of(acting.tenant(), user),
+            store::group::member(acting.tenant(), &group.id, user),
+        ])
+        .await?;
+    answers.row::<store::access::Standing>()?.ok_or_else(no_member)?;
+    if let Some(one) = answers.row::<InGroup>()?.filter(|one| one.is_active) {
+        return Ok(one);
+    }
+    let statements = [
+        store::access::holds_still(permit),
+        store::group::join(context, permit, &group.id, user, (&context.row_id()?, role)),
+        must_change(),
+        acting.audited_of(context, &deed)?,
+        store::group::member(acting.tenant(), &group.id, user),
+    ];
+    let done: Stored<_> = context.db()?.batch(statements).await;
+    let one: Option<InGroup> = done.map_err(refused)?.last()?;
+    one.ok_or_else(not_found)
+}
+
+/// `POST /organization/remove-team-member`.
+///
+/// # Errors
+/// 400 for whoever is not in it, 401, 403, 404.
+pub async fn remove_member(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let pair = pair(&mut fields);
+    fields.finish()?;
+    let acting = acting(call, &pair.named).await?;
+    let group = seen(call, &acting, &pair.group).await?;
+    let user: Id<User> = Id::parse(&pair.user).ok_or_else(no_member)?;
+    if user != acting.standing.user_id || acting.session().login_method == keyed::METHOD {
+        manages(&acting, &group, Action::RemoveTeamMember)?;
+    }
+    let cookies = take_out(call, &acting, &group, &user).await?;
+    Ok(Reply::json(200, &json!({ "message": "Team member removed successfully." }))?.with_cookies(cookies))
+}
+
+async fn take_out(call: &Call, acting: &Acting, group: &Record, user: &Id<User>) -> Result<Vec<String>> {
+    let context = &call.context;
+    let permit = tenants::oneself(acting);
+    let deed = Deed {
+        event: "group.left",
+        severity: Severity::Low,
+        subject: None,
+        details: json!({ "group": group.id, "user": user }),
+    };
+    let statements = vec![
+        store::group::leave(&permit, &group.id, user, *user == acting.standing.user_id),
+        must_change(),
+        store::group::forget_active(acting.tenant(), &group.id, Some(user)),
+        acting.audited_of(context, &deed)?,
+    ];
+    match commit_and_refresh(context, &acting.authenticated, statements).await {
+        Err(StoreError::Unchanged) => Err(Error::refused(Wire::NO_TEAM_MEMBER, "not in it")),
+        other => Ok(other?),
+    }
+}
+
+/// `POST /organization/update-team-member`: what somebody is in a group, and whether they count.
+///
+/// # Errors
+/// 400 for whoever is not in it, 401, 403, 404.
+pub async fn update_member(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let pair = pair(&mut fields);
+    let role = role_in_group(&mut fields);
+    let is_active = fields.boolean("isActive");
+    fields.finish()?;
+    let acting = acting(call, &pair.named).await?;
+    let group = seen(call, &acting, &pair.group).await?;
+    let permit = manages(&acting, &group, Action::UpdateTeam)?;
+    let user: Id<User> = Id::parse(&pair.user).ok_or_else(no_member)?;
+    let context = &call.context;
+    // Whoever looks after a group for its owner does not depose them.
+    let one: Option<InGroup> = context.db()?.first(store::group::member(acting.tenant(), &group.id, &user)).await?;
+    let is_owner = one.is_some_and(|one| one.role == "owner") || role.as_deref() == Some("owner");
+    if is_owner && group.mine.as_deref() != Some("owner") {
+        acting.permit(Action::UpdateTeam)?;
+    }
+    let details = json!({ "group": group.id, "user": user, "role": role, "isActive": is_active });
+    let statements = [
+        store::access::holds_still(&permit),
+        store::group::update_member(&permit, &group.id, &user, role.as_deref(), is_active),
+        must_change(),
+        acting.audited(context, "group.member_changed", Severity::Low, details)?,
+        store::group::member(acting.tenant(), &group.id, &user),
+    ];
+    let one: Option<InGroup> = match context.db()?.batch(statements).await {
+        Err(StoreError::Unchanged) => return Err(Error::refused(Wire::NO_TEAM_MEMBER, "not in it")),
+        other => other.map_err(refused)?.last()?,
+    };
+    let body = in_group_json(&one.ok_or_else(not_found)?);
+    acting.answer(&body)
+}
+
+/// `POST /organization/join-team`: a group that is open to whoever sees it.
+///
+/// # Errors
+/// 400, 401, 403 for one that is not open, or full; 404.
+pub async fn join(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let named = Named::in_fields(&mut fields);
+    let id = fields.line("teamId", 100);
+    fields.finish()?;
+    let acting = acting(call, &named).await?;
+    let group = seen(call, &acting, &id).await?;
+    if !group.is_open {
+        return Err(Error::refused(Wire::NOT_ALLOWED_TO_ADD_TEAM_MEMBER, "not open"));
+    }
+    let permit = tenants::oneself(&acting);
+    let one = let_in(call, &acting, (&permit, &group), &acting.standing.user_id, "member").await?;
+    acting.answer(&in_group_json(&one))
+}
+
+/// `POST /organization/leave-team`.
+///
+/// # Errors
+/// 400 for whoever is not in it, 401, 404.
+pub async fn leave(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let named = Named::in_fields(&mut fields);
+    let id = fields.line("teamId", 100);
+    fields.finish()?;
+    let acting = acting(call, &named).await?;
+    let group = seen(call, &acting, &id).await?;
+    let cookies = take_out(call, &acting, &group, &acting.standing.user_id).await?;
+    Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(cookies))
+}

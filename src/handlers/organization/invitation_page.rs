@@ -1,0 +1,99 @@
+//! `/invitation`: where the mailed link leads.
+
+use crate::error::{Error, Result, Wire};
+use crate::handlers::Call;
+use crate::handlers::authenticate::{Authentication, Depth};
+use crate::handlers::organization::{invitations, role_text};
+use crate::http::incoming::Media;
+use crate::http::reply::Reply;
+use crate::pages::invitation::Shown;
+use crate::pages::{self, Frame};
+use crate::secret::{Invited, Token};
+use crate::store;
+use crate::store::invitation::Record;
+
+/// The longest token read, in characters.
+const LONGEST_TOKEN: usize = 200;
+
+fn spent(call: &Call) -> Reply {
+    Reply::page(400, pages::invitation::spent(&Frame::of(&call.context, "This invitation is spent")))
+}
+
+async fn open(call: &Call, token: &Token<Invited>) -> Result<Option<Record>> {
+    let context = &call.context;
+    let found: Option<Record> = context.db()?.first(store::invitation::find_by_token(context, &token.hash())).await?;
+    Ok(found.filter(|one| one.status == "pending" && one.expires_at > context.now))
+}
+
+/// `GET /invitation?token=…`: looking answers nothing, since mail scanners look as well.
+///
+/// # Errors
+/// 503.
+pub async fn page(call: &mut Call) -> Result<Reply> {
+    let text = call.request.param("token").unwrap_or_default();
+    let Some(token) = Token::<Invited>::parse(&text) else {
+        return Ok(spent(call));
+    };
+    let Some(one) = open(call, &token).await? else {
+        return Ok(spent(call));
+    };
+    let signed_in = match call.visitor(Depth::Database).await? {
+        Authentication::Authenticated(found) => Some(found.session.user.email),
+        _ => None,
+    };
+    let title = format!("Join {}", one.tenant_name);
+    let roles = role_text(&one.roles);
+    let shown = Shown {
+        token: &text,
+        organization: &one.tenant_name,
+        inviter: one.inviter_email.as_deref(),
+        email: &one.email,
+        roles: &roles,
+    };
+    Ok(Reply::page(200, pages::invitation::page(&Frame::of(&call.context, &title), &shown, signed_in.as_deref())))
+}
+
+/// `POST /invitation`: joins, or turns it down. Whoever has the link reads the address's mail, so it is proven as well.
+///
+/// # Errors
+/// 401, 403 for another address; 503.
+pub async fn decide(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Form).await?;
+    let text = fields.required("token", LONGEST_TOKEN);
+    let decision = fields.required("decision", 20);
+    fields.finish()?;
+    let Some(token) = Token::<Invited>::parse(&text) else {
+        return Ok(spent(call));
+    };
+    let by = store::invitation::find_by_token(&call.context, &token.hash());
+    let found = match invitations::invitee(call, by, true).await {
+        Err(error) if error.wire() == Wire::INVITATION_NOT_FOUND => return Ok(spent(call)),
+        other => other?,
+    };
+    let (authenticated, one) = (&found.authenticated, &found.invitation);
+    let context = &call.context;
+    let joins = match decision.as_str() {
+        "accept" => true,
+        "reject" => false,
+        _ => return Err(Error::Validation("[body.decision] Invalid option: expected accept or reject".to_owned())),
+    };
+    let cookies = if joins {
+        let user = &authenticated.session.user;
+        if !user.email_verified {
+            // A third round trip, for those who came to be users by this invitation.
+            context.db()?.batch([store::user::prove_email(context, &user.id, &user.email)]).await?;
+        }
+        match invitations::taken_up(call, authenticated, one).await {
+            Err(error) if error.wire() == Wire::INVITATION_NOT_FOUND => return Ok(spent(call)),
+            other => other?.1,
+        }
+    } else {
+        match invitations::turned_down(context, authenticated, one).await {
+            Err(error) if error.wire() == Wire::INVITATION_NOT_FOUND => return Ok(spent(call)),
+            other => other?,
+        }
+        authenticated.cookies.clone()
+    };
+    let frame = Frame::of(context, if joins { "Welcome" } else { "Turned down" });
+    Ok(Reply::page(200, pages::invitation::done(&frame, &one.tenant_name, joins)).with_cookies(cookies))
+}

@@ -1,0 +1,424 @@
+//! Invitations: by mail to an address, which alone accepts.
+
+use serde_json::{Value, json};
+
+use crate::access::action::{Action, Permit};
+use crate::context::Context;
+use crate::error::{Error, Result, Wire};
+use crate::handlers::authenticate::Authenticated;
+use crate::handlers::organization::{Acting, Named, acting, commit_and_refresh, grantable, role_text, roles_field};
+use crate::handlers::{Call, proof};
+use crate::http::fields::Fields;
+use crate::http::incoming::Media;
+use crate::http::reply::Reply;
+use crate::id::{Group, Id, Invitation, Member, Millis};
+use crate::jobs::outbox::deliver_later;
+use crate::pages::mail;
+use crate::secret::{Invited, Token};
+use crate::session::iso;
+use crate::store;
+use crate::store::access::Standing;
+use crate::store::database::{Statement, StoreError, must_change};
+use crate::store::invitation::{NewInvitation, Record};
+use crate::store::rate_limit;
+use crate::store::record::{Deed, Severity};
+
+/// An invitation, as the protocol shows it. One that ran out is not pending, whatever cron has said.
+#[must_use]
+pub fn json(one: &Record, now: Millis) -> Value {
+    let status = match one.status.as_str() {
+        "cancelled" => "canceled",
+        "pending" if one.expires_at <= now => "expired",
+        other => other,
+    };
+    json!({
+        "id": one.id, "organizationId": one.tenant_id, "email": one.email, "role": role_text(&one.roles),
+        "teamId": team_text(&one.groups), "status": status, "expiresAt": iso(one.expires_at), "createdAt": iso(one.created_at),
+        "inviterId": one.inviter_id,
+    })
+}
+
+/// Groups, as the protocol shows them in an invitation: one text, or none.
+fn team_text(groups: &[Id<Group>]) -> Option<String> {
+    let ids: Vec<&str> = groups.iter().map(Id::as_str).collect();
+    (!ids.is_empty()).then(|| ids.join(","))
+}
+
+fn not_found() -> Error {
+    Error::refused(Wire::INVITATION_NOT_FOUND, "unknown, answered, or another's")
+}
+
+/// Reads `teamId`: a text with commas, or a list.
+fn teams_field(fields: &mut Fields) -> Vec<Id<Group>> {
+    let texts: Vec<String> = match fields.take("teamId") {
+        None => return Vec::new(),
+        Some(Value::String(text)) => text.split(',').map(str::to_owned).collect(),
+        // What is no text is no id.
+        Some(Value::Array(texts)) => texts.iter().map(|text| text.as_str().unwrap_or_default().to_owned()).collect(),
+        Some(_) => vec![String::new()],
+    };
+    let ids: Vec<Id<Group>> = texts.iter().filter_map(|text| Id::parse(text.trim())).collect();
+    if ids.len() != texts.len() || ids.len() > 50 {
+        fields.refuse("teamId", "Invalid input: expected the id of a team, or several");
+    }
+    ids
+}
+
+/// The groups of these ids, whose roles the actor holds.
+async fn groups(call: &Call, acting: &Acting, ids: &[Id<Group>]) -> Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let user = &acting.standing.user_id;
+    let statements = ids.iter().map(|id| store::group::find(acting.tenant(), user, id));
+    let mut answers = call.context.db()?.batch(statements).await?;
+    for _ in ids {
+        let group: Option<store::group::Record> = answers.row()?;
+        let sees = |group: &store::group::Record| {
+            group.is_public || group.mine.is_some() || acting.permit(Action::UpdateTeam).is_ok()
+        };
+        let group = group
+            .filter(sees)
+            .ok_or_else(|| Error::refused(Wire::TEAM_NOT_FOUND, "unknown, hidden, or of another organization"))?;
+        acting.holds(&group.permissions, Wire::NOT_ALLOWED_TO_INVITE_WITH_ROLE)?;
+    }
+    Ok(())
+}
+
+/// `POST /organization/invite-member`: mails a link. With `resend`, an open invitation is sent again, by another link.
+///
+/// # Errors
+/// 400 for somebody who is a member or invited, or a role that is not there; 401, 403 for one that the actor does not
+/// hold, 404, 429.
+pub async fn invite(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let named = Named::in_fields(&mut fields);
+    let email = fields.email("email");
+    let roles = roles_field(&mut fields);
+    let teams = teams_field(&mut fields);
+    let resends = fields.boolean("resend").unwrap_or(false);
+    fields.finish()?;
+    let acting = acting(call, &named).await?;
+    let permit = acting.permit(Action::Invite)?;
+    let context = &call.context;
+    let refusals = (Wire::ROLE_NOT_FOUND, Wire::NOT_ALLOWED_TO_INVITE_WITH_ROLE);
+    let granted = grantable(context, &acting, &roles, refusals).await?;
+    groups(call, &acting, &teams).await?;
+    let key =
+        rate_limit::key(&context.config, "invite:member", acting.tenant().as_str(), acting.standing.user_id.as_str());
+    let limit = context.config.limit_invitation;
+    // A third and a fourth round trip: what is invited to is looked up by name, and nobody waits for invitations.
+    let mut answers = context
+        .db()?
+        .batch([
+            rate_limit::count(&key, limit, context.now),
+            store::access::standing_of_email(acting.tenant(), &email),
+            store::invitation::pending(acting.tenant(), &email),
+        ])
+        .await?;
+    let window: Option<rate_limit::Window> = answers.row()?;
+    if let Some(retry_after) = window.and_then(|window| window.retry_after(limit, context.now)) {
+        return Err(Error::TooManyRequests { retry_after, limit: "invitations of a member" });
+    }
+    if answers.row::<Standing>()?.is_some() {
+        return Err(Error::refused(Wire::ALREADY_A_MEMBER, "a member already"));
+    }
+    let open: Option<Record> = answers.row()?;
+    let open = open.filter(|open| open.expires_at > context.now);
+    let taken = || Error::refused(Wire::ALREADY_INVITED, "an open invitation");
+    if open.is_some() && !resends {
+        return Err(taken());
+    }
+    if let Some(open) = &open {
+        // What is sent again is what was sent before.
+        grantable(context, &acting, &open.roles, refusals).await?;
+    }
+    let secret: Token<Invited> = Token::new(context.random()?);
+    let expires_at = context.now + context.config.invitation_seconds * 1000;
+    let id = match &open {
+        Some(open) => open.id.clone(),
+        None => context.id()?,
+    };
+    let mut statements: Vec<Statement> = if open.is_some() {
+        vec![
+            store::access::holds_still(&permit),
+            store::invitation::renew(context, &permit, &id, &secret.hash(), expires_at),
+            must_change(),
+        ]
+    } else {
+        let ids: Vec<_> = granted.iter().map(|role| &role.id).collect();
+        let teams: Vec<_> = teams.iter().collect();
+        let new =
+            NewInvitation { id: &id, hash: &secret.hash(), email: &email, roles: &ids, groups: &teams, expires_at };
+        let mut statements = vec![store::access::holds_still(&permit)];
+        statements.extend(store::invitation::create(context, &permit, &new));
+        statements
+    };
+    let url = format!("{}/invitation?token={}", context.auth_origin().as_str(), secret.expose());
+    let days = (context.config.invitation_seconds + 86_399) / 86_400;
+    let inviter = &acting.session().user.name;
+    let letter = mail::invitation(&acting.standing.tenant.name, inviter, &url, days);
+    statements.push(store::outbox::queue(context, None, &email, &letter)?);
+    let details = json!({ "invitation": id, "roles": roles, "again": open.is_some() });
+    statements.push(acting.audited(context, "invitation.sent", Severity::Low, details)?);
+    statements.push(store::invitation::find(acting.tenant(), &id));
+    let answers = match context.db()?.batch(statements).await {
+        Err(StoreError::Conflict(_) | StoreError::Unchanged) => return Err(taken()),
+        other => other?,
+    };
+    let one: Option<Record> = answers.last()?;
+    deliver_later(context);
+    let body = json(&one.ok_or_else(not_found)?, context.now);
+    acting.answer(&body)
+}
+
+/// `POST /organization/cancel-invitation`.
+///
+/// # Errors
+/// 400 for one that was answered, 401, 403, 404.
+pub async fn cancel(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let id = fields.line("invitationId", 100);
+    let named = Named::in_fields(&mut fields);
+    fields.finish()?;
+    let id: Id<Invitation> = Id::parse(&id).ok_or_else(not_found)?;
+    let context = &call.context;
+    // The invitation names its organization where the request does not.
+    let named = match named {
+        Named::Active => {
+            match context.db()?.first::<Record>(store::invitation::find_for_anybody(context, &id)).await? {
+                Some(one) => Named::Id(Some(one.tenant_id)),
+                None => return Err(signed_in_or(call, not_found()).await),
+            }
+        }
+        named => named,
+    };
+    let acting = acting(call, &named).await.map_err(|error| match error.wire() {
+        Wire::ORGANIZATION_NOT_FOUND => not_found(),
+        _ => error,
+    })?;
+    let permit = acting.permit(Action::CancelInvitation)?;
+    let statements = [
+        store::access::holds_still(&permit),
+        store::invitation::cancel(context, &permit, &id),
+        must_change(),
+        acting.audited(context, "invitation.cancelled", Severity::Low, json!({ "invitation": id }))?,
+        store::invitation::find(acting.tenant(), &id),
+    ];
+    let one: Option<Record> = match context.db()?.batch(statements).await {
+        Err(StoreError::Unchanged) => return Err(not_found()),
+        other => other?.last()?,
+    };
+    let body = json(&one.ok_or_else(not_found)?, context.now);
+    acting.answer(&body)
+}
+
+/// What whoever is signed in is told; whoever is not is told that.
+async fn signed_in_or(call: &Call, error: Error) -> Error {
+    call.confirmed(Vec::new()).await.err().unwrap_or(error)
+}
+
+/// `GET /organization/list-invitations`: the organization's, the newest first.
+///
+/// # Errors
+/// 401, 404.
+pub async fn list(call: &mut Call) -> Result<Reply> {
+    let acting = acting(call, &Named::in_query(call)).await?;
+    acting.reads("invitation")?;
+    if acting.standing.tenant.slug == "default" {
+        acting.permit(Action::Invite)?;
+    }
+    let invited: Vec<Record> = call.context.db()?.batch([store::invitation::list(acting.tenant())]).await?.rows()?;
+    let body: Value = invited.iter().map(|one| json(one, call.context.now)).collect();
+    acting.answer(&body)
+}
+
+/// Whoever the invitation may be for: signed in, and by their own address.
+pub struct Invitee {
+    /// Their session.
+    pub authenticated: Authenticated,
+    /// The invitation, open.
+    pub invitation: Record,
+}
+
+/// The invitation that a request names, and whether it is its user's to answer. With `proves` what was mailed to the
+/// address was presented.
+///
+/// # Errors
+/// 400 for one that is not open, 401, 403 for another's or an address that is not proven.
+pub async fn invitee(call: &Call, by: Statement, proves: bool) -> Result<Invitee> {
+    let (authenticated, mut answers) = call.confirmed(vec![by]).await?;
+    let one: Option<Record> = answers.row()?;
+    let open = |one: &Record| one.status == "pending" && one.expires_at > call.context.now;
+    let invitation = one.filter(open).ok_or_else(not_found)?;
+    let user = &authenticated.session.user;
+    if user.email != invitation.email {
+        return Err(Error::refused(Wire::NOT_THE_RECIPIENT, "another address"));
+    }
+    // An address that anybody may have typed is nobody's. What was mailed to it proves it.
+    if !user.email_verified && !proves {
+        return Err(Error::refused(Wire::INVITATION_NEEDS_PROOF, "address not proven"));
+    }
+    Ok(Invitee { authenticated, invitation })
+}
+
+fn id_field(fields: &mut Fields) -> Result<Id<Invitation>> {
+    let id = fields.line("invitationId", 100);
+    std::mem::take(fields).finish()?;
+    Id::parse(&id).ok_or_else(not_found)
+}
+
+/// `GET /organization/get-invitation`: by whom it is for.
+///
+/// # Errors
+/// 400, 401, 403.
+pub async fn get(call: &mut Call) -> Result<Reply> {
+    let id = call.request.param("id").ok_or_else(|| super::members::invalid("id", "an id"))?;
+    let context = &call.context;
+    let Some(id) = Id::parse(&id) else {
+        return Err(signed_in_or(call, not_found()).await);
+    };
+    let found = invitee(call, store::invitation::find_for_anybody(context, &id), false).await?;
+    let one = &found.invitation;
+    let mut body = json(one, context.now);
+    body["organizationName"] = json!(one.tenant_name);
+    body["organizationSlug"] = json!(one.tenant_slug);
+    body["inviterEmail"] = json!(one.inviter_email);
+    Ok(Reply::json(200, &body)?.with_cookies(found.authenticated.cookies))
+}
+
+/// `GET /organization/list-user-invitations`: the open ones of the user's own address.
+///
+/// # Errors
+/// 400 for another's address, 401, 403 for one that is not proven.
+pub async fn of_user(call: &mut Call) -> Result<Reply> {
+    let asked = call.request.param("email").filter(|email| !email.is_empty());
+    let (authenticated, _) = call.confirmed(Vec::new()).await?;
+    let user = &authenticated.session.user;
+    if asked.is_some_and(|asked| !asked.eq_ignore_ascii_case(&user.email)) {
+        return Err(Error::Validation("[query.email] Invalid input: expected your own address".to_owned()));
+    }
+    if !user.email_verified {
+        return Err(Error::refused(Wire::INVITATIONS_NEED_PROOF, "address not proven"));
+    }
+    let context = &call.context;
+    let invited: Vec<Record> =
+        context.db()?.batch([store::invitation::of_email(context, &user.email)]).await?.rows()?;
+    let shown = invited.iter().map(|one| {
+        let mut shown = json(one, context.now);
+        shown["organizationName"] = json!(one.tenant_name);
+        shown
+    });
+    let body: Value = shown.collect();
+    Ok(Reply::json(200, &body)?.with_cookies(authenticated.cookies))
+}
+
+/// `POST /organization/accept-invitation`: by its address alone, which must be proven. The organization is the active one
+/// from then on.
+///
+/// # Errors
+/// 400 for one that is not open, 401, 403 for another's.
+pub async fn accept(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let id = id_field(&mut fields)?;
+    let found = invitee(call, store::invitation::find_for_anybody(&call.context, &id), false).await?;
+    let (member, cookies) = taken_up(call, &found.authenticated, &found.invitation).await?;
+    let context = &call.context;
+    let mut invitation = json(&found.invitation, context.now);
+    invitation["status"] = json!("accepted");
+    let body = json!({
+        "invitation": invitation,
+        "member": { "id": member, "organizationId": found.invitation.tenant_id,
+                    "userId": found.authenticated.session.user.id, "role": given_text(&found.invitation),
+                    "createdAt": iso(context.now) },
+    });
+    Ok(Reply::json(200, &body)?.with_cookies(cookies))
+}
+
+/// The roles that whoever accepts is given: nobody is a member without one.
+fn given_text(one: &Record) -> String {
+    if one.roles.is_empty() { "member".to_owned() } else { role_text(&one.roles) }
+}
+
+/// Makes the user a member, with the roles and groups that the invitation names: once, however many accept at once.
+///
+/// # Errors
+/// 400 for one that was answered meanwhile, 403 where whoever invited may not any more, or a group is full.
+pub async fn taken_up(call: &Call, authenticated: &Authenticated, one: &Record) -> Result<(Id<Member>, Vec<String>)> {
+    proof::not_impersonated(authenticated)?;
+    if !one.inviter_may {
+        return Err(Error::refused(Wire::INVITER_LEFT, "whoever invited may not any more"));
+    }
+    let context = &call.context;
+    let session = &authenticated.session;
+    let permit = Permit::for_oneself(&one.tenant_id, &session.user.id);
+    let member = context.id()?;
+    let deed = Deed {
+        event: "invitation.accepted",
+        severity: Severity::Medium,
+        subject: Some(&session.user.id),
+        details: json!({ "invitation": one.id, "roles": one.roles }),
+    };
+    let mut statements = vec![
+        store::invitation::accept(context, &permit, &one.id),
+        must_change(),
+        store::member::add(context, &permit, &member, &session.user.id),
+        must_change(),
+    ];
+    statements.extend(store::invitation::give(context, &permit, &one.id, &member));
+    statements.push(store::record::deed(context, &one.tenant_id, session, &deed)?);
+    let group = one.groups.first().filter(|_| one.groups.len() == 1);
+    statements.push(store::tenant::set_active(context, &authenticated.hash, Some(&one.tenant_id), group));
+    let cookies = match commit_and_refresh(context, authenticated, statements).await {
+        Err(StoreError::Unchanged) => return Err(not_found()),
+        Err(StoreError::Conflict(_)) => return Err(Error::refused(Wire::ALREADY_A_MEMBER, "a member already")),
+        Err(StoreError::Broken(name)) if name == store::group::FULL => {
+            return Err(Error::refused(Wire::TEAM_FULL, "a group of the invitation is full"));
+        }
+        other => other?,
+    };
+    Ok((member, cookies))
+}
+
+/// `POST /organization/reject-invitation`.
+///
+/// # Errors
+/// As [`accept`].
+pub async fn reject(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let id = id_field(&mut fields)?;
+    let found = invitee(call, store::invitation::find_for_anybody(&call.context, &id), false).await?;
+    let context = &call.context;
+    turned_down(context, &found.authenticated, &found.invitation).await?;
+    let mut invitation = json(&found.invitation, context.now);
+    invitation["status"] = json!("rejected");
+    let body = json!({ "invitation": invitation, "member": Value::Null });
+    Ok(Reply::json(200, &body)?.with_cookies(found.authenticated.cookies))
+}
+
+/// Rejects it.
+///
+/// # Errors
+/// 400 for one that was answered meanwhile.
+pub async fn turned_down(context: &Context, authenticated: &Authenticated, one: &Record) -> Result<()> {
+    let session = &authenticated.session;
+    let permit = Permit::for_oneself(&one.tenant_id, &session.user.id);
+    let deed = Deed {
+        event: "invitation.rejected",
+        severity: Severity::Low,
+        subject: Some(&session.user.id),
+        details: json!({ "invitation": one.id }),
+    };
+    let statements = [
+        store::invitation::reject(context, &permit, &one.id),
+        must_change(),
+        store::record::deed(context, &one.tenant_id, session, &deed)?,
+    ];
+    match context.db()?.batch(statements).await {
+        Err(StoreError::Unchanged) => Err(not_found()),
+        other => {
+            other?;
+            Ok(())
+        }
+    }
+}

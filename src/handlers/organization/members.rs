@@ -1,0 +1,301 @@
+//! Members of an organization and their roles.
+
+use serde_json::{Value, json};
+
+use crate::access::action::{Action, Permit};
+use crate::error::{Error, Result, Wire};
+use crate::handlers::organization::{
+    Acting, Named, acting, commit_and_refresh, grantable, role_text, roles_field, tenants,
+};
+use crate::handlers::{Call, keyed};
+use crate::http::email;
+use crate::http::fields::Fields;
+use crate::http::incoming::Media;
+use crate::http::reply::Reply;
+use crate::id::{Id, Millis, Tenant};
+use crate::session::iso;
+use crate::store;
+use crate::store::access::Standing;
+use crate::store::database::{Statement, StoreError, must_change};
+use crate::store::member::{Filter, Listed, Page, WITHOUT_OWNER};
+use crate::store::record::{Deed, Severity};
+
+/// The most members of a page.
+pub const MOST_LISTED: i64 = 100;
+
+/// A member, as the protocol shows them.
+#[must_use]
+pub fn json(tenant: &Id<Tenant>, member: &Listed) -> Value {
+    json!({
+        "id": member.id, "organizationId": tenant, "userId": member.user_id, "role": role_text(&member.roles),
+        "createdAt": iso(member.created_at),
+        "user": { "id": member.user_id, "name": member.name, "email": member.email, "image": member.image },
+    })
+}
+
+fn standing_json(standing: &Standing) -> Value {
+    json!({
+        "id": standing.member_id, "organizationId": standing.tenant.id, "userId": standing.user_id,
+        "role": role_text(&standing.given), "createdAt": iso(standing.joined_at),
+    })
+}
+
+/// A whole number of the query within bounds, or what holds without one.
+///
+/// # Errors
+/// 400 for anything else.
+pub fn bounded(call: &Call, name: &str, otherwise: i64, (least, most): (i64, i64)) -> Result<i64> {
+    let Some(text) = call.request.param(name).filter(|text| !text.is_empty()) else {
+        return Ok(otherwise);
+    };
+    let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| {
+        Error::Validation(format!("[query.{name}] Invalid input: expected int between {least} and {most}"))
+    })
+}
+
+/// A page by `limit`, `offset` and `sortDirection`.
+///
+/// # Errors
+/// 400 for what is out of bounds.
+pub fn page(call: &Call) -> Result<Page> {
+    let descends = match call.request.param("sortDirection").as_deref() {
+        None | Some("" | "asc") => false,
+        Some("desc") => true,
+        Some(_) => return Err(invalid("sortDirection", "asc or desc")),
+    };
+    Ok(Page {
+        limit: bounded(call, "limit", MOST_LISTED, (1, 1000))?,
+        offset: bounded(call, "offset", 0, (0, 1_000_000_000))?,
+        descends,
+    })
+}
+
+/// A parameter that is not what it must be.
+#[must_use]
+pub fn invalid(name: &str, expected: &str) -> Error {
+    Error::Validation(format!("[query.{name}] Invalid option: expected {expected}"))
+}
+
+fn filter(call: &Call) -> Result<Filter> {
+    let mut filter = Filter::default();
+    let Some(field) = call.request.param("filterField").filter(|field| !field.is_empty()) else {
+        return Ok(filter);
+    };
+    let value = call.request.param("filterValue").unwrap_or_default();
+    let operator = call.request.param("filterOperator").unwrap_or_else(|| "eq".to_owned());
+    let time = |text: &str| {
+        let parsed = chrono::DateTime::parse_from_rfc3339(text).map(|time| time.timestamp_millis());
+        parsed.or_else(|_| text.parse::<Millis>()).map_err(|_| invalid("filterValue", "a time"))
+    };
+    match (field.as_str(), operator.as_str()) {
+        ("role", "eq" | "contains" | "in") => filter.role = Some(value),
+        ("role", "ne") => filter.not_role = Some(value),
+        ("userId" | "user_id", "eq" | "in") => filter.user_id = Some(value),
+        ("createdAt", "gte") => filter.since = Some(time(&value)?),
+        ("createdAt", "gt") => filter.since = Some(time(&value)? + 1),
+        ("createdAt", "lt") => filter.before = Some(time(&value)?),
+        ("createdAt", "lte") => filter.before = Some(time(&value)? + 1),
+        ("role" | "userId" | "user_id" | "createdAt", _) => {
+            return Err(invalid("filterOperator", "one that this field has"));
+        }
+        _ => return Err(invalid("filterField", "role, userId or createdAt")),
+    }
+    Ok(filter)
+}
+
+/// Members of an organization see each other. Of the default tenant everybody is one who ever signed up: only whoever may
+/// list users sees them.
+///
+/// # Errors
+/// 403.
+pub fn sees_everybody(acting: &Acting) -> Result<()> {
+    acting.reads("member")?;
+    if acting.standing.tenant.slug == "default" {
+        acting.permit(Action::ListUsers)?;
+    }
+    Ok(())
+}
+
+/// `GET /organization/list-members`: a page of them, in the order in which they joined.
+///
+/// # Errors
+/// 400 for what is out of bounds, 401, 404.
+pub async fn list(call: &mut Call) -> Result<Reply> {
+    let (page, filter) = (page(call)?, filter(call)?);
+    if !matches!(call.request.param("sortBy").as_deref(), None | Some("" | "createdAt")) {
+        return Err(invalid("sortBy", "createdAt"));
+    }
+    let acting = acting(call, &Named::in_query(call)).await?;
+    sees_everybody(&acting)?;
+    let tenant = acting.tenant();
+    let statements = [store::member::list(tenant, &filter, page), store::member::count(tenant, &filter)];
+    let mut answers = call.context.db()?.batch(statements).await?;
+    let listed: Vec<Listed> = answers.rows()?;
+    let total: Option<i64> = answers.row()?;
+    let members: Vec<Value> = listed.iter().map(|member| json(tenant, member)).collect();
+    acting.answer(&json!({ "members": members, "total": total.unwrap_or(0) }))
+}
+
+/// `GET /organization/get-active-member`.
+///
+/// # Errors
+/// 400 where no organization is active, 401.
+pub async fn active(call: &mut Call) -> Result<Reply> {
+    let acting = acting(call, &Named::Active).await?;
+    acting.reads("member")?;
+    let (mut body, user) = (standing_json(&acting.standing), &acting.session().user);
+    body["user"] = json!({ "id": user.id, "name": user.name, "email": user.email, "image": user.image });
+    acting.answer(&body)
+}
+
+/// `GET /organization/get-active-member-role`: one's own role, or another member's.
+///
+/// # Errors
+/// 400, 401, 403 where the other is no member, 404.
+pub async fn active_role(call: &mut Call) -> Result<Reply> {
+    let acting = acting(call, &Named::in_query(call)).await?;
+    acting.reads("member")?;
+    let Some(user) = call.request.param("userId").filter(|user| !user.is_empty()) else {
+        let role = role_text(&acting.standing.given);
+        return acting.answer(&json!({ "role": role }));
+    };
+    let missing = || Error::refused(Wire::MEMBER_NOT_FOUND, "no member");
+    let user = Id::parse(&user).ok_or_else(missing)?;
+    let other: Option<Standing> = call.context.db()?.first(store::access::standing_of(acting.tenant(), &user)).await?;
+    let role = role_text(&other.ok_or_else(missing)?.given);
+    acting.answer(&json!({ "role": role }))
+}
+
+fn member_field(fields: &mut Fields, name: &str) -> String {
+    fields.line(name, email::LONGEST)
+}
+
+async fn found(call: &Call, statement: Statement) -> Result<Standing> {
+    let found: Option<Standing> = call.context.db()?.first(statement).await?;
+    found.ok_or_else(|| Error::refused(Wire::MEMBER_NOT_FOUND, "unknown, or of another organization"))
+}
+
+/// What a batch that would leave an organization without owner is refused with.
+fn ownerless(error: StoreError, wire: Wire) -> Error {
+    match error {
+        StoreError::Broken(name) if name == WITHOUT_OWNER => Error::refused(wire, "the last owner"),
+        StoreError::Unchanged => Error::refused(Wire::MEMBER_NOT_FOUND, "gone meanwhile"),
+        other => other.into(),
+    }
+}
+
+/// Whether the change of somebody with these roles must leave an owner behind.
+fn guard(acting: &Acting, target: &Standing) -> Option<Statement> {
+    // The default tenant may have had none; what was read of the target may be old.
+    let always = acting.standing.tenant.slug != "default";
+    let guarded = always || target.given.iter().any(|role| role == "owner");
+    guarded.then(|| store::member::still_owned(acting.tenant()))
+}
+
+/// `POST /organization/update-member-role`: all roles of a member anew.
+///
+/// # Errors
+/// 400 for a role that is not there or the last owner, 401, 403 for roles that the actor does not hold, 404.
+pub async fn update_role(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let named = Named::in_fields(&mut fields);
+    let roles = roles_field(&mut fields);
+    let member = member_field(&mut fields, "memberId");
+    fields.finish()?;
+    let acting = acting(call, &named).await?;
+    let permit = acting.permit(Action::UpdateMember)?;
+    let missing = || Error::refused(Wire::MEMBER_NOT_FOUND, "no id");
+    let member = Id::parse(&member).ok_or_else(missing)?;
+    let target = found(call, store::access::standing_of_member(acting.tenant(), &member)).await?;
+    let refusal = Wire::NOT_ALLOWED_TO_UPDATE_MEMBER;
+    // What they lose by it counts as well: whoever has less must not demote whoever has more.
+    acting.outranks(&target.permissions, refusal)?;
+    let context = &call.context;
+    let granted = grantable(context, &acting, &roles, (Wire::ROLE_NOT_FOUND, refusal)).await?;
+    let ids: Vec<_> = granted.iter().map(|role| &role.id).collect();
+    let deed = Deed {
+        event: "member.roles_changed",
+        severity: Severity::High,
+        subject: Some(&target.user_id),
+        details: json!({ "before": target.given, "after": roles }),
+    };
+    let mut statements = vec![store::access::holds_still(&permit)];
+    statements.extend(store::member::set_roles(context, &permit, &member, &ids));
+    statements.push(must_change());
+    statements.extend(guard(&acting, &target));
+    statements.push(acting.audited_of(context, &deed)?);
+    statements.push(store::member::show(acting.tenant(), &member));
+    let last = statements.len() - 1;
+    let answers = context.db()?.batch(statements).await;
+    let shown: Option<Listed> = answers.map_err(|error| ownerless(error, Wire::WITHOUT_AN_OWNER))?.skip(last).row()?;
+    let shown = shown.ok_or_else(missing)?;
+    let body = json(acting.tenant(), &shown);
+    acting.answer(&body)
+}
+
+/// `POST /organization/remove-member`: by the membership's id, or the member's address.
+///
+/// # Errors
+/// 400 for the last owner, 401, 403, 404.
+pub async fn remove(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let named = Named::in_fields(&mut fields);
+    let whom = member_field(&mut fields, "memberIdOrEmail");
+    fields.finish()?;
+    let acting = acting(call, &named).await?;
+    let tenant = acting.tenant();
+    let statement = match (email::normalise(&whom), Id::parse(&whom)) {
+        (Some(address), _) => store::access::standing_of_email(tenant, &address),
+        (None, Some(id)) => store::access::standing_of_member(tenant, &id),
+        (None, None) => return Err(Error::refused(Wire::MEMBER_NOT_FOUND, "neither an id nor an address")),
+    };
+    let target = found(call, statement).await?;
+    // Everybody may take themselves out.
+    // Not by a key: taking its maker out is nothing that it was made for.
+    let is_oneself = target.user_id == acting.standing.user_id && acting.session().login_method != keyed::METHOD;
+    let permit = if is_oneself {
+        tenants::oneself(&acting)
+    } else {
+        acting.outranks(&target.permissions, Wire::NOT_ALLOWED_TO_DELETE_MEMBER)?;
+        acting.permit(Action::RemoveMember)?
+    };
+    let cookies = take_out(call, &acting, &permit, &target, "member.removed").await?;
+    Ok(Reply::json(200, &json!({ "member": standing_json(&target) }))?.with_cookies(cookies))
+}
+
+async fn take_out(
+    call: &Call,
+    acting: &Acting,
+    permit: &Permit,
+    target: &Standing,
+    event: &str,
+) -> Result<Vec<String>> {
+    let context = &call.context;
+    let deed = Deed {
+        event,
+        severity: Severity::Medium,
+        subject: Some(&target.user_id),
+        details: json!({ "roles": target.given }),
+    };
+    let mut statements =
+        vec![store::access::holds_still(permit), store::member::remove(permit, &target.member_id), must_change()];
+    statements.extend(guard(acting, target));
+    statements.push(store::member::forget_active(acting.tenant(), &target.user_id));
+    statements.push(acting.audited_of(context, &deed)?);
+    let done = commit_and_refresh(context, &acting.authenticated, statements).await;
+    done.map_err(|error| ownerless(error, Wire::ONLY_OWNER))
+}
+
+/// `POST /organization/leave`.
+///
+/// # Errors
+/// 400 for the last owner, 401, 404.
+pub async fn leave(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let named = Named::by(Some(fields.required("organizationId", 100)), None);
+    fields.finish()?;
+    let acting = acting(call, &named).await?;
+    let cookies = take_out(call, &acting, &tenants::oneself(&acting), &acting.standing, "member.left").await?;
+    Ok(Reply::json(200, &standing_json(&acting.standing))?.with_cookies(cookies))
+}

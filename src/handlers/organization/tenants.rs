@@ -1,0 +1,421 @@
+//! Organizations themselves: `/organization/create` … `/delete`.
+
+use serde_json::{Value, json};
+
+use crate::access::action::{Action, Permit};
+use crate::error::{Error, Result, Wire};
+use crate::handlers::authenticate::forget;
+use crate::handlers::organization::{
+    Acting, LONGEST_NAME, Named, acting, commit_and_refresh, invitations, members, organization_json,
+    whatever_its_status,
+};
+use crate::handlers::sign_up::LONGEST_IMAGE;
+use crate::handlers::{Call, policy, proof};
+use crate::http::fields::{Change, Fields};
+use crate::http::incoming::Media;
+use crate::http::reply::Reply;
+use crate::id::Id;
+use crate::jobs::outbox::deliver_later;
+use crate::session::iso;
+use crate::store;
+use crate::store::access::{Standing, Which};
+use crate::store::database::{StoreError, must_change};
+use crate::store::member::{Filter, Page};
+use crate::store::record::{Deed, Severity};
+use crate::store::tenant::{Changes, NewOrganization, Organization};
+
+/// The longest `metadata`, in bytes of JSON.
+const LONGEST_METADATA: usize = 16 * 1024;
+
+/// Reads a JSON object that may be there, as text.
+fn metadata(fields: &mut Fields) -> Option<String> {
+    let value = fields.take("metadata")?;
+    let text = value.to_string();
+    if !value.is_object() {
+        fields.refuse("metadata", "Invalid input: expected object");
+    } else if text.len() > LONGEST_METADATA {
+        fields.refuse("metadata", "Too big");
+    }
+    Some(text)
+}
+
+/// Whether a text may be a slug: lower-case letters, digits and dashes, as in a host name (RFC 1035, section 2.3.1).
+#[must_use]
+pub fn is_slug(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+    (1..=63).contains(&text.len()) && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
+}
+
+fn check_slug_field(fields: &mut Fields, slug: &str) {
+    if !slug.is_empty() && !is_slug(slug) {
+        fields.refuse("slug", "Invalid string: must be lower-case letters, digits, - and _, at most 63");
+    }
+}
+
+/// `POST /organization/create`: a tenant of the shared pool. The user is its owner.
+///
+/// # Errors
+/// 400 for bad fields or a slug that is taken, 401, 403 where users make none.
+pub async fn create(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let name = fields.line("name", LONGEST_NAME);
+    let slug = fields.line("slug", 63);
+    check_slug_field(&mut fields, &slug);
+    let logo = fields.optional_line("logo", LONGEST_IMAGE);
+    let metadata = metadata(&mut fields);
+    let keeps_active = fields.boolean("keepCurrentActiveOrganization").unwrap_or(false);
+    let owner = fields.optional("userId", 100);
+    fields.finish()?;
+    let (authenticated, _) = call.confirmed(Vec::new()).await?;
+    let (context, session) = (&call.context, &authenticated.session);
+    if !context.config.organizations_open || context.tenant().is_isolated || session.user.is_anonymous {
+        return Err(Error::refused(Wire::NOT_ALLOWED_TO_CREATE_ORGANIZATION, "users make none here"));
+    }
+    if owner.is_some_and(|owner| owner != session.user.id.as_str()) {
+        return Err(Error::refused(Wire::NOT_ALLOWED_TO_CREATE_ORGANIZATION, "in another's name"));
+    }
+    let (id, member_id, group_id) = (context.id()?, context.id()?, context.id()?);
+    let group_member_id = context.row_id()?;
+    let new = NewOrganization {
+        id: &id,
+        name: &name,
+        slug: &slug,
+        logo: logo.as_deref(),
+        metadata: metadata.as_deref().unwrap_or("{}"),
+        member_id: &member_id,
+        group_id: &group_id,
+        group_member_id: &group_member_id,
+    };
+    let mut statements = store::tenant::create(context, &session.user.id, &new);
+    let deed = Deed {
+        event: "tenant.created",
+        severity: Severity::Medium,
+        subject: Some(&session.user.id),
+        details: json!({ "slug": slug }),
+    };
+    statements.push(store::record::deed(context, &id, session, &deed)?);
+    if !keeps_active {
+        statements.push(store::tenant::set_active(context, &authenticated.hash, Some(&id), Some(&group_id)));
+    }
+    let cookies = match commit_and_refresh(context, &authenticated, statements).await {
+        Err(StoreError::Conflict(_)) => {
+            return Err(Error::refused(Wire::ORGANIZATION_ALREADY_EXISTS, "the slug is taken"));
+        }
+        Err(StoreError::Unchanged) => return Err(Error::refused(Wire::TOO_MANY_ORGANIZATIONS, "owns too many")),
+        other => other?,
+    };
+    let body = json!({
+        "id": id, "name": name, "slug": slug, "logo": logo, "createdAt": iso(context.now),
+        "metadata": metadata.and_then(|text| serde_json::from_str::<Value>(&text).ok()).unwrap_or_else(|| json!({})),
+        "members": [{ "id": member_id, "organizationId": id, "userId": session.user.id, "role": "owner",
+                      "createdAt": iso(context.now) }],
+    });
+    Ok(Reply::json(200, &body)?.with_cookies(cookies))
+}
+
+/// `POST /organization/check-slug`.
+///
+/// # Errors
+/// 400 for one that is taken, or none; 401.
+pub async fn check_slug(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let slug = fields.line("slug", 63);
+    check_slug_field(&mut fields, &slug);
+    fields.finish()?;
+    let (authenticated, mut answers) = call.confirmed(vec![store::tenant::slug_is_taken(&slug)]).await?;
+    if answers.row::<bool>()?.is_some() {
+        return Err(Error::refused(Wire::ORGANIZATION_SLUG_TAKEN, "the slug is taken"));
+    }
+    Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(authenticated.cookies))
+}
+
+/// `GET /organization/list`: those that the user is a member of.
+///
+/// # Errors
+/// 401.
+pub async fn list(call: &mut Call) -> Result<Reply> {
+    let hash = call.presented()?.hash;
+    let statement = store::tenant::list(&call.context.tenant().id, &hash);
+    let (authenticated, mut answers) = call.confirmed(vec![statement]).await?;
+    let tenants: Vec<Organization> = answers.rows()?;
+    let body: Vec<Value> = tenants.iter().map(organization_json).collect();
+    Ok(Reply::json(200, &body)?.with_cookies(authenticated.cookies))
+}
+
+/// `GET /organization/get-organization`.
+///
+/// # Errors
+/// 401, 404; the body `null` where none is active.
+pub async fn get(call: &mut Call) -> Result<Reply> {
+    match meant(call).await? {
+        Some(acting) => {
+            acting.reads("organization")?;
+            let body = organization_json(&acting.standing.tenant);
+            acting.answer(&body)
+        }
+        None => Reply::json(200, &Value::Null),
+    }
+}
+
+/// The organization that the query means; none where it means the active one, and there is none.
+async fn meant(call: &Call) -> Result<Option<Acting>> {
+    let named = Named::in_query(call);
+    match acting(call, &named).await {
+        Err(error) if error.wire() == Wire::NO_ACTIVE_ORGANIZATION => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// `GET /organization/get-full-organization`: with its members, invitations and groups.
+///
+/// # Errors
+/// As [`get`].
+pub async fn full(call: &mut Call) -> Result<Reply> {
+    let limit = members::bounded(call, "membersLimit", members::MOST_LISTED, (1, members::MOST_LISTED))?;
+    let Some(acting) = meant(call).await? else {
+        return Reply::json(200, &Value::Null);
+    };
+    acting.reads("organization")?;
+    let (tenant, user) = (acting.tenant(), &acting.standing.user_id);
+    let all = acting.permit(Action::UpdateTeam).is_ok();
+    let sees_everybody = members::sees_everybody(&acting).is_ok();
+    let filter = Filter { user_id: (!sees_everybody).then(|| user.as_str().to_owned()), ..Filter::default() };
+    let statements = [
+        store::member::list(tenant, &filter, Page { limit, offset: 0, descends: false }),
+        store::invitation::list(tenant),
+        store::group::list(tenant, user, all),
+    ];
+    let mut answers = call.context.db()?.batch(statements).await?;
+    let listed: Vec<store::member::Listed> = answers.rows()?;
+    let invited: Vec<store::invitation::Record> = answers.rows()?;
+    let groups: Vec<store::group::Record> = answers.rows()?;
+    let mut body = organization_json(&acting.standing.tenant);
+    body["members"] = listed.iter().map(|member| members::json(tenant, member)).collect();
+    let invited = if sees_everybody { invited } else { Vec::new() };
+    body["invitations"] = invited.iter().map(|one| invitations::json(one, call.context.now)).collect();
+    body["teams"] = groups.iter().map(super::groups::json).collect();
+    acting.answer(&body)
+}
+
+/// `POST /organization/set-active`: the organization that the session works in from now on; `null` for none.
+///
+/// # Errors
+/// 401, 404.
+pub async fn set_active(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let clears = matches!(fields.change("organizationId", 100), Change::Clear);
+    let named = Named::by(fields.optional("organizationId", 100), fields.optional("organizationSlug", 63));
+    fields.finish()?;
+    let context = &call.context;
+    if clears && matches!(named, Named::Active) {
+        let (authenticated, _) = call.confirmed(Vec::new()).await?;
+        let statement = store::tenant::set_active(context, &authenticated.hash, None, None);
+        let cookies = commit_and_refresh(context, &authenticated, vec![statement]).await?;
+        return Ok(Reply::json(200, &Value::Null)?.with_cookies(cookies));
+    }
+    let acting = match acting(call, &named).await {
+        Err(error) if error.wire() == Wire::NO_ACTIVE_ORGANIZATION => return Reply::json(200, &Value::Null),
+        other => other?,
+    };
+    let statement = store::tenant::set_active(context, &acting.authenticated.hash, Some(acting.tenant()), None);
+    let cookies = commit_and_refresh(context, &acting.authenticated, vec![statement]).await?;
+    Ok(Reply::json(200, &organization_json(&acting.standing.tenant))?.with_cookies(cookies))
+}
+
+/// `POST /organization/update`.
+///
+/// # Errors
+/// 400 for bad fields or a slug that is taken, 401, 403, 404.
+pub async fn update(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let named = Named::in_fields(&mut fields);
+    let mut data = fields.nested("data");
+    let name = data.change("name", LONGEST_NAME);
+    let slug = data.change("slug", 63);
+    if let Change::Set(slug) = &slug {
+        check_slug_field(&mut data, slug);
+    }
+    let logo = data.change("logo", LONGEST_IMAGE);
+    let metadata = metadata(&mut data);
+    fields.absorb("data", data);
+    fields.finish()?;
+    let set = |change: Change| match change {
+        Change::Set(text) => Some(text),
+        Change::Keep | Change::Clear => None,
+    };
+    let changes = Changes { name: set(name), slug: set(slug), logo, metadata };
+    let acting = acting(call, &named).await?;
+    let permit = acting.permit(Action::UpdateOrganization)?;
+    let context = &call.context;
+    if changes.slug.is_some() && acting.standing.tenant.slug == "default" {
+        return Err(Error::refused(Wire::NOT_ALLOWED_TO_UPDATE_ORGANIZATION, "the default tenant keeps its slug"));
+    }
+    let statements = [
+        store::access::holds_still(&permit),
+        store::tenant::update(context, &permit, &changes),
+        must_change(),
+        acting.audited(
+            context,
+            "tenant.changed",
+            Severity::Medium,
+            json!({ "name": changes.name, "slug": changes.slug }),
+        )?,
+        store::tenant::show(acting.tenant()),
+    ];
+    let mut answers = match context.db()?.batch(statements).await {
+        Err(StoreError::Conflict(_)) => return Err(Error::refused(Wire::ORGANIZATION_SLUG_TAKEN, "the slug is taken")),
+        other => other?.skip(4),
+    };
+    let tenant: Option<Organization> = answers.row()?;
+    let tenant = tenant.ok_or_else(|| Error::refused(Wire::ORGANIZATION_NOT_FOUND, "gone meanwhile"))?;
+    acting.answer(&organization_json(&tenant))
+}
+
+/// `POST /organization/delete`: nobody signs in to it from now on; cron deletes it when its grace period is over, unless
+/// an owner takes it back by `/organization/restore`.
+///
+/// # Errors
+/// 401, 403, 404.
+pub async fn delete(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let named = Named::by(Some(fields.required("organizationId", 100)), None);
+    let reason = fields.optional_line("reason", 256);
+    fields.finish()?;
+    let acting = whatever_its_status(call, &named).await?;
+    proof::not_impersonated(&acting.authenticated)?;
+    let permit = acting.permit(Action::DeleteOrganization)?;
+    let context = &call.context;
+    let hash = &acting.authenticated.hash;
+    let statements = vec![
+        store::access::holds_still(&permit),
+        store::tenant::schedule_deletion(context, &permit, reason.as_deref()),
+        must_change(),
+        store::tenant::leave_active(context, hash, acting.tenant()),
+        acting.audited(context, "tenant.deletion_scheduled", Severity::High, json!({ "reason": reason }))?,
+    ];
+    let cookies = match commit_and_refresh(context, &acting.authenticated, statements).await {
+        Err(StoreError::Unchanged) => {
+            return Err(Error::refused(
+                Wire::NOT_ALLOWED_TO_DELETE_ORGANIZATION,
+                "the default tenant, or scheduled already",
+            ));
+        }
+        other => other?,
+    };
+    Ok(Reply::json(200, &organization_json(&acting.standing.tenant))?.with_cookies(cookies))
+}
+
+/// `POST /organization/restore`: undoes a deletion within its grace period.
+///
+/// # Errors
+/// 400 for one that is not about to be deleted, 401, 403, 404.
+pub async fn restore(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let named = Named::by(Some(fields.required("organizationId", 100)), None);
+    fields.finish()?;
+    let acting = whatever_its_status(call, &named).await?;
+    proof::not_impersonated(&acting.authenticated)?;
+    let permit = acting.permit(Action::DeleteOrganization)?;
+    let context = &call.context;
+    let statements = [
+        store::access::holds_still(&permit),
+        store::tenant::restore(context, &permit),
+        must_change(),
+        acting.audited(context, "tenant.restored", Severity::High, Value::Null)?,
+    ];
+    match context.db()?.batch(statements).await {
+        Err(StoreError::Unchanged) => {
+            return Err(Error::refused(Wire::ORGANIZATION_NOT_FOUND, "not about to be deleted"));
+        }
+        other => drop(other?),
+    }
+    let body = organization_json(&acting.standing.tenant);
+    acting.answer(&body)
+}
+
+/// `POST /organization/has-permission`.
+///
+/// # Errors
+/// 400, 401, 404.
+pub async fn has_permission(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let named = Named::in_fields(&mut fields);
+    let wanted = super::roles::permission_field(&mut fields);
+    fields.finish()?;
+    let acting = acting(call, &named).await?;
+    // Nothing asked for is nothing allowed: an empty question is a mistake in the client.
+    let success = !wanted.is_empty() && acting.standing.permissions.covers(&wanted);
+    let error = if success { Value::Null } else { json!("not authorized") };
+    acting.answer(&json!({ "error": error, "success": success }))
+}
+
+/// `GET /organization/security-policy`.
+///
+/// # Errors
+/// 401, 403, 404.
+pub async fn policy(call: &mut Call) -> Result<Reply> {
+    let acting = acting(call, &Named::in_query(call)).await?;
+    acting.permit(Action::ReadPolicy)?;
+    let body = acting.standing.tenant.security_policy.clone();
+    acting.answer(&json!({ "securityPolicy": body }))
+}
+
+/// `PUT /organization/security-policy`: replaces it. Whoever would lock themselves out by it is refused.
+///
+/// # Errors
+/// 400 with the path of each key that is wrong, 401, 403, 404.
+pub async fn set_policy(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let named = Named::in_fields(&mut fields);
+    let given = fields.object("securityPolicy");
+    fields.finish()?;
+    let parsed = policy::read(&given)?;
+    let acting = acting(call, &named).await?;
+    proof::not_impersonated(&acting.authenticated)?;
+    let permit = acting.permit(Action::UpdatePolicy)?;
+    let context = &call.context;
+    policy::keeps_in(context, &parsed)?;
+    let text = parsed.to_json().to_string();
+    let statements = [
+        store::access::holds_still(&permit),
+        store::tenant::set_policy(context, &permit, &text),
+        must_change(),
+        acting.audited(context, "tenant.policy_changed", Severity::High, json!({ "policy": parsed.to_json() }))?,
+        store::session::end_all_surplus(acting.tenant(), context.now),
+    ];
+    let mut answers = context.db()?.batch(statements).await?.skip(4);
+    forget(context, store::session::revoked(&mut answers)?);
+    deliver_later(context);
+    store::directory::forget_all();
+    acting.answer(&json!({ "securityPolicy": parsed.to_json() }))
+}
+
+/// The standing of whoever is signed in, in an organization by its id, as other handlers need it.
+///
+/// # Errors
+/// 503.
+pub async fn standing_in(call: &Call, tenant: &Id<crate::id::Tenant>) -> Result<Option<Standing>> {
+    let hash = call.presented()?.hash;
+    Ok(call.context.db()?.first(store::access::standing(&call.context, &hash, Which::Id(tenant))).await?)
+}
+
+/// What whoever acts for themselves may do.
+#[must_use]
+pub fn oneself(acting: &Acting) -> Permit {
+    Permit::for_oneself(acting.tenant(), &acting.standing.user_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_slug;
+
+    #[test]
+    fn a_slug_is_a_label() {
+        for slug in ["a", "acme", "acme-2", "a_b", &"x".repeat(63)] {
+            assert!(is_slug(slug), "{slug}");
+        }
+        for slug in ["", "A", "-a", "a-", "a b", "ä", "a.b", "a/b", "a\u{0}", &"x".repeat(64)] {
+            assert!(!is_slug(slug), "{slug}");
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Who is who in a tenant: roles, whether given or carried by a group, and what they allow.
+
+use serde::Deserialize;
+
+use crate::access::action::Permit;
+use crate::access::permission::Permissions;
+use crate::context::Context;
+use crate::id::{Id, Member, Millis, Tenant, User};
+use crate::secret::{SessionToken, TokenHash};
+use crate::store::database::{Statement, sql};
+use crate::store::tenant::Organization;
+
+/// The ids of the roles of the member under an alias: given to them, and carried by their groups.
+macro_rules! role_ids {
+    ($m:literal) => {
+        concat!(
+            "select role_id from member_role where member_id = ",
+            $m,
+            ".id
+             union all
+             select gr.role_id from user_group_member gm
+             join user_group g on g.id = gm.user_group_id and g.deleted_at is null and g.is_active = 1
+             join user_group_role gr on gr.user_group_id = g.id
+             where gm.user_id = ",
+            $m,
+            ".user_id and gm.is_active = 1 and g.tenant_id = ",
+            $m,
+            ".tenant_id"
+        )
+    };
+}
+pub(in crate::store) use role_ids;
+
+/// The names of those roles, the system's first, as a JSON array.
+macro_rules! role_names {
+    ($m:literal) => {
+        concat!(
+            "(select json_group_array(name) from (select name from role where is_active = 1 and id in (",
+            $crate::store::access::role_ids!($m),
+            ") order by tenant_id is not null, id))"
+        )
+    };
+}
+pub(in crate::store) use role_names;
+
+/// The names of the roles that were given to the member under an alias, as a JSON array.
+macro_rules! given_roles {
+    ($m:literal) => {
+        concat!(
+            "(select json_group_array(name) from (select name from role where is_active = 1
+               and id in (select role_id from member_role where member_id = ",
+            $m,
+            ".id) order by tenant_id is not null, id))"
+        )
+    };
+}
+pub(in crate::store) use given_roles;
+
+/// The names of a user's roles in a tenant, as a JSON array.
+macro_rules! roles_of {
+    ($tenant:literal, $user:literal) => {
+        concat!(
+            "json(coalesce((select ",
+            $crate::store::access::role_names!("m"),
+            " from member m where m.tenant_id = ",
+            $tenant,
+            " and m.user_id = ",
+            $user,
+            " and m.status = 'active'), '[]'))"
+        )
+    };
+}
+pub(in crate::store) use roles_of;
+
+/// The slugs of the groups of a tenant that a user is in, as a JSON array.
+macro_rules! group_slugs {
+    ($tenant:literal, $user:literal) => {
+        concat!(
+            "(select json_group_array(slug) from (
+               select ug.slug from user_group_member gm
+               join user_group ug on ug.id = gm.user_group_id and ug.deleted_at is null and ug.is_active = 1
+               where gm.user_id = ",
+            $user,
+            " and gm.is_active = 1 and ug.tenant_id = ",
+            $tenant,
+            " order by ug.created_at, ug.id limit 200))"
+        )
+    };
+}
+pub(in crate::store) use group_slugs;
+
+/// What those roles allow, as a JSON array of `resource:action`.
+macro_rules! permissions {
+    ($m:literal) => {
+        concat!(
+            "(select json_group_array(distinct p.resource || ':' || p.action)
+              from role r join role_permission rp on rp.role_id = r.id join permission p on p.id = rp.permission_id
+              where r.is_active = 1 and r.id in (",
+            $crate::store::access::role_ids!($m),
+            "))"
+        )
+    };
+}
+pub(in crate::store) use permissions;
+
+/// Somebody in a tenant, and what they may do there.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Standing {
+    /// The tenant.
+    pub tenant: Organization,
+    /// `member.id`.
+    pub member_id: Id<Member>,
+    /// `member.user_id`.
+    pub user_id: Id<User>,
+    /// `member.created_at`.
+    pub joined_at: Millis,
+    /// `member.second_factor_required_at`.
+    pub second_factor_required_at: Option<Millis>,
+    /// `member.second_factor_grace_logins`.
+    pub grace_logins: i64,
+    /// Roles that were given to them.
+    pub given: Vec<String>,
+    /// Roles, those of their groups included.
+    pub roles: Vec<String>,
+    /// What they allow.
+    pub permissions: Permissions,
+    /// The same before a key's scope cut it.
+    #[serde(skip)]
+    pub uncut: Option<Permissions>,
+}
+
+macro_rules! standing_json {
+    () => {
+        concat!(
+            "json_object('tenant', ",
+            $crate::store::tenant::organization_json!("t"),
+            ", 'member_id', m.id, 'user_id', m.user_id, 'joined_at', m.created_at,
+             'second_factor_required_at', m.second_factor_required_at, 'grace_logins', m.second_factor_grace_logins, 'given', ",
+            $crate::store::access::given_roles!("m"),
+            ", 'roles', ",
+            $crate::store::access::role_names!("m"),
+            ", 'permissions', ",
+            $crate::store::access::permissions!("m"),
+            ")"
+        )
+    };
+}
+
+/// Which tenant is meant.
+#[derive(Clone, Copy, Debug)]
+pub enum Which<'a> {
+    /// By id.
+    Id(&'a Id<Tenant>),
+    /// By slug.
+    Slug(&'a str),
+    /// The one that the session works in; on a tenant's own host, that tenant where there is none.
+    Active,
+}
+
+/// The standing of a session's user in a tenant; no row for whoever is no active member there.
+#[must_use]
+pub fn standing(context: &Context, hash: &TokenHash<SessionToken>, which: Which<'_>) -> Statement {
+    let (id, slug) = match which {
+        Which::Id(id) => (Some(id), None),
+        Which::Slug(slug) => (None, Some(slug)),
+        Which::Active => (None, None),
+    };
+    let here = context.tenant();
+    let fallback = (!here.is_default()).then_some(&here.id);
+    sql(concat!(
+        "select ",
+        standing_json!(),
+        " as row
+         from session s
+         join tenant t on t.id = case when ?3 is not null then ?3
+                                      when ?4 is not null then (select id from tenant where slug = ?4)
+                                      else coalesce(s.active_tenant_id, ?5) end
+         join member m on m.tenant_id = t.id and m.user_id = s.user_id and m.status = 'active'
+         where s.tenant_id = ?1 and s.token_hash = ?2"
+    ))
+    .bind(&here.id)
+    .bind(hash)
+    .bind(id)
+    .bind(slug)
+    .bind(fallback)
+}
+
+/// What [`holds_still`] breaks with.
+pub const LOST: &str = "permit";
+
+/// Fails, and the whole batch with it, if whoever was given the permit has lost what it stands for: first in a batch of
+/// privileged writes, so that nobody undoes a demotion with requests that were on their way.
+#[must_use]
+pub fn holds_still(permit: &Permit) -> Statement {
+    sql(concat!(
+        "select json_extract('{}', iif(?3 is null or exists (
+           select 1 from member m
+           join user u on u.id = m.user_id and (u.status = 'active' or (u.status = 'suspended' and u.suspended_until <= unixepoch() * 1000))
+           where m.tenant_id = ?1 and m.user_id = ?2 and m.status = 'active'
+             and exists (select 1 from role r join role_permission rp on rp.role_id = r.id join permission p on p.id = rp.permission_id
+                         where r.is_active = 1 and r.id in (",
+        role_ids!("m"),
+        ") and (p.resource || ':' || p.action) in ('*:*', ?3))), '$', 'doorward:broken:permit')) as row"
+    ))
+    .bind(permit.tenant())
+    .bind(permit.actor())
+    .bind(permit.needs())
+}
+
+/// The standing of a user in a tenant.
+#[must_use]
+pub fn standing_of(tenant: &Id<Tenant>, user: &Id<User>) -> Statement {
+    sql(concat!(
+        "select ",
+        standing_json!(),
+        " as row from member m join tenant t on t.id = m.tenant_id
+         where m.tenant_id = ?1 and m.user_id = ?2 and m.status = 'active'"
+    ))
+    .bind(tenant)
+    .bind(user)
+}
+
+/// The same, by the id of the membership.
+#[must_use]
+pub fn standing_of_member(tenant: &Id<Tenant>, member: &Id<Member>) -> Statement {
+    sql(concat!(
+        "select ",
+        standing_json!(),
+        " as row from member m join tenant t on t.id = m.tenant_id
+         where m.tenant_id = ?1 and m.id = ?2"
+    ))
+    .bind(tenant)
+    .bind(member)
+}
+
+/// The same, by the user's address.
+#[must_use]
+pub fn standing_of_email(tenant: &Id<Tenant>, email: &str) -> Statement {
+    sql(concat!(
+        "select ",
+        standing_json!(),
+        " as row from user u join member m on m.user_id = u.id and m.tenant_id = ?1 join tenant t on t.id = m.tenant_id
+         where u.deleted_at is null
+           and u.id in (select id from user where tenant_id is null and email = ?2 and deleted_at is null
+                        union all
+                        select id from user where tenant_id = ?1 and tenant_id is not null and email = ?2 and deleted_at is null)"
+    ))
+    .bind(tenant)
+    .bind(email)
+}
