@@ -6,9 +6,9 @@ use std::pin::Pin;
 use crate::error::Result;
 use crate::handlers::{
     Call, account, admin, anonymous, api_key, change_email, deletion, email_otp, errors, forward_auth, gate, health,
-    magic_link, mailbox, multi_session, one_time, organization, pages, passkey, passkey_registration, password, phone,
-    profile, proof, provider, reset, second_factor, second_factor_setup, session, settings, sign_in, sign_up, social,
-    token, upstream, user, username, verification,
+    magic_link, mailbox, multi_session, notifications, one_time, organization, pages, passkey, passkey_registration,
+    password, phone, profile, proof, provider, reset, second_factor, second_factor_setup, session, settings, sign_in,
+    sign_up, social, token, upstream, user, username, verification,
 };
 use crate::http::reply::Reply;
 
@@ -133,6 +133,10 @@ pub const AUTH_HOST: &[Route] = routes! {
     POST "/api/auth/multi-session/set-active"             Anybody   Trusted Api  multi_session::set_active;
     POST "/api/auth/multi-session/revoke"                 Confirmed Trusted Api  multi_session::revoke;
 
+    GET  "/api/auth/notifications"                        Confirmed Trusted Api  notifications::list;
+    POST "/api/auth/notifications/read"                   Confirmed Trusted Api  notifications::read;
+    POST "/api/auth/notifications/delete"                 Confirmed Trusted Api  notifications::delete;
+    GET  "/api/auth/activity"                             Confirmed Trusted Api  notifications::activity;
     GET  "/api/auth/profile"                             Confirmed Trusted Api  profile::show;
     POST "/api/auth/update-user"                          Confirmed Trusted Api  user::update;
     POST "/api/auth/is-username-available"                Anybody   Trusted Api  username::is_available;

@@ -19,6 +19,7 @@ pub mod magic_link;
 pub mod mailbox;
 pub mod mailing;
 pub mod multi_session;
+pub mod notifications;
 pub mod one_time;
 pub mod opening;
 pub mod organization;

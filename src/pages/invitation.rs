@@ -36,7 +36,7 @@ pub fn page(frame: &Frame<'_>, shown: &Shown<'_>, signed_in: Option<&str>) -> St
                 form method="post" action="/invitation" {
                     input type="hidden" name="token" value=(shown.token);
                     button type="submit" name="decision" value="accept" { "Join" }
-                    button class="quiet" type="submit" name="decision" value="reject" { "No, thank you" }
+                    button class="plain" type="submit" name="decision" value="reject" { "No, thank you" }
                 }
             }
             Some(email) => {

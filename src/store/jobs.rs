@@ -6,6 +6,9 @@ use crate::store::database::{Database, Statement, Stored, sql};
 /// How long what has expired is kept for whoever looks into an incident, in milliseconds: a week.
 const GRACE: Millis = 7 * 86_400_000;
 
+/// How long users may read what they were told, in milliseconds: ninety days.
+const NOTIFICATIONS: Millis = 90 * 86_400_000;
+
 /// The most batches of a run.
 const MOST_BATCHES: usize = 10;
 
@@ -51,6 +54,8 @@ async fn prune_some(db: &Database, user_retention_seconds: i64, now: Millis) -> 
         sql("update invitation set status = 'expired', updated_at = ?1
              where id in (select id from invitation where status = 'pending' and expires_at < ?1 limit 1000)")
         .bind(now),
+        sql("delete from notification where id in (select id from notification where created_at < ?1 limit 1000)")
+            .bind(now - NOTIFICATIONS),
         sql("delete from api_key where id in (select id from api_key where expires_at < ?1 limit 1000)").bind(now - GRACE),
     ];
     let count = statements.len();

@@ -16,6 +16,7 @@ pub mod jobs;
 pub mod kv;
 pub mod lease;
 pub mod member;
+pub mod notification;
 pub mod oauth;
 pub mod outbox;
 pub mod passkey;

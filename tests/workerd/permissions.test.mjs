@@ -80,7 +80,7 @@ const OPEN = new Set([
 const OWN = new Set([
   "GET /api/auth/list-sessions", "GET /api/auth/list-accounts", "GET /api/auth/passkey/list-user-passkeys", "GET /api/auth/passkey/generate-register-options",
   "GET /api/auth/one-time-token/generate", "POST /api/auth/revoke-sessions", "POST /api/auth/revoke-other-sessions", "POST /api/auth/multi-session/revoke",
-  "GET /api/auth/token", "GET /api/auth/profile", "GET /api/auth/oauth2/get-clients", "GET /api/auth/oauth2/get-consents", "GET /api/auth/organization/list",
+  "GET /api/auth/token", "GET /api/auth/profile", "GET /api/auth/notifications", "GET /api/auth/activity", "POST /api/auth/notifications/read", "POST /api/auth/notifications/delete", "GET /api/auth/oauth2/get-clients", "GET /api/auth/oauth2/get-consents", "GET /api/auth/organization/list",
   "GET /api/auth/organization/get-organization", "GET /api/auth/organization/get-full-organization", "GET /api/auth/api-key/list", "POST /api/auth/organization/set-active",
   "POST /api/auth/admin/has-permission", "GET /account/second-factor", "POST /account/devices/forget", "POST /account/second-factor", "POST /account/second-factor/verify",
   "POST /account/passkey/delete", "POST /account/consents/withdraw",

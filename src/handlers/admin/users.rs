@@ -209,6 +209,8 @@ pub async fn set_role(call: &mut Call) -> Result<Reply> {
     let after: Vec<&str> = given.iter().map(|role| role.name.as_str()).collect();
     let details = json!({ "before": target.given, "after": after });
     statements.push(overseer.audited(context, user, "member.roles_changed", (Severity::High, details))?);
+    let message = format!("Your role is {} now.", after.join(","));
+    statements.push(overseer.acting.tells(context, user, "member.roles_changed", &message)?);
     let record = commit(call, statements, user).await?;
     overseer.acting.answer(&json!({ "user": json(&record, context.now) }))
 }

@@ -349,13 +349,17 @@ async fn let_in(
     if let Some(one) = answers.row::<InGroup>()?.filter(|one| one.is_active) {
         return Ok(one);
     }
-    let statements = [
+    let mut statements = vec![
         store::access::holds_still(permit),
         store::group::join(context, permit, &group.id, user, (&context.row_id()?, role)),
         must_change(),
         acting.audited_of(context, &deed)?,
-        store::group::member(acting.tenant(), &group.id, user),
     ];
+    if *user != acting.standing.user_id {
+        let message = format!("You are in {} of {} now.", group.name, acting.standing.tenant.name);
+        statements.push(acting.tells(context, user, deed.event, &message)?);
+    }
+    statements.push(store::group::member(acting.tenant(), &group.id, user));
     let done: Stored<_> = context.db()?.batch(statements).await;
     let one: Option<InGroup> = done.map_err(refused)?.last()?;
     one.ok_or_else(not_found)

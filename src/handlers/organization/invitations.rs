@@ -20,6 +20,7 @@ use crate::store;
 use crate::store::access::Standing;
 use crate::store::database::{Statement, StoreError, must_change};
 use crate::store::invitation::{NewInvitation, Record};
+use crate::store::notification::News;
 use crate::store::rate_limit;
 use crate::store::record::{Deed, Severity};
 
@@ -161,6 +162,11 @@ pub async fn invite(call: &mut Call) -> Result<Reply> {
     statements.push(store::outbox::queue(context, None, &email, &letter)?);
     let details = json!({ "invitation": id, "roles": roles, "again": open.is_some() });
     statements.push(acting.audited(context, "invitation.sent", Severity::Low, details)?);
+    let organization = &acting.standing.tenant.name;
+    let message = format!("{inviter} invites you to {organization}.");
+    let about = json!({ "invitation": id, "by": inviter });
+    let news = News { tenant: acting.tenant(), kind: "invitation.sent", message: &message, details: &about };
+    statements.push(store::notification::tell_email(context, &email, &news)?);
     statements.push(store::invitation::find(acting.tenant(), &id));
     let answers = match context.db()?.batch(statements).await {
         Err(StoreError::Conflict(_) | StoreError::Unchanged) => return Err(taken()),
@@ -367,6 +373,12 @@ pub async fn taken_up(call: &Call, authenticated: &Authenticated, one: &Record) 
     ];
     statements.extend(store::invitation::give(context, &permit, &one.id, &member));
     statements.push(store::record::deed(context, &one.tenant_id, session, &deed)?);
+    if let Some(inviter) = &one.inviter_id {
+        let message = format!("{} is a member of {} now.", session.user.name, one.tenant_name);
+        let about = json!({ "invitation": one.id, "user": session.user.id });
+        let news = News { tenant: &one.tenant_id, kind: deed.event, message: &message, details: &about };
+        statements.push(store::notification::tell(context, inviter, &news)?);
+    }
     let group = one.groups.first().filter(|_| one.groups.len() == 1);
     statements.push(store::tenant::set_active(context, &authenticated.hash, Some(&one.tenant_id), group));
     let cookies = match commit_and_refresh(context, authenticated, statements).await {

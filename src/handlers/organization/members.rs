@@ -225,6 +225,10 @@ pub async fn update_role(call: &mut Call) -> Result<Reply> {
     statements.push(must_change());
     statements.extend(guard(&acting, &target));
     statements.push(acting.audited_of(context, &deed)?);
+    if target.user_id != acting.standing.user_id {
+        let message = format!("Your role in {} is {} now.", acting.standing.tenant.name, role_text(&roles));
+        statements.push(acting.tells(context, &target.user_id, deed.event, &message)?);
+    }
     statements.push(store::member::show(acting.tenant(), &member));
     let last = statements.len() - 1;
     let answers = context.db()?.batch(statements).await;
@@ -283,6 +287,10 @@ async fn take_out(
     statements.extend(guard(acting, target));
     statements.push(store::member::forget_active(acting.tenant(), &target.user_id));
     statements.push(acting.audited_of(context, &deed)?);
+    if target.user_id != acting.standing.user_id {
+        let message = format!("You are no member of {} any more.", acting.standing.tenant.name);
+        statements.push(acting.tells(context, &target.user_id, event, &message)?);
+    }
     let done = commit_and_refresh(context, &acting.authenticated, statements).await;
     done.map_err(|error| ownerless(error, Wire::ONLY_OWNER))
 }

@@ -20,12 +20,13 @@ use crate::handlers::{keyed, policy, proof};
 use crate::http::cookie::Cookie;
 use crate::http::fields::Fields;
 use crate::http::reply::Reply;
-use crate::id::{Id, Tenant};
+use crate::id::{Id, Tenant, User};
 use crate::secret::{ApiKeySecret, Token, TokenHash};
 use crate::session::{Judged, LiveSession, iso};
 use crate::store;
 use crate::store::access::{Standing, Which};
 use crate::store::database::{Answers, Statement};
+use crate::store::notification::News;
 use crate::store::record::{Deed, Severity};
 use crate::store::tenant::Organization;
 
@@ -161,6 +162,15 @@ impl Acting {
     /// As [`Self::audited`].
     pub fn audited_of(&self, context: &Context, deed: &Deed<'_>) -> Result<Statement> {
         store::record::deed(context, self.tenant(), self.session(), deed)
+    }
+
+    /// Tells somebody what was done to them there.
+    ///
+    /// # Errors
+    /// If the platform has no randomness.
+    pub fn tells(&self, context: &Context, user: &Id<User>, kind: &str, message: &str) -> Result<Statement> {
+        let news = News { tenant: self.tenant(), kind, message, details: &json!({ "by": self.session().user.name }) };
+        store::notification::tell(context, user, &news)
     }
 
     /// A JSON answer with the cookies that are due.
