@@ -22,25 +22,6 @@ create table role_permission (
 ) strict, without rowid;
 create index role_permission_permission_id on role_permission (permission_id);
 
--- Counts changes of what the tenant's roles allow: whoever remembers that remembers it with this number.
-alter table tenant add column permissions_version integer not null default 1;
-create trigger role_permission_added after insert on role_permission
-begin
-  update tenant set permissions_version = permissions_version + 1 where id = (select tenant_id from role where id = new.role_id);
-end;
-create trigger role_permission_removed after delete on role_permission
-begin
-  update tenant set permissions_version = permissions_version + 1 where id = (select tenant_id from role where id = old.role_id);
-end;
-create trigger role_changed after update of name, is_active on role
-begin
-  update tenant set permissions_version = permissions_version + 1 where id = new.tenant_id;
-end;
-create trigger role_deleted after delete on role
-begin
-  update tenant set permissions_version = permissions_version + 1 where id = old.tenant_id;
-end;
-
 insert into permission (id, name, description, resource, action, created_at, updated_at)
 select '00000000-0000-7000-8001-' || printf('%012x', row_number() over ()), column1 || ':' || column2, column3, column1, column2, 0, 0
 from (values
@@ -106,7 +87,8 @@ create index tenant_status_changed_by on tenant (status_changed_by) where status
 -- Audit outlives the tenant: what it was about stays in its details.
 create trigger tenant_deleted before delete on tenant
 begin
-  update audit_event set details = json_set(details, '$.tenant', json_object('id', old.id, 'slug', old.slug)) where tenant_id = old.id;
+  update audit_event set details = json_set(iif(json_type(details) = 'object', details, '{}'), '$.tenant', json_object('id', old.id, 'slug', old.slug))
+  where tenant_id = old.id;
 end;
 
 create table user_group (

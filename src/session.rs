@@ -119,6 +119,8 @@ pub struct Record {
     pub policy: Value,
     /// When it was last prolonged; of one that hangs on another, when that was.
     pub prolonged_at: Millis,
+    /// Whether the administrator behind an impersonation may still act as others.
+    pub impersonator_may: bool,
     /// Whether its user has a passkey that verifies them, which is two factors in one.
     pub has_passkey: bool,
     /// Whether no second factor was asked for because the browser is trusted, and still is.
@@ -162,7 +164,7 @@ pub enum Rejection {
     Malformed,
     /// No such session in this tenant.
     Unknown,
-    /// Revoked, itself or the one it hangs on.
+    /// Revoked, itself or the one it hangs on; or of an administrator who may not act as others any more.
     Revoked,
     /// Past its end.
     Expired,
@@ -188,7 +190,7 @@ impl Record {
     /// The first reason why it does not.
     pub fn judge(mut self, at: &Presented<'_>) -> Result<Judged, Rejection> {
         let now = at.now;
-        if self.revoked_at.is_some() {
+        if self.revoked_at.is_some() || !self.impersonator_may {
             return Err(Rejection::Revoked);
         }
         let policy = SecurityPolicy::parse(&self.policy).map_err(|_| Rejection::PolicyUnreadable)?;
@@ -469,7 +471,7 @@ pub(crate) mod tests {
         serde_json::from_value(json!({
             "session": session, "revoked_at": null, "last_activity_at": NOW,
             "user_status": "active", "suspended_until": null, "tenant_status": "active", "policy": {},
-            "prolonged_at": NOW, "is_device_trusted": false, "has_passkey": false, "second_factor_required_at": null, "grace_logins": 1
+            "prolonged_at": NOW, "is_device_trusted": false, "has_passkey": false, "impersonator_may": true, "second_factor_required_at": null, "grace_logins": 1
         }))
         .expect("a record")
     }
@@ -534,8 +536,9 @@ pub(crate) mod tests {
     #[test]
     fn each_reason_ends_a_session() {
         type Spoil = fn(&mut Record);
-        let cases: [(Spoil, Rejection); 7] = [
+        let cases: [(Spoil, Rejection); 8] = [
             (|r| r.revoked_at = Some(1), Rejection::Revoked),
+            (|r| r.impersonator_may = false, Rejection::Revoked),
             (|r| r.session.expires_at = NOW, Rejection::Expired),
             (|r| r.user_status = "suspended".to_owned(), Rejection::UserNotActive),
             (|r| r.user_status = "deleted".to_owned(), Rejection::UserNotActive),

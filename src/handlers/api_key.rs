@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::access::action::Action;
+use crate::access::action::{Action, Permit};
 use crate::access::permission::Permissions;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::Authenticated;
@@ -18,7 +18,7 @@ use crate::session::iso;
 use crate::store;
 use crate::store::access::Standing;
 use crate::store::api_key::{Draft, NewKey, Owner, Record};
-use crate::store::database::{StoreError, must_change};
+use crate::store::database::{Statement, StoreError, must_change};
 use crate::store::record::{Deed, Severity};
 
 /// The longest name and the longest prefix, in characters.
@@ -73,7 +73,7 @@ enum Whose {
     /// One's own.
     Own(Box<Authenticated>),
     /// An organization's.
-    Organization(Box<Acting>),
+    Organization(Box<Acting>, Permit),
 }
 
 impl Whose {
@@ -83,14 +83,14 @@ impl Whose {
             return Ok(Self::Own(Box::new(authenticated)));
         };
         let acting = acting(call, &Named::by(Some(organization), None)).await?;
-        acting.permit(action)?;
-        Ok(Self::Organization(Box::new(acting)))
+        let permit = acting.permit(action)?;
+        Ok(Self::Organization(Box::new(acting), permit))
     }
 
     const fn authenticated(&self) -> &Authenticated {
         match self {
             Self::Own(authenticated) => authenticated,
-            Self::Organization(acting) => &acting.authenticated,
+            Self::Organization(acting, _) => &acting.authenticated,
         }
     }
 
@@ -98,21 +98,29 @@ impl Whose {
     fn tenant(&self) -> &Id<Tenant> {
         match self {
             Self::Own(authenticated) => &authenticated.session.tenant_id,
-            Self::Organization(acting) => acting.tenant(),
+            Self::Organization(acting, _) => acting.tenant(),
+        }
+    }
+
+    /// First in a batch: whoever lost the permission meanwhile changes nothing.
+    fn holds_still(&self) -> Option<Statement> {
+        match self {
+            Self::Own(_) => None,
+            Self::Organization(_, permit) => Some(store::access::holds_still(permit)),
         }
     }
 
     fn owner(&self) -> Owner<'_> {
         match self {
             Self::Own(authenticated) => Owner::User(&authenticated.session.user.id),
-            Self::Organization(_) => Owner::Tenant,
+            Self::Organization(..) => Owner::Tenant,
         }
     }
 
     fn answer(self, body: &Value) -> Result<Reply> {
         let authenticated = match self {
             Self::Own(authenticated) => *authenticated,
-            Self::Organization(acting) => acting.authenticated,
+            Self::Organization(acting, _) => acting.authenticated,
         };
         Ok(Reply::json(200, body)?.with_cookies(authenticated.cookies))
     }
@@ -195,7 +203,7 @@ async fn holds(call: &Call, whose: &Whose, wanted: Option<&Permissions>) -> Resu
     };
     let refusal = Wire::KEY_PERMISSION;
     match whose {
-        Whose::Organization(acting) => acting.holds(wanted, refusal),
+        Whose::Organization(acting, _) => acting.holds(wanted, refusal),
         Whose::Own(authenticated) => {
             let statement =
                 store::access::standing_of(&authenticated.session.tenant_id, &authenticated.session.user.id);
@@ -208,7 +216,7 @@ async fn holds(call: &Call, whose: &Whose, wanted: Option<&Permissions>) -> Resu
 
 /// Whether an organization's key is within reach: whoever holds less than it does not make it do more.
 fn outranks(whose: &Whose, key: &Record) -> Result<()> {
-    let Whose::Organization(acting) = whose else {
+    let Whose::Organization(acting, _) = whose else {
         return Ok(());
     };
     let theirs = key.permissions.as_ref().map(Permissions::parse).transpose();
@@ -264,7 +272,7 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
         store::record::deed(context, whose.tenant(), session, &deed)?,
         store::api_key::find(whose.tenant(), whose.owner(), &id),
     ];
-    let key: Option<Record> = match context.db()?.batch(statements).await {
+    let key: Option<Record> = match context.db()?.batch(whose.holds_still().into_iter().chain(statements)).await {
         Err(StoreError::Unchanged) => return Err(Error::refused(Wire::TOO_MANY_KEYS, "too many keys")),
         other => other?.last()?,
     };
@@ -360,7 +368,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
         store::record::deed(context, whose.tenant(), &whose.authenticated().session, &deed)?,
         store::api_key::find(whose.tenant(), whose.owner(), &key.id),
     ];
-    let key: Option<Record> = match context.db()?.batch(statements).await {
+    let key: Option<Record> = match context.db()?.batch(whose.holds_still().into_iter().chain(statements)).await {
         Err(StoreError::Unchanged) => return Err(not_found()),
         other => other?.last()?,
     };
@@ -390,7 +398,7 @@ pub async fn delete(call: &mut Call) -> Result<Reply> {
         must_change(),
         store::record::deed(context, whose.tenant(), &whose.authenticated().session, &deed)?,
     ];
-    match context.db()?.batch(statements).await {
+    match context.db()?.batch(whose.holds_still().into_iter().chain(statements)).await {
         Err(StoreError::Unchanged) => return Err(not_found()),
         other => drop(other?),
     }

@@ -1,11 +1,12 @@
 //! Who is who in a tenant: roles, whether given or carried by a group, and what they allow.
 
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::access::action::Permit;
 use crate::access::permission::Permissions;
 use crate::context::Context;
-use crate::id::{Id, Member, Millis, Tenant, User};
+use crate::id::{Id, Member, Millis, Role, Tenant, User};
 use crate::secret::{SessionToken, TokenHash};
 use crate::store::database::{Statement, sql};
 use crate::store::tenant::Organization;
@@ -193,18 +194,51 @@ pub const LOST: &str = "permit";
 #[must_use]
 pub fn holds_still(permit: &Permit) -> Statement {
     sql(concat!(
-        "select json_extract('{}', iif(?3 is null or exists (
+        "select json_extract('{}', iif(exists (
            select 1 from member m
            join user u on u.id = m.user_id and (u.status = 'active' or (u.status = 'suspended' and u.suspended_until <= unixepoch() * 1000))
            where m.tenant_id = ?1 and m.user_id = ?2 and m.status = 'active'
-             and exists (select 1 from role r join role_permission rp on rp.role_id = r.id join permission p on p.id = rp.permission_id
-                         where r.is_active = 1 and r.id in (",
+             and (?3 is null
+                  or exists (select 1 from role r join role_permission rp on rp.role_id = r.id join permission p on p.id = rp.permission_id
+                             where r.is_active = 1 and r.id in (",
         role_ids!("m"),
-        ") and (p.resource || ':' || p.action) in ('*:*', ?3))), '$', 'doorward:broken:permit')) as row"
+        ") and (p.resource || ':' || p.action) in ('*:*', ?3)))), '$', 'doorward:broken:permit')) as row"
     ))
     .bind(permit.tenant())
     .bind(permit.actor())
     .bind(permit.needs())
+}
+
+/// Fails, and the whole batch with it, if whoever was given the permit does not hold all that these roles allow, or all
+/// that a user does upon whom they act: as [`holds_still`], about what they grant and take away.
+#[must_use]
+pub fn covers_still(permit: &Permit, roles: &[&Id<Role>], upon: Option<&Id<User>>) -> Statement {
+    let ids: Vec<&str> = roles.iter().map(|id| id.as_str()).collect();
+    sql(concat!(
+        "select json_extract('{}', iif(exists (
+           select 1 from member m
+           where m.tenant_id = ?1 and m.user_id = ?2 and m.status = 'active'
+             and (exists (select 1 from role r join role_permission rp on rp.role_id = r.id join permission p on p.id = rp.permission_id
+                          where r.is_active = 1 and p.resource = '*' and r.id in (",
+        role_ids!("m"),
+        "))
+                  or not exists (
+                    select 1 from role_permission wanted
+                    where wanted.role_id in (select value from json_each(?3)
+                                             union all
+                                             select role_id from (
+                                               select mr.role_id from member t join member_role mr on mr.member_id = t.id
+                                               where t.tenant_id = ?1 and t.user_id = ?4))
+                      and wanted.permission_id not in (
+                        select rp.permission_id from role r join role_permission rp on rp.role_id = r.id
+                        where r.is_active = 1 and r.id in (",
+        role_ids!("m"),
+        "))))), '$', 'doorward:broken:permit')) as row"
+    ))
+    .bind(permit.tenant())
+    .bind(permit.actor())
+    .bind(json!(ids).to_string())
+    .bind(upon)
 }
 
 /// The standing of a user in a tenant.

@@ -308,6 +308,14 @@ pub fn count(tenant: &Id<Tenant>, owner: Owner<'_>) -> Statement {
         .bind(owner.user())
 }
 
+/// Switches off the keys that a user made: somebody else may have made them.
+#[must_use]
+pub fn disable_of(context: &Context, user: &Id<User>) -> Statement {
+    sql("update api_key set enabled = 0, updated_at = ?2 where user_id = ?1 and enabled = 1")
+        .bind(user)
+        .bind(context.now)
+}
+
 /// Deletes a key.
 #[must_use]
 pub fn delete(tenant: &Id<Tenant>, owner: Owner<'_>, key: &Id<ApiKey>) -> Statement {

@@ -111,7 +111,7 @@ pub fn deed(
     deed: &Deed<'_>,
 ) -> crate::error::Result<Statement> {
     let client = context.client();
-    let mut details = deed.details.clone();
+    let mut details = if deed.details.is_object() { deed.details.clone() } else { serde_json::json!({}) };
     if session.impersonated_by.is_some() {
         details["as"] = serde_json::json!(session.user.id);
     }

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::id::{App, Group, Id, Millis, Session, Tenant, User};
 use crate::secret::{OneTime, SessionToken, TokenHash, TrustedDevice};
 use crate::session::{Record, SessionJson, iso};
-use crate::store::access::role_names;
+use crate::store::access::{role_ids, role_names};
 use crate::store::database::{Answers, Database, Statement, Stored, sql};
 use crate::store::person::person_json;
 
@@ -100,7 +100,8 @@ pub fn end_surplus(context: &Context, user: &Id<User>, new: &Id<Session>) -> Sta
            and exists (select 1 from session where id = ?3)
            and coalesce(parent_id, id) in (
              select id from session
-             where user_id = ?2 and tenant_id = ?1 and parent_id is null and revoked_at is null and expires_at > ?4
+             where user_id = ?2 and tenant_id = ?1 and parent_id is null and impersonated_by is null
+               and revoked_at is null and expires_at > ?4
              order by id = ?3 desc, created_at desc, id desc
              limit -1 offset (select coalesce(json_extract(security_policy, '$.session.maxConcurrentSessions'), 1000000000)
                               from tenant where id = ?1))
@@ -119,7 +120,7 @@ pub fn end_all_surplus(tenant: &Id<Tenant>, now: Millis) -> Statement {
            and coalesce(parent_id, id) in (
              select id from (
                select id, row_number() over (partition by user_id order by created_at desc, id desc) as place from session
-               where tenant_id = ?1 and parent_id is null and revoked_at is null and expires_at > ?2)
+               where tenant_id = ?1 and parent_id is null and impersonated_by is null and revoked_at is null and expires_at > ?2)
              where place > (select coalesce(json_extract(security_policy, '$.session.maxConcurrentSessions'), 1000000000)
                             from tenant where id = ?1))
          returning json_quote(token_hash) as row")
@@ -263,6 +264,13 @@ pub fn load(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Statement {
            'revoked_at', coalesce(s.revoked_at, p.revoked_at), 'last_activity_at', s.last_activity_at,
            'user_status', u.status, 'suspended_until', u.suspended_until, 'tenant_status', t.status,
            'policy', json(t.security_policy), 'prolonged_at', coalesce(p.updated_at, s.updated_at),
+           'impersonator_may', json(iif(s.impersonated_by is null or exists (
+              select 1 from member im join user iu on iu.id = im.user_id and iu.status = 'active'
+              where im.tenant_id = s.tenant_id and im.user_id = s.impersonated_by and im.status = 'active'
+                and exists (select 1 from role r join role_permission rp on rp.role_id = r.id join permission p2 on p2.id = rp.permission_id
+                            where r.is_active = 1 and (p2.resource || ':' || p2.action) in ('*:*', 'user:impersonate') and r.id in (",
+        role_ids!("im"),
+        "))), 'true', 'false')),
            'has_passkey', json(iif(exists (select 1 from passkey where user_id = u.id and uv_initialized = 1), 'true', 'false')),
            'is_device_trusted', json(iif(exists (select 1 from trusted_device
               where id = coalesce(p.trusted_device_id, s.trusted_device_id) and revoked_at is null), 'true', 'false')),

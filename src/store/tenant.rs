@@ -204,19 +204,21 @@ pub fn schedule_deletion(context: &Context, permit: &Permit, reason: Option<&str
     sql("update tenant set status = 'pending_deletion', deletion_requested_at = ?2,
                            deletion_scheduled_at = ?2 + grace_period_days * 86400000,
                            status_reason = ?4, status_changed_at = ?2, status_changed_by = ?3, updated_at = ?2
-         where id = ?1 and status <> 'pending_deletion' and slug <> 'default'")
+         where id = ?1 and status = 'active' and slug <> 'default'")
     .bind(permit.tenant())
     .bind(context.now)
     .bind(permit.actor())
     .bind(reason)
 }
 
-/// Undoes a scheduled deletion within its grace period.
+/// Undoes a deletion that one of its own people scheduled, within its grace period. What the server's administrators
+/// scheduled is theirs to undo.
 #[must_use]
 pub fn restore(context: &Context, permit: &Permit) -> Statement {
     sql("update tenant set status = 'active', deletion_requested_at = null, deletion_scheduled_at = null,
                            status_reason = null, status_changed_at = ?2, status_changed_by = ?3, updated_at = ?2
-         where id = ?1 and status = 'pending_deletion' and deletion_scheduled_at > ?2")
+         where id = ?1 and status = 'pending_deletion' and deletion_scheduled_at > ?2
+           and exists (select 1 from member where tenant_id = ?1 and user_id = status_changed_by)")
     .bind(permit.tenant())
     .bind(context.now)
     .bind(permit.actor())

@@ -91,7 +91,7 @@ pub fn person(context: &Context, user: &Id<User>) -> Statement {
 /// linked identities, passkeys, second factors and the phone number were the maker's, and so are the sessions and what
 /// they began (account pre-hijacking). To be run before [`prove_email`]; of a proven address it changes nothing.
 #[must_use]
-pub fn reclaim(context: &Context, user: &Id<User>) -> [Statement; 11] {
+pub fn reclaim(context: &Context, user: &Id<User>) -> [Statement; 12] {
     macro_rules! of_unproven {
         ($text:expr) => {
             sql(concat!(
@@ -119,6 +119,7 @@ pub fn reclaim(context: &Context, user: &Id<User>) -> [Statement; 11] {
              where user_id = ?2 and revoked_at is null"
         ),
         of_unproven!("update oauth_grant set used_at = ?3, updated_at = ?3 where user_id = ?2 and used_at is null"),
+        of_unproven!("delete from api_key where user_id = ?2"),
         of_unproven!("delete from oauth_consent where user_id = ?2"),
         of_unproven!("update oauth_client set disabled = 1, updated_at = ?3 where user_id = ?2"),
         of_unproven!("update user set phone_number = null, phone_number_verified = 0, updated_at = ?3 where id = ?2"),

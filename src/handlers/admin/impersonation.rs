@@ -53,6 +53,7 @@ pub async fn begin(call: &mut Call) -> Result<Reply> {
     let hash = token.hash();
     let user = &target.person.id;
     let statements = [
+        store::access::holds_still(&overseer.permit),
         store::session::impersonate(context, &overseer.permit, user, (&session_id, &hash), LONGEST),
         overseer.audited(context, user, "impersonation.begun", (Severity::High, json!({ "session": session_id })))?,
         store::session::load(&context.tenant().id, &hash),
@@ -60,6 +61,8 @@ pub async fn begin(call: &mut Call) -> Result<Reply> {
     let record: Option<Record> = context.db()?.batch(statements).await?.last()?;
     let judged = record.map(|record| context.judge(record));
     let Some(Ok(judged)) = judged else {
+        // Nobody has it: it does not stay behind.
+        context.db()?.batch([store::session::discard(&context.tenant().id, &hash)]).await?;
         return Err(Error::refused(Wire::BANNED_USER, "the user may not sign in"));
     };
     let session = judged.session;

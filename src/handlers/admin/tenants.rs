@@ -178,7 +178,10 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
             people.extend([adopted, must_change(), role]);
         }
     }
-    let mut statements = vec![store::tenancy::create(context, &id, isolated, database.as_deref(), &draft)];
+    let mut statements = vec![
+        store::access::holds_still(&manager.permit),
+        store::tenancy::create(context, &id, isolated, database.as_deref(), &draft),
+    ];
     statements.extend(store::tenancy::set_hosts(context, &id, &hosts));
     if let Some(own) = &own {
         // First where its people will be: a tenant that is known here and is not there answers nobody.
@@ -246,7 +249,8 @@ async fn commit(
     (event, details): (&str, Value),
 ) -> Result<Reply> {
     let context = &call.context;
-    let mut here = statements();
+    let mut here = vec![store::access::holds_still(&manager.permit)];
+    here.extend(statements());
     let mut details = details;
     details["tenant"] = json!(record.id);
     here.push(manager.acting.audited(context, event, Severity::High, details)?);

@@ -156,6 +156,7 @@ fn set_roles(
     let ids: Vec<_> = given.iter().map(|role| &role.id).collect();
     let mut statements = vec![
         store::access::holds_still(&overseer.permit),
+        store::access::covers_still(&overseer.permit, &ids, Some(user)),
         store::member::add_unless(context, &overseer.permit, &context.id()?, user),
     ];
     statements.extend(store::member::set_roles_of(context, &overseer.permit, user, &ids));
@@ -330,7 +331,8 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let target = found(context, &id).await?;
     overseer.may_act_upon(&target, Action::UpdateUser)?;
     let user = &target.person.id;
-    let mut statements = change(context, user, &changes);
+    let mut statements = vec![store::access::holds_still(&overseer.permit)];
+    statements.extend(change(context, user, &changes));
     let moves = changes.email.as_ref().is_some_and(|email| *email != target.person.email);
     if moves || changes.email_verified.is_some() {
         overseer.acting.permit(Action::SetUserEmail)?;
@@ -533,6 +535,7 @@ pub async fn set_password(call: &mut Call) -> Result<Reply> {
         overseer.audited(context, user, "password.set_by_administrator", (Severity::High, Value::Null))?,
     ];
     // Whoever had got in may have let software in that would stay.
+    statements.push(store::api_key::disable_of(context, user));
     statements.extend(store::oauth::token::revoke_user(context, user, "password_set", None));
     if crate::http::email::is_mailbox(&target.person.email) {
         let letter = mail::security_notice(
@@ -605,6 +608,7 @@ async fn end(call: &Call, overseer: &Overseer, target: &Record, which: Which<'_>
     let user = &target.person.id;
     let statements = [
         store::session::revoke(context, user, which, "revoked_by_administrator", None),
+        store::access::holds_still(&overseer.permit),
         overseer.audited(context, user, "sessions.ended", (Severity::Medium, Value::Null))?,
     ];
     let mut answers = context.db()?.batch(statements).await?;

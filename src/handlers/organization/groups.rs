@@ -70,6 +70,17 @@ fn manages(acting: &Acting, group: &Record, action: Action) -> Result<Permit> {
     Ok(permit)
 }
 
+/// Whoever looks after a group for its owner does not depose them, nor makes others what they are.
+///
+/// # Errors
+/// 403.
+fn own_or_permitted(acting: &Acting, group: &Record) -> Result<()> {
+    if group.mine.as_deref() != Some("owner") {
+        acting.permit(Action::UpdateTeam)?;
+    }
+    Ok(())
+}
+
 /// The roles that a group is to carry; the actor holds all that they allow, and may give roles.
 async fn carried(call: &Call, acting: &Acting, names: &[String], action: Action) -> Result<Vec<store::role::Record>> {
     if names.is_empty() {
@@ -154,6 +165,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
         statements.extend(store::group::carry(context, &permit, &group.id, &ids));
     }
     if let Some(owner) = owner {
+        own_or_permitted(&acting, &group)?;
         let nobody = || Error::refused(Wire::NO_TEAM_MEMBER, "not in it");
         let owner: Id<User> = Id::parse(&owner).ok_or_else(nobody)?;
         let heir: Option<InGroup> =
@@ -317,6 +329,9 @@ pub async fn add_member(call: &mut Call) -> Result<Reply> {
     let acting = acting(call, &pair.named).await?;
     let group = seen(call, &acting, &pair.group).await?;
     let permit = manages(&acting, &group, Action::AddTeamMember)?;
+    if role.as_deref() == Some("owner") {
+        own_or_permitted(&acting, &group)?;
+    }
     let user = Id::parse(&pair.user).ok_or_else(no_member)?;
     let one = let_in(call, &acting, (&permit, &group), &user, role.as_deref().unwrap_or("member")).await?;
     acting.answer(&in_group_json(&one))
@@ -378,6 +393,11 @@ pub async fn remove_member(call: &mut Call) -> Result<Reply> {
     let user: Id<User> = Id::parse(&pair.user).ok_or_else(no_member)?;
     if user != acting.standing.user_id || acting.session().login_method == keyed::METHOD {
         manages(&acting, &group, Action::RemoveTeamMember)?;
+        let one: Option<InGroup> =
+            call.context.db()?.first(store::group::member(acting.tenant(), &group.id, &user)).await?;
+        if one.is_some_and(|one| one.role == "owner") {
+            own_or_permitted(&acting, &group)?;
+        }
     }
     let cookies = take_out(call, &acting, &group, &user).await?;
     Ok(Reply::json(200, &json!({ "message": "Team member removed successfully." }))?.with_cookies(cookies))
@@ -422,8 +442,8 @@ pub async fn update_member(call: &mut Call) -> Result<Reply> {
     // Whoever looks after a group for its owner does not depose them.
     let one: Option<InGroup> = context.db()?.first(store::group::member(acting.tenant(), &group.id, &user)).await?;
     let is_owner = one.is_some_and(|one| one.role == "owner") || role.as_deref() == Some("owner");
-    if is_owner && group.mine.as_deref() != Some("owner") {
-        acting.permit(Action::UpdateTeam)?;
+    if is_owner {
+        own_or_permitted(&acting, &group)?;
     }
     let details = json!({ "group": group.id, "user": user, "role": role, "isActive": is_active });
     let statements = [

@@ -151,7 +151,8 @@ pub async fn invite(call: &mut Call) -> Result<Reply> {
         let teams: Vec<_> = teams.iter().collect();
         let new =
             NewInvitation { id: &id, hash: &secret.hash(), email: &email, roles: &ids, groups: &teams, expires_at };
-        let mut statements = vec![store::access::holds_still(&permit)];
+        let mut statements =
+            vec![store::access::holds_still(&permit), store::access::covers_still(&permit, &ids, None)];
         statements.extend(store::invitation::create(context, &permit, &new));
         statements
     };
@@ -413,6 +414,7 @@ pub async fn reject(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 400 for one that was answered meanwhile.
 pub async fn turned_down(context: &Context, authenticated: &Authenticated, one: &Record) -> Result<()> {
+    proof::not_impersonated(authenticated)?;
     let session = &authenticated.session;
     let permit = Permit::for_oneself(&one.tenant_id, &session.user.id);
     let deed = Deed {

@@ -220,7 +220,8 @@ pub async fn update_role(call: &mut Call) -> Result<Reply> {
         subject: Some(&target.user_id),
         details: json!({ "before": target.given, "after": roles }),
     };
-    let mut statements = vec![store::access::holds_still(&permit)];
+    let mut statements =
+        vec![store::access::holds_still(&permit), store::access::covers_still(&permit, &ids, Some(&target.user_id))];
     statements.extend(store::member::set_roles(context, &permit, &member, &ids));
     statements.push(must_change());
     statements.extend(guard(&acting, &target));

@@ -328,6 +328,12 @@ pub async fn grantable(
         let role = found.iter().find(|role| role.name == *name);
         let role = role.ok_or_else(|| Error::refused(missing, format!("role {name:?}")))?;
         acting.holds(&role.permissions, refusal)?;
+        // A role that allows nothing here may mean something to a website's rules, or spare a second factor: it is given
+        // by whoever has it, or decides about roles.
+        let is_theirs = acting.standing.roles.contains(name);
+        if role.permissions.is_empty() && !is_theirs && acting.permit(Action::UpdateRole).is_err() {
+            return Err(Error::refused(refusal, format!("role {name:?} is not theirs to give")));
+        }
     }
     Ok(found)
 }

@@ -211,7 +211,8 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let refusal = Wire::NOT_ALLOWED_TO_UPDATE_ROLE;
     acting.holds(&role.permissions, refusal)?;
     let own = wanted.as_ref().map(|wanted| givable(&acting, wanted, refusal)).transpose()?;
-    if is_default == Some(true) {
+    if is_default == Some(true) || name.is_some() {
+        // Rules of websites go by the name: whoever renames a role gives another to whoever has it.
         acting.permit(Action::UpdateMember)?;
     }
     let context = &call.context;

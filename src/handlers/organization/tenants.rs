@@ -67,6 +67,7 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     let owner = fields.optional("userId", 100);
     fields.finish()?;
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
+    proof::not_impersonated(&authenticated)?;
     let (context, session) = (&call.context, &authenticated.session);
     if !context.config.organizations_open || context.tenant().is_isolated || session.user.is_anonymous {
         return Err(Error::refused(Wire::NOT_ALLOWED_TO_CREATE_ORGANIZATION, "users make none here"));
