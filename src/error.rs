@@ -198,6 +198,8 @@ wire! {
     NOT_ALLOWED_TO_DELETE_USERS = 403 "YOU_ARE_NOT_ALLOWED_TO_DELETE_USERS" "You are not allowed to delete users";
     NOT_ALLOWED_TO_LIST_USERS_SESSIONS = 403 "YOU_ARE_NOT_ALLOWED_TO_LIST_USERS_SESSIONS" "You are not allowed to list users sessions";
     NOT_ALLOWED_TO_REVOKE_USERS_SESSIONS = 403 "YOU_ARE_NOT_ALLOWED_TO_REVOKE_USERS_SESSIONS" "You are not allowed to revoke users sessions";
+    USER_IS_DEACTIVATED = 400 "USER_IS_DEACTIVATED" "User is deactivated: reactivate them first";
+    USER_IS_BANNED = 400 "USER_IS_BANNED" "User is banned: lift the ban first";
     CANNOT_BAN_YOURSELF = 400 "YOU_CANNOT_BAN_YOURSELF" "You cannot ban yourself";
     CANNOT_REMOVE_YOURSELF = 400 "YOU_CANNOT_REMOVE_YOURSELF" "You cannot remove yourself";
     NO_SUCH_ROLE = 400 "YOU_ARE_NOT_ALLOWED_TO_SET_NON_EXISTENT_VALUE" "You are not allowed to set a non-existent role value";

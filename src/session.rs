@@ -164,7 +164,7 @@ pub enum Rejection {
     Malformed,
     /// No such session in this tenant.
     Unknown,
-    /// Revoked, itself or the one it hangs on.
+    /// Revoked, itself or the one it hangs on; or of an administrator who may not act as others any more.
     Revoked,
     /// Past its end.
     Expired,
@@ -190,7 +190,7 @@ impl Record {
     /// The first reason why it does not.
     pub fn judge(mut self, at: &Presented<'_>) -> Result<Judged, Rejection> {
         let now = at.now;
-        if self.revoked_at.is_some() {
+        if self.revoked_at.is_some() || !self.impersonator_may {
             return Err(Rejection::Revoked);
         }
         let policy = SecurityPolicy::parse(&self.policy).map_err(|_| Rejection::PolicyUnreadable)?;
@@ -536,8 +536,9 @@ pub(crate) mod tests {
     #[test]
     fn each_reason_ends_a_session() {
         type Spoil = fn(&mut Record);
-        let cases: [(Spoil, Rejection); 7] = [
+        let cases: [(Spoil, Rejection); 8] = [
             (|r| r.revoked_at = Some(1), Rejection::Revoked),
+            (|r| r.impersonator_may = false, Rejection::Revoked),
             (|r| r.session.expires_at = NOW, Rejection::Expired),
             (|r| r.user_status = "suspended".to_owned(), Rejection::UserNotActive),
             (|r| r.user_status = "deleted".to_owned(), Rejection::UserNotActive),

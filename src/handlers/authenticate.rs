@@ -120,7 +120,8 @@ pub async fn authenticate(context: &Context, request: &Incoming, look: Look) -> 
         Ok(None) => return Ok(Authentication::NotPresented),
         Err(rejection) => return Ok(Authentication::Rejected(rejection)),
     };
-    if look.depth == Depth::Snapshot {
+    // A copy was made where its user was then; the tenant may not let in the network where they are now.
+    if look.depth == Depth::Snapshot && policy::admits(context).is_ok() {
         if let Some(session) = from_snapshot(context, &ticket) {
             policy::may_act(context, &session)?;
             let authenticated = Authenticated { session, hash: ticket.hash, cookies: Vec::new() };
@@ -203,7 +204,7 @@ async fn from_database(
         session.expires_at = context.now + life * 1000;
         session.updated_at = context.now;
         let parent = session.parent_id.as_ref();
-        writes.push(store::session::prolong(tenant, &session.id, parent, session.expires_at, context.now));
+        writes.push(store::session::prolong(context, &session.id, parent));
         cookies.push(session_cookie(context, &ticket.token, &session));
     }
     if last_activity_at + ACTIVITY <= context.now {

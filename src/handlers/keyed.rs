@@ -3,6 +3,7 @@
 use crate::access::permission::Permissions;
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
+use crate::handlers::policy;
 use crate::http::incoming::Incoming;
 use crate::id::Id;
 use crate::secret::{ApiKeySecret, Token, sha256_base64url};
@@ -68,7 +69,8 @@ pub fn token(text: &str) -> Token<ApiKeySecret> {
 /// Who presents a key, after it was used once. What was presented and is bad never becomes nobody.
 ///
 /// # Errors
-/// 401 for one that is unknown, disabled, over, or whose user may not sign in; 429 for one that is used too often.
+/// 401 for one that is unknown, disabled, over, or whose user may not sign in; 403 for one whose user has yet to set up
+/// the second factor that the tenant asks for; 429 for one that is used too often.
 pub async fn authenticate(context: &Context, token: &Token<ApiKeySecret>) -> Result<LiveSession> {
     let hash = token.hash();
     let statements = [store::api_key::spend(context, &hash), store::api_key::presented(context, &hash)];
@@ -88,6 +90,9 @@ pub async fn authenticate(context: &Context, token: &Token<ApiKeySecret>) -> Res
         found.user_status.as_deref().is_some_and(|status| user_is_active(status, found.suspended_until, context.now));
     if is_users && !(active && found.is_member) {
         return Err(bad("its user may not sign in, or is no member any more"));
+    }
+    if let Some(user) = &found.user {
+        policy::admits_key(context, &found, user)?;
     }
     session(context, found)
 }

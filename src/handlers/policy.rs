@@ -6,8 +6,12 @@ use crate::access::network::IpRefusal;
 use crate::access::policy::{Facts, Requirement, SecurityPolicy};
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
+use crate::handlers::authenticate::write_later;
 use crate::handlers::keyed;
-use crate::session::{LiveSession, has_two_factors};
+use crate::id::{Id, Millis, Tenant, User};
+use crate::oauth::token::StoredRefresh;
+use crate::session::{LiveSession, Person, has_two_factors};
+use crate::store;
 use crate::store::access::Standing;
 
 /// Reads a policy that somebody would set.
@@ -57,6 +61,24 @@ pub fn keeps_in(context: &Context, policy: &SecurityPolicy) -> Result<()> {
     policy.admits(Some(&context.client().ip)).map_err(out)
 }
 
+/// Whether somebody passes by what they have given. Answers whether a second factor is asked of them for the first time:
+/// their days of grace begin now, which is to be kept, or they would never end.
+fn passes(policy: &SecurityPolicy, facts: Facts<'_>, now: Millis) -> Result<bool> {
+    let first = facts.first_required_at;
+    match policy.second_factor(&Facts { first_required_at: Some(first.unwrap_or(now)), ..facts }, now) {
+        Requirement::NotRequired | Requirement::Satisfied => Ok(false),
+        Requirement::Grace { .. } => Ok(first.is_none()),
+        Requirement::AskFactor | Requirement::Enrol => {
+            Err(Error::refused(Wire::SECOND_FACTOR_REQUIRED, "this organization asks for a second factor"))
+        }
+    }
+}
+
+/// Notes that days of grace began.
+fn begin_grace(context: &Context, tenant: &Id<Tenant>, user: &Id<User>) {
+    write_later(context, vec![store::session::begin_grace(tenant, user, context.now)]);
+}
+
 /// Whether a session that was opened elsewhere may work in an organization: its policy holds for whoever comes in by
 /// another tenant's host as well.
 ///
@@ -67,7 +89,7 @@ pub fn admits_to(context: &Context, standing: &Standing, session: &LiveSession) 
     let policy = SecurityPolicy::parse(&tenant.security_policy)
         .map_err(|_| Error::Internal(format!("tenant {}: security_policy cannot be read", tenant.id)))?;
     policy.admits(Some(&context.client().ip)).map_err(refused)?;
-    // A program gives no second factor: its key was made by somebody who gave theirs.
+    // A key works in its own tenant alone, whose policy was asked when it was presented.
     if session.impersonated_by.is_some() || session.login_method == keyed::METHOD {
         return Ok(());
     }
@@ -77,14 +99,32 @@ pub fn admits_to(context: &Context, standing: &Standing, session: &LiveSession) 
         satisfied: has_two_factors(&session.amr),
         roles: &standing.roles,
         logins_since_enforcement: standing.grace_logins,
-        first_required_at: Some(standing.second_factor_required_at.unwrap_or(context.now)),
+        first_required_at: standing.second_factor_required_at,
     };
-    match policy.second_factor(&facts, context.now) {
-        Requirement::NotRequired | Requirement::Satisfied | Requirement::Grace { .. } => Ok(()),
-        Requirement::AskFactor | Requirement::Enrol => {
-            Err(Error::refused(Wire::SECOND_FACTOR_REQUIRED, "this organization asks for a second factor"))
-        }
+    if passes(&policy, facts, context.now)? {
+        begin_grace(context, &tenant.id, &standing.user_id);
     }
+    Ok(())
+}
+
+/// Whether the key of a user who is a member here may be used. A program gives no second factor, so that its user must
+/// have one where the tenant asks for it: a key would be a way around for whoever never sets one up.
+///
+/// # Errors
+/// 403 `TWO_FACTOR_REQUIRED`.
+pub fn admits_key(context: &Context, found: &store::api_key::Presented, user: &Person) -> Result<()> {
+    let has_second_factor = user.two_factor_enabled || found.has_passkey;
+    let facts = Facts {
+        has_second_factor,
+        satisfied: has_second_factor,
+        roles: &found.roles,
+        logins_since_enforcement: found.grace_logins,
+        first_required_at: found.second_factor_required_at,
+    };
+    if passes(here(context)?, facts, context.now)? {
+        begin_grace(context, &found.key.tenant_id, &user.id);
+    }
+    Ok(())
 }
 
 /// Whether a user may take their second factor away: not where they would have to set one up again at once.
@@ -107,30 +147,27 @@ pub fn may_disable(context: &Context, session: &LiveSession) -> Result<()> {
     }
 }
 
-/// What is asked of a user whose refresh token is presented.
-pub struct Refreshed<'a> {
-    /// Whether they have a second factor.
-    pub has_second_factor: bool,
-    /// Their roles in the tenant.
-    pub roles: &'a [String],
-    /// How they signed in when they agreed.
-    pub amr: &'a [String],
-}
-
-/// Whether a sign-in of once is still one that the tenant's policy takes.
+/// Whether the sign-in that a refresh token came of is still one that the tenant's policy takes.
 ///
 /// # Errors
 /// [`Error::Internal`] for a policy that cannot be read.
-pub fn still_good(context: &Context, refreshed: &Refreshed<'_>) -> Result<bool> {
+pub fn still_good(context: &Context, stored: &StoredRefresh) -> Result<bool> {
     let facts = Facts {
-        has_second_factor: refreshed.has_second_factor,
-        satisfied: has_two_factors(refreshed.amr),
-        roles: refreshed.roles,
-        logins_since_enforcement: 1,
-        first_required_at: Some(context.now),
+        has_second_factor: stored.has_second_factor,
+        satisfied: has_two_factors(&stored.amr),
+        roles: &stored.roles,
+        logins_since_enforcement: stored.grace_logins,
+        first_required_at: stored.second_factor_required_at,
     };
-    let asked = here(context)?.second_factor(&facts, context.now);
-    Ok(!matches!(asked, Requirement::AskFactor | Requirement::Enrol))
+    match passes(here(context)?, facts, context.now) {
+        Ok(begins) => {
+            if begins {
+                begin_grace(context, &context.tenant().id, &stored.user_id);
+            }
+            Ok(true)
+        }
+        Err(_) => Ok(false),
+    }
 }
 
 /// What whoever must set up a second factor may do before: that, and leave.

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::context::note;
 use crate::handlers::{config, read_clock};
 use crate::id::Millis;
-use crate::store::database::Database;
+use crate::store::database::{Database, Stored};
 use crate::store::jobs::{bindings, prune};
 
 /// Runs every job, in the main database and in those that tenants have of their own.
@@ -28,20 +28,23 @@ pub async fn run(env: &Env) {
     match bindings(&main).await {
         Ok(bindings) => {
             for binding in bindings {
-                match Database::open(env, &binding) {
-                    Ok(own) => {
-                        run_in((env, &own), &config, now).await;
-                        if let Err(error) = tenants::follow(&main, &own, &binding).await {
-                            note("cron", &format!("{binding}: tenants: {error:?}"));
-                        }
-                    }
-                    Err(error) => note("cron", &format!("{binding}: {error:?}")),
+                if let Err(error) = run_apart(env, &main, &binding, &config, now).await {
+                    note("cron", &format!("{binding}: {error:?}"));
                 }
             }
         }
         Err(error) => note("cron", &format!("databases of tenants: {error:?}")),
     }
     run_in((env, &main), &config, now).await;
+}
+
+/// The jobs of a database that a tenant has of its own. What the main one shows of the tenant comes first: it would not know
+/// that its time was over once it is gone.
+async fn run_apart(env: &Env, main: &Database, binding: &str, config: &Config, now: Millis) -> Stored<()> {
+    let own = Database::open(env, binding)?;
+    tenants::mirror(main, &own, binding).await?;
+    run_in((env, &own), config, now).await;
+    tenants::follow(main, &own, binding, now).await
 }
 
 async fn run_in((env, db): (&Env, &Database), config: &Config, now: Millis) {

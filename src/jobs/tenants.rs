@@ -2,43 +2,83 @@
 
 use worker::Env;
 
-use crate::id::Millis;
+use crate::context::note;
+use crate::id::{Id, Millis};
 use crate::secret::{SessionToken, TokenHash};
 use crate::store::database::{Database, Stored};
-use crate::store::jobs::{audit_deletion, delete_tenant, due_tenants, is_there, live_sessions, of_binding};
-use crate::store::kv;
+use crate::store::jobs::{
+    SLICE, audit_deletion, delete_tenant, due_tenants, empty_tenant, forget_tenant, is_there, live_sessions, of_binding,
+};
+use crate::store::{kv, tenancy};
 
 /// The most tenants of a run.
 const MOST: i64 = 5;
 
-/// Deletes what is due. The rows go in one statement each, by what hangs on them; KV first, since afterwards nobody knows
-/// the names of the copies.
+/// The most slices of a tenant in a run.
+const MOST_SLICES: usize = 20;
+
+/// Deletes what is due, each as far as a run may go. One that fails is due again in the next run, and keeps no other from it.
 ///
 /// # Errors
-/// If D1 does not answer. What is left is due again in the next run.
+/// If D1 does not answer at all.
 pub async fn delete_due((env, db): (&Env, &Database), now: Millis) -> Stored<()> {
     let due: Vec<String> = db.batch([due_tenants(now, MOST)]).await?.rows()?;
     for tenant in due {
-        let hashes: Vec<String> = db.batch([live_sessions(&tenant, now)]).await?.rows()?;
-        for hash in hashes {
-            // A copy that stays behind is worth nothing: D1 knows no such session at the next recheck.
-            let _ = kv::delete(env, &TokenHash::<SessionToken>::trusted(hash)).await;
+        if let Err(error) = delete((env, db), &tenant, now).await {
+            note("cron", &format!("tenant {tenant}: {error:?}"));
         }
-        db.batch([audit_deletion(&tenant, now), delete_tenant(&tenant, now)]).await?;
     }
     Ok(())
 }
 
-/// Deletes the main database's row of a tenant that is gone from the one of its own.
+/// KV first, since afterwards nobody knows the names of the copies; then what there is much of, in slices; then the tenant, and
+/// what little still hangs on it.
+async fn delete((env, db): (&Env, &Database), tenant: &str, now: Millis) -> Stored<()> {
+    let hashes: Vec<String> = db.batch([live_sessions(tenant, now)]).await?.rows()?;
+    for hash in hashes {
+        // A copy that stays behind is worth nothing: D1 knows no such session at the next recheck.
+        let _ = kv::delete(env, &TokenHash::<SessionToken>::trusted(hash)).await;
+    }
+    for _ in 0..MOST_SLICES {
+        let slices = empty_tenant(tenant, now);
+        let count = slices.len();
+        let mut answers = db.batch(slices).await?;
+        let mut is_empty = true;
+        for _ in 0..count {
+            is_empty &= answers.changes()? < SLICE;
+        }
+        if is_empty {
+            db.batch([audit_deletion(tenant, now), delete_tenant(tenant, now)]).await?;
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Lets the main database show a tenant with a database of its own as it is there: its people change it there.
 ///
 /// # Errors
 /// If D1 does not answer.
-pub async fn follow(main: &Database, own: &Database, binding: &str) -> Stored<()> {
+pub async fn mirror(main: &Database, own: &Database, binding: &str) -> Stored<()> {
+    let Some(tenant) = main.first::<String>(of_binding(binding)).await? else {
+        return Ok(());
+    };
+    if let Some(record) = own.first(tenancy::find(&Id::trusted(tenant))).await? {
+        main.batch([tenancy::mirror(&record)]).await?;
+    }
+    Ok(())
+}
+
+/// Deletes the main database's row of a tenant that was due, and is gone from the one of its own.
+///
+/// # Errors
+/// If D1 does not answer.
+pub async fn follow(main: &Database, own: &Database, binding: &str, now: Millis) -> Stored<()> {
     let Some(tenant) = main.first::<String>(of_binding(binding)).await? else {
         return Ok(());
     };
     if own.first::<bool>(is_there(&tenant)).await?.is_none() {
-        main.batch([crate::store::jobs::forget_tenant(&tenant)]).await?;
+        main.batch([forget_tenant(&tenant, now)]).await?;
     }
     Ok(())
 }

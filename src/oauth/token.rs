@@ -150,6 +150,10 @@ pub struct StoredRefresh {
     pub suspended_until: Option<Millis>,
     /// Whether the user has a second factor.
     pub has_second_factor: bool,
+    /// `member.second_factor_required_at`.
+    pub second_factor_required_at: Option<Millis>,
+    /// `member.second_factor_grace_logins`.
+    pub grace_logins: i64,
     /// Their roles in the tenant.
     pub roles: Vec<String>,
 }

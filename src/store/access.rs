@@ -11,6 +11,22 @@ use crate::secret::{SessionToken, TokenHash};
 use crate::store::database::{Statement, sql};
 use crate::store::tenant::Organization;
 
+/// Whether the user under an alias may be signed in: active, or suspended for a time that is over.
+macro_rules! signs_in {
+    ($u:literal) => {
+        concat!(
+            "(",
+            $u,
+            ".status = 'active' or (",
+            $u,
+            ".status = 'suspended' and ",
+            $u,
+            ".suspended_until <= unixepoch() * 1000))"
+        )
+    };
+}
+pub(in crate::store) use signs_in;
+
 /// The ids of the roles of the member under an alias: given to them, and carried by their groups.
 macro_rules! role_ids {
     ($m:literal) => {
@@ -196,7 +212,9 @@ pub fn holds_still(permit: &Permit) -> Statement {
     sql(concat!(
         "select json_extract('{}', iif(exists (
            select 1 from member m
-           join user u on u.id = m.user_id and (u.status = 'active' or (u.status = 'suspended' and u.suspended_until <= unixepoch() * 1000))
+           join user u on u.id = m.user_id and ",
+        signs_in!("u"),
+        "
            where m.tenant_id = ?1 and m.user_id = ?2 and m.status = 'active'
              and (?3 is null
                   or exists (select 1 from role r join role_permission rp on rp.role_id = r.id join permission p on p.id = rp.permission_id

@@ -366,6 +366,12 @@ pub struct Presented {
     pub roles: Vec<String>,
     /// What those allow.
     pub permissions: Permissions,
+    /// Whether the user has a passkey that verifies them.
+    pub has_passkey: bool,
+    /// `member.second_factor_required_at`.
+    pub second_factor_required_at: Option<Millis>,
+    /// `member.second_factor_grace_logins`.
+    pub grace_logins: i64,
     /// The tenant's slug.
     pub tenant_slug: String,
     /// The tenant's status.
@@ -385,7 +391,9 @@ pub fn presented(context: &Context, hash: &TokenHash<ApiKeySecret>) -> Statement
         role_names!("m"),
         ", 'permissions', ",
         permissions!("m"),
-        ", 'tenant_slug', t.slug, 'tenant_status', t.status) as row
+        ", 'has_passkey', json(iif(exists (select 1 from passkey where user_id = u.id and uv_initialized = 1), 'true', 'false')),
+            'second_factor_required_at', m.second_factor_required_at,
+            'grace_logins', coalesce(m.second_factor_grace_logins, 0), 'tenant_slug', t.slug, 'tenant_status', t.status) as row
          from api_key k join tenant t on t.id = k.tenant_id
          left join user u on u.id = k.user_id
          left join member m on m.tenant_id = k.tenant_id and m.user_id = k.user_id and m.status = 'active'

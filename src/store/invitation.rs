@@ -7,7 +7,7 @@ use crate::access::action::Permit;
 use crate::context::Context;
 use crate::id::{Group, Id, Invitation, Member, Millis, Role, Tenant, User};
 use crate::secret::{Invited, TokenHash};
-use crate::store::access::role_ids;
+use crate::store::access::{role_ids, signs_in};
 use crate::store::database::{Statement, sql};
 
 /// An invitation.
@@ -33,8 +33,6 @@ pub struct Record {
     pub inviter_id: Option<Id<User>>,
     /// Their address.
     pub inviter_email: Option<String>,
-    /// Whether they may still invite, and to all of these roles.
-    pub inviter_may: bool,
     /// End.
     pub expires_at: Millis,
     /// Creation.
@@ -50,23 +48,7 @@ macro_rules! record_json {
                      where ir.invitation_id = i.id order by r.tenant_id is not null, r.id)),
            'groups', (select json_group_array(ig.user_group_id) from invitation_group ig join user_group g on g.id = ig.user_group_id
                       where ig.invitation_id = i.id and g.deleted_at is null and g.is_active = 1),
-           'inviter_id', i.invited_by, 'inviter_email', u.email,
-           'inviter_may', json(iif(exists (
-              select 1 from member m where m.tenant_id = i.tenant_id and m.user_id = i.invited_by and m.status = 'active'
-                and (exists (select 1 from role_permission rp join permission p on p.id = rp.permission_id and p.resource = '*'
-                             where rp.role_id in (",
-            role_ids!("m"),
-            "))
-                     or (exists (select 1 from role_permission rp join permission p on p.id = rp.permission_id
-                                 where p.tenant_id is null and p.resource = 'invitation' and p.action = 'create' and rp.role_id in (",
-            role_ids!("m"),
-            "))
-                         and not exists (select 1 from invitation_role ir join role_permission rp on rp.role_id = ir.role_id
-                                         where ir.invitation_id = i.id and rp.permission_id not in (
-                                           select permission_id from role_permission where role_id in (",
-            role_ids!("m"),
-            ")))))), 'true', 'false')),
-           'expires_at', i.expires_at, 'created_at', i.created_at)"
+           'inviter_id', i.invited_by, 'inviter_email', u.email, 'expires_at', i.expires_at, 'created_at', i.created_at)"
         )
     };
 }
@@ -177,6 +159,47 @@ pub fn create(context: &Context, permit: &Permit, new: &NewInvitation<'_>) -> [S
     ]
 }
 
+/// What [`inviter_may`] breaks with.
+pub const INVITER: &str = "inviter";
+
+/// Fails, and the whole batch with it, if whoever invited may not invite any more, or does not hold all that the roles of
+/// the invitation allow and those that its groups carry: when it is sent, and when it is accepted.
+#[must_use]
+pub fn inviter_may(tenant: &Id<Tenant>, id: &Id<Invitation>) -> Statement {
+    sql(concat!(
+        "select json_extract('{}', iif(exists (
+           select 1 from invitation i
+           join member m on m.tenant_id = i.tenant_id and m.user_id = i.invited_by and m.status = 'active'
+           join user u on u.id = m.user_id and ",
+        signs_in!("u"),
+        "
+           where i.tenant_id = ?1 and i.id = ?2
+             and exists (select 1 from role r join role_permission rp on rp.role_id = r.id join permission p on p.id = rp.permission_id
+                         where r.is_active = 1 and (p.resource || ':' || p.action) in ('*:*', 'invitation:create') and r.id in (",
+        role_ids!("m"),
+        "))
+             and (exists (select 1 from role r join role_permission rp on rp.role_id = r.id join permission p on p.id = rp.permission_id
+                          where r.is_active = 1 and p.resource = '*' and r.id in (",
+        role_ids!("m"),
+        "))
+                  or not exists (
+                    select 1 from role_permission wanted
+                    where wanted.role_id in (select role_id from invitation_role where invitation_id = i.id
+                                             union all
+                                             select gr.role_id from invitation_group ig
+                                             join user_group g on g.id = ig.user_group_id and g.deleted_at is null and g.is_active = 1
+                                             join user_group_role gr on gr.user_group_id = g.id
+                                             where ig.invitation_id = i.id)
+                      and wanted.permission_id not in (
+                        select rp.permission_id from role r join role_permission rp on rp.role_id = r.id
+                        where r.is_active = 1 and r.id in (",
+        role_ids!("m"),
+        "))))), '$', 'doorward:broken:inviter')) as row"
+    ))
+    .bind(tenant)
+    .bind(id)
+}
+
 /// Sends an invitation again: with another token, for as long as the first time.
 #[must_use]
 pub fn renew(
@@ -229,7 +252,7 @@ pub fn accept(context: &Context, permit: &Permit, id: &Id<Invitation>) -> Statem
     .bind(permit.actor())
 }
 
-/// Gives whoever accepted what they were invited to. `member` is their new membership.
+/// Gives whoever accepted what they were invited to. `member` is their membership.
 #[must_use]
 pub fn give(context: &Context, permit: &Permit, id: &Id<Invitation>, member: &Id<Member>) -> [Statement; 3] {
     [

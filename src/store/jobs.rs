@@ -90,28 +90,60 @@ pub fn is_there(tenant: &str) -> Statement {
     sql("select 'true' as row from tenant where id = ?1").bind(tenant)
 }
 
-/// Deletes the row by which the main database knew of a tenant with one of its own.
+/// Deletes the row by which the main database knew of a tenant with one of its own, if it knows that its time was over: a
+/// binding that leads to an empty database by mistake is no deletion.
 #[must_use]
-pub fn forget_tenant(tenant: &str) -> Statement {
-    sql("delete from tenant where id = ?1 and database is not null and slug <> 'default'").bind(tenant)
+pub fn forget_tenant(tenant: &str, now: Millis) -> Statement {
+    sql("delete from tenant where id = ?1 and database is not null and slug <> 'default'
+           and status = 'pending_deletion' and deletion_scheduled_at <= ?2")
+    .bind(tenant)
+    .bind(now)
 }
 
-/// Tenants whose grace period is over.
+/// Tenants whose grace period is over, in no order: one that cannot be deleted keeps no other from it.
 #[must_use]
 pub fn due_tenants(now: Millis, most: i64) -> Statement {
     sql("select json_quote(id) as row from tenant
-         where status = 'pending_deletion' and deletion_scheduled_at is not null and deletion_scheduled_at <= ?1 limit ?2")
+         where status = 'pending_deletion' and deletion_scheduled_at is not null and deletion_scheduled_at <= ?1
+         order by random() limit ?2")
     .bind(now)
     .bind(most)
 }
 
-/// The hashes of a tenant's sessions that have live copies.
+/// The hashes of sessions of a tenant's that may have live copies: as many as a run may take out of KV.
 #[must_use]
 pub fn live_sessions(tenant: &str, now: Millis) -> Statement {
     sql("select json_quote(token_hash) as row from session
-         where tenant_id = ?1 and revoked_at is null and expires_at > ?2 limit 1000")
+         where tenant_id = ?1 and revoked_at is null and expires_at > ?2 limit 200")
     .bind(tenant)
     .bind(now)
+}
+
+/// The most rows of a table that go at once with a tenant.
+pub const SLICE: usize = 1000;
+
+/// Deletes a slice of each table that may have many rows of a tenant's that is due. To delete them all with the tenant, in
+/// one statement, would take longer than D1 lets it.
+#[must_use]
+pub fn empty_tenant(tenant: &str, now: Millis) -> Vec<Statement> {
+    macro_rules! slices {
+        ($($table:literal)*) => {
+            [$(concat!(
+                "delete from ", $table, " where rowid in (select rowid from ", $table, " where tenant_id = ?1 limit 1000)
+                   and exists (select 1 from tenant where id = ?1 and status = 'pending_deletion' and deletion_scheduled_at <= ?2)"
+            ),)*]
+        };
+    }
+    let deleting = slices! {
+        "session" "oauth_token" "oauth_grant" "oauth_consent" "login_history" "notification" "outbox" "verification"
+        "password_reset" "api_key" "invitation" "account" "member" "user"
+    };
+    // The audit stays, and is about nobody's tenant then.
+    let keeping = "update audit_event set tenant_id = null
+                   where rowid in (select rowid from audit_event where tenant_id = ?1 limit 1000)
+                     and exists (select 1 from tenant where id = ?1 and status = 'pending_deletion' and deletion_scheduled_at <= ?2)";
+    let texts = deleting.into_iter().chain([keeping]);
+    texts.map(|text| sql(text).bind(tenant).bind(now)).collect()
 }
 
 /// Says in the audit that a tenant was deleted.

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::access::action::Permit;
 use crate::context::Context;
 use crate::id::{Id, Member, Millis, Role, Tenant, User};
-use crate::store::access::given_roles;
+use crate::store::access::{given_roles, signs_in};
 use crate::store::database::{Statement, sql};
 
 /// A member, as the others see them.
@@ -139,38 +139,39 @@ pub fn show(tenant: &Id<Tenant>, member: &Id<Member>) -> Statement {
     .bind(member)
 }
 
-/// Makes a user a member.
+/// Ids, as the JSON array that a statement takes them in.
+fn texts(roles: &[&Id<Role>]) -> String {
+    json!(roles.iter().map(|id| id.as_str()).collect::<Vec<_>>()).to_string()
+}
+
+macro_rules! added {
+    ($conflict:literal) => {
+        concat!(
+            "insert into member (id, tenant_id, user_id, created_by, created_at, updated_at)
+             select ?2, ?1, u.id, ?4, ?5, ?5 from user u join tenant t on t.id = ?1
+             where u.id = ?3 and u.deleted_at is null and u.tenant_id is iif(t.user_pool = 'isolated', t.id, null)",
+            $conflict
+        )
+    };
+}
+
+/// Makes a user a member; conflicts if they are.
 #[must_use]
 pub fn add(context: &Context, permit: &Permit, id: &Id<Member>, user: &Id<User>) -> Statement {
-    sql("insert into member (id, tenant_id, user_id, created_by, created_at, updated_at)
-         select ?2, ?1, u.id, ?4, ?5, ?5 from user u join tenant t on t.id = ?1
-         where u.id = ?3 and u.deleted_at is null and u.tenant_id is iif(t.user_pool = 'isolated', t.id, null)")
-    .bind(permit.tenant())
-    .bind(id)
-    .bind(user)
-    .bind(permit.actor())
-    .bind(context.now)
+    sql(added!("")).bind(permit.tenant()).bind(id).bind(user).bind(permit.actor()).bind(context.now)
 }
 
 /// Makes a user a member unless they are.
 #[must_use]
 pub fn add_unless(context: &Context, permit: &Permit, id: &Id<Member>, user: &Id<User>) -> Statement {
-    sql("insert into member (id, tenant_id, user_id, created_by, created_at, updated_at)
-         select ?2, ?1, u.id, ?4, ?5, ?5 from user u join tenant t on t.id = ?1
-         where u.id = ?3 and u.deleted_at is null and u.tenant_id is iif(t.user_pool = 'isolated', t.id, null)
-         on conflict (tenant_id, user_id) do nothing")
-    .bind(permit.tenant())
-    .bind(id)
-    .bind(user)
-    .bind(permit.actor())
-    .bind(context.now)
+    let statement = sql(added!(" on conflict (tenant_id, user_id) do nothing"));
+    statement.bind(permit.tenant()).bind(id).bind(user).bind(permit.actor()).bind(context.now)
 }
 
-/// Gives a user who is a member these roles, and takes all others away.
+/// Gives a user who is a member these roles, and takes all others away. The last statement changes a row if they are one.
 #[must_use]
-pub fn set_roles_of(context: &Context, permit: &Permit, user: &Id<User>, roles: &[&Id<Role>]) -> [Statement; 2] {
-    let ids: Vec<&str> = roles.iter().map(|id| id.as_str()).collect();
-    let ids = json!(ids).to_string();
+pub fn set_roles(context: &Context, permit: &Permit, user: &Id<User>, roles: &[&Id<Role>]) -> [Statement; 3] {
+    let ids = texts(roles);
     [
         sql("delete from member_role
              where member_id = (select id from member where tenant_id = ?1 and user_id = ?2)
@@ -187,33 +188,9 @@ pub fn set_roles_of(context: &Context, permit: &Permit, user: &Id<User>, roles: 
         .bind(ids.as_str())
         .bind(permit.actor())
         .bind(context.now),
-    ]
-}
-
-/// Gives a member these roles, and takes all others away.
-#[must_use]
-pub fn set_roles(context: &Context, permit: &Permit, member: &Id<Member>, roles: &[&Id<Role>]) -> [Statement; 3] {
-    let ids: Vec<&str> = roles.iter().map(|id| id.as_str()).collect();
-    let ids = json!(ids).to_string();
-    [
-        sql("delete from member_role
-             where member_id = (select id from member where tenant_id = ?1 and id = ?2)
-               and role_id not in (select value from json_each(?3))")
-        .bind(permit.tenant())
-        .bind(member)
-        .bind(ids.as_str()),
-        sql("insert into member_role (member_id, role_id, created_by, created_at)
-             select m.id, r.id, ?4, ?5 from member m join role r on r.id in (select value from json_each(?3))
-             where m.tenant_id = ?1 and m.id = ?2 and (r.tenant_id is null or r.tenant_id = ?1) and r.is_active = 1
-         on conflict do nothing")
-        .bind(permit.tenant())
-        .bind(member)
-        .bind(ids.as_str())
-        .bind(permit.actor())
-        .bind(context.now),
-        sql("update member set updated_at = ?3 where tenant_id = ?1 and id = ?2")
+        sql("update member set updated_at = ?3 where tenant_id = ?1 and user_id = ?2")
             .bind(permit.tenant())
-            .bind(member)
+            .bind(user)
             .bind(context.now),
     ]
 }
@@ -232,33 +209,52 @@ pub fn forget_active(tenant: &Id<Tenant>, user: &Id<User>) -> Statement {
         .bind(user)
 }
 
-/// Fails, and the whole batch with it, if a user is the only owner of a tenant that has other members: it would be
+/// What [`keeps_owner`] and [`leaves_none_ownerless`] break with.
+pub const WITHOUT_OWNER: &str = "without_owner";
+
+/// Whether the member under `m`, whose role `owner` is `r`, is an owner who can act, and the tenant's only one.
+macro_rules! is_only_owner {
+    () => {
+        concat!(
+            "m.status = 'active' and ",
+            signs_in!("u"),
+            " and not exists (select 1 from member_role mo join member o on o.id = mo.member_id and o.status = 'active'
+                             join user ou on ou.id = o.user_id and ",
+            signs_in!("ou"),
+            " where mo.role_id = r.id and o.tenant_id = m.tenant_id and o.user_id <> m.user_id)"
+        )
+    };
+}
+
+/// Fails, and the whole batch with it, if a user is the only owner of a tenant who can act, and would not be with these
+/// roles: of two owners who leave at once, one stays. Before the statement that changes them.
+#[must_use]
+pub fn keeps_owner(tenant: &Id<Tenant>, user: &Id<User>, roles: &[&Id<Role>]) -> Statement {
+    sql(concat!(
+        "select json_extract('{}', iif(exists (
+           select 1 from member m join user u on u.id = m.user_id join member_role mr on mr.member_id = m.id
+           join role r on r.id = mr.role_id and r.tenant_id is null and r.name = 'owner'
+           where m.tenant_id = ?1 and m.user_id = ?2 and r.id not in (select value from json_each(?3)) and ",
+        is_only_owner!(),
+        "), 'doorward:broken:without_owner', '$')) as row"
+    ))
+    .bind(tenant)
+    .bind(user)
+    .bind(texts(roles))
+}
+
+/// Fails, and the whole batch with it, if a user is the only such owner of a tenant that has other members: it would be
 /// nobody's. Before the statement that deletes them.
 #[must_use]
 pub fn leaves_none_ownerless(user: &Id<User>) -> Statement {
-    sql("select json_extract('{}', iif(exists (
-           select 1 from member m join member_role mr on mr.member_id = m.id
+    sql(concat!(
+        "select json_extract('{}', iif(exists (
+           select 1 from member m join user u on u.id = m.user_id join member_role mr on mr.member_id = m.id
            join role r on r.id = mr.role_id and r.tenant_id is null and r.name = 'owner'
            where m.user_id = ?1
-             and exists (select 1 from member others where others.tenant_id = m.tenant_id and others.user_id <> ?1)
-             and not exists (select 1 from member_role mo join member o on o.id = mo.member_id
-                             join user ou on ou.id = o.user_id and ou.status in ('active', 'suspended')
-                             where mo.role_id = r.id and o.tenant_id = m.tenant_id and o.user_id <> ?1 and o.status = 'active')),
-           'doorward:broken:without_owner', '$')) as row")
+             and exists (select 1 from member others where others.tenant_id = m.tenant_id and others.user_id <> ?1) and ",
+        is_only_owner!(),
+        "), 'doorward:broken:without_owner', '$')) as row"
+    ))
     .bind(user)
-}
-
-/// What [`still_owned`] breaks with.
-pub const WITHOUT_OWNER: &str = "without_owner";
-
-/// Fails, and the whole batch with it, if the tenant has no owner left: of two owners who leave at once, one stays.
-#[must_use]
-pub fn still_owned(tenant: &Id<Tenant>) -> Statement {
-    sql("select json_extract('{}', iif(exists (
-           select 1 from role r join member_role mr on mr.role_id = r.id
-           join member m on m.id = mr.member_id and m.tenant_id = ?1 and m.status = 'active'
-           join user u on u.id = m.user_id and u.deleted_at is null
-             and (u.status = 'active' or (u.status = 'suspended' and u.suspended_until <= unixepoch() * 1000))
-           where r.tenant_id is null and r.name = 'owner'), '$', 'doorward:broken:without_owner')) as row")
-    .bind(tenant)
 }

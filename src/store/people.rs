@@ -338,17 +338,15 @@ pub struct Transition<'a> {
     pub reason: Option<&'a str>,
     /// When a suspension ends by itself.
     pub until: Option<Millis>,
-    /// The status that it takes back; none where any will do.
-    pub from: Option<&'a str>,
 }
 
-/// Changes what may become of a user, and says who did it and when.
+/// Changes what may become of a user whose status is `from`, and says who did it and when.
 #[must_use]
-pub fn transition(context: &Context, permit: &Permit, user: &Id<User>, to: &Transition<'_>) -> Statement {
+pub fn transition(context: &Context, permit: &Permit, user: &Id<User>, from: &str, to: &Transition<'_>) -> Statement {
     sql("update user set status = ?4, status_reason = ?5, status_changed_at = ?6, status_changed_by = ?3, suspended_until = ?7,
                          deactivated_at = iif(?4 = 'inactive', ?6, null), deactivated_by = iif(?4 = 'inactive', ?3, null),
                          deactivation_reason = iif(?4 = 'inactive', ?5, null), updated_at = ?6
-         where tenant_id is ?1 and id = ?2 and deleted_at is null and (?8 is null or status = ?8)")
+         where tenant_id is ?1 and id = ?2 and deleted_at is null and status = ?8")
     .bind(context.tenant().pool())
     .bind(user)
     .bind(permit.actor())
@@ -356,7 +354,7 @@ pub fn transition(context: &Context, permit: &Permit, user: &Id<User>, to: &Tran
     .bind(to.reason)
     .bind(context.now)
     .bind(to.until)
-    .bind(to.from)
+    .bind(from)
 }
 
 /// Changes of a user by whoever looks after the pool.

@@ -200,7 +200,8 @@ pub fn delete(permit: &Permit, role: &Id<Role>) -> Statement {
     sql("delete from role
          where tenant_id = ?1 and id = ?2 and is_system = 0
            and not exists (select 1 from member_role where role_id = ?2)
-           and not exists (select 1 from user_group_role where role_id = ?2)")
+           and not exists (select 1 from user_group_role gr join user_group g on g.id = gr.user_group_id and g.deleted_at is null
+                           where gr.role_id = ?2)")
     .bind(permit.tenant())
     .bind(role)
 }

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::id::{App, Group, Id, Millis, Session, Tenant, User};
 use crate::secret::{OneTime, SessionToken, TokenHash, TrustedDevice};
 use crate::session::{Record, SessionJson, iso};
-use crate::store::access::{role_ids, role_names};
+use crate::store::access::{role_ids, role_names, signs_in};
 use crate::store::database::{Answers, Database, Statement, Stored, sql};
 use crate::store::person::person_json;
 
@@ -131,7 +131,8 @@ pub fn end_all_surplus(tenant: &Id<Tenant>, now: Millis) -> Statement {
 /// Counts a sign-in without a second factor in every tenant of the user's that asks for one, if the session was opened.
 #[must_use]
 pub fn count_grace(context: &Context, user: &Id<User>, session: &Id<Session>) -> Statement {
-    sql("update member set second_factor_required_at = coalesce(second_factor_required_at, ?3),
+    sql(concat!(
+        "update member set second_factor_required_at = coalesce(second_factor_required_at, ?3),
                            second_factor_grace_logins = second_factor_grace_logins + 1
          where user_id = ?1 and exists (select 1 from session where id = ?2)
            and not exists (select 1 from two_factor where user_id = ?1 and verified_at is not null)
@@ -141,8 +142,11 @@ pub fn count_grace(context: &Context, user: &Id<User>, session: &Id<Session>) ->
                                           json_extract(t.security_policy, '$.twoFactor.enforcementDate'),
                                           unixepoch(json_extract(t.security_policy, '$.twoFactor.enforcementDate')) * 1000), 0) <= ?3
                          and not exists (select 1 from json_each(t.security_policy, '$.twoFactor.exemptRoles') e
-                                         join role r on r.name = e.value join member_role mr on mr.role_id = r.id
-                                         where mr.member_id = member.id))")
+                                         join role r on r.name = e.value and r.is_active = 1
+                                         where r.id in (",
+        role_ids!("member"),
+        ")))"
+    ))
     .bind(user)
     .bind(session)
     .bind(context.now)
@@ -265,8 +269,10 @@ pub fn load(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Statement {
            'user_status', u.status, 'suspended_until', u.suspended_until, 'tenant_status', t.status,
            'policy', json(t.security_policy), 'prolonged_at', coalesce(p.updated_at, s.updated_at),
            'impersonator_may', json(iif(s.impersonated_by is null or exists (
-              select 1 from member im join user iu on iu.id = im.user_id and iu.status = 'active'
-              where im.tenant_id = s.tenant_id and im.user_id = s.impersonated_by and im.status = 'active'
+              select 1 from member im join user iu on iu.id = im.user_id and ",
+        signs_in!("iu"),
+        "
+              where im.tenant_id = coalesce(p.tenant_id, s.tenant_id) and im.user_id = s.impersonated_by and im.status = 'active'
                 and exists (select 1 from role r join role_permission rp on rp.role_id = r.id join permission p2 on p2.id = rp.permission_id
                             where r.is_active = 1 and (p2.resource || ':' || p2.action) in ('*:*', 'user:impersonate') and r.id in (",
         role_ids!("im"),
@@ -308,22 +314,21 @@ pub fn bound(context: &Context, hash: &TokenHash<OneTime>) -> Statement {
     .bind(context.now)
 }
 
-/// Prolongs a session and the one that it hangs on.
+/// Prolongs a session and the one that it hangs on, each as its own tenant's policy lets it: a website's tenant neither
+/// shortens nor prolongs what was opened in another.
 #[must_use]
-pub fn prolong(
-    tenant: &Id<Tenant>,
-    id: &Id<Session>,
-    parent: Option<&Id<Session>>,
-    until: Millis,
-    now: Millis,
-) -> Statement {
-    sql("update session set expires_at = ?4, updated_at = ?5
-         where ((tenant_id = ?1 and id = ?2) or id = ?3) and revoked_at is null and expires_at > ?5")
-    .bind(tenant)
+pub fn prolong(context: &Context, id: &Id<Session>, parent: Option<&Id<Session>>) -> Statement {
+    sql("update session set updated_at = ?4,
+           expires_at = ?4 + 1000 * coalesce((select json_extract(security_policy, '$.session.sessionTimeout') from tenant
+                                              where id = session.tenant_id), ?5)
+         where ((tenant_id = ?1 and id = ?2) or id = ?3) and revoked_at is null and expires_at > ?4
+           and coalesce((select json_extract(security_policy, '$.session.extendOnActivity') from tenant
+                         where id = session.tenant_id), 1)")
+    .bind(&context.tenant().id)
     .bind(id)
     .bind(parent)
-    .bind(until)
-    .bind(now)
+    .bind(context.now)
+    .bind(context.config.session_seconds)
 }
 
 /// A session, as its user sees it in a list.

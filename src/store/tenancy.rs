@@ -178,6 +178,42 @@ pub fn update(context: &Context, id: &Id<Tenant>, draft: &Draft) -> Statement {
     .bind(context.now)
 }
 
+/// Copies what a tenant's own database says of it to the row by which the main one knows it. A slug that is another's there
+/// stays as it was.
+#[must_use]
+pub fn mirror(own: &Record) -> Statement {
+    sql("update tenant set name = ?2, slug = iif(exists (select 1 from tenant where slug = ?3 and id <> ?1), slug, ?3), logo = ?4,
+           status = ?5, status_reason = ?6, status_changed_at = ?7, deletion_scheduled_at = ?8, grace_period_days = ?9,
+           colors = ?10, features = ?11, feature_flags = ?12, settings = ?13, metadata = ?14, security_policy = ?15,
+           onboarding_status = ?16, member_count = ?17, user_count = ?18, updated_at = ?19
+         where id = ?1 and database is not null")
+    .bind(&own.id)
+    .bind(own.name.as_str())
+    .bind(own.slug.as_str())
+    .bind(own.logo.as_ref())
+    .bind(own.status.as_str())
+    .bind(own.status_reason.as_ref())
+    .bind(own.status_changed_at)
+    .bind(own.deletion_scheduled_at)
+    .bind(own.grace_period_days)
+    .bind(own.colors.to_string())
+    .bind(own.features.to_string())
+    .bind(own.feature_flags.to_string())
+    .bind(own.settings.to_string())
+    .bind(own.metadata.to_string())
+    .bind(own.security_policy.to_string())
+    .bind(own.onboarding_status.as_str())
+    .bind(own.member_count)
+    .bind(own.user_count)
+    .bind(own.updated_at)
+}
+
+/// Takes back a tenant that was just made, and is not to be.
+#[must_use]
+pub fn discard(id: &Id<Tenant>) -> Statement {
+    sql("delete from tenant where id = ?1 and slug <> 'default'").bind(id)
+}
+
 /// Lets a tenant answer on these hosts and no others.
 #[must_use]
 pub fn set_hosts(context: &Context, id: &Id<Tenant>, hosts: &[String]) -> [Statement; 2] {

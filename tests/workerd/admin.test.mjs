@@ -412,12 +412,17 @@ test("deactivated and active again; neither undoes the other's work unseen", asy
   assert.equal((await ask(admin, "reactivate-user", { userId: who.id })).json.user.status, "active");
   assert.equal((await signIn(who)).status, 200);
   assert.equal((await ask(admin, "deactivate-user", { userId: admin.id })).status, 400, "oneself");
-  // A ban is no deactivation: setting somebody active again who was banned meanwhile is for whoever unbans.
+  // A ban is no deactivation: neither is a way out of the other, nor ends when the other does.
   await ask(admin, "ban-user", { userId: who.id, banReason: "fraud" });
+  assert.deepEqual(told(await ask(admin, "deactivate-user", { userId: who.id })), [400, "USER_IS_BANNED"]);
+  assert.equal((await ask(admin, "reactivate-user", { userId: who.id })).json.user.status, "suspended");
+  assert.equal((await ask(admin, "unban-user", { userId: who.id })).json.user.status, "active");
   await ask(admin, "deactivate-user", { userId: who.id });
-  await ask(admin, "reactivate-user", { userId: who.id });
+  assert.deepEqual(told(await ask(admin, "ban-user", { userId: who.id, banExpiresIn: 1 })), [400, "USER_IS_DEACTIVATED"]);
+  assert.equal((await ask(admin, "unban-user", { userId: who.id })).json.user.status, "inactive");
+  assert.ok(!opens(await signIn(who)));
   const events = (await worker.rows("select event from audit_event where subject = ? order by id", who.id)).map(({ event }) => event);
-  assert.deepEqual(events.filter((event) => /^user\.(suspended|deactivated|restored|reactivated)/.test(event)), ["user.deactivated", "user.reactivated", "user.suspended", "user.deactivated", "user.reactivated"]);
+  assert.deepEqual(events.filter((event) => /^user\.(suspended|deactivated|restored|reactivated)/.test(event)), ["user.deactivated", "user.reactivated", "user.suspended", "user.restored", "user.deactivated"]);
 });
 
 test("a set password: the old one, sessions, links, codes and remembered devices are gone, and mail says so", async () => {

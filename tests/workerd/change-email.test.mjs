@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
 import { uniqueEmail } from "../harness/browser.mjs";
-import { seedDomain, seedTenant } from "../harness/seed.mjs";
+import { giveRole, seedDomain, seedTenant } from "../harness/seed.mjs";
 import { AUTH, SPA, startWorker } from "../harness/worker.mjs";
 
 const PASSWORD = "correct horse battery staple";
@@ -195,6 +195,7 @@ test("only a fresh session of one's own may ask", async () => {
   const stale = await request(browser, uniqueEmail());
   assert.deepEqual([stale.status, stale.json], [403, { message: "Session is not fresh", code: "SESSION_NOT_FRESH" }]);
   const admin = await person();
+  await giveRole(worker, admin.id, "admin");
   await change("update session set authenticated_at = ?, impersonated_by = ? where user_id = ?", Date.now(), admin.id, id);
   assert.deepEqual(told(await request(browser, uniqueEmail())), [403, "FORBIDDEN"]);
   assert.ok(!(await mails(email)).some(({ text }) => text.includes("/change-email?")));

@@ -91,6 +91,39 @@ test("a database is one tenant's, and there must be one", async () => {
   }
 });
 
+test("a tenant that is refused leaves nothing in its database, and is made by the next try", async () => {
+  const spare = worker.databases.DB_SPARE;
+  const make = (slug, hosts) => admin.browser.post(`${AUTH}/api/auth/admin/tenants`, { name: "Spare", slug, database: "DB_SPARE", hosts });
+  for (const [slug, hosts, code] of [["default", ["spare.localhost"], /ORGANIZATION_ALREADY_EXISTS/], ["spare", ["acme.localhost"], /HOST/]]) {
+    const answer = await make(slug, hosts);
+    assert.deepEqual([answer.status, code.test(answer.json.code)], [400, true], answer.text);
+    assert.deepEqual((await spare.prepare("select slug from tenant").all()).results, [{ slug: "default" }]);
+  }
+  assert.equal((await make("spare", ["spare.localhost"])).status, 201);
+});
+
+test("what is refused here changes nothing there; what its people change there is seen here", async () => {
+  const one = `${AUTH}/api/auth/admin/tenants/${tenant.id}`;
+  const patch = (body) => admin.browser.send("PATCH", one, { headers: { origin: AUTH }, body });
+  const [before] = await there("select name from tenant where id = ?", tenant.id);
+  assert.equal((await patch({ name: "Gone wrong", hosts: ["spare.localhost"] })).status, 400);
+  assert.deepEqual(await there("select name from tenant where id = ?", tenant.id), [before]);
+  const patched = await patch({ settings: { a: 1 } });
+  assert.deepEqual([patched.json.name, patched.json.settings], [before.name, { a: 1 }], patched.text);
+  await own.prepare("update tenant set name = 'Acme Ltd' where id = ?").bind(tenant.id).run();
+  await worker.scheduled();
+  const shown = (await admin.browser.get(one)).json;
+  const [{ n }] = await there("select count(*) as n from user where tenant_id = ?", tenant.id);
+  assert.deepEqual([shown.name, shown.userCount, shown.database, shown.hosts], ["Acme Ltd", n, "DB_ACME", ["acme.localhost"]]);
+});
+
+test("a database that is empty by mistake is no deletion", async () => {
+  const [{ id }] = await worker.rows("select id from tenant where slug = 'spare'");
+  await worker.databases.DB_SPARE.prepare("delete from tenant where id = ?").bind(id).run();
+  await worker.scheduled();
+  assert.equal((await worker.rows("select 1 from tenant where id = ?", id)).length, 1);
+});
+
 test("cron looks after it, and deletes it in both when it is due", async () => {
   await own.prepare("insert into rate_limit (key, count, window_started_at, last_request_at, expires_at) values ('old', 1, 0, 0, 1)").run();
   await worker.scheduled();
@@ -98,8 +131,7 @@ test("cron looks after it, and deletes it in both when it is due", async () => {
   const gone = await admin.browser.send("DELETE", `${AUTH}/api/auth/admin/tenants/${tenant.id}`, { headers: { origin: AUTH } });
   assert.equal(gone.json.status, "pending_deletion", gone.text);
   assert.equal((await worker.browser().post(`${HOST}/api/auth/sign-in/email`, { email: "twice@example.com", password: `${PASSWORD} ${HOST}` })).status, 403);
-  for (const database of [own, worker.d1]) await database.prepare("update tenant set deletion_scheduled_at = 1 where id = ?").bind(tenant.id).run();
-  await worker.scheduled();
+  await own.prepare("update tenant set deletion_scheduled_at = 1 where id = ?").bind(tenant.id).run();
   await worker.scheduled();
   assert.deepEqual([(await there("select 1 from user where tenant_id = ?", tenant.id)).length, (await there("select 1 from tenant where id = ?", tenant.id)).length], [0, 0]);
   assert.equal((await worker.rows("select 1 from tenant where id = ?", tenant.id)).length, 0);

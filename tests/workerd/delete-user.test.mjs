@@ -5,7 +5,7 @@ import { randomInt } from "node:crypto";
 import { after, before, test } from "node:test";
 import { uniqueEmail } from "../harness/browser.mjs";
 import { startOrigin } from "../harness/origin.mjs";
-import { API, seedApp, seedDomain, seedTenant, visit } from "../harness/seed.mjs";
+import { API, giveRole, seedApp, seedDomain, seedTenant, visit } from "../harness/seed.mjs";
 import { AUTH, SPA, startWorker } from "../harness/worker.mjs";
 
 const PASSWORD = "correct horse battery staple";
@@ -161,6 +161,7 @@ test("who has no mailbox needs a fresh session; an administrator in somebody els
   const stale = await request(browser);
   assert.deepEqual([stale.status, stale.json], [400, { message: "Session expired. Re-authenticate to perform this action.", code: "SESSION_EXPIRED" }]);
   const admin = await person();
+  await giveRole(worker, admin.id, "admin");
   await change("update session set authenticated_at = ?, impersonated_by = ? where user_id = ?", Date.now(), admin.id, id);
   assert.deepEqual(told(await request(browser)), [403, "FORBIDDEN"]);
   await change("update session set impersonated_by = null where user_id = ?", id);

@@ -14,6 +14,7 @@ after(() => worker?.dispose());
 
 const at = (path) => `${AUTH}/api/auth${path}`;
 const post = (who, path, body) => who.browser.post(at(path), body);
+const session = async (who) => (await who.browser.get(at("/get-session"))).json;
 async function organization() {
   const owner = await signUp(worker);
   const org = (await post(owner, "/organization/create", { name: "Acme", slug: `acme-${randomUUID()}` })).json.id;
@@ -60,6 +61,44 @@ test("a key of whoever had the account before its owner opens nothing", async ()
   assert.equal((await post(admin, "/admin/set-user-password", { userId: victim.id, newPassword: "quite another password" })).status, 200);
   const answer = await worker.browser().get(at("/organization/get-active-member?organizationSlug=default"), { headers: { "x-api-key": stolen } });
   assert.deepEqual([answer.status, answer.json.code], [401, "KEY_DISABLED"]);
+});
+
+test("whoever acts as a user does so no longer once they may not, whichever way they lost it", async () => {
+  for (const lose of [
+    (admin) => worker.d1.prepare("delete from member_role where member_id in (select id from member where user_id = ?)").bind(admin.id).run(),
+    (admin) => worker.d1.prepare("delete from member where user_id = ?").bind(admin.id).run(),
+    (admin) => worker.d1.prepare("update user set status = 'inactive' where id = ?").bind(admin.id).run(),
+  ]) {
+    const [admin, who] = [await signUp(worker, { roles: ["admin"] }), await signUp(worker)];
+    assert.equal((await post(admin, "/admin/impersonate-user", { userId: who.id })).status, 200);
+    assert.equal((await session(admin)).user.id, who.id);
+    await lose(admin);
+    assert.equal(await session(admin), null);
+  }
+});
+
+test("issuers and clients are looked after by whoever has the permission, whatever their role is called", async () => {
+  const holder = async (permission) => {
+    const who = await signUp(worker, { roles: [`keeps-${permission}`] });
+    const [resource, action] = permission.split(":");
+    await worker.d1.prepare(`insert into role_permission (role_id, permission_id, created_at)
+      select r.id, p.id, 0 from role r join permission p on p.tenant_id is null and p.resource = ? and p.action = ? where r.name = ?`).bind(resource, action, `keeps-${permission}`).run();
+    return who;
+  };
+  const [issuers, clients, named] = [await holder("issuer:manage"), await holder("client:manage"), await signUp(worker)];
+  await giveRole(worker, named.id, "administrator");
+  const uses = ({ browser }) => Promise.all([
+    browser.get(at("/admin/issuers")), browser.post(at("/admin/oauth2/create-client"), { client_name: "App", redirect_uris: ["https://app.example/cb"] }),
+    browser.post(at("/admin/oauth2/initial-access-token"), {}),
+  ]);
+  for (const [who, wanted] of [[issuers, [200, 403, 403]], [clients, [403, 201, 200]], [named, [403, 403, 403]]]) {
+    assert.deepEqual((await uses(who)).map(({ status }) => status), wanted);
+  }
+  const [, made] = await uses(clients);
+  const update = () => clients.browser.send("PATCH", at("/admin/oauth2/update-client"), { headers: { origin: AUTH }, body: { client_id: made.json.client_id, update: { client_name: "Other" } } });
+  assert.equal((await update()).status, 200);
+  await worker.d1.prepare("delete from member_role where member_id in (select id from member where user_id = ?)").bind(clients.id).run();
+  assert.equal((await update()).status, 404);
 });
 
 test("nobody gives a role that allows nothing here, and may mean something to a website, unless it is theirs", async () => {

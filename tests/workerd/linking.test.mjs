@@ -139,7 +139,7 @@ test("linking is asked for in a fresh session of one's own", async () => {
   }
   assert.deepEqual(await names(who.browser), ["acme", "other"]);
 
-  const admin = await signUp(worker);
+  const admin = await signUp(worker, { roles: ["admin"] });
   await run("update session set authenticated_at = ?, impersonated_by = ? where user_id = ?", Date.now(), admin.id, who.id);
   for (const [path, body] of [["/link-social", { provider: "acme" }], ["/link-social", { provider: "acme", idToken: { token } }], ["/unlink-account", { accountId: account }], ["/get-access-token", { accountId: account }], ["/refresh-token", { accountId: account }]]) {
     assert.deepEqual(told(await who.browser.post(at(path), body)), [403, "FORBIDDEN"], path);
@@ -161,7 +161,7 @@ test("an unknown or disabled provider is none to link", async () => {
 });
 
 test("whoever began must be there at the end", async () => {
-  const [who, other] = [await signUp(worker), await signUp(worker)];
+  const [who, other] = [await signUp(worker, { roles: ["admin"] }), await signUp(worker)];
   const person = stranger();
   const out = await linkFlow(who.browser, person);
   await who.browser.post(at("/sign-out"), {});

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
 import { uniqueEmail } from "../harness/browser.mjs";
-import { seedDomain, seedTenant } from "../harness/seed.mjs";
+import { giveRole, seedDomain, seedTenant } from "../harness/seed.mjs";
 import { AUTH, startWorker } from "../harness/worker.mjs";
 
 const PASSWORD = "correct horse battery staple";
@@ -91,6 +91,7 @@ test("only a session that D1 confirms makes one, and no administrator in somebod
   assert.deepEqual(told(await generate(worker.browser())), [401, "UNAUTHORIZED"]);
   const { browser, id } = await person();
   const admin = await person();
+  await giveRole(worker, admin.id, "admin");
   await change("update session set impersonated_by = ? where user_id = ?", admin.id, id);
   assert.deepEqual(told(await generate(browser)), [403, "FORBIDDEN"]);
   await change("update session set revoked_at = 1, revocation_reason = 'test' where user_id = ?", id);

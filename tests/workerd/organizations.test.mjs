@@ -702,6 +702,64 @@ test("an invitation to be an owner is not prolonged by who could not send it", a
   await nothingComesOf(org, org.admin, [["/invite-member", { email: org.other.email, role: "member", resend: true }]], 403);
 });
 
+test("an invitation is worth nothing once its sender is banned, or its groups carry more than they may give", async () => {
+  const org = await guarded();
+  const { owner, admin, other } = org;
+  const team = await newTeam(org, "Helpers");
+  const invitationId = ok(await post(admin, "/invite-member", { email: other.email, role: "member", teamId: team, organizationId: org.id })).id;
+  const fails = () => nothingComesOf(org, other, [["/accept-invitation", { invitationId }, "INVITER_IS_NO_LONGER_A_MEMBER_OF_THE_ORGANIZATION"]], 403);
+  await run("update user set status = 'suspended' where id = ?", admin.id);
+  await fails();
+  await run("update user set status = 'suspended', suspended_until = 1 where id = ?", admin.id);
+  ok(await post(owner, "/update-team", { teamId: team, data: { roles: ["deleter"] } }));
+  await fails();
+  ok(await post(owner, "/update-team", { teamId: team, data: { roles: [] } }));
+  await run("update role set is_active = 0 where tenant_id is null and name = 'admin'");
+  try {
+    await fails();
+  } finally {
+    await run("update role set is_active = 1 where tenant_id is null and name = 'admin'");
+  }
+  ok(await post(other, "/accept-invitation", { invitationId }));
+});
+
+test("an invitation is not sent again by who may not give what its groups carry", async () => {
+  const org = await guarded();
+  await invite(org, org.other, "member", { teamId: org.cleaners });
+  await nothingComesOf(org, org.admin, [["/invite-member", { email: org.other.email, role: "member", resend: true }, "YOU_ARE_NOT_ALLOWED_TO_INVITE_USER_WITH_THIS_ROLE"]], 403);
+  ok(await post(org.owner, "/invite-member", { email: org.other.email, role: "member", resend: true }));
+});
+
+test("whoever came to be a member before they accept is given what they were invited to", async () => {
+  const org = await guarded();
+  const invitationId = await invite(org, org.other, "admin", { teamId: org.team });
+  const member = randomUUID();
+  await run("insert into member (id, tenant_id, user_id, created_at, updated_at) values (?, ?, ?, 0, 0)", member, org.id, org.other.id);
+  const before = await worker.rows("select member_count from tenant where id = ?", org.id);
+  const accepted = ok(await post(org.other, "/accept-invitation", { invitationId }));
+  assert.equal(accepted.member.id, member);
+  assert.equal(await rolesOf(org, org.other), "admin");
+  assert.equal(ok(await get(org.other, "/list-user-teams")).length, 1);
+  assert.deepEqual(await worker.rows("select member_count from tenant where id = ?", org.id), before);
+  const set_aside = await person();
+  const second = await invite(org, set_aside);
+  await run("insert into member (id, tenant_id, user_id, status, created_at, updated_at) values (?, ?, ?, 'inactive', 0, 0)", randomUUID(), org.id, set_aside.id);
+  await nothingComesOf(org, set_aside, [["/accept-invitation", { invitationId: second }, "USER_IS_ALREADY_A_MEMBER_OF_THIS_ORGANIZATION"]], 400);
+});
+
+test("owners who are banned, or were never there, freeze nothing", async () => {
+  const org = await guarded();
+  const [first, second] = await people(2);
+  for (const one of [first, second]) one.member = await enrol(org, one, "owner");
+  await run("update user set status = 'suspended' where id in (?, ?)", first.id, second.id);
+  ok(await post(org.owner, "/update-member-role", { memberId: first.member, role: "member" }), "one banned owner of two");
+  ok(await post(org.owner, "/remove-member", { memberIdOrEmail: second.member }));
+  refused(await post(org.owner, "/leave", { organizationId: org.id }), 400, "YOU_CANNOT_LEAVE_THE_ORGANIZATION_AS_THE_ONLY_OWNER");
+  await run("delete from member_role where member_id = ?", org.ownerMember);
+  ok(await post(org.admin, "/update-member-role", { memberId: org.member.member, role: ["member"] }), "an organization without any owner");
+  ok(await post(org.admin, "/remove-member", { memberIdOrEmail: org.member.member }));
+});
+
 test("an invitation that is sent again by another is accepted, though its first sender is gone", async () => {
   const org = await guarded();
   const { owner, admin, other } = org;

@@ -167,7 +167,7 @@ test("a session that is not fresh registers nothing", async () => {
 });
 
 test("an administrator in somebody's session neither adds, renames nor deletes a passkey", async () => {
-  const [admin, who] = [await signUp(worker), await holder()];
+  const [admin, who] = [await signUp(worker, { roles: ["admin"] }), await holder()];
   const options = await begin(who.browser, "register");
   await run("update session set impersonated_by = ? where user_id = ?", admin.id, who.id);
   const { id } = who.passkey;

@@ -311,6 +311,24 @@ test("a session that is used lives on only where the policy lets it", async () =
   }
 });
 
+test("use of a website prolongs the session that it hangs on as its own tenant lets it, and never shortens it", async () => {
+  const tenant = await seedTenant(worker, { slug: "strict" });
+  await seedApp(worker, "strict-app.localhost", { tenant, origin: origin.url, rules: [] });
+  await setPolicy({ session: { sessionTimeout: 800 } }, tenant);
+  const until = ({ id }) => one("select max(expires_at) - ? as left from session where user_id = ? and parent_id is null and tenant_id = ?", Date.now(), id, DEFAULT_TENANT);
+  for (const [own, life] of [[{}, 604_800], [{ session: { sessionTimeout: 500_000 } }, 500_000], [{ session: { extendOnActivity: false } }, 604_800 - 300]]) {
+    await setPolicy(own);
+    const who = await person();
+    await memberOf(worker, tenant, who.id);
+    assert.equal((await visit(who.browser, "http://strict-app.localhost/")).status, 200);
+    await age(who, 300);
+    assert.equal((await who.browser.get("http://strict-app.localhost/x", { headers: API })).status, 200);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    const { left } = await until(who);
+    assert.ok(Math.abs(left / 1000 - life) < 10, `${JSON.stringify(own)}: ${left / 1000} s left of ${life}`);
+  }
+});
+
 test("where use prolongs nothing, carrying a session elsewhere does not either", async () => {
   await setPolicy({ session: { sessionTimeout: 800, extendOnActivity: false } });
   const who = await person();
@@ -772,6 +790,62 @@ test("days of grace begin once, with the first question, whoever asks", async ()
   await enter("password", who);
   await session(who.browser);
   assert.equal(await since(), begun);
+});
+
+const since = async ({ id }, tenant = DEFAULT_TENANT) => (await one("select second_factor_required_at as at from member where user_id = ? and tenant_id = ?", id, tenant)).at;
+const begun = async (who, tenant) => {
+  for (let n = 0; n < 100 && (await since(who, tenant)) === null; n += 1) await new Promise((resolve) => setTimeout(resolve, 20));
+  return since(who, tenant);
+};
+const longAgo = (who, tenant = DEFAULT_TENANT) => run("update member set second_factor_required_at = ? where user_id = ? and tenant_id = ?", Date.now() - 4 * DAY, who.id, tenant);
+const GRACE = { twoFactor: { required: true, gracePeriodDays: 3 } };
+
+test("days of grace begin, and end, in an organization that is entered from another host", async () => {
+  const who = await person();
+  const tenant = await organization(who);
+  await setPolicy(GRACE, tenant);
+  const look = () => who.browser.get(at(`/organization/get-organization?organizationId=${tenant}`));
+  assert.equal((await look()).status, 200);
+  assert.ok(Math.abs((await begun(who, tenant)) - Date.now()) < 60_000);
+  await longAgo(who, tenant);
+  assert.deepEqual(told(await look()), [403, "TWO_FACTOR_REQUIRED"]);
+});
+
+test("days of grace begin, and end, for software that refreshes its tokens", async () => {
+  const who = await person();
+  const { redeem } = await authorize(who.browser);
+  const { refresh_token } = (await redeem()).json;
+  await setPolicy(GRACE);
+  const again = await grant({ grant_type: "refresh_token", refresh_token });
+  assert.equal(again.status, 200, again.text);
+  assert.ok(Math.abs((await begun(who)) - Date.now()) < 60_000);
+  await longAgo(who);
+  const over = await grant({ grant_type: "refresh_token", refresh_token: again.json.refresh_token });
+  assert.deepEqual([over.status, over.json.error], [400, "invalid_grant"]);
+});
+
+test("a key is no way around a second factor that its user never sets up", async () => {
+  const who = await person();
+  const made = await who.browser.post(at("/api-key/create"), { name: "k" });
+  assert.equal(made.status, 200, made.text);
+  const headers = { "x-api-key": made.json.key };
+  const uses = () => Promise.all([
+    worker.browser().get(at("/organization/get-active-member?organizationSlug=default"), { headers }), worker.browser().get(`${APP}/x`, { headers: { ...headers, ...API } }),
+  ]);
+  const outcome = async () => (await uses()).map(({ status }) => status);
+  assert.deepEqual(await outcome(), [200, 200]);
+  await setPolicy(GRACE);
+  assert.deepEqual(await outcome(), [200, 200]);
+  assert.ok(Math.abs((await begun(who)) - Date.now()) < 60_000);
+  await longAgo(who);
+  assert.deepEqual(await outcome(), [403, 403]);
+  assert.equal((await uses())[0].json.code, "TWO_FACTOR_REQUIRED");
+  await setPolicy({ twoFactor: { ...GRACE.twoFactor, exemptRoles: ["member"] } });
+  assert.deepEqual(await outcome(), [200, 200]);
+  await setPolicy({});
+  await addPasskey(who);
+  await setPolicy(MFA);
+  assert.deepEqual(await outcome(), [200, 200], "they have one now, and gave it to make their session");
 });
 
 // ipRestrictions

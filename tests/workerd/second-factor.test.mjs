@@ -776,7 +776,7 @@ test("setting up without a password makes no session fresher", async () => {
 });
 
 test("an administrator in somebody's session changes no second factor", async () => {
-  const admin = await signUp(worker);
+  const admin = await signUp(worker, { roles: ["admin"] });
   const who = await signUp(worker);
   const { totpURI } = (await call(who.browser, "enable", { password: PASSWORD })).json;
   const { seed } = readUri(totpURI);

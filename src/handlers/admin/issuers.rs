@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::access::action::{Action, Permit};
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::admin::issuer_draft;
@@ -9,7 +10,7 @@ use crate::handlers::admin::{Administrator, administrator};
 use crate::handlers::{Call, outgoing};
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
-use crate::id::{Id, Issuer, User};
+use crate::id::{Id, Issuer};
 use crate::store;
 use crate::store::database::{StoreError, Stored, must_change};
 use crate::store::issuer::{Draft, Record, Upstream};
@@ -45,7 +46,8 @@ pub fn may_change(administrator: &Administrator, record: &Record) -> Result<()> 
 pub async fn named(call: &Call) -> Result<(Administrator, Record)> {
     let id = id(call)?;
     let context = &call.context;
-    let mut administrator = administrator(call, vec![store::issuer::record(&context.tenant().id, &id)]).await?;
+    let mut administrator =
+        administrator(call, Action::ManageIssuers, vec![store::issuer::record(&context.tenant().id, &id)]).await?;
     let record: Option<Record> = administrator.answers.row()?;
     let record = record.ok_or_else(not_found)?.with_public_key(context)?;
     Ok((administrator, record))
@@ -57,7 +59,8 @@ pub async fn named(call: &Call) -> Result<(Administrator, Record)> {
 /// 401, 403.
 pub async fn list(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
-    let mut administrator = administrator(call, vec![store::issuer::records(&context.tenant().id)]).await?;
+    let mut administrator =
+        administrator(call, Action::ManageIssuers, vec![store::issuer::records(&context.tenant().id)]).await?;
     let records: Vec<Record> = administrator.answers.rows()?;
     let records: Vec<Record> =
         records.into_iter().map(|record| record.with_public_key(context)).collect::<Stored<_>>()?;
@@ -79,13 +82,12 @@ pub async fn show(call: &mut Call) -> Result<Reply> {
 /// 400, 401, 403 for one of every tenant's, 409 for a name that is taken.
 pub async fn create(call: &mut Call) -> Result<Reply> {
     let fields = call.request.fields(Media::Json).await?;
-    let administrator = administrator(call, Vec::new()).await?;
+    let administrator = administrator(call, Action::ManageIssuers, Vec::new()).await?;
     let context = &call.context;
     let mut draft = issuer_draft::read(context, fields, None).await?;
     draft.record.id = context.row_id()?;
     may_change(&administrator, &draft.record)?;
-    let user = administrator.authenticated.session.user.id.clone();
-    let body = save(context, &user, &draft, "issuer.created").await?;
+    let body = save(context, &administrator.permit, &draft, "issuer.created").await?;
     Ok(Reply::json(201, &body)?.with_cookies(administrator.authenticated.cookies))
 }
 
@@ -104,18 +106,18 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     if draft.moves && is_in_use {
         return Err(Error::refused(Wire::ISSUER_IN_USE, "users are linked"));
     }
-    let user = administrator.authenticated.session.user.id.clone();
-    let body = save(context, &user, &draft, "issuer.changed").await?;
+    let body = save(context, &administrator.permit, &draft, "issuer.changed").await?;
     Ok(Reply::json(200, &body)?.with_cookies(administrator.authenticated.cookies))
 }
 
 /// Writes a draft and, where there is discovery, asks it; answers the issuer as it is then.
-async fn save(context: &Context, user: &Id<User>, draft: &Draft, event: &str) -> Result<Value> {
+async fn save(context: &Context, permit: &Permit, draft: &Draft, event: &str) -> Result<Value> {
     let record = &draft.record;
     let details = json!({ "issuer": record.id, "name": record.name });
     let audit_id = context.row_id()?;
-    let mut statements = store::issuer::save(context, user, draft)?;
-    statements.push(store::record::audit(context, &audit_id, Some(user), event, Severity::High, &details));
+    let mut statements = vec![store::access::holds_still(permit)];
+    statements.extend(store::issuer::save(context, permit.actor(), draft)?);
+    statements.push(store::record::audit(context, &audit_id, Some(permit.actor()), event, Severity::High, &details));
     match context.db()?.batch(statements).await {
         Err(StoreError::Conflict(_)) => return Err(Error::refused(Wire::ISSUER_NAME_TAKEN, "the name is taken")),
         Err(StoreError::Unchanged) => return Err(Error::refused(Wire::ISSUER_CHANGED, "another request was quicker")),
@@ -182,6 +184,7 @@ pub async fn delete(call: &mut Call) -> Result<Reply> {
     let details = json!({ "issuer": record.id, "name": record.name, "force": force });
     let event = context.row_id()?;
     let statements = [
+        store::access::holds_still(&administrator.permit),
         store::issuer::delete(&context.tenant().id, &Id::trusted(record.id), force),
         must_change(),
         store::record::audit(context, &event, Some(user), "issuer.deleted", Severity::High, &details),

@@ -5,15 +5,20 @@ pub mod impersonation;
 pub mod issuer_draft;
 pub mod issuers;
 pub mod list_users;
+pub mod status;
 pub mod system_account;
 pub mod tenants;
+pub mod user_sessions;
 pub mod users;
 
+use crate::access::action::{Action, Permit};
 use crate::context::Context;
-use crate::error::{Error, Result, Wire};
+use crate::error::Result;
 use crate::handlers::authenticate::{Authenticated, Authentication, Depth};
 use crate::handlers::{Call, proof};
-use crate::session::LiveSession;
+use crate::id::{Id, User};
+use crate::store;
+use crate::store::access::{Standing, Which};
 use crate::store::database::{Answers, Statement};
 
 /// The tenant whose administrators look after what is everybody's.
@@ -23,6 +28,8 @@ const DEFAULT_TENANT: &str = "default";
 pub struct Administrator {
     /// The session.
     pub authenticated: Authenticated,
+    /// For the action that they were asked about.
+    pub permit: Permit,
     /// Whether what every tenant uses is theirs to change.
     pub is_global: bool,
     /// The answers of the further statements.
@@ -35,35 +42,47 @@ pub fn is_global(context: &Context) -> bool {
     context.tenant().slug == DEFAULT_TENANT
 }
 
-/// Whether a session is one of the tenant's administrators.
-#[must_use]
-pub fn administers(session: &LiveSession) -> bool {
-    session.is_member && session.roles.iter().any(|role| role == "owner" || role == "admin")
+/// Reads what the user of the session that was presented is in the tenant that was asked.
+///
+/// # Errors
+/// 401 if none was presented.
+pub fn standing_here(call: &Call) -> Result<Statement> {
+    let context = &call.context;
+    Ok(store::access::standing(context, &call.presented()?.hash, Which::Id(&context.tenant().id)))
 }
 
-/// The administrator who is asking, in one batch with `more` statements.
+/// The permit for an action, of whoever has this standing.
+///
+/// # Errors
+/// The action's refusal; whoever is no member may nothing.
+pub fn permit(call: &Call, standing: Option<&Standing>, action: Action, user: &Id<User>) -> Result<Permit> {
+    let held = standing.map(|standing| standing.permissions.clone()).unwrap_or_default();
+    Permit::of(&held, action, &call.context.tenant().id, user)
+}
+
+/// The administrator who is asking, if they may do this, in one batch with `more` statements.
 ///
 /// # Errors
 /// 401, 403 for anybody else.
-pub async fn administrator(call: &Call, more: Vec<Statement>) -> Result<Administrator> {
-    let (authenticated, answers) = call.confirmed(more).await?;
+pub async fn administrator(call: &Call, action: Action, more: Vec<Statement>) -> Result<Administrator> {
+    let statements = std::iter::once(standing_here(call)?).chain(more).collect();
+    let (authenticated, mut answers) = call.confirmed(statements).await?;
     proof::not_impersonated(&authenticated)?;
-    if !administers(&authenticated.session) {
-        return Err(Error::refused(Wire::FORBIDDEN, "no administrator"));
-    }
-    let is_global = is_global(&call.context);
-    Ok(Administrator { authenticated, is_global, answers })
+    let standing: Option<Standing> = answers.row()?;
+    let permit = permit(call, standing.as_ref(), action, &authenticated.session.user.id)?;
+    Ok(Administrator { authenticated, permit, is_global: is_global(&call.context), answers })
 }
 
-/// The administrator who is signed in in this browser, if it is one.
+/// The administrator who is signed in in this browser, if it is one who may do this.
 ///
 /// # Errors
 /// 503 if D1 does not answer.
-pub async fn present(call: &Call) -> Result<Option<LiveSession>> {
-    match call.visitor(Depth::Database).await? {
-        Authentication::Authenticated(one) if administers(&one.session) && one.session.impersonated_by.is_none() => {
-            Ok(Some(one.session))
-        }
-        _ => Ok(None),
-    }
+pub async fn present(call: &Call, action: Action) -> Result<Option<Permit>> {
+    let session = match call.visitor(Depth::Database).await? {
+        Authentication::Authenticated(one) if one.session.impersonated_by.is_none() => one.session,
+        _ => return Ok(None),
+    };
+    let context = &call.context;
+    let standing = context.db()?.first(store::access::standing_of(&context.tenant().id, &session.user.id)).await?;
+    Ok(permit(call, standing.as_ref(), action, &session.user.id).ok())
 }

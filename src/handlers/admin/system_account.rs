@@ -87,7 +87,8 @@ pub async fn disconnect(call: &mut Call) -> Result<Reply> {
     let connected = connected.ok_or_else(none)?;
     let user = &administrator.authenticated.session.user.id;
     let (event, details) = (context.row_id()?, json!({ "issuer": record.name }));
-    let mut statements = Vec::from(store::system_account::disconnect(&id));
+    let mut statements = vec![store::access::holds_still(&administrator.permit)];
+    statements.extend(store::system_account::disconnect(&id));
     let name = "system_account.disconnected";
     statements.push(store::record::audit(context, &event, Some(user), name, Severity::High, &details));
     context.db()?.batch(statements).await?;
@@ -112,6 +113,7 @@ pub async fn service_token(call: &mut Call) -> Result<Reply> {
     let (event, details) = (context.row_id()?, json!({ "issuer": record.name }));
     let name = "system_account.service_token";
     let statements = [
+        store::access::holds_still(&administrator.permit),
         store::system_account::set_service_token(context, &id, &token.hash(), user),
         must_change(),
         store::record::audit(context, &event, Some(user), name, Severity::High, &details),

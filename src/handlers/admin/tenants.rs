@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::access::action::{Action, Permit};
+use crate::access::policy::SecurityPolicy;
 use crate::context::{Context, ascii_domain};
 use crate::error::{Error, Result, Wire};
 use crate::handlers::organization::members::{bounded, invalid};
@@ -16,7 +17,7 @@ use crate::http::reply::Reply;
 use crate::id::{Id, Tenant};
 use crate::session::iso;
 use crate::store;
-use crate::store::database::{Database, Statement, StoreError, Stored, must_change};
+use crate::store::database::{Database, Statement, StoreError, must_change};
 use crate::store::people::as_option;
 use crate::store::record::Severity;
 use crate::store::tenancy::{Draft, Objects, Record};
@@ -75,8 +76,8 @@ fn object(fields: &mut Fields, name: &str) -> Option<String> {
     Some(text)
 }
 
-/// Reads what is said of a tenant; the problems of its policy are an error of their own.
-fn draft(fields: &mut Fields) -> Result<Draft> {
+/// Reads what is said of a tenant, and its policy by itself; the problems of that are an error of their own.
+fn draft(fields: &mut Fields) -> Result<(Draft, Option<SecurityPolicy>)> {
     let slug = fields.optional_line("slug", 63);
     if slug.as_deref().is_some_and(|slug| !is_slug(slug)) {
         fields.refuse("slug", "Invalid string: must be lower-case letters, digits, - and _, at most 63");
@@ -105,8 +106,8 @@ fn draft(fields: &mut Fields) -> Result<Draft> {
         hosts,
     };
     let policy = given.map(|given| policy::read(&given)).transpose()?;
-    let security_policy = policy.map(|policy| policy.to_json().to_string());
-    Ok(Draft { objects: Objects { security_policy, ..draft.objects.clone() }, ..draft })
+    let security_policy = policy.as_ref().map(|policy| policy.to_json().to_string());
+    Ok((Draft { objects: Objects { security_policy, ..draft.objects.clone() }, ..draft }, policy))
 }
 
 /// The database that a tenant's own data is in, where that is not this one.
@@ -160,7 +161,7 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     };
     fields.line("name", LONGEST_NAME);
     fields.line("slug", 63);
-    let draft = draft(&mut fields)?;
+    let (draft, _) = draft(&mut fields)?;
     fields.finish()?;
     let manager = manager(call).await?;
     let context = &call.context;
@@ -196,10 +197,19 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     statements.push(manager.acting.audited(context, "tenant.created", Severity::High, details)?);
     statements.push(store::tenancy::find(&id));
     let record: Option<Record> = match context.db()?.batch(statements).await {
-        Err(StoreError::Unchanged) => {
-            return Err(Error::Validation("[body.owner.email] Nobody of the shared pool has this address".to_owned()));
+        Ok(answers) => answers.last()?,
+        Err(error) => {
+            if let Some(own) = &own {
+                // Its half there would keep its slug and its database from whoever tries again.
+                own.batch([store::tenancy::discard(&id)]).await?;
+            }
+            return Err(match error {
+                StoreError::Unchanged => {
+                    Error::Validation("[body.owner.email] Nobody of the shared pool has this address".to_owned())
+                }
+                other => conflict(other),
+            });
         }
-        other => other.map_err(conflict)?.last()?,
     };
     store::directory::forget_all();
     let body = json_of(&record.ok_or_else(not_found)?);
@@ -240,25 +250,33 @@ pub async fn show(call: &mut Call) -> Result<Reply> {
     manager.acting.answer(&body)
 }
 
-/// Does the same in the main database and, where a tenant has one, its own; answers the tenant as it is then.
+/// Changes a tenant where it is, the main database or its own; answers it as it is then. Its hosts are the main database's to
+/// know, whichever it is: that no other tenant has them is seen there, before anything changes.
 async fn commit(
     call: &Call,
     manager: &Manager,
     record: &Record,
-    statements: impl Fn() -> Vec<Statement>,
+    (statements, hosts): (Vec<Statement>, Option<&[String]>),
     (event, details): (&str, Value),
 ) -> Result<Reply> {
     let context = &call.context;
-    let mut here = vec![store::access::holds_still(&manager.permit)];
-    here.extend(statements());
     let mut details = details;
     details["tenant"] = json!(record.id);
-    here.push(manager.acting.audited(context, event, Severity::High, details)?);
-    here.push(store::tenancy::find(&record.id));
+    let audit = manager.acting.audited(context, event, Severity::High, details)?;
+    let set_hosts = || hosts.into_iter().flat_map(|hosts| store::tenancy::set_hosts(context, &record.id, hosts));
+    let mut here = vec![store::access::holds_still(&manager.permit)];
+    here.extend(set_hosts());
     if let Some(own) = own_database(context, record.database.as_deref())? {
-        let done: Stored<_> = own.batch(statements()).await;
-        done.map_err(conflict)?;
+        context.db()?.batch(here).await.map_err(conflict)?;
+        let mut there = statements;
+        there.extend(set_hosts());
+        there.push(store::tenancy::find(&record.id));
+        let changed: Option<Record> = own.batch(there).await.map_err(conflict)?.last()?;
+        here = vec![store::tenancy::mirror(&changed.ok_or_else(not_found)?)];
+    } else {
+        here.extend(statements);
     }
+    here.extend([audit, store::tenancy::find(&record.id)]);
     let found: Option<Record> = context.db()?.batch(here).await.map_err(conflict)?.last()?;
     store::directory::forget_all();
     let body = json_of(&found.ok_or_else(not_found)?);
@@ -276,24 +294,21 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
             fields.refuse(name, "Where a tenant's people are does not change");
         }
     }
-    let draft = draft(&mut fields)?;
+    let (draft, policy) = draft(&mut fields)?;
     fields.finish()?;
     let manager = manager(call).await?;
     let record = named(call).await?;
     let context = &call.context;
-    let statements = || {
-        let mut statements = vec![store::tenancy::update(context, &record.id, &draft), must_change()];
-        if let Some(hosts) = &draft.hosts {
-            statements.extend(store::tenancy::set_hosts(context, &record.id, hosts));
-        }
-        if draft.objects.security_policy.is_some() {
-            // Their live copies end at the next check.
-            statements.push(store::session::end_all_surplus(&record.id, context.now));
-        }
-        statements
-    };
-    commit(call, &manager, &record, statements, ("tenant.changed", json!({ "slug": draft.slug, "hosts": draft.hosts })))
-        .await
+    if let Some(policy) = policy.filter(|_| record.id == *manager.acting.tenant()) {
+        policy::keeps_in(context, &policy)?;
+    }
+    let mut statements = vec![store::tenancy::update(context, &record.id, &draft), must_change()];
+    if draft.objects.security_policy.is_some() {
+        // Their live copies end at the next check.
+        statements.push(store::session::end_all_surplus(&record.id, context.now));
+    }
+    let told = ("tenant.changed", json!({ "slug": draft.slug, "hosts": draft.hosts }));
+    commit(call, &manager, &record, (statements, draft.hosts.as_deref()), told).await
 }
 
 /// What a status changes by.
@@ -319,22 +334,20 @@ async fn step(call: &mut Call, step: Step) -> Result<Reply> {
     let manager = manager(call).await?;
     let record = named(call).await?;
     let (context, permit, id) = (&call.context, &manager.permit, &record.id);
-    let statements = || {
-        let changed = match step {
-            Step::Suspend => store::tenancy::set_status(context, permit, id, "suspended", reason.as_deref()),
-            Step::Resume => store::tenancy::set_status(context, permit, id, "active", reason.as_deref()),
-            Step::Delete => store::tenancy::schedule_deletion(context, permit, id, reason.as_deref()),
-            Step::Restore => store::tenancy::restore(context, permit, id),
-        };
-        vec![changed, must_change()]
+    let changed = match step {
+        Step::Suspend => store::tenancy::set_status(context, permit, id, "suspended", reason.as_deref()),
+        Step::Resume => store::tenancy::set_status(context, permit, id, "active", reason.as_deref()),
+        Step::Delete => store::tenancy::schedule_deletion(context, permit, id, reason.as_deref()),
+        Step::Restore => store::tenancy::restore(context, permit, id),
     };
+    let statements = vec![changed, must_change()];
     let event = match step {
         Step::Suspend => "tenant.suspended",
         Step::Resume => "tenant.resumed",
         Step::Delete => "tenant.deletion_scheduled",
         Step::Restore => "tenant.restored",
     };
-    let done = commit(call, &manager, &record, statements, (event, json!({ "reason": reason }))).await;
+    let done = commit(call, &manager, &record, (statements, None), (event, json!({ "reason": reason }))).await;
     done.map_err(|error| match error.wire() {
         Wire::ORGANIZATION_NOT_FOUND => Error::refused(Wire::TENANT_STATUS, "not from this status"),
         _ => error,

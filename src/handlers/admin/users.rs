@@ -19,19 +19,13 @@ use crate::http::reply::Reply;
 use crate::id::{Id, Millis, User};
 use crate::jobs::outbox::deliver_later;
 use crate::pages::mail;
-use crate::session::{SessionJson, iso, user_role};
+use crate::session::{iso, user_role};
 use crate::store;
 use crate::store::database::{Statement, StoreError, must_change};
-use crate::store::people::{Changes, Patches, Record, Transition, as_option};
+use crate::store::people::{Changes, Patches, Record, as_option};
 use crate::store::record::{Deed, Severity};
 use crate::store::session::Which;
 use crate::store::sign_up::NewUser;
-
-/// The longest reason, in characters.
-const LONGEST_REASON: usize = 1000;
-
-/// The longest suspension, in seconds: a century.
-const LONGEST_SUSPENSION: i64 = 3_155_760_000;
 
 /// Somebody who looks after the users of the pool that was asked.
 pub struct Overseer {
@@ -89,7 +83,9 @@ pub async fn overseer(call: &Call, action: Action) -> Result<Overseer> {
     Ok(Overseer { acting, permit })
 }
 
-fn not_found() -> Error {
+/// For whoever is no user of the pool.
+#[must_use]
+pub fn not_found() -> Error {
     Error::refused(Wire::USER_NOT_FOUND, "unknown, deleted, or of another pool")
 }
 
@@ -151,24 +147,23 @@ fn set_roles(
     overseer: &Overseer,
     user: &Id<User>,
     given: &[store::role::Record],
-    was_owner: bool,
 ) -> Result<Vec<Statement>> {
     let ids: Vec<_> = given.iter().map(|role| &role.id).collect();
     let mut statements = vec![
         store::access::holds_still(&overseer.permit),
         store::access::covers_still(&overseer.permit, &ids, Some(user)),
+        store::member::keeps_owner(overseer.acting.tenant(), user, &ids),
         store::member::add_unless(context, &overseer.permit, &context.id()?, user),
     ];
-    statements.extend(store::member::set_roles_of(context, &overseer.permit, user, &ids));
+    statements.extend(store::member::set_roles(context, &overseer.permit, user, &ids));
     // In whose name they act may be beyond them now.
     statements.push(store::session::end_impersonations(context, user));
-    if was_owner {
-        statements.push(store::member::still_owned(overseer.acting.tenant()));
-    }
     Ok(statements)
 }
 
-fn ownerless(error: StoreError) -> Error {
+/// What a batch about a user is refused with.
+#[must_use]
+pub fn ownerless(error: StoreError) -> Error {
     match error {
         StoreError::Broken(name) if name == store::member::WITHOUT_OWNER => {
             Error::refused(Wire::WITHOUT_AN_OWNER, "the last owner")
@@ -187,8 +182,27 @@ async fn commit(call: &Call, mut statements: Vec<Statement>, user: &Id<User>) ->
     record.ok_or_else(not_found)
 }
 
-fn user_field(fields: &mut Fields) -> String {
+/// Reads the field `userId`.
+pub fn user_field(fields: &mut Fields) -> String {
     fields.line("userId", 100)
+}
+
+/// What is said of roles that were given: to the audit, and to whoever has them now.
+fn roles_told(
+    context: &Context,
+    overseer: &Overseer,
+    target: &Record,
+    given: &[store::role::Record],
+) -> Result<[Statement; 2]> {
+    const EVENT: &str = "member.roles_changed";
+    let user = &target.person.id;
+    let after: Vec<&str> = given.iter().map(|role| role.name.as_str()).collect();
+    let details = json!({ "before": target.given, "after": after });
+    let message = format!("Your role is {} now.", after.join(","));
+    Ok([
+        overseer.audited(context, user, EVENT, (Severity::High, details))?,
+        overseer.acting.tells(context, user, EVENT, &message)?,
+    ])
 }
 
 /// `POST /admin/set-role`: all roles of a user in the tenant anew.
@@ -206,12 +220,8 @@ pub async fn set_role(call: &mut Call) -> Result<Reply> {
     overseer.may_act_upon(&target, Action::SetUserRole)?;
     let given = roles(call, &overseer, names).await?;
     let user = &target.person.id;
-    let mut statements = set_roles(context, &overseer, user, &given, target.given.iter().any(|role| role == "owner"))?;
-    let after: Vec<&str> = given.iter().map(|role| role.name.as_str()).collect();
-    let details = json!({ "before": target.given, "after": after });
-    statements.push(overseer.audited(context, user, "member.roles_changed", (Severity::High, details))?);
-    let message = format!("Your role is {} now.", after.join(","));
-    statements.push(overseer.acting.tells(context, user, "member.roles_changed", &message)?);
+    let mut statements = set_roles(context, &overseer, user, &given)?;
+    statements.extend(roles_told(context, &overseer, &target, &given)?);
     let record = commit(call, statements, user).await?;
     overseer.acting.answer(&json!({ "user": json(&record, context.now) }))
 }
@@ -301,8 +311,11 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
         statements.push(store::sign_up::add_password(context, &context.id()?, &user, hash.expose()));
     }
     statements.extend(change(context, &user, &changes));
-    statements.extend(set_roles(context, &overseer, &user, &given, false)?);
-    let details = json!({ "method": "administrator", "with_password": hash.is_some() });
+    statements.extend(set_roles(context, &overseer, &user, &given)?);
+    let roles: Vec<&str> = given.iter().map(|role| role.name.as_str()).collect();
+    let details = json!({
+        "method": "administrator", "with_password": hash.is_some(), "roles": roles, "email_verified": new.email_verified,
+    });
     statements.push(overseer.audited(context, &user, "user.created", (Severity::Medium, details))?);
     let record = commit(call, statements, &user).await?;
     overseer.acting.answer(&json!({ "user": json(&record, context.now) }))
@@ -352,11 +365,11 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     }
     if let Some(names) = names {
         overseer.acting.permit(Action::SetUserRole)?;
-        let roles = roles(call, &overseer, names).await?;
-        let was_owner = target.given.iter().any(|role| role == "owner");
-        statements.extend(set_roles(context, &overseer, user, &roles, was_owner)?);
+        let given = roles(call, &overseer, names).await?;
+        statements.extend(set_roles(context, &overseer, user, &given)?);
+        statements.extend(roles_told(context, &overseer, &target, &given)?);
     }
-    let details = json!({ "email": changes.email, "name": changes.name });
+    let details = json!({ "email": changes.email, "email_verified": changes.email_verified, "name": changes.name });
     statements.push(overseer.audited(context, user, "user.changed", (Severity::Medium, details))?);
     let has_patches = !changes.patches.is_empty();
     let record = commit(call, statements, user).await.map_err(|error| match error.wire() {
@@ -368,140 +381,6 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     })?;
     deliver_later(context);
     overseer.acting.answer(&json(&record, context.now))
-}
-
-/// `POST /admin/ban-user`: suspends a user, for `banExpiresIn` seconds or until it is lifted. Their sessions end.
-///
-/// # Errors
-/// 400 for oneself, 401, 403, 404.
-pub async fn ban(call: &mut Call) -> Result<Reply> {
-    let mut fields = call.request.fields(Media::Json).await?;
-    let id = user_field(&mut fields);
-    let reason = fields.optional_line("banReason", LONGEST_REASON);
-    if fields.is_null("banExpiresIn") {
-        fields.refuse("banExpiresIn", "Invalid input: expected number, received null");
-    }
-    let seconds = fields.number("banExpiresIn", (0, LONGEST_SUSPENSION)).filter(|seconds| *seconds > 0);
-    fields.finish()?;
-    let reason = reason.unwrap_or_else(|| "No reason".to_owned());
-    let until = seconds.map(|seconds| call.context.now + seconds * 1000);
-    let to = Transition { status: "suspended", reason: Some(&reason), until, from: None };
-    change_status(call, &id, &to, ("user.suspended", Severity::High)).await
-}
-
-/// `POST /admin/unban-user`.
-///
-/// # Errors
-/// 401, 403, 404.
-pub async fn unban(call: &mut Call) -> Result<Reply> {
-    let mut fields = call.request.fields(Media::Json).await?;
-    let id = user_field(&mut fields);
-    fields.finish()?;
-    let to = Transition { status: "active", reason: None, until: None, from: Some("suspended") };
-    change_status(call, &id, &to, ("user.restored", Severity::Medium)).await
-}
-
-/// `POST /admin/reactivate-user`: takes a deactivation back, and no suspension.
-///
-/// # Errors
-/// 401, 403, 404.
-pub async fn reactivate(call: &mut Call) -> Result<Reply> {
-    let mut fields = call.request.fields(Media::Json).await?;
-    let id = user_field(&mut fields);
-    fields.finish()?;
-    let to = Transition { status: "active", reason: None, until: None, from: Some("inactive") };
-    change_status(call, &id, &to, ("user.reactivated", Severity::Medium)).await
-}
-
-/// `POST /admin/deactivate-user`: the account stays, and nobody signs in with it.
-///
-/// # Errors
-/// 400 for oneself, 401, 403, 404.
-pub async fn deactivate(call: &mut Call) -> Result<Reply> {
-    let mut fields = call.request.fields(Media::Json).await?;
-    let id = user_field(&mut fields);
-    let reason = fields.optional_line("reason", LONGEST_REASON);
-    fields.finish()?;
-    let to = Transition { status: "inactive", reason: reason.as_deref(), until: None, from: None };
-    change_status(call, &id, &to, ("user.deactivated", Severity::Medium)).await
-}
-
-async fn change_status(
-    call: &Call,
-    id: &str,
-    to: &Transition<'_>,
-    (event, severity): (&str, Severity),
-) -> Result<Reply> {
-    let overseer = overseer(call, Action::BanUser).await?;
-    let context = &call.context;
-    let target = found(context, id).await?;
-    let user = &target.person.id;
-    let ends = to.status != "active";
-    if ends && *user == overseer.acting.standing.user_id {
-        return Err(Error::refused(Wire::CANNOT_BAN_YOURSELF, "oneself"));
-    }
-    overseer.may_act_upon(&target, Action::BanUser)?;
-    if to.from.is_some_and(|from| from != target.status) {
-        // Nothing to take back: that is how they are.
-        return overseer.acting.answer(&json!({ "user": json(&target, context.now) }));
-    }
-    let mut statements = vec![
-        store::access::holds_still(&overseer.permit),
-        store::people::transition(context, &overseer.permit, user, to),
-        must_change(),
-    ];
-    if ends {
-        statements.push(store::session::revoke(context, user, Which::All, event, None));
-        if target.given.iter().any(|role| role == "owner") {
-            statements.push(store::member::still_owned(overseer.acting.tenant()));
-        }
-    }
-    let details = json!({ "before": target.status, "after": to.status, "reason": to.reason, "until": to.until });
-    statements.push(overseer.audited(context, user, event, (severity, details))?);
-    statements.push(store::people::find(context, user));
-    let mut answers = context.db()?.batch(statements).await.map_err(ownerless)?.skip(3);
-    if ends {
-        forget(context, store::session::revoked(&mut answers)?);
-        deliver_later(context);
-    }
-    let record: Option<Record> = answers.last()?;
-    let body = json!({ "user": json(&record.ok_or_else(not_found)?, context.now) });
-    overseer.acting.answer(&body)
-}
-
-/// `POST /admin/remove-user`: softly, as if they had done it themselves. Cron deletes what is left after
-/// `USER_RETENTION_SECONDS`.
-///
-/// # Errors
-/// 400 for oneself or the last owner, 401, 403, 404.
-pub async fn remove(call: &mut Call) -> Result<Reply> {
-    let mut fields = call.request.fields(Media::Json).await?;
-    let id = user_field(&mut fields);
-    let reason = fields.optional_line("reason", LONGEST_REASON);
-    fields.finish()?;
-    let overseer = overseer(call, Action::RemoveUser).await?;
-    let context = &call.context;
-    let target = found(context, &id).await?;
-    let user = &target.person.id;
-    if *user == overseer.acting.standing.user_id {
-        return Err(Error::refused(Wire::CANNOT_REMOVE_YOURSELF, "oneself"));
-    }
-    overseer.may_act_upon(&target, Action::RemoveUser)?;
-    let why = reason.as_deref().unwrap_or("deleted by an administrator");
-    let mut statements = vec![
-        store::session::revoke(context, user, Which::All, "user_deleted", None),
-        store::access::holds_still(&overseer.permit),
-        store::member::leaves_none_ownerless(user),
-    ];
-    statements.extend(store::user::delete_by(context, user, &overseer.acting.standing.user_id, why));
-    if target.given.iter().any(|role| role == "owner") {
-        statements.push(store::member::still_owned(overseer.acting.tenant()));
-    }
-    statements.push(overseer.audited(context, user, "user.deleted", (Severity::High, json!({ "reason": reason })))?);
-    let mut answers = context.db()?.batch(statements).await.map_err(ownerless)?;
-    forget(context, store::session::revoked(&mut answers)?);
-    deliver_later(context);
-    overseer.acting.answer(&json!({ "success": true }))
 }
 
 /// `POST /admin/set-user-password`: ends every session of the user's, and the links that would set another.
@@ -549,72 +428,6 @@ pub async fn set_password(call: &mut Call) -> Result<Reply> {
     forget(context, store::session::revoked(&mut answers)?);
     deliver_later(context);
     overseer.acting.answer(&json!({ "status": true }))
-}
-
-/// `POST /admin/list-user-sessions`.
-///
-/// # Errors
-/// 401, 403, 404.
-pub async fn sessions(call: &mut Call) -> Result<Reply> {
-    let mut fields = call.request.fields(Media::Json).await?;
-    let id = user_field(&mut fields);
-    fields.finish()?;
-    let overseer = overseer(call, Action::ListUserSessions).await?;
-    let context = &call.context;
-    let target = found(context, &id).await?;
-    let statement = store::session::list(&context.tenant().id, &target.person.id, context.now);
-    let listed: Vec<store::session::Listed> = context.db()?.batch([statement]).await?.rows()?;
-    let sessions: Vec<SessionJson<'_>> = listed.iter().map(store::session::Listed::json).collect();
-    overseer.acting.answer(&json!({ "sessions": sessions }))
-}
-
-/// `POST /admin/revoke-user-session`: by its handle. One that is nobody's, or over, is the same answer.
-///
-/// # Errors
-/// 401, 403.
-pub async fn revoke_session(call: &mut Call) -> Result<Reply> {
-    let mut fields = call.request.fields(Media::Json).await?;
-    let handle = fields.required("sessionToken", 100);
-    fields.finish()?;
-    let overseer = overseer(call, Action::RevokeUserSessions).await?;
-    let context = &call.context;
-    if let Some(session) = Id::parse(&handle) {
-        let target: Option<Record> = context.db()?.first(store::people::find_by_session(context, &session)).await?;
-        if let Some(target) = target {
-            overseer.may_act_upon(&target, Action::RevokeUserSessions)?;
-            end(call, &overseer, &target, Which::One(&session)).await?;
-        }
-    }
-    overseer.acting.answer(&json!({ "success": true }))
-}
-
-/// `POST /admin/revoke-user-sessions`.
-///
-/// # Errors
-/// 401, 403, 404.
-pub async fn revoke_sessions(call: &mut Call) -> Result<Reply> {
-    let mut fields = call.request.fields(Media::Json).await?;
-    let id = user_field(&mut fields);
-    fields.finish()?;
-    let overseer = overseer(call, Action::RevokeUserSessions).await?;
-    let target = found(&call.context, &id).await?;
-    overseer.may_act_upon(&target, Action::RevokeUserSessions)?;
-    end(call, &overseer, &target, Which::All).await?;
-    overseer.acting.answer(&json!({ "success": true }))
-}
-
-async fn end(call: &Call, overseer: &Overseer, target: &Record, which: Which<'_>) -> Result<()> {
-    let context = &call.context;
-    let user = &target.person.id;
-    let statements = [
-        store::session::revoke(context, user, which, "revoked_by_administrator", None),
-        store::access::holds_still(&overseer.permit),
-        overseer.audited(context, user, "sessions.ended", (Severity::Medium, Value::Null))?,
-    ];
-    let mut answers = context.db()?.batch(statements).await?;
-    forget(context, store::session::revoked(&mut answers)?);
-    deliver_later(context);
-    Ok(())
 }
 
 /// `POST /admin/has-permission`: whether the user who asks may, or another user or a role, for whoever may see those.

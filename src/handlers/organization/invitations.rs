@@ -108,11 +108,15 @@ pub async fn invite(call: &mut Call) -> Result<Reply> {
     let key =
         rate_limit::key(&context.config, "invite:member", acting.tenant().as_str(), acting.standing.user_id.as_str());
     let limit = context.config.limit_invitation;
+    // Nobody's mailbox is filled, whoever invites and to however many organizations.
+    let pool = context.tenant().pool().map_or("", Id::as_str);
+    let (recipient, mails) = (rate_limit::key(&context.config, "invite:mail", pool, &email), context.config.limit_mail);
     // A third and a fourth round trip: what is invited to is looked up by name, and nobody waits for invitations.
     let mut answers = context
         .db()?
         .batch([
             rate_limit::count(&key, limit, context.now),
+            rate_limit::count_within(&recipient, mails, (&key, limit), context.now),
             store::access::standing_of_email(acting.tenant(), &email),
             store::invitation::pending(acting.tenant(), &email),
         ])
@@ -120,6 +124,10 @@ pub async fn invite(call: &mut Call) -> Result<Reply> {
     let window: Option<rate_limit::Window> = answers.row()?;
     if let Some(retry_after) = window.and_then(|window| window.retry_after(limit, context.now)) {
         return Err(Error::TooManyRequests { retry_after, limit: "invitations of a member" });
+    }
+    let window: Option<rate_limit::Window> = answers.row()?;
+    if let Some(retry_after) = window.and_then(|window| window.retry_after(mails, context.now)) {
+        return Err(Error::TooManyRequests { retry_after, limit: "invitations to an address" });
     }
     if answers.row::<Standing>()?.is_some() {
         return Err(Error::refused(Wire::ALREADY_A_MEMBER, "a member already"));
@@ -130,10 +138,14 @@ pub async fn invite(call: &mut Call) -> Result<Reply> {
     if open.is_some() && !resends {
         return Err(taken());
     }
-    if let Some(open) = &open {
+    let roles = match &open {
         // What is sent again is what was sent before.
-        grantable(context, &acting, &open.roles, refusals).await?;
-    }
+        Some(open) => {
+            grantable(context, &acting, &open.roles, refusals).await?;
+            open.roles.clone()
+        }
+        None => roles,
+    };
     let secret: Token<Invited> = Token::new(context.random()?);
     let expires_at = context.now + context.config.invitation_seconds * 1000;
     let id = match &open {
@@ -141,21 +153,15 @@ pub async fn invite(call: &mut Call) -> Result<Reply> {
         None => context.id()?,
     };
     let mut statements: Vec<Statement> = if open.is_some() {
-        vec![
-            store::access::holds_still(&permit),
-            store::invitation::renew(context, &permit, &id, &secret.hash(), expires_at),
-            must_change(),
-        ]
+        vec![store::invitation::renew(context, &permit, &id, &secret.hash(), expires_at), must_change()]
     } else {
         let ids: Vec<_> = granted.iter().map(|role| &role.id).collect();
         let teams: Vec<_> = teams.iter().collect();
         let new =
             NewInvitation { id: &id, hash: &secret.hash(), email: &email, roles: &ids, groups: &teams, expires_at };
-        let mut statements =
-            vec![store::access::holds_still(&permit), store::access::covers_still(&permit, &ids, None)];
-        statements.extend(store::invitation::create(context, &permit, &new));
-        statements
+        store::invitation::create(context, &permit, &new).into()
     };
+    statements.push(store::invitation::inviter_may(acting.tenant(), &id));
     let url = format!("{}/invitation?token={}", context.auth_origin().as_str(), secret.expose());
     let days = (context.config.invitation_seconds + 86_399) / 86_400;
     let inviter = &acting.session().user.name;
@@ -171,6 +177,9 @@ pub async fn invite(call: &mut Call) -> Result<Reply> {
     statements.push(store::invitation::find(acting.tenant(), &id));
     let answers = match context.db()?.batch(statements).await {
         Err(StoreError::Conflict(_) | StoreError::Unchanged) => return Err(taken()),
+        Err(StoreError::Broken(name)) if name == store::invitation::INVITER => {
+            return Err(Error::refused(refusals.1, "without what the invitation gives"));
+        }
         other => other?,
     };
     let one: Option<Record> = answers.last()?;
@@ -353,13 +362,12 @@ fn given_text(one: &Record) -> String {
 /// 400 for one that was answered meanwhile, 403 where whoever invited may not any more, or a group is full.
 pub async fn taken_up(call: &Call, authenticated: &Authenticated, one: &Record) -> Result<(Id<Member>, Vec<String>)> {
     proof::not_impersonated(authenticated)?;
-    if !one.inviter_may {
-        return Err(Error::refused(Wire::INVITER_LEFT, "whoever invited may not any more"));
-    }
     let context = &call.context;
     let session = &authenticated.session;
     let permit = Permit::for_oneself(&one.tenant_id, &session.user.id);
-    let member = context.id()?;
+    // Whoever signed up on the tenant's own host meanwhile is a member already, without what they were invited to.
+    let standing: Option<Standing> =
+        context.db()?.first(store::access::standing_of(&one.tenant_id, &session.user.id)).await?;
     let deed = Deed {
         event: "invitation.accepted",
         severity: Severity::Medium,
@@ -367,11 +375,18 @@ pub async fn taken_up(call: &Call, authenticated: &Authenticated, one: &Record) 
         details: json!({ "invitation": one.id, "roles": one.roles }),
     };
     let mut statements = vec![
+        store::invitation::inviter_may(&one.tenant_id, &one.id),
         store::invitation::accept(context, &permit, &one.id),
         must_change(),
-        store::member::add(context, &permit, &member, &session.user.id),
-        must_change(),
     ];
+    let member = if let Some(standing) = standing {
+        statements.push(store::access::holds_still(&permit));
+        standing.member_id
+    } else {
+        let id = context.id()?;
+        statements.extend([store::member::add(context, &permit, &id, &session.user.id), must_change()]);
+        id
+    };
     statements.extend(store::invitation::give(context, &permit, &one.id, &member));
     statements.push(store::record::deed(context, &one.tenant_id, session, &deed)?);
     if let Some(inviter) = &one.inviter_id {
@@ -385,6 +400,9 @@ pub async fn taken_up(call: &Call, authenticated: &Authenticated, one: &Record) 
     let cookies = match commit_and_refresh(context, authenticated, statements).await {
         Err(StoreError::Unchanged) => return Err(not_found()),
         Err(StoreError::Conflict(_)) => return Err(Error::refused(Wire::ALREADY_A_MEMBER, "a member already")),
+        Err(StoreError::Broken(name)) if name == store::invitation::INVITER => {
+            return Err(Error::refused(Wire::INVITER_LEFT, "whoever invited may not any more"));
+        }
         Err(StoreError::Broken(name)) if name == store::group::FULL => {
             return Err(Error::refused(Wire::TEAM_FULL, "a group of the invitation is full"));
         }

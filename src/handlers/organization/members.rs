@@ -185,14 +185,6 @@ fn ownerless(error: StoreError, wire: Wire) -> Error {
     }
 }
 
-/// Whether the change of somebody with these roles must leave an owner behind.
-fn guard(acting: &Acting, target: &Standing) -> Option<Statement> {
-    // The default tenant may have had none; what was read of the target may be old.
-    let always = acting.standing.tenant.slug != "default";
-    let guarded = always || target.given.iter().any(|role| role == "owner");
-    guarded.then(|| store::member::still_owned(acting.tenant()))
-}
-
 /// `POST /organization/update-member-role`: all roles of a member anew.
 ///
 /// # Errors
@@ -220,11 +212,13 @@ pub async fn update_role(call: &mut Call) -> Result<Reply> {
         subject: Some(&target.user_id),
         details: json!({ "before": target.given, "after": roles }),
     };
-    let mut statements =
-        vec![store::access::holds_still(&permit), store::access::covers_still(&permit, &ids, Some(&target.user_id))];
-    statements.extend(store::member::set_roles(context, &permit, &member, &ids));
+    let mut statements = vec![
+        store::access::holds_still(&permit),
+        store::access::covers_still(&permit, &ids, Some(&target.user_id)),
+        store::member::keeps_owner(acting.tenant(), &target.user_id, &ids),
+    ];
+    statements.extend(store::member::set_roles(context, &permit, &target.user_id, &ids));
     statements.push(must_change());
-    statements.extend(guard(&acting, &target));
     statements.push(acting.audited_of(context, &deed)?);
     if target.user_id != acting.standing.user_id {
         let message = format!("Your role in {} is {} now.", acting.standing.tenant.name, role_text(&roles));
@@ -283,10 +277,13 @@ async fn take_out(
         subject: Some(&target.user_id),
         details: json!({ "roles": target.given }),
     };
-    let mut statements =
-        vec![store::access::holds_still(permit), store::member::remove(permit, &target.member_id), must_change()];
-    statements.extend(guard(acting, target));
-    statements.push(store::member::forget_active(acting.tenant(), &target.user_id));
+    let mut statements = vec![
+        store::access::holds_still(permit),
+        store::member::keeps_owner(acting.tenant(), &target.user_id, &[]),
+        store::member::remove(permit, &target.member_id),
+        must_change(),
+        store::member::forget_active(acting.tenant(), &target.user_id),
+    ];
     statements.push(acting.audited_of(context, &deed)?);
     if target.user_id != acting.standing.user_id {
         let message = format!("You are no member of {} any more.", acting.standing.tenant.name);

@@ -1,6 +1,7 @@
 //! Organizations: what the protocol calls tenants, and who is in them.
 
 pub mod group_draft;
+pub mod group_members;
 pub mod groups;
 pub mod invitation_page;
 pub mod invitations;

@@ -190,9 +190,12 @@ pub async fn full(call: &mut Call) -> Result<Reply> {
     let listed: Vec<store::member::Listed> = answers.rows()?;
     let invited: Vec<store::invitation::Record> = answers.rows()?;
     let groups: Vec<store::group::Record> = answers.rows()?;
+    // Of what it shows besides, a key shows what it was made for.
+    let invited = if sees_everybody && acting.reads("invitation").is_ok() { invited } else { Vec::new() };
+    let groups = if acting.reads("team").is_ok() { groups } else { Vec::new() };
+    let listed = if acting.reads("member").is_ok() { listed } else { Vec::new() };
     let mut body = organization_json(&acting.standing.tenant);
     body["members"] = listed.iter().map(|member| members::json(tenant, member)).collect();
-    let invited = if sees_everybody { invited } else { Vec::new() };
     body["invitations"] = invited.iter().map(|one| invitations::json(one, call.context.now)).collect();
     body["teams"] = groups.iter().map(super::groups::json).collect();
     acting.answer(&body)
@@ -221,6 +224,10 @@ pub async fn set_active(call: &mut Call) -> Result<Reply> {
     let statement = store::tenant::set_active(context, &acting.authenticated.hash, Some(acting.tenant()), None);
     let cookies = commit_and_refresh(context, &acting.authenticated, vec![statement]).await?;
     Ok(Reply::json(200, &organization_json(&acting.standing.tenant))?.with_cookies(cookies))
+}
+
+fn suspended_meanwhile() -> Error {
+    Error::refused(Wire::TENANT_UNAVAILABLE, "suspended, or about to be deleted, meanwhile")
 }
 
 /// `POST /organization/update`.
@@ -265,6 +272,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     ];
     let mut answers = match context.db()?.batch(statements).await {
         Err(StoreError::Conflict(_)) => return Err(Error::refused(Wire::ORGANIZATION_SLUG_TAKEN, "the slug is taken")),
+        Err(StoreError::Unchanged) => return Err(suspended_meanwhile()),
         other => other?.skip(4),
     };
     let tenant: Option<Organization> = answers.row()?;
@@ -384,7 +392,10 @@ pub async fn set_policy(call: &mut Call) -> Result<Reply> {
         acting.audited(context, "tenant.policy_changed", Severity::High, json!({ "policy": parsed.to_json() }))?,
         store::session::end_all_surplus(acting.tenant(), context.now),
     ];
-    let mut answers = context.db()?.batch(statements).await?.skip(4);
+    let mut answers = match context.db()?.batch(statements).await {
+        Err(StoreError::Unchanged) => return Err(suspended_meanwhile()),
+        other => other?.skip(4),
+    };
     forget(context, store::session::revoked(&mut answers)?);
     deliver_later(context);
     store::directory::forget_all();

@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::access::action::{Action, Permit};
 use crate::config::Registration;
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
-use crate::handlers::admin::{administers, administrator, is_global};
+use crate::handlers::admin::{administrator, is_global, permit, standing_here};
 use crate::handlers::authenticate::Authenticated;
 use crate::handlers::provider::registration::{count, metadata, put_secret};
 use crate::handlers::{Call, proof};
@@ -19,6 +20,7 @@ use crate::oauth::registration::{Terms, judge};
 use crate::secret::{ClientSecret, InitialAccessToken, RegistrationToken, Token};
 use crate::session::iso;
 use crate::store;
+use crate::store::access::Standing;
 use crate::store::database::{Answers, Statement, StoreError, must_change};
 use crate::store::oauth::client::{Keeper, Listed, NewRow};
 use crate::store::record::Severity;
@@ -57,8 +59,8 @@ fn not_found() -> Error {
 pub struct New<'a> {
     /// What is said of it.
     pub metadata: &'a Map<String, Value>,
-    /// Whether an administrator says so.
-    pub is_trusted: bool,
+    /// By which an administrator makes it, who is trusted.
+    pub permit: Option<&'a Permit>,
     /// Whose it will be.
     pub owner: Option<&'a Id<User>>,
     /// Who makes it.
@@ -99,7 +101,7 @@ pub async fn make_keys(context: &Context, new: &NewClient) -> Result<()> {
 /// # Errors
 /// `invalid_redirect_uri`, `invalid_client_metadata`; the condition's.
 pub async fn create(context: &Context, new: New<'_>) -> Result<Value> {
-    let judged = judge(new.metadata, &terms(context, new.is_trusted))?;
+    let judged = judge(new.metadata, &terms(context, new.permit.is_some()))?;
     make_keys(context, &judged).await?;
     let id: Id<OauthClient> = context.id()?;
     let client_id = context.row_id()?;
@@ -115,7 +117,7 @@ pub async fn create(context: &Context, new: New<'_>) -> Result<Value> {
     };
     let details = json!({ "client_id": client_id, "name": judged.name });
     let event = context.row_id()?;
-    let mut statements = Vec::new();
+    let mut statements: Vec<Statement> = new.permit.map(store::access::holds_still).into_iter().collect();
     let unless = new.condition.map(|(statement, problem)| {
         statements.extend([statement, must_change()]);
         problem
@@ -148,6 +150,7 @@ pub async fn change(
     client: &Listed,
     keeper: Keeper<'_>,
     metadata: &Map<String, Value>,
+    permit: Option<&Permit>,
     by: Option<&Id<User>>,
 ) -> Result<(Listed, Option<Token<ClientSecret>>)> {
     let is_trusted = matches!(keeper, Keeper::Tenant | Keeper::Everybody);
@@ -164,24 +167,26 @@ pub async fn change(
     let secret = if gets_secret { Some(Token::<ClientSecret>::new(context.random()?)) } else { None };
     let hash = secret.as_ref().map(Token::hash);
     let (event, details) = (context.row_id()?, json!({ "client_id": client.client_id }));
-    let statements = [
+    let mut statements: Vec<Statement> = permit.map(store::access::holds_still).into_iter().collect();
+    statements.extend([
         store::oauth::client::replace(context, &client.client_id, keeper, &judged, (client.updated_at, hash.as_ref())),
         must_change(),
         store::record::audit(context, &event, by, "client.updated", Severity::Medium, &details),
         store::oauth::client::one(context, &client.client_id, keeper),
-    ];
+    ]);
     let answers = match context.db()?.batch(statements).await {
         Err(StoreError::Unchanged) => return Err(Error::refused(Wire::CLIENT_CHANGED, "changed or deleted meanwhile")),
         other => other?,
     };
-    let changed: Option<Listed> = answers.skip(3).row()?;
+    let changed: Option<Listed> = answers.last()?;
     Ok((changed.ok_or_else(not_found)?, secret))
 }
 
 /// Whoever looks after clients.
 struct Caretaker {
     authenticated: Authenticated,
-    is_administrator: bool,
+    /// An administrator's.
+    permit: Option<Permit>,
     is_global: bool,
 }
 
@@ -193,13 +198,15 @@ impl Caretaker {
     }
 
     async fn with(call: &Call, more: Vec<Statement>) -> Result<(Self, Answers)> {
-        let (authenticated, answers) = call.confirmed(more).await?;
+        let statements = std::iter::once(standing_here(call)?).chain(more).collect();
+        let (authenticated, mut answers) = call.confirmed(statements).await?;
         proof::not_impersonated(&authenticated)?;
         if authenticated.session.user.is_anonymous {
             return Err(Error::refused(Wire::FORBIDDEN, "a guest"));
         }
-        let is_administrator = administers(&authenticated.session);
-        Ok((Self { authenticated, is_administrator, is_global: is_global(&call.context) }, answers))
+        let standing: Option<Standing> = answers.row()?;
+        let permit = permit(call, standing.as_ref(), Action::ManageClients, &authenticated.session.user.id).ok();
+        Ok((Self { authenticated, permit, is_global: is_global(&call.context) }, answers))
     }
 
     /// The caller, and a client that is theirs to look after, in one batch.
@@ -209,13 +216,13 @@ impl Caretaker {
         let (caretaker, mut answers) = Self::with(call, vec![one]).await?;
         let found: Option<Listed> = answers.row()?;
         let user = caretaker.authenticated.session.user.id.as_str();
-        let is_theirs = |client: &Listed| caretaker.is_administrator || client.user_id.as_deref() == Some(user);
+        let is_theirs = |client: &Listed| caretaker.permit.is_some() || client.user_id.as_deref() == Some(user);
         let client = found.filter(is_theirs).ok_or_else(not_found)?;
         Ok((caretaker, client))
     }
 
     fn keeper(&self) -> Keeper<'_> {
-        match (self.is_administrator, self.is_global) {
+        match (self.permit.is_some(), self.is_global) {
             (true, true) => Keeper::Everybody,
             (true, false) => Keeper::Tenant,
             (false, _) => Keeper::Owner(&self.authenticated.session.user.id),
@@ -227,7 +234,8 @@ impl Caretaker {
         let user = &self.authenticated.session.user.id;
         let (row, details) = (context.row_id()?, json!({ "client_id": id }));
         let audit = store::record::audit(context, &row, Some(user), event, Severity::Medium, &details);
-        let mut all = statements;
+        let mut all: Vec<Statement> = self.permit.as_ref().map(store::access::holds_still).into_iter().collect();
+        all.extend(statements);
         all.extend([must_change(), audit]);
         match context.db()?.batch(all).await {
             Err(StoreError::Unchanged) => Err(not_found()),
@@ -242,10 +250,15 @@ impl Caretaker {
 /// 400, 401, 403.
 pub async fn create_by_administrator(call: &mut Call) -> Result<Reply> {
     let metadata = metadata(call).await?;
-    let administrator = administrator(call, Vec::new()).await?;
-    let user = &administrator.authenticated.session.user.id;
-    let new =
-        New { metadata: &metadata, is_trusted: true, owner: None, by: Some(user), registration: None, condition: None };
+    let administrator = administrator(call, Action::ManageClients, Vec::new()).await?;
+    let new = New {
+        metadata: &metadata,
+        permit: Some(&administrator.permit),
+        owner: None,
+        by: Some(administrator.permit.actor()),
+        registration: None,
+        condition: None,
+    };
     let body = create(&call.context, new).await?;
     Ok(Reply::json(201, &body)?.with_cookies(administrator.authenticated.cookies))
 }
@@ -258,18 +271,17 @@ pub async fn create_by_user(call: &mut Call) -> Result<Reply> {
     let metadata = metadata(call).await?;
     let caretaker = Caretaker::of(call).await?;
     let is_open = call.context.config.registration >= Registration::Users;
-    if !is_open && !caretaker.is_administrator {
+    if !is_open && caretaker.permit.is_none() {
         return Err(Error::refused(Wire::FORBIDDEN, "registration is not open to users"));
     }
-    if !caretaker.is_administrator {
+    if caretaker.permit.is_none() {
         count(&call.context).await?;
     }
     let user = &caretaker.authenticated.session.user.id;
-    let is_trusted = caretaker.is_administrator;
     let new = New {
         metadata: &metadata,
-        is_trusted,
-        owner: (!is_trusted).then_some(user),
+        permit: caretaker.permit.as_ref(),
+        owner: caretaker.permit.is_none().then_some(user),
         by: Some(user),
         registration: None,
         condition: None,
@@ -283,7 +295,7 @@ pub async fn create_by_user(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 401, 403.
 pub async fn initial_access_token(call: &mut Call) -> Result<Reply> {
-    let administrator = administrator(call, Vec::new()).await?;
+    let administrator = administrator(call, Action::ManageClients, Vec::new()).await?;
     let context = &call.context;
     let user = &administrator.authenticated.session.user.id;
     let token: Token<InitialAccessToken> = Token::new(context.random()?);
@@ -291,6 +303,7 @@ pub async fn initial_access_token(call: &mut Call) -> Result<Reply> {
     let event = context.row_id()?;
     let name = "client.initial_access_token";
     let statements = [
+        store::access::holds_still(&administrator.permit),
         store::verification::keep(context, &context.tenant().id, &token, user.as_str(), b"{}", until)?,
         store::record::audit(context, &event, Some(user), name, Severity::Medium, &json!({})),
     ];
@@ -363,7 +376,8 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
         };
     }
     let user = &caretaker.authenticated.session.user.id;
-    let (changed, secret) = change(context, &client, caretaker.keeper(), &metadata, Some(user)).await?;
+    let (changed, secret) =
+        change(context, &client, caretaker.keeper(), &metadata, caretaker.permit.as_ref(), Some(user)).await?;
     let mut body = administered(&changed);
     if let Some(secret) = &secret {
         put_secret(&mut body, secret);
@@ -404,7 +418,7 @@ pub async fn disable(call: &mut Call) -> Result<Reply> {
     let (id, disabled) = named(call).await?;
     let disabled = disabled.unwrap_or(true);
     let caretaker = Caretaker::of(call).await?;
-    if !caretaker.is_administrator {
+    if caretaker.permit.is_none() {
         return Err(Error::refused(Wire::FORBIDDEN, "no administrator"));
     }
     let statement = store::oauth::client::disable(&call.context, &id, caretaker.keeper(), disabled);

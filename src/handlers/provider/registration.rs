@@ -60,8 +60,7 @@ pub async fn register(call: &mut Call) -> Result<Reply> {
         _ => return Err(Problem::new(Code::AccessDenied, "registration is closed").into()),
     };
     let token: Token<RegistrationToken> = Token::new(context.random()?);
-    let new =
-        New { metadata: &metadata, is_trusted: false, owner: None, by: None, registration: Some(&token), condition };
+    let new = New { metadata: &metadata, permit: None, owner: None, by: None, registration: Some(&token), condition };
     let mut body = clients::create(context, new).await?;
     body["registration_access_token"] = json!(token.expose());
     let id = body["client_id"].as_str().unwrap_or_default();
@@ -143,7 +142,7 @@ pub async fn replace(call: &mut Call) -> Result<Reply> {
         }
     }
     let hash = token.hash();
-    let (changed, secret) = clients::change(context, &client, Keeper::Itself(&hash), &metadata, None).await?;
+    let (changed, secret) = clients::change(context, &client, Keeper::Itself(&hash), &metadata, None, None).await?;
     let mut body = described(context, &changed, &token);
     if let Some(secret) = secret {
         put_secret(&mut body, &secret);

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::handlers::Call;
-use crate::handlers::policy::{self, Refreshed};
+use crate::handlers::policy;
 use crate::handlers::provider::authorize::doubled;
 use crate::handlers::provider::client::{Once, authenticate};
 use crate::handlers::provider::issue::{Issue, Refreshing, Saying};
@@ -242,8 +242,7 @@ async fn by_refresh(context: &Context, granting: Granting<'_>, answers: &mut Ans
         Ok(decision) => decision,
         Err(denied) => return Err(deny(context, &stored.family_id, denied).await),
     };
-    let refreshed = Refreshed { has_second_factor: stored.has_second_factor, roles: &stored.roles, amr: &stored.amr };
-    if !policy::still_good(context, &refreshed)? {
+    if !policy::still_good(context, &stored)? {
         return Err(not_good("signed in with less than the tenant's policy asks for now"));
     }
     let scope = narrowed(&stored.scope, parameters)?;

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::access::action::Action;
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::federation::profile::Profile;
@@ -38,10 +39,10 @@ pub async fn connected(
     administrator: &Id<User>,
 ) -> Ended<()> {
     let context = &call.context;
-    let present = admin::present(call).await?;
-    if !present.is_some_and(|session| session.user.id == *administrator) {
+    let present = admin::present(call, Action::ManageIssuers).await?;
+    let Some(permit) = present.filter(|permit| permit.actor() == administrator) else {
         return Err(End::failure("not_signed_in", "the administrator is gone"));
-    }
+    };
     let refresh_token =
         tokens.refresh_token.ok_or_else(|| End::failure("no_refresh_token", "offline access was not granted"))?;
     let id = context.row_id()?;
@@ -57,7 +58,8 @@ pub async fn connected(
     };
     let details = json!({ "issuer": upstream.name, "subject": profile.subject, "scopes": tokens.granted });
     let event = context.row_id()?;
-    let mut statements = Vec::from(store::system_account::connect(context, &new)?);
+    let mut statements = vec![store::access::holds_still(&permit)];
+    statements.extend(store::system_account::connect(context, &new)?);
     let name = "system_account.connected";
     statements.push(store::record::audit(context, &event, Some(administrator), name, Severity::High, &details));
     context.db()?.batch(statements).await?;

@@ -103,10 +103,12 @@ pub fn refresh(context: &Context, hash: &TokenHash<RefreshToken>) -> Statement {
                             'has_second_factor', json(iif(
                               exists (select 1 from two_factor where user_id = u.id and verified_at is not null)
                               or exists (select 1 from passkey where user_id = u.id and uv_initialized = 1), 'true', 'false')),
-                            'roles', ",
+                            'second_factor_required_at', m.second_factor_required_at,
+                            'grace_logins', coalesce(m.second_factor_grace_logins, 0), 'roles', ",
         roles_of!("t.tenant_id", "t.user_id"),
         ") as row
          from oauth_token t join user u on u.id = t.user_id
+         left join member m on m.tenant_id = t.tenant_id and m.user_id = t.user_id and m.status = 'active'
          where t.tenant_id = ?1 and t.kind = 'refresh' and t.token_hash = ?2"
     ))
     .bind(&context.tenant().id)

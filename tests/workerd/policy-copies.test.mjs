@@ -1,0 +1,41 @@
+// Copies of a session, in a cookie and in KV, answer without D1: what a tenant's policy says of addresses is asked all the same.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { startOrigin } from "../harness/origin.mjs";
+import { API, seedApp, signUp, visit } from "../harness/seed.mjs";
+import { AUTH, DEFAULT_TENANT, startWorker } from "../harness/worker.mjs";
+
+const APP = "http://app.localhost";
+
+let worker, origin;
+before(async () => {
+  origin = await startOrigin();
+  worker = await startWorker({ settings: { ROUTING_CACHE_SECONDS: "0" } });
+  await seedApp(worker, "app.localhost", { origin: origin.url, rules: [["/public/*", "public"]] });
+});
+after(async () => {
+  await worker?.dispose();
+  await origin?.close();
+});
+
+test("nobody is known by a copy from a network that the tenant keeps out", async () => {
+  const who = await signUp(worker);
+  assert.equal((await visit(who.browser, `${APP}/`)).status, 200);
+  const policy = { ipRestrictions: { enabled: true, blockList: ["203.0.113.0/24"] } };
+  await worker.d1.prepare("update tenant set security_policy = ? where id = ?").bind(JSON.stringify(policy), DEFAULT_TENANT).run();
+  const cookie = [...who.browser.cookies("app.localhost")].map((pair) => pair.join("=")).join("; ");
+  const seen = async (ip, jar) => {
+    const browser = worker.browser({ ip });
+    const page = await browser.get(`${APP}/public/x`, { headers: { ...API, cookie: jar } });
+    assert.equal(page.status, 200, page.text);
+    const me = await browser.get(`${APP}/.doorward/me`, { headers: { ...API, cookie: jar } });
+    return [origin.requests.at(-1).headers["x-doorward-user"] ?? null, me.status];
+  };
+  const alone = cookie.split("; ").filter((pair) => !pair.startsWith("doorward.snapshot")).join("; ");
+  for (const jar of [cookie, alone]) {
+    assert.deepEqual(await seen("192.0.2.7", jar), [who.id, 200], "from home");
+    assert.deepEqual(await seen("203.0.113.7", jar), [null, 401], "from the network that is kept out");
+    assert.deepEqual(await seen("192.0.2.7", jar), [who.id, 200], "and nothing is lost by that");
+  }
+});
