@@ -199,6 +199,7 @@ wire! {
     NOT_ALLOWED_TO_LIST_USERS_SESSIONS = 403 "YOU_ARE_NOT_ALLOWED_TO_LIST_USERS_SESSIONS" "You are not allowed to list users sessions";
     NOT_ALLOWED_TO_REVOKE_USERS_SESSIONS = 403 "YOU_ARE_NOT_ALLOWED_TO_REVOKE_USERS_SESSIONS" "You are not allowed to revoke users sessions";
     USER_IS_DEACTIVATED = 400 "USER_IS_DEACTIVATED" "User is deactivated: reactivate them first";
+    USER_CHANGED = 409 "USER_CHANGED" "User was changed meanwhile: look again";
     USER_IS_BANNED = 400 "USER_IS_BANNED" "User is banned: lift the ban first";
     CANNOT_BAN_YOURSELF = 400 "YOU_CANNOT_BAN_YOURSELF" "You cannot ban yourself";
     CANNOT_REMOVE_YOURSELF = 400 "YOU_CANNOT_REMOVE_YOURSELF" "You cannot remove yourself";

@@ -117,8 +117,10 @@ pub struct Record {
     pub tenant_status: String,
     /// `tenant.security_policy`, as it was written.
     pub policy: Value,
-    /// When it was last prolonged; of one that hangs on another, when that was.
+    /// When it was last prolonged.
     pub prolonged_at: Millis,
+    /// The session that it hangs on; none of one of the auth host.
+    pub parent: Option<Parent>,
     /// Whether the administrator behind an impersonation may still act as others.
     pub impersonator_may: bool,
     /// Whether its user has a passkey that verifies them, which is two factors in one.
@@ -129,6 +131,17 @@ pub struct Record {
     pub second_factor_required_at: Option<Millis>,
     /// `member.second_factor_grace_logins`.
     pub grace_logins: i64,
+}
+
+/// What D1 holds of the session of the auth host that another hangs on.
+#[derive(Debug, Deserialize)]
+pub struct Parent {
+    /// `session.expires_at`.
+    pub expires_at: Millis,
+    /// When it was last prolonged.
+    pub prolonged_at: Millis,
+    /// Its own tenant's `security_policy`, which may be another than the website's.
+    pub policy: Value,
 }
 
 /// Where and when a session is presented.
@@ -194,8 +207,14 @@ impl Record {
             return Err(Rejection::Revoked);
         }
         let policy = SecurityPolicy::parse(&self.policy).map_err(|_| Rejection::PolicyUnreadable)?;
-        let life = policy.session_seconds(at.life);
-        self.session.expires_at = self.session.expires_at.min(self.prolonged_at + life * 1000);
+        let ends = |policy: &SecurityPolicy, prolonged_at| prolonged_at + policy.session_seconds(at.life) * 1000;
+        self.session.expires_at = self.session.expires_at.min(ends(&policy, self.prolonged_at));
+        if let Some(parent) = &self.parent {
+            // Each lives as long as its own tenant lets it, and neither without the other.
+            let its = SecurityPolicy::parse(&parent.policy).map_err(|_| Rejection::PolicyUnreadable)?;
+            let until = parent.expires_at.min(ends(&its, parent.prolonged_at));
+            self.session.expires_at = self.session.expires_at.min(until);
+        }
         if self.session.expires_at <= now {
             return Err(Rejection::Expired);
         }
@@ -471,7 +490,7 @@ pub(crate) mod tests {
         serde_json::from_value(json!({
             "session": session, "revoked_at": null, "last_activity_at": NOW,
             "user_status": "active", "suspended_until": null, "tenant_status": "active", "policy": {},
-            "prolonged_at": NOW, "is_device_trusted": false, "has_passkey": false, "impersonator_may": true, "second_factor_required_at": null, "grace_logins": 1
+            "prolonged_at": NOW, "parent": null, "is_device_trusted": false, "has_passkey": false, "impersonator_may": true, "second_factor_required_at": null, "grace_logins": 1
         }))
         .expect("a record")
     }
@@ -495,6 +514,22 @@ pub(crate) mod tests {
         assert!(judged(networks("192.0.2.8"), |_| ()).is_ok());
         assert!(matches!(judged(networks("192.0.2.0/24"), |_| ()).err(), Some(Rejection::Address(_))));
         assert_eq!(judged(json!({"sesion": {}}), |_| ()).err(), Some(Rejection::PolicyUnreadable));
+    }
+
+    #[test]
+    fn a_session_and_the_one_that_it_hangs_on_each_live_as_their_own_tenant_says() {
+        let held = |own: i64, its: i64, since: i64| {
+            let judged = judged(json!({"session": {"sessionTimeout": own}}), |record| {
+                let policy = json!({"session": {"sessionTimeout": its}});
+                record.parent =
+                    Some(Parent { expires_at: NOW + 500_000_000, prolonged_at: NOW - since * 1000, policy });
+            });
+            judged.map(|judged| judged.session.expires_at - NOW)
+        };
+        assert_eq!(held(800, 604_800, 3600).expect("holds"), 800_000, "an old parent is no older child");
+        assert_eq!(held(604_800, 800, 300).expect("holds"), 500_000);
+        assert_eq!(held(604_800, 604_800, 0).expect("holds"), 500_000_000);
+        assert_eq!(held(604_800, 800, 800).err(), Some(Rejection::Expired));
     }
 
     #[test]

@@ -186,7 +186,9 @@ async fn from_database(
     let Judged { mut session, last_activity_at, policy, begins_grace } = match judged {
         Ok(judged) => judged,
         Err(rejection) => {
-            forget(context, vec![ticket.hash]);
+            if !matches!(rejection, Rejection::Address(_)) {
+                forget(context, vec![ticket.hash]);
+            }
             return Ok((Err(rejection), answers));
         }
     };

@@ -360,6 +360,15 @@ pub fn cleared(context: &Context) -> [String; 2] {
     [Cookie::Session, Cookie::Snapshot].map(|cookie| cookie.clear(context.is_secure))
 }
 
+/// The same for a session that was rejected: not for where it was presented, since it holds elsewhere.
+#[must_use]
+pub fn taken_back(context: &Context, rejection: Rejection) -> Vec<String> {
+    match rejection {
+        Rejection::Address(_) => Vec::new(),
+        _ => cleared(context).into(),
+    }
+}
+
 /// Reads a redirect target that a client gave.
 ///
 /// # Errors

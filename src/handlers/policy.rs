@@ -7,7 +7,6 @@ use crate::access::policy::{Facts, Requirement, SecurityPolicy};
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::write_later;
-use crate::handlers::keyed;
 use crate::id::{Id, Millis, Tenant, User};
 use crate::oauth::token::StoredRefresh;
 use crate::session::{LiveSession, Person, has_two_factors};
@@ -89,12 +88,12 @@ pub fn admits_to(context: &Context, standing: &Standing, session: &LiveSession) 
     let policy = SecurityPolicy::parse(&tenant.security_policy)
         .map_err(|_| Error::Internal(format!("tenant {}: security_policy cannot be read", tenant.id)))?;
     policy.admits(Some(&context.client().ip)).map_err(refused)?;
-    // A key works in its own tenant alone, whose policy was asked when it was presented.
-    if session.impersonated_by.is_some() || session.login_method == keyed::METHOD {
+    // In its own tenant a session was judged when it was confirmed, and a key, which works nowhere else, when it was presented.
+    if session.impersonated_by.is_some() || session.tenant_id == tenant.id {
         return Ok(());
     }
     let facts = Facts {
-        has_second_factor: session.user.two_factor_enabled,
+        has_second_factor: session.user.two_factor_enabled || standing.has_passkey,
         // A browser is trusted by the tenant that it was signed in to.
         satisfied: has_two_factors(&session.amr),
         roles: &standing.roles,
@@ -154,7 +153,8 @@ pub fn may_disable(context: &Context, session: &LiveSession) -> Result<()> {
 pub fn still_good(context: &Context, stored: &StoredRefresh) -> Result<bool> {
     let facts = Facts {
         has_second_factor: stored.has_second_factor,
-        satisfied: has_two_factors(&stored.amr),
+        satisfied: has_two_factors(&stored.amr)
+            || (stored.is_device_trusted && here(context)?.allows_trusted_devices()),
         roles: &stored.roles,
         logins_since_enforcement: stored.grace_logins,
         first_required_at: stored.second_factor_required_at,

@@ -16,7 +16,7 @@ use crate::handlers::Call;
 use crate::handlers::authenticate::{Authentication, Depth};
 use crate::handlers::errors;
 use crate::handlers::gate::send_to_sign_in;
-use crate::handlers::opening::cleared;
+use crate::handlers::opening::taken_back;
 use crate::handlers::{keyed, policy};
 use crate::http::cookie;
 use crate::http::reply::Reply;
@@ -64,7 +64,7 @@ pub async fn judge(call: &Call, app: &AppPlace, method: &str, path: &str) -> Res
         Authentication::Authenticated(authenticated) => (Some(authenticated.session), authenticated.cookies),
         Authentication::Rejected(rejection) => {
             call.context.log(path, &Error::refused(Wire::UNAUTHORIZED, format!("{rejection:?}")));
-            (None, cleared(&call.context).into())
+            (None, taken_back(&call.context, rejection))
         }
     };
     let visitor = session.as_ref().map(|session| Visitor { is_member: session.is_member, roles: &session.roles });

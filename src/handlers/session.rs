@@ -8,7 +8,7 @@ use crate::handlers::Call;
 use crate::handlers::admin::impersonation;
 use crate::handlers::authenticate::{Authentication, Depth, Look, authenticate, forget};
 use crate::handlers::multi_session;
-use crate::handlers::opening::cleared;
+use crate::handlers::opening::{cleared, taken_back};
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::id::Id;
@@ -38,7 +38,7 @@ pub async fn get(call: &mut Call) -> Result<Reply> {
         Authentication::NotPresented => Reply::json(200, &Value::Null),
         Authentication::Rejected(rejection) => {
             call.context.log(call.request.path(), &Error::refused(Wire::UNAUTHORIZED, format!("{rejection:?}")));
-            Ok(Reply::json(200, &Value::Null)?.with_cookies(cleared(&call.context)))
+            Ok(Reply::json(200, &Value::Null)?.with_cookies(taken_back(&call.context, rejection)))
         }
         Authentication::Authenticated(authenticated) => {
             let session = &authenticated.session;

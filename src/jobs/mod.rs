@@ -41,7 +41,13 @@ pub async fn run(env: &Env) {
 /// The jobs of a database that a tenant has of its own. What the main one shows of the tenant comes first: it would not know
 /// that its time was over once it is gone.
 async fn run_apart(env: &Env, main: &Database, binding: &str, config: &Config, now: Millis) -> Stored<()> {
-    let own = Database::open(env, binding)?;
+    let own = match Database::open(env, binding) {
+        Ok(own) => own,
+        Err(error) => {
+            tenants::forget_unbound(main, binding, now).await?;
+            return Err(error);
+        }
+    };
     tenants::mirror(main, &own, binding).await?;
     run_in((env, &own), config, now).await;
     tenants::follow(main, &own, binding, now).await

@@ -5,9 +5,10 @@ use worker::Env;
 use crate::context::note;
 use crate::id::{Id, Millis};
 use crate::secret::{SessionToken, TokenHash};
-use crate::store::database::{Database, Stored};
+use crate::store::database::{Database, Statement, Stored};
 use crate::store::jobs::{
-    SLICE, audit_deletion, delete_tenant, due_tenants, empty_tenant, forget_tenant, is_there, live_sessions, of_binding,
+    SLICE, USERS, audit_deletion, delete_tenant, due_tenants, empty_people, empty_tenant, forget_tenant, is_there,
+    live_sessions, of_binding,
 };
 use crate::store::{kv, tenancy};
 
@@ -15,7 +16,7 @@ use crate::store::{kv, tenancy};
 const MOST: i64 = 5;
 
 /// The most slices of a tenant in a run.
-const MOST_SLICES: usize = 20;
+const MOST_SLICES: usize = 40;
 
 /// Deletes what is due, each as far as a run may go. One that fails is due again in the next run, and keeps no other from it.
 ///
@@ -31,28 +32,36 @@ pub async fn delete_due((env, db): (&Env, &Database), now: Millis) -> Stored<()>
     Ok(())
 }
 
-/// KV first, since afterwards nobody knows the names of the copies; then what there is much of, in slices; then the tenant, and
-/// what little still hangs on it.
+/// KV first, since afterwards nobody knows the names of the copies; then what there is much of, in slices, and then the people;
+/// then the tenant, and what little still hangs on it.
 async fn delete((env, db): (&Env, &Database), tenant: &str, now: Millis) -> Stored<()> {
     let hashes: Vec<String> = db.batch([live_sessions(tenant, now)]).await?.rows()?;
     for hash in hashes {
         // A copy that stays behind is worth nothing: D1 knows no such session at the next recheck.
         let _ = kv::delete(env, &TokenHash::<SessionToken>::trusted(hash)).await;
     }
+    db.batch([audit_deletion(tenant, now)]).await?;
+    let mut has_rows = true;
     for _ in 0..MOST_SLICES {
-        let slices = empty_tenant(tenant, now);
-        let count = slices.len();
-        let mut answers = db.batch(slices).await?;
-        let mut is_empty = true;
-        for _ in 0..count {
-            is_empty &= answers.changes()? < SLICE;
-        }
-        if is_empty {
-            db.batch([audit_deletion(tenant, now), delete_tenant(tenant, now)]).await?;
+        if has_rows {
+            has_rows = run_slices(db, empty_tenant(tenant, now), SLICE).await?;
+        } else if !run_slices(db, empty_people(tenant, now).into(), USERS).await? {
+            db.batch([delete_tenant(tenant, now)]).await?;
             return Ok(());
         }
     }
     Ok(())
+}
+
+/// Runs slices; answers whether any of them was full, so that there may be more.
+async fn run_slices(db: &Database, slices: Vec<Statement>, full: usize) -> Stored<bool> {
+    let count = slices.len();
+    let mut answers = db.batch(slices).await?;
+    let mut is_more = false;
+    for _ in 0..count {
+        is_more |= answers.changes()? >= full;
+    }
+    Ok(is_more)
 }
 
 /// Lets the main database show a tenant with a database of its own as it is there: its people change it there.
@@ -78,6 +87,17 @@ pub async fn follow(main: &Database, own: &Database, binding: &str, now: Millis)
         return Ok(());
     };
     if own.first::<bool>(is_there(&tenant)).await?.is_none() {
+        main.batch([forget_tenant(&tenant, now)]).await?;
+    }
+    Ok(())
+}
+
+/// The same of a tenant whose binding is gone: what was there is not ours to reach any more.
+///
+/// # Errors
+/// If D1 does not answer.
+pub async fn forget_unbound(main: &Database, binding: &str, now: Millis) -> Stored<()> {
+    if let Some(tenant) = main.first::<String>(of_binding(binding)).await? {
         main.batch([forget_tenant(&tenant, now)]).await?;
     }
     Ok(())

@@ -150,6 +150,8 @@ pub struct StoredRefresh {
     pub suspended_until: Option<Millis>,
     /// Whether the user has a second factor.
     pub has_second_factor: bool,
+    /// Whether no second factor was asked for because the browser is trusted, and still is.
+    pub is_device_trusted: bool,
     /// `member.second_factor_required_at`.
     pub second_factor_required_at: Option<Millis>,
     /// `member.second_factor_grace_logins`.

@@ -120,6 +120,41 @@ macro_rules! permissions {
 }
 pub(in crate::store) use permissions;
 
+/// Whether the member under an alias holds a permission, which is an expression.
+macro_rules! may {
+    ($m:literal, $permission:literal) => {
+        concat!(
+            "exists (select 1 from role r join role_permission rp on rp.role_id = r.id join permission p on p.id = rp.permission_id
+                     where r.is_active = 1 and (p.resource || ':' || p.action) in ('*:*', ",
+            $permission,
+            ") and r.id in (",
+            $crate::store::access::role_ids!($m),
+            "))"
+        )
+    };
+}
+pub(in crate::store) use may;
+
+/// Whether the member under an alias holds all that the roles allow whose ids a query names.
+macro_rules! covers {
+    ($m:literal, $roles:expr) => {
+        concat!(
+            "(",
+            $crate::store::access::may!($m, "'*:*'"),
+            " or not exists (
+                select 1 from role_permission wanted
+                where wanted.role_id in (",
+            $roles,
+            ") and wanted.permission_id not in (
+                  select rp.permission_id from role r join role_permission rp on rp.role_id = r.id
+                  where r.is_active = 1 and r.id in (",
+            $crate::store::access::role_ids!($m),
+            "))))"
+        )
+    };
+}
+pub(in crate::store) use covers;
+
 /// Somebody in a tenant, and what they may do there.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Standing {
@@ -131,6 +166,8 @@ pub struct Standing {
     pub user_id: Id<User>,
     /// `member.created_at`.
     pub joined_at: Millis,
+    /// Whether they have a passkey that verifies them.
+    pub has_passkey: bool,
     /// `member.second_factor_required_at`.
     pub second_factor_required_at: Option<Millis>,
     /// `member.second_factor_grace_logins`.
@@ -152,6 +189,7 @@ macro_rules! standing_json {
             "json_object('tenant', ",
             $crate::store::tenant::organization_json!("t"),
             ", 'member_id', m.id, 'user_id', m.user_id, 'joined_at', m.created_at,
+             'has_passkey', json(iif(exists (select 1 from passkey where user_id = m.user_id and uv_initialized = 1), 'true', 'false')),
              'second_factor_required_at', m.second_factor_required_at, 'grace_logins', m.second_factor_grace_logins, 'given', ",
             $crate::store::access::given_roles!("m"),
             ", 'roles', ",
@@ -202,9 +240,6 @@ pub fn standing(context: &Context, hash: &TokenHash<SessionToken>, which: Which<
     .bind(fallback)
 }
 
-/// What [`holds_still`] breaks with.
-pub const LOST: &str = "permit";
-
 /// Fails, and the whole batch with it, if whoever was given the permit has lost what it stands for: first in a batch of
 /// privileged writes, so that nobody undoes a demotion with requests that were on their way.
 #[must_use]
@@ -216,11 +251,9 @@ pub fn holds_still(permit: &Permit) -> Statement {
         signs_in!("u"),
         "
            where m.tenant_id = ?1 and m.user_id = ?2 and m.status = 'active'
-             and (?3 is null
-                  or exists (select 1 from role r join role_permission rp on rp.role_id = r.id join permission p on p.id = rp.permission_id
-                             where r.is_active = 1 and r.id in (",
-        role_ids!("m"),
-        ") and (p.resource || ':' || p.action) in ('*:*', ?3)))), '$', 'doorward:broken:permit')) as row"
+             and (?3 is null or ",
+        may!("m", "?3"),
+        ")), '$', 'doorward:broken:permit')) as row"
     ))
     .bind(permit.tenant())
     .bind(permit.actor())
@@ -236,27 +269,48 @@ pub fn covers_still(permit: &Permit, roles: &[&Id<Role>], upon: Option<&Id<User>
         "select json_extract('{}', iif(exists (
            select 1 from member m
            where m.tenant_id = ?1 and m.user_id = ?2 and m.status = 'active'
-             and (exists (select 1 from role r join role_permission rp on rp.role_id = r.id join permission p on p.id = rp.permission_id
-                          where r.is_active = 1 and p.resource = '*' and r.id in (",
-        role_ids!("m"),
-        "))
-                  or not exists (
-                    select 1 from role_permission wanted
-                    where wanted.role_id in (select value from json_each(?3)
-                                             union all
-                                             select role_id from (
-                                               select mr.role_id from member t join member_role mr on mr.member_id = t.id
-                                               where t.tenant_id = ?1 and t.user_id = ?4))
-                      and wanted.permission_id not in (
-                        select rp.permission_id from role r join role_permission rp on rp.role_id = r.id
-                        where r.is_active = 1 and r.id in (",
-        role_ids!("m"),
-        "))))), '$', 'doorward:broken:permit')) as row"
+             and ",
+        covers!(
+            "m",
+            concat!(
+                "select value from json_each(?3)
+                 union all
+                 select theirs.id from member t join role theirs on theirs.is_active = 1 and theirs.id in (",
+                role_ids!("t"),
+                ") where t.tenant_id = ?1 and t.user_id = ?4"
+            )
+        ),
+        "), '$', 'doorward:broken:permit')) as row"
     ))
     .bind(permit.tenant())
     .bind(permit.actor())
     .bind(json!(ids).to_string())
     .bind(upon)
+}
+
+/// Fails, and the whole batch with it, if whoever was given the permit does not hold these permissions: as
+/// [`covers_still`], about what is named one by one.
+#[must_use]
+pub fn holds_all_still(permit: &Permit, wanted: &Permissions) -> Statement {
+    let names: Vec<&str> = wanted.iter().collect();
+    sql(concat!(
+        "select json_extract('{}', iif(exists (
+           select 1 from member m
+           where m.tenant_id = ?1 and m.user_id = ?2 and m.status = 'active'
+             and (",
+        may!("m", "'*:*'"),
+        " or not exists (
+                select 1 from json_each(?3) wanted
+                where wanted.value not in (
+                  select p.resource || ':' || p.action
+                  from role r join role_permission rp on rp.role_id = r.id join permission p on p.id = rp.permission_id
+                  where r.is_active = 1 and r.id in (",
+        role_ids!("m"),
+        "))))), '$', 'doorward:broken:permit')) as row"
+    ))
+    .bind(permit.tenant())
+    .bind(permit.actor())
+    .bind(json!(names).to_string())
 }
 
 /// The standing of a user in a tenant.

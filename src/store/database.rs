@@ -30,9 +30,7 @@ impl From<StoreError> for Error {
         match error {
             StoreError::Conflict(column) => Self::Storage(format!("conflict on {column} that nobody expected")),
             StoreError::Unchanged => Self::Storage("nothing changed where something had to".to_owned()),
-            StoreError::Broken(name) if name == "permit" => {
-                Self::refused(Wire::FORBIDDEN, "lost the permission meanwhile")
-            }
+            StoreError::Broken(name) if name == LOST => Self::refused(Wire::FORBIDDEN, "lost the permission meanwhile"),
             StoreError::Broken(name) => Self::Storage(format!("{name}, which nobody expected")),
             StoreError::Failed(text) => Self::Storage(text),
         }
@@ -99,6 +97,9 @@ pub struct Statement {
     text: &'static str,
     parameters: Vec<JsValue>,
 }
+
+/// What statements break with that ask again whether a permit holds.
+const LOST: &str = "permit";
 
 /// Begins a statement.
 #[must_use]

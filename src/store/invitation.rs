@@ -7,7 +7,7 @@ use crate::access::action::Permit;
 use crate::context::Context;
 use crate::id::{Group, Id, Invitation, Member, Millis, Role, Tenant, User};
 use crate::secret::{Invited, TokenHash};
-use crate::store::access::{role_ids, signs_in};
+use crate::store::access::{covers, may, signs_in};
 use crate::store::database::{Statement, sql};
 
 /// An invitation.
@@ -174,27 +174,21 @@ pub fn inviter_may(tenant: &Id<Tenant>, id: &Id<Invitation>) -> Statement {
         signs_in!("u"),
         "
            where i.tenant_id = ?1 and i.id = ?2
-             and exists (select 1 from role r join role_permission rp on rp.role_id = r.id join permission p on p.id = rp.permission_id
-                         where r.is_active = 1 and (p.resource || ':' || p.action) in ('*:*', 'invitation:create') and r.id in (",
-        role_ids!("m"),
-        "))
-             and (exists (select 1 from role r join role_permission rp on rp.role_id = r.id join permission p on p.id = rp.permission_id
-                          where r.is_active = 1 and p.resource = '*' and r.id in (",
-        role_ids!("m"),
-        "))
-                  or not exists (
-                    select 1 from role_permission wanted
-                    where wanted.role_id in (select role_id from invitation_role where invitation_id = i.id
-                                             union all
-                                             select gr.role_id from invitation_group ig
-                                             join user_group g on g.id = ig.user_group_id and g.deleted_at is null and g.is_active = 1
-                                             join user_group_role gr on gr.user_group_id = g.id
-                                             where ig.invitation_id = i.id)
-                      and wanted.permission_id not in (
-                        select rp.permission_id from role r join role_permission rp on rp.role_id = r.id
-                        where r.is_active = 1 and r.id in (",
-        role_ids!("m"),
-        "))))), '$', 'doorward:broken:inviter')) as row"
+             and ",
+        may!("m", "'invitation:create'"),
+        " and ",
+        covers!(
+            "m",
+            "select ir.role_id from invitation_role ir join role given on given.id = ir.role_id and given.is_active = 1
+             where ir.invitation_id = i.id
+             union all
+             select gr.role_id from invitation_group ig
+             join user_group g on g.id = ig.user_group_id and g.deleted_at is null and g.is_active = 1
+             join user_group_role gr on gr.user_group_id = g.id
+             join role given on given.id = gr.role_id and given.is_active = 1
+             where ig.invitation_id = i.id"
+        ),
+        "), '$', 'doorward:broken:inviter')) as row"
     ))
     .bind(tenant)
     .bind(id)

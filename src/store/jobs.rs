@@ -100,11 +100,12 @@ pub fn forget_tenant(tenant: &str, now: Millis) -> Statement {
     .bind(now)
 }
 
-/// Tenants whose grace period is over, in no order: one that cannot be deleted keeps no other from it.
+/// Tenants whose grace period is over, in no order: one that cannot be deleted keeps no other from it. Of one with a
+/// database of its own the main one has no more than the row that leads there, which goes last.
 #[must_use]
 pub fn due_tenants(now: Millis, most: i64) -> Statement {
     sql("select json_quote(id) as row from tenant
-         where status = 'pending_deletion' and deletion_scheduled_at is not null and deletion_scheduled_at <= ?1
+         where status = 'pending_deletion' and deletion_scheduled_at is not null and deletion_scheduled_at <= ?1 and database is null
          order by random() limit ?2")
     .bind(now)
     .bind(most)
@@ -122,37 +123,68 @@ pub fn live_sessions(tenant: &str, now: Millis) -> Statement {
 /// The most rows of a table that go at once with a tenant.
 pub const SLICE: usize = 1000;
 
-/// Deletes a slice of each table that may have many rows of a tenant's that is due. To delete them all with the tenant, in
-/// one statement, would take longer than D1 lets it.
-#[must_use]
-pub fn empty_tenant(tenant: &str, now: Millis) -> Vec<Statement> {
-    macro_rules! slices {
-        ($($table:literal)*) => {
-            [$(concat!(
-                "delete from ", $table, " where rowid in (select rowid from ", $table, " where tenant_id = ?1 limit 1000)
-                   and exists (select 1 from tenant where id = ?1 and status = 'pending_deletion' and deletion_scheduled_at <= ?2)"
-            ),)*]
-        };
-    }
-    let deleting = slices! {
-        "session" "oauth_token" "oauth_grant" "oauth_consent" "login_history" "notification" "outbox" "verification"
-        "password_reset" "api_key" "invitation" "account" "member" "user"
+/// The most users that go at once: with each goes what is theirs alone.
+pub const USERS: usize = 100;
+
+/// A slice of a table, of a tenant that is due.
+macro_rules! slice {
+    ($begin:literal, $table:literal, $limit:literal) => {
+        concat!(
+            $begin,
+            " where rowid in (select rowid from ",
+            $table,
+            " where tenant_id = ?1 limit ",
+            $limit,
+            ") and exists (select 1 from tenant where id = ?1 and status = 'pending_deletion' and deletion_scheduled_at <= ?2)"
+        )
     };
-    // The audit stays, and is about nobody's tenant then.
-    let keeping = "update audit_event set tenant_id = null
-                   where rowid in (select rowid from audit_event where tenant_id = ?1 limit 1000)
-                     and exists (select 1 from tenant where id = ?1 and status = 'pending_deletion' and deletion_scheduled_at <= ?2)";
-    let texts = deleting.into_iter().chain([keeping]);
-    texts.map(|text| sql(text).bind(tenant).bind(now)).collect()
 }
 
-/// Says in the audit that a tenant was deleted.
+/// Deletes a slice of each table that may have many rows of a tenant's that is due. To delete them all with the tenant, in
+/// one statement, would take longer than D1 lets it. The audit stays: what it was about stays in its details, as where the
+/// trigger `tenant_deleted` says it.
+#[must_use]
+pub fn empty_tenant(tenant: &str, now: Millis) -> Vec<Statement> {
+    let texts = [
+        slice!("delete from session", "session", "1000"),
+        slice!("delete from oauth_token", "oauth_token", "1000"),
+        slice!("delete from oauth_grant", "oauth_grant", "1000"),
+        slice!("delete from oauth_consent", "oauth_consent", "1000"),
+        slice!("delete from login_history", "login_history", "1000"),
+        slice!("delete from notification", "notification", "1000"),
+        slice!("delete from outbox", "outbox", "1000"),
+        slice!("delete from verification", "verification", "1000"),
+        slice!("delete from password_reset", "password_reset", "1000"),
+        slice!("delete from api_key", "api_key", "1000"),
+        slice!("delete from invitation", "invitation", "1000"),
+        slice!("delete from account", "account", "1000"),
+        slice!(
+            "update audit_event set tenant_id = null,
+               details = json_set(iif(json_type(details) = 'object', details, '{}'), '$.tenant',
+                                  (select json_object('id', id, 'slug', slug) from tenant where id = ?1))",
+            "audit_event",
+            "1000"
+        ),
+    ];
+    texts.into_iter().map(|text| sql(text).bind(tenant).bind(now)).collect()
+}
+
+/// The same of its members and users, once little hangs on them.
+#[must_use]
+pub fn empty_people(tenant: &str, now: Millis) -> [Statement; 2] {
+    [slice!("delete from member", "member", "100"), slice!("delete from user", "user", "100")]
+        .map(|text| sql(text).bind(tenant).bind(now))
+}
+
+/// Says in the audit, once, that a tenant is deleted: while who asked for it is still known.
 #[must_use]
 pub fn audit_deletion(tenant: &str, now: Millis) -> Statement {
-    sql("insert into audit_event (id, tenant_id, actor_id, event, severity, details, created_at)
-         select lower(hex(randomblob(16))), id, status_changed_by, 'tenant.deleted', 'high',
-                json_object('slug', slug, 'reason', status_reason, 'requested_at', deletion_requested_at), ?2
-         from tenant where id = ?1 and status = 'pending_deletion' and deletion_scheduled_at <= ?2")
+    sql("insert into audit_event (id, actor_id, event, severity, details, created_at)
+         select lower(hex(randomblob(16))), status_changed_by, 'tenant.deleted', 'high',
+                json_object('tenant', json_object('id', id, 'slug', slug), 'slug', slug, 'reason', status_reason,
+                            'requested_at', deletion_requested_at), ?2
+         from tenant where id = ?1 and status = 'pending_deletion' and deletion_scheduled_at <= ?2
+           and not exists (select 1 from audit_event where event = 'tenant.deleted' and details ->> '$.tenant.id' = ?1)")
     .bind(tenant)
     .bind(now)
 }

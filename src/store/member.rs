@@ -212,14 +212,12 @@ pub fn forget_active(tenant: &Id<Tenant>, user: &Id<User>) -> Statement {
 /// What [`keeps_owner`] and [`leaves_none_ownerless`] break with.
 pub const WITHOUT_OWNER: &str = "without_owner";
 
-/// Whether the member under `m`, whose role `owner` is `r`, is an owner who can act, and the tenant's only one.
-macro_rules! is_only_owner {
+/// Whether nobody else than the member under `m`, whose role `owner` is `r`, is an owner of their tenant who can act.
+macro_rules! no_other_owner {
     () => {
         concat!(
-            "m.status = 'active' and ",
-            signs_in!("u"),
-            " and not exists (select 1 from member_role mo join member o on o.id = mo.member_id and o.status = 'active'
-                             join user ou on ou.id = o.user_id and ",
+            "not exists (select 1 from member_role mo join member o on o.id = mo.member_id and o.status = 'active'
+                         join user ou on ou.id = o.user_id and ",
             signs_in!("ou"),
             " where mo.role_id = r.id and o.tenant_id = m.tenant_id and o.user_id <> m.user_id)"
         )
@@ -234,8 +232,11 @@ pub fn keeps_owner(tenant: &Id<Tenant>, user: &Id<User>, roles: &[&Id<Role>]) ->
         "select json_extract('{}', iif(exists (
            select 1 from member m join user u on u.id = m.user_id join member_role mr on mr.member_id = m.id
            join role r on r.id = mr.role_id and r.tenant_id is null and r.name = 'owner'
-           where m.tenant_id = ?1 and m.user_id = ?2 and r.id not in (select value from json_each(?3)) and ",
-        is_only_owner!(),
+           where m.tenant_id = ?1 and m.user_id = ?2 and r.id not in (select value from json_each(?3))
+             and m.status = 'active' and ",
+        signs_in!("u"),
+        " and ",
+        no_other_owner!(),
         "), 'doorward:broken:without_owner', '$')) as row"
     ))
     .bind(tenant)
@@ -243,17 +244,17 @@ pub fn keeps_owner(tenant: &Id<Tenant>, user: &Id<User>, roles: &[&Id<Role>]) ->
     .bind(texts(roles))
 }
 
-/// Fails, and the whole batch with it, if a user is the only such owner of a tenant that has other members: it would be
-/// nobody's. Before the statement that deletes them.
+/// Fails, and the whole batch with it, if a tenant that has other members has no other owner who can act: it would be
+/// nobody's. Before the statement that deletes them. A ban of theirs counts for nothing: it ends, and a deletion does not.
 #[must_use]
 pub fn leaves_none_ownerless(user: &Id<User>) -> Statement {
     sql(concat!(
         "select json_extract('{}', iif(exists (
-           select 1 from member m join user u on u.id = m.user_id join member_role mr on mr.member_id = m.id
+           select 1 from member m join member_role mr on mr.member_id = m.id
            join role r on r.id = mr.role_id and r.tenant_id is null and r.name = 'owner'
            where m.user_id = ?1
              and exists (select 1 from member others where others.tenant_id = m.tenant_id and others.user_id <> ?1) and ",
-        is_only_owner!(),
+        no_other_owner!(),
         "), 'doorward:broken:without_owner', '$')) as row"
     ))
     .bind(user)

@@ -148,10 +148,13 @@ pub fn deeds(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>, (limit, offset
                             'ip_address', a.ip_address, 'user_agent', a.user_agent, 'created_at', a.created_at) as row
          from audit_event a
          where a.id in (
-           select id from audit_event where actor_id = (select user_id from session where tenant_id = ?1 and token_hash = ?2)
+           select id from (select id from audit_event
+                           where actor_id = (select user_id from session where tenant_id = ?1 and token_hash = ?2)
+                           order by created_at desc, id desc limit ?3 + ?4)
            union all
-           select id from audit_event
-           where user_id = (select user_id from session where tenant_id = ?1 and token_hash = ?2) and actor_id is null)
+           select id from (select id from audit_event
+                           where user_id = (select user_id from session where tenant_id = ?1 and token_hash = ?2) and actor_id is null
+                           order by created_at desc, id desc limit ?3 + ?4))
          order by a.created_at desc, a.id desc limit ?3 offset ?4")
     .bind(tenant)
     .bind(hash)

@@ -96,6 +96,18 @@ pub fn count_for_asked(context: &Context, purpose: &str, hash: &TokenHash<Second
     .bind(context.now + limit.seconds * 1000)
 }
 
+/// What [`is_within`] breaks with.
+pub const OVER: &str = "rate_limit";
+
+/// Fails, and the whole batch with it, if what was just counted in it is more than the limit: for what is counted only if
+/// all else of the batch may happen.
+#[must_use]
+pub fn is_within(key: &str, limit: Limit) -> Statement {
+    sql("select json_extract('{}', iif((select count from rate_limit where key = ?1) <= ?2, '$', 'doorward:broken:rate_limit')) as row")
+        .bind(key)
+        .bind(limit.count)
+}
+
 /// Forgets what was counted: a success is no guess.
 #[must_use]
 pub fn reset(key: &str) -> Statement {

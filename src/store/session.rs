@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::id::{App, Group, Id, Millis, Session, Tenant, User};
 use crate::secret::{OneTime, SessionToken, TokenHash, TrustedDevice};
 use crate::session::{Record, SessionJson, iso};
-use crate::store::access::{role_ids, role_names, signs_in};
+use crate::store::access::{may, role_ids, role_names, signs_in};
 use crate::store::database::{Answers, Database, Statement, Stored, sql};
 use crate::store::person::person_json;
 
@@ -264,19 +264,20 @@ pub fn load(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Statement {
            'ip_address', s.ip_address, 'user_agent', s.user_agent, 'impersonated_by', s.impersonated_by,
            'active_tenant_id', s.active_tenant_id, 'active_group_id', s.active_group_id,
            'created_at', s.created_at, 'updated_at', s.updated_at,
-           'expires_at', coalesce(p.expires_at, s.expires_at), 'checked_at', 0),
+           'expires_at', s.expires_at, 'checked_at', 0),
            'revoked_at', coalesce(s.revoked_at, p.revoked_at), 'last_activity_at', s.last_activity_at,
            'user_status', u.status, 'suspended_until', u.suspended_until, 'tenant_status', t.status,
-           'policy', json(t.security_policy), 'prolonged_at', coalesce(p.updated_at, s.updated_at),
+           'policy', json(t.security_policy), 'prolonged_at', s.updated_at,
+           'parent', iif(p.id is null, null, json_object('expires_at', p.expires_at, 'prolonged_at', p.updated_at,
+                                                         'policy', json(pt.security_policy))),
            'impersonator_may', json(iif(s.impersonated_by is null or exists (
               select 1 from member im join user iu on iu.id = im.user_id and ",
         signs_in!("iu"),
         "
               where im.tenant_id = coalesce(p.tenant_id, s.tenant_id) and im.user_id = s.impersonated_by and im.status = 'active'
-                and exists (select 1 from role r join role_permission rp on rp.role_id = r.id join permission p2 on p2.id = rp.permission_id
-                            where r.is_active = 1 and (p2.resource || ':' || p2.action) in ('*:*', 'user:impersonate') and r.id in (",
-        role_ids!("im"),
-        "))), 'true', 'false')),
+                and ",
+        may!("im", "'user:impersonate'"),
+        "), 'true', 'false')),
            'has_passkey', json(iif(exists (select 1 from passkey where user_id = u.id and uv_initialized = 1), 'true', 'false')),
            'is_device_trusted', json(iif(exists (select 1 from trusted_device
               where id = coalesce(p.trusted_device_id, s.trusted_device_id) and revoked_at is null), 'true', 'false')),
@@ -286,6 +287,7 @@ pub fn load(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Statement {
          join user u on u.id = s.user_id
          join tenant t on t.id = s.tenant_id
          left join session p on p.id = s.parent_id
+         left join tenant pt on pt.id = p.tenant_id
          left join member m on m.tenant_id = s.tenant_id and m.user_id = s.user_id and m.status = 'active'
          where s.tenant_id = ?1 and s.token_hash = ?2"
     ))
@@ -314,8 +316,8 @@ pub fn bound(context: &Context, hash: &TokenHash<OneTime>) -> Statement {
     .bind(context.now)
 }
 
-/// Prolongs a session and the one that it hangs on, each as its own tenant's policy lets it: a website's tenant neither
-/// shortens nor prolongs what was opened in another.
+/// Prolongs a session and the one that it hangs on, each as its own tenant's policy lets it: a website's tenant has no say
+/// in the life of what was opened in another.
 #[must_use]
 pub fn prolong(context: &Context, id: &Id<Session>, parent: Option<&Id<Session>>) -> Statement {
     sql("update session set updated_at = ?4,

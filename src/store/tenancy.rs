@@ -126,11 +126,20 @@ pub struct Objects {
     pub security_policy: Option<String>,
 }
 
+impl Objects {
+    /// Binds them, in the order in which they are declared.
+    fn bind(&self, statement: Statement) -> Statement {
+        let Self { colors, features, feature_flags, settings, metadata, security_policy } = self;
+        [colors, features, feature_flags, settings, metadata, security_policy]
+            .into_iter()
+            .fold(statement, |statement, object| statement.bind(object.as_ref()))
+    }
+}
+
 /// Makes a tenant.
 #[must_use]
 pub fn create(context: &Context, id: &Id<Tenant>, isolated: bool, database: Option<&str>, draft: &Draft) -> Statement {
-    let objects = &draft.objects;
-    sql("insert into tenant (id, name, slug, user_pool, database, logo, grace_period_days, onboarding_status, colors, features,
+    let statement = sql("insert into tenant (id, name, slug, user_pool, database, logo, grace_period_days, onboarding_status, colors, features,
                              feature_flags, settings, metadata, security_policy, created_at, updated_at)
          values (?1, ?2, ?3, ?4, ?5, ?6, coalesce(?7, 7), coalesce(?8, 'pending'), coalesce(?9, '{}'), coalesce(?10, '{}'),
                  coalesce(?11, '{}'), coalesce(?12, '{}'), coalesce(?13, '{}'), coalesce(?14, '{}'), ?15, ?15)")
@@ -141,48 +150,104 @@ pub fn create(context: &Context, id: &Id<Tenant>, isolated: bool, database: Opti
     .bind(database)
     .bind(draft.logo.clone().flatten())
     .bind(draft.grace_period_days)
-    .bind(draft.onboarding_status.as_ref())
-    .bind(objects.colors.as_ref())
-    .bind(objects.features.as_ref())
-    .bind(objects.feature_flags.as_ref())
-    .bind(objects.settings.as_ref())
-    .bind(objects.metadata.as_ref())
-    .bind(objects.security_policy.as_ref())
-    .bind(context.now)
+    .bind(draft.onboarding_status.as_ref());
+    draft.objects.bind(statement).bind(context.now)
 }
 
 /// Changes a tenant. The default one keeps its slug.
 #[must_use]
 pub fn update(context: &Context, id: &Id<Tenant>, draft: &Draft) -> Statement {
-    let objects = &draft.objects;
-    sql("update tenant set name = coalesce(?2, name), slug = iif(slug = 'default', slug, coalesce(?3, slug)),
+    let statement =
+        sql("update tenant set name = coalesce(?2, name), slug = iif(slug = 'default', slug, coalesce(?3, slug)),
            logo = iif(?4, ?5, logo), grace_period_days = coalesce(?6, grace_period_days),
            onboarding_status = coalesce(?7, onboarding_status), colors = coalesce(?8, colors),
            features = coalesce(?9, features), feature_flags = coalesce(?10, feature_flags),
            settings = coalesce(?11, settings), metadata = coalesce(?12, metadata),
            security_policy = coalesce(?13, security_policy), updated_at = ?14
          where id = ?1")
-    .bind(id)
-    .bind(draft.name.as_ref())
-    .bind(draft.slug.as_ref())
-    .bind(draft.logo.is_some())
-    .bind(draft.logo.clone().flatten())
-    .bind(draft.grace_period_days)
-    .bind(draft.onboarding_status.as_ref())
-    .bind(objects.colors.as_ref())
-    .bind(objects.features.as_ref())
-    .bind(objects.feature_flags.as_ref())
-    .bind(objects.settings.as_ref())
-    .bind(objects.metadata.as_ref())
-    .bind(objects.security_policy.as_ref())
-    .bind(context.now)
+        .bind(id)
+        .bind(draft.name.as_ref())
+        .bind(draft.slug.as_ref())
+        .bind(draft.logo.is_some())
+        .bind(draft.logo.clone().flatten())
+        .bind(draft.grace_period_days)
+        .bind(draft.onboarding_status.as_ref());
+    draft.objects.bind(statement).bind(context.now)
 }
 
-/// Copies what a tenant's own database says of it to the row by which the main one knows it. A slug that is another's there
-/// stays as it was.
+/// What [`are_free`] breaks with.
+pub const SLUG: &str = "slug";
+
+/// What [`are_free`] breaks with.
+pub const HOST: &str = "host";
+
+/// Fails, and the whole batch with it, if another tenant has the slug, or one of the hosts.
+#[must_use]
+pub fn are_free(id: &Id<Tenant>, (slug, hosts): (Option<&str>, &[String])) -> [Statement; 2] {
+    [
+        sql("select json_extract('{}', iif(exists (select 1 from tenant where slug = ?2 and id <> ?1), 'doorward:broken:slug', '$')) as row")
+            .bind(id)
+            .bind(slug),
+        sql("select json_extract('{}', iif(exists (
+               select 1 from tenant_domain where host in (select value from json_each(?2)) and tenant_id <> ?1),
+               'doorward:broken:host', '$')) as row")
+        .bind(id)
+        .bind(json!(hosts).to_string()),
+    ]
+}
+
+/// What [`appoint_owner`] breaks with.
+pub const OWNER: &str = "owner";
+
+/// Makes a user an owner of a tenant, and a member if they are none. Fails, and the whole batch with it, if nobody of the
+/// tenant's pool has the address.
+#[must_use]
+pub fn appoint_owner(context: &Context, id: &Id<Tenant>, member: &Id<Member>, email: &str) -> [Statement; 3] {
+    macro_rules! whose {
+        ($begin:literal, $end:literal) => {
+            concat!(
+                $begin,
+                " from tenant t join user u on u.id in (
+                    select id from user where tenant_id is null and email = ?2 and deleted_at is null
+                    union all
+                    select id from user where tenant_id = ?1 and tenant_id is not null and email = ?2 and deleted_at is null)
+                  where t.id = ?1 and u.tenant_id is iif(t.user_pool = 'isolated', t.id, null)",
+                $end
+            )
+        };
+    }
+    [
+        sql(concat!(
+            "select json_extract('{}', iif(exists (",
+            whose!("select 1", ""),
+            "), '$', 'doorward:broken:owner')) as row"
+        ))
+        .bind(id)
+        .bind(email),
+        sql(whose!(
+            "insert into member (id, tenant_id, user_id, created_at, updated_at) select ?3, ?1, u.id, ?4, ?4",
+            " on conflict (tenant_id, user_id) do update set status = 'active', updated_at = excluded.updated_at"
+        ))
+        .bind(id)
+        .bind(email)
+        .bind(member)
+        .bind(context.now),
+        sql(whose!(
+            "insert into member_role (member_id, role_id, created_at)
+             select (select m.id from member m where m.tenant_id = ?1 and m.user_id = u.id),
+                    (select r.id from role r where r.tenant_id is null and r.name = 'owner'), ?3",
+            " on conflict do nothing"
+        ))
+        .bind(id)
+        .bind(email)
+        .bind(context.now),
+    ]
+}
+
+/// Copies what a tenant's own database says of it to the row by which the main one knows it.
 #[must_use]
 pub fn mirror(own: &Record) -> Statement {
-    sql("update tenant set name = ?2, slug = iif(exists (select 1 from tenant where slug = ?3 and id <> ?1), slug, ?3), logo = ?4,
+    sql("update tenant set name = ?2, slug = ?3, logo = ?4,
            status = ?5, status_reason = ?6, status_changed_at = ?7, deletion_scheduled_at = ?8, grace_period_days = ?9,
            colors = ?10, features = ?11, feature_flags = ?12, settings = ?13, metadata = ?14, security_policy = ?15,
            onboarding_status = ?16, member_count = ?17, user_count = ?18, updated_at = ?19

@@ -401,6 +401,36 @@ test("banned: no way in, until the time is up, or it is lifted", async () => {
   assert.equal((await userOf(who.id)).status, "active");
 });
 
+test("whoever is banned and removed leaves no organization of others without owner", async () => {
+  const [boss, worker_] = [await signUp(worker), await signUp(worker)];
+  const made = (await post(boss, "/organization/create", { name: "Acme", slug: `acme-${randomUUID()}` })).json;
+  await giveRole(worker, worker_.id, "member", made.id);
+  assert.equal((await ask(admin, "ban-user", { userId: boss.id, banExpiresIn: 3600 })).status, 200);
+  const refused = await ask(admin, "remove-user", { userId: boss.id });
+  assert.deepEqual([refused.status, (await worker.rows("select status from user where id = ?", boss.id))[0].status], [400, "suspended"], refused.text);
+  const chief = await signUp(worker, { roles: ["owner"] });
+  const appointed = await chief.browser.send("PATCH", at(`/admin/tenants/${made.id}`), { headers: { origin: AUTH }, body: { owner: { email: worker_.email } } });
+  assert.equal(appointed.status, 200, appointed.text);
+  assert.equal((await ask(admin, "remove-user", { userId: boss.id })).status, 200);
+});
+
+test("nobody of the default tenant reads what another is there, but who may list them", async () => {
+  const plain = await signUp(worker);
+  const read = (who, id) => who.browser.get(at(`/organization/get-active-member-role?organizationSlug=default&userId=${id}`));
+  assert.equal((await read(plain, admin.id)).status, 403);
+  assert.equal((await read(plain, plain.id)).status, 200);
+  assert.equal((await read(admin, plain.id)).status, 200);
+});
+
+test("a user with a role that is switched off is looked after by who holds the rest", async () => {
+  const made = (await post(owner, "/organization/create-role", { role: `off-${randomUUID()}`, permission: { organization: ["delete"] }, organizationId: DEFAULT_TENANT })).json;
+  const who = await signUp(worker);
+  await worker.d1.prepare("insert into member_role (member_id, role_id, created_at) select id, ?, 0 from member where user_id = ?").bind(made.roleData.id, who.id).run();
+  assert.equal((await ask(admin, "ban-user", { userId: who.id })).status, 403);
+  await worker.d1.prepare("update role set is_active = 0 where id = ?").bind(made.roleData.id).run();
+  assert.equal((await ask(admin, "ban-user", { userId: who.id })).status, 200);
+});
+
 test("deactivated and active again; neither undoes the other's work unseen", async () => {
   const who = await signUp(worker);
   const answer = await ask(admin, "deactivate-user", { userId: who.id, reason: "left" });

@@ -107,6 +107,9 @@ test("what is refused here changes nothing there; what its people change there i
   const patch = (body) => admin.browser.send("PATCH", one, { headers: { origin: AUTH }, body });
   const [before] = await there("select name from tenant where id = ?", tenant.id);
   assert.equal((await patch({ name: "Gone wrong", hosts: ["spare.localhost"] })).status, 400);
+  assert.equal((await patch({ slug: "spare", hosts: ["elsewhere.localhost"] })).status, 400);
+  assert.equal((await patch({ slug: "default", hosts: ["elsewhere.localhost"] })).status, 400);
+  assert.equal((await worker.browser().get(`${HOST}/api/auth/ok`)).status, 200, "its hosts are as they were");
   assert.deepEqual(await there("select name from tenant where id = ?", tenant.id), [before]);
   const patched = await patch({ settings: { a: 1 } });
   assert.deepEqual([patched.json.name, patched.json.settings], [before.name, { a: 1 }], patched.text);
@@ -117,11 +120,41 @@ test("what is refused here changes nothing there; what its people change there i
   assert.deepEqual([shown.name, shown.userCount, shown.database, shown.hosts], ["Acme Ltd", n, "DB_ACME", ["acme.localhost"]]);
 });
 
-test("a database that is empty by mistake is no deletion", async () => {
+test("its own people do not take a slug of another's", async () => {
+  const { browser, id } = await signUp(worker, { host: HOST, tenant: tenant.id });
+  const [role] = await there("select id from role where tenant_id is null and name = 'owner'");
+  await own.prepare("insert into member_role (member_id, role_id, created_at) select id, ?, 0 from member where user_id = ?").bind(role.id, id).run();
+  assert.equal((await browser.post(`${HOST}/api/auth/organization/update`, { data: { slug: "spare" } })).status, 403);
+  assert.deepEqual(await there("select slug from tenant where id = ?", tenant.id), [{ slug: "acme" }]);
+});
+
+test("a tenant whose owners are gone is given another by the server's administrators", async () => {
+  const one = `${AUTH}/api/auth/admin/tenants/${tenant.id}`;
+  const appoint = (email) => admin.browser.send("PATCH", one, { headers: { origin: AUTH }, body: { owner: { email } } });
+  const owners = () => there("select u.email from member m join user u on u.id = m.user_id join member_role mr on mr.member_id = m.id join role r on r.id = mr.role_id and r.name = 'owner' where m.tenant_id = ?", tenant.id);
+  await own.prepare("delete from member_role").run();
+  const heir = await signUp(worker, { host: HOST, tenant: tenant.id });
+  const unknown = await appoint(admin.email);
+  assert.deepEqual([unknown.status, unknown.json.code], [400, "VALIDATION_ERROR"], "somebody of another pool");
+  assert.deepEqual(await owners(), []);
+  assert.equal((await appoint(heir.email)).status, 200);
+  assert.equal((await appoint(heir.email)).status, 200, "twice");
+  assert.deepEqual(await owners(), [{ email: heir.email }]);
+});
+
+test("a database that is empty by mistake is no deletion, and its tenant can be deleted all the same", async () => {
   const [{ id }] = await worker.rows("select id from tenant where slug = 'spare'");
+  const known = async () => (await worker.rows("select 1 from tenant where id = ?", id)).length;
   await worker.databases.DB_SPARE.prepare("delete from tenant where id = ?").bind(id).run();
   await worker.scheduled();
-  assert.equal((await worker.rows("select 1 from tenant where id = ?", id)).length, 1);
+  assert.equal(await known(), 1);
+  const gone = await admin.browser.send("DELETE", `${AUTH}/api/auth/admin/tenants/${id}`, { headers: { origin: AUTH } });
+  assert.equal(gone.json.status, "pending_deletion", gone.text);
+  await worker.scheduled();
+  assert.equal(await known(), 1, "within its grace period");
+  await worker.d1.prepare("update tenant set deletion_scheduled_at = 1 where id = ?").bind(id).run();
+  await worker.scheduled();
+  assert.equal(await known(), 0);
 });
 
 test("cron looks after it, and deletes it in both when it is due", async () => {
@@ -132,6 +165,11 @@ test("cron looks after it, and deletes it in both when it is due", async () => {
   assert.equal(gone.json.status, "pending_deletion", gone.text);
   assert.equal((await worker.browser().post(`${HOST}/api/auth/sign-in/email`, { email: "twice@example.com", password: `${PASSWORD} ${HOST}` })).status, 403);
   await own.prepare("update tenant set deletion_scheduled_at = 1 where id = ?").bind(tenant.id).run();
+  await own.prepare("create trigger stuck before delete on user begin select raise(abort, 'stuck'); end").run();
+  await worker.scheduled();
+  await worker.scheduled();
+  assert.equal((await worker.rows("select 1 from tenant where id = ?", tenant.id)).length, 1, "forgotten while its people are still there");
+  await own.prepare("drop trigger stuck").run();
   await worker.scheduled();
   assert.deepEqual([(await there("select 1 from user where tenant_id = ?", tenant.id)).length, (await there("select 1 from tenant where id = ?", tenant.id)).length], [0, 0]);
   assert.equal((await worker.rows("select 1 from tenant where id = ?", tenant.id)).length, 0);

@@ -192,3 +192,24 @@ test("guesses of the current password lock the account as guesses at the login d
     "change-password wrong_password", "change-password wrong_password", "change-password wrong_password", "change-password locked", "password locked",
   ]);
 });
+
+test("nobody's mailbox is filled by invitations, whoever invites and to however many organizations", async () => {
+  const victim = uniqueEmail();
+  const organization = async () => {
+    const owner = await signUp(locking);
+    const { id } = (await owner.browser.post(at("/organization/create"), { name: "Acme", slug: `acme-${owner.id}` })).json;
+    return (email, more = {}) => owner.browser.post(at("/organization/invite-member"), { email, role: "member", organizationId: id, ...more });
+  };
+  const [one, two] = [await organization(), await organization()];
+  assert.equal((await one(victim)).status, 200);
+  // What sends nothing counts for nothing.
+  assert.deepEqual(statuses(await inTurn(5, () => one(victim))), [400, 400, 400, 400, 400]);
+  const answers = await Promise.all(Array.from({ length: 10 }, () => one(victim, { resend: true })));
+  assert.equal(answers.filter(({ status }) => status === 200).length, 2, JSON.stringify(statuses(answers)));
+  checkRefused(await two(victim), 60);
+  assert.equal((await two(uniqueEmail())).status, 200, "nobody else is kept from it");
+  assert.equal((await locking.rows("select count(*) as n from outbox where recipient = ?", victim))[0].n, 3);
+  assert.equal((await locking.rows("select count(*) as n from invitation where email = ?", victim))[0].n, 1);
+  await pass(locking, "invite:mail%");
+  assert.equal((await two(victim)).status, 200);
+});

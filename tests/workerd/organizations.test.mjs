@@ -721,6 +721,13 @@ test("an invitation is worth nothing once its sender is banned, or its groups ca
     await run("update role set is_active = 1 where tenant_id is null and name = 'admin'");
   }
   ok(await post(other, "/accept-invitation", { invitationId }));
+  // A role that is switched off is not given, and keeps nobody out.
+  const [late] = await people(1);
+  const spare = await newRole(org, "spare", { team: ["create"] });
+  const second = ok(await post(admin, "/invite-member", { email: late.email, role: ["spare", "member"], organizationId: org.id })).id;
+  ok(await post(owner, "/update-role", { roleId: spare, data: { permission: { organization: ["delete"] }, isActive: false } }));
+  ok(await post(late, "/accept-invitation", { invitationId: second }));
+  assert.equal(await rolesOf(org, late), "member");
 });
 
 test("an invitation is not sent again by who may not give what its groups carry", async () => {

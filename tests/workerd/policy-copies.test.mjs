@@ -30,6 +30,7 @@ test("nobody is known by a copy from a network that the tenant keeps out", async
     const page = await browser.get(`${APP}/public/x`, { headers: { ...API, cookie: jar } });
     assert.equal(page.status, 200, page.text);
     const me = await browser.get(`${APP}/.doorward/me`, { headers: { ...API, cookie: jar } });
+    for (const { cookies } of [page, me]) assert.deepEqual(cookies.filter((line) => /=;/.test(line)), [], "the browser is signed out by where it is");
     return [origin.requests.at(-1).headers["x-doorward-user"] ?? null, me.status];
   };
   const alone = cookie.split("; ").filter((pair) => !pair.startsWith("doorward.snapshot")).join("; ");

@@ -329,6 +329,27 @@ test("use of a website prolongs the session that it hangs on as its own tenant l
   }
 });
 
+test("a website with a shorter life is entered by an older session, and its own life is its own", async () => {
+  const tenant = await seedTenant(worker, { slug: "brief" });
+  await seedApp(worker, "brief-app.localhost", { tenant, origin: origin.url, rules: [] });
+  await setPolicy({ session: { sessionTimeout: 800 } }, tenant);
+  await setPolicy({ session: { extendOnActivity: false } });
+  const who = await person();
+  await memberOf(worker, tenant, who.id);
+  await age(who, 3600);
+  const site = (path) => who.browser.get(`http://brief-app.localhost${path}`, { headers: API });
+  assert.equal((await visit(who.browser, "http://brief-app.localhost/")).status, 200);
+  for (let n = 0; n < 3; n += 1) {
+    await age(who, 500, "parent_id is not null");
+    assert.equal((await site("/x")).status, 200, "used, it lives on");
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+  await age(who, 801, "parent_id is not null");
+  assert.equal((await site("/x")).status, 401);
+  await run("update session set revoked_at = 1, revocation_reason = 'x' where user_id = ? and parent_id is null", who.id);
+  assert.notEqual((await visit(who.browser, "http://brief-app.localhost/")).url, "http://brief-app.localhost/");
+});
+
 test("where use prolongs nothing, carrying a session elsewhere does not either", async () => {
   await setPolicy({ session: { sessionTimeout: 800, extendOnActivity: false } });
   const who = await person();
@@ -822,6 +843,31 @@ test("days of grace begin, and end, for software that refreshes its tokens", asy
   await longAgo(who);
   const over = await grant({ grant_type: "refresh_token", refresh_token: again.json.refresh_token });
   assert.deepEqual([over.status, over.json.error], [400, "invalid_grant"]);
+});
+
+test("whoever a remembered browser was spared the question for administers, and their software goes on", async () => {
+  const who = await remembered();
+  await giveRole(worker, who.id, "admin");
+  const trusting = { session: { requireMFA: true } };
+  await setPolicy(trusting);
+  const { opened, browser } = await enter("password", who, who.browser);
+  assert.ok(opened, "the browser is remembered");
+  assert.equal((await browser.get(at("/organization/get-organization?organizationSlug=default"))).status, 200);
+  assert.equal((await browser.get(at("/admin/list-users?limit=1"))).status, 200);
+  const { redeem } = await authorize(browser);
+  const { refresh_token } = (await redeem()).json;
+  const refreshed = await grant({ grant_type: "refresh_token", refresh_token });
+  assert.equal(refreshed.status, 200, refreshed.text);
+  await setPolicy({ ...trusting, twoFactor: { allowRememberDevice: false } });
+  const over = await grant({ grant_type: "refresh_token", refresh_token: refreshed.json.refresh_token });
+  assert.deepEqual([over.status, over.json.error], [400, "invalid_grant"]);
+});
+
+test("a passkey that verifies its user is no grace in an organization of another host either", async () => {
+  const who = await person({ passkey: true });
+  const tenant = await organization(who);
+  await setPolicy(GRACE, tenant);
+  assert.deepEqual(told(await who.browser.get(at(`/organization/get-organization?organizationId=${tenant}`))), [403, "TWO_FACTOR_REQUIRED"], "signed in by a password alone");
 });
 
 test("a key is no way around a second factor that its user never sets up", async () => {

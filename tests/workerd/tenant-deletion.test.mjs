@@ -15,6 +15,7 @@ after(() => worker?.dispose());
 const run = (sql, ...values) => worker.d1.prepare(sql).bind(...values).run();
 const count = async (sql, ...values) => (await worker.rows(`select count(*) as n from ${sql}`, ...values))[0].n;
 const due = (tenant) => run("update tenant set status = 'pending_deletion', deletion_requested_at = 1, deletion_scheduled_at = 1 where id = ?", tenant);
+const slugOf = async (tenant) => (await worker.rows("select slug from tenant where id = ?", tenant))[0].slug;
 const uniqueSlug = () => `t${randomUUID().slice(0, 8)}`;
 
 /** An isolated tenant of so many users, each with a session, a membership and a record. */
@@ -27,18 +28,23 @@ async function crowded(users) {
   await run(`${series} insert into user (id, tenant_id, email, name, created_at, updated_at) select ?1 || i, ?1, i || '@' || ?1, 'N', 0, 0 from n`, tenant, users);
   await run(`${series} insert into member (id, tenant_id, user_id, created_at, updated_at) select ?1 || i, ?1, ?1 || i, 0, 0 from n`, tenant, users);
   await run(`${series} insert into audit_event (id, tenant_id, user_id, event, created_at) select ?1 || i, ?1, ?1 || i, 'test', 0 from n`, tenant, users);
+  await run(`${series} insert into login_history (id, tenant_id, user_id, login_method, status, created_at) select ?1 || i, ?1, ?1 || (i % 7 + 1), 'password', 'success', 0 from n`, tenant, users);
   return tenant;
 }
 
 test("a tenant of many users goes slice by slice, and its audit stays", async () => {
   const tenant = await crowded(2500);
+  const [{ id: owner }] = await worker.rows("select id from user where tenant_id = ? and name like 'Zo%'", tenant);
+  await run("update tenant set status_changed_by = ? where id = ?", owner, tenant);
+  const slug = await slugOf(tenant);
   await due(tenant);
   await worker.scheduled();
   for (const table of ["tenant where id", "user where tenant_id", "member where tenant_id", "session where tenant_id", "login_history where tenant_id", "audit_event where tenant_id"]) {
     assert.equal(await count(`${table} = ?`, tenant), 0, table);
   }
-  assert.equal(await count("audit_event where event = 'test' and id like ? || '%'", tenant), 2500);
-  assert.equal(await count("audit_event where event = 'tenant.deleted'"), 1);
+  assert.equal(await count("audit_event where event = 'test' and details ->> '$.tenant.id' = ?", tenant), 2500, "and says which tenant it was about");
+  const told = await worker.rows("select actor_id, details ->> '$.tenant.slug' as slug from audit_event where event = 'tenant.deleted'");
+  assert.deepEqual(told, [{ actor_id: owner, slug }], "and who asked for it, who is gone");
 });
 
 test("one that cannot be deleted keeps no other from it, nor cron from the rest", async () => {
@@ -64,4 +70,15 @@ test("nothing is deleted of one whose time is not over, or that was restored", a
   await run("update tenant set status = 'active', deletion_scheduled_at = null where id = ?", tenant);
   await worker.scheduled();
   assert.equal(await count("user where tenant_id = ?", tenant), 11);
+});
+
+test("one that is restored while it is being deleted loses nothing more", async () => {
+  const tenant = await crowded(10);
+  await run(`create trigger restored after delete on session when old.tenant_id = '${tenant}'
+    begin update tenant set status = 'active', deletion_scheduled_at = null where id = '${tenant}'; end`);
+  await due(tenant);
+  await worker.scheduled();
+  await run("drop trigger restored");
+  for (const table of ["user", "member", "login_history", "account", "audit_event"]) assert.ok((await count(`${table} where tenant_id = ?`, tenant)) > 0, table);
+  assert.deepEqual(await worker.rows("select status from tenant where id = ?", tenant), [{ status: "active" }]);
 });

@@ -54,6 +54,7 @@ pub async fn begin(call: &mut Call) -> Result<Reply> {
     let user = &target.person.id;
     let statements = [
         store::access::holds_still(&overseer.permit),
+        store::access::covers_still(&overseer.permit, &[], Some(user)),
         store::session::impersonate(context, &overseer.permit, user, (&session_id, &hash), LONGEST),
         overseer.audited(context, user, "impersonation.begun", (Severity::High, json!({ "session": session_id })))?,
         store::session::load(&context.tenant().id, &hash),

@@ -166,7 +166,7 @@ pub async fn discover(call: &mut Call) -> Result<Reply> {
     let user = &administrator.authenticated.session.user.id;
     let (event, details) = (context.row_id()?, json!({ "issuer": id, "name": record.name, "problem": problem }));
     let audit = store::record::audit(context, &event, Some(user), "issuer.discovered", Severity::Low, &details);
-    context.db()?.batch([audit]).await?;
+    context.db()?.batch([store::access::holds_still(&administrator.permit), audit]).await?;
     let body = answer(context, &id, problem).await?;
     Ok(Reply::json(200, &body)?.with_cookies(administrator.authenticated.cookies))
 }

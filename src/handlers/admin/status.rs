@@ -12,7 +12,7 @@ use crate::http::reply::Reply;
 use crate::jobs::outbox::deliver_later;
 use crate::session::user_is_active;
 use crate::store;
-use crate::store::database::must_change;
+use crate::store::database::{StoreError, must_change};
 use crate::store::people::{Record, Transition};
 use crate::store::record::Severity;
 use crate::store::session::Which;
@@ -123,7 +123,10 @@ async fn change(
     let context = &call.context;
     let user = &target.person.id;
     let ends = to.status != "active";
-    let mut statements = vec![store::access::holds_still(&overseer.permit)];
+    let mut statements = vec![
+        store::access::holds_still(&overseer.permit),
+        store::access::covers_still(&overseer.permit, &[], Some(user)),
+    ];
     if ends {
         statements.push(store::member::keeps_owner(overseer.acting.tenant(), user, &[]));
     }
@@ -136,7 +139,10 @@ async fn change(
     let details = json!({ "before": target.status, "after": to.status, "reason": to.reason, "until": to.until });
     statements.push(overseer.audited(context, user, event, (severity, details))?);
     statements.push(store::people::find(context, user));
-    let mut answers = context.db()?.batch(statements).await.map_err(ownerless)?.skip(skipped);
+    let mut answers = match context.db()?.batch(statements).await {
+        Err(StoreError::Unchanged) => return Err(Error::refused(Wire::USER_CHANGED, "changed meanwhile")),
+        other => other.map_err(ownerless)?.skip(skipped),
+    };
     if ends {
         forget(context, store::session::revoked(&mut answers)?);
         deliver_later(context);
@@ -168,6 +174,7 @@ pub async fn remove(call: &mut Call) -> Result<Reply> {
     let mut statements = vec![
         store::session::revoke(context, user, Which::All, "user_deleted", None),
         store::access::holds_still(&overseer.permit),
+        store::access::covers_still(&overseer.permit, &[], Some(user)),
         store::member::leaves_none_ownerless(user),
     ];
     statements.extend(store::user::delete_by(context, user, &overseer.acting.standing.user_id, why));

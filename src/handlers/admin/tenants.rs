@@ -110,6 +110,21 @@ fn draft(fields: &mut Fields) -> Result<(Draft, Option<SecurityPolicy>)> {
     Ok((Draft { objects: Objects { security_policy, ..draft.objects.clone() }, ..draft }, policy))
 }
 
+/// Reads `owner`: an address, and a name.
+fn owner_field(fields: &mut Fields) -> Option<(String, Option<String>)> {
+    if !fields.has("owner") {
+        return None;
+    }
+    let mut owner = fields.nested("owner");
+    let read = (owner.email("email"), owner.optional_line("name", LONGEST_NAME));
+    fields.absorb("owner", owner);
+    Some(read)
+}
+
+fn no_such_owner() -> Error {
+    Error::Validation("[body.owner.email] Nobody whom the tenant's pool knows has this address".to_owned())
+}
+
 /// The database that a tenant's own data is in, where that is not this one.
 fn own_database(context: &Context, binding: Option<&str>) -> Result<Option<Database>> {
     let open = |binding: &str| {
@@ -128,8 +143,14 @@ fn conflict(error: StoreError) -> Error {
             Error::refused(Wire::DATABASE_TAKEN, "a database is another tenant's")
         }
         StoreError::Conflict(_) => Error::refused(Wire::ORGANIZATION_ALREADY_EXISTS, "the slug is taken"),
+        StoreError::Broken(name) => match name.as_str() {
+            store::tenancy::SLUG => Error::refused(Wire::ORGANIZATION_ALREADY_EXISTS, "the slug is taken"),
+            store::tenancy::HOST => Error::refused(Wire::HOST_TAKEN, "a host is another tenant's"),
+            store::tenancy::OWNER => no_such_owner(),
+            _ => StoreError::Broken(name).into(),
+        },
         StoreError::Unchanged => not_found(),
-        other => other.into(),
+        other @ StoreError::Failed(_) => other.into(),
     }
 }
 
@@ -151,14 +172,7 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     if database.as_ref().is_some_and(|binding| !is_binding(binding) || binding == Database::BINDING) {
         fields.refuse("database", "Invalid string: must be the name of another D1 binding");
     }
-    let mut owner = fields.nested_optional("owner");
-    let owner = if fields.has("owner") {
-        let read = (owner.email("email"), owner.optional_line("name", LONGEST_NAME));
-        fields.absorb("owner", owner);
-        Some(read)
-    } else {
-        None
-    };
+    let owner = owner_field(&mut fields);
     fields.line("name", LONGEST_NAME);
     fields.line("slug", 63);
     let (draft, _) = draft(&mut fields)?;
@@ -199,14 +213,13 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     let record: Option<Record> = match context.db()?.batch(statements).await {
         Ok(answers) => answers.last()?,
         Err(error) => {
-            if let Some(own) = &own {
-                // Its half there would keep its slug and its database from whoever tries again.
+            // Its half there would keep its slug and its database from whoever tries again; not if only the answer was lost.
+            let is_here = context.db()?.first::<Record>(store::tenancy::find(&id)).await?.is_some();
+            if let Some(own) = own.filter(|_| !is_here) {
                 own.batch([store::tenancy::discard(&id)]).await?;
             }
             return Err(match error {
-                StoreError::Unchanged => {
-                    Error::Validation("[body.owner.email] Nobody of the shared pool has this address".to_owned())
-                }
+                StoreError::Unchanged => no_such_owner(),
                 other => conflict(other),
             });
         }
@@ -250,32 +263,56 @@ pub async fn show(call: &mut Call) -> Result<Reply> {
     manager.acting.answer(&body)
 }
 
-/// Changes a tenant where it is, the main database or its own; answers it as it is then. Its hosts are the main database's to
-/// know, whichever it is: that no other tenant has them is seen there, before anything changes.
+/// The database of a tenant's own, if it has one that has it. Where the binding or the row is gone, the main database's row
+/// is all that is left, and is what changes: somebody must be able to delete it.
+async fn own_half(context: &Context, record: &Record) -> Result<Option<Database>> {
+    let Some(own) = own_database(context, record.database.as_deref()).ok().flatten() else {
+        return Ok(None);
+    };
+    let there: Option<Record> = own.first(store::tenancy::find(&record.id)).await?;
+    Ok(there.map(|_| own))
+}
+
+/// What is to be changed of a tenant.
+struct Change {
+    /// Where its people are.
+    statements: Vec<Statement>,
+    /// Its slug and its hosts, which no other tenant has in the main database, wherever its people are.
+    slug: Option<String>,
+    hosts: Option<Vec<String>>,
+}
+
+/// Changes a tenant where it is, the main database or its own; answers it as it is then. With two, what the main one would
+/// refuse is seen before anything changes, and it follows what its own one took.
 async fn commit(
     call: &Call,
     manager: &Manager,
     record: &Record,
-    (statements, hosts): (Vec<Statement>, Option<&[String]>),
+    change: Change,
     (event, details): (&str, Value),
 ) -> Result<Reply> {
     let context = &call.context;
     let mut details = details;
     details["tenant"] = json!(record.id);
     let audit = manager.acting.audited(context, event, Severity::High, details)?;
-    let set_hosts = || hosts.into_iter().flat_map(|hosts| store::tenancy::set_hosts(context, &record.id, hosts));
+    let set_hosts = || {
+        let hosts = change.hosts.as_deref();
+        hosts.into_iter().flat_map(|hosts| store::tenancy::set_hosts(context, &record.id, hosts)).collect::<Vec<_>>()
+    };
     let mut here = vec![store::access::holds_still(&manager.permit)];
-    here.extend(set_hosts());
-    if let Some(own) = own_database(context, record.database.as_deref())? {
+    if let Some(own) = own_half(context, record).await? {
+        let names = (change.slug.as_deref(), change.hosts.as_deref().unwrap_or_default());
+        here.extend(store::tenancy::are_free(&record.id, names));
         context.db()?.batch(here).await.map_err(conflict)?;
-        let mut there = statements;
+        let mut there = change.statements;
         there.extend(set_hosts());
         there.push(store::tenancy::find(&record.id));
         let changed: Option<Record> = own.batch(there).await.map_err(conflict)?.last()?;
         here = vec![store::tenancy::mirror(&changed.ok_or_else(not_found)?)];
     } else {
-        here.extend(statements);
+        here.extend(change.statements);
     }
+    here.extend(set_hosts());
     here.extend([audit, store::tenancy::find(&record.id)]);
     let found: Option<Record> = context.db()?.batch(here).await.map_err(conflict)?.last()?;
     store::directory::forget_all();
@@ -283,7 +320,8 @@ async fn commit(
     Reply::json(200, &body)
 }
 
-/// `PATCH /admin/tenants/:id`: what is sent is changed.
+/// `PATCH /admin/tenants/:id`: what is sent is changed. `owner` makes one of its users an owner beside those there are: a
+/// tenant whose owners are gone has nobody else who could.
 ///
 /// # Errors
 /// As [`create`]; 404.
@@ -294,6 +332,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
             fields.refuse(name, "Where a tenant's people are does not change");
         }
     }
+    let owner = owner_field(&mut fields);
     let (draft, policy) = draft(&mut fields)?;
     fields.finish()?;
     let manager = manager(call).await?;
@@ -307,8 +346,13 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
         // Their live copies end at the next check.
         statements.push(store::session::end_all_surplus(&record.id, context.now));
     }
-    let told = ("tenant.changed", json!({ "slug": draft.slug, "hosts": draft.hosts }));
-    commit(call, &manager, &record, (statements, draft.hosts.as_deref()), told).await
+    let owner = owner.map(|(email, _)| email);
+    if let Some(email) = &owner {
+        statements.extend(store::tenancy::appoint_owner(context, &record.id, &context.id()?, email));
+    }
+    let told = ("tenant.changed", json!({ "slug": draft.slug, "hosts": draft.hosts, "owner": owner }));
+    let change = Change { statements, slug: draft.slug, hosts: draft.hosts };
+    commit(call, &manager, &record, change, told).await
 }
 
 /// What a status changes by.
@@ -340,14 +384,14 @@ async fn step(call: &mut Call, step: Step) -> Result<Reply> {
         Step::Delete => store::tenancy::schedule_deletion(context, permit, id, reason.as_deref()),
         Step::Restore => store::tenancy::restore(context, permit, id),
     };
-    let statements = vec![changed, must_change()];
+    let change = Change { statements: vec![changed, must_change()], slug: None, hosts: None };
     let event = match step {
         Step::Suspend => "tenant.suspended",
         Step::Resume => "tenant.resumed",
         Step::Delete => "tenant.deletion_scheduled",
         Step::Restore => "tenant.restored",
     };
-    let done = commit(call, &manager, &record, (statements, None), (event, json!({ "reason": reason }))).await;
+    let done = commit(call, &manager, &record, change, (event, json!({ "reason": reason }))).await;
     done.map_err(|error| match error.wire() {
         Wire::ORGANIZATION_NOT_FOUND => Error::refused(Wire::TENANT_STATUS, "not from this status"),
         _ => error,

@@ -75,6 +75,7 @@ async fn end(call: &Call, overseer: &Overseer, target: &Record, which: Which<'_>
     let statements = [
         store::session::revoke(context, user, which, "revoked_by_administrator", None),
         store::access::holds_still(&overseer.permit),
+        store::access::covers_still(&overseer.permit, &[], Some(user)),
         overseer.audited(context, user, "sessions.ended", (Severity::Medium, Value::Null))?,
     ];
     let mut answers = context.db()?.batch(statements).await?;

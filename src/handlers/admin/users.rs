@@ -317,8 +317,16 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
         "method": "administrator", "with_password": hash.is_some(), "roles": roles, "email_verified": new.email_verified,
     });
     statements.push(overseer.audited(context, &user, "user.created", (Severity::Medium, details))?);
-    let record = commit(call, statements, &user).await?;
+    let record = commit(call, statements, &user).await.map_err(too_much)?;
     overseer.acting.answer(&json!({ "user": json(&record, context.now) }))
+}
+
+/// They were there a moment ago: what did not fit are the patches.
+fn too_much(error: Error) -> Error {
+    match error.wire() {
+        Wire::USER_NOT_FOUND => Error::Validation("[body.data] Too big: more than is kept of a user".to_owned()),
+        _ => error,
+    }
 }
 
 /// `POST /admin/update-user`. Another address is not proven unless that is said, and the old one is told.
@@ -344,11 +352,14 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let target = found(context, &id).await?;
     overseer.may_act_upon(&target, Action::UpdateUser)?;
     let user = &target.person.id;
-    let mut statements = vec![store::access::holds_still(&overseer.permit)];
+    let mut statements = vec![
+        store::access::holds_still(&overseer.permit),
+        store::access::covers_still(&overseer.permit, &[], Some(user)),
+    ];
     statements.extend(change(context, user, &changes));
     let moves = changes.email.as_ref().is_some_and(|email| *email != target.person.email);
     if moves || changes.email_verified.is_some() {
-        overseer.acting.permit(Action::SetUserEmail)?;
+        statements.push(store::access::holds_still(&overseer.acting.permit(Action::SetUserEmail)?));
     }
     if moves {
         // Links and codes that went to the old address open nothing any more.
@@ -364,7 +375,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
         }
     }
     if let Some(names) = names {
-        overseer.acting.permit(Action::SetUserRole)?;
+        statements.push(store::access::holds_still(&overseer.acting.permit(Action::SetUserRole)?));
         let given = roles(call, &overseer, names).await?;
         statements.extend(set_roles(context, &overseer, user, &given)?);
         statements.extend(roles_told(context, &overseer, &target, &given)?);
@@ -372,13 +383,8 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let details = json!({ "email": changes.email, "email_verified": changes.email_verified, "name": changes.name });
     statements.push(overseer.audited(context, user, "user.changed", (Severity::Medium, details))?);
     let has_patches = !changes.patches.is_empty();
-    let record = commit(call, statements, user).await.map_err(|error| match error.wire() {
-        // They were there a moment ago: what did not fit are the patches.
-        Wire::USER_NOT_FOUND if has_patches => {
-            Error::Validation("[body.data] Too big: more than is kept of a user".to_owned())
-        }
-        _ => error,
-    })?;
+    let record =
+        commit(call, statements, user).await.map_err(|error| if has_patches { too_much(error) } else { error })?;
     deliver_later(context);
     overseer.acting.answer(&json(&record, context.now))
 }
@@ -404,6 +410,7 @@ pub async fn set_password(call: &mut Call) -> Result<Reply> {
     let mut statements = vec![
         store::session::revoke(context, user, Which::All, "password_set", None),
         store::access::holds_still(&overseer.permit),
+        store::access::covers_still(&overseer.permit, &[], Some(user)),
         store::password::set(context, &context.id()?, user, hash.expose()),
         store::password_reset::revoke(context, user, None, "password_set"),
         store::second_factor::distrust(context, user, None),

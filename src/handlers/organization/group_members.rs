@@ -119,12 +119,16 @@ async fn let_in(
     if let Some(one) = answers.row::<InGroup>()?.filter(|one| one.is_active) {
         return Ok(one);
     }
-    let mut statements = vec![
-        store::access::holds_still(permit),
+    // Whoever joins an open group by themselves holds nothing of what it carries before.
+    let by_themselves = *user == acting.standing.user_id && group.is_open;
+    let gives = (!by_themselves).then(|| store::access::holds_all_still(permit, &group.permissions));
+    let mut statements = vec![store::access::holds_still(permit)];
+    statements.extend(gives);
+    statements.extend([
         store::group::join(context, permit, &group.id, user, (&context.row_id()?, role)),
         must_change(),
         acting.audited_of(context, &deed)?,
-    ];
+    ]);
     if *user != acting.standing.user_id {
         let message = format!("You are in {} of {} now.", group.name, acting.standing.tenant.name);
         statements.push(acting.tells(context, user, deed.event, &message)?);

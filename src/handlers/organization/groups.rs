@@ -122,6 +122,7 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     }
     let mut statements = vec![
         store::access::holds_still(&permit),
+        store::access::covers_still(&permit, &ids, None),
         store::group::create(context, &permit, &id, &draft),
         store::group::join(context, &permit, &id, user, (&row, "owner")),
     ];

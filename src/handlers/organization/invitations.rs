@@ -108,15 +108,11 @@ pub async fn invite(call: &mut Call) -> Result<Reply> {
     let key =
         rate_limit::key(&context.config, "invite:member", acting.tenant().as_str(), acting.standing.user_id.as_str());
     let limit = context.config.limit_invitation;
-    // Nobody's mailbox is filled, whoever invites and to however many organizations.
-    let pool = context.tenant().pool().map_or("", Id::as_str);
-    let (recipient, mails) = (rate_limit::key(&context.config, "invite:mail", pool, &email), context.config.limit_mail);
     // A third and a fourth round trip: what is invited to is looked up by name, and nobody waits for invitations.
     let mut answers = context
         .db()?
         .batch([
             rate_limit::count(&key, limit, context.now),
-            rate_limit::count_within(&recipient, mails, (&key, limit), context.now),
             store::access::standing_of_email(acting.tenant(), &email),
             store::invitation::pending(acting.tenant(), &email),
         ])
@@ -124,10 +120,6 @@ pub async fn invite(call: &mut Call) -> Result<Reply> {
     let window: Option<rate_limit::Window> = answers.row()?;
     if let Some(retry_after) = window.and_then(|window| window.retry_after(limit, context.now)) {
         return Err(Error::TooManyRequests { retry_after, limit: "invitations of a member" });
-    }
-    let window: Option<rate_limit::Window> = answers.row()?;
-    if let Some(retry_after) = window.and_then(|window| window.retry_after(mails, context.now)) {
-        return Err(Error::TooManyRequests { retry_after, limit: "invitations to an address" });
     }
     if answers.row::<Standing>()?.is_some() {
         return Err(Error::refused(Wire::ALREADY_A_MEMBER, "a member already"));
@@ -162,6 +154,10 @@ pub async fn invite(call: &mut Call) -> Result<Reply> {
         store::invitation::create(context, &permit, &new).into()
     };
     statements.push(store::invitation::inviter_may(acting.tenant(), &id));
+    // Nobody's mailbox is filled, whoever invites and to however many organizations.
+    let (pool, mails) = (context.tenant().pool().map_or("", Id::as_str), context.config.limit_mail);
+    let recipient = rate_limit::key(&context.config, "invite:mail", pool, &email);
+    statements.extend([rate_limit::count(&recipient, mails, context.now), rate_limit::is_within(&recipient, mails)]);
     let url = format!("{}/invitation?token={}", context.auth_origin().as_str(), secret.expose());
     let days = (context.config.invitation_seconds + 86_399) / 86_400;
     let inviter = &acting.session().user.name;
@@ -179,6 +175,9 @@ pub async fn invite(call: &mut Call) -> Result<Reply> {
         Err(StoreError::Conflict(_) | StoreError::Unchanged) => return Err(taken()),
         Err(StoreError::Broken(name)) if name == store::invitation::INVITER => {
             return Err(Error::refused(refusals.1, "without what the invitation gives"));
+        }
+        Err(StoreError::Broken(name)) if name == rate_limit::OVER => {
+            return Err(Error::TooManyRequests { retry_after: mails.seconds, limit: "invitations to an address" });
         }
         other => other?,
     };

@@ -160,6 +160,9 @@ pub async fn active_role(call: &mut Call) -> Result<Reply> {
         let role = role_text(&acting.standing.given);
         return acting.answer(&json!({ "role": role }));
     };
+    if user != acting.standing.user_id.as_str() {
+        sees_everybody(&acting)?;
+    }
     let missing = || Error::refused(Wire::MEMBER_NOT_FOUND, "no member");
     let user = Id::parse(&user).ok_or_else(missing)?;
     let other: Option<Standing> = call.context.db()?.first(store::access::standing_of(acting.tenant(), &user)).await?;

@@ -96,7 +96,7 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
     let id = context.id()?;
     let new = NewRole { id: &id, name: &name, description: description.as_deref(), is_default };
-    let mut statements = vec![store::access::holds_still(&permit)];
+    let mut statements = vec![store::access::holds_still(&permit), store::access::holds_all_still(&permit, &wanted)];
     statements.extend(store::role::create(context, &permit, &new));
     statements.extend(store::role::allow(context, &permit, &id, &wanted, &own)?);
     statements.push(acting.audited(
@@ -217,11 +217,10 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     }
     let context = &call.context;
     let changes = Changes { name: name.as_deref(), description: description.as_deref(), is_default, is_active };
-    let mut statements = vec![
-        store::access::holds_still(&permit),
-        store::role::update(context, &permit, &role.id, &changes),
-        must_change(),
-    ];
+    let mut statements =
+        vec![store::access::holds_still(&permit), store::access::holds_all_still(&permit, &role.permissions)];
+    statements.extend(wanted.as_ref().map(|wanted| store::access::holds_all_still(&permit, wanted)));
+    statements.extend([store::role::update(context, &permit, &role.id, &changes), must_change()]);
     if let (Some(wanted), Some(own)) = (&wanted, &own) {
         statements.extend(store::role::allow(context, &permit, &role.id, wanted, own)?);
     }
@@ -252,6 +251,7 @@ pub async fn delete(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
     let statements = [
         store::access::holds_still(&permit),
+        store::access::holds_all_still(&permit, &role.permissions),
         store::role::delete(&permit, &role.id),
         must_change(),
         acting.audited(context, "role.deleted", Severity::High, json!({ "role": role.name }))?,

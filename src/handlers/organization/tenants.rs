@@ -14,11 +14,9 @@ use crate::handlers::{Call, policy, proof};
 use crate::http::fields::{Change, Fields};
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
-use crate::id::Id;
 use crate::jobs::outbox::deliver_later;
 use crate::session::iso;
 use crate::store;
-use crate::store::access::{Standing, Which};
 use crate::store::database::{StoreError, must_change};
 use crate::store::member::{Filter, Page};
 use crate::store::record::{Deed, Severity};
@@ -255,8 +253,9 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let acting = acting(call, &named).await?;
     let permit = acting.permit(Action::UpdateOrganization)?;
     let context = &call.context;
-    if changes.slug.is_some() && acting.standing.tenant.slug == "default" {
-        return Err(Error::refused(Wire::NOT_ALLOWED_TO_UPDATE_ORGANIZATION, "the default tenant keeps its slug"));
+    // Of a tenant with a database of its own, only the main one knows whether another has the slug.
+    if changes.slug.is_some() && (acting.standing.tenant.slug == "default" || context.tenant().database.is_some()) {
+        return Err(Error::refused(Wire::NOT_ALLOWED_TO_UPDATE_ORGANIZATION, "the slug is the server's to change"));
     }
     let statements = [
         store::access::holds_still(&permit),
@@ -400,15 +399,6 @@ pub async fn set_policy(call: &mut Call) -> Result<Reply> {
     deliver_later(context);
     store::directory::forget_all();
     acting.answer(&json!({ "securityPolicy": parsed.to_json() }))
-}
-
-/// The standing of whoever is signed in, in an organization by its id, as other handlers need it.
-///
-/// # Errors
-/// 503.
-pub async fn standing_in(call: &Call, tenant: &Id<crate::id::Tenant>) -> Result<Option<Standing>> {
-    let hash = call.presented()?.hash;
-    Ok(call.context.db()?.first(store::access::standing(&call.context, &hash, Which::Id(tenant))).await?)
 }
 
 /// What whoever acts for themselves may do.

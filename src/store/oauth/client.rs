@@ -233,14 +233,20 @@ macro_rules! listed {
 /// The clients that somebody looks after, the newest first.
 #[must_use]
 pub fn of(context: &Context, keeper: Keeper<'_>) -> Statement {
-    listed!(
-        "id in (select id from oauth_client where tenant_id = ?1 and (?2 is null or user_id = ?2)
-                union all select id from oauth_client where ?3 and tenant_id is null)
-         order by created_at desc limit 200"
-    )
-    .bind(&context.tenant().id)
-    .bind(keeper.parts().0)
-    .bind(keeper.is_everybody())
+    // Of each kind the newest by its index: where clients register themselves there are many.
+    let statement = match keeper.parts().0 {
+        Some(_) => listed!(
+            "id in (select id from oauth_client indexed by oauth_client_user_id where user_id = ?2 and tenant_id = ?1 and not ?3)
+             order by created_at desc limit 200"
+        ),
+        None => listed!(
+            "id in (select id from (select id from oauth_client where tenant_id = ?1 and ?2 is null order by created_at desc limit 200)
+                    union all
+                    select id from (select id from oauth_client where tenant_id is null and ?3 order by created_at desc limit 200))
+             order by created_at desc limit 200"
+        ),
+    };
+    statement.bind(&context.tenant().id).bind(keeper.parts().0).bind(keeper.is_everybody())
 }
 
 /// A client that somebody looks after.

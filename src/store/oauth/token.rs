@@ -103,6 +103,9 @@ pub fn refresh(context: &Context, hash: &TokenHash<RefreshToken>) -> Statement {
                             'has_second_factor', json(iif(
                               exists (select 1 from two_factor where user_id = u.id and verified_at is not null)
                               or exists (select 1 from passkey where user_id = u.id and uv_initialized = 1), 'true', 'false')),
+                            'is_device_trusted', json(iif(exists (
+                              select 1 from session s join trusted_device d on d.id = s.trusted_device_id and d.revoked_at is null
+                              where s.id = t.session_id), 'true', 'false')),
                             'second_factor_required_at', m.second_factor_required_at,
                             'grace_logins', coalesce(m.second_factor_grace_logins, 0), 'roles', ",
         roles_of!("t.tenant_id", "t.user_id"),
