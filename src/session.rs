@@ -160,11 +160,49 @@ pub struct Presented<'a> {
     pub now: Millis,
 }
 
+/// How long a session lives, by its own tenant's policy.
+#[derive(Clone, Copy, Debug)]
+pub struct Life {
+    /// Its end, unless prolonged.
+    pub until: Millis,
+    /// How long it lives without use, in seconds.
+    pub seconds: i64,
+    /// Whether use prolongs it.
+    pub extends: bool,
+}
+
+impl Life {
+    fn of(policy: &SecurityPolicy, default: i64, (prolonged_at, expires_at): (Millis, Millis)) -> Self {
+        let seconds = policy.session_seconds(default);
+        Self { until: expires_at.min(prolonged_at + seconds * 1000), seconds, extends: policy.extends() }
+    }
+
+    /// Whether it is prolonged by being used now: used, and older than `SESSION_UPDATE_SECONDS` since the last time. Of a
+    /// life that is shorter than the default, an eighth is old enough.
+    #[must_use]
+    pub fn is_due(&self, config: &Config, now: Millis) -> bool {
+        let began = self.until - self.seconds * 1000;
+        let update =
+            if self.seconds < config.session_seconds { self.seconds / 8 } else { config.session_update_seconds };
+        self.extends && began + update.min(config.session_update_seconds) * 1000 <= now
+    }
+
+    /// Its end once it was used.
+    #[must_use]
+    pub const fn prolonged(&self, now: Millis) -> Millis {
+        if self.extends { now + self.seconds * 1000 } else { self.until }
+    }
+}
+
 /// A session that holds, and what the tenant asks of it.
 #[derive(Debug)]
 pub struct Judged {
     /// The session.
     pub session: LiveSession,
+    /// Its own life.
+    pub life: Life,
+    /// The life of the session that it hangs on, without which it is over.
+    pub parent: Option<Life>,
     /// `session.last_activity_at`.
     pub last_activity_at: Millis,
     /// The tenant's policy.
@@ -210,14 +248,16 @@ impl Record {
             return Err(Rejection::Revoked);
         }
         let policy = SecurityPolicy::parse(&self.policy).map_err(|_| Rejection::PolicyUnreadable)?;
-        let ends = |policy: &SecurityPolicy, prolonged_at| prolonged_at + policy.session_seconds(at.life) * 1000;
-        self.session.expires_at = self.session.expires_at.min(ends(&policy, self.prolonged_at));
-        if let Some(parent) = &self.parent {
-            // Each lives as long as its own tenant lets it, and neither without the other.
-            let its = SecurityPolicy::parse(&parent.policy).map_err(|_| Rejection::PolicyUnreadable)?;
-            let until = parent.expires_at.min(ends(&its, parent.prolonged_at));
-            self.session.expires_at = self.session.expires_at.min(until);
-        }
+        let life = Life::of(&policy, at.life, (self.prolonged_at, self.session.expires_at));
+        // Each lives as long as its own tenant lets it, and a website's never without the one that it hangs on.
+        let parent = match &self.parent {
+            Some(parent) => {
+                let its = SecurityPolicy::parse(&parent.policy).map_err(|_| Rejection::PolicyUnreadable)?;
+                Some(Life::of(&its, at.life, (parent.prolonged_at, parent.expires_at)))
+            }
+            None => None,
+        };
+        self.session.expires_at = parent.map_or(life.until, |parent| parent.until.min(life.until));
         if self.session.expires_at <= now {
             return Err(Rejection::Expired);
         }
@@ -251,7 +291,14 @@ impl Record {
             }
         }
         self.session.checked_at = now;
-        Ok(Judged { session: self.session, last_activity_at: self.last_activity_at, policy, begins_grace })
+        Ok(Judged {
+            session: self.session,
+            life,
+            parent,
+            last_activity_at: self.last_activity_at,
+            policy,
+            begins_grace,
+        })
     }
 }
 
@@ -289,15 +336,6 @@ impl LiveSession {
     #[must_use]
     pub fn good_until(&self, config: &Config) -> Millis {
         self.expires_at.min(self.checked_at + config.recheck_seconds * 1000)
-    }
-
-    /// Whether it may be prolonged: used, and older than `SESSION_UPDATE_SECONDS` since the last time. Of a life that is
-    /// shorter than the default, an eighth is old enough. `life` is in seconds.
-    #[must_use]
-    pub fn is_due_for_prolonging(&self, config: &Config, life: i64, now: Millis) -> bool {
-        let began = self.expires_at - life * 1000;
-        let update = if life < config.session_seconds { life / 8 } else { config.session_update_seconds };
-        began + update.min(config.session_update_seconds) * 1000 <= now
     }
 
     /// Whether its owner proved who they are within `SESSION_FRESH_SECONDS`: asked before sensitive changes.
@@ -511,13 +549,16 @@ pub(crate) mod tests {
     #[test]
     fn a_session_is_prolonged_a_day_after_it_began() {
         let config = with(&[]).expect("config");
-        let live = record().judge(&AT).expect("holds").session;
-        assert!(!live.is_due_for_prolonging(&config, 604_800, NOW + 86_399_999));
-        assert!(live.is_due_for_prolonging(&config, 604_800, NOW + 86_400_000));
-        let mut short = live;
-        short.expires_at = NOW + 800_000;
-        assert!(!short.is_due_for_prolonging(&config, 800, NOW + 99_999));
-        assert!(short.is_due_for_prolonging(&config, 800, NOW + 100_000));
+        let life = record().judge(&AT).expect("holds").life;
+        assert!(!life.is_due(&config, NOW + 86_399_999));
+        assert!(life.is_due(&config, NOW + 86_400_000));
+        let short = Life { until: NOW + 800_000, seconds: 800, extends: true };
+        assert!(!short.is_due(&config, NOW + 99_999));
+        assert!(short.is_due(&config, NOW + 100_000));
+        assert_eq!(short.prolonged(NOW + 100_000), NOW + 900_000);
+        let fixed = Life { extends: false, ..short };
+        assert!(!fixed.is_due(&config, NOW + 700_000));
+        assert_eq!(fixed.prolonged(NOW + 700_000), NOW + 800_000);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::handlers::policy;
 use crate::http::cookie::{self, Cookie, Presented};
 use crate::http::incoming::Incoming;
 use crate::secret::{SessionToken, Token, TokenHash};
-use crate::session::{Judged, LiveSession, Rejection, read_cookie};
+use crate::session::{Judged, Life, LiveSession, Rejection, read_cookie};
 use crate::store;
 use crate::store::database::{Answers, Database, Statement};
 
@@ -148,8 +148,17 @@ pub async fn authenticate(context: &Context, request: &Incoming, look: Look) -> 
 pub async fn confirm(context: &Context, ticket: Ticket, more: Vec<Statement>) -> Result<(Authenticated, Answers)> {
     let (answer, answers) =
         from_database(context, ticket, more, Look { depth: Depth::Database, prolong: true }).await?;
-    let authenticated = answer.map_err(|rejection| Error::refused(Wire::UNAUTHORIZED, format!("{rejection:?}")))?;
+    let authenticated = answer.map_err(refused)?;
     Ok((authenticated, answers))
+}
+
+/// What whoever presents a session that does not hold is told. Where it was presented is no fault of the session's.
+#[must_use]
+pub fn refused(rejection: Rejection) -> Error {
+    match rejection {
+        Rejection::Address(refusal) => Error::refused(Wire::ADDRESS_NOT_ALLOWED, refusal.as_str()),
+        other => Error::refused(Wire::UNAUTHORIZED, format!("{other:?}")),
+    }
 }
 
 fn from_snapshot(context: &Context, ticket: &Ticket) -> Option<LiveSession> {
@@ -183,7 +192,7 @@ async fn from_database(
     let mut answers = context.db()?.batch(statements).await?;
     let record = store::session::read(&mut answers)?;
     let judged = record.ok_or(Rejection::Unknown).and_then(|record| context.judge(record));
-    let Judged { mut session, last_activity_at, policy, begins_grace } = match judged {
+    let Judged { mut session, life, parent: above, last_activity_at, begins_grace, .. } = match judged {
         Ok(judged) => judged,
         Err(rejection) => {
             if !matches!(rejection, Rejection::Address(_)) {
@@ -198,12 +207,13 @@ async fn from_database(
     if begins_grace {
         writes.push(store::session::begin_grace(tenant, &session.user.id, context.now));
     }
-    let life = policy.session_seconds(context.config.session_seconds);
-    // An impersonation ends when it was said to.
-    let may_prolong = look.prolong && policy.extends() && session.impersonated_by.is_none();
-    let prolonged = may_prolong && session.is_due_for_prolonging(&context.config, life, context.now);
+    // An impersonation ends when it was said to. A website that prolongs nothing prolongs no session elsewhere either.
+    let may_prolong = look.prolong && life.extends && session.impersonated_by.is_none();
+    let is_due = |life: &Life| life.is_due(&context.config, context.now);
+    let prolonged = may_prolong && (is_due(&life) || above.as_ref().is_some_and(is_due));
     if prolonged {
-        session.expires_at = context.now + life * 1000;
+        let until = life.prolonged(context.now);
+        session.expires_at = above.map_or(until, |above| until.min(above.prolonged(context.now)));
         session.updated_at = context.now;
         let parent = session.parent_id.as_ref();
         writes.push(store::session::prolong(context, &session.id, parent));

@@ -288,7 +288,7 @@ async fn admit(route: &'static Route, call: &mut Call) -> Result<()> {
                 Ok(())
             }
             Authentication::NotPresented => Err(Error::refused(Wire::UNAUTHORIZED, "not signed in")),
-            Authentication::Rejected(rejection) => Err(Error::refused(Wire::UNAUTHORIZED, format!("{rejection:?}"))),
+            Authentication::Rejected(rejection) => Err(authenticate::refused(rejection)),
         },
     }
 }

@@ -13,8 +13,9 @@ use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::id::Id;
 use crate::jobs::outbox::deliver_later;
-use crate::session::{LiveSession, SessionJson, UserJson};
+use crate::session::{LiveSession, Rejection, SessionJson, UserJson};
 use crate::store;
+use crate::store::outbox::has_logouts;
 use crate::store::record::Severity;
 use crate::store::session::Which;
 
@@ -119,8 +120,20 @@ pub async fn end_this(call: &Call) -> Result<Vec<String>> {
     let mut gone = Vec::from(cleared(&call.context));
     gone.extend(multi_session::end_others(call).await?);
     gone.extend(impersonation::end_aside(&call.context).await?);
-    let Authentication::Authenticated(authenticated) = call.visitor(Depth::Database).await? else {
-        return Ok(gone);
+    let authenticated = match call.visitor(Depth::Database).await? {
+        Authentication::Authenticated(authenticated) => authenticated,
+        // It holds elsewhere: whoever signs out does so from wherever they are.
+        Authentication::Rejected(Rejection::Address(_)) => {
+            let (context, hash) = (&call.context, call.presented()?.hash);
+            let statements = [store::session::end_family(context, &hash, "signed_out"), has_logouts(context.now)];
+            let mut answers = context.db()?.batch(statements).await?;
+            forget(context, store::session::revoked(&mut answers)?);
+            if answers.row()? == Some(true) {
+                deliver_later(context);
+            }
+            return Ok(gone);
+        }
+        _ => return Ok(gone),
     };
     let session = &authenticated.session;
     // A protected host's session ends with the one that it hangs on, and so do its siblings: signed out is signed out.
@@ -141,7 +154,7 @@ async fn end(call: &Call, session: &LiveSession, which: Which<'_>, reason: &str)
     let statements = [
         store::session::revoke(context, user, which, reason, None),
         store::record::audit(context, &id, Some(user), event, Severity::Low, &details),
-        store::outbox::has_logouts(context.now),
+        has_logouts(context.now),
     ];
     let mut answers = context.db()?.batch(statements).await?;
     forget(context, store::session::revoked(&mut answers)?);

@@ -4,7 +4,7 @@ use crate::context::nfkc;
 use crate::credentials::password::{LONGEST_READ, Password};
 use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::{Authenticated, Authentication, Depth};
-use crate::handlers::opening::{self, cleared};
+use crate::handlers::opening::{self, taken_back};
 use crate::handlers::provider::consents;
 use crate::handlers::{Call, passkey_registration, proof, second_factor_setup as setup};
 use crate::http::incoming::Media;
@@ -26,8 +26,9 @@ pub async fn account(call: &mut Call) -> Result<Reply> {
     let authenticated = match call.visitor(Depth::Snapshot).await? {
         Authentication::Authenticated(authenticated) => authenticated,
         Authentication::NotPresented => return Ok(Reply::redirect(302, &Target::own("/login"))),
-        Authentication::Rejected(_) => {
-            return Ok(Reply::redirect(302, &Target::own("/login")).with_cookies(cleared(&call.context)));
+        Authentication::Rejected(rejection) => {
+            let reply = Reply::redirect(302, &Target::own("/login"));
+            return Ok(reply.with_cookies(taken_back(&call.context, rejection)));
         }
     };
     let context = &call.context;

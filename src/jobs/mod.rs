@@ -48,7 +48,9 @@ async fn run_apart(env: &Env, main: &Database, binding: &str, config: &Config, n
             return Err(error);
         }
     };
-    tenants::mirror(main, &own, binding).await?;
+    if let Err(error) = tenants::mirror(main, &own, binding).await {
+        note("cron", &format!("{binding}: {error:?}"));
+    }
     run_in((env, &own), config, now).await;
     tenants::follow(main, &own, binding, now).await
 }

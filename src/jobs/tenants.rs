@@ -10,6 +10,7 @@ use crate::store::jobs::{
     SLICE, USERS, audit_deletion, delete_tenant, due_tenants, empty_people, empty_tenant, forget_tenant, is_there,
     live_sessions, of_binding,
 };
+use crate::store::tenancy::Record;
 use crate::store::{kv, tenancy};
 
 /// The most tenants of a run.
@@ -72,9 +73,17 @@ pub async fn mirror(main: &Database, own: &Database, binding: &str) -> Stored<()
     let Some(tenant) = main.first::<String>(of_binding(binding)).await? else {
         return Ok(());
     };
-    if let Some(record) = own.first(tenancy::find(&Id::trusted(tenant))).await? {
-        main.batch([tenancy::mirror(&record)]).await?;
+    let find = || tenancy::find(&Id::trusted(tenant.clone()));
+    let (Some(known), Some(mut record)) = (main.first::<Record>(find()).await?, own.first::<Record>(find()).await?)
+    else {
+        return Ok(());
+    };
+    // Somebody suspended or deleted it while its database was out of reach: that holds when it is back.
+    if known.status != record.status && known.status_changed_at > record.status_changed_at {
+        let answers = own.batch([tenancy::copy_status(&known), find()]).await?;
+        record = answers.last()?.unwrap_or(record);
     }
+    main.batch([tenancy::mirror(&record)]).await?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::access::action::Permit;
 use crate::access::permission::Permissions;
 use crate::context::Context;
-use crate::id::{Id, Member, Millis, Role, Tenant, User};
+use crate::id::{Group, Id, Member, Millis, Role, Tenant, User};
 use crate::secret::{SessionToken, TokenHash};
 use crate::store::database::{Statement, sql};
 use crate::store::tenant::Organization;
@@ -286,6 +286,27 @@ pub fn covers_still(permit: &Permit, roles: &[&Id<Role>], upon: Option<&Id<User>
     .bind(permit.actor())
     .bind(json!(ids).to_string())
     .bind(upon)
+}
+
+/// Fails, and the whole batch with it, if whoever was given the permit does not look after a group any more, whether by the
+/// tenant's roles or as what they are in it, or does not hold all that its roles allow.
+#[must_use]
+pub fn manages_still(permit: &Permit, group: &Id<Group>) -> Statement {
+    sql(concat!(
+        "select json_extract('{}', iif(exists (
+           select 1 from member m
+           where m.tenant_id = ?1 and m.user_id = ?2 and m.status = 'active'
+             and (",
+        may!("m", "'team:update'"),
+        " or exists (select 1 from user_group_member gm where gm.user_group_id = ?3 and gm.user_id = ?2 and gm.is_active = 1
+                         and gm.role_in_group in ('owner', 'admin')))
+             and ",
+        covers!("m", "select role_id from user_group_role where user_group_id = ?3"),
+        "), '$', 'doorward:broken:permit')) as row"
+    ))
+    .bind(permit.tenant())
+    .bind(permit.actor())
+    .bind(group)
 }
 
 /// Fails, and the whole batch with it, if whoever was given the permit does not hold these permissions: as

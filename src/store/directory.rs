@@ -175,11 +175,12 @@ pub async fn find(env: &Env, host: &str, is_default: bool, now: Millis) -> Store
                       (select tenant_id from tenant_domain where host = ?1)))"
     ));
     let mut place: Option<Place> = main.first(statement.bind(host).bind(is_default)).await?;
-    if let Some((binding, id)) = place.as_ref().and_then(elsewhere) {
+    if let Some((binding, id, is_active)) = place.as_ref().and_then(elsewhere) {
         let own = Database::open(env, &binding)?;
         place = own.first(sql(place!("?2")).bind(host).bind(&id)).await?;
         if let Some(place) = &mut place {
             place.tenant.database = Some(binding);
+            place.tenant.is_active &= is_active;
         }
     }
     let place = place.map(Rc::new);
@@ -188,7 +189,7 @@ pub async fn find(env: &Env, host: &str, is_default: bool, now: Millis) -> Store
 }
 
 /// Where a tenant's own data is, if it is not here.
-fn elsewhere(place: &Place) -> Option<(String, Id<Tenant>)> {
+fn elsewhere(place: &Place) -> Option<(String, Id<Tenant>, bool)> {
     let tenant = &place.tenant;
-    tenant.database.clone().map(|binding| (binding, tenant.id.clone()))
+    tenant.database.clone().map(|binding| (binding, tenant.id.clone(), tenant.is_active))
 }

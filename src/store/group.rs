@@ -252,7 +252,8 @@ pub fn delete(context: &Context, permit: &Permit, group: &Id<Group>) -> Statemen
 pub const FULL: &str = "user_group_max_members";
 
 /// Puts a member of the tenant into a group. Nothing changes for whoever is in it already, is no member of the tenant, or
-/// was set aside and would put themselves back; the batch fails as [`FULL`] where the group is.
+/// was set aside and would put themselves back, or, with `only_open`, where the group is not open; the batch fails as
+/// [`FULL`] where it is full.
 #[must_use]
 pub fn join(
     context: &Context,
@@ -260,11 +261,12 @@ pub fn join(
     group: &Id<Group>,
     user: &Id<User>,
     (id, role): (&str, &str),
+    only_open: bool,
 ) -> Statement {
     sql("insert into user_group_member (id, user_group_id, user_id, role_in_group, joined_at, joined_by)
          select ?5, g.id, m.user_id, ?6, ?7, ?4
          from user_group g join member m on m.tenant_id = g.tenant_id and m.user_id = ?3 and m.status = 'active'
-         where g.tenant_id = ?1 and g.id = ?2 and g.deleted_at is null and g.is_active = 1
+         where g.tenant_id = ?1 and g.id = ?2 and g.deleted_at is null and g.is_active = 1 and (not ?8 or g.is_open = 1)
          on conflict (user_group_id, user_id) do update
            set is_active = 1, role_in_group = excluded.role_in_group, joined_at = excluded.joined_at, joined_by = excluded.joined_by
            where is_active = 0 and user_id <> ?4")
@@ -275,6 +277,7 @@ pub fn join(
     .bind(id)
     .bind(role)
     .bind(context.now)
+    .bind(only_open)
 }
 
 /// Takes somebody out of a group. Whoever was set aside does not take themselves out: they could come back as if nothing

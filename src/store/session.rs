@@ -229,7 +229,9 @@ pub fn open_for_app(
            (id, token_hash, user_id, tenant_id, parent_id, proxied_app_id, impersonated_by, login_method, amr, authenticated_at,
             is_remembered, ip_address, user_agent, location, last_activity_at, expires_at, created_at, updated_at)
          select ?2, ?3, s.user_id, ?1, s.id, ?4, s.impersonated_by, s.login_method, s.amr, s.authenticated_at, s.is_remembered,
-                ?6, ?7, ?8, ?9, s.expires_at, ?9, ?9
+                ?6, ?7, ?8, ?9,
+                iif(s.impersonated_by is null,
+                    ?9 + 1000 * coalesce(json_extract(t.security_policy, '$.session.sessionTimeout'), ?10), s.expires_at), ?9, ?9
          from session s join user u on u.id = s.user_id join tenant t on t.id = ?1 join tenant o on o.id = s.tenant_id
          where s.id = ?5 and s.parent_id is null and s.revoked_at is null and s.expires_at > ?9
            and s.updated_at + 1000 * coalesce(json_extract(o.security_policy, '$.session.sessionTimeout'), 3155760000) > ?9
@@ -243,6 +245,7 @@ pub fn open_for_app(
     .bind(&client.user_agent)
     .bind(client.location.as_ref())
     .bind(context.now)
+    .bind(context.config.session_seconds)
 }
 
 /// A session with its user, tenant and roles, by its token's hash.
@@ -446,6 +449,21 @@ pub fn end(context: &Context, hash: &TokenHash<SessionToken>, reason: &str) -> S
     sql("update session set revoked_at = ?4, revocation_reason = ?3, updated_at = ?4
          where tenant_id = ?1 and revoked_at is null
            and (token_hash = ?2 or parent_id = (select id from session where tenant_id = ?1 and token_hash = ?2))")
+    .bind(&context.tenant().id)
+    .bind(hash)
+    .bind(reason)
+    .bind(context.now)
+}
+
+/// Ends the session of a token, the one that it hangs on, and all others that hang on that; answers the hashes of their
+/// tokens.
+#[must_use]
+pub fn end_family(context: &Context, hash: &TokenHash<SessionToken>, reason: &str) -> Statement {
+    sql("update session set revoked_at = ?4, revocation_reason = ?3, updated_at = ?4
+         where revoked_at is null
+           and id in (with first as (select coalesce(parent_id, id) as id from session where tenant_id = ?1 and token_hash = ?2)
+                      select id from first union all select s.id from session s join first on s.parent_id = first.id)
+         returning json_quote(token_hash) as row")
     .bind(&context.tenant().id)
     .bind(hash)
     .bind(reason)

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::access::action::Permit;
 use crate::context::Context;
 use crate::id::{Id, Member, Millis, Tenant, User};
+use crate::store::access::signs_in;
 use crate::store::database::{Statement, sql};
 
 /// A tenant and what is set of it.
@@ -200,7 +201,7 @@ pub fn are_free(id: &Id<Tenant>, (slug, hosts): (Option<&str>, &[String])) -> [S
 pub const OWNER: &str = "owner";
 
 /// Makes a user an owner of a tenant, and a member if they are none. Fails, and the whole batch with it, if nobody of the
-/// tenant's pool has the address.
+/// tenant's pool who may sign in has proven the address: whoever merely typed it is not meant.
 #[must_use]
 pub fn appoint_owner(context: &Context, id: &Id<Tenant>, member: &Id<Member>, email: &str) -> [Statement; 3] {
     macro_rules! whose {
@@ -211,7 +212,9 @@ pub fn appoint_owner(context: &Context, id: &Id<Tenant>, member: &Id<Member>, em
                     select id from user where tenant_id is null and email = ?2 and deleted_at is null
                     union all
                     select id from user where tenant_id = ?1 and tenant_id is not null and email = ?2 and deleted_at is null)
-                  where t.id = ?1 and u.tenant_id is iif(t.user_pool = 'isolated', t.id, null)",
+                  where t.id = ?1 and u.tenant_id is iif(t.user_pool = 'isolated', t.id, null)
+                    and u.email_verified = 1 and u.is_anonymous = 0 and ",
+                signs_in!("u"),
                 $end
             )
         };
@@ -244,10 +247,25 @@ pub fn appoint_owner(context: &Context, id: &Id<Tenant>, member: &Id<Member>, em
     ]
 }
 
-/// Copies what a tenant's own database says of it to the row by which the main one knows it.
+/// Copies the status of a tenant from the main database's row to the one of its own: it was changed while that was out of
+/// reach.
+#[must_use]
+pub fn copy_status(main: &Record) -> Statement {
+    sql("update tenant set status = ?2, status_reason = ?3, status_changed_at = ?4, deletion_scheduled_at = ?5,
+                           deletion_requested_at = iif(?5 is null, null, ?4)
+         where id = ?1")
+    .bind(&main.id)
+    .bind(main.status.as_str())
+    .bind(main.status_reason.as_ref())
+    .bind(main.status_changed_at)
+    .bind(main.deletion_scheduled_at)
+}
+
+/// Copies what a tenant's own database says of it to the row by which the main one knows it. A slug that another tenant took
+/// meanwhile stays as it was.
 #[must_use]
 pub fn mirror(own: &Record) -> Statement {
-    sql("update tenant set name = ?2, slug = ?3, logo = ?4,
+    sql("update tenant set name = ?2, slug = iif(exists (select 1 from tenant where slug = ?3 and id <> ?1), slug, ?3), logo = ?4,
            status = ?5, status_reason = ?6, status_changed_at = ?7, deletion_scheduled_at = ?8, grace_period_days = ?9,
            colors = ?10, features = ?11, feature_flags = ?12, settings = ?13, metadata = ?14, security_policy = ?15,
            onboarding_status = ?16, member_count = ?17, user_count = ?18, updated_at = ?19
@@ -271,6 +289,16 @@ pub fn mirror(own: &Record) -> Statement {
     .bind(own.member_count)
     .bind(own.user_count)
     .bind(own.updated_at)
+}
+
+/// Takes back what is left of a tenant that was to be made with this slug, and that nobody has used: the answer of whoever
+/// made it was lost.
+#[must_use]
+pub fn discard_unused(slug: Option<&String>) -> Statement {
+    sql("delete from tenant where slug = ?1 and slug <> 'default' and user_count <= 1
+           and not exists (select 1 from login_history where tenant_id = tenant.id)
+           and not exists (select 1 from session where tenant_id = tenant.id)")
+    .bind(slug)
 }
 
 /// Takes back a tenant that was just made, and is not to be.
@@ -361,12 +389,13 @@ pub fn create_owner(
     ]
 }
 
-/// Makes a user of the shared pool the owner of a tenant. Nothing changes for an address that nobody has.
+/// Makes a user of the shared pool the owner of a tenant. Nothing changes for an address that nobody has proven.
 #[must_use]
 pub fn adopt_owner(context: &Context, id: &Id<Tenant>, member: &Id<Member>, email: &str) -> [Statement; 2] {
     [
         sql("insert into member (id, tenant_id, user_id, created_at, updated_at)
-             select ?2, ?1, id, ?4, ?4 from user where tenant_id is null and email = ?3 and deleted_at is null")
+             select ?2, ?1, id, ?4, ?4 from user
+             where tenant_id is null and email = ?3 and deleted_at is null and email_verified = 1")
         .bind(id)
         .bind(member)
         .bind(email)

@@ -409,6 +409,7 @@ test("whoever is banned and removed leaves no organization of others without own
   const refused = await ask(admin, "remove-user", { userId: boss.id });
   assert.deepEqual([refused.status, (await worker.rows("select status from user where id = ?", boss.id))[0].status], [400, "suspended"], refused.text);
   const chief = await signUp(worker, { roles: ["owner"] });
+  await worker.d1.prepare("update user set email_verified = 1 where id = ?").bind(worker_.id).run();
   const appointed = await chief.browser.send("PATCH", at(`/admin/tenants/${made.id}`), { headers: { origin: AUTH }, body: { owner: { email: worker_.email } } });
   assert.equal(appointed.status, 200, appointed.text);
   assert.equal((await ask(admin, "remove-user", { userId: boss.id })).status, 200);
@@ -420,6 +421,16 @@ test("nobody of the default tenant reads what another is there, but who may list
   assert.equal((await read(plain, admin.id)).status, 403);
   assert.equal((await read(plain, plain.id)).status, 200);
   assert.equal((await read(admin, plain.id)).status, 200);
+});
+
+test("users are made where every user is given what their maker does not hold", async () => {
+  const made = (await post(owner, "/organization/create-role", { role: `all-${randomUUID()}`, permission: { project: ["read"] }, additionalFields: { isDefault: true }, organizationId: DEFAULT_TENANT })).json;
+  try {
+    const answer = await ask(admin, "create-user", { email: uniqueEmail(), name: "N", password: PASSWORD });
+    assert.equal(answer.status, 200, answer.text);
+  } finally {
+    await worker.d1.prepare("delete from role where id = ?").bind(made.roleData.id).run();
+  }
 });
 
 test("a user with a role that is switched off is looked after by who holds the rest", async () => {

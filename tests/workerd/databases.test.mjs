@@ -99,7 +99,10 @@ test("a tenant that is refused leaves nothing in its database, and is made by th
     assert.deepEqual([answer.status, code.test(answer.json.code)], [400, true], answer.text);
     assert.deepEqual((await spare.prepare("select slug from tenant").all()).results, [{ slug: "default" }]);
   }
+  // What a lost answer left behind, which nobody has used, is in nobody's way.
+  await spare.prepare("insert into tenant (id, name, slug, user_pool, created_at, updated_at) values ('left', 'Left', 'spare', 'isolated', 0, 0)").run();
   assert.equal((await make("spare", ["spare.localhost"])).status, 201);
+  assert.equal((await spare.prepare("select 1 from tenant where id = 'left'").all()).results.length, 0);
 });
 
 test("what is refused here changes nothing there; what its people change there is seen here", async () => {
@@ -125,6 +128,7 @@ test("its own people do not take a slug of another's", async () => {
   const [role] = await there("select id from role where tenant_id is null and name = 'owner'");
   await own.prepare("insert into member_role (member_id, role_id, created_at) select id, ?, 0 from member where user_id = ?").bind(role.id, id).run();
   assert.equal((await browser.post(`${HOST}/api/auth/organization/update`, { data: { slug: "spare" } })).status, 403);
+  assert.equal((await browser.post(`${HOST}/api/auth/organization/update`, { data: { name: "Acme", slug: "acme" } })).status, 200, "its own");
   assert.deepEqual(await there("select slug from tenant where id = ?", tenant.id), [{ slug: "acme" }]);
 });
 
@@ -137,9 +141,36 @@ test("a tenant whose owners are gone is given another by the server's administra
   const unknown = await appoint(admin.email);
   assert.deepEqual([unknown.status, unknown.json.code], [400, "VALIDATION_ERROR"], "somebody of another pool");
   assert.deepEqual(await owners(), []);
+  assert.equal((await appoint(heir.email)).status, 400, "who merely typed the address");
+  await own.prepare("update user set email_verified = 1, status = 'inactive' where id = ?").bind(heir.id).run();
+  assert.equal((await appoint(heir.email)).status, 400, "who may not sign in");
+  await own.prepare("update user set status = 'active' where id = ?").bind(heir.id).run();
   assert.equal((await appoint(heir.email)).status, 200);
   assert.equal((await appoint(heir.email)).status, 200, "twice");
   assert.deepEqual(await owners(), [{ email: heir.email }]);
+});
+
+test("what was done to it while its database was out of reach holds when that is back", async () => {
+  const one = `${AUTH}/api/auth/admin/tenants/${tenant.id}`;
+  const answers = async () => (await worker.browser().post(`${HOST}/api/auth/sign-in/email`, { email: "twice@example.com", password: `${PASSWORD} ${HOST}` })).status;
+  assert.equal(await answers(), 200);
+  await worker.d1.prepare("update tenant set status = 'suspended', status_reason = 'x', status_changed_at = ? where id = ?").bind(Date.now(), tenant.id).run();
+  await worker.scheduled();
+  assert.deepEqual(await there("select status from tenant where id = ?", tenant.id), [{ status: "suspended" }]);
+  assert.equal((await admin.browser.get(one)).json.status, "suspended");
+  assert.equal((await admin.browser.post(`${one}/resume`, {})).status, 200);
+  assert.equal(await answers(), 200);
+  await worker.scheduled();
+  assert.equal((await admin.browser.get(one)).json.status, "active");
+});
+
+test("a slug that another took meanwhile keeps cron from nothing", async () => {
+  await own.prepare("update tenant set slug = 'spare' where id = ?").bind(tenant.id).run();
+  await own.prepare("insert into rate_limit (key, count, window_started_at, last_request_at, expires_at) values ('older', 1, 0, 0, 1)").run();
+  await worker.scheduled();
+  assert.equal((await there("select 1 from rate_limit where key = 'older'")).length, 0);
+  assert.equal((await worker.rows("select slug from tenant where id = ?", tenant.id))[0].slug, "acme");
+  await own.prepare("update tenant set slug = 'acme' where id = ?").bind(tenant.id).run();
 });
 
 test("a database that is empty by mistake is no deletion, and its tenant can be deleted all the same", async () => {

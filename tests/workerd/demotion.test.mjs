@@ -137,6 +137,27 @@ test("an owner who was made an administrator does not make themselves owner agai
   }
 });
 
+test("whoever looks after a group gives it no role that they have lost, by requests that were on their way", async () => {
+  for (let round = 0; round < 6; round += 1) {
+    const { owner, org, join } = await organization();
+    const admin = await signUp(worker);
+    const memberId = await join(admin, "admin");
+    const team = await post(admin, "/organization/create-team", { name: `T${round}`, organizationId: org });
+    assert.equal(team.status, 200, team.text);
+    const update = (n) => new Promise((resolve) => setTimeout(resolve, n * 4)).then(() => post(admin, "/organization/update-team", { teamId: team.json.id, data: { roles: ["admin"], organizationId: org } }));
+    const [demoted] = await Promise.all([
+      post(owner, "/organization/update-member-role", { memberId, role: "member", organizationId: org }),
+      ...Array.from({ length: 12 }, (_, n) => update(n)),
+    ]);
+    assert.equal(demoted.status, 200, demoted.text);
+    // What they carried before is the owner's to see and to take away; nothing is carried from then on.
+    const carried = (await worker.rows("select count(*) as n from user_group_role where user_group_id = ?", team.json.id))[0].n;
+    await worker.d1.prepare("delete from user_group_role where user_group_id = ?").bind(team.json.id).run();
+    assert.equal((await update(0)).status, 403, `round ${round}, ${carried} carried before`);
+    assert.equal((await worker.rows("select count(*) as n from user_group_role where user_group_id = ?", team.json.id))[0].n, 0);
+  }
+});
+
 test("whoever looks after a group for its owner does not take it over", async () => {
   const { owner, join } = await organization();
   const helper = await signUp(worker);

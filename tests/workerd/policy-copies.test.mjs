@@ -40,3 +40,18 @@ test("nobody is known by a copy from a network that the tenant keeps out", async
     assert.deepEqual(await seen("192.0.2.7", jar), [who.id, 200], "and nothing is lost by that");
   }
 });
+
+test("whoever signs out is signed out, from wherever they are", async () => {
+  await worker.d1.prepare("update tenant set security_policy = '{}' where id = ?").bind(DEFAULT_TENANT).run();
+  const who = await signUp(worker);
+  assert.equal((await visit(who.browser, `${APP}/`)).status, 200);
+  const policy = { ipRestrictions: { enabled: true, blockList: ["203.0.113.0/24"] } };
+  await worker.d1.prepare("update tenant set security_policy = ? where id = ?").bind(JSON.stringify(policy), DEFAULT_TENANT).run();
+  const living = () => worker.rows("select id from session where user_id = ? and revoked_at is null", who.id);
+  assert.equal((await living()).length, 2);
+  const jar = [...who.browser.cookies("app.localhost")].map((pair) => pair.join("=")).join("; ");
+  const answer = await worker.browser({ ip: "203.0.113.7" }).send("POST", `${APP}/.doorward/sign-out`, { headers: { cookie: jar, origin: APP, "content-type": "application/x-www-form-urlencoded" }, body: "" });
+  assert.equal(answer.status, 303, answer.text);
+  assert.deepEqual(await living(), []);
+  assert.equal((await worker.browser().get(`${APP}/x`, { headers: { ...API, cookie: jar.split("; ").filter((pair) => !pair.startsWith("doorward.snapshot")).join("; ") } })).status, 401, "nor by a copy in KV");
+});

@@ -200,7 +200,11 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     statements.extend(store::tenancy::set_hosts(context, &id, &hosts));
     if let Some(own) = &own {
         // First where its people will be: a tenant that is known here and is not there answers nobody.
-        let mut there = vec![store::tenancy::create(context, &id, true, None, &draft)];
+        context.db()?.batch(store::tenancy::are_free(&id, (draft.slug.as_deref(), &hosts))).await.map_err(conflict)?;
+        let mut there = vec![
+            store::tenancy::discard_unused(draft.slug.as_ref()),
+            store::tenancy::create(context, &id, true, None, &draft),
+        ];
         there.extend(store::tenancy::set_hosts(context, &id, &hosts));
         there.append(&mut people);
         own.batch(there).await.map_err(conflict)?;
@@ -214,8 +218,8 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
         Ok(answers) => answers.last()?,
         Err(error) => {
             // Its half there would keep its slug and its database from whoever tries again; not if only the answer was lost.
-            let is_here = context.db()?.first::<Record>(store::tenancy::find(&id)).await?.is_some();
-            if let Some(own) = own.filter(|_| !is_here) {
+            let here = context.db()?.first::<Record>(store::tenancy::find(&id)).await;
+            if let (Some(own), Ok(None)) = (&own, here) {
                 own.batch([store::tenancy::discard(&id)]).await?;
             }
             return Err(match error {

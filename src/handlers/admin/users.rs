@@ -147,11 +147,13 @@ fn set_roles(
     overseer: &Overseer,
     user: &Id<User>,
     given: &[store::role::Record],
+    is_new: bool,
 ) -> Result<Vec<Statement>> {
     let ids: Vec<_> = given.iter().map(|role| &role.id).collect();
     let mut statements = vec![
         store::access::holds_still(&overseer.permit),
-        store::access::covers_still(&overseer.permit, &ids, Some(user)),
+        // What a new user has already, every user is given.
+        store::access::covers_still(&overseer.permit, &ids, (!is_new).then_some(user)),
         store::member::keeps_owner(overseer.acting.tenant(), user, &ids),
         store::member::add_unless(context, &overseer.permit, &context.id()?, user),
     ];
@@ -220,7 +222,7 @@ pub async fn set_role(call: &mut Call) -> Result<Reply> {
     overseer.may_act_upon(&target, Action::SetUserRole)?;
     let given = roles(call, &overseer, names).await?;
     let user = &target.person.id;
-    let mut statements = set_roles(context, &overseer, user, &given)?;
+    let mut statements = set_roles(context, &overseer, user, &given, false)?;
     statements.extend(roles_told(context, &overseer, &target, &given)?);
     let record = commit(call, statements, user).await?;
     overseer.acting.answer(&json!({ "user": json(&record, context.now) }))
@@ -311,7 +313,7 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
         statements.push(store::sign_up::add_password(context, &context.id()?, &user, hash.expose()));
     }
     statements.extend(change(context, &user, &changes));
-    statements.extend(set_roles(context, &overseer, &user, &given)?);
+    statements.extend(set_roles(context, &overseer, &user, &given, true)?);
     let roles: Vec<&str> = given.iter().map(|role| role.name.as_str()).collect();
     let details = json!({
         "method": "administrator", "with_password": hash.is_some(), "roles": roles, "email_verified": new.email_verified,
@@ -377,7 +379,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     if let Some(names) = names {
         statements.push(store::access::holds_still(&overseer.acting.permit(Action::SetUserRole)?));
         let given = roles(call, &overseer, names).await?;
-        statements.extend(set_roles(context, &overseer, user, &given)?);
+        statements.extend(set_roles(context, &overseer, user, &given, false)?);
         statements.extend(roles_told(context, &overseer, &target, &given)?);
     }
     let details = json!({ "email": changes.email, "email_verified": changes.email_verified, "name": changes.name });

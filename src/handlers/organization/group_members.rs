@@ -121,11 +121,10 @@ async fn let_in(
     }
     // Whoever joins an open group by themselves holds nothing of what it carries before.
     let by_themselves = *user == acting.standing.user_id && group.is_open;
-    let gives = (!by_themselves).then(|| store::access::holds_all_still(permit, &group.permissions));
     let mut statements = vec![store::access::holds_still(permit)];
-    statements.extend(gives);
+    statements.extend((!by_themselves).then(|| store::access::manages_still(permit, &group.id)));
     statements.extend([
-        store::group::join(context, permit, &group.id, user, (&context.row_id()?, role)),
+        store::group::join(context, permit, &group.id, user, (&context.row_id()?, role), by_themselves),
         must_change(),
         acting.audited_of(context, &deed)?,
     ]);
@@ -179,13 +178,16 @@ async fn take_out(
         subject: None,
         details: json!({ "group": group.id, "user": user }),
     };
-    let statements = vec![
-        store::access::holds_still(permit),
+    let mut statements = vec![store::access::holds_still(permit)];
+    if *user != acting.standing.user_id {
+        statements.push(store::access::manages_still(permit, &group.id));
+    }
+    statements.extend([
         store::group::leave(permit, &group.id, user, *user == acting.standing.user_id),
         must_change(),
         store::group::forget_active(acting.tenant(), &group.id, Some(user)),
         acting.audited_of(context, &deed)?,
-    ];
+    ]);
     match commit_and_refresh(context, &acting.authenticated, statements).await {
         Err(StoreError::Unchanged) => Err(Error::refused(Wire::NO_TEAM_MEMBER, "not in it")),
         other => Ok(other?),
@@ -216,6 +218,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let details = json!({ "group": group.id, "user": user, "role": role, "isActive": is_active });
     let statements = [
         store::access::holds_still(&permit),
+        store::access::manages_still(&permit, &group.id),
         store::group::update_member(&permit, &group.id, &user, role.as_deref(), is_active),
         must_change(),
         acting.audited(context, "group.member_changed", Severity::Low, details)?,

@@ -124,7 +124,7 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
         store::access::holds_still(&permit),
         store::access::covers_still(&permit, &ids, None),
         store::group::create(context, &permit, &id, &draft),
-        store::group::join(context, &permit, &id, user, (&row, "owner")),
+        store::group::join(context, &permit, &id, user, (&row, "owner"), false),
     ];
     statements.extend(store::group::carry(context, &permit, &id, &ids));
     statements.push(acting.audited(context, "group.created", Severity::Low, json!({ "group": id, "name": name }))?);
@@ -159,12 +159,14 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
     let mut statements = vec![
         store::access::holds_still(&permit),
+        store::access::manages_still(&permit, &group.id),
         store::group::update(context, &permit, &group.id, &draft),
         must_change(),
     ];
     if let Some(names) = &roles {
         let roles = carried(call, &acting, names, Action::UpdateTeam).await?;
         let ids: Vec<_> = roles.iter().map(|role| &role.id).collect();
+        statements.push(store::access::covers_still(&permit, &ids, None));
         statements.extend(store::group::carry(context, &permit, &group.id, &ids));
     }
     if let Some(owner) = owner {

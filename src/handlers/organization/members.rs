@@ -282,6 +282,7 @@ async fn take_out(
     };
     let mut statements = vec![
         store::access::holds_still(permit),
+        store::access::covers_still(permit, &[], Some(&target.user_id)),
         store::member::keeps_owner(acting.tenant(), &target.user_id, &[]),
         store::member::remove(permit, &target.member_id),
         must_change(),

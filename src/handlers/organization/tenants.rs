@@ -254,7 +254,8 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let permit = acting.permit(Action::UpdateOrganization)?;
     let context = &call.context;
     // Of a tenant with a database of its own, only the main one knows whether another has the slug.
-    if changes.slug.is_some() && (acting.standing.tenant.slug == "default" || context.tenant().database.is_some()) {
+    let moves = changes.slug.as_ref().is_some_and(|slug| *slug != acting.standing.tenant.slug);
+    if moves && (acting.standing.tenant.slug == "default" || context.tenant().database.is_some()) {
         return Err(Error::refused(Wire::NOT_ALLOWED_TO_UPDATE_ORGANIZATION, "the slug is the server's to change"));
     }
     let statements = [

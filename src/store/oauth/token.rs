@@ -51,8 +51,12 @@ pub struct NewToken<'a, K> {
 fn keep<K: TokenKind>(context: &Context, kind: &str, new: &NewToken<'_, K>) -> crate::error::Result<Statement> {
     Ok(sql("insert into oauth_token
               (id, tenant_id, kind, token_hash, client_id, user_id, session_id, family_id, scope, audience, authenticated_at, amr,
-               expires_at, created_at, updated_at, cnf, act, requested_claims, origin_client_id, is_offline)
-            values (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14, ?15, ?16, ?17, ?18, ?19)")
+               expires_at, created_at, updated_at, cnf, act, requested_claims, origin_client_id, is_offline, trusted_device_id)
+            values (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14, ?15, ?16, ?17, ?18, ?19,
+                    iif(?3 = 'refresh',
+                        coalesce((select trusted_device_id from session where id = ?7),
+                                 (select trusted_device_id from oauth_token where family_id = ?8 and trusted_device_id is not null limit 1)),
+                        null))")
     .bind(&context.tenant().id)
     .bind(context.row_id()?)
     .bind(kind)
@@ -104,8 +108,7 @@ pub fn refresh(context: &Context, hash: &TokenHash<RefreshToken>) -> Statement {
                               exists (select 1 from two_factor where user_id = u.id and verified_at is not null)
                               or exists (select 1 from passkey where user_id = u.id and uv_initialized = 1), 'true', 'false')),
                             'is_device_trusted', json(iif(exists (
-                              select 1 from session s join trusted_device d on d.id = s.trusted_device_id and d.revoked_at is null
-                              where s.id = t.session_id), 'true', 'false')),
+                              select 1 from trusted_device where id = t.trusted_device_id and revoked_at is null), 'true', 'false')),
                             'second_factor_required_at', m.second_factor_required_at,
                             'grace_logins', coalesce(m.second_factor_grace_logins, 0), 'roles', ",
         roles_of!("t.tenant_id", "t.user_id"),
