@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result, Wire};
 use crate::handlers::Call;
 use crate::handlers::admin::impersonation;
-use crate::handlers::authenticate::{Authentication, Depth, Look, authenticate, forget};
+use crate::handlers::authenticate::{Authentication, Depth, Look, Ticket, authenticate, forget};
 use crate::handlers::multi_session;
 use crate::handlers::opening::{cleared, taken_back};
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::id::Id;
 use crate::jobs::outbox::deliver_later;
-use crate::session::{LiveSession, Rejection, SessionJson, UserJson};
+use crate::session::{LiveSession, SessionJson, UserJson};
 use crate::store;
 use crate::store::outbox::has_logouts;
 use crate::store::record::Severity;
@@ -122,9 +122,12 @@ pub async fn end_this(call: &Call) -> Result<Vec<String>> {
     gone.extend(impersonation::end_aside(&call.context).await?);
     let authenticated = match call.visitor(Depth::Database).await? {
         Authentication::Authenticated(authenticated) => authenticated,
-        // It holds elsewhere: whoever signs out does so from wherever they are.
-        Authentication::Rejected(Rejection::Address(_)) => {
-            let (context, hash) = (&call.context, call.presented()?.hash);
+        // What keeps it from holding here and now may pass, an address, a suspension, a policy: signed out is signed out.
+        Authentication::Rejected(_) => {
+            let Ok(Ticket { hash, .. }) = call.presented() else {
+                return Ok(gone);
+            };
+            let context = &call.context;
             let statements = [store::session::end_family(context, &hash, "signed_out"), has_logouts(context.now)];
             let mut answers = context.db()?.batch(statements).await?;
             forget(context, store::session::revoked(&mut answers)?);
@@ -133,7 +136,7 @@ pub async fn end_this(call: &Call) -> Result<Vec<String>> {
             }
             return Ok(gone);
         }
-        _ => return Ok(gone),
+        Authentication::NotPresented => return Ok(gone),
     };
     let session = &authenticated.session;
     // A protected host's session ends with the one that it hangs on, and so do its siblings: signed out is signed out.

@@ -55,3 +55,21 @@ test("whoever signs out is signed out, from wherever they are", async () => {
   assert.deepEqual(await living(), []);
   assert.equal((await worker.browser().get(`${APP}/x`, { headers: { ...API, cookie: jar.split("; ").filter((pair) => !pair.startsWith("doorward.snapshot")).join("; ") } })).status, 401, "nor by a copy in KV");
 });
+
+test("a session that was signed out while it did not hold is not there again when it would", async () => {
+  const set = (policy) => worker.d1.prepare("update tenant set security_policy = ? where id = ?").bind(JSON.stringify(policy), DEFAULT_TENANT).run();
+  await set({});
+  for (const [name, spoil, mend] of [
+    ["a suspension", (id) => ["update user set status = 'suspended', status_reason = 'x' where id = ?", id], (id) => ["update user set status = 'active' where id = ?", id]],
+    ["a tenant's", () => ["update tenant set status = 'suspended' where id = ?", DEFAULT_TENANT], () => ["update tenant set status = 'active' where id = ?", DEFAULT_TENANT]],
+  ]) {
+    const who = await signUp(worker);
+    const jar = [...who.browser.cookies("auth.localhost")].map((pair) => pair.join("=")).join("; ");
+    const change = ([sql, value]) => worker.d1.prepare(sql).bind(value).run();
+    await change(spoil(who.id));
+    await worker.browser().send("POST", `${AUTH}/api/auth/sign-out`, { headers: { cookie: jar, origin: AUTH, "content-type": "application/json" }, body: "{}" });
+    await change(mend(who.id));
+    const left = await worker.rows("select revocation_reason from session where user_id = ?", who.id);
+    assert.deepEqual(left, [{ revocation_reason: "signed_out" }], name);
+  }
+});

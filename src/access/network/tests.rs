@@ -1,3 +1,5 @@
+//! Addresses in every notation, against every list.
+
 use super::*;
 
 fn ip(text: &str) -> IpAddr {

@@ -1,3 +1,5 @@
+//! Policies as they are written: what is read, and what is refused by its path.
+
 use super::*;
 
 mod decisions;

@@ -232,17 +232,23 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     acting.answer(&body)
 }
 
-/// `POST /organization/join-team`: a group that is open to whoever sees it.
-///
-/// # Errors
-/// 400, 401, 403 for one that is not open, or full; 404.
-pub async fn join(call: &mut Call) -> Result<Reply> {
+/// Who is asking, and the group that they would come into or leave.
+async fn by_themselves(call: &mut Call) -> Result<(Acting, Record)> {
     let mut fields = call.request.fields(Media::Json).await?;
     let named = Named::in_fields(&mut fields);
     let id = fields.line("teamId", 100);
     fields.finish()?;
     let acting = acting(call, &named).await?;
     let group = seen(call, &acting, &id).await?;
+    Ok((acting, group))
+}
+
+/// `POST /organization/join-team`: a group that is open to whoever sees it.
+///
+/// # Errors
+/// 400, 401, 403 for one that is not open, or full; 404.
+pub async fn join(call: &mut Call) -> Result<Reply> {
+    let (acting, group) = by_themselves(call).await?;
     if !group.is_open {
         return Err(Error::refused(Wire::NOT_ALLOWED_TO_ADD_TEAM_MEMBER, "not open"));
     }
@@ -256,12 +262,7 @@ pub async fn join(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 400 for whoever is not in it, 401, 404.
 pub async fn leave(call: &mut Call) -> Result<Reply> {
-    let mut fields = call.request.fields(Media::Json).await?;
-    let named = Named::in_fields(&mut fields);
-    let id = fields.line("teamId", 100);
-    fields.finish()?;
-    let acting = acting(call, &named).await?;
-    let group = seen(call, &acting, &id).await?;
+    let (acting, group) = by_themselves(call).await?;
     let permit = tenants::oneself(&acting);
     let cookies = take_out(call, &acting, (&permit, &group), &acting.standing.user_id).await?;
     Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(cookies))

@@ -364,7 +364,8 @@ pub async fn taken_up(call: &Call, authenticated: &Authenticated, one: &Record) 
     let context = &call.context;
     let session = &authenticated.session;
     let permit = Permit::for_oneself(&one.tenant_id, &session.user.id);
-    // Whoever signed up on the tenant's own host meanwhile is a member already, without what they were invited to.
+    // A third round trip: whoever signed up on the tenant's own host meanwhile is a member already, without what they were
+    // invited to.
     let standing: Option<Standing> =
         context.db()?.first(store::access::standing_of(&one.tenant_id, &session.user.id)).await?;
     let deed = Deed {

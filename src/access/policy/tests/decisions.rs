@@ -1,3 +1,5 @@
+//! What a policy decides, in a table.
+
 use super::*;
 
 #[test]

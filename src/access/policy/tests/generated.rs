@@ -1,3 +1,5 @@
+//! Policies and addresses made at random, from a seed.
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::*;
