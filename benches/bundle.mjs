@@ -20,7 +20,7 @@ export function bundle(entry) {
   return [{ name: "index.js", type: "esModule", contents: outputFiles[0].contents }];
 }
 
-// What worker-build leaves in a crate's `build`.
+// What scripts/worker.mjs leaves in a crate's `build`.
 export function wasm(folder) {
   const missing = ["index.js", "index_bg.wasm"].find((file) => !existsSync(new URL(file, folder)));
   if (missing) throw new Error(`${folder.pathname}${missing} does not exist: build that crate first`);

@@ -6,15 +6,12 @@ import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
-import { delimiter, dirname, isAbsolute, join } from "node:path";
+import { join } from "node:path";
 import { prepareTools, run, underNode22, withBin } from "./tools.mjs";
 
 await underNode22();
-const tools = await prepareTools();
+await prepareTools();
 await run(process.execPath, ["scripts/build.mjs"], { env: withBin() });
-// The contender in Rust is built by the same tools.
-Object.assign(process.env, tools.env);
-if (isAbsolute(tools.workerBuild)) process.env.PATH = `${dirname(tools.workerBuild)}${delimiter}${process.env.PATH}`;
 
 const { serveStorage } = await import("../benches/storage.mjs");
 const { prepare, repeat } = await import("../benches/measure.mjs");

@@ -1,15 +1,12 @@
-// What a build needs, and how it is set up where it is missing: Rust's wasm target, the npm packages, worker-build,
-// and the wasm-bindgen CLI of exactly the version that Cargo.lock names. What is installed here stays in target/tools.
+// What a build needs, and how it is set up where it is missing: Rust's wasm target and the npm packages.
 
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, readFileSync, statSync, utimesSync } from "node:fs";
+import { existsSync, statSync, utimesSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
 export const ROOT = fileURLToPath(new URL("..", import.meta.url));
-const WORKER_BUILD = "0.8.7";
-const TOOLS = path.join(ROOT, "target", "tools");
-const BIN = path.join(ROOT, "node_modules", ".bin");
+export const BIN = path.join(ROOT, "node_modules", ".bin");
 
 export function step(text) {
   console.log(`\x1b[2m» ${text}\x1b[0m`);
@@ -57,29 +54,6 @@ function version(command) {
   return result.status === 0 ? result.stdout.trim().split(/\s+/).at(-1) : undefined;
 }
 
-function lockedVersion(crate) {
-  const lock = readFileSync(path.join(ROOT, "Cargo.lock"), "utf8");
-  const found = lock.match(new RegExp(`name = "${crate}"\nversion = "([^"]+)"`));
-  if (!found) throw new Error(`Cargo.lock names no ${crate}`);
-  return found[1];
-}
-
-/** A cargo-installed tool of one version: the one on the PATH, or one of our own. */
-async function cargoTool(command, crate, wanted) {
-  if (version(command) === wanted) return command;
-  const own = path.join(TOOLS, "bin", command);
-  if (version(own) !== wanted) {
-    step(`${crate} ${wanted} (once; takes some minutes)`);
-    // Without --locked: a lock may name a release of a crate that has been withdrawn since.
-    await run("cargo", ["install", crate, "--version", wanted, "--root", TOOLS, "--force"], { env: { RUSTFLAGS: "" } });
-  }
-  return own;
-}
-
-function onPath(command) {
-  return spawnSync("which", [command], { encoding: "utf8" }).stdout.trim() || command;
-}
-
 /** Sets up everything that a build needs. */
 export async function prepareTools() {
   if (version("cargo") === undefined) {
@@ -91,12 +65,4 @@ export async function prepareTools() {
     step("Rust's wasm target");
     await run("rustup", ["target", "add", "wasm32-unknown-unknown"]);
   }
-  const wasmBindgen = await cargoTool("wasm-bindgen", "wasm-bindgen-cli", lockedVersion("wasm-bindgen"));
-  const workerBuild = await cargoTool("worker-build", "worker-build", WORKER_BUILD);
-  const env = {
-    WASM_BINDGEN_BIN: path.isAbsolute(wasmBindgen) ? wasmBindgen : onPath(wasmBindgen),
-    WASM_OPT_BIN: path.join(BIN, "wasm-opt"),
-    ESBUILD_BIN: path.join(BIN, "esbuild"),
-  };
-  return { workerBuild, env };
 }

@@ -23,7 +23,7 @@ export default {
   async seed(context) {
     await doorward.seed(context);
     const bindings = { ...doorward.bindings, ACCESS_TOKEN_SECONDS: "86400" };
-    const issuer = await context.serve({ ...doorward, modules: doorward.modules(), bindings });
+    const issuer = await context.serve({ ...doorward, modules: await doorward.modules(), bindings });
     const browser = new Client(issuer.port);
     const party = await relyingParty(browser, context);
     accessToken = (await party.tokens({ resource: RESOURCE })).access_token;

@@ -1,20 +1,16 @@
-import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { buildWorker } from "../../scripts/worker.mjs";
 import { wasm } from "../bundle.mjs";
 
 const CRATE = new URL("../hello/", import.meta.url);
 const BUILD = new URL("build/", CRATE);
 
-function build() {
-  // WASM_BINDGEN_BIN and its like are set by then: worker-build would download its own.
-  // The report has stdout to itself.
-  execFileSync("worker-build", ["--release"], { cwd: CRATE, stdio: ["ignore", process.stderr, process.stderr] });
-}
-
 export default {
   name: "Rust",
-  modules() {
-    if (!existsSync(BUILD)) build();
+  async modules() {
+    // The report has stdout to itself.
+    if (!existsSync(BUILD)) await buildWorker({ crate: fileURLToPath(CRATE), name: "hello", quiet: true });
     return wasm(BUILD);
   },
   scenarios: [{ name: "hello", group: "hello", prepare: () => ({ path: "/" }), answer: /^hello$/ }],
