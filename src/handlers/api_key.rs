@@ -102,11 +102,15 @@ impl Whose {
         }
     }
 
-    /// First in a batch: whoever lost the permission meanwhile changes nothing.
-    fn holds_still(&self) -> Option<Statement> {
+    /// First in a batch: whoever lost the permission meanwhile, or what they are about to give or to act upon, changes
+    /// nothing. One's own key is judged each time that it is used.
+    fn holds_still(&self, upon: &[&Permissions]) -> Vec<Statement> {
         match self {
-            Self::Own(_) => None,
-            Self::Organization(_, permit) => Some(store::access::holds_still(permit)),
+            Self::Own(_) => Vec::new(),
+            Self::Organization(_, permit) => {
+                let all = upon.iter().map(|wanted| store::access::holds_all_still(permit, wanted));
+                std::iter::once(store::access::holds_still(permit)).chain(all).collect()
+            }
         }
     }
 
@@ -214,15 +218,17 @@ async fn holds(call: &Call, whose: &Whose, wanted: Option<&Permissions>) -> Resu
     }
 }
 
-/// Whether an organization's key is within reach: whoever holds less than it does not make it do more.
-fn outranks(whose: &Whose, key: &Record) -> Result<()> {
-    let Whose::Organization(acting, _) = whose else {
-        return Ok(());
-    };
+/// Whether an organization's key is within reach: whoever holds less than it neither makes it do more nor takes it away. What
+/// it holds.
+fn outranks(whose: &Whose, key: &Record) -> Result<Permissions> {
     let theirs = key.permissions.as_ref().map(Permissions::parse).transpose();
     let theirs =
         theirs.map_err(|problem| Error::Internal(format!("api_key.permissions of {}: {}", key.id, problem.0)))?;
-    acting.outranks(&theirs.unwrap_or_default(), Wire::KEY_PERMISSION)
+    let theirs = theirs.unwrap_or_default();
+    if let Whose::Organization(acting, _) = whose {
+        acting.outranks(&theirs, Wire::KEY_PERMISSION)?;
+    }
+    Ok(theirs)
 }
 
 /// `POST /api-key/create`: the key is in this answer and nowhere else.
@@ -272,7 +278,8 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
         store::record::deed(context, whose.tenant(), session, &deed)?,
         store::api_key::find(whose.tenant(), whose.owner(), &id),
     ];
-    let key: Option<Record> = match context.db()?.batch(whose.holds_still().into_iter().chain(statements)).await {
+    let given: Vec<&Permissions> = wanted.iter().collect();
+    let key: Option<Record> = match context.db()?.batch(whose.holds_still(&given).into_iter().chain(statements)).await {
         Err(StoreError::Unchanged) => return Err(Error::refused(Wire::TOO_MANY_KEYS, "too many keys")),
         other => other?.last()?,
     };
@@ -353,7 +360,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
         return Err(Error::refused(Wire::NO_VALUES_TO_UPDATE, "nothing to update"));
     }
     proof::not_impersonated(whose.authenticated())?;
-    outranks(&whose, &key)?;
+    let theirs = outranks(&whose, &key)?;
     holds(call, &whose, wanted.as_ref()).await?;
     let context = &call.context;
     let deed = Deed {
@@ -368,7 +375,8 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
         store::record::deed(context, whose.tenant(), &whose.authenticated().session, &deed)?,
         store::api_key::find(whose.tenant(), whose.owner(), &key.id),
     ];
-    let key: Option<Record> = match context.db()?.batch(whose.holds_still().into_iter().chain(statements)).await {
+    let upon: Vec<&Permissions> = wanted.iter().chain([&theirs]).collect();
+    let key: Option<Record> = match context.db()?.batch(whose.holds_still(&upon).into_iter().chain(statements)).await {
         Err(StoreError::Unchanged) => return Err(not_found()),
         other => other?.last()?,
     };
@@ -386,6 +394,7 @@ pub async fn delete(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let (whose, key) = named(call, &id, Action::DeleteKey).await?;
     proof::not_impersonated(whose.authenticated())?;
+    let theirs = outranks(&whose, &key)?;
     let context = &call.context;
     let deed = Deed {
         event: "api_key.deleted",
@@ -398,7 +407,7 @@ pub async fn delete(call: &mut Call) -> Result<Reply> {
         must_change(),
         store::record::deed(context, whose.tenant(), &whose.authenticated().session, &deed)?,
     ];
-    match context.db()?.batch(whose.holds_still().into_iter().chain(statements)).await {
+    match context.db()?.batch(whose.holds_still(&[&theirs]).into_iter().chain(statements)).await {
         Err(StoreError::Unchanged) => return Err(not_found()),
         other => drop(other?),
     }

@@ -155,6 +155,56 @@ macro_rules! covers {
 }
 pub(in crate::store) use covers;
 
+/// Whether the name of the role under an alias means something beside what it allows: it allows nothing here, a website's
+/// rule asks for it, or it spares a second factor. What the system's roles mean is what they allow.
+macro_rules! goes_by_name {
+    ($r:literal) => {
+        concat!(
+            "(",
+            $r,
+            ".tenant_id is not null and (
+               not exists (select 1 from role_permission said where said.role_id = ",
+            $r,
+            ".id)
+               or exists (select 1 from proxied_app pa join access_rule ar on ar.proxied_app_id = pa.id, json_each(ar.roles) said
+                          where pa.tenant_id = ",
+            $r,
+            ".tenant_id and said.value = ",
+            $r,
+            ".name)
+               or exists (select 1 from tenant pt, json_each(pt.security_policy, '$.twoFactor.exemptRoles') said
+                          where pt.id = ",
+            $r,
+            ".tenant_id and said.value = ",
+            $r,
+            ".name)))"
+        )
+    };
+}
+pub(in crate::store) use goes_by_name;
+
+/// Whether the member under an alias may give the roles whose ids a query names: the double of
+/// [`Giver::may_give`](crate::access::giving::Giver::may_give).
+macro_rules! gives {
+    ($m:literal, $roles:expr) => {
+        concat!(
+            $crate::store::access::covers!($m, $roles),
+            " and (",
+            $crate::store::access::may!($m, "'ac:update'"),
+            " or not exists (
+                select 1 from role named
+                where named.id in (",
+            $roles,
+            ") and ",
+            $crate::store::access::goes_by_name!("named"),
+            " and named.id not in (select r.id from role r where r.is_active = 1 and r.id in (",
+            $crate::store::access::role_ids!($m),
+            "))))"
+        )
+    };
+}
+pub(in crate::store) use gives;
+
 /// Somebody in a tenant, and what they may do there.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Standing {
@@ -260,8 +310,8 @@ pub fn holds_still(permit: &Permit) -> Statement {
     .bind(permit.needs())
 }
 
-/// Fails, and the whole batch with it, if whoever was given the permit does not hold all that these roles allow, or all
-/// that a user does upon whom they act: as [`holds_still`], about what they grant and take away.
+/// Fails, and the whole batch with it, if whoever was given the permit may not give these roles, or does not hold all that a
+/// user does upon whom they act: as [`holds_still`], about what they grant and take away.
 #[must_use]
 pub fn covers_still(permit: &Permit, roles: &[&Id<Role>], upon: Option<&Id<User>>) -> Statement {
     let ids: Vec<&str> = roles.iter().map(|id| id.as_str()).collect();
@@ -270,12 +320,13 @@ pub fn covers_still(permit: &Permit, roles: &[&Id<Role>], upon: Option<&Id<User>
            select 1 from member m
            where m.tenant_id = ?1 and m.user_id = ?2 and m.status = 'active'
              and ",
+        gives!("m", "select value from json_each(?3)"),
+        "
+             and ",
         covers!(
             "m",
             concat!(
-                "select value from json_each(?3)
-                 union all
-                 select theirs.id from member t join role theirs on theirs.is_active = 1 and theirs.id in (",
+                "select theirs.id from member t join role theirs on theirs.is_active = 1 and theirs.id in (",
                 role_ids!("t"),
                 ") where t.tenant_id = ?1 and t.user_id = ?4"
             )
@@ -289,7 +340,7 @@ pub fn covers_still(permit: &Permit, roles: &[&Id<Role>], upon: Option<&Id<User>
 }
 
 /// Fails, and the whole batch with it, if whoever was given the permit does not look after a group any more, whether by the
-/// tenant's roles or as what they are in it, or does not hold all that its roles allow.
+/// tenant's roles or as what they are in it, or may not give the roles that it carries.
 #[must_use]
 pub fn manages_still(permit: &Permit, group: &Id<Group>) -> Statement {
     sql(concat!(
@@ -301,7 +352,23 @@ pub fn manages_still(permit: &Permit, group: &Id<Group>) -> Statement {
         " or exists (select 1 from user_group_member gm where gm.user_group_id = ?3 and gm.user_id = ?2 and gm.is_active = 1
                          and gm.role_in_group in ('owner', 'admin')))
              and ",
-        covers!("m", "select role_id from user_group_role where user_group_id = ?3"),
+        gives!("m", "select role_id from user_group_role where user_group_id = ?3"),
+        "), '$', 'doorward:broken:permit')) as row"
+    ))
+    .bind(permit.tenant())
+    .bind(permit.actor())
+    .bind(group)
+}
+
+/// Fails, and the whole batch with it, if whoever was given the permit may not give the roles that a group carries: as
+/// [`manages_still`], for what takes a permission of its own.
+#[must_use]
+pub fn gives_still(permit: &Permit, group: &Id<Group>) -> Statement {
+    sql(concat!(
+        "select json_extract('{}', iif(exists (
+           select 1 from member m
+           where m.tenant_id = ?1 and m.user_id = ?2 and m.status = 'active' and ",
+        gives!("m", "select role_id from user_group_role where user_group_id = ?3"),
         "), '$', 'doorward:broken:permit')) as row"
     ))
     .bind(permit.tenant())

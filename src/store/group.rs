@@ -4,9 +4,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::access::action::Permit;
-use crate::access::permission::Permissions;
+use crate::access::giving::Gift;
 use crate::context::Context;
 use crate::id::{Group, Id, Millis, Role, Tenant, User};
+use crate::store::access::goes_by_name;
 use crate::store::database::{Statement, must_change, sql};
 
 /// A group, as members of its tenant see it.
@@ -45,8 +46,8 @@ pub struct Record {
     pub owner_id: Option<Id<User>>,
     /// Names of the roles that it carries.
     pub roles: Vec<String>,
-    /// What those allow.
-    pub permissions: Permissions,
+    /// What whoever comes into it is given.
+    pub carried: Vec<Gift>,
     /// What the asking user is in it; none if they are not.
     pub mine: Option<String>,
     /// Creation.
@@ -57,7 +58,7 @@ pub struct Record {
 
 macro_rules! record_json {
     () => {
-        "json_object('id', g.id, 'tenant_id', g.tenant_id, 'name', g.name, 'slug', g.slug, 'description', g.description,
+        concat!("json_object('id', g.id, 'tenant_id', g.tenant_id, 'name', g.name, 'slug', g.slug, 'description', g.description,
            'group_type', g.group_type,
            'is_public', json(iif(g.is_public, 'true', 'false')), 'is_open', json(iif(g.is_open, 'true', 'false')),
            'is_system', json(iif(g.is_system, 'true', 'false')), 'is_active', json(iif(g.is_active, 'true', 'false')),
@@ -65,11 +66,14 @@ macro_rules! record_json {
            'owner_id', g.owner_id,
            'roles', (select json_group_array(r.name) from user_group_role gr join role r on r.id = gr.role_id
                      where gr.user_group_id = g.id),
-           'permissions', (select json_group_array(distinct p.resource || ':' || p.action)
-                           from user_group_role gr join role_permission rp on rp.role_id = gr.role_id
-                           join permission p on p.id = rp.permission_id where gr.user_group_id = g.id),
+           'carried', (select json_group_array(json_object(
+                                'name', r.name, 'goes_by_name', json(iif(", goes_by_name!("r"), ", 'true', 'false')),
+                                'permissions', (select json_group_array(p.resource || ':' || p.action)
+                                                from role_permission rp join permission p on p.id = rp.permission_id
+                                                where rp.role_id = r.id)))
+                       from user_group_role gr join role r on r.id = gr.role_id where gr.user_group_id = g.id),
            'mine', (select role_in_group from user_group_member where user_group_id = g.id and user_id = ?2 and is_active = 1),
-           'created_at', g.created_at, 'updated_at', g.updated_at)"
+           'created_at', g.created_at, 'updated_at', g.updated_at)")
     };
 }
 

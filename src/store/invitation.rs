@@ -7,7 +7,7 @@ use crate::access::action::Permit;
 use crate::context::Context;
 use crate::id::{Group, Id, Invitation, Member, Millis, Role, Tenant, User};
 use crate::secret::{Invited, TokenHash};
-use crate::store::access::{covers, may, signs_in};
+use crate::store::access::{gives, may, signs_in};
 use crate::store::database::{Statement, sql};
 
 /// An invitation.
@@ -162,8 +162,8 @@ pub fn create(context: &Context, permit: &Permit, new: &NewInvitation<'_>) -> [S
 /// What [`inviter_may`] breaks with.
 pub const INVITER: &str = "inviter";
 
-/// Fails, and the whole batch with it, if whoever invited may not invite any more, or does not hold all that the roles of
-/// the invitation allow and those that its groups carry: when it is sent, and when it is accepted.
+/// Fails, and the whole batch with it, if whoever invited may not invite any more, or may not give the roles of the
+/// invitation and those that its groups carry: when it is sent, and when it is accepted.
 #[must_use]
 pub fn inviter_may(tenant: &Id<Tenant>, id: &Id<Invitation>) -> Statement {
     sql(concat!(
@@ -177,7 +177,7 @@ pub fn inviter_may(tenant: &Id<Tenant>, id: &Id<Invitation>) -> Statement {
              and ",
         may!("m", "'invitation:create'"),
         " and ",
-        covers!(
+        gives!(
             "m",
             "select ir.role_id from invitation_role ir join role given on given.id = ir.role_id and given.is_active = 1
              where ir.invitation_id = i.id

@@ -4,9 +4,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::access::action::Permit;
+use crate::access::giving::Gift;
 use crate::access::permission::Permissions;
 use crate::context::Context;
 use crate::id::{Id, Millis, Role, Tenant};
+use crate::store::access::goes_by_name;
 use crate::store::database::{Statement, must_change, sql};
 
 /// A role and what it allows.
@@ -26,22 +28,37 @@ pub struct Record {
     pub is_active: bool,
     /// What it allows.
     pub permissions: Permissions,
+    /// Whether its name means something beside that.
+    pub goes_by_name: bool,
     /// Creation.
     pub created_at: Millis,
     /// Last change.
     pub updated_at: Millis,
 }
 
+impl Record {
+    /// What is given with it.
+    #[must_use]
+    pub fn gift(&self) -> Gift {
+        Gift { name: self.name.clone(), permissions: self.permissions.clone(), goes_by_name: self.goes_by_name }
+    }
+}
+
 macro_rules! record_json {
     () => {
-        "json_object('id', r.id, 'name', r.name, 'description', r.description,
+        concat!(
+            "json_object('id', r.id, 'name', r.name, 'description', r.description,
                      'is_system', json(iif(r.tenant_id is null, 'true', 'false')),
                      'is_default', json(iif(r.is_default, 'true', 'false')),
                      'is_active', json(iif(r.is_active, 'true', 'false')),
                      'permissions', (select json_group_array(p.resource || ':' || p.action)
                                      from role_permission rp join permission p on p.id = rp.permission_id
                                      where rp.role_id = r.id),
+                     'goes_by_name', json(iif(",
+            goes_by_name!("r"),
+            ", 'true', 'false')),
                      'created_at', r.created_at, 'updated_at', r.updated_at)"
+        )
     };
 }
 

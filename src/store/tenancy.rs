@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::access::action::Permit;
 use crate::context::Context;
 use crate::id::{Id, Member, Millis, Tenant, User};
-use crate::store::access::signs_in;
+use crate::store::access::{may, signs_in};
 use crate::store::database::{Statement, sql};
 
 /// A tenant and what is set of it.
@@ -195,6 +195,31 @@ pub fn are_free(id: &Id<Tenant>, (slug, hosts): (Option<&str>, &[String])) -> [S
         .bind(id)
         .bind(json!(hosts).to_string()),
     ]
+}
+
+/// Fails, and the whole batch with it, if these settings have another member `passkey` than the tenant's: for whoever may
+/// not change that.
+#[must_use]
+pub fn keeps_passkey(id: &Id<Tenant>, settings: &str) -> Statement {
+    sql("select json_extract('{}', iif(exists (
+           select 1 from tenant where id = ?1 and (settings -> '$.passkey') is (json(?2) -> '$.passkey')),
+           '$', 'doorward:broken:permit')) as row")
+    .bind(id)
+    .bind(settings)
+}
+
+/// Fails, and the whole batch with it, if a tenant has an owner who can act: others do not appoint one beside them.
+#[must_use]
+pub fn has_no_owner(id: &Id<Tenant>) -> Statement {
+    sql(concat!(
+        "select json_extract('{}', iif(exists (
+           select 1 from member m join user u on u.id = m.user_id and u.is_anonymous = 0 and ",
+        signs_in!("u"),
+        " where m.tenant_id = ?1 and m.status = 'active' and ",
+        may!("m", "'*:*'"),
+        "), 'doorward:broken:permit', '$')) as row"
+    ))
+    .bind(id)
 }
 
 /// What [`appoint_owner`] breaks with.

@@ -31,6 +31,8 @@ fn none() -> Error {
 /// 401, 403, 404.
 pub async fn show(call: &mut Call) -> Result<Reply> {
     let (administrator, record) = named(call).await?;
+    // Whose account it is, is its keepers' business: reading is guarded as writing.
+    may_change(&administrator, &record)?;
     let id: Id<Issuer> = Id::trusted(record.id);
     let shown: Option<Shown> = call.context.db()?.first(store::system_account::show(&id)).await?;
     let shown = shown.ok_or_else(none)?;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::access::action::{Action, Permit};
+use crate::access::permission::{EVERYTHING, Permissions};
 use crate::access::policy::SecurityPolicy;
 use crate::context::{Context, ascii_domain};
 use crate::error::{Error, Result, Wire};
@@ -10,13 +11,14 @@ use crate::handlers::organization::members::{bounded, invalid};
 use crate::handlers::organization::tenants::is_slug;
 use crate::handlers::organization::{Acting, LONGEST_NAME, Named, acting};
 use crate::handlers::sign_up::LONGEST_IMAGE;
-use crate::handlers::{Call, policy, proof};
+use crate::handlers::{Call, keyed, policy, proof};
 use crate::http::fields::Fields;
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::id::{Id, Tenant};
 use crate::session::iso;
 use crate::store;
+use crate::store::access::Standing;
 use crate::store::database::{Database, Statement, StoreError, must_change};
 use crate::store::people::as_option;
 use crate::store::record::Severity;
@@ -52,6 +54,74 @@ async fn manager(call: &Call) -> Result<Manager> {
 
 fn not_found() -> Error {
     Error::refused(Wire::ORGANIZATION_NOT_FOUND, "unknown tenant")
+}
+
+/// What an owner holds: whoever makes somebody one gives it.
+fn everything() -> Permissions {
+    Permissions::of([EVERYTHING.to_owned()])
+}
+
+/// Of a request's fields, those that are more than looking after tenants: each needs what it is elsewhere, or whoever looks
+/// after tenants would own them all. What they need is asked once more in the batch.
+struct Beyond {
+    /// In the main database, first.
+    here: Vec<Statement>,
+    /// Where the tenant's people are, before anything changes.
+    there: Vec<Statement>,
+}
+
+impl Beyond {
+    /// For `securityPolicy`, and for `settings.passkey`, which says for whose origins passkeys sign people in. `before` is the
+    /// tenant that changes.
+    fn of(manager: &Manager, draft: &Draft, before: Option<&Record>) -> Result<Self> {
+        let mut beyond = Self { here: Vec::new(), there: Vec::new() };
+        let passkey = draft.objects.settings.as_deref().map(member_passkey).transpose()?;
+        let kept = before.and_then(|record| record.settings.get(PASSKEY).cloned());
+        let is_other = passkey.as_ref().is_some_and(|passkey| *passkey != kept);
+        if draft.objects.security_policy.is_some() || is_other {
+            beyond.here.push(store::access::holds_still(&manager.acting.permit(Action::UpdatePolicy)?));
+        } else if let (Some(record), Some(settings)) = (before, &draft.objects.settings) {
+            beyond.there.push(store::tenancy::keeps_passkey(&record.id, settings));
+        }
+        Ok(beyond)
+    }
+
+    /// For `owner` of a new tenant: by whoever is an owner here.
+    fn and_first_owner(mut self, manager: &Manager) -> Result<Self> {
+        manager.acting.holds(&everything(), Wire::FORBIDDEN)?;
+        self.here.push(store::access::holds_all_still(&manager.permit, &everything()));
+        Ok(self)
+    }
+
+    /// For `owner`: by whoever is one there, and, where nobody is who can act, by whoever is one here.
+    async fn and_owner(mut self, context: &Context, manager: &Manager, record: &Record) -> Result<Self> {
+        let (acting, here) = (&manager.acting, record.id == *manager.acting.tenant());
+        let there: Option<Standing> = if here {
+            None
+        } else {
+            context.db()?.first(store::access::standing_of(&record.id, &acting.standing.user_id)).await?
+        };
+        // A key is for this tenant alone.
+        let is_person = acting.session().login_method != keyed::METHOD;
+        if let Some(there) = there.filter(|there| is_person && there.permissions.covers(&everything())) {
+            let permit = Permit::of(&there.permissions, Action::ManageTenants, &record.id, &there.user_id)?;
+            self.here.push(store::access::holds_all_still(&permit, &everything()));
+            return Ok(self);
+        }
+        self = self.and_first_owner(manager)?;
+        if !here {
+            self.there.push(store::tenancy::has_no_owner(&record.id));
+        }
+        Ok(self)
+    }
+}
+
+/// The member of a tenant's settings that is more than a setting.
+const PASSKEY: &str = "passkey";
+
+fn member_passkey(settings: &str) -> Result<Option<Value>> {
+    let settings: Value = serde_json::from_str(settings).map_err(|error| Error::Internal(error.to_string()))?;
+    Ok(settings.get(PASSKEY).cloned())
 }
 
 fn json_of(record: &Record) -> Value {
@@ -193,10 +263,13 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
             people.extend([adopted, must_change(), role]);
         }
     }
-    let mut statements = vec![
-        store::access::holds_still(&manager.permit),
-        store::tenancy::create(context, &id, isolated, database.as_deref(), &draft),
-    ];
+    let mut beyond = Beyond::of(&manager, &draft, None)?;
+    if owner.is_some() {
+        beyond = beyond.and_first_owner(&manager)?;
+    }
+    let mut statements = vec![store::access::holds_still(&manager.permit)];
+    statements.append(&mut beyond.here);
+    statements.push(store::tenancy::create(context, &id, isolated, database.as_deref(), &draft));
     statements.extend(store::tenancy::set_hosts(context, &id, &hosts));
     if let Some(own) = &own {
         // First where its people will be: a tenant that is known here and is not there answers nobody.
@@ -279,6 +352,8 @@ async fn own_half(context: &Context, record: &Record) -> Result<Option<Database>
 
 /// What is to be changed of a tenant.
 struct Change {
+    /// What else whoever asks must be allowed, in the main database.
+    conditions: Vec<Statement>,
     /// Where its people are.
     statements: Vec<Statement>,
     /// Its slug and its hosts, which no other tenant has in the main database, wherever its people are.
@@ -304,6 +379,7 @@ async fn commit(
         hosts.into_iter().flat_map(|hosts| store::tenancy::set_hosts(context, &record.id, hosts)).collect::<Vec<_>>()
     };
     let mut here = vec![store::access::holds_still(&manager.permit)];
+    here.extend(change.conditions);
     if let Some(own) = own_half(context, record).await? {
         let names = (change.slug.as_deref(), change.hosts.as_deref().unwrap_or_default());
         here.extend(store::tenancy::are_free(&record.id, names));
@@ -325,7 +401,8 @@ async fn commit(
 }
 
 /// `PATCH /admin/tenants/:id`: what is sent is changed. `owner` makes one of its users an owner beside those there are: a
-/// tenant whose owners are gone has nobody else who could.
+/// tenant whose owners are gone has nobody else who could. That takes an owner: of the tenant, or, where it has none, of this
+/// one.
 ///
 /// # Errors
 /// As [`create`]; 404.
@@ -345,7 +422,12 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     if let Some(policy) = policy.filter(|_| record.id == *manager.acting.tenant()) {
         policy::keeps_in(context, &policy)?;
     }
-    let mut statements = vec![store::tenancy::update(context, &record.id, &draft), must_change()];
+    let mut beyond = Beyond::of(&manager, &draft, Some(&record))?;
+    if owner.is_some() {
+        beyond = beyond.and_owner(context, &manager, &record).await?;
+    }
+    let Beyond { here: conditions, there: mut statements } = beyond;
+    statements.extend([store::tenancy::update(context, &record.id, &draft), must_change()]);
     if draft.objects.security_policy.is_some() {
         // Their live copies end at the next check.
         statements.push(store::session::end_all_surplus(&record.id, context.now));
@@ -355,7 +437,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
         statements.extend(store::tenancy::appoint_owner(context, &record.id, &context.id()?, email));
     }
     let told = ("tenant.changed", json!({ "slug": draft.slug, "hosts": draft.hosts, "owner": owner }));
-    let change = Change { statements, slug: draft.slug, hosts: draft.hosts };
+    let change = Change { conditions, statements, slug: draft.slug, hosts: draft.hosts };
     commit(call, &manager, &record, change, told).await
 }
 
@@ -388,7 +470,7 @@ async fn step(call: &mut Call, step: Step) -> Result<Reply> {
         Step::Delete => store::tenancy::schedule_deletion(context, permit, id, reason.as_deref()),
         Step::Restore => store::tenancy::restore(context, permit, id),
     };
-    let change = Change { statements: vec![changed, must_change()], slug: None, hosts: None };
+    let change = Change { conditions: Vec::new(), statements: vec![changed, must_change()], slug: None, hosts: None };
     let event = match step {
         Step::Suspend => "tenant.suspended",
         Step::Resume => "tenant.resumed",

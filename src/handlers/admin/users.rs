@@ -275,7 +275,8 @@ fn change(context: &Context, user: &Id<User>, changes: &Changes) -> Vec<Statemen
 /// `POST /admin/create-user`. One without a password sets it by a reset, or signs in by mail.
 ///
 /// # Errors
-/// 400 for bad fields, an address that is taken, a bad password or a role that is not there; 401, 403.
+/// 400 for bad fields, an address that is taken, a bad password or a role that is not there; 401, 403, also for `emailVerified`
+/// by whoever may not set addresses.
 pub async fn create(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let email = fields.email("email");
@@ -294,8 +295,13 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     let overseer = overseer(call, Action::CreateUser).await?;
     let context = &call.context;
     let given = roles(call, &overseer, names).await?;
+    let mut further = Vec::new();
     if given.iter().any(|role| role.name != "member") {
-        overseer.acting.permit(Action::SetUserRole)?;
+        further.push(overseer.acting.permit(Action::SetUserRole)?);
+    }
+    if changes.email_verified.is_some() {
+        // An address that counts as proven is somebody: it accepts what that address is invited to.
+        further.push(overseer.acting.permit(Action::SetUserEmail)?);
     }
     let password = typed.map(|typed| Password::new(typed, nfkc));
     let hash = match &password {
@@ -308,7 +314,8 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     };
     let user: Id<User> = context.id()?;
     let new = NewUser { email_verified: changes.email_verified.unwrap_or(false), ..NewUser::new(&user, &email, &name) };
-    let mut statements = store::sign_up::create(context, &new)?;
+    let mut statements: Vec<Statement> = further.iter().map(store::access::holds_still).collect();
+    statements.extend(store::sign_up::create(context, &new)?);
     if let Some(hash) = &hash {
         statements.push(store::sign_up::add_password(context, &context.id()?, &user, hash.expose()));
     }

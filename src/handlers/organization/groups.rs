@@ -59,7 +59,7 @@ pub async fn seen(call: &Call, acting: &Acting, id: &str) -> Result<Record> {
 }
 
 /// The permit to change a group or who is in it: by the organization's roles, or as who looks after the group. Whoever
-/// lets somebody into a group gives them the roles that it carries, and must hold them.
+/// lets somebody into a group gives them the roles that it carries.
 ///
 /// # Errors
 /// The action's refusal.
@@ -68,7 +68,7 @@ pub fn manages(acting: &Acting, group: &Record, action: Action) -> Result<Permit
     let looks_after = is_person && matches!(group.mine.as_deref(), Some("owner" | "admin"));
     let permit =
         if looks_after && action != Action::DeleteTeam { tenants::oneself(acting) } else { acting.permit(action)? };
-    acting.holds(&group.permissions, action.refusal())?;
+    acting.gives(&group.carried, action.refusal())?;
     Ok(permit)
 }
 
@@ -203,6 +203,7 @@ pub async fn remove(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
     let statements = vec![
         store::access::holds_still(&permit),
+        store::access::gives_still(&permit, &group.id),
         store::group::delete(context, &permit, &group.id),
         must_change(),
         store::group::forget_active(acting.tenant(), &group.id, None),

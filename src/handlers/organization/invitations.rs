@@ -65,7 +65,7 @@ fn teams_field(fields: &mut Fields) -> Vec<Id<Group>> {
     ids
 }
 
-/// The groups of these ids, whose roles the actor holds.
+/// The groups of these ids, whose roles the actor may give.
 async fn groups(call: &Call, acting: &Acting, ids: &[Id<Group>]) -> Result<()> {
     if ids.is_empty() {
         return Ok(());
@@ -81,7 +81,7 @@ async fn groups(call: &Call, acting: &Acting, ids: &[Id<Group>]) -> Result<()> {
         let group = group
             .filter(sees)
             .ok_or_else(|| Error::refused(Wire::TEAM_NOT_FOUND, "unknown, hidden, or of another organization"))?;
-        acting.holds(&group.permissions, Wire::NOT_ALLOWED_TO_INVITE_WITH_ROLE)?;
+        acting.gives(&group.carried, Wire::NOT_ALLOWED_TO_INVITE_WITH_ROLE)?;
     }
     Ok(())
 }

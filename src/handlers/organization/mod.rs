@@ -12,6 +12,7 @@ pub mod tenants;
 use serde_json::{Value, json};
 
 use crate::access::action::{Action, Permit};
+use crate::access::giving::{Gift, Giver};
 use crate::access::permission::Permissions;
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
@@ -120,6 +121,16 @@ impl Acting {
         }
         let lacking = self.standing.permissions.lacks(wanted).join(" ");
         Err(Error::refused(refusal, format!("without {lacking}")))
+    }
+
+    /// Whether they may give these roles.
+    ///
+    /// # Errors
+    /// `refusal`.
+    pub fn gives<'a>(&self, gifts: impl IntoIterator<Item = &'a Gift>, refusal: Wire) -> Result<()> {
+        let giver = Giver { permissions: &self.standing.permissions, roles: &self.standing.roles };
+        let mut gifts = gifts.into_iter();
+        gifts.try_for_each(|gift| giver.may_give(gift).map_err(|lacking| Error::refused(refusal, lacking)))
     }
 
     /// Whether they hold all that somebody does upon whom they act. Of a key that is scoped to an action, its maker.
@@ -328,13 +339,7 @@ pub async fn grantable(
     for name in names {
         let role = found.iter().find(|role| role.name == *name);
         let role = role.ok_or_else(|| Error::refused(missing, format!("role {name:?}")))?;
-        acting.holds(&role.permissions, refusal)?;
-        // A role that allows nothing here may mean something to a website's rules, or spare a second factor: it is given
-        // by whoever has it, or decides about roles.
-        let is_theirs = acting.standing.roles.contains(name);
-        if role.permissions.is_empty() && !is_theirs && acting.permit(Action::UpdateRole).is_err() {
-            return Err(Error::refused(refusal, format!("role {name:?} is not theirs to give")));
-        }
+        acting.gives([&role.gift()], refusal)?;
     }
     Ok(found)
 }

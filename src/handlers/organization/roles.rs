@@ -89,14 +89,17 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     let acting = acting(call, &named).await?;
     let permit = acting.permit(Action::CreateRole)?;
     let own = givable(&acting, &wanted, Wire::NOT_ALLOWED_TO_CREATE_ROLE)?;
+    let mut further = Vec::new();
     if is_default {
-        // Whoever joins is given it: by somebody who may give roles.
-        acting.permit(Action::UpdateMember)?;
+        // Whoever joins is given it: by somebody who may give roles, and this one, whose name may be one that rules of
+        // websites ask for.
+        further.extend([acting.permit(Action::UpdateMember)?, acting.permit(Action::UpdateRole)?]);
     }
     let context = &call.context;
     let id = context.id()?;
     let new = NewRole { id: &id, name: &name, description: description.as_deref(), is_default };
     let mut statements = vec![store::access::holds_still(&permit), store::access::holds_all_still(&permit, &wanted)];
+    statements.extend(further.iter().map(store::access::holds_still));
     statements.extend(store::role::create(context, &permit, &new));
     statements.extend(store::role::allow(context, &permit, &id, &wanted, &own)?);
     statements.push(acting.audited(
@@ -211,15 +214,17 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let refusal = Wire::NOT_ALLOWED_TO_UPDATE_ROLE;
     acting.holds(&role.permissions, refusal)?;
     let own = wanted.as_ref().map(|wanted| givable(&acting, wanted, refusal)).transpose()?;
-    if is_default == Some(true) || name.is_some() {
-        // Rules of websites go by the name: whoever renames a role gives another to whoever has it.
-        acting.permit(Action::UpdateMember)?;
+    let mut further = Vec::new();
+    if is_default == Some(true) || is_active == Some(true) || name.is_some() {
+        // Rules of websites go by the name: whoever renames a role, or lets it count again, gives another to whoever has it.
+        further.push(acting.permit(Action::UpdateMember)?);
     }
     let context = &call.context;
     let changes = Changes { name: name.as_deref(), description: description.as_deref(), is_default, is_active };
     let mut statements =
         vec![store::access::holds_still(&permit), store::access::holds_all_still(&permit, &role.permissions)];
     statements.extend(wanted.as_ref().map(|wanted| store::access::holds_all_still(&permit, wanted)));
+    statements.extend(further.iter().map(store::access::holds_still));
     statements.extend([store::role::update(context, &permit, &role.id, &changes), must_change()]);
     if let (Some(wanted), Some(own)) = (&wanted, &own) {
         statements.extend(store::role::allow(context, &permit, &role.id, wanted, own)?);
