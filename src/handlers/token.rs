@@ -7,6 +7,9 @@ use crate::handlers::Call;
 use crate::http::reply::Reply;
 use crate::store::signing_key;
 
+/// The type of that JWT: no token that a client is given has it, nor is given for what it is for (RFC 8725, section 3.11).
+pub const TYPE: &str = "doorward-session+jwt";
+
 /// `GET /token`: a JWT (RFC 7519) that says who is signed in, for the front-end's own services.
 ///
 /// # Errors
@@ -30,7 +33,7 @@ pub async fn token(call: &mut Call) -> Result<Reply> {
         }
     }
     let signer = signing_key::signer(context).await?;
-    let token = signer.sign(claims, context.now, context.config.token_seconds).await?;
+    let token = signer.sign_as(TYPE, claims, context.now, context.config.token_seconds).await?;
     Ok(Reply::json(200, &json!({ "token": token }))?.with_cookies(authenticated.cookies))
 }
 

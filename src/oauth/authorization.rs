@@ -253,21 +253,33 @@ pub fn of_resource(resource: &str) -> String {
     format!("{RESOURCE}{resource}")
 }
 
-/// Whether a client may ask for these resources: any, unless its own are listed.
+/// Whether a client may ask for these resources: those that are known, of which its own are a part where they are listed.
 ///
 /// # Errors
 /// `invalid_target`.
 pub fn judge_resources(resources: &[String], client: &Client) -> Result<(), Problem> {
     resources.iter().try_for_each(|resource| judge_resource(resource))?;
     let listed = &client.details.resources;
-    let is_allowed = |resource: &String| {
-        (listed.is_empty() || listed.contains(resource))
-            && client.known_resources.as_ref().is_none_or(|known| known.contains(resource))
-    };
+    let is_allowed = |resource: &String| (listed.is_empty() || listed.contains(resource)) && client.knows(resource);
     if resources.iter().all(is_allowed) {
         return Ok(());
     }
     Err(Problem::new(Code::InvalidTarget, "a resource is not the client's to ask for"))
+}
+
+/// Whether a text names this server itself, in whichever spelling. That is what our own front-ends' JWTs are for: a client's
+/// token that was made out to it would pass for one of theirs (RFC 8725, section 3.12).
+#[must_use]
+pub fn is_issuer(text: &str, issuer: &str) -> bool {
+    let (Ok(named), Ok(issuer)) = (url::Url::parse(text.trim()), url::Url::parse(issuer)) else {
+        return text.trim().eq_ignore_ascii_case(issuer);
+    };
+    let host = |url: &url::Url| url.host_str().map(|host| host.trim_end_matches('.').to_owned());
+    let path = percent_encoding::percent_decode_str(named.path()).decode_utf8_lossy();
+    named.scheme() == issuer.scheme()
+        && host(&named) == host(&issuer)
+        && named.port_or_known_default() == issuer.port_or_known_default()
+        && path.chars().all(|c| matches!(c, '/' | '\\' | '.' | ';') || c.is_whitespace() || c.is_control())
 }
 
 /// Whether a text is a SHA-256 in base64url.
@@ -370,7 +382,9 @@ pub(crate) mod tests {
             frontchannel_logout_uri: None,
             details: Details::default(),
             document_read_at: None,
-            known_resources: None,
+            issuer: "https://auth.example".to_owned(),
+            is_vouched_for: true,
+            known_resources: ["https://api.example", "https://a.example", "https://b.example"].map(str::to_owned).into(),
         }
     }
 
@@ -379,6 +393,47 @@ pub(crate) mod tests {
             "client_id=app&response_type=code&redirect_uri={URI}&scope=openid+email&state=s&code_challenge={CHALLENGE}&code_challenge_method=S256"
         );
         Parameters::parse(&text).expect("reads")
+    }
+
+    #[test]
+    fn the_issuer_is_a_resource_in_no_spelling_and_nothing_else_is_it() {
+        let issuer = "https://auth.example";
+        for text in [
+            "https://auth.example",
+            "https://auth.example/",
+            "https://auth.example//",
+            "https://auth.example:443",
+            "https://auth.example:443/",
+            "HTTPS://AUTH.Example/",
+            "https://%61uth.example",
+            "https://auth.example./",
+            "https://auth.example/.",
+            "https://auth.example/x/..",
+            "https://auth.example/%2e",
+            "https://auth.example/%2F",
+            "https://auth.example/?x",
+            "https://auth.example?",
+            "https://somebody@auth.example/",
+            "https:auth.example",
+            "https:\\\\auth.example\\",
+            " https://auth.example",
+        ] {
+            assert!(is_issuer(text, issuer), "{text}");
+            let mut client = client();
+            client.known_resources.push(text.to_owned());
+            assert!(judge_resources(&[text.to_owned()], &client).is_err(), "{text}");
+        }
+        for text in [
+            "https://auth.example/oauth2/userinfo",
+            "https://auth.example:8443",
+            "https://api.auth.example",
+            "https://auth.example.org",
+            "http://auth.example:443x",
+            "urn:auth.example",
+        ] {
+            assert!(!is_issuer(text, issuer), "{text}");
+        }
+        assert!(is_issuer("http://auth.localhost:8787/", "http://auth.localhost:8787"));
     }
 
     #[test]

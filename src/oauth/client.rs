@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::id::{Id, Millis, OauthClient};
+use crate::oauth::authorization::is_issuer;
 use crate::oauth::jose::SigningAlgorithm;
 use crate::oauth::redirect_uri;
 
@@ -137,7 +138,7 @@ pub struct Details {
     /// The subject of its certificate (RFC 8705, section 2.1.2).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_client_auth_subject_dn: Option<String>,
-    /// The resources that it may ask for (RFC 8707); none is any, but for token exchange.
+    /// The resources that it may ask for (RFC 8707); none is any that is known, but for token exchange.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<String>,
     /// The resource that it is itself (RFC 9728, section 2): tokens for it are its to look into, and to exchange.
@@ -206,9 +207,13 @@ pub struct Client {
     pub details: Details,
     /// When its own document was read, if it is known by one.
     pub document_read_at: Option<Millis>,
-    /// The resources that there are, for a client that no administrator vouches for: it may ask for no others, or whoever
-    /// registers themselves could have a token of ours made out to anything. None: any.
-    pub known_resources: Option<Vec<String>>,
+    /// Whose client it is: our own issuer identifier.
+    pub issuer: String,
+    /// Whether an administrator vouches for it.
+    pub is_vouched_for: bool,
+    /// The resources that there are: those that a client is, and those that an administrator lets a client ask for. There are no
+    /// others, or a token of ours could be made out to anything (RFC 8707, section 2).
+    pub known_resources: Vec<String>,
 }
 
 impl Client {
@@ -218,10 +223,10 @@ impl Client {
         self.grant_types.contains(&grant)
     }
 
-    /// Whether an administrator vouches for it.
+    /// Whether a token may be made out to a resource: one that there is, and never ourselves.
     #[must_use]
-    pub const fn is_vouched_for(&self) -> bool {
-        self.known_resources.is_none()
+    pub fn knows(&self, resource: &String) -> bool {
+        self.known_resources.contains(resource) && !is_issuer(resource, &self.issuer)
     }
 
     /// Whether it is one of these resources.

@@ -66,6 +66,8 @@ pub struct Stored {
     pub session_id: Option<Id<Session>>,
     /// Scopes.
     pub scopes: Vec<String>,
+    /// Resources.
+    pub resources: Vec<String>,
     /// When they proved who they are.
     pub authenticated_at: Option<Millis>,
     /// How.
@@ -142,6 +144,7 @@ mod tests {
             user_id: Some(Id::trusted("u".to_owned())),
             session_id: None,
             scopes: Vec::new(),
+            resources: Vec::new(),
             authenticated_at: None,
             amr: Vec::new(),
             polled_at: None,

@@ -122,11 +122,15 @@ pub fn exchange(
     // Where tokens may be taken to is said by whoever looks after the client, and never by the request alone.
     let is_allowed =
         |resource: &String| client.details.resources.contains(resource) || subject.audience.contains(resource);
+    let refused = || Problem::new(Code::InvalidTarget, "a resource is not the client's to ask for");
     if !resources.iter().all(is_allowed) {
-        return Err(Problem::new(Code::InvalidTarget, "a resource is not the client's to ask for"));
+        return Err(refused());
     }
     if resources.is_empty() {
         resources = subject.audience.to_vec();
+    }
+    if !resources.iter().all(|resource| client.knows(resource)) {
+        return Err(refused().because("a resource that there is not"));
     }
     let until = actor.map_or(subject.expires_at, |actor| actor.expires_at.min(subject.expires_at));
     Ok(Exchanged { scope, resources, act, until })

@@ -5,7 +5,7 @@ use url::Url;
 
 use crate::federation::discovery::check_url;
 use crate::federation::request::is_scope;
-use crate::oauth::authorization::judge_resource;
+use crate::oauth::authorization::{is_issuer, judge_resource};
 use crate::oauth::claims::SCOPES;
 use crate::oauth::client::{AuthMethod, Details, GrantType, NewClient};
 use crate::oauth::jose::SigningAlgorithm;
@@ -80,7 +80,7 @@ fn uri(metadata: &Map<String, Value>, name: &str) -> Result<Option<String>, Prob
 }
 
 /// What is allowed to whoever registers a client.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Terms<'a> {
     /// Whether an administrator vouches for the client: it may skip consent, have scopes of its own, and act for users who
     /// are not there.
@@ -89,6 +89,8 @@ pub struct Terms<'a> {
     pub development: bool,
     /// What we sign with.
     pub algorithms: &'a [SigningAlgorithm],
+    /// Our own issuer identifier.
+    pub issuer: String,
 }
 
 /// Judges client metadata.
@@ -240,16 +242,16 @@ fn details(metadata: &Map<String, Value>, method: AuthMethod, terms: &Terms<'_>)
         return Err(invalid("tls_client_auth needs tls_client_auth_subject_dn"));
     }
     let resources = list(metadata, "resources")?.unwrap_or_default();
-    for resource in &resources {
-        judge_resource(resource).map_err(|_| invalid("a resource is no absolute URI without a fragment"))?;
-    }
     let resource = text(metadata, "resource")?;
-    if let Some(resource) = &resource {
-        judge_resource(resource).map_err(|_| invalid("resource is no absolute URI without a fragment"))?;
-        // Whoever is a resource is told of every token for it.
-        if !terms.is_trusted {
-            return Err(invalid("resource is an administrator's to say"));
+    for resource in resources.iter().chain(&resource) {
+        judge_resource(resource).map_err(|_| invalid("a resource is no absolute URI without a fragment"))?;
+        if is_issuer(resource, &terms.issuer) {
+            return Err(invalid("this server itself is no resource"));
         }
+    }
+    // Whoever is a resource is told of every token for it.
+    if resource.is_some() && !terms.is_trusted {
+        return Err(invalid("resource is an administrator's to say"));
     }
     let default_max_age = match metadata.get("default_max_age") {
         None | Some(Value::Null) => None,
@@ -314,7 +316,7 @@ mod tests {
 
     #[expect(clippy::needless_pass_by_value, reason = "reads better in a table")]
     fn read(metadata: Value, trusted: bool) -> Result<NewClient, Code> {
-        let terms = Terms { is_trusted: trusted, development: false, algorithms: &[SigningAlgorithm::Es256] };
+        let terms = Terms { is_trusted: trusted, development: false, algorithms: &[SigningAlgorithm::Es256], issuer: "https://auth.example".to_owned() };
         judge(metadata.as_object().expect("object"), &terms).map_err(|problem| problem.code)
     }
 

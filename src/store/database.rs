@@ -31,6 +31,9 @@ impl From<StoreError> for Error {
             StoreError::Conflict(column) => Self::Storage(format!("conflict on {column} that nobody expected")),
             StoreError::Unchanged => Self::Storage("nothing changed where something had to".to_owned()),
             StoreError::Broken(name) if name == LOST => Self::refused(Wire::FORBIDDEN, "lost the permission meanwhile"),
+            StoreError::Broken(name) if name == super::upstream::ISSUER_CHANGED => {
+                Self::refused(Wire::ISSUER_CHANGED, "the issuer was changed while it named somebody")
+            }
             StoreError::Broken(name) => Self::Storage(format!("{name}, which nobody expected")),
             StoreError::Failed(text) => Self::Storage(text),
         }

@@ -1,12 +1,15 @@
 //! What the end of an upstream flow reads and writes.
 
 use crate::context::Context;
+use crate::error::Error;
 use crate::federation::linking::Known;
 use crate::federation::profile::Profile;
 use crate::federation::request::scope_hash;
-use crate::id::{Account, Id, Issuer, Tenant, User};
-use crate::secret::Cell;
+use crate::id::{Account, Id, Issuer, Millis, Tenant, User};
+use crate::oauth::jws::UnverifiedJws;
+use crate::secret::{Cell, SeenIdToken, Token, sha256_base64url};
 use crate::store::database::{Statement, Stored, sql};
+use crate::store::issuer::Upstream;
 
 /// Who the identity may be.
 pub struct Candidates {
@@ -102,25 +105,35 @@ pub struct Tokens<'a> {
     pub refresh_expires_in: Option<i64>,
 }
 
-/// Links the identity to a user. One that is not confirmed signs nobody in.
+/// What [`link`] breaks with where the issuer is not any more as it was when it named somebody.
+pub const ISSUER_CHANGED: &str = "issuer_changed";
+
+/// Links the identity to a user. One that is not confirmed signs nobody in. Of a link and a change of its issuer at once, one
+/// happens: who is linked was named by the issuer as it is.
 #[must_use]
 pub fn link(
     context: &Context,
     account: &Id<Account>,
     user: &Id<User>,
-    issuer: &Id<Issuer>,
+    upstream: &Upstream,
     subject: &str,
     is_confirmed: bool,
-) -> Statement {
-    sql("insert into account (id, tenant_id, user_id, issuer_id, subject, confirmed_at, created_at, updated_at)
-         values (?2, ?1, ?3, ?4, ?5, iif(?7, ?6, null), ?6, ?6)")
-    .bind(context.tenant().pool())
-    .bind(account)
-    .bind(user)
-    .bind(issuer)
-    .bind(subject)
-    .bind(context.now)
-    .bind(is_confirmed)
+) -> [Statement; 2] {
+    [
+        sql("select json_extract('{}', iif(exists (select 1 from issuer where id = ?1 and revision = ?2), '$',
+               'doorward:broken:issuer_changed')) as row")
+        .bind(&upstream.id)
+        .bind(upstream.revision),
+        sql("insert into account (id, tenant_id, user_id, issuer_id, subject, confirmed_at, created_at, updated_at)
+             values (?2, ?1, ?3, ?4, ?5, iif(?7, ?6, null), ?6, ?6)")
+        .bind(context.tenant().pool())
+        .bind(account)
+        .bind(user)
+        .bind(&upstream.id)
+        .bind(subject)
+        .bind(context.now)
+        .bind(is_confirmed),
+    ]
 }
 
 /// Confirms a link that waits.
@@ -230,12 +243,38 @@ pub fn sealed(
     Ok(context.config.keyring.seal(cell, text.as_bytes(), context.random()?))
 }
 
+/// How long an ID token is remembered at least, in milliseconds, and how long past its end.
+const REMEMBERED: Millis = 300_000;
+
+/// What an ID token is remembered by, and until when: by what is signed, because a signature can be written in more ways than
+/// one. Its hash has the form of a token of ours, whose hash in turn is what is kept.
+///
+/// # Errors
+/// None that happens.
+pub fn remembered(text: &str, now: Millis) -> crate::error::Result<(Token<SeenIdToken>, Millis)> {
+    let jws = UnverifiedJws(text);
+    let seen = Token::parse(&sha256_base64url(jws.signed_part()));
+    let seen = seen.ok_or_else(|| Error::Internal("a hash that is no token".to_owned()))?;
+    Ok((seen, jws.ends_at().unwrap_or(now).max(now) + REMEMBERED))
+}
+
+/// Remembers an ID token that we were given by the issuer itself: whoever reads it here, or in somebody's log, signs in by it no
+/// more.
+///
+/// # Errors
+/// As [`remembered`].
+pub fn seen(context: &Context, issuer: &Id<Issuer>, text: &str) -> crate::error::Result<Statement> {
+    let (token, until) = remembered(text, context.now)?;
+    super::verification::keep_unless(context, &context.tenant().id, &token, issuer.as_str(), until)
+}
+
 /// Keeps what the issuer said and gave this time.
 ///
 /// # Errors
 /// If the platform has no randomness.
 pub fn refresh(
     context: &Context,
+    upstream: &Upstream,
     account: &Id<Account>,
     profile: &Profile,
     tokens: &Tokens<'_>,
@@ -267,6 +306,7 @@ pub fn refresh(
         .bind(context.now)
         .bind(tokens.requested),
     ];
+    statements.extend(tokens.id_token.map(|text| seen(context, &upstream.id, text)).transpose()?);
     if let Some(token) = tokens.refresh_token {
         let life = tokens.refresh_expires_in;
         statements.push(keep_refresh_token(context, account, token, tokens.requested, life)?);

@@ -44,6 +44,28 @@ pub fn keep<K: TokenKind>(
     .bind(context.now))
 }
 
+/// [`keep`] without a payload, unless it is kept already.
+///
+/// # Errors
+/// If the platform has no randomness.
+pub fn keep_unless<K: TokenKind>(
+    context: &Context,
+    tenant: &Id<Tenant>,
+    token: &Token<K>,
+    identifier: &str,
+    expires_at: Millis,
+) -> crate::error::Result<Statement> {
+    Ok(sql("insert into verification (id, tenant_id, kind, token_hash, identifier, expires_at, created_at, updated_at)
+            values (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?7) on conflict do nothing")
+    .bind(tenant)
+    .bind(context.row_id()?)
+    .bind(K::NAME)
+    .bind(&token.hash())
+    .bind(identifier)
+    .bind(expires_at)
+    .bind(context.now))
+}
+
 /// Notes that something was used that is good once and is not ours to make: the second time conflicts.
 #[must_use]
 pub fn note(

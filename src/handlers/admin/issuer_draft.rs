@@ -96,7 +96,7 @@ pub async fn read(context: &Context, mut fields: Fields, saved: Option<Record>) 
         fields.refuse("global", "Invalid input: cannot be changed");
     }
     let service = service(&mut fields, saved.as_ref());
-    let before = saved.as_ref().map(identity);
+    let before = saved.clone();
     let mut record = saved.unwrap_or_else(|| blank(service));
     record.service_type = service;
     if is_new || fields.has("name") {
@@ -115,15 +115,36 @@ pub async fn read(context: &Context, mut fields: Fields, saved: Option<Record>) 
     }
     judge(context, &mut fields, &record, &key);
     fields.finish()?;
-    let moves = before.is_some_and(|before| before != identity(&record));
-    Ok(Draft { record, secret, key, is_new, moves })
+    let moves = before.as_ref().is_some_and(|before| identity(before) != identity(&record));
+    let speaks_for_others = speaks_for_others(before.as_ref(), &record);
+    Ok(Draft { record, secret, key, is_new, moves, speaks_for_others })
 }
 
-/// Whatever makes the people of an issuer who they are.
-fn identity(record: &Record) -> (String, ServiceType, Option<String>, Option<String>) {
-    let is_open_id = record.service_type.preset().protocol == Protocol::OpenId;
-    let api = record.endpoints.get("userinfo_endpoint").filter(|_| !is_open_id);
-    (record.base_url.clone(), record.service_type, record.mapping.get("subject").cloned(), api.cloned())
+/// Whatever makes the people of an issuer who they are: who says it, with which keys and at which places, and which of what is
+/// said counts. Endpoints by discovery are the issuer's own word; each of those by hand takes its place, or is sent its people's
+/// tokens.
+fn identity(record: &Record) -> Value {
+    let told = ["subject", "email", "email_verified"].map(|field| record.mapping.get(field));
+    json!({
+        "base_url": record.base_url, "service_type": record.service_type, "endpoints": record.endpoints,
+        "tenant": record.settings.tenant, "mapping": told,
+    })
+}
+
+/// Whose tokens are taken for its people's.
+fn audience(record: &Record) -> Value {
+    json!([record.client_id, record.settings.audiences, record.settings.accept_assertions])
+}
+
+/// Whether a draft makes an issuer speak for people whom it did not speak for: where addresses are believed, for whoever has
+/// them; where people are linked, for those of them who are another client's users as well.
+fn speaks_for_others(before: Option<&Record>, after: &Record) -> bool {
+    let believed = |record: &Record| {
+        let Record { trust_email, require_confirmation, allowed_domains, .. } = record;
+        json!([identity(record), audience(record), trust_email, require_confirmation, allowed_domains])
+    };
+    let differs = |of: &dyn Fn(&Record) -> Value| before.is_none_or(|before| of(before) != of(after));
+    (after.trust_email && differs(&believed)) || (after.is_in_use && differs(&audience))
 }
 
 fn service(fields: &mut Fields, saved: Option<&Record>) -> ServiceType {

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::access::action::{Action, Permit};
+use crate::access::action::Action;
+use crate::access::permission::{EVERYTHING, Permissions};
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::admin::issuer_draft;
@@ -12,8 +13,8 @@ use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::id::{Id, Issuer};
 use crate::store;
-use crate::store::database::{StoreError, Stored, must_change};
-use crate::store::issuer::{Draft, Record, Upstream};
+use crate::store::database::{Statement, StoreError, Stored, must_change};
+use crate::store::issuer::{Draft, IN_USE, Record, Upstream};
 use crate::store::record::Severity;
 
 fn not_found() -> Error {
@@ -79,7 +80,8 @@ pub async fn show(call: &mut Call) -> Result<Reply> {
 /// `POST /admin/issuers`.
 ///
 /// # Errors
-/// 400, 401, 403 for one of every tenant's, 409 for a name that is taken.
+/// 400, 401, 403 for one of every tenant's, or one whose word on addresses is believed, by whoever does not hold everything;
+/// 409 for a name that is taken.
 pub async fn create(call: &mut Call) -> Result<Reply> {
     let fields = call.request.fields(Media::Json).await?;
     let administrator = administrator(call, Action::ManageIssuers, Vec::new()).await?;
@@ -87,7 +89,7 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     let mut draft = issuer_draft::read(context, fields, None).await?;
     draft.record.id = context.row_id()?;
     may_change(&administrator, &draft.record)?;
-    let body = save(context, &administrator.permit, &draft, "issuer.created").await?;
+    let body = save(context, &administrator, &draft, "issuer.created").await?;
     Ok(Reply::json(201, &body)?.with_cookies(administrator.authenticated.cookies))
 }
 
@@ -95,7 +97,8 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
 /// does not become another while anybody is.
 ///
 /// # Errors
-/// As [`create`]; 404, 409 for another base URL or kind while users are linked.
+/// As [`create`], also for what makes more people out of whoever is linked; 404, 409 for what makes it another issuer while
+/// users are linked.
 pub async fn update(call: &mut Call) -> Result<Reply> {
     let fields = call.request.fields(Media::Json).await?;
     let (administrator, record) = named(call).await?;
@@ -104,22 +107,43 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let is_in_use = record.is_in_use;
     let draft = issuer_draft::read(context, fields, Some(record)).await?;
     if draft.moves && is_in_use {
-        return Err(Error::refused(Wire::ISSUER_IN_USE, "users are linked"));
+        return Err(in_use());
     }
-    let body = save(context, &administrator.permit, &draft, "issuer.changed").await?;
+    let body = save(context, &administrator, &draft, "issuer.changed").await?;
     Ok(Reply::json(200, &body)?.with_cookies(administrator.authenticated.cookies))
 }
 
+fn in_use() -> Error {
+    Error::refused(Wire::ISSUER_IN_USE, "users are linked")
+}
+
+/// Whoever says whose word is good for people says who they are: an owner's session is an issuer's to open that is believed
+/// about the owner's address. That is given by whoever may give everything.
+fn may_speak_for_others(administrator: &Administrator, draft: &Draft) -> Result<Vec<Statement>> {
+    if !draft.speaks_for_others {
+        return Ok(Vec::new());
+    }
+    let everything = Permissions::of([EVERYTHING.to_owned()]);
+    if !administrator.held.covers(&everything) {
+        return Err(Error::refused(Wire::FORBIDDEN, "an issuer that speaks for others, without everything"));
+    }
+    Ok(vec![store::access::holds_all_still(&administrator.permit, &everything)])
+}
+
 /// Writes a draft and, where there is discovery, asks it; answers the issuer as it is then.
-async fn save(context: &Context, permit: &Permit, draft: &Draft, event: &str) -> Result<Value> {
-    let record = &draft.record;
+async fn save(context: &Context, administrator: &Administrator, draft: &Draft, event: &str) -> Result<Value> {
+    let (permit, record) = (&administrator.permit, &draft.record);
     let details = json!({ "issuer": record.id, "name": record.name });
     let audit_id = context.row_id()?;
     let mut statements = vec![store::access::holds_still(permit)];
+    statements.extend(may_speak_for_others(administrator, draft)?);
+    // Somebody may have been linked since it was read.
+    statements.extend(draft.moves.then(|| store::issuer::nobody_is_linked(&record.id)));
     statements.extend(store::issuer::save(context, permit.actor(), draft)?);
     statements.push(store::record::audit(context, &audit_id, Some(permit.actor()), event, Severity::High, &details));
     match context.db()?.batch(statements).await {
         Err(StoreError::Conflict(_)) => return Err(Error::refused(Wire::ISSUER_NAME_TAKEN, "the name is taken")),
+        Err(StoreError::Broken(name)) if name == IN_USE => return Err(in_use()),
         Err(StoreError::Unchanged) => return Err(Error::refused(Wire::ISSUER_CHANGED, "another request was quicker")),
         other => other?,
     };
@@ -190,7 +214,7 @@ pub async fn delete(call: &mut Call) -> Result<Reply> {
         store::record::audit(context, &event, Some(user), "issuer.deleted", Severity::High, &details),
     ];
     match context.db()?.batch(statements).await {
-        Err(StoreError::Unchanged) => return Err(Error::refused(Wire::ISSUER_IN_USE, "users are linked")),
+        Err(StoreError::Unchanged) => return Err(in_use()),
         other => other?,
     };
     Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(administrator.authenticated.cookies))

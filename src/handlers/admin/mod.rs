@@ -12,6 +12,7 @@ pub mod user_sessions;
 pub mod users;
 
 use crate::access::action::{Action, Permit};
+use crate::access::permission::Permissions;
 use crate::context::Context;
 use crate::error::Result;
 use crate::handlers::authenticate::{Authenticated, Authentication, Depth};
@@ -30,6 +31,8 @@ pub struct Administrator {
     pub authenticated: Authenticated,
     /// For the action that they were asked about.
     pub permit: Permit,
+    /// All that they hold in the tenant.
+    pub held: Permissions,
     /// Whether what every tenant uses is theirs to change.
     pub is_global: bool,
     /// The answers of the further statements.
@@ -70,7 +73,8 @@ pub async fn administrator(call: &Call, action: Action, more: Vec<Statement>) ->
     proof::not_impersonated(&authenticated)?;
     let standing: Option<Standing> = answers.row()?;
     let permit = permit(call, standing.as_ref(), action, &authenticated.session.user.id)?;
-    Ok(Administrator { authenticated, permit, is_global: is_global(&call.context), answers })
+    let held = standing.map(|standing| standing.permissions).unwrap_or_default();
+    Ok(Administrator { authenticated, permit, held, is_global: is_global(&call.context), answers })
 }
 
 /// The administrator who is signed in in this browser, if it is one who may do this.

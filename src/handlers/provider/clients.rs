@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::admin::{administrator, is_global, permit, standing_here};
 use crate::handlers::authenticate::Authenticated;
+use crate::handlers::provider::issuer;
 use crate::handlers::provider::registration::{count, metadata, put_secret};
 use crate::handlers::{Call, proof};
 use crate::http::incoming::Media;
@@ -73,7 +74,12 @@ pub struct New<'a> {
 
 fn terms(context: &Context, is_trusted: bool) -> Terms<'_> {
     let config = &context.config;
-    Terms { is_trusted, development: config.development, algorithms: &config.signing_algorithms }
+    Terms {
+        is_trusted,
+        development: config.development,
+        algorithms: &config.signing_algorithms,
+        issuer: issuer(context),
+    }
 }
 
 /// Makes the keys that a client's tokens will be signed with: its verifier reads the JWK set before it has met one of them.

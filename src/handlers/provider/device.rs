@@ -13,6 +13,7 @@ use crate::handlers::provider::{issuer, person};
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
+use crate::oauth::authorization::{judge_resources, of_resource};
 use crate::oauth::client::{Client, GrantType};
 use crate::oauth::client_authentication::UnverifiedClient;
 use crate::oauth::device::{self, UserCode};
@@ -52,11 +53,13 @@ pub async fn begin(call: &mut Call) -> Result<Reply> {
     if scopes.iter().any(|scope| !is_scope(scope) || !client.scopes.contains(scope)) {
         return Err(Problem::new(Code::InvalidScope, "a scope is not the client's to ask for").into());
     }
+    let resources = parameters.resources();
+    judge_resources(resources, &client)?;
     let token: Token<DeviceCode> = Token::new(context.random()?);
     let code = UserCode::new(context.random()?);
     let digest = digest(context, &code);
     let seconds = context.config.device_code_seconds;
-    let keep = store::oauth::device::keep(context, &token.hash(), &digest, &client.id, &scopes, seconds)?;
+    let keep = store::oauth::device::keep(context, &token.hash(), &digest, &client.id, (&scopes, resources), seconds)?;
     once.write(context, vec![keep]).await?;
     let page = format!("{}{PAGE}", issuer(context));
     let complete = Target::own(&page).with_query("user_code", &code.shown());
@@ -69,6 +72,11 @@ pub async fn begin(call: &mut Call) -> Result<Reply> {
         "interval": device::INTERVAL,
     });
     Ok(Reply::json(200, &body)?.with("cache-control", "no-store"))
+}
+
+/// What a user agrees to who lets a device in: scopes, and resources in their name.
+fn agreed(waiting: &Waiting) -> Vec<String> {
+    waiting.scopes.iter().cloned().chain(waiting.resources.iter().map(|resource| of_resource(resource))).collect()
 }
 
 /// `GET /device`: asks for the code, or, with one, whether the device is the user's.
@@ -90,7 +98,7 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
         return Ok(Reply::page(400, pages::device::ask(&frame, Some("This code is unknown, used, or too old."))));
     };
     let email = &authenticated.session.user.email;
-    let page = pages::device::confirm(&frame, &code.shown(), &waiting.client_name, &waiting.scopes, email);
+    let page = pages::device::confirm(&frame, &code.shown(), &waiting.client_name, &agreed(&waiting), email);
     Ok(Reply::page(200, page).with_cookies(authenticated.cookies))
 }
 
@@ -143,7 +151,7 @@ pub async fn decide(call: &mut Call) -> Result<Reply> {
     ];
     if agrees {
         // Where they see it, and take it back.
-        statements.push(store::oauth::consent::give(context, &waiting.client_id, &session.user.id, &waiting.scopes)?);
+        statements.push(store::oauth::consent::give(context, &waiting.client_id, &session.user.id, &agreed(&waiting))?);
     }
     match context.db()?.batch(statements).await {
         Err(StoreError::Unchanged) => return Ok(gone()),

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::federation::discovery::check_url;
 use crate::handlers::outgoing::{self, Outgoing};
 use crate::handlers::provider::clients::make_keys;
+use crate::handlers::provider::issuer;
 use crate::handlers::provider::registration::count;
 use crate::id::{Id, OauthClient};
 use crate::oauth::client::Client;
@@ -67,6 +68,7 @@ pub async fn client(context: &Context, client_id: &str, known: Option<Client>) -
         is_trusted: false,
         development: context.config.development,
         algorithms: &context.config.signing_algorithms,
+        issuer: issuer(context),
     };
     let new = judge(&metadata, &terms)?;
     // It is public: a secret in it would be everybody's.

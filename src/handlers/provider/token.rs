@@ -195,6 +195,8 @@ async fn by_code(context: &Context, granting: Granting<'_>, answers: &mut Answer
     }
     let scope = request.scopes.join(" ");
     let resources = resources(&request.resources, parameters)?;
+    // One that there was when it was agreed to may be none any more.
+    judge_resources(&resources, client)?;
     let tenant = context.tenant();
     let about = Subject {
         person: &code.person,
@@ -247,6 +249,7 @@ async fn by_refresh(context: &Context, granting: Granting<'_>, answers: &mut Ans
     }
     let scope = narrowed(&stored.scope, parameters)?;
     let resources = resources(&stored.audience, parameters)?;
+    judge_resources(&resources, client)?;
     // The successor follows from the token, so that whoever lost our answer gets the same once more, and nothing that opens
     // anything is kept.
     let presented = presented_refresh(parameters)?;
@@ -290,7 +293,7 @@ async fn by_credentials(context: &Context, granting: Granting<'_>) -> Result<Val
     }
     judge_resources(parameters.resources(), client)?;
     // Whoever registers themselves is a stranger to every resource, and nobody has agreed to anything here.
-    if !client.is_vouched_for() && !parameters.resources().is_empty() {
+    if !client.is_vouched_for && !parameters.resources().is_empty() {
         return Err(Problem::new(Code::InvalidTarget, "a resource is not the client's to ask for").into());
     }
     // What stands for a user is nothing that a client has by itself.
@@ -311,15 +314,17 @@ async fn by_device(context: &Context, granting: Granting<'_>, answers: &mut Answ
     let stored = stored.ok_or_else(|| not_good("unknown"))?;
     let user = device::poll(&stored, client, context.now)?;
     let scope = stored.scopes.join(" ");
+    let resources = resources(&stored.resources, granting.parameters)?;
+    judge_resources(&resources, client)?;
     let issue = Issue {
         user: Some(user),
         session: stored.session_id.as_ref(),
         authenticated_at: stored.authenticated_at,
         amr: &stored.amr,
         is_offline: is_offline(&scope),
-        refresh: lasting(context, client, &scope, &[])?,
+        refresh: lasting(context, client, &scope, &stored.resources)?,
         id_token: Some(Saying::default()),
-        ..Issue::new(client, &stored.id, (&scope, &[]), granting.cnf.clone())
+        ..Issue::new(client, &stored.id, (&scope, &resources), granting.cnf.clone())
     };
     let (body, tokens) = issue.carry_out(context).await?;
     let used_up = store::oauth::grant::redeem(context, &stored.id);

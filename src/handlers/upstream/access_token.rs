@@ -166,6 +166,9 @@ async fn renew(context: &Context, holding: Holding, lease_name: &str) -> Result<
                 id_token_sealed: id_token.as_deref(),
             };
             let mut statements = vec![lease::settle_account(context, id, lease_name, &settled)];
+            if let (Some(text), Some(upstream)) = (tokens.id_token, &holding.issuer) {
+                statements.push(store::upstream::seen(context, &upstream.id, text)?);
+            }
             // The issuer may rotate: the one that was used is worth nothing any more.
             if let Some(next) = tokens.refresh_token {
                 let scope = &refresh_token.scope;

@@ -72,7 +72,7 @@ async fn attempt(
         }
         Some(known) => {
             let account = known.account_id.ok_or_else(|| End::failure(OF_ANOTHER, "an account without an id"))?;
-            statements.extend(store::upstream::refresh(context, &account, profile, tokens)?);
+            statements.extend(store::upstream::refresh(context, upstream, &account, profile, tokens)?);
             let waits = !known.account_is_confirmed && upstream.require_confirmation;
             if waits {
                 statements.extend(confirmation::ask(context, upstream, profile, (user, &person.email), &account)?);
@@ -119,8 +119,8 @@ fn make(
             return Err(End::failure("email_not_found", "there is nowhere to ask for a confirmation"));
         }
     }
-    statements.push(store::upstream::link(context, &account, user, &upstream.id, &profile.subject, !waits));
-    statements.extend(store::upstream::refresh(context, &account, profile, tokens)?);
+    statements.extend(store::upstream::link(context, &account, user, upstream, &profile.subject, !waits));
+    statements.extend(store::upstream::refresh(context, upstream, &account, profile, tokens)?);
     statements.push(store::record::audit(context, &id, Some(user), "account.linked", Severity::Medium, &details));
     if waits {
         statements.extend(confirmation::ask(context, upstream, profile, (user, email), &account)?);

@@ -11,9 +11,6 @@ use crate::handlers::upstream::begin::with_endpoints;
 use crate::handlers::upstream::identify::{Evidence, identify};
 use crate::handlers::upstream::token_endpoint::TokenResponse;
 use crate::handlers::upstream::{End, Failure};
-use crate::id::Millis;
-use crate::oauth::jws::UnverifiedJws;
-use crate::secret::{SeenIdToken, Token, sha256_base64url};
 use crate::store;
 use crate::store::database::StoreError;
 use crate::store::issuer::Upstream;
@@ -21,9 +18,6 @@ use crate::store::rate_limit;
 
 /// The longest token read, in bytes.
 const LONGEST: usize = 16 * 1024;
-
-/// How long an ID token is remembered at least, in milliseconds, and how long past its end.
-const REMEMBERED: Millis = 300_000;
 
 /// `idToken` of the protocol's bodies.
 #[derive(Deserialize)]
@@ -93,10 +87,7 @@ pub async fn believe(context: &Context, provider: &str, native: Native) -> Resul
         form_user: native.user.as_ref(),
     };
     let profile = identify(context, &upstream, &evidence).await.map_err(refused)?;
-    // Its hash has the form of a token of ours, whose hash in turn is what is kept.
-    let seen: Option<Token<SeenIdToken>> = Token::parse(&sha256_base64url(UnverifiedJws(&native.token).signed_part()));
-    let seen = seen.ok_or_else(|| Error::Internal("a hash that is no token".to_owned()))?;
-    let until = UnverifiedJws(&native.token).ends_at().unwrap_or(context.now).max(context.now) + REMEMBERED;
+    let (seen, until) = store::upstream::remembered(&native.token, context.now)?;
     let about = upstream.id.as_str();
     writes.push(store::verification::keep(context, &context.tenant().id, &seen, about, b"{}", until)?);
     match context.db()?.batch(writes).await {

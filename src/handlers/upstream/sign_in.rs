@@ -138,7 +138,7 @@ fn prepare(
     };
     let waits = upstream.require_confirmation;
     let link = |account: &Id<Account>, user: &Id<User>| {
-        store::upstream::link(context, account, user, &upstream.id, &profile.subject, !waits)
+        store::upstream::link(context, account, user, upstream, &profile.subject, !waits)
     };
     let mut prepared = match decision {
         Decision::SignIn(user, account) => {
@@ -149,7 +149,8 @@ fn prepare(
         }
         Decision::Link(user) => {
             let account = context.id()?;
-            let mut statements = vec![link(&account, &user), audit(&user, "account.linked", Severity::Medium)?];
+            let mut statements = Vec::from(link(&account, &user));
+            statements.push(audit(&user, "account.linked", Severity::Medium)?);
             if !waits {
                 // Nobody was asked: the issuer's word on the address did it.
                 statements.push(store::outbox::queue_to_user(context, &user, &told(context, upstream), None)?);
@@ -169,7 +170,7 @@ fn prepare(
                 ..NewUser::new(&user, &email, &name)
             };
             let mut statements = store::sign_up::create(context, &new)?;
-            statements.push(link(&account, &user));
+            statements.extend(link(&account, &user));
             statements.push(audit(&user, "user.created", Severity::Low)?);
             Prepared { user, account, statements, is_new: true, waits: waits.then_some(email) }
         }
@@ -177,7 +178,7 @@ fn prepare(
     if prepared.is_new || (upstream.sync_profile && prepared.waits.is_none()) {
         prepared.statements.push(store::upstream::take_over(context, &prepared.user, profile));
     }
-    prepared.statements.extend(store::upstream::refresh(context, &prepared.account, profile, tokens)?);
+    prepared.statements.extend(store::upstream::refresh(context, upstream, &prepared.account, profile, tokens)?);
     Ok(prepared)
 }
 

@@ -60,6 +60,7 @@ pub async fn connected(
     let event = context.row_id()?;
     let mut statements = vec![store::access::holds_still(&permit)];
     statements.extend(store::system_account::connect(context, &new)?);
+    statements.extend(tokens.id_token.map(|text| store::upstream::seen(context, &upstream.id, text)).transpose()?);
     let name = "system_account.connected";
     statements.push(store::record::audit(context, &event, Some(administrator), name, Severity::High, &details));
     context.db()?.batch(statements).await?;

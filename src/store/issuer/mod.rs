@@ -16,7 +16,7 @@ use crate::id::{Id, Issuer, Millis, Tenant};
 use crate::secret::{Cell, Secret};
 use crate::store::database::{Statement, StoreError, Stored, sql};
 
-pub use record::{Change, Draft, Record, delete, record, records, save};
+pub use record::{Change, Draft, IN_USE, Record, delete, nobody_is_linked, record, records, save};
 
 /// Settings of one kind of service or another: `issuer.settings`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +83,8 @@ pub struct Upstream {
     pub sends_iss: bool,
     /// When discovery was read.
     pub discovered_at: Option<Millis>,
+    /// Which of its administrators' changes this is.
+    pub revision: i64,
 }
 
 impl Upstream {
@@ -186,7 +188,7 @@ macro_rules! upstream_json {
                        from issuer_field_mapping where issuer_id = i.id),
            'endpoints', (select json_group_object(name, url) from issuer_endpoint where issuer_id = i.id),
            'sends_iss', json(iif(coalesce(i.discovered ->> '$.sends_iss', 0), 'true', 'false')),
-           'discovered_at', i.discovered_at)"
+           'discovered_at', i.discovered_at, 'revision', i.revision)"
     };
 }
 pub(in crate::store) use upstream_json;

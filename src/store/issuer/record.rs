@@ -33,8 +33,10 @@ pub struct Draft {
     pub key: Change<Secret<String>>,
     /// Whether it is not saved yet.
     pub is_new: bool,
-    /// Whether what discovery said before is of another issuer.
+    /// Whether it becomes another issuer: what discovery said before is not of this one, and its people are others.
     pub moves: bool,
+    /// Whether its word is good for more people than before: those who have an address, or those who are linked.
+    pub speaks_for_others: bool,
 }
 
 /// An issuer without its secrets. It is read from D1 and answered by the same names.
@@ -230,6 +232,17 @@ fn sealed(
             (true, Some(context.config.keyring.seal(cell(column, id), bytes, context.random()?)))
         }
     })
+}
+
+/// What [`nobody_is_linked`] breaks with.
+pub const IN_USE: &str = "issuer_in_use";
+
+/// Fails, and the whole batch with it, if users are linked to an issuer. [`link`](crate::store::upstream::link) asks in turn
+/// whether the issuer is as it was read.
+#[must_use]
+pub fn nobody_is_linked(id: &str) -> Statement {
+    sql("select json_extract('{}', iif(exists (select 1 from account where issuer_id = ?1), 'doorward:broken:issuer_in_use', '$')) as row")
+        .bind(id)
 }
 
 /// Saves a draft: a new issuer, or the changed one in the place of what it was.

@@ -27,15 +27,22 @@ pub fn by_client_id(context: &Context, client_id: &str) -> Statement {
            'icon', icon, 'policy_uri', policy_uri, 'tos_uri', tos_uri, 'backchannel_logout_uri', backchannel_logout_uri,
            'frontchannel_logout_uri', frontchannel_logout_uri, 'details', json(details),
            'document_read_at', document_read_at,
-           'known_resources', iif(user_id is null and registration_token_hash is null and document_read_at is null, null,
-              (select json_group_array(r.details ->> '$.resource') from oauth_client r
-               where r.tenant_id = ?1 and r.details ->> '$.resource' is not null and r.disabled = 0))) as row
+           'issuer', ?4,
+           'is_vouched_for', json(iif(user_id is null and registration_token_hash is null and document_read_at is null, 'true', 'false')),
+           'known_resources', (select json_group_array(value) from (
+              select r.details ->> '$.resource' as value from oauth_client r
+              where r.tenant_id = ?1 and r.details ->> '$.resource' is not null and r.disabled = 0
+              union
+              select named.value from oauth_client r, json_each(r.details, '$.resources') named
+              where r.tenant_id = ?1 and r.details -> '$.resources' is not null and r.disabled = 0
+                and r.user_id is null and r.registration_token_hash is null and r.document_read_at is null))) as row
          from oauth_client
          where client_id = ?2 and disabled = 0 and (tenant_id is null or tenant_id = ?1)
            and (user_id is null or exists (select 1 from user u where u.id = oauth_client.user_id and u.status = 'active'))")
     .bind(&context.tenant().id)
     .bind(client_id)
     .bind(context.now)
+    .bind(context.auth_origin().as_str())
 }
 
 /// What a new client is known by.

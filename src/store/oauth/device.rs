@@ -18,7 +18,7 @@ pub fn keep(
     hash: &TokenHash<DeviceCode>,
     user_code: &str,
     client: &Id<OauthClient>,
-    scopes: &[String],
+    (scopes, resources): (&[String], &[String]),
     seconds: i64,
 ) -> crate::error::Result<Statement> {
     Ok(sql("insert into oauth_grant
@@ -29,7 +29,7 @@ pub fn keep(
     .bind(hash)
     .bind(user_code)
     .bind(client)
-    .bind(json!({ "scopes": scopes }).to_string())
+    .bind(json!({ "scopes": scopes, "resources": resources }).to_string())
     .bind(context.now + seconds * 1000)
     .bind(context.now))
 }
@@ -45,12 +45,15 @@ pub struct Waiting {
     pub client_name: String,
     /// Scopes.
     pub scopes: Vec<String>,
+    /// Resources.
+    pub resources: Vec<String>,
 }
 
 /// The device that waits under a code.
 #[must_use]
 pub fn waiting(context: &Context, user_code: &str) -> Statement {
-    sql("select json_object('id', g.id, 'client_id', c.id, 'client_name', c.name, 'scopes', json(g.request -> '$.scopes')) as row
+    sql("select json_object('id', g.id, 'client_id', c.id, 'client_name', c.name, 'scopes', json(g.request -> '$.scopes'),
+                            'resources', json(coalesce(g.request -> '$.resources', '[]'))) as row
          from oauth_grant g join oauth_client c on c.id = g.client_id
          where g.tenant_id = ?1 and g.user_code_digest = ?2 and g.user_code_digest is not null
            and g.status = 'pending' and g.expires_at > ?3 and c.disabled = 0")
@@ -81,6 +84,7 @@ pub fn poll(context: &Context, hash: &TokenHash<DeviceCode>) -> [Statement; 2] {
     [
         sql("select json_object('id', g.id, 'client_id', g.client_id, 'status', g.status, 'user_id', g.user_id,
                                 'session_id', g.session_id, 'scopes', json(g.request -> '$.scopes'),
+                                'resources', json(coalesce(g.request -> '$.resources', '[]')),
                                 'authenticated_at', cast(g.request ->> '$.authenticated_at' as integer),
                                 'amr', json(coalesce(g.request -> '$.amr', '[]')), 'polled_at', g.polled_at,
                                 'expires_at', g.expires_at, 'used_at', g.used_at,
