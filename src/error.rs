@@ -59,6 +59,7 @@ wire! {
     SOCIAL_ACCOUNT_ALREADY_LINKED = 409 "SOCIAL_ACCOUNT_ALREADY_LINKED" "Social account already linked";
     ACCOUNT_NOT_FOUND = 400 "ACCOUNT_NOT_FOUND" "Account not found";
     FAILED_TO_UNLINK_LAST_ACCOUNT = 400 "FAILED_TO_UNLINK_LAST_ACCOUNT" "You can't unlink your last account";
+    LAST_WAY_IN = 400 "LAST_WAY_IN" "You can't remove your last way of signing in";
     FAILED_TO_GET_ACCESS_TOKEN = 400 "FAILED_TO_GET_ACCESS_TOKEN" "Failed to get a valid access token";
     FAILED_TO_REFRESH_ACCESS_TOKEN = 400 "FAILED_TO_REFRESH_ACCESS_TOKEN" "Failed to refresh access token";
     REFRESH_TOKEN_NOT_FOUND = 400 "REFRESH_TOKEN_NOT_FOUND" "Refresh token not found";
@@ -95,6 +96,7 @@ wire! {
     INVALID_OTP_TYPE = 400 "INVALID_OTP_TYPE" "Invalid OTP type";
     INVALID_USER = 401 "INVALID_USER" "Invalid user";
     PASSWORD_COMPROMISED = 400 "PASSWORD_COMPROMISED" "The password you entered has been compromised. Please choose a different password.";
+    SECOND_FACTOR_NOT_GIVEN = 403 "TWO_FACTOR_NOT_GIVEN" "Give a code of your second factor first";
     SESSION_NOT_FRESH = 403 "SESSION_NOT_FRESH" "Session is not fresh";
     SESSION_EXPIRED = 400 "SESSION_EXPIRED" "Session expired. Re-authenticate to perform this action.";
     DELETION_TOKEN = 404 "INVALID_TOKEN" "Invalid token";

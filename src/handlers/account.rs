@@ -134,10 +134,12 @@ pub async fn refresh_token(call: &mut Call) -> Result<Reply> {
 /// `GET /account-info?accountId=…`: what the issuer says of the account's owner now.
 ///
 /// # Errors
-/// 400 without an account or a token, 401 also if the issuer does not say, 502.
+/// 400 without an account or a token, 401 also if the issuer does not say, 403 for an impersonating administrator, 502.
 pub async fn info(call: &mut Call) -> Result<Reply> {
     let id = call.request.param("accountId").unwrap_or_default();
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
+    // It is asked with the user's own token, which is nobody else's to use.
+    proof::not_impersonated(&authenticated)?;
     let context = &call.context;
     let user = &authenticated.session.user.id;
     let holding = holding(context, user, &id).await?;

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::{Authentication, Depth, forget};
 use crate::handlers::opening::{self, Opening, cleared};
-use crate::handlers::{Call, guard};
+use crate::handlers::{Call, guard, proof};
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::store;
@@ -55,6 +55,7 @@ pub async fn delete(call: &mut Call) -> Result<Reply> {
     guard::open_way(call.context.config.ways_in.anonymous)?;
     call.request.fields(Media::Json).await?.finish()?;
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
+    proof::not_impersonated(&authenticated)?;
     let context = &call.context;
     let user = &authenticated.session.user;
     if !user.is_anonymous {

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::error::Result;
-use crate::handlers::Call;
 use crate::handlers::organization::members::{bounded, invalid};
+use crate::handlers::{Call, proof};
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::session::iso;
@@ -56,6 +56,8 @@ pub async fn read(call: &mut Call) -> Result<Reply> {
     let id = fields.optional("id", 100);
     fields.finish()?;
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
+    // What was done to them is theirs to read, and to put away.
+    proof::not_impersonated(&authenticated)?;
     let context = &call.context;
     let statement = store::notification::read(context, &authenticated.session.user.id, id.as_deref());
     context.db()?.batch([statement]).await?;
@@ -71,6 +73,8 @@ pub async fn delete(call: &mut Call) -> Result<Reply> {
     let id = fields.line("id", 100);
     fields.finish()?;
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
+    // What was done to them is theirs to read, and to put away.
+    proof::not_impersonated(&authenticated)?;
     call.context.db()?.batch([store::notification::delete(&authenticated.session.user.id, &id)]).await?;
     Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(authenticated.cookies))
 }

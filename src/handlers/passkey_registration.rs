@@ -214,9 +214,10 @@ pub async fn delete(call: &mut Call) -> Result<Reply> {
     Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(authenticated.cookies))
 }
 
-/// Deletes a passkey of the session's user, and tells them.
+/// Deletes a passkey of the session's user, and tells them. Never the last way in.
 ///
 /// # Errors
+/// 400 for the last way in,
 /// 403 for an impersonating administrator or a session that is not fresh, 404.
 pub async fn remove(context: &Context, authenticated: &Authenticated, id: &str) -> Result<()> {
     allowed(context, authenticated)?;
@@ -233,11 +234,15 @@ pub async fn remove(context: &Context, authenticated: &Authenticated, id: &str) 
     let statements = [
         store::passkey::delete(user, &id),
         must_change(),
+        store::account::keeps_way_in(context, user),
         store::record::audit(context, &event, Some(user), "passkey.removed", Severity::Medium, &details),
         store::outbox::queue_to_user(context, user, &letter, None)?,
     ];
     match context.db()?.batch(statements).await {
         Err(StoreError::Unchanged) => return Err(not_found()),
+        Err(StoreError::Broken(name)) if name == store::account::LAST_WAY_IN => {
+            return Err(Error::refused(Wire::LAST_WAY_IN, "no other way in"));
+        }
         other => other?,
     };
     deliver_later(context);

@@ -116,6 +116,7 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
     let typed = Password::new(fields.required("password", LONGEST_READ), nfkc);
     fields.finish()?;
     let proof = by_password(call, Some(&typed), "verify-password", Vec::new()).await?;
+    not_impersonated(&proof.authenticated)?;
     if proof.current.is_none() {
         return Err(Error::refused(Wire::INVALID_PASSWORD, "user without a password"));
     }

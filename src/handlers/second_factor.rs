@@ -17,7 +17,7 @@ use crate::id::{Id, User};
 use crate::jobs::outbox::deliver_later;
 use crate::pages::mail;
 use crate::secret::{Purpose, SecondFactor, Token, TokenHash, TrustedDevice};
-use crate::session::{LiveSession, Person, UserJson};
+use crate::session::{LiveSession, Person, UserJson, has_two_factors};
 use crate::store;
 use crate::store::code::{self, CodeKind, Verdict, digits};
 use crate::store::database::{Answers, Statement};
@@ -322,6 +322,12 @@ async fn again(call: &Call, typed: Typed<'_>) -> Result<Reply> {
         return Err(wrong(context, user, typed, factor).await?);
     }
     let session = &authenticated.session;
+    if !has_two_factors(&session.amr) {
+        // A trusted browser was not asked for it: from now on the session says that it was given.
+        let opened = second_factor_setup::rotate(call, &authenticated, Vec::new(), Some(typed.wrong())).await?;
+        let body = json!({ "token": opened.session.id, "user": opened.session.user_json() });
+        return Ok(Reply::json(200, &body)?.with_cookies(opened.cookies));
+    }
     let body = json!({ "token": session.id, "user": session.user_json() });
     Ok(Reply::json(200, &body)?.with_cookies(authenticated.cookies))
 }

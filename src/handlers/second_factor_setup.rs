@@ -18,6 +18,7 @@ use crate::http::reply::Reply;
 use crate::id::{Id, User};
 use crate::jobs::outbox::deliver_later;
 use crate::pages::mail;
+use crate::session::has_two_factors;
 use crate::store;
 use crate::store::database::{Statement, must_change};
 use crate::store::record::Severity;
@@ -48,6 +49,20 @@ pub async fn proven(call: &Call, password: Option<&Password>) -> Result<(Proof, 
     proof::not_impersonated(&proof.authenticated)?;
     let factors: Vec<Factor> = proof.answers.rows()?;
     Ok((proof, factors))
+}
+
+/// Whether the session was opened with a second factor, where its user has TOTP: the password alone, in a browser that is not
+/// asked for more, must neither copy the factor nor take it away. A code given to `verify-totp` in this session does.
+///
+/// # Errors
+/// 403.
+pub fn gave_second(authenticated: &Authenticated, factors: &[Factor]) -> Result<()> {
+    let amr = &authenticated.session.amr;
+    let has_totp = factors.iter().any(|factor| factor.is_verified && factor.method == "totp");
+    if !has_totp || has_two_factors(amr) || amr.iter().any(|method| method == "pop") {
+        return Ok(());
+    }
+    Err(Error::refused(Wire::SECOND_FACTOR_NOT_GIVEN, "the password alone, in a trusted browser"))
 }
 
 /// `POST /two-factor/enable`: TOTP is pending until a code proves it; mailed codes need no more than a proven address.
@@ -196,7 +211,10 @@ fn tell(context: &Context, user: &Id<User>, event: &str, how: &str) -> Result<[S
 
 /// Ends this session and opens another in its place: what could be done with the one before should not go on with it.
 /// With `given`, a second factor was just given; that is what a request is told that comes too late with it.
-async fn rotate(
+///
+/// # Errors
+/// `given`; 503.
+pub async fn rotate(
     call: &Call,
     authenticated: &Authenticated,
     before: Vec<Statement>,
@@ -223,12 +241,13 @@ async fn rotate(
 /// `POST /two-factor/get-totp-uri`.
 ///
 /// # Errors
-/// 400 for a wrong password or without TOTP, 401, 429.
+/// 400 for a wrong password or without TOTP, 401, 403 as [`gave_second`], 429.
 pub async fn uri(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let password = password(&mut fields);
     fields.finish()?;
     let (proof, factors) = proven(call, password.as_ref()).await?;
+    gave_second(&proof.authenticated, &factors)?;
     let context = &call.context;
     let factor = factors.iter().find(|factor| factor.method == "totp");
     let seed = factor.map(|factor| factor.seed(context)).transpose()?.flatten();
@@ -240,13 +259,13 @@ pub async fn uri(call: &mut Call) -> Result<Reply> {
 /// `POST /two-factor/generate-backup-codes`: new ones in the place of those that are left.
 ///
 /// # Errors
-/// 400 for a wrong password or without TOTP, 401, 429.
+/// 400 for a wrong password or without TOTP, 401, 403 as [`gave_second`], 429.
 pub async fn backup_codes(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let password = password(&mut fields);
     fields.finish()?;
-    let (proof, _) = proven(call, password.as_ref()).await?;
-    let codes = new_codes(&call.context, &proof.authenticated).await?;
+    let (proof, factors) = proven(call, password.as_ref()).await?;
+    let codes = new_codes(&call.context, &proof.authenticated, &factors).await?;
     let body = json!({ "status": true, "backupCodes": codes });
     Ok(Reply::json(200, &body)?.with_cookies(proof.authenticated.cookies))
 }
@@ -254,8 +273,9 @@ pub async fn backup_codes(call: &mut Call) -> Result<Reply> {
 /// Replaces the backup codes.
 ///
 /// # Errors
-/// 400 without TOTP; 503.
-pub async fn new_codes(context: &Context, authenticated: &Authenticated) -> Result<Vec<String>> {
+/// 400 without TOTP, 403 as [`gave_second`]; 503.
+pub async fn new_codes(context: &Context, authenticated: &Authenticated, factors: &[Factor]) -> Result<Vec<String>> {
+    gave_second(authenticated, factors)?;
     let user = &authenticated.session.user.id;
     let (codes, digests) = codes(context, user)?;
     let details = Value::Object(serde_json::Map::new());
@@ -285,11 +305,12 @@ pub async fn disable(call: &mut Call) -> Result<Reply> {
 /// Takes a user's second factors away, and the trust in their browsers.
 ///
 /// # Errors
-/// 503.
+/// 403 as [`gave_second`]; 503.
 pub async fn switch_off(call: &Call, authenticated: &Authenticated, factors: &[Factor]) -> Result<Opened> {
     let context = &call.context;
     let user = &authenticated.session.user.id;
     policy::may_disable(context, &authenticated.session)?;
+    gave_second(authenticated, factors)?;
     let mut before = vec![store::second_factor::disable(user), store::second_factor::distrust(context, user, None)];
     if factors.iter().any(|factor| factor.is_verified) {
         before.extend(tell(context, user, "second_factor.disabled", "off")?);

@@ -3,9 +3,10 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::access::action::{Action, Permit};
 use crate::error::{Error, Result, Wire};
 use crate::handlers::Call;
-use crate::handlers::admin::impersonation;
+use crate::handlers::admin::{impersonation, in_anothers_name};
 use crate::handlers::authenticate::{Authentication, Depth, Look, Ticket, authenticate, forget};
 use crate::handlers::multi_session;
 use crate::handlers::opening::{cleared, taken_back};
@@ -15,8 +16,9 @@ use crate::id::Id;
 use crate::jobs::outbox::deliver_later;
 use crate::session::{LiveSession, SessionJson, UserJson};
 use crate::store;
+use crate::store::access::holds_still;
 use crate::store::outbox::has_logouts;
-use crate::store::record::Severity;
+use crate::store::record::{Deed, Severity};
 use crate::store::session::Which;
 
 /// A session and its user, as `get-session` answers them.
@@ -73,7 +75,9 @@ pub async fn revoke_one(call: &mut Call) -> Result<Reply> {
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
     let mut cookies = authenticated.cookies;
     if let Some(id) = Id::parse(&handle) {
-        end(call, &authenticated.session, Which::One(&id), "revoked").await?;
+        // Whoever acts as somebody may leave, and ends nobody's sessions by that.
+        let ends = if id == authenticated.session.id { None } else { may_end(call, &authenticated.session).await? };
+        end(call, &authenticated.session, Which::One(&id), ("revoked", ends)).await?;
         if id == authenticated.session.id {
             cookies = cleared(&call.context).into();
         }
@@ -87,7 +91,8 @@ pub async fn revoke_one(call: &mut Call) -> Result<Reply> {
 /// 401, 503.
 pub async fn revoke_all(call: &mut Call) -> Result<Reply> {
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
-    end(call, &authenticated.session, Which::All, "revoked").await?;
+    let ends = may_end(call, &authenticated.session).await?;
+    end(call, &authenticated.session, Which::All, ("revoked", ends)).await?;
     Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(cleared(&call.context)))
 }
 
@@ -98,7 +103,8 @@ pub async fn revoke_all(call: &mut Call) -> Result<Reply> {
 pub async fn revoke_others(call: &mut Call) -> Result<Reply> {
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
     let session = &authenticated.session;
-    end(call, session, Which::AllBut(&session.id), "revoked").await?;
+    let ends = may_end(call, session).await?;
+    end(call, session, Which::AllBut(&session.id), ("revoked", ends)).await?;
     Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(authenticated.cookies))
 }
 
@@ -141,25 +147,37 @@ pub async fn end_this(call: &Call) -> Result<Vec<String>> {
     let session = &authenticated.session;
     // A protected host's session ends with the one that it hangs on, and so do its siblings: signed out is signed out.
     let id = session.parent_id.as_ref().unwrap_or(&session.id);
-    end(call, session, Which::One(id), "signed_out").await?;
+    end(call, session, Which::One(id), ("signed_out", None)).await?;
     Ok(gone)
 }
 
-async fn end(call: &Call, session: &LiveSession, which: Which<'_>, reason: &str) -> Result<()> {
+/// What lets an administrator end the sessions of the user as whom they act; none in a session of one's own.
+async fn may_end(call: &Call, session: &LiveSession) -> Result<Option<Permit>> {
+    in_anothers_name(&call.context, session, Action::RevokeUserSessions).await
+}
+
+async fn end(
+    call: &Call,
+    session: &LiveSession,
+    which: Which<'_>,
+    (reason, permit): (&str, Option<Permit>),
+) -> Result<()> {
     let context = &call.context;
-    let details = json!({ "reason": reason, "by_session": session.id });
     let event = match which {
         Which::One(_) => "session.ended",
         Which::All | Which::AllBut(_) => "sessions.ended",
     };
-    let id = context.row_id()?;
     let user = &session.user.id;
-    let statements = [
-        store::session::revoke(context, user, which, reason, None),
-        store::record::audit(context, &id, Some(user), event, Severity::Low, &details),
-        has_logouts(context.now),
-    ];
-    let mut answers = context.db()?.batch(statements).await?;
+    let details = json!({ "reason": reason, "by_session": session.id });
+    // The administrator who acts as somebody did it, and not they.
+    let audit = if session.impersonated_by.is_some() {
+        let deed = Deed { event, severity: Severity::Medium, subject: Some(user), details };
+        store::record::deed(context, &session.tenant_id, session, &deed)?
+    } else {
+        store::record::audit(context, &context.row_id()?, Some(user), event, Severity::Low, &details)
+    };
+    let statements = [store::session::revoke(context, user, which, reason, None), audit, has_logouts(context.now)];
+    let mut answers = context.db()?.batch(statements.into_iter().chain(permit.iter().map(holds_still))).await?;
     forget(context, store::session::revoked(&mut answers)?);
     if answers.skip(1).row()? == Some(true) {
         deliver_later(context);

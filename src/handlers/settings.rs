@@ -176,7 +176,7 @@ async fn act(call: &Call, action: &str, password: Option<&Password>, back: Optio
             Ok(Reply::page(200, page).with_cookies(cookies))
         }
         "codes" => {
-            let codes = setup::new_codes(context, &proof.authenticated).await?;
+            let codes = setup::new_codes(context, &proof.authenticated, &factors).await?;
             Ok(Reply::page(200, pages::new_codes(&Frame::of(context, "Backup codes"), &codes)).with_cookies(cookies))
         }
         "disable" => {

@@ -2,12 +2,13 @@
 
 use serde_json::json;
 
+use crate::access::action::Action;
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::Call;
 use crate::handlers::authenticate::{Authenticated, remember, snapshot_cookie};
 use crate::handlers::sign_up::{LONGEST_IMAGE, LONGEST_NAME};
-use crate::handlers::{profile, proof};
+use crate::handlers::{admin, profile, proof};
 use crate::http::cookie::Cookie;
 use crate::http::fields::Change;
 use crate::http::incoming::Media;
@@ -17,12 +18,14 @@ use crate::http::username::{self, NoUsername};
 use crate::session::Judged;
 use crate::store;
 use crate::store::database::{StoreError, must_change};
+use crate::store::record::{Deed, Severity};
 use crate::store::user::Changes;
 
 /// `POST /update-user`.
 ///
 /// # Errors
-/// 400 for bad fields, none, or the e-mail, which changes by proof only; 401.
+/// 400 for bad fields, none, or the e-mail, which changes by proof only; 401, 403 for an administrator in the user's name who
+/// may not change users.
 pub async fn update(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     if fields.has("email") {
@@ -59,18 +62,33 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
         proof::not_impersonated(&authenticated)?;
     }
     let (context, user) = (&call.context, &authenticated.session.user.id);
-    let mut statements = vec![store::user::update(context, user, &changes)];
+    let mut statements = Vec::new();
+    if let Some(permit) = admin::in_anothers_name(context, &authenticated.session, Action::UpdateUser).await? {
+        let deed = Deed {
+            event: "user.changed",
+            severity: Severity::Medium,
+            subject: Some(user),
+            details: json!({ "name": changes.name }),
+        };
+        statements.push(store::access::holds_still(&permit));
+        statements.push(store::record::deed(context, permit.tenant(), &authenticated.session, &deed)?);
+    }
+    statements.push(store::user::update(context, user, &changes));
     if !patches.is_empty() {
         statements.extend([store::people::patch(context, user, &patches), must_change()]);
     }
     if clears_phone {
-        statements.push(store::user::change_phone(context, user, None));
+        statements
+            .extend([store::user::change_phone(context, user, None), store::account::keeps_way_in(context, user)]);
     }
     let skipped = statements.len();
     statements.push(store::session::load(&context.tenant().id, &authenticated.hash));
     let mut answers = match context.db()?.batch(statements).await {
         Err(StoreError::Conflict(column)) if column == "user.username" => {
             return Err(Error::refused(Wire::USERNAME_TAKEN, "user name is taken"));
+        }
+        Err(StoreError::Broken(name)) if name == store::account::LAST_WAY_IN => {
+            return Err(Error::refused(Wire::LAST_WAY_IN, "no other way in than the number"));
         }
         Err(StoreError::Unchanged) => {
             return Err(Error::Validation("[body] Too big: more than is kept of a user".to_owned()));

@@ -384,7 +384,9 @@ pub(crate) mod tests {
             document_read_at: None,
             issuer: "https://auth.example".to_owned(),
             is_vouched_for: true,
-            known_resources: ["https://api.example", "https://a.example", "https://b.example"].map(str::to_owned).into(),
+            known_resources: ["https://api.example", "https://a.example", "https://b.example"]
+                .map(str::to_owned)
+                .into(),
         }
     }
 

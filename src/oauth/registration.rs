@@ -316,7 +316,12 @@ mod tests {
 
     #[expect(clippy::needless_pass_by_value, reason = "reads better in a table")]
     fn read(metadata: Value, trusted: bool) -> Result<NewClient, Code> {
-        let terms = Terms { is_trusted: trusted, development: false, algorithms: &[SigningAlgorithm::Es256], issuer: "https://auth.example".to_owned() };
+        let terms = Terms {
+            is_trusted: trusted,
+            development: false,
+            algorithms: &[SigningAlgorithm::Es256],
+            issuer: "https://auth.example".to_owned(),
+        };
         judge(metadata.as_object().expect("object"), &terms).map_err(|problem| problem.code)
     }
 

@@ -58,6 +58,32 @@ pub fn unlink(context: &Context, user: &Id<User>, account: &Id<Account>) -> Stat
     .bind(context.config.ways_in.password)
 }
 
+/// What [`keeps_way_in`] breaks with.
+pub const LAST_WAY_IN: &str = "last_way_in";
+
+/// Fails, and the whole batch with it, if a user has no way of signing in any more: after the statement that takes one away. Of
+/// two ways that go at once by different doors, one stays. A proven address is a way where mails sign in, or a reset sets a
+/// password.
+#[must_use]
+pub fn keeps_way_in(context: &Context, user: &Id<User>) -> Statement {
+    let ways = &context.config.ways_in;
+    sql("select json_extract('{}', iif(exists (
+           select 1 from account a
+           where a.user_id = ?1 and a.is_active = 1
+             and ((a.issuer_id is null and ?2)
+                  or (a.confirmed_at is not null and exists (select 1 from issuer where id = a.issuer_id and enabled = 1))))
+         or (?3 and exists (select 1 from passkey where user_id = ?1))
+         or exists (select 1 from user
+                    where id = ?1 and ((?4 and email_verified = 1 and email not like '%.invalid')
+                                       or (?5 and phone_number is not null and phone_number_verified = 1))),
+         '$', 'doorward:broken:last_way_in')) as row")
+    .bind(user)
+    .bind(ways.password)
+    .bind(ways.passkey)
+    .bind(ways.magic_link || ways.email_otp || ways.password)
+    .bind(ways.phone)
+}
+
 /// A refresh token, as it is kept.
 #[derive(Debug, Deserialize)]
 pub struct RefreshToken {

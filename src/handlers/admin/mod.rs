@@ -18,6 +18,7 @@ use crate::error::Result;
 use crate::handlers::authenticate::{Authenticated, Authentication, Depth};
 use crate::handlers::{Call, proof};
 use crate::id::{Id, User};
+use crate::session::LiveSession;
 use crate::store;
 use crate::store::access::{Standing, Which};
 use crate::store::database::{Answers, Statement};
@@ -75,6 +76,21 @@ pub async fn administrator(call: &Call, action: Action, more: Vec<Statement>) ->
     let permit = permit(call, standing.as_ref(), action, &authenticated.session.user.id)?;
     let held = standing.map(|standing| standing.permissions).unwrap_or_default();
     Ok(Administrator { authenticated, permit, held, is_global: is_global(&call.context), answers })
+}
+
+/// In a session of somebody's that an administrator opened: what lets them do there what they may do to users by themselves.
+/// Acting as a user gives nobody more than that. None in a session of one's own.
+///
+/// # Errors
+/// The action's refusal; 503.
+pub async fn in_anothers_name(context: &Context, session: &LiveSession, action: Action) -> Result<Option<Permit>> {
+    let Some(administrator) = &session.impersonated_by else {
+        return Ok(None);
+    };
+    let tenant = &context.tenant().id;
+    let standing: Option<Standing> = context.db()?.first(store::access::standing_of(tenant, administrator)).await?;
+    let held = standing.map(|standing| standing.permissions).unwrap_or_default();
+    Permit::of(&held, action, tenant, administrator).map(Some)
 }
 
 /// The administrator who is signed in in this browser, if it is one who may do this.
