@@ -208,18 +208,20 @@ pub fn keeps_passkey(id: &Id<Tenant>, settings: &str) -> Statement {
     .bind(settings)
 }
 
-/// Fails, and the whole batch with it, if a tenant has an owner who can act: others do not appoint one beside them.
+/// Fails, and the whole batch with it, if a tenant has an owner who can act, and has another address than who is to be one:
+/// others do not appoint one beside them.
 #[must_use]
-pub fn has_no_owner(id: &Id<Tenant>) -> Statement {
+pub fn has_no_owner(id: &Id<Tenant>, but: &str) -> Statement {
     sql(concat!(
         "select json_extract('{}', iif(exists (
-           select 1 from member m join user u on u.id = m.user_id and u.is_anonymous = 0 and ",
+           select 1 from member m join user u on u.id = m.user_id and u.is_anonymous = 0 and u.email <> ?2 and ",
         signs_in!("u"),
         " where m.tenant_id = ?1 and m.status = 'active' and ",
         may!("m", "'*:*'"),
         "), 'doorward:broken:permit', '$')) as row"
     ))
     .bind(id)
+    .bind(but)
 }
 
 /// What [`appoint_owner`] breaks with.

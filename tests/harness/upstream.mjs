@@ -76,6 +76,8 @@ export async function startUpstream({ alg = "RS256" } = {}) {
         alwaysOffline: false,
         /** Before a refresh is answered, in milliseconds. */
         delay: 0,
+        /** What happens before a code is exchanged. */
+        exchange: undefined,
         /** (request, response, form) → true if it has answered a refresh in the issuer's place. */
         refresh: undefined,
         discovery: undefined,
@@ -106,6 +108,7 @@ export async function startUpstream({ alg = "RS256" } = {}) {
   }
 
   async function exchange(response, form) {
+    await upstream.settings.exchange?.();
     const flow = codes.get(form.get("code"));
     codes.delete(form.get("code"));
     const challenge = createHash("sha256").update(form.get("code_verifier") ?? "").digest("base64url");

@@ -190,7 +190,8 @@ test("whoever looks after tenants makes them, and nobody else", async () => {
   const admin = await signUp(worker, { roles: ["admin"] });
   const path = `${AUTH}/api/auth/admin/tenants`;
   assert.equal((await people.member.browser.get(path)).status, 403);
-  const made = await admin.browser.post(path, { name: "New", slug: "new", userPool: "isolated", hosts: ["new.localhost"], owner: { email: "boss@new.example" } });
+  assert.equal((await admin.browser.post(path, { name: "New", slug: "new", owner: { email: "boss@new.example" } })).status, 403, "an owner is an owner's to appoint");
+  const made = await people.owner.browser.post(path, { name: "New", slug: "new", userPool: "isolated", hosts: ["new.localhost"], owner: { email: "boss@new.example" } });
   assert.equal(made.status, 201, made.text);
   const bad = [
     [{ name: "N", slug: "new" }, "ORGANIZATION_ALREADY_EXISTS"], [{ name: "N", slug: "n2", hosts: ["new.localhost"] }, "HOST_ALREADY_TAKEN"],
@@ -199,7 +200,7 @@ test("whoever looks after tenants makes them, and nobody else", async () => {
     [{ name: "N", slug: "n2", gracePeriodDays: 366 }, "VALIDATION_ERROR"], [{ name: "N", slug: "n2", owner: { email: "nobody@example.com" } }, "VALIDATION_ERROR"],
   ];
   for (const [fields, code] of bad) {
-    const answer = await admin.browser.post(path, fields);
+    const answer = await people.owner.browser.post(path, fields);
     assert.deepEqual([answer.status, answer.json.code], [400, code], JSON.stringify(fields));
   }
   assert.equal((await worker.rows("select 1 from tenant where slug = 'n2'")).length, 0);

@@ -94,7 +94,12 @@ impl Beyond {
     }
 
     /// For `owner`: by whoever is one there, and, where nobody is who can act, by whoever is one here.
-    async fn and_owner(mut self, context: &Context, manager: &Manager, record: &Record) -> Result<Self> {
+    async fn and_owner(
+        mut self,
+        context: &Context,
+        manager: &Manager,
+        (record, email): (&Record, &str),
+    ) -> Result<Self> {
         let (acting, here) = (&manager.acting, record.id == *manager.acting.tenant());
         let there: Option<Standing> = if here {
             None
@@ -110,7 +115,7 @@ impl Beyond {
         }
         self = self.and_first_owner(manager)?;
         if !here {
-            self.there.push(store::tenancy::has_no_owner(&record.id));
+            self.there.push(store::tenancy::has_no_owner(&record.id, email));
         }
         Ok(self)
     }
@@ -423,8 +428,9 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
         policy::keeps_in(context, &policy)?;
     }
     let mut beyond = Beyond::of(&manager, &draft, Some(&record))?;
-    if owner.is_some() {
-        beyond = beyond.and_owner(context, &manager, &record).await?;
+    let owner = owner.map(|(email, _)| email);
+    if let Some(email) = &owner {
+        beyond = beyond.and_owner(context, &manager, (&record, email)).await?;
     }
     let Beyond { here: conditions, there: mut statements } = beyond;
     statements.extend([store::tenancy::update(context, &record.id, &draft), must_change()]);
@@ -432,7 +438,6 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
         // Their live copies end at the next check.
         statements.push(store::session::end_all_surplus(&record.id, context.now));
     }
-    let owner = owner.map(|(email, _)| email);
     if let Some(email) = &owner {
         statements.extend(store::tenancy::appoint_owner(context, &record.id, &context.id()?, email));
     }
