@@ -13,7 +13,7 @@ const keys = createRemoteJWKSet(new URL("/api/auth/jwks", AUTH_ORIGIN));
 async function visitor(request) {
   const assertion = request.headers["x-doorward-assertion"];
   if (!assertion) return undefined;
-  const { payload } = await jwtVerify(assertion, keys, { issuer: AUTH_ORIGIN, audience: AUDIENCE, algorithms: ["ES256"] });
+  const { payload } = await jwtVerify(assertion, keys, { issuer: AUTH_ORIGIN, audience: AUDIENCE, algorithms: ["ES256"], typ: "JWT" });
   return payload;
 }
 

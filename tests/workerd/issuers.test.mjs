@@ -15,7 +15,7 @@ let worker, issuer, admin;
 before(async () => {
   issuer = await startIssuer();
   worker = await startWorker();
-  admin = await signUp(worker, { roles: ["admin"] });
+  admin = await signUp(worker, { roles: ["owner"] });
 });
 after(async () => {
   await worker?.dispose();

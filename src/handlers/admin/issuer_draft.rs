@@ -115,20 +115,29 @@ pub async fn read(context: &Context, mut fields: Fields, saved: Option<Record>) 
     }
     judge(context, &mut fields, &record, &key);
     fields.finish()?;
-    let moves = before.as_ref().is_some_and(|before| identity(before) != identity(&record));
+    let place = |record: &Record| (record.base_url.clone(), record.service_type, record.settings.tenant.clone());
+    let moves = before.as_ref().is_some_and(|before| place(before) != place(&record));
+    let becomes_another = before.as_ref().is_some_and(|before| becomes_another(before, &record));
     let speaks_for_others = speaks_for_others(before.as_ref(), &record);
-    Ok(Draft { record, secret, key, is_new, moves, speaks_for_others })
+    Ok(Draft { record, secret, key, is_new, moves, becomes_another, speaks_for_others })
 }
 
-/// Whatever makes the people of an issuer who they are: who says it, with which keys and at which places, and which of what is
-/// said counts. Endpoints by discovery are the issuer's own word; each of those by hand takes its place, or is sent its people's
-/// tokens.
+/// Whatever makes the people of an issuer who they are: who says it, and which of what is said counts. With which keys and at
+/// which places, its endpoints say.
 fn identity(record: &Record) -> Value {
     let told = ["subject", "email", "email_verified"].map(|field| record.mapping.get(field));
     json!({
-        "base_url": record.base_url, "service_type": record.service_type, "endpoints": record.endpoints,
-        "tenant": record.settings.tenant, "mapping": told,
+        "base_url": record.base_url, "service_type": record.service_type, "tenant": record.settings.tenant, "mapping": told,
     })
+}
+
+/// Whether an issuer becomes another. Endpoints by discovery are its own word, to which it may go back; one by hand takes that
+/// word's place, or is sent its people's tokens.
+fn becomes_another(before: &Record, after: &Record) -> bool {
+    let is_open_id = after.service_type.preset().protocol == Protocol::OpenId;
+    let is_set = after.endpoints.iter().any(|(name, url)| before.endpoints.get(name) != Some(url));
+    let is_gone = before.endpoints.keys().any(|name| !after.endpoints.contains_key(name));
+    identity(before) != identity(after) || is_set || (is_gone && !is_open_id)
 }
 
 /// Whose tokens are taken for its people's.
@@ -140,8 +149,8 @@ fn audience(record: &Record) -> Value {
 /// them; where people are linked, for those of them who are another client's users as well.
 fn speaks_for_others(before: Option<&Record>, after: &Record) -> bool {
     let believed = |record: &Record| {
-        let Record { trust_email, require_confirmation, allowed_domains, .. } = record;
-        json!([identity(record), audience(record), trust_email, require_confirmation, allowed_domains])
+        let Record { endpoints, trust_email, require_confirmation, allowed_domains, .. } = record;
+        json!([identity(record), endpoints, audience(record), trust_email, require_confirmation, allowed_domains])
     };
     let differs = |of: &dyn Fn(&Record) -> Value| before.is_none_or(|before| of(before) != of(after));
     (after.trust_email && differs(&believed)) || (after.is_in_use && differs(&audience))

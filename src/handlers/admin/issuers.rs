@@ -106,7 +106,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
     let is_in_use = record.is_in_use;
     let draft = issuer_draft::read(context, fields, Some(record)).await?;
-    if draft.moves && is_in_use {
+    if draft.becomes_another && is_in_use {
         return Err(in_use());
     }
     let body = save(context, &administrator, &draft, "issuer.changed").await?;
@@ -138,7 +138,7 @@ async fn save(context: &Context, administrator: &Administrator, draft: &Draft, e
     let mut statements = vec![store::access::holds_still(permit)];
     statements.extend(may_speak_for_others(administrator, draft)?);
     // Somebody may have been linked since it was read.
-    statements.extend(draft.moves.then(|| store::issuer::nobody_is_linked(&record.id)));
+    statements.extend(draft.becomes_another.then(|| store::issuer::nobody_is_linked(&record.id)));
     statements.extend(store::issuer::save(context, permit.actor(), draft)?);
     statements.push(store::record::audit(context, &audit_id, Some(permit.actor()), event, Severity::High, &details));
     match context.db()?.batch(statements).await {

@@ -33,8 +33,10 @@ pub struct Draft {
     pub key: Change<Secret<String>>,
     /// Whether it is not saved yet.
     pub is_new: bool,
-    /// Whether it becomes another issuer: what discovery said before is not of this one, and its people are others.
+    /// Whether what discovery said before is of another issuer.
     pub moves: bool,
+    /// Whether its people are others than before.
+    pub becomes_another: bool,
     /// Whether its word is good for more people than before: those who have an address, or those who are linked.
     pub speaks_for_others: bool,
 }
