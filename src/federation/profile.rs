@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use crate::federation::id_token::IdToken;
 use crate::federation::mapping::{Field, Mapping};
 use crate::http::{email, username};
+use crate::id::Millis;
 
 /// The visitor, in the issuer's words.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -75,6 +76,19 @@ impl Said {
             members.remove(protocol);
         }
         Ok(Self { subject: Some(token.subject), members })
+    }
+}
+
+/// How much a clock of theirs may differ from ours, and how long typing a password takes, in milliseconds.
+const LATELY: Millis = 60_000;
+
+impl Profile {
+    /// When its owner proved who they are: when the issuer says (OpenID Connect Core 1.0, section 2), and otherwise now. Whoever was
+    /// signed in there for long proves nothing new by coming here.
+    #[must_use]
+    pub fn authenticated_at(&self, now: Millis) -> Millis {
+        let said = self.raw.get("auth_time").and_then(Value::as_i64).and_then(|seconds| seconds.checked_mul(1000));
+        said.filter(|at| (0..now - LATELY).contains(at)).unwrap_or(now)
     }
 }
 
@@ -164,6 +178,25 @@ mod tests {
 
     fn read(token: IdToken, userinfo: Option<Map<String, Value>>) -> Result<Profile, ProfileError> {
         profile(Said::new(Some(token), userinfo)?, &Mapping::new(ServiceType::Oidc.preset().mapping, []), |_| None)
+    }
+
+    #[test]
+    fn whoever_was_signed_in_for_long_proves_nothing_new() {
+        let now = 1_000_000_000;
+        for (said, expected) in [
+            (json!(null), now),
+            (json!(now / 1000), now),
+            (json!(now / 1000 - 59), now),
+            (json!(now / 1000 - 61), now - 61_000),
+            (json!(now / 1000 + 3600), now),
+            (json!(-1), now),
+            (json!("1"), now),
+            (json!(i64::MAX), now),
+            (json!(0), 0),
+        ] {
+            let profile = Profile { raw: map(json!({ "auth_time": said })), ..Profile::default() };
+            assert_eq!(profile.authenticated_at(now), expected, "{said}");
+        }
     }
 
     #[test]

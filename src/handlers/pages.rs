@@ -51,15 +51,19 @@ pub async fn index(_call: &mut Call) -> Result<Reply> {
 pub async fn login(call: &mut Call) -> Result<Reply> {
     let target = target(call, call.request.param("continue").as_deref());
     // Whoever is to sign in once more, or as somebody else, is asked whoever they are.
-    let again = call.request.param("again").as_deref() == Some("true");
     match call.visitor(Depth::Database).await? {
-        Authentication::Authenticated(one) if !again && !one.session.user.is_anonymous => {
+        Authentication::Authenticated(one) if !again(call) && !one.session.user.is_anonymous => {
             return Ok(Reply::redirect(302, &target).with_cookies(one.cookies));
         }
         _ => (),
     }
     let hint = call.request.param("login_hint").filter(|hint| hint.len() <= email::LONGEST).unwrap_or_default();
     show_login(call, 200, None, &hint, &target).await
+}
+
+/// Whether the page was asked for by somebody who wants its reader to sign in once more.
+fn again(call: &Call) -> bool {
+    call.request.param("again").as_deref() == Some("true")
 }
 
 async fn show_login(call: &Call, status: u16, problem: Option<&str>, email: &str, target: &Target) -> Result<Reply> {
@@ -74,6 +78,7 @@ async fn show_login(call: &Call, status: u16, problem: Option<&str>, email: &str
         issuers: &issuers,
         sign_up_open: config.sign_up_open && config.ways_in.password,
         ways_in: config.ways_in,
+        again: again(call),
     };
     Ok(Reply::page_with_script(status, pages::login::page(&Frame::of(context, "Sign in"), &login)))
 }
@@ -125,10 +130,11 @@ fn with_retry_after(reply: Reply, error: &Error) -> Reply {
 pub async fn log_in_upstream(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Form).await?;
     let provider = fields.required("provider", 100);
+    let again = fields.boolean("again").unwrap_or(false);
     let given = fields.optional("continue", LONGEST_CONTINUE);
     fields.finish()?;
     let target = target(call, given.as_deref());
-    let wish = Wish { provider, callback_url: Some(target.as_str().to_owned()), ..Wish::default() };
+    let wish = Wish { provider, again, callback_url: Some(target.as_str().to_owned()), ..Wish::default() };
     let begun = begin(&call.context, &wish).await?;
     Ok(Reply::redirect(303, &Target::own(begun.url)).with_cookie(begun.cookie))
 }

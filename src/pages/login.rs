@@ -20,6 +20,8 @@ pub struct Login<'a> {
     pub sign_up_open: bool,
     /// The ways in.
     pub ways_in: WaysIn,
+    /// Whether its reader is to prove anew who they are.
+    pub again: bool,
 }
 
 /// The page.
@@ -68,6 +70,7 @@ pub fn page(frame: &Frame<'_>, login: &Login<'_>) -> String {
                 form method="post" action="/login/upstream" {
                     input type="hidden" name="continue" value=(login.target);
                     input type="hidden" name="provider" value=(issuer.name);
+                    @if login.again { input type="hidden" name="again" value="true"; }
                     button type="submit" class="plain" {
                         @if let Some(image) = &issuer.image { img src=(image) alt=""; }
                         "Sign in with " (issuer.label)

@@ -11,7 +11,7 @@ import { uniqueEmail } from "../harness/browser.mjs";
 import { withApp } from "../harness/factors.mjs";
 import { addIssuer } from "../harness/issuer.mjs";
 import { FORM, REDIRECT, agree, basic } from "../harness/relying-party.mjs";
-import { PASSWORD, giveRole, seedApp, seedDomain, seedTenant, signUp } from "../harness/seed.mjs";
+import { PAGE, PASSWORD, giveRole, seedApp, seedDomain, seedTenant, signUp } from "../harness/seed.mjs";
 import { consent, startUpstream, stranger } from "../harness/upstream.mjs";
 import { AUTH, DEFAULT_TENANT, startWorker } from "../harness/worker.mjs";
 
@@ -615,6 +615,28 @@ test("an ID token that signed in by redirect signs in no more as an app's", asyn
   const own = await upstream.idToken({ ...person, jti: randomUUID() });
   assert.equal((await bring(own)).status, 200);
   assert.deepEqual(told(await bring(own)), [401, "INVALID_TOKEN"]);
+});
+
+test("being signed in at an issuer is no sign-in that a client asks for", async () => {
+  await addIssuer(worker.d1, upstream.url, { name: "sso" });
+  const app = await client({ grant_types: ["authorization_code"] });
+  const now = () => Math.floor(Date.now() / 1000);
+  for (const asks of [{ prompt: "login" }, { max_age: "600" }]) {
+    for (const [said, silent] of [[now() - 3600, true], [now(), false], [undefined, false]]) {
+      const browser = worker.browser();
+      const page = await browser.get(`${AUTH}/oauth2/authorize?${query(request(app, asks))}`, { headers: PAGE });
+      const login = await browser.get(new URL(page.location, AUTH).href, { headers: PAGE });
+      const [, target] = login.text.match(/name="continue" value="([^"]*)"/);
+      assert.ok(login.text.includes('name="again" value="true"'));
+      const sent = await browser.submit(`${AUTH}/login/upstream`, { provider: "sso", again: "true", continue: target.replaceAll("&amp;", "&") });
+      const { searchParams } = new URL(sent.location);
+      assert.deepEqual([searchParams.get("prompt"), searchParams.get("max_age")], ["login", "0"]);
+      const callback = await browser.get(await consent(sent.location, stranger({ auth_time: said })), { headers: PAGE });
+      const back = await browser.get(new URL(callback.location, AUTH).href, { headers: PAGE });
+      assert.equal(new URL(back.location, AUTH).searchParams.has("code"), !silent, `${JSON.stringify(asks)} ${said} ${back.location}`);
+      if (silent) assert.match(back.location, /^\/login\?.*again=true|error=login_required/);
+    }
+  }
 });
 
 // ---- the last way in ----

@@ -250,7 +250,8 @@ async fn sign_in_first(context: &Context, asked: &Asked, request: &Authorization
     let back = back.with_query("request_uri", &uri);
     let mut page = Target::own(if request.prompt.create { "/sign-up" } else { "/login" });
     page = page.with_query("continue", back.as_str());
-    if again {
+    // An issuer at which they are signed in already must not answer for them.
+    if again || request.prompt.login || request.max_age.is_some() {
         page = page.with_query("again", "true");
     }
     if let Some(hint) = &request.login_hint {

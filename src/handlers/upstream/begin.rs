@@ -40,6 +40,8 @@ pub struct Wish {
     pub scopes: Vec<String>,
     /// Parameters beyond those of the issuer's settings.
     pub parameters: BTreeMap<String, String>,
+    /// Whether the visitor is to prove anew who they are.
+    pub again: bool,
 }
 
 impl Wish {
@@ -55,6 +57,7 @@ impl Wish {
             login_hint: fields.optional("loginHint", 256),
             scopes: fields.list("scopes", MOST, is_scope),
             parameters: fields.texts("additionalParams", MOST, 1024),
+            again: false,
         }
     }
 }
@@ -120,8 +123,11 @@ pub async fn begin_with(context: &Context, upstream: Upstream, wish: &Wish) -> R
     let expires_at = context.now + context.config.flow_seconds * 1000;
     writes.push(store::verification::keep(context, tenant, &state, about.as_str(), &payload, expires_at)?);
     context.db()?.batch(writes).await?;
+    // OpenID Connect Core 1.0, section 3.1.2.1: being signed in there must not be enough.
+    let anew = [("prompt", "login"), ("max_age", "0")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+    let anew = anew.into_iter().filter(|_| wish.again && upstream.is_open_id());
     let extra: Vec<(String, String)> =
-        settings.iter().chain(&wish.parameters).map(|(k, v)| (k.clone(), v.clone())).collect();
+        anew.chain(settings.iter().chain(&wish.parameters).map(|(k, v)| (k.clone(), v.clone()))).collect();
     let url = authorization_url(
         &flow,
         &Parameters {

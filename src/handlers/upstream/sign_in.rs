@@ -105,7 +105,13 @@ async fn attempt(
         return pend(context, upstream, profile, prepared, &email).await;
     }
     let Prepared { user, account: _, statements, is_new, .. } = prepared;
-    let opening = Opening { last_method: Some(&upstream.name), claim, ..Opening::new(&user, &upstream.name, &["fed"]) };
+    let authenticated_at = Some(profile.authenticated_at(context.now));
+    let opening = Opening {
+        last_method: Some(&upstream.name),
+        claim,
+        authenticated_at,
+        ..Opening::new(&user, &upstream.name, &["fed"])
+    };
     match opening::open_or_ask(context, &opening, statements).await {
         Err(OpeningError::Conflict(_)) => Ok(None),
         other => {
