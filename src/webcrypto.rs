@@ -4,13 +4,14 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use js_sys::{Array, JSON, Object, Reflect, Uint8Array};
 use p256::ecdsa::signature::Verifier;
 use p256::ecdsa::{Signature, VerifyingKey};
-use serde_json::Value;
+use serde_json::{Value, json};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{CryptoKey, CryptoKeyPair, Pbkdf2Params, SubtleCrypto};
 
 use crate::error::{Error, Result};
 use crate::oauth::jose::SigningAlgorithm;
+use crate::oauth::jws::ForRuntime;
 use crate::secret::Secret;
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape of map_err")]
@@ -138,4 +139,36 @@ pub async fn sign(key: &SigningHandle, message: &[u8]) -> Result<Vec<u8>> {
     let message = Uint8Array::from(message);
     let signature = subtle()?.sign_with_object_and_js_u8_array(&parameters, &key.key, &message).map_err(failed)?;
     Ok(Uint8Array::new(&JsFuture::from(signature).await.map_err(failed)?).to_vec())
+}
+
+/// Whether a signature of a JWS is by one of its keys. A key that the runtime does not take signed nothing.
+///
+/// # Errors
+/// [`Error::Internal`] if the runtime has no cryptography.
+pub async fn is_signed(what: &ForRuntime<'_>) -> Result<bool> {
+    let subtle = subtle()?;
+    let parameters = Object::new();
+    for (name, value) in [("name", "ECDSA"), ("namedCurve", what.curve), ("hash", what.hash)] {
+        Reflect::set(&parameters, &name.into(), &value.into()).map_err(failed)?;
+    }
+    let usages = Array::of1(&"verify".into());
+    let (message, signature) = (Uint8Array::from(what.message.as_bytes()), Uint8Array::from(what.signature.as_slice()));
+    for key in &what.keys {
+        let jwk = json!({ "kty": "EC", "crv": what.curve, "x": key["x"], "y": key["y"] });
+        let jwk: Object = JSON::parse(&jwk.to_string()).map_err(failed)?.unchecked_into();
+        let Ok(imported) = subtle.import_key_with_object("jwk", &jwk, &parameters, false, &usages) else { continue };
+        let Ok(key) = JsFuture::from(imported).await else { continue };
+        let verified = subtle
+            .verify_with_object_and_js_u8_array_and_js_u8_array(
+                &parameters,
+                &key.unchecked_into(),
+                &signature,
+                &message,
+            )
+            .map_err(failed)?;
+        if JsFuture::from(verified).await.map_err(failed)?.as_bool() == Some(true) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -52,13 +52,9 @@ pub fn uri(seed: &[u8], issuer: &str, account: &str) -> String {
     let issuer = issuer.replace(':', " ");
     let encode =
         |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
-    let query = form_urlencoded::Serializer::new(String::new())
-        .append_pair("secret", &Base32UpperUnpadded::encode_string(seed))
-        .append_pair("issuer", &issuer)
-        .append_pair("digits", "6")
-        .append_pair("period", "30")
-        .finish();
-    format!("otpauth://totp/{}:{}?{query}", encode(&issuer), encode(account))
+    // By RFC 3986: a `+` for a blank is shown as it stands by many apps.
+    let (issuer, seed) = (encode(&issuer), Base32UpperUnpadded::encode_string(seed));
+    format!("otpauth://totp/{issuer}:{}?secret={seed}&issuer={issuer}&digits=6&period=30", encode(account))
 }
 
 /// A seed as it is typed by hand: lower case reads better.
@@ -120,7 +116,7 @@ mod tests {
         let uri = uri(b"Hello!\xde\xad\xbe\xef", "A:c & Co", "a+b@x.co");
         assert_eq!(
             uri,
-            "otpauth://totp/A%20c%20%26%20Co:a%2Bb%40x%2Eco?secret=JBSWY3DPEHPK3PXP&issuer=A+c+%26+Co&digits=6&period=30"
+            "otpauth://totp/A%20c%20%26%20Co:a%2Bb%40x%2Eco?secret=JBSWY3DPEHPK3PXP&issuer=A%20c%20%26%20Co&digits=6&period=30"
         );
         assert_eq!(readable(b"Hello!\xde\xad\xbe\xef"), "jbsw y3dp ehpk 3pxp");
     }

@@ -4,10 +4,10 @@ use std::fmt;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256, Sha512};
+use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use crate::id::Millis;
-use crate::oauth::jws::{JwsError, KeySet, UnverifiedJws, Verified, audiences};
+use crate::oauth::jws::{JwsError, UnverifiedJws, Verified, audiences};
 use crate::secret::equal_in_constant_time;
 
 /// How far the issuer's clock may be from ours, in seconds.
@@ -76,7 +76,9 @@ pub enum ExpectedIssuer {
 }
 
 impl ExpectedIssuer {
-    fn accepts(&self, claims: &Map<String, Value>) -> bool {
+    /// Whether `iss` is theirs.
+    #[must_use]
+    pub fn accepts(&self, claims: &Map<String, Value>) -> bool {
         let said = text(claims, "iss");
         match self {
             Self::Exactly(issuer) => said == Some(issuer),
@@ -113,26 +115,41 @@ impl fmt::Display for IdTokenError {
     }
 }
 
-impl UnverifiedIdToken<'_> {
-    /// Checks signature and claims.
+impl<'a> UnverifiedIdToken<'a> {
+    /// The signed text. What says by its type that it is something else is no ID token (RFC 8725, section 3.11): an issuer
+    /// signs access tokens and logout tokens with the same key.
+    ///
+    /// # Errors
+    /// [`JwsError::Malformed`].
+    pub fn jws(self) -> Result<UnverifiedJws<'a>, IdTokenError> {
+        let token = UnverifiedJws(self.0);
+        match token.kind().filter(|kind| kind.ends_with("+jwt")) {
+            Some(kind) => Err(JwsError::Malformed(format!("typ {kind:?}")).into()),
+            None => Ok(token),
+        }
+    }
+}
+
+impl IdToken {
+    /// Checks the claims of a token whose signature was verified.
     ///
     /// # Errors
     /// The first check that failed.
-    pub fn verify(self, keys: &KeySet, expected: &Expected<'_>) -> Result<IdToken, IdTokenError> {
-        let token = UnverifiedJws(self.0);
-        // RFC 8725, section 3.11: an issuer signs access tokens and logout tokens with the same key.
-        if let Some(kind) = token.kind().filter(|kind| kind.ends_with("+jwt")) {
-            return Err(JwsError::Malformed(format!("typ {kind:?}")).into());
-        }
-        let Verified { claims, algorithm } = token.verify(keys)?;
+    pub fn judge(verified: Verified, expected: &Expected<'_>) -> Result<Self, IdTokenError> {
+        let Verified { claims, algorithm } = verified;
         check(&claims, &algorithm, expected)?;
         let subject = text(&claims, "sub").unwrap_or_default().to_owned();
-        Ok(IdToken { subject, claims })
+        Ok(Self { subject, claims })
     }
 }
 
 fn text<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     claims.get(name).and_then(Value::as_str)
+}
+
+/// A claim that need not be there. Some issuers write `null`, or nothing between the quotes, where it is not.
+fn said<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    claims.get(name).filter(|value| !value.is_null() && value.as_str() != Some(""))
 }
 
 /// The numbered steps are those of section 3.1.3.7.
@@ -150,10 +167,11 @@ fn check(claims: &Map<String, Value>, algorithm: &str, expected: &Expected<'_>) 
     if !audiences.iter().any(|audience| expected.audiences.contains(audience)) {
         return Err(wrong("aud"));
     }
-    // 4 and 5
-    let azp = claims.get("azp");
+    // 3 to 5: it is for us alone, for others that are trusted (errata set 2), or says that it was made for us.
+    let azp = said(claims, "azp");
     let is_ours = azp.and_then(Value::as_str).is_some_and(|azp| expected.audiences.contains(&azp));
-    if (azp.is_some() || audiences.len() > 1) && !is_ours {
+    let all_trusted = audiences.iter().all(|audience| expected.audiences.contains(audience));
+    if (azp.is_some() || !all_trusted) && !is_ours {
         return Err(wrong("azp"));
     }
     // 9 and 10
@@ -169,17 +187,19 @@ fn check(claims: &Map<String, Value>, algorithm: &str, expected: &Expected<'_>) 
         return Err(wrong("nbf"));
     }
     // 11
-    let is_text = claims.get("nonce").is_none_or(Value::is_string);
-    if !is_text || !expected.nonce.accepts(text(claims, "nonce")) {
+    let is_text = said(claims, "nonce").is_none_or(Value::is_string);
+    if !is_text || !expected.nonce.accepts(said(claims, "nonce").and_then(Value::as_str)) {
         return Err(IdTokenError::Claim("nonce", "another request's".to_owned()));
     }
     // Section 3.1.3.8
-    if let (Some(hash), Some(token)) = (claims.get("at_hash"), expected.access_token) {
+    if let (Some(hash), Some(token)) = (said(claims, "at_hash"), expected.access_token) {
         // The left half of the digest that the signature's algorithm uses; Ed25519's is SHA-512 (RFC 8032, section 5.1).
-        let half = if algorithm == "EdDSA" {
-            Base64UrlUnpadded::encode_string(&Sha512::digest(token.as_bytes())[..32])
-        } else {
-            Base64UrlUnpadded::encode_string(&Sha256::digest(token.as_bytes())[..16])
+        let half = match algorithm {
+            "EdDSA" | "Ed25519" | "RS512" | "PS512" | "ES512" => {
+                Base64UrlUnpadded::encode_string(&Sha512::digest(token.as_bytes())[..32])
+            }
+            "RS384" | "PS384" | "ES384" => Base64UrlUnpadded::encode_string(&Sha384::digest(token.as_bytes())[..24]),
+            _ => Base64UrlUnpadded::encode_string(&Sha256::digest(token.as_bytes())[..16]),
         };
         if hash.as_str() != Some(&half) {
             return Err(wrong("at_hash"));
@@ -201,7 +221,14 @@ fn check(claims: &Map<String, Value>, algorithm: &str, expected: &Expected<'_>) 
 mod tests {
     use super::*;
     use crate::oauth::jose::tests::Signer;
+    use crate::oauth::jws::KeySet;
     use serde_json::json;
+
+    impl UnverifiedIdToken<'_> {
+        fn verify(self, keys: &KeySet, expected: &Expected<'_>) -> Result<IdToken, IdTokenError> {
+            IdToken::judge(self.jws()?.verify(keys)?, expected)
+        }
+    }
 
     const NOW: Millis = 4_102_444_800_000;
     const ACCESS: &str = "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y";
@@ -239,6 +266,10 @@ mod tests {
             ("azp", json!("c")),
             ("at_hash", json!("77QmUPtjPfzWtF2AnpK9RQ")),
             ("nbf", json!(NOW / 1000 + 59)),
+            ("azp", Value::Null),
+            ("azp", json!("")),
+            ("at_hash", Value::Null),
+            ("at_hash", json!("")),
         ] {
             let mut claims = good();
             claims[name] = value;
@@ -270,9 +301,45 @@ mod tests {
             let error = verify(claims).expect_err(name);
             assert!(matches!(error, IdTokenError::Claim(claim, _) if claim == name), "{name} {value}: {error}");
         }
-        let mut two = good();
-        two["aud"] = json!(["c", "d"]);
-        assert!(matches!(verify(two), Err(IdTokenError::Claim("azp", _))));
+    }
+
+    #[test]
+    fn further_audiences_are_trusted_by_settings_or_name_us_as_whom_it_was_made_for() {
+        let signer = signer("k", 7);
+        let with = |audiences: Value, azp: Value, trusted: &[&str]| {
+            let mut claims = good();
+            (claims["aud"], claims["azp"]) = (audiences, azp);
+            let token = signer.sign(claims, NOW, 300);
+            let expected = Expected { audiences: trusted, ..expected() };
+            UnverifiedIdToken(&token).verify(&keys(&[&signer]), &expected).err().map(|error| error.to_string())
+        };
+        assert_eq!(with(json!(["c", "d"]), Value::Null, &["c", "d"]), None);
+        assert_eq!(with(json!(["c", "d"]), json!("d"), &["c", "d"]), None);
+        assert_eq!(with(json!(["c", "d"]), json!("c"), &["c"]), None);
+        let wrong = |error: Option<String>| error.is_some_and(|error| error.starts_with("claim azp"));
+        assert!(wrong(with(json!(["c", "d"]), Value::Null, &["c"])));
+        assert!(wrong(with(json!(["c", "d"]), json!(""), &["c"])));
+        assert!(wrong(with(json!(["c", "d", "e"]), Value::Null, &["c", "d"])));
+        assert!(wrong(with(json!(["c", "d"]), json!("e"), &["c", "d"])));
+    }
+
+    #[test]
+    fn a_hash_of_the_access_token_is_of_the_signatures_own_digest() {
+        for (algorithm, hash) in [
+            ("ES256", Base64UrlUnpadded::encode_string(&Sha256::digest(ACCESS)[..16])),
+            ("PS384", Base64UrlUnpadded::encode_string(&Sha384::digest(ACCESS)[..24])),
+            ("ES512", Base64UrlUnpadded::encode_string(&Sha512::digest(ACCESS)[..32])),
+        ] {
+            let claims = |hash: &str| {
+                let mut claims = good();
+                claims["exp"] = json!(NOW / 1000 + 300);
+                claims["iat"] = json!(NOW / 1000);
+                claims["at_hash"] = json!(hash);
+                Verified { claims: serde_json::from_value(claims).expect("object"), algorithm: algorithm.to_owned() }
+            };
+            assert!(IdToken::judge(claims(&hash), &expected()).is_ok(), "{algorithm}");
+            assert!(IdToken::judge(claims(&hash[..20]), &expected()).is_err(), "{algorithm}");
+        }
     }
 
     #[test]
@@ -360,7 +427,7 @@ mod tests {
         let mut claims = good();
         claims["exp"] = json!(NOW / 1000 + 300);
         claims["iat"] = json!(NOW / 1000);
-        for algorithm in ["none", "None", "HS256", "ES384", "eddsa", ""] {
+        for algorithm in ["none", "None", "HS256", "ES384", "ES512", "eddsa", ""] {
             let head = encode(json!({"alg": algorithm, "kid": "k"}));
             let token = format!("{head}.{}.AAAA", encode(claims.clone()));
             let error = UnverifiedIdToken(&token).verify(&keys(&[&signer]), &expected()).expect_err(algorithm);

@@ -90,7 +90,25 @@ pub async fn get(context: &Context, url: &str) -> Result<Vec<u8>, String> {
     Ok(answer.body)
 }
 
-/// Gets a JSON document with an access token (RFC 6750, section 2.1).
+/// Gets a document with an access token (RFC 6750, section 2.1).
+///
+/// # Errors
+/// As [`get`].
+pub async fn get_with_token(
+    context: &Context,
+    url: &str,
+    token: &str,
+    header: Option<(&'static str, &'static str)>,
+) -> Result<Vec<u8>, String> {
+    let authorization = Some(format!("Bearer {token}"));
+    let answer = send(context, Outgoing { url, form: None, authorization, header }).await?;
+    if answer.status != 200 {
+        return Err(format!("{url}: status {}", answer.status));
+    }
+    Ok(answer.body)
+}
+
+/// The same of a JSON document.
 ///
 /// # Errors
 /// As [`get`].
@@ -100,12 +118,8 @@ pub async fn get_json_with_token(
     token: &str,
     header: Option<(&'static str, &'static str)>,
 ) -> Result<Value, String> {
-    let authorization = Some(format!("Bearer {token}"));
-    let answer = send(context, Outgoing { url, form: None, authorization, header }).await?;
-    if answer.status != 200 {
-        return Err(format!("{url}: status {}", answer.status));
-    }
-    serde_json::from_slice(&answer.body).map_err(|error| format!("{url}: {error}"))
+    let body = get_with_token(context, url, token, header).await?;
+    serde_json::from_slice(&body).map_err(|error| format!("{url}: {error}"))
 }
 
 /// Reads the discovery document below a URL, which must be of `issuer`.

@@ -15,6 +15,9 @@ pub const RESOURCE: &str = "resource:";
 /// The longest `state` and `nonce`, in bytes.
 const LONGEST: usize = 2048;
 
+/// The longest `state`, in bytes: some clients carry in it where their user was.
+const LONGEST_STATE: usize = 4096;
+
 /// How the answer travels (OAuth 2.0 Multiple Response Type Encoding Practices, section 2.1; Form Post Response Mode).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -194,7 +197,7 @@ pub fn judge(parameters: &Parameters, client: &Client) -> Result<AuthorizationRe
         Place { redirect_uri: redirect_uri.clone(), response_mode: mode.unwrap_or_default(), state: state.clone() };
     let refused = |problem: Problem| Refused { problem, place: Some(place.clone()) };
     let response_mode = mode.ok_or_else(|| refused(invalid("response_mode is not one of ours")))?;
-    if state.as_ref().is_some_and(|state| state.len() > LONGEST) {
+    if state.as_ref().is_some_and(|state| state.len() > LONGEST_STATE) {
         return Err(refused(invalid("state is too long")));
     }
     match parameters.get("response_type") {

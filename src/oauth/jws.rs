@@ -13,7 +13,7 @@ use crate::id::Millis;
 
 /// The algorithms that we verify (RFC 7518, section 3.1; RFC 8037, and by its own name RFC 9864). The list is ours; a header only chooses from it
 /// (RFC 8725, section 3.1).
-pub const ALGORITHMS: [&str; 5] = ["ES256", "EdDSA", "Ed25519", "RS256", "PS256"];
+pub const ALGORITHMS: [&str; 9] = ["ES256", "EdDSA", "Ed25519", "RS256", "PS256", "RS384", "RS512", "PS384", "PS512"];
 
 /// Why a signature is not believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +108,73 @@ impl<'a> UnverifiedJws<'a> {
     }
 }
 
+/// A signature on a curve that the runtime verifies: ours would be larger than all the rest of this file.
+pub struct ForRuntime<'a> {
+    /// What was signed.
+    pub message: &'a str,
+    /// The signature: two numbers one after the other (RFC 7518, section 3.4), as the runtime takes it too.
+    pub signature: Vec<u8>,
+    /// `P-384` or `P-521`.
+    pub curve: &'static str,
+    /// `SHA-384` or `SHA-512`.
+    pub hash: &'static str,
+    /// The keys that may have made it, each of which has that curve.
+    pub keys: Vec<Value>,
+    claims: Map<String, Value>,
+    algorithm: &'static str,
+}
+
+impl ForRuntime<'_> {
+    /// What is verified, once a key fitted.
+    #[must_use]
+    pub fn verified(self) -> Verified {
+        Verified { claims: self.claims, algorithm: self.algorithm.to_owned() }
+    }
+}
+
+impl<'a> UnverifiedJws<'a> {
+    /// What the runtime is to verify: a signature by ES384 or ES512; `None` for any other, which [`Self::verify`] judges.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub fn for_runtime(self, keys: &KeySet) -> Result<Option<ForRuntime<'a>>, JwsError> {
+        let header = self.header();
+        let (algorithm, curve, hash, length) = match header.get("alg").and_then(Value::as_str) {
+            Some("ES384") => ("ES384", "P-384", "SHA-384", 96),
+            Some("ES512") => ("ES512", "P-521", "SHA-512", 132),
+            _ => return Ok(None),
+        };
+        if header.get("crit").is_some() {
+            return Err(JwsError::Malformed("crit".to_owned()));
+        }
+        let malformed = || JwsError::Malformed("not three parts of a JWS with claims".to_owned());
+        let parts: Vec<&str> = self.0.split('.').collect();
+        let [_, _, signature] = parts[..] else { return Err(malformed()) };
+        let signature = Base64UrlUnpadded::decode_vec(signature).map_err(|_| malformed())?;
+        let Some(Value::Object(mut claims)) = self.said() else { return Err(malformed()) };
+        if signature.len() != length {
+            return Err(JwsError::Signature);
+        }
+        for name in ["exp", "nbf", "iat"] {
+            // A NumericDate may have a fraction (RFC 7519, section 2).
+            if let Some(seconds) = claims.get(name).and_then(Value::as_f64).filter(|seconds| seconds.abs() < 9e15) {
+                #[expect(clippy::cast_possible_truncation, reason = "bounded before")]
+                claims.insert(name.to_owned(), (seconds as i64).into());
+            }
+        }
+        let kid = header.get("kid").and_then(Value::as_str);
+        let narrowed = keys.of_issuer(self);
+        let candidates = narrowed.as_ref().unwrap_or(keys).candidates(kid, "EC", algorithm);
+        let fits = |key: &&Value| key.get("crv").and_then(Value::as_str) == Some(curve);
+        let keys: Vec<Value> = candidates.filter(fits).cloned().collect();
+        if keys.is_empty() {
+            return Err(JwsError::UnknownKey(kid.unwrap_or_default().to_owned()));
+        }
+        let message = self.signed_part();
+        Ok(Some(ForRuntime { message, signature, curve, hash, keys, claims, algorithm }))
+    }
+}
+
 /// Members of a private or symmetric JWK (RFC 7518, section 6). A key published with its private half is anybody's, and
 /// believed by nobody.
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
@@ -146,7 +213,7 @@ pub struct KeySet(pub(crate) Vec<Value>);
 
 impl KeySet {
     /// The most keys read of a set.
-    const MOST_KEYS: usize = 32;
+    const MOST_KEYS: usize = 64;
 
     /// The most keys tried for a signature that names none.
     const MOST_CANDIDATES: usize = 8;
@@ -226,8 +293,15 @@ fn verified_claims(token: &UntrustedToken<'_>, keys: &KeySet) -> Result<Map<Stri
     let unknown = || JwsError::UnknownKey(kid.unwrap_or_default().to_owned());
     let mut claims = match name {
         "ES256" => first_valid(&Es256, token, keys.candidates(kid, "EC", name).filter_map(p256_key), unknown)?,
-        "RS256" | "PS256" => {
-            let algorithm = StrongAlg(if name == "RS256" { Rsa::rs256() } else { Rsa::ps256() });
+        "RS256" | "RS384" | "RS512" | "PS256" | "PS384" | "PS512" => {
+            let algorithm = StrongAlg(match name {
+                "RS256" => Rsa::rs256(),
+                "RS384" => Rsa::rs384(),
+                "RS512" => Rsa::rs512(),
+                "PS256" => Rsa::ps256(),
+                "PS384" => Rsa::ps384(),
+                _ => Rsa::ps512(),
+            });
             first_valid(&algorithm, token, keys.candidates(kid, "RSA", name).filter_map(rsa_key), unknown)?
         }
         // One algorithm by two names: the older one leaves the curve to the key.

@@ -71,7 +71,10 @@ pub fn words_for_code(code: &str) -> (&'static str, &'static str) {
         "no_refresh_token" => {
             ("No refresh token", "The provider gave no refresh token. Its offline scopes or parameters may be wrong.")
         }
-        "email_not_found" => ("No e-mail address", "The provider did not tell us your e-mail address, which we need."),
+        "email_not_found" => (
+            "No e-mail address",
+            "The provider told us no e-mail address that we can use, and a new account needs one.",
+        ),
         "domain_not_allowed" => ("Not allowed", "Accounts with your e-mail address may not sign in here this way."),
         "signup_disabled" => ("No account", "There is no account for you here, and new ones are not created."),
         "user_not_active" | "account_not_usable" => {

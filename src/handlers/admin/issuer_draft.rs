@@ -262,7 +262,9 @@ fn places(context: &Context, fields: &mut Fields, record: &mut Record) {
         let read = if settings.is_object() { serde_json::from_value::<Settings>(settings).ok() } else { None };
         match read {
             Some(settings) => record.settings = settings,
-            None => fields.refuse("settings", "Invalid input: tenant, teamId, audiences and acceptAssertions alone"),
+            None => {
+                fields.refuse("settings", "Invalid input: tenant, teamId, audiences, acceptAssertions and pkce alone")
+            }
         }
     }
     if record.settings.tenant.as_deref() == Some("consumers") {

@@ -135,7 +135,7 @@ pub async fn begin_with(context: &Context, upstream: Upstream, wish: &Wish) -> R
             client_id: &upstream.client_id,
             scope: &flow.scope,
             state: state.expose(),
-            does_pkce: upstream.service_type.does_pkce(),
+            does_pkce: upstream.does_pkce(),
             login_hint: wish.login_hint.as_deref(),
             extra: &extra,
         },

@@ -1,7 +1,6 @@
 //! The token endpoint of an issuer: codes exchanged, tokens refreshed and revoked.
 
-use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::context::Context;
 use crate::error::{Error, Result};
@@ -19,10 +18,11 @@ use crate::webcrypto;
 /// The longest life of an access token that is believed, in seconds: ten years.
 const LONGEST_LIFE: i64 = 315_360_000;
 
-/// The token endpoint's answer (RFC 6749, section 5.1).
-#[derive(Clone, Deserialize)]
+/// The token endpoint's answer (RFC 6749, section 5.1). Each member is read by itself: one of a type that we do not expect
+/// counts as absent, and stops nothing that does not need it.
+#[derive(Clone)]
 pub struct TokenResponse {
-    /// `access_token`.
+    /// `access_token`; empty where none came: with an ID token that is enough (Azure AD B2C gives no more for `openid`).
     pub access_token: String,
     /// `id_token` (OpenID Connect Core 1.0, section 3.1.3.3).
     pub id_token: Option<String>,
@@ -31,12 +31,28 @@ pub struct TokenResponse {
     token_type: Option<String>,
     scope: Option<String>,
     expires_in: Option<Value>,
-    /// What `Keycloak`, `GitHub` and `LinkedIn` say of the refresh token's life.
-    #[serde(alias = "refresh_expires_in")]
+    /// What `Keycloak`, `GitHub` and `LinkedIn` say of the refresh token's life, by two names.
     refresh_token_expires_in: Option<Value>,
 }
 
 impl TokenResponse {
+    fn read(said: &Map<String, Value>) -> Self {
+        let text =
+            |name: &str| said.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
+        // Twitch sends a list.
+        let listed = |list: &Vec<Value>| list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ");
+        let of_two = ["refresh_token_expires_in", "refresh_expires_in"];
+        Self {
+            access_token: text("access_token").unwrap_or_default(),
+            id_token: text("id_token"),
+            refresh_token: text("refresh_token"),
+            token_type: text("token_type"),
+            scope: text("scope").or_else(|| said.get("scope")?.as_array().map(listed)),
+            expires_in: said.get("expires_in").cloned(),
+            refresh_token_expires_in: of_two.iter().find_map(|name| said.get(*name)).cloned(),
+        }
+    }
+
     /// What a native app brings instead of a token endpoint's answer.
     #[must_use]
     pub const fn of_app(access_token: String, id_token: String, refresh_token: Option<String>) -> Self {
@@ -110,10 +126,19 @@ pub async fn exchange(
         ("code", code.code.clone()),
         ("redirect_uri", code.flow.redirect_uri.clone()),
     ];
-    if upstream.service_type.does_pkce() {
+    if upstream.does_pkce() {
         form.push(("code_verifier", code.flow.code_verifier.clone()));
     }
-    ask(context, upstream, form).await
+    let answer = ask(context, upstream, form).await?;
+    let proves = |response: &TokenResponse| upstream.is_open_id() && response.id_token.is_some();
+    Ok(answer.and_then(|response| if proves(&response) { Ok(response) } else { with_access_token(response) }))
+}
+
+fn with_access_token(response: TokenResponse) -> std::result::Result<TokenResponse, Refused> {
+    if response.access_token.is_empty() {
+        return Err(Refused::for_now("token response: no access_token".to_owned()));
+    }
+    Ok(response)
 }
 
 /// Refreshes an access token (section 6); with `scope`, for less than was granted.
@@ -128,7 +153,7 @@ pub async fn refresh(
 ) -> Result<std::result::Result<TokenResponse, Refused>> {
     let mut form = vec![("grant_type", "refresh_token".to_owned()), ("refresh_token", refresh_token.expose().clone())];
     form.extend(scope.map(|scope| ("scope", scope.to_owned())));
-    ask(context, upstream, form).await
+    Ok(ask(context, upstream, form).await?.and_then(with_access_token))
 }
 
 /// Revokes a token (RFC 7009, section 2.1), where the issuer has an endpoint for it.
@@ -158,30 +183,44 @@ async fn ask(
         Ok(answer) => answer,
         Err(problem) => return Ok(Err(Refused::for_now(problem))),
     };
-    let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let said = members(&answer.body);
+    let error = said.as_ref().and_then(|said| said.get("error")).filter(|error| !error.is_null());
     // GitHub says what is wrong with status 200.
-    if answer.status != 200 || said.get("error").is_some() {
+    if answer.status != 200 || error.is_some() {
         // The error's code and description, never the body; and of those nothing that may be a token.
-        let text = |name: &str| without_tokens(said[name].as_str().unwrap_or_default());
+        let text = |name: &str| {
+            let value = said.as_ref().and_then(|said| said.get(name)?.as_str());
+            without_tokens(value.unwrap_or_default())
+        };
         let reason = format!("status {}: {:?} {:?}", answer.status, text("error"), text("error_description"));
-        let is_final = matches!(said["error"].as_str(), Some("invalid_grant" | "bad_refresh_token"));
+        let is_final = matches!(error.and_then(Value::as_str), Some("invalid_grant" | "bad_refresh_token"));
         return Ok(Err(Refused { reason, is_final }));
     }
-    if !said.is_object() {
-        return Ok(Err(Refused::for_now("token response: no JSON object".to_owned())));
-    }
-    let response: TokenResponse = match serde_json::from_slice(&answer.body) {
-        Ok(response) => response,
-        Err(error) => return Ok(Err(Refused::for_now(format!("token response: {error}")))),
+    let Some(said) = said else {
+        return Ok(Err(Refused::for_now("token response: neither a JSON object nor a form".to_owned())));
     };
+    let response = TokenResponse::read(&said);
     // Section 7.1: a token of a type that is not understood is not used.
-    if response.token_type.as_deref().is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
+    let is_bearer = response.token_type.as_deref().is_none_or(|kind| kind.eq_ignore_ascii_case("bearer"));
+    if !is_bearer && !response.access_token.is_empty() {
         return Ok(Err(Refused::for_now(format!("token_type {:?}", response.token_type))));
     }
-    if response.access_token.is_empty() {
-        return Ok(Err(Refused::for_now("an empty access_token".to_owned())));
-    }
     Ok(Ok(response))
+}
+
+/// The members of a token response: a JSON object, or a form as services older than the standard send it.
+fn members(body: &[u8]) -> Option<Map<String, Value>> {
+    if let Ok(value) = serde_json::from_slice(body) {
+        return match value {
+            Value::Object(members) => Some(members),
+            _ => None,
+        };
+    }
+    let pairs = form_urlencoded::parse(body.trim_ascii());
+    let members: Map<String, Value> = pairs.map(|(name, value)| (name.into_owned(), value.into())).collect();
+    // Any text is a form of one odd name: an error page is none of these.
+    let is_known = ["access_token", "id_token", "error"].iter().any(|name| members.contains_key(*name));
+    is_known.then_some(members)
 }
 
 /// A text of an issuer's without its long words: some repeat in their errors what was sent to them.
@@ -239,4 +278,37 @@ async fn signed(context: &Context, key: &Secret<String>, claims: serde_json::Map
     let key = webcrypto::import(algorithm, &Secret::new(jwk)).await?;
     let signature = webcrypto::sign(&key, unsigned.signing_input()).await?;
     Ok(unsigned.signed(&signature))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str) -> TokenResponse {
+        TokenResponse::read(&members(body.as_bytes()).expect("members"))
+    }
+
+    #[test]
+    fn each_member_is_read_by_itself() {
+        let odd = read(
+            r#"{"access_token":"a","scope":["openid","email"],"refresh_token":7,"token_type":null,"id_token":"",
+                "refresh_expires_in":0,"refresh_token_expires_in":"60","expires_in":"3600"}"#,
+        );
+        assert_eq!((odd.access_token.as_str(), odd.scope.as_deref()), ("a", Some("openid email")));
+        assert_eq!(
+            (odd.refresh_token.as_deref(), odd.token_type.as_deref(), odd.id_token.as_deref()),
+            (None, None, None)
+        );
+        let tokens = odd.tokens("openid");
+        assert_eq!((tokens.expires_in, tokens.refresh_expires_in), (Some(3600), Some(60)));
+    }
+
+    #[test]
+    fn a_form_is_read_and_other_texts_are_not() {
+        let form = read("access_token=a%20b&token_type=bearer&scope=read%2Cwrite&expires_in=10\n");
+        assert_eq!((form.access_token.as_str(), form.tokens("").granted.as_str()), ("a b", "read write"));
+        for body in ["", "<html>access_token</html>", "[]", "null", "7", "\"access_token=a\"", "error_description=x"] {
+            assert!(members(body.as_bytes()).is_none(), "{body}");
+        }
+    }
 }

@@ -34,6 +34,9 @@ pub struct Settings {
     /// Whether its assertions are grants (RFC 7523, section 2.1): it may speak for its people while they are not there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub accept_assertions: bool,
+    /// `false` for a service that refuses PKCE's parameters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pkce: Option<bool>,
 }
 
 /// An issuer, as a sign-in through it needs it.
@@ -118,6 +121,12 @@ impl Upstream {
     #[must_use]
     pub fn is_open_id(&self) -> bool {
         self.service_type.preset().protocol == Protocol::OpenId
+    }
+
+    /// Whether a flow carries PKCE's parameters (RFC 7636).
+    #[must_use]
+    pub fn does_pkce(&self) -> bool {
+        self.service_type.does_pkce() && self.settings.pkce.unwrap_or(true)
     }
 
     /// An endpoint: by hand, by discovery, or as its kind of service has it everywhere.
