@@ -167,6 +167,8 @@ pub struct Config {
     pub require_verified_email: bool,
     /// `BEARER`: sessions travel in `Authorization` as well.
     pub bearer: bool,
+    /// `SESSION_JWT`: `get-session` carries a JWT in `set-auth-jwt`.
+    pub session_jwt: bool,
     /// `MULTI_SESSION`: several accounts in one browser.
     pub multi_session: bool,
     /// `SESSION_FRESH_SECONDS`: how long a sign-in is good for sensitive changes. 0: always.
@@ -271,6 +273,7 @@ impl Config {
             ways_in: reader.ways_in("SIGN_IN_WITH", "password,passkey,magic-link,email-otp")?,
             require_verified_email: reader.switch("REQUIRE_VERIFIED_EMAIL")?,
             bearer: reader.switch("BEARER")?,
+            session_jwt: reader.switch("SESSION_JWT")?,
             multi_session: reader.switch("MULTI_SESSION")?,
             fresh_seconds: reader.number("SESSION_FRESH_SECONDS", 86_400, 0)?,
             trusted_device_seconds: reader.number("TRUSTED_DEVICE_SECONDS", 30 * 86_400, 60)?,

@@ -173,6 +173,14 @@ wire! {
     SECOND_FACTOR_REQUIRED = 403 "TWO_FACTOR_REQUIRED" "This organization asks for a second factor";
     ADDRESS_NOT_ALLOWED = 403 "ADDRESS_NOT_ALLOWED" "This organization does not allow access from your network";
     KEY_PERMISSION = 403 "INSUFFICIENT_API_KEY_PERMISSIONS" "You don't have sufficient permissions to perform this action on organization API keys.";
+    OWN_KEY_PERMISSION = 403 "INSUFFICIENT_API_KEY_PERMISSIONS" "You can't give an API key permissions that you don't hold yourself.";
+    INVALID_NAME_LENGTH = 400 "INVALID_NAME_LENGTH" "The name length is either too large or too small.";
+    INVALID_PREFIX_LENGTH = 400 "INVALID_PREFIX_LENGTH" "The prefix length is either too large or too small.";
+    INVALID_METADATA_TYPE = 400 "INVALID_METADATA_TYPE" "metadata must be an object or undefined";
+    REFILL_AMOUNT_AND_INTERVAL_REQUIRED = 400 "REFILL_AMOUNT_AND_INTERVAL_REQUIRED" "refillAmount is required when refillInterval is provided";
+    REFILL_INTERVAL_AND_AMOUNT_REQUIRED = 400 "REFILL_INTERVAL_AND_AMOUNT_REQUIRED" "refillInterval is required when refillAmount is provided";
+    INVALID_EMAIL = 400 "INVALID_EMAIL" "Invalid email";
+    FIELD_NOT_ALLOWED = 400 "FIELD_NOT_ALLOWED" "This field is not allowed to be set";
     KEY_NOT_FOUND = 404 "KEY_NOT_FOUND" "API Key not found";
     KEY_LIFE_TOO_SHORT = 400 "EXPIRES_IN_IS_TOO_SMALL" "The expiresIn is smaller than the predefined minimum value.";
     KEY_LIFE_TOO_LONG = 400 "EXPIRES_IN_IS_TOO_LARGE" "The expiresIn is larger than the predefined maximum value.";

@@ -125,6 +125,13 @@ pub const AUTH_HOST: &[Route] = routes! {
     GET  "/api/auth/one-time-token/generate"              Confirmed Trusted Api  one_time::generate;
     POST "/api/auth/one-time-token/verify"                Anybody   Trusted Api  one_time::verify;
 
+    POST "/api/auth/one-tap/callback"                     Anybody   Trusted Api  social::one_tap;
+    POST "/api/auth/device/code"                          Anybody   Trusted Api  provider::device_client::code;
+    POST "/api/auth/device/token"                         Anybody   Trusted Api  provider::device_client::poll;
+    GET  "/api/auth/device"                               Anybody   Trusted Api  provider::device_client::show;
+    POST "/api/auth/device/approve"                       Anybody   Trusted Api  provider::device_client::approve;
+    POST "/api/auth/device/deny"                          Anybody   Trusted Api  provider::device_client::deny;
+    POST "/api/auth/update-session"                       Confirmed Trusted Api  session::update;
     GET  "/api/auth/list-sessions"                        Session   Trusted Api  session::list;
     POST "/api/auth/revoke-session"                       Confirmed Trusted Api  session::revoke_one;
     POST "/api/auth/revoke-sessions"                      Confirmed Trusted Api  session::revoke_all;

@@ -171,10 +171,19 @@ pub struct Life {
     pub extends: bool,
 }
 
+/// The longest life of a session that is not remembered, in seconds: its browser may be closed and never say so.
+pub const UNREMEMBERED_SECONDS: i64 = 86_400;
+
 impl Life {
-    fn of(policy: &SecurityPolicy, default: i64, (prolonged_at, expires_at): (Millis, Millis)) -> Self {
-        let seconds = policy.session_seconds(default);
-        Self { until: expires_at.min(prolonged_at + seconds * 1000), seconds, extends: policy.extends() }
+    fn of(
+        policy: &SecurityPolicy,
+        (default, is_remembered): (i64, bool),
+        (prolonged_at, expires_at): (Millis, Millis),
+    ) -> Self {
+        let allowed = policy.session_seconds(default);
+        let seconds = if is_remembered { allowed } else { allowed.min(UNREMEMBERED_SECONDS) };
+        let extends = is_remembered && policy.extends();
+        Self { until: expires_at.min(prolonged_at + seconds * 1000), seconds, extends }
     }
 
     /// Whether it is prolonged by being used now: used, and older than `SESSION_UPDATE_SECONDS` since the last time. Of a
@@ -248,12 +257,14 @@ impl Record {
             return Err(Rejection::Revoked);
         }
         let policy = SecurityPolicy::parse(&self.policy).map_err(|_| Rejection::PolicyUnreadable)?;
-        let life = Life::of(&policy, at.life, (self.prolonged_at, self.session.expires_at));
+        // A website's session is as remembered as the one that it hangs on.
+        let kind = (at.life, self.session.is_remembered);
+        let life = Life::of(&policy, kind, (self.prolonged_at, self.session.expires_at));
         // Each lives as long as its own tenant lets it, and a website's never without the one that it hangs on.
         let parent = match &self.parent {
             Some(parent) => {
                 let its = SecurityPolicy::parse(&parent.policy).map_err(|_| Rejection::PolicyUnreadable)?;
-                Some(Life::of(&its, at.life, (parent.prolonged_at, parent.expires_at)))
+                Some(Life::of(&its, kind, (parent.prolonged_at, parent.expires_at)))
             }
             None => None,
         };
@@ -425,6 +436,27 @@ pub(crate) mod tests {
         record.policy = policy;
         change(&mut record);
         record.judge(&AT)
+    }
+
+    #[test]
+    fn a_session_that_is_not_remembered_lives_for_a_day_and_is_not_prolonged() {
+        let unremembered = |record: &mut Record| record.session.is_remembered = false;
+        let day = NOW + UNREMEMBERED_SECONDS * 1000;
+        let judged_now = judged(json!({}), unremembered).expect("holds");
+        assert_eq!((judged_now.session.expires_at, judged_now.life.prolonged(NOW + 1)), (day, day));
+        assert!(!judged_now.life.extends);
+        let config = with(&[]).expect("valid");
+        assert!(!judged_now.life.is_due(&config, day - 1));
+        // The tenant's policy may shorten it, and not lengthen it.
+        let policy = |seconds: i64| json!({ "session": { "sessionTimeout": seconds } });
+        let until = |seconds| judged(policy(seconds), unremembered).expect("holds").session.expires_at;
+        assert_eq!((until(3600), until(604_800)), (NOW + 3_600_000, day));
+        let of_website = judged(json!({}), |record| {
+            unremembered(record);
+            record.parent =
+                Some(Parent { expires_at: NOW + 604_800_000, prolonged_at: NOW - 3_600_000, policy: json!({}) });
+        });
+        assert_eq!(of_website.expect("holds").session.expires_at, day - 3_600_000, "no longer than its parent");
     }
 
     #[test]

@@ -24,6 +24,9 @@ use crate::store::record::{Deed, Severity};
 /// The longest name and the longest prefix, in characters.
 const LONGEST_NAME: usize = 32;
 
+/// The longest that is read of either, to say so by the protocol's own code.
+const LONGEST_READ: usize = 1000;
+
 /// The shortest and the longest life, in seconds.
 const LIFE: (i64, i64) = (86_400, 31_536_000);
 
@@ -140,10 +143,11 @@ fn number(fields: &mut Fields, name: &str, bounds: (i64, i64)) -> Option<Option<
 }
 
 /// What is said of a key, and the permissions in it.
-fn draft(fields: &mut Fields, now: Millis) -> Result<(Draft, Option<Permissions>)> {
-    let name = fields.optional_line("name", LONGEST_NAME);
-    if fields.has("name") && name.is_none() {
-        fields.refuse("name", "Too small: expected string to have >=1 characters");
+fn draft(fields: &mut Fields, now: Millis, mut refusal: Option<Wire>) -> Result<(Draft, Option<Permissions>)> {
+    let name = fields.optional_line("name", LONGEST_READ);
+    let is_blank = fields.has("name") && !fields.is_null("name") && name.is_none();
+    if is_blank || name.as_ref().is_some_and(|name| name.chars().count() > LONGEST_NAME) {
+        refusal.get_or_insert(Wire::INVALID_NAME_LENGTH);
     }
     let expires_in = number(fields, "expiresIn", (1, MOST));
     let (amount, interval) =
@@ -152,8 +156,12 @@ fn draft(fields: &mut Fields, now: Millis) -> Result<(Draft, Option<Permissions>
         (None, None) => None,
         (Some(Some(amount)), Some(Some(interval))) => Some(Some((amount, interval))),
         (Some(None), Some(None)) => Some(None),
+        (_, None | Some(None)) => {
+            refusal.get_or_insert(Wire::REFILL_AMOUNT_AND_INTERVAL_REQUIRED);
+            None
+        }
         _ => {
-            fields.refuse("refillAmount", "Invalid input: refillAmount and refillInterval go together");
+            refusal.get_or_insert(Wire::REFILL_INTERVAL_AND_AMOUNT_REQUIRED);
             None
         }
     };
@@ -175,8 +183,10 @@ fn draft(fields: &mut Fields, now: Millis) -> Result<(Draft, Option<Permissions>
     let metadata = fields.has("metadata").then(|| {
         let value = fields.take("metadata")?;
         let text = value.to_string();
-        if !value.is_object() || text.len() > 4096 {
-            fields.refuse("metadata", "Invalid input: expected object of at most 4096 bytes");
+        if !value.is_object() {
+            refusal.get_or_insert(Wire::INVALID_METADATA_TYPE);
+        } else if text.len() > 4096 {
+            fields.refuse("metadata", "Too big: expected object of at most 4096 bytes");
         }
         Some(text)
     });
@@ -193,6 +203,9 @@ fn draft(fields: &mut Fields, now: Millis) -> Result<(Draft, Option<Permissions>
         expires_at: expires_in.map(|seconds| seconds.map(|seconds| now + seconds * 1000)),
     };
     std::mem::take(fields).finish()?;
+    if let Some(refusal) = refusal {
+        return Err(Error::refused(refusal, "a field of the key"));
+    }
     match expires_in.flatten() {
         Some(seconds) if seconds < LIFE.0 => Err(Error::refused(Wire::KEY_LIFE_TOO_SHORT, "shorter than a day")),
         Some(seconds) if seconds > LIFE.1 => Err(Error::refused(Wire::KEY_LIFE_TOO_LONG, "longer than a year")),
@@ -205,15 +218,14 @@ async fn holds(call: &Call, whose: &Whose, wanted: Option<&Permissions>) -> Resu
     let Some(wanted) = wanted else {
         return Ok(());
     };
-    let refusal = Wire::KEY_PERMISSION;
     match whose {
-        Whose::Organization(acting, _) => acting.holds(wanted, refusal),
+        Whose::Organization(acting, _) => acting.holds(wanted, Wire::KEY_PERMISSION),
         Whose::Own(authenticated) => {
             let statement =
                 store::access::standing_of(&authenticated.session.tenant_id, &authenticated.session.user.id);
             let standing: Option<Standing> = call.context.db()?.first(statement).await?;
             let covers = standing.is_some_and(|standing| standing.permissions.covers(wanted));
-            if covers { Ok(()) } else { Err(Error::refused(refusal, "more than they hold")) }
+            if covers { Ok(()) } else { Err(Error::refused(Wire::OWN_KEY_PERMISSION, "more than they hold")) }
         }
     }
 }
@@ -240,13 +252,14 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     let organization = fields.optional("organizationId", 100);
     let user = fields.optional("userId", 100);
     let config = fields.optional_line("configId", 64).unwrap_or_else(|| "default".to_owned());
-    let prefix = fields.optional("prefix", LONGEST_NAME);
+    let prefix = fields.optional("prefix", LONGEST_READ);
+    let too_long = prefix.as_ref().is_some_and(|prefix| prefix.chars().count() > LONGEST_NAME);
     let is_plain = |text: &String| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     if fields.has("prefix") && !fields.is_null("prefix") && !prefix.as_ref().is_some_and(is_plain) {
         fields
             .refuse("prefix", "Invalid prefix format, must be alphanumeric and contain only underscores and hyphens.");
     }
-    let (draft, wanted) = draft(&mut fields, call.context.now)?;
+    let (draft, wanted) = draft(&mut fields, call.context.now, too_long.then_some(Wire::INVALID_PREFIX_LENGTH))?;
     let whose = Whose::find(call, organization, Action::CreateKey).await?;
     proof::not_impersonated(whose.authenticated())?;
     let context = &call.context;
@@ -327,9 +340,14 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
     let organization = call.request.param("organizationId").filter(|id| !id.is_empty());
     let limit = bounded(call, "limit", 100, (0, 1000))?;
     let offset = bounded(call, "offset", 0, (0, MOST))?;
-    if !matches!(call.request.param("sortBy").as_deref(), None | Some("" | "createdAt")) {
-        return Err(invalid("sortBy", "createdAt"));
-    }
+    let by = match call.request.param("sortBy").as_deref() {
+        None | Some("" | "createdAt") => "created_at",
+        Some("name") => "name",
+        Some("updatedAt") => "updated_at",
+        Some("expiresAt") => "expires_at",
+        Some("lastRequest") => "last_request_at",
+        Some(_) => return Err(invalid("sortBy", "createdAt, updatedAt, expiresAt, lastRequest or name")),
+    };
     let descends = match call.request.param("sortDirection").as_deref() {
         None | Some("" | "asc") => false,
         Some("desc") => true,
@@ -338,7 +356,7 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
     let whose = Whose::find(call, organization, Action::ReadKey).await?;
     let (tenant, owner) = (whose.tenant(), whose.owner());
     let statements =
-        [store::api_key::list(tenant, owner, descends, (limit, offset)), store::api_key::count(tenant, owner)];
+        [store::api_key::list(tenant, owner, (by, descends), (limit, offset)), store::api_key::count(tenant, owner)];
     let mut answers = call.context.db()?.batch(statements).await?;
     let keys: Vec<Record> = answers.rows()?;
     let total: Option<i64> = answers.row()?;
@@ -354,7 +372,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let id = fields.line("keyId", 100);
     let is_empty = !fields.names().any(|name| SETTABLE.contains(&name));
-    let (draft, wanted) = draft(&mut fields, call.context.now)?;
+    let (draft, wanted) = draft(&mut fields, call.context.now, None)?;
     let (whose, key) = named(call, &id, Action::UpdateKey).await?;
     if is_empty {
         return Err(Error::refused(Wire::NO_VALUES_TO_UPDATE, "nothing to update"));

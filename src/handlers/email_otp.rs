@@ -10,6 +10,7 @@ use crate::handlers::opening::Outcome;
 use crate::handlers::sign_up::{LONGEST_IMAGE, LONGEST_NAME};
 use crate::handlers::{Call, change_email, guard, mailing, proof, reset, sign_in, user};
 use crate::http::email;
+use crate::http::fields::Fields;
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::id::{Id, User};
@@ -69,6 +70,15 @@ pub fn letter(context: &Context, kind: CodeKind, code: &str) -> store::outbox::M
     mail::code(&context.tenant().name, purpose(kind), code, context.config.code_seconds / 60)
 }
 
+/// The field `email`, and the refusal for what is none; other problems are told before it.
+fn email_field(fields: &mut Fields) -> (String, Result<()>) {
+    let text = fields.required("email", email::LONGEST);
+    let address = email::normalise(&text);
+    let refusal = || Error::refused(Wire::INVALID_EMAIL, "no e-mail address");
+    let judged = if address.is_some() { Ok(()) } else { Err(refusal()) };
+    (address.unwrap_or_default(), judged)
+}
+
 /// `POST /email-otp/send-verification-otp`: known and unknown addresses are answered alike.
 ///
 /// # Errors
@@ -76,9 +86,10 @@ pub fn letter(context: &Context, kind: CodeKind, code: &str) -> store::outbox::M
 pub async fn send(call: &mut Call) -> Result<Reply> {
     guard::open_way(call.context.config.ways_in.email_otp)?;
     let mut fields = call.request.fields(Media::Json).await?;
-    let email = fields.email("email");
+    let (email, judged) = email_field(&mut fields);
     let named = fields.required("type", 50);
     fields.finish()?;
+    judged?;
     send_code(&call.context, &email, kind(&named)?).await?;
     Reply::json(200, &json!({ "success": true }))
 }
@@ -139,10 +150,11 @@ pub async fn redeem(context: &Context, kind: CodeKind, by: By<'_>, typed: &str, 
 pub async fn check(call: &mut Call) -> Result<Reply> {
     guard::open_way(call.context.config.ways_in.email_otp)?;
     let mut fields = call.request.fields(Media::Json).await?;
-    let email = fields.email("email");
+    let (email, judged) = email_field(&mut fields);
     let named = fields.required("type", 50);
     let otp = fields.required("otp", LONGEST_CODE);
     fields.finish()?;
+    judged?;
     redeem(&call.context, kind(&named)?, By::Email(&email), &otp, true).await?;
     Reply::json(200, &json!({ "success": true }))
 }
@@ -154,11 +166,12 @@ pub async fn check(call: &mut Call) -> Result<Reply> {
 pub async fn sign_in(call: &mut Call) -> Result<Reply> {
     guard::open_way(call.context.config.ways_in.email_otp)?;
     let mut fields = call.request.fields(Media::Json).await?;
-    let email = fields.email("email");
+    let (email, judged) = email_field(&mut fields);
     let otp = fields.required("otp", LONGEST_CODE);
     let name = fields.optional_line("name", LONGEST_NAME).unwrap_or_default();
     let image = fields.optional("image", LONGEST_IMAGE);
     fields.finish()?;
+    judged?;
     let outcome = by_code(call, &email, &otp, &name, image.as_deref()).await?;
     outcome.json(|session| json!({ "token": session.id, "user": session.user_json() }))
 }
@@ -194,9 +207,10 @@ pub async fn by_code(call: &Call, email: &str, otp: &str, name: &str, image: Opt
 pub async fn verify_email(call: &mut Call) -> Result<Reply> {
     guard::open_way(call.context.config.ways_in.email_otp)?;
     let mut fields = call.request.fields(Media::Json).await?;
-    let email = fields.email("email");
+    let (email, judged) = email_field(&mut fields);
     let otp = fields.required("otp", LONGEST_CODE);
     fields.finish()?;
+    judged?;
     let context = &call.context;
     let loaded = redeem(context, CodeKind::EmailProof, By::Email(&email), &otp, false).await?;
     let user = loaded.candidate.ok_or_else(|| Error::refused(Wire::INVALID_OTP, "nobody has the address"))?;

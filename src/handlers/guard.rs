@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::Call;
 use crate::handlers::provider::possession::nonces;
+use crate::handlers::session::SET_AUTH_JWT;
 use crate::http::cookie::Cookie;
 use crate::http::incoming::Incoming;
 use crate::http::origin::Origin;
@@ -203,11 +204,15 @@ pub fn finish(call: &Call, surface: Surface, mut reply: Reply) -> Reply {
     } else {
         None
     };
-    let exposed = match &bearer {
-        Some(_) => "X-Retry-After, Retry-After, set-auth-token",
-        None if is_for_clients => FOR_CLIENTS,
-        None => "X-Retry-After, Retry-After",
+    let mut exposed = match &bearer {
+        Some(_) => "X-Retry-After, Retry-After, set-auth-token".to_owned(),
+        None if is_for_clients => FOR_CLIENTS.to_owned(),
+        None => "X-Retry-After, Retry-After".to_owned(),
     };
+    if reply.has(SET_AUTH_JWT) {
+        exposed.push_str(", ");
+        exposed.push_str(SET_AUTH_JWT);
+    }
     if let Some(token) = bearer {
         reply = reply.with("set-auth-token", token);
     }

@@ -23,53 +23,76 @@ const MOST: usize = 8;
 /// Between two tokens.
 const BETWEEN: char = '~';
 
-/// The tokens that a browser brings: those of the further cookie and the session cookie's.
-fn tokens(context: &Context) -> Vec<Token<SessionToken>> {
-    let others = context.cookie(Cookie::Others).unwrap_or_default();
+/// A session's token that a browser brings, and whether it may outlive the browser.
+struct Kept {
+    token: Token<SessionToken>,
+    is_remembered: bool,
+}
+
+/// The tokens that a browser brings: those of the further cookies and the session cookie's.
+fn tokens(context: &Context) -> Vec<Kept> {
+    let [remembered, others] =
+        [Cookie::Others, Cookie::Unremembered].map(|cookie| context.cookie(cookie).unwrap_or_default());
     let current = context.cookie(Cookie::Session).unwrap_or_default();
-    let mut tokens: Vec<Token<SessionToken>> = Vec::new();
-    for value in std::iter::once(current.as_str()).chain(others.split(BETWEEN)) {
+    // Of a token that stands in no further cookie it is not known, and what is not known goes with the browser.
+    let current = std::iter::once((current.as_str(), remembered.split(BETWEEN).any(|value| value == current)));
+    let further = remembered.split(BETWEEN).map(|value| (value, true));
+    let further = further.chain(others.split(BETWEEN).map(|value| (value, false)));
+    let mut tokens: Vec<Kept> = Vec::new();
+    for (value, is_remembered) in current.chain(further) {
         let Some(token) = read_cookie(&context.config.keyring, value) else {
             continue;
         };
-        if tokens.len() < MOST && !tokens.iter().any(|known| known.expose() == token.expose()) {
-            tokens.push(token);
+        if tokens.len() < MOST && !tokens.iter().any(|known| known.token.expose() == token.expose()) {
+            tokens.push(Kept { token, is_remembered });
         }
     }
     tokens
 }
 
-fn cookie(context: &Context, tokens: &[&Token<SessionToken>]) -> String {
-    if tokens.is_empty() {
-        return Cookie::Others.clear(context.is_secure);
-    }
-    let values: Vec<String> = tokens.iter().map(|token| cookie_value(&context.config.keyring, token)).collect();
-    let text = values.join(&BETWEEN.to_string());
-    Cookie::Others.set(context.is_secure, &text, Some(context.config.session_seconds))
+/// The further cookies with these tokens, each with whether it may outlive the browser.
+fn cookies<'a>(context: &Context, tokens: impl Iterator<Item = (&'a Token<SessionToken>, bool)>) -> Vec<String> {
+    let (remembered, others): (Vec<_>, Vec<_>) = tokens.partition(|(_, is_remembered)| *is_remembered);
+    let line = |cookie: Cookie, tokens: Vec<(&Token<SessionToken>, bool)>, seconds: Option<i64>| {
+        if tokens.is_empty() {
+            return context.cookie(cookie).map(|_| cookie.clear(context.is_secure));
+        }
+        let value = |(token, _): &(&Token<SessionToken>, bool)| cookie_value(&context.config.keyring, token);
+        let values: Vec<String> = tokens.iter().map(value).collect();
+        Some(cookie.set(context.is_secure, &values.join(&BETWEEN.to_string()), seconds))
+    };
+    let remembered = line(Cookie::Others, remembered, Some(context.config.session_seconds));
+    remembered.into_iter().chain(line(Cookie::Unremembered, others, None)).collect()
 }
 
-/// The further cookie once a session is opened: it comes first, the others stay.
+/// The further cookies once a session is opened: it comes first, the others stay.
 #[must_use]
-pub fn listed(context: &Context, new: &Token<SessionToken>) -> Option<String> {
+pub fn listed(context: &Context, new: &Token<SessionToken>, is_remembered: bool) -> Vec<String> {
     if !context.config.multi_session {
-        return None;
+        return Vec::new();
     }
     let known = tokens(context);
-    let all: Vec<&Token<SessionToken>> = std::iter::once(new).chain(&known).take(MOST).collect();
     // A session that no cookie names any more could not be signed out.
-    let dropped: Vec<TokenHash<SessionToken>> = known.iter().skip(MOST - 1).map(Token::hash).collect();
+    let dropped: Vec<TokenHash<SessionToken>> = known.iter().skip(MOST - 1).map(|kept| kept.token.hash()).collect();
     if !dropped.is_empty() {
         let end = |hash| store::session::end(context, hash, "displaced");
         write_later(context, dropped.iter().map(end).collect());
         forget(context, dropped);
     }
-    Some(cookie(context, &all))
+    let known = known.iter().map(|kept| (&kept.token, kept.is_remembered));
+    cookies(context, std::iter::once((new, is_remembered)).chain(known).take(MOST))
 }
 
 /// An account of the browser.
 struct Account {
     token: Token<SessionToken>,
     session: LiveSession,
+}
+
+impl Account {
+    const fn kept(&self) -> (&Token<SessionToken>, bool) {
+        (&self.token, self.session.is_remembered)
+    }
 }
 
 /// The accounts of the browser, one a user: of two sessions, the one opened last.
@@ -92,10 +115,10 @@ async fn sessions(context: &Context) -> Result<Vec<Account>> {
         return Ok(Vec::new());
     }
     let tenant = &context.tenant().id;
-    let statements: Vec<_> = tokens.iter().map(|token| store::session::load(tenant, &token.hash())).collect();
+    let statements: Vec<_> = tokens.iter().map(|kept| store::session::load(tenant, &kept.token.hash())).collect();
     let mut answers = context.db()?.batch(statements).await?;
     let mut sessions: Vec<Account> = Vec::new();
-    for token in tokens {
+    for Kept { token, .. } in tokens {
         let record = store::session::read(&mut answers)?;
         let Some(Ok(Judged { session, .. })) = record.map(|record| context.judge(record)) else {
             continue;
@@ -144,10 +167,9 @@ pub async fn set_active(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
     let accounts = accounts(context).await?;
     let chosen = accounts.iter().find(|account| account.session.id.as_str() == handle).ok_or_else(unknown)?;
-    let all: Vec<&Token<SessionToken>> = accounts.iter().map(|account| &account.token).collect();
     Ok(Reply::json(200, &shown(&chosen.session))?
         .with_cookies(activated(context, chosen))
-        .with_cookie(cookie(context, &all)))
+        .with_cookies(cookies(context, accounts.iter().map(Account::kept))))
 }
 
 fn activated(context: &Context, account: &Account) -> Vec<String> {
@@ -174,8 +196,7 @@ pub async fn revoke(call: &mut Call) -> Result<Reply> {
     let mut answers = context.db()?.batch([revoke]).await?;
     forget(context, store::session::revoked(&mut answers)?);
     let left: Vec<&Account> = accounts.iter().filter(|account| account.session.id != *id).collect();
-    let tokens: Vec<&Token<SessionToken>> = left.iter().map(|account| &account.token).collect();
-    let mut cookies = vec![cookie(context, &tokens)];
+    let mut cookies = cookies(context, left.iter().map(|account| account.kept()));
     if *id == authenticated.session.id {
         match left.first() {
             Some(next) => cookies.extend(activated(context, next)),
@@ -191,10 +212,12 @@ pub async fn revoke(call: &mut Call) -> Result<Reply> {
 ///
 /// # Errors
 /// 503.
-pub async fn end_others(call: &Call) -> Result<Option<String>> {
+pub async fn end_others(call: &Call) -> Result<Vec<String>> {
     let context = &call.context;
-    if !context.config.multi_session || context.cookie(Cookie::Others).is_none() {
-        return Ok(None);
+    let brought = [Cookie::Others, Cookie::Unremembered].into_iter();
+    let brought: Vec<Cookie> = brought.filter(|cookie| context.cookie(*cookie).is_some()).collect();
+    if !context.config.multi_session || brought.is_empty() {
+        return Ok(Vec::new());
     }
     let accounts = sessions(context).await?;
     let statements: Vec<_> = accounts
@@ -209,5 +232,5 @@ pub async fn end_others(call: &Call) -> Result<Option<String>> {
             forget(context, store::session::revoked(&mut answers)?);
         }
     }
-    Ok(Some(Cookie::Others.clear(context.is_secure)))
+    Ok(brought.into_iter().map(|cookie| cookie.clear(context.is_secure)).collect())
 }

@@ -286,7 +286,7 @@ async fn run(
     let session = settle(context, opening.user_id, (&id, &hash), record).await?;
     let mut cookies = vec![session_cookie(context, &token, &session)];
     cookies.extend(snapshot_cookie(context, &hash, &session));
-    cookies.extend(multi_session::listed(context, &token));
+    cookies.extend(multi_session::listed(context, &token, session.is_remembered));
     cookies.extend(opening.last_method.map(|method| cookie::last_method(context.is_secure, method)));
     if context.cookie(Cookie::SecondFactor).is_some() {
         cookies.push(Cookie::SecondFactor.clear(context.is_secure));

@@ -255,13 +255,22 @@ fn judge(
             let digests = backup_digests(context, user, typed);
             Ok(Some((store::second_factor::accept_backup_code(context, user, &digests), true)))
         }
-        (Typed::Mailed(_), Some(Verdict::Expired | Verdict::None)) => {
+        (Typed::Mailed(_), None | Some(Verdict::Wrong)) => Ok(None),
+        (Typed::Mailed(_), Some(verdict)) => mailed(verdict).map(|()| None),
+    }
+}
+
+/// Whether a mailed code was right.
+fn mailed(verdict: Verdict) -> Result<()> {
+    match verdict {
+        Verdict::Right => Ok(()),
+        Verdict::Wrong => Err(Error::refused(Wire::INVALID_CODE, "a wrong mailed code")),
+        Verdict::Expired | Verdict::None => {
             Err(Error::refused(Wire::OTP_HAS_EXPIRED, "none was sent, or it came too late"))
         }
-        (Typed::Mailed(_), Some(Verdict::TooManyAttempts)) => {
+        Verdict::TooManyAttempts => {
             Err(Error::refused(Wire::TOO_MANY_SECOND_FACTORS, "one mailed code tried too often"))
         }
-        (Typed::Mailed(_), _) => Ok(None),
     }
 }
 
@@ -310,6 +319,10 @@ async fn again(call: &Call, typed: Typed<'_>) -> Result<Reply> {
         }
     }
     let Some(factor) = in_use else {
+        if let Some(verdict) = verdict {
+            mailed(verdict)?;
+            return second_factor_setup::enrol_mailed(call, authenticated).await;
+        }
         let wire =
             if matches!(typed, Typed::Totp(_)) { Wire::TOTP_NOT_ENABLED } else { Wire::SECOND_FACTOR_NOT_ENABLED };
         return Err(Error::refused(wire, "no second factor"));
@@ -388,6 +401,10 @@ pub async fn send_code(call: &Call) -> Result<Option<Authenticated>> {
         let count = rate_limit::count_for_session(context, "code", &ticket.hash, limit);
         let (authenticated, mut answers) = call.confirmed(vec![count]).await?;
         within(context, answers.row()?)?;
+        let user = &authenticated.session.user;
+        if !user.email_verified || !email::is_mailbox(&user.email) {
+            return Err(Error::refused(Wire::EMAIL_NOT_VERIFIED, "codes would go where nobody may read them"));
+        }
         (ticket.hash.as_str().to_owned(), authenticated.session.user.clone(), true, Some(authenticated))
     };
     let code = digits(context.random()?);

@@ -126,14 +126,8 @@ async fn enable_mailed(call: &Call, authenticated: Authenticated, factors: &[Fac
         return Err(Error::refused(Wire::EMAIL_NOT_VERIFIED, "codes would go where nobody may read them"));
     }
     // Whoever has TOTP has mailed codes with it.
-    let mut before = Vec::new();
-    if !factors.iter().any(|factor| factor.is_verified) {
-        let id = context.row_id()?;
-        let new = NewFactor { id: &id, user_id: &user.id, seed: None, backup_codes: &[] };
-        before.extend(store::second_factor::begin(context, &new)?);
-        before.extend(store::second_factor::verify(context, &user.id, &id, 0));
-        before.extend(tell(context, &user.id, "second_factor.enabled", "on")?);
-    }
+    let has_factor = factors.iter().any(|factor| factor.is_verified);
+    let mut before = if has_factor { Vec::new() } else { switching_on_mailed(context, &user.id)? };
     if authenticated.session.must_enrol {
         // The policy asks for a code by mail now, which this session was not opened with: the next sign-in is.
         before.push(store::session::end(context, &authenticated.hash, "second factor enabled"));
@@ -144,6 +138,29 @@ async fn enable_mailed(call: &Call, authenticated: Authenticated, factors: &[Fac
     }
     let opened = rotate(call, &authenticated, before, None).await?;
     Ok(Reply::json(200, &json!({ "method": "otp" }))?.with_cookies(opened.cookies))
+}
+
+fn switching_on_mailed(context: &Context, user: &Id<User>) -> Result<Vec<Statement>> {
+    let id = context.row_id()?;
+    let new = NewFactor { id: &id, user_id: user, seed: None, backup_codes: &[] };
+    let mut statements = Vec::from(store::second_factor::begin(context, &new)?);
+    statements.extend(store::second_factor::verify(context, user, &id, 0));
+    statements.extend(tell(context, user, "second_factor.enabled", "on")?);
+    Ok(statements)
+}
+
+/// Puts mailed codes to use for somebody who has no second factor and just gave one of them: instead of the password, which
+/// `enable` asks for, the session must be fresh.
+///
+/// # Errors
+/// 403 for a session that is not fresh.
+pub async fn enrol_mailed(call: &Call, authenticated: Authenticated) -> Result<Reply> {
+    let context = &call.context;
+    proof::fresh(context, &authenticated)?;
+    let before = switching_on_mailed(context, &authenticated.session.user.id)?;
+    let opened = rotate(call, &authenticated, before, Some(Wire::INVALID_CODE)).await?;
+    let body = json!({ "token": opened.session.id, "user": opened.session.user_json() });
+    Ok(Reply::json(200, &body)?.with_cookies(opened.cookies))
 }
 
 /// The step by which a pending factor's code proves it.

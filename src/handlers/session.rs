@@ -8,8 +8,8 @@ use crate::error::{Error, Result, Wire};
 use crate::handlers::Call;
 use crate::handlers::admin::{impersonation, in_anothers_name};
 use crate::handlers::authenticate::{Authentication, Depth, Look, Ticket, authenticate, forget};
-use crate::handlers::multi_session;
 use crate::handlers::opening::{cleared, taken_back};
+use crate::handlers::{multi_session, token};
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::id::Id;
@@ -35,7 +35,9 @@ struct Seen<'a> {
 pub async fn get(call: &mut Call) -> Result<Reply> {
     // Most requests have no query, and parsing none costs nothing.
     let asks = |name: &str| call.request.query().contains(name) && call.request.param(name).as_deref() == Some("true");
-    let depth = if asks("disableCookieCache") { Depth::Database } else { Depth::Snapshot };
+    let with_jwt = call.context.config.session_jwt;
+    // What mints a token asks D1.
+    let depth = if with_jwt || asks("disableCookieCache") { Depth::Database } else { Depth::Snapshot };
     let look = Look { depth, prolong: !asks("disableRefresh") };
     match authenticate(&call.context, &call.request, look).await? {
         Authentication::NotPresented => Reply::json(200, &Value::Null),
@@ -46,9 +48,30 @@ pub async fn get(call: &mut Call) -> Result<Reply> {
         Authentication::Authenticated(authenticated) => {
             let session = &authenticated.session;
             let body = Seen { session: session.session_json(), user: session.user_json() };
-            Ok(Reply::json(200, &body)?.with_cookies(authenticated.cookies))
+            let reply = Reply::json(200, &body)?;
+            let reply =
+                if with_jwt { reply.with(SET_AUTH_JWT, token::mint(&call.context, session).await?) } else { reply };
+            Ok(reply.with_cookies(authenticated.cookies))
         }
     }
+}
+
+/// The header in which `get-session` carries a JWT, where that is switched on.
+pub const SET_AUTH_JWT: &str = "set-auth-jwt";
+
+/// `POST /update-session`: fields that a front-end adds to sessions. Ours have none; those of the protocol's own have
+/// endpoints of their own.
+///
+/// # Errors
+/// 400 always, once somebody is signed in.
+pub async fn update(call: &mut Call) -> Result<Reply> {
+    const NOT_ALLOWED: [&str; 3] = ["activeOrganizationId", "activeTeamId", "impersonatedBy"];
+    let fields = call.request.fields(Media::Json).await?;
+    call.confirmed(Vec::new()).await?;
+    if let Some(name) = NOT_ALLOWED.iter().find(|name| fields.has(name)) {
+        return Err(Error::refused(Wire::FIELD_NOT_ALLOWED, *name));
+    }
+    Err(Error::refused(Wire::NO_FIELDS_TO_UPDATE, "no field of a session's"))
 }
 
 /// `GET /list-sessions`: the user's sessions that can be ended.

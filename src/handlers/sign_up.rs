@@ -63,7 +63,7 @@ pub enum SignedUp {
 /// 400 for bad fields or a bad password, 403 for a bad `callbackURL`, 422 if the address is taken, 429.
 pub async fn email(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Both).await?;
-    let name = fields.line("name", LONGEST_NAME);
+    let name = fields.line_or_empty("name", LONGEST_NAME);
     let email = fields.email("email");
     let password = Password::new(fields.required("password", password::LONGEST_READ), nfkc);
     let image = fields.optional("image", LONGEST_IMAGE);
@@ -103,7 +103,10 @@ pub struct Names {
 }
 
 /// Reads `username` and `displayUsername`. A name to show alone is the user name too, if it can be one.
-fn username_fields(fields: &mut Fields) -> Result<Names> {
+///
+/// # Errors
+/// 400 for what is no user name.
+pub fn username_fields(fields: &mut Fields) -> Result<Names> {
     let name = fields.optional("username", username::LONGEST_READ);
     let shown = fields.optional_line("displayUsername", LONGEST_NAME);
     let username = match (&name, &shown) {

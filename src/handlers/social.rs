@@ -2,20 +2,48 @@
 
 use serde_json::json;
 
-use crate::error::Result;
+use crate::context::Context;
+use crate::error::{Result, Wire};
 use crate::federation::request::Purpose;
+use crate::federation::service::ServiceType;
 use crate::handlers::upstream::begin::{Begun, Wish, begin};
 use crate::handlers::upstream::native::{Believed, Native, believe, refused};
 use crate::handlers::upstream::sign_in::{Arrived, sign_in};
 use crate::handlers::upstream::{End, link as linking};
-use crate::handlers::{Call, proof};
+use crate::handlers::{Call, opening, proof};
 use crate::http::incoming::Media;
+use crate::http::redirect::Target;
 use crate::http::reply::Reply;
+use crate::store;
+use crate::store::database::Statement;
 
 fn redirecting(begun: Begun, disable_redirect: bool) -> Result<Reply> {
     let reply =
         Reply::json(200, &json!({ "url": begun.url, "redirect": !disable_redirect }))?.with_cookie(begun.cookie);
     Ok(if disable_redirect { reply } else { reply.with("location", begun.url) })
+}
+
+fn named(context: &Context, wish: &Wish) -> Statement {
+    store::issuer::by_name(&context.tenant().id, &wish.provider)
+}
+
+/// `POST /one-tap/callback`: the ID token that Google's own script gave to a page of ours or of a trusted origin.
+///
+/// # Errors
+/// 400, 401 for a bad ID token, 403 for a bad target, 404 without an issuer of Google's, 429, 502.
+pub async fn one_tap(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Json).await?;
+    let token = fields.required("idToken", 16 * 1024);
+    let callback = fields.optional("callbackURL", Target::LONGEST);
+    fields.finish()?;
+    let context = &call.context;
+    // The page goes there by itself.
+    opening::target(context, callback.as_deref(), Wire::INVALID_CALLBACK_URL)?;
+    let issuer = store::issuer::of_service(&context.tenant().id, ServiceType::Google);
+    let Believed { upstream, profile, response } = believe(context, issuer, Native::of_page(token)?).await?;
+    let tokens = response.tokens(&upstream.login_scopes);
+    let Arrived { outcome, .. } = sign_in(context, &upstream, &profile, &tokens).await.map_err(refused)?;
+    outcome.json(|session| json!({ "token": session.id, "user": session.user_json() }))
 }
 
 /// `POST /sign-in/social`: begins a flow, or believes the ID token that a native app brings.
@@ -32,7 +60,8 @@ pub async fn start(call: &mut Call) -> Result<Reply> {
     let Some(native) = native else {
         return redirecting(begin(context, &wish).await?, disable_redirect);
     };
-    let Believed { upstream, profile, response } = believe(context, &wish.provider, Native::read(native)?).await?;
+    let Believed { upstream, profile, response } =
+        believe(context, named(context, &wish), Native::read(native)?).await?;
     let tokens = response.tokens(&upstream.login_scopes);
     let Arrived { outcome, .. } = sign_in(context, &upstream, &profile, &tokens).await.map_err(refused)?;
     outcome.json(|session| json!({ "redirect": false, "token": session.id, "user": session.user_json() }))
@@ -54,7 +83,8 @@ pub async fn link(call: &mut Call) -> Result<Reply> {
     proof::fresh(context, &authenticated)?;
     let user = &authenticated.session.user.id;
     if let Some(native) = native {
-        let Believed { upstream, profile, response } = believe(context, &wish.provider, Native::read(native)?).await?;
+        let Believed { upstream, profile, response } =
+            believe(context, named(context, &wish), Native::read(native)?).await?;
         let tokens = response.tokens(&upstream.login_scopes);
         let linked = linking::link(call, &upstream, &profile, &tokens, user).await;
         let waits = matches!(&linked, Err(End::Failure(failure)) if failure.code == "account_not_confirmed");

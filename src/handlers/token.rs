@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
+use crate::context::Context;
 use crate::error::Result;
 use crate::handlers::Call;
 use crate::http::reply::Reply;
+use crate::session::LiveSession;
 use crate::store::signing_key;
 
 /// The type of that JWT: no token that a client is given has it, nor is given for what it is for (RFC 8725, section 3.11).
@@ -16,7 +18,15 @@ pub const TYPE: &str = "doorward-session+jwt";
 /// 401, 503.
 pub async fn token(call: &mut Call) -> Result<Reply> {
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
-    let (context, session) = (&call.context, &authenticated.session);
+    let token = mint(&call.context, &authenticated.session).await?;
+    Ok(Reply::json(200, &json!({ "token": token }))?.with_cookies(authenticated.cookies))
+}
+
+/// The JWT of a session that D1 just confirmed.
+///
+/// # Errors
+/// 503.
+pub async fn mint(context: &Context, session: &LiveSession) -> Result<String> {
     let origin = context.auth_origin();
     let mut claims = json!(session.user_json());
     if let Value::Object(claims) = &mut claims {
@@ -33,8 +43,7 @@ pub async fn token(call: &mut Call) -> Result<Reply> {
         }
     }
     let signer = signing_key::signer(context).await?;
-    let token = signer.sign_as(TYPE, claims, context.now, context.config.token_seconds).await?;
-    Ok(Reply::json(200, &json!({ "token": token }))?.with_cookies(authenticated.cookies))
+    signer.sign_as(TYPE, claims, context.now, context.config.token_seconds).await
 }
 
 /// `GET /jwks`: the JWK set (RFC 7517, section 5) that verifies our JWTs.

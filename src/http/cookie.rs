@@ -19,6 +19,8 @@ pub enum Cookie {
     Passkey,
     /// The sessions of further accounts in this browser.
     Others,
+    /// The same of those that go with the browser: nothing that outlives it may open them.
+    Unremembered,
     /// An administrator's own session, while they act as somebody else.
     Administrator,
 }
@@ -44,6 +46,8 @@ impl Cookie {
             (Self::Passkey, true) => "__Host-doorward.passkey",
             (Self::Others, false) => "doorward.others",
             (Self::Others, true) => "__Host-doorward.others",
+            (Self::Unremembered, false) => "doorward.unremembered",
+            (Self::Unremembered, true) => "__Host-doorward.unremembered",
             (Self::Administrator, false) => "doorward.administrator",
             (Self::Administrator, true) => "__Host-doorward.administrator",
         }

@@ -106,6 +106,15 @@ impl Fields {
         text
     }
 
+    /// The same of one that may be empty: some front-ends ask for no name.
+    pub fn line_or_empty(&mut self, name: &str, longest: usize) -> String {
+        let text = self.required(name, longest);
+        if !text.is_empty() {
+            self.check_line(name, &text);
+        }
+        text
+    }
+
     fn check_line(&mut self, name: &str, text: &str) {
         if text.trim().is_empty() {
             self.problem(name, "Too small: expected string to have >=1 characters");

@@ -290,6 +290,25 @@ pub fn standing(context: &Context, hash: &TokenHash<SessionToken>, which: Which<
     .bind(fallback)
 }
 
+/// The standings of a session's user in every active tenant where they are in a group.
+#[must_use]
+pub fn standings_with_groups(context: &Context, hash: &TokenHash<SessionToken>) -> Statement {
+    sql(concat!(
+        "select ",
+        standing_json!(),
+        " as row
+         from session s
+         join member m on m.user_id = s.user_id and m.status = 'active'
+         join tenant t on t.id = m.tenant_id and t.status = 'active'
+         where s.tenant_id = ?1 and s.token_hash = ?2
+           and exists (select 1 from user_group_member gm join user_group g on g.id = gm.user_group_id and g.deleted_at is null
+                       where gm.user_id = s.user_id and gm.is_active = 1 and g.tenant_id = t.id)
+         order by t.id limit 200"
+    ))
+    .bind(&context.tenant().id)
+    .bind(hash)
+}
+
 /// Fails, and the whole batch with it, if whoever was given the permit has lost what it stands for: first in a batch of
 /// privileged writes, so that nobody undoes a demotion with requests that were on their way.
 #[must_use]

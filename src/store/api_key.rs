@@ -273,31 +273,35 @@ pub fn tenant_of(key: &Id<ApiKey>, user: &Id<User>) -> Statement {
 
 /// An owner's keys, the oldest first or last.
 #[must_use]
-pub fn list(tenant: &Id<Tenant>, owner: Owner<'_>, descends: bool, (limit, offset): (i64, i64)) -> Statement {
+pub fn list(
+    tenant: &Id<Tenant>,
+    owner: Owner<'_>,
+    (by, descends): (&'static str, bool),
+    (limit, offset): (i64, i64),
+) -> Statement {
+    macro_rules! ordered {
+        ($whose:literal, $way:literal) => {
+            concat!(
+                "select ",
+                record_json!(""),
+                " as row from api_key where tenant_id = ?1 and ",
+                $whose,
+                " order by case ?5 when 'name' then name when 'updated_at' then updated_at when 'expires_at' then expires_at
+                            when 'last_request_at' then last_request_at else created_at end ",
+                $way,
+                ", id ",
+                $way,
+                " limit ?3 offset ?4"
+            )
+        };
+    }
     let text = match (owner, descends) {
-        (Owner::User(_), false) => concat!(
-            "select ",
-            record_json!(""),
-            " as row from api_key where tenant_id = ?1 and user_id = ?2 order by created_at, id limit ?3 offset ?4"
-        ),
-        (Owner::User(_), true) => concat!(
-            "select ",
-            record_json!(""),
-            " as row from api_key where tenant_id = ?1 and user_id = ?2 order by created_at desc, id desc limit ?3 offset ?4"
-        ),
-        (Owner::Tenant, false) => concat!(
-            "select ",
-            record_json!(""),
-            " as row from api_key where tenant_id = ?1 and user_id is null and ?2 is null order by created_at, id limit ?3 offset ?4"
-        ),
-        (Owner::Tenant, true) => concat!(
-            "select ",
-            record_json!(""),
-            " as row from api_key where tenant_id = ?1 and user_id is null and ?2 is null
-               order by created_at desc, id desc limit ?3 offset ?4"
-        ),
+        (Owner::User(_), false) => ordered!("user_id = ?2", "asc"),
+        (Owner::User(_), true) => ordered!("user_id = ?2", "desc"),
+        (Owner::Tenant, false) => ordered!("user_id is null and ?2 is null", "asc"),
+        (Owner::Tenant, true) => ordered!("user_id is null and ?2 is null", "desc"),
     };
-    sql(text).bind(tenant).bind(owner.user()).bind(limit).bind(offset)
+    sql(text).bind(tenant).bind(owner.user()).bind(limit).bind(offset).bind(by)
 }
 
 /// How many keys an owner has.

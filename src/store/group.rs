@@ -7,6 +7,7 @@ use crate::access::action::Permit;
 use crate::access::giving::Gift;
 use crate::context::Context;
 use crate::id::{Group, Id, Millis, Role, Tenant, User};
+use crate::secret::{SessionToken, TokenHash};
 use crate::store::access::goes_by_name;
 use crate::store::database::{Statement, must_change, sql};
 
@@ -120,6 +121,33 @@ pub fn of_user(tenant: &Id<Tenant>, user: &Id<User>) -> Statement {
     ))
     .bind(tenant)
     .bind(user)
+}
+
+/// The groups that a session's user is in, of whatever tenant; what they are in each is not looked up.
+#[must_use]
+pub fn of_session(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Statement {
+    sql(concat!(
+        "select ",
+        record_json!(),
+        " as row from session s join user_group_member gm on gm.user_id = s.user_id and gm.is_active = 1
+         join user_group g on g.id = gm.user_group_id and g.deleted_at is null
+         where s.tenant_id = ?1 and s.token_hash = ?2
+         order by g.created_at, g.id limit 1000"
+    ))
+    .bind(tenant)
+    .bind(hash)
+}
+
+/// The tenant of a group, if the session's user is a member there.
+#[must_use]
+pub fn tenant_of(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>, group: &str) -> Statement {
+    sql("select json_quote(g.tenant_id) as row from user_group g
+         join session s on s.tenant_id = ?1 and s.token_hash = ?2
+         join member m on m.tenant_id = g.tenant_id and m.user_id = s.user_id and m.status = 'active'
+         where g.id = ?3 and g.deleted_at is null")
+    .bind(tenant)
+    .bind(hash)
+    .bind(group)
 }
 
 /// What is said of a group; `None` keeps what is stored, where something is.

@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::id::{Id, Member, Millis, Role, Tenant, User};
 use crate::store::access::{given_roles, signs_in};
 use crate::store::database::{Statement, sql};
+use crate::store::people::Where;
 
 /// A member, as the others see them.
 #[derive(Clone, Debug, Deserialize)]
@@ -38,28 +39,24 @@ macro_rules! listed_json {
     };
 }
 
-/// By what a list of members is narrowed.
+/// By what a list of members is narrowed: one field, and what it is compared with.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// The one of this user.
-    pub user_id: Option<String>,
-    /// Those with this role.
-    pub role: Option<String>,
-    /// Those without it.
-    pub not_role: Option<String>,
-    /// Since this time or later.
-    pub since: Option<Millis>,
-    /// Since before this time.
-    pub before: Option<Millis>,
+    /// `role`, `user_id`, `id` or `created_at`; of roles, one that fits is enough.
+    pub field: Option<&'static str>,
+    /// One of these values, as a JSON array, or with `false` none of them.
+    pub one_of: Option<(String, bool)>,
+    /// A text, and where it is.
+    pub like: Option<(String, Where)>,
+    /// At least this, and less than that.
+    pub range: (Option<Millis>, Option<Millis>),
 }
 
 impl Filter {
-    const fn is_none(&self) -> bool {
-        self.user_id.is_none()
-            && self.role.is_none()
-            && self.not_role.is_none()
-            && self.since.is_none()
-            && self.before.is_none()
+    /// The member who is this user.
+    #[must_use]
+    pub fn of_user(user: &Id<User>) -> Self {
+        Self { field: Some("user_id"), one_of: Some((json!([user]).to_string(), true)), ..Self::default() }
     }
 }
 
@@ -74,15 +71,45 @@ pub struct Page {
     pub descends: bool,
 }
 
+macro_rules! has_role {
+    ($fits:literal) => {
+        concat!(
+            "exists (select 1 from member_role mr join role r on r.id = mr.role_id where mr.member_id = m.id and ",
+            $fits,
+            ")"
+        )
+    };
+}
+
+macro_rules! found {
+    ($text:literal) => {
+        concat!(
+            "case ?6 when 'contains' then instr(lower(",
+            $text,
+            "), lower(?5)) > 0 when 'begins' then substr(lower(",
+            $text,
+            "), 1, length(?5)) = lower(?5) else substr(lower(",
+            $text,
+            "), -length(?5)) = lower(?5) end"
+        )
+    };
+}
+
 macro_rules! narrowed {
     () => {
-        " m.tenant_id = ?1
-          and (?2 is null or m.user_id = ?2)
-          and m.created_at >= coalesce(?5, -1) and m.created_at < coalesce(?6, 9e15)
-          and (?3 is null or exists (select 1 from member_role mr join role r on r.id = mr.role_id
-                                     where mr.member_id = m.id and r.name = ?3))
-          and (?4 is null or not exists (select 1 from member_role mr join role r on r.id = mr.role_id
-                                         where mr.member_id = m.id and r.name = ?4))"
+        concat!(
+            " m.tenant_id = ?1
+              and m.created_at >= coalesce(?7, -1) and m.created_at < coalesce(?8, 9e15)
+              and (?3 is null or ?4 = iif(?2 = 'role', ",
+            has_role!("r.name in (select value from json_each(?3))"),
+            ", case ?2 when 'user_id' then m.user_id when 'id' then m.id else m.created_at end in (select value from json_each(?3))))
+              and (?5 is null or iif(?2 = 'role', exists (select 1 from member_role mr join role r on r.id = mr.role_id
+                                                          where mr.member_id = m.id and ",
+            found!("r.name"),
+            "), ",
+            found!("iif(?2 = 'id', m.id, m.user_id)"),
+            "))"
+        )
     };
 }
 
@@ -95,7 +122,7 @@ pub fn list(tenant: &Id<Tenant>, filter: &Filter, page: Page) -> Statement {
             listed_json!(),
             " as row from member m join user u on u.id = m.user_id where",
             narrowed!(),
-            " order by m.created_at desc, m.id desc limit ?7 offset ?8"
+            " order by m.created_at desc, m.id desc limit ?9 offset ?10"
         )
     } else {
         concat!(
@@ -103,7 +130,7 @@ pub fn list(tenant: &Id<Tenant>, filter: &Filter, page: Page) -> Statement {
             listed_json!(),
             " as row from member m join user u on u.id = m.user_id where",
             narrowed!(),
-            " order by m.created_at, m.id limit ?7 offset ?8"
+            " order by m.created_at, m.id limit ?9 offset ?10"
         )
     };
     narrow(sql(text).bind(tenant), filter).bind(page.limit).bind(page.offset)
@@ -111,17 +138,19 @@ pub fn list(tenant: &Id<Tenant>, filter: &Filter, page: Page) -> Statement {
 
 fn narrow(statement: Statement, filter: &Filter) -> Statement {
     statement
-        .bind(filter.user_id.as_ref())
-        .bind(filter.role.as_ref())
-        .bind(filter.not_role.as_ref())
-        .bind(filter.since)
-        .bind(filter.before)
+        .bind(filter.field)
+        .bind(filter.one_of.as_ref().map(|(list, _)| list))
+        .bind(filter.one_of.as_ref().is_none_or(|(_, is)| *is))
+        .bind(filter.like.as_ref().map(|(text, _)| text))
+        .bind(filter.like.as_ref().map(|(_, at)| at.as_str()))
+        .bind(filter.range.0)
+        .bind(filter.range.1)
 }
 
 /// How many members there are. Of all, the tenant knows.
 #[must_use]
 pub fn count(tenant: &Id<Tenant>, filter: &Filter) -> Statement {
-    if filter.is_none() {
+    if filter.field.is_none() {
         return sql("select json_quote(member_count) as row from tenant where id = ?1").bind(tenant);
     }
     narrow(sql(concat!("select json_quote(count(*)) as row from member m where", narrowed!())).bind(tenant), filter)

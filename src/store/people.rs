@@ -118,7 +118,9 @@ pub enum Where {
 }
 
 impl Where {
-    const fn as_str(self) -> &'static str {
+    /// As the statements know it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Contains => "contains",
             Self::Begins => "begins",
@@ -136,11 +138,12 @@ pub struct Wanted {
     pub column: Option<&'static str>,
     /// One of these values, as a JSON array, or with `false` none of them.
     pub one_of: Option<(String, bool)>,
-    /// A text, and where it is.
+    /// A text, and where it is; of the column `role`, in the name of any of theirs.
     pub like: Option<(String, Where)>,
     /// At least this, and less than that.
     pub range: (Option<Millis>, Option<Millis>),
-    /// With this role, or with `false` without it; `admin` is whoever administers, `user` everybody else.
+    /// With one of these roles, as a JSON array, or with `false` with none of them; `admin` is whoever administers, `user`
+    /// everybody else.
     pub role: Option<(String, bool)>,
 }
 
@@ -230,9 +233,13 @@ macro_rules! wanted {
               and (?6 is null or coalesce(",
             column!("?5"),
             " in (select value from json_each(?6)), 0) = ?7)
-              and (?8 is null or ",
+              and (?8 is null or iif(?5 = 'role', exists (select 1 from role r where r.is_active = 1 and r.id in (",
+            role_ids!("m"),
+            ") and ",
+            found!("iif(r.name = 'member', 'user', r.name)", "?8", "?14"),
+            "), ",
             found!(column!("?5"), "?8", "?14"),
-            ")
+            "))
               and (?9 is null or ",
             column!("?5"),
             " >= ?9)
@@ -240,15 +247,16 @@ macro_rules! wanted {
             column!("?5"),
             " < ?10)
               and (?11 is null
-                   or iif(?11 = 'user',
-                          not exists (select 1 from role r where r.is_active = 1 and r.tenant_id is null and r.name in ('owner', 'admin')
+                   or ('user' in (select value from json_each(?11))
+                       and not exists (select 1 from role r where r.is_active = 1 and r.tenant_id is null and r.name in ('owner', 'admin')
                                         and r.id in (",
             role_ids!("m"),
-            ")),
-                          exists (select 1 from role r
+            "))
+                       or exists (select 1 from role r
                                   where r.is_active = 1 and r.id in (",
             role_ids!("m"),
-            ") and (r.name = ?11 or (?11 = 'admin' and r.tenant_id is null and r.name = 'owner'))))
+            ") and (r.name in (select value from json_each(?11))
+                                       or ('admin' in (select value from json_each(?11)) and r.tenant_id is null and r.name = 'owner'))))
                       = ?12)"
         )
     };
@@ -364,6 +372,10 @@ pub struct Changes {
     pub name: Option<String>,
     /// `image`; `Some(None)` clears it.
     pub image: Option<Option<String>>,
+    /// User name, in lower case.
+    pub username: Option<String>,
+    /// The user name as it is shown.
+    pub display_username: Option<String>,
     /// Lower-case address. One that is not said to be proven is not.
     pub email: Option<String>,
     /// Whether the address is proven.
@@ -401,6 +413,8 @@ impl Changes {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.name.is_none()
+            && self.username.is_none()
+            && self.display_username.is_none()
             && self.image.is_none()
             && self.email.is_none()
             && self.email_verified.is_none()
@@ -413,7 +427,8 @@ impl Changes {
 pub fn update(context: &Context, user: &Id<User>, changes: &Changes) -> Statement {
     sql("update user set name = coalesce(?3, name), image = iif(?4, ?5, image),
                          email_verified = coalesce(?7, iif(?6 is null or ?6 = email, email_verified, 0)),
-                         email = coalesce(?6, email), updated_at = ?8
+                         email = coalesce(?6, email), username = coalesce(?9, username),
+                         display_username = coalesce(?10, display_username), updated_at = ?8
          where tenant_id is ?1 and id = ?2 and deleted_at is null")
     .bind(context.tenant().pool())
     .bind(user)
@@ -423,6 +438,8 @@ pub fn update(context: &Context, user: &Id<User>, changes: &Changes) -> Statemen
     .bind(changes.email.as_ref())
     .bind(changes.email_verified)
     .bind(context.now)
+    .bind(changes.username.as_ref())
+    .bind(changes.display_username.as_ref())
 }
 
 /// The most that each of the four may hold, in bytes of JSON.

@@ -6,7 +6,7 @@ use crate::access::action::Permit;
 use crate::context::Context;
 use crate::id::{App, Group, Id, Millis, Session, Tenant, User};
 use crate::secret::{OneTime, SessionToken, TokenHash, TrustedDevice};
-use crate::session::{Record, SessionJson, iso};
+use crate::session::{Record, SessionJson, UNREMEMBERED_SECONDS, iso};
 use crate::store::access::{may, role_ids, role_names, signs_in};
 use crate::store::database::{Answers, Database, Statement, Stored, sql};
 use crate::store::person::person_json;
@@ -56,6 +56,7 @@ pub fn open(context: &Context, new: &NewSession<'_>) -> Statement {
                 (select id from trusted_device
                  where ?16 and user_id = ?4 and token_hash = ?17 and revoked_at is null and expires_at > ?11),
                 min(?11 + 1000 * coalesce((select json_extract(security_policy, '$.session.sessionTimeout') from tenant where id = ?1), ?12),
+                    iif(?7, 9e15, ?11 + 1000 * ?21),
                     coalesce((select expires_at from session where id = ?20), 9e15)),
                 ?11, ?11
          where (?13 is null
@@ -89,6 +90,7 @@ pub fn open(context: &Context, new: &NewSession<'_>) -> Statement {
     .bind(new.while_email)
     .bind(new.replaces)
     .bind(new.while_session)
+    .bind(UNREMEMBERED_SECONDS)
 }
 
 /// Ends the oldest sessions of a user whose new one is more than the tenant's policy allows, and those that hang on them;
@@ -231,7 +233,8 @@ pub fn open_for_app(
          select ?2, ?3, s.user_id, ?1, s.id, ?4, s.impersonated_by, s.login_method, s.amr, s.authenticated_at, s.is_remembered,
                 ?6, ?7, ?8, ?9,
                 iif(s.impersonated_by is null,
-                    ?9 + 1000 * coalesce(json_extract(t.security_policy, '$.session.sessionTimeout'), ?10), s.expires_at), ?9, ?9
+                    min(?9 + 1000 * coalesce(json_extract(t.security_policy, '$.session.sessionTimeout'), ?10),
+                        iif(s.is_remembered, 9e15, s.expires_at)), s.expires_at), ?9, ?9
          from session s join user u on u.id = s.user_id join tenant t on t.id = ?1 join tenant o on o.id = s.tenant_id
          where s.id = ?5 and s.parent_id is null and s.revoked_at is null and s.expires_at > ?9
            and s.updated_at + 1000 * coalesce(json_extract(o.security_policy, '$.session.sessionTimeout'), 3155760000) > ?9
@@ -326,7 +329,7 @@ pub fn prolong(context: &Context, id: &Id<Session>, parent: Option<&Id<Session>>
     sql("update session set updated_at = ?4,
            expires_at = ?4 + 1000 * coalesce((select json_extract(security_policy, '$.session.sessionTimeout') from tenant
                                               where id = session.tenant_id), ?5)
-         where ((tenant_id = ?1 and id = ?2) or id = ?3) and revoked_at is null and expires_at > ?4
+         where ((tenant_id = ?1 and id = ?2) or id = ?3) and is_remembered = 1 and revoked_at is null and expires_at > ?4
            and coalesce((select json_extract(security_policy, '$.session.extendOnActivity') from tenant
                          where id = session.tenant_id), 1)")
     .bind(&context.tenant().id)

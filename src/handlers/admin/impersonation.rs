@@ -69,9 +69,11 @@ pub async fn begin(call: &mut Call) -> Result<Reply> {
     let session = judged.session;
     remember(context, &hash, &session);
     let aside = cookie_value(&context.config.keyring, &own);
+    // Nothing that outlives the browser opens a session that does not.
+    let remembered = overseer.acting.session().is_remembered;
     let mut cookies = vec![
         session_cookie(context, &token, &session),
-        Cookie::Administrator.set(context.is_secure, &aside, Some(LONGEST)),
+        Cookie::Administrator.set(context.is_secure, &aside, remembered.then_some(LONGEST)),
     ];
     cookies.push(snapshot(context, &hash, &session));
     Ok(Reply::json(200, &body(&session))?.with_cookies(cookies))

@@ -16,10 +16,11 @@ use crate::store::people::{Order, Record, Wanted, Where};
 const MOST_LISTED: i64 = 1000;
 
 /// The longest text that is searched for, in characters.
-const LONGEST_SEARCH: usize = 256;
+pub const LONGEST_SEARCH: usize = 256;
 
 /// Where an operator looks for a text.
-fn place(operator: &str) -> Option<Where> {
+#[must_use]
+pub fn place(operator: &str) -> Option<Where> {
     match operator {
         "contains" => Some(Where::Contains),
         "starts_with" => Some(Where::Begins),
@@ -53,12 +54,17 @@ fn column(field: &str) -> Option<(&'static str, Kind)> {
     })
 }
 
-fn time(text: &str) -> Result<Millis> {
+/// A time of the query.
+///
+/// # Errors
+/// 400.
+pub fn time(text: &str) -> Result<Millis> {
     let parsed = chrono::DateTime::parse_from_rfc3339(text).map(|time| time.timestamp_millis());
     parsed.or_else(|_| text.parse::<Millis>()).map_err(|_| invalid("filterValue", "a time"))
 }
 
-const OPERATORS: &str =
+/// The operators of filters.
+pub const OPERATORS: &str =
     "one of eq, ne, lt, lte, gt, gte, in, not_in, contains, starts_with, ends_with, as the field has it";
 
 /// Reads what is wanted.
@@ -96,9 +102,14 @@ fn wanted(call: &Call) -> Result<Wanted> {
     }
     if field == "role" {
         return match operator.as_str() {
-            "eq" | "contains" | "in" if values.len() == 1 => Ok(Wanted { role: Some((first.clone(), true)), ..wanted }),
-            "ne" | "not_in" if values.len() == 1 => Ok(Wanted { role: Some((first.clone(), false)), ..wanted }),
-            _ => Err(invalid("filterOperator", "eq or ne, for a role")),
+            "eq" => Ok(Wanted { role: Some((json!([first]).to_string(), true)), ..wanted }),
+            "ne" => Ok(Wanted { role: Some((json!([first]).to_string(), false)), ..wanted }),
+            "in" => Ok(Wanted { role: Some((json!(values).to_string(), true)), ..wanted }),
+            "not_in" => Ok(Wanted { role: Some((json!(values).to_string(), false)), ..wanted }),
+            operator => {
+                let at = place(operator).ok_or_else(|| invalid("filterOperator", "one that a role has"))?;
+                Ok(Wanted { column: Some("role"), like: Some((first.clone(), at)), ..wanted })
+            }
         };
     }
     let (column, kind) = column(&field).ok_or_else(|| invalid("filterField", "a field of users"))?;

@@ -10,7 +10,7 @@ use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::forget;
 use crate::handlers::organization::{Acting, Named, acting, grantable, roles_field};
 use crate::handlers::profile;
-use crate::handlers::sign_up::{LONGEST_IMAGE, LONGEST_NAME};
+use crate::handlers::sign_up::{LONGEST_IMAGE, LONGEST_NAME, Names, username_fields};
 use crate::handlers::{Call, proof};
 use crate::hashing;
 use crate::http::fields::{Change, Fields};
@@ -171,6 +171,9 @@ pub fn ownerless(error: StoreError) -> Error {
             Error::refused(Wire::WITHOUT_AN_OWNER, "the last owner")
         }
         StoreError::Unchanged => not_found(),
+        StoreError::Conflict(column) if column == "user.username" => {
+            Error::refused(Wire::USERNAME_TAKEN, "the user name is taken")
+        }
         StoreError::Conflict(_) => Error::refused(Wire::USER_EXISTS, "the address is taken"),
         other => other.into(),
     }
@@ -229,8 +232,10 @@ pub async fn set_role(call: &mut Call) -> Result<Reply> {
 }
 
 /// What an administrator may say of a user.
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 12] = [
     "name",
+    "username",
+    "displayUsername",
     "image",
     "email",
     "emailVerified",
@@ -252,16 +257,21 @@ fn data(fields: &mut Fields) -> (Changes, Option<Vec<String>>) {
             None
         }
     };
+    let names = username_fields(fields).unwrap_or_else(|error| {
+        fields.refuse("username", error.message());
+        Names::default()
+    });
     let image = as_option(fields.change("image", LONGEST_IMAGE));
     let email = fields.has("email").then(|| fields.email("email"));
     let email_verified = fields.boolean("emailVerified");
     let patches: Patches = profile::read(fields, true);
-    let names = fields.has("role").then(|| roles_field(fields));
+    let roles = fields.has("role").then(|| roles_field(fields));
     let unknown: Vec<String> = fields.names().filter(|name| !KNOWN.contains(name)).map(str::to_owned).collect();
     for name in unknown {
         fields.refuse(&name, "Not to be changed here");
     }
-    (Changes { name, image, email, email_verified, patches }, names)
+    let Names { username, display_username } = names;
+    (Changes { name, image, username, display_username, email, email_verified, patches }, roles)
 }
 
 fn change(context: &Context, user: &Id<User>, changes: &Changes) -> Vec<Statement> {
@@ -280,7 +290,7 @@ fn change(context: &Context, user: &Id<User>, changes: &Changes) -> Vec<Statemen
 pub async fn create(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let email = fields.email("email");
-    let name = fields.line("name", LONGEST_NAME);
+    let name = fields.line_or_empty("name", LONGEST_NAME);
     let typed = fields.optional("password", LONGEST_READ);
     let names = if fields.has("role") { roles_field(&mut fields) } else { vec!["user".to_owned()] };
     let mut more = fields.nested_optional("data");

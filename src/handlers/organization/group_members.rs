@@ -10,7 +10,7 @@ use crate::handlers::{Call, keyed};
 use crate::http::fields::Fields;
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
-use crate::id::{Id, User};
+use crate::id::{Id, Tenant, User};
 use crate::session::iso;
 use crate::store;
 use crate::store::database::{StoreError, Stored, must_change};
@@ -37,9 +37,20 @@ async fn named_or_active(call: &Call, acting: &Acting, id: Option<String>) -> Re
 /// # Errors
 /// 400, 401, 403, 404.
 pub async fn list(call: &mut Call) -> Result<Reply> {
-    let acting = acting(call, &Named::in_query(call)).await?;
+    let id = call.request.param("teamId").filter(|id| !id.is_empty());
+    let named = match (Named::in_query(call), &id) {
+        (Named::Active, Some(id)) if keyed::brought(&call.request).is_none() => {
+            // The group names its organization; a further round trip, where the request does not.
+            let context = &call.context;
+            let found = store::group::tenant_of(&context.tenant().id, &call.presented()?.hash, id);
+            let tenant: Option<Id<Tenant>> = context.db()?.first(found).await?;
+            Named::Id(Some(tenant.ok_or_else(not_found)?))
+        }
+        (named, _) => named,
+    };
+    let acting = acting(call, &named).await?;
     acting.reads("team")?;
-    let group = named_or_active(call, &acting, call.request.param("teamId").filter(|id| !id.is_empty())).await?;
+    let group = named_or_active(call, &acting, id).await?;
     if group.mine.is_none() && acting.permit(Action::UpdateTeam).is_err() {
         return Err(Error::refused(Wire::NO_TEAM_MEMBER, "not in it"));
     }

@@ -5,13 +5,14 @@ use serde_json::{Value, json};
 use crate::access::action::{Action, Permit};
 use crate::error::{Error, Result, Wire};
 use crate::handlers::organization::{Acting, Named, acting, commit_and_refresh, grantable, group_draft, tenants};
-use crate::handlers::{Call, keyed};
+use crate::handlers::{Call, keyed, policy};
 use crate::http::fields::Change;
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::id::{Group, Id, User};
 use crate::session::iso;
 use crate::store;
+use crate::store::access::Standing;
 use crate::store::database::{Statement, StoreError, must_change};
 use crate::store::group::{FULL, InGroup, Record};
 use crate::store::record::Severity;
@@ -230,14 +231,20 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
     acting.answer(&body)
 }
 
-/// `GET /organization/list-user-teams`: those that the user is in, or, for whoever changes groups, another.
+/// `GET /organization/list-user-teams`: those that the user is in, of every organization or the one that is named; or, for
+/// whoever changes groups, those that another is in.
 ///
 /// # Errors
 /// 401, 403, 404.
 pub async fn of_user(call: &mut Call) -> Result<Reply> {
-    let acting = acting(call, &Named::in_query(call)).await?;
-    acting.reads("team")?;
+    let named = Named::in_query(call);
     let asked = call.request.param("userId").filter(|user| !user.is_empty());
+    // A key works in one organization.
+    if matches!(named, Named::Active) && asked.is_none() && keyed::brought(&call.request).is_none() {
+        return everywhere(call).await;
+    }
+    let acting = acting(call, &named).await?;
+    acting.reads("team")?;
     let user: Id<User> = match asked {
         Some(user) if user != acting.standing.user_id.as_str() => {
             acting.permit(Action::UpdateTeam)?;
@@ -249,6 +256,26 @@ pub async fn of_user(call: &mut Call) -> Result<Reply> {
         call.context.db()?.batch([store::group::of_user(acting.tenant(), &user)]).await?.rows()?;
     let body: Value = groups.iter().map(json).collect();
     acting.answer(&body)
+}
+
+/// The groups that the user is in, of every organization whose policy lets them see it from here.
+async fn everywhere(call: &Call) -> Result<Reply> {
+    let context = &call.context;
+    let hash = call.presented()?.hash;
+    let statements = vec![
+        store::access::standings_with_groups(context, &hash),
+        store::group::of_session(&context.tenant().id, &hash),
+    ];
+    let (authenticated, mut answers) = call.confirmed(statements).await?;
+    let standings: Vec<Standing> = answers.rows()?;
+    let groups: Vec<Record> = answers.rows()?;
+    let admitted: Vec<_> = standings
+        .iter()
+        .filter(|standing| policy::admits_to(context, standing, &authenticated.session).is_ok())
+        .map(|standing| &standing.tenant.id)
+        .collect();
+    let body: Value = groups.iter().filter(|group| admitted.contains(&&group.tenant_id)).map(json).collect();
+    Ok(Reply::json(200, &body)?.with_cookies(authenticated.cookies))
 }
 
 /// `POST /organization/set-active-team`: the group that the session works in; `null` for none.

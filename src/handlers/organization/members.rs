@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::access::action::{Action, Permit};
 use crate::error::{Error, Result, Wire};
+use crate::handlers::admin::list_users::{LONGEST_SEARCH, OPERATORS, place, time};
 use crate::handlers::organization::{
     Acting, Named, acting, commit_and_refresh, grantable, role_text, roles_field, tenants,
 };
@@ -12,7 +13,7 @@ use crate::http::email;
 use crate::http::fields::Fields;
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
-use crate::id::{Id, Millis, Tenant};
+use crate::id::{Id, Tenant};
 use crate::session::iso;
 use crate::store;
 use crate::store::access::Standing;
@@ -82,24 +83,40 @@ fn filter(call: &Call) -> Result<Filter> {
     let Some(field) = call.request.param("filterField").filter(|field| !field.is_empty()) else {
         return Ok(filter);
     };
-    let value = call.request.param("filterValue").unwrap_or_default();
-    let operator = call.request.param("filterOperator").unwrap_or_else(|| "eq".to_owned());
-    let time = |text: &str| {
-        let parsed = chrono::DateTime::parse_from_rfc3339(text).map(|time| time.timestamp_millis());
-        parsed.or_else(|_| text.parse::<Millis>()).map_err(|_| invalid("filterValue", "a time"))
+    let values = call.request.params("filterValue");
+    let Some(first) = values.first() else {
+        return Ok(filter);
     };
-    match (field.as_str(), operator.as_str()) {
-        ("role", "eq" | "contains" | "in") => filter.role = Some(value),
-        ("role", "ne") => filter.not_role = Some(value),
-        ("userId" | "user_id", "eq" | "in") => filter.user_id = Some(value),
-        ("createdAt", "gte") => filter.since = Some(time(&value)?),
-        ("createdAt", "gt") => filter.since = Some(time(&value)? + 1),
-        ("createdAt", "lt") => filter.before = Some(time(&value)?),
-        ("createdAt", "lte") => filter.before = Some(time(&value)? + 1),
-        ("role" | "userId" | "user_id" | "createdAt", _) => {
-            return Err(invalid("filterOperator", "one that this field has"));
+    let operator = call.request.param("filterOperator").unwrap_or_else(|| "eq".to_owned());
+    if values.len() > 100 || values.iter().any(|value| value.chars().count() > LONGEST_SEARCH) {
+        return Err(invalid("filterValue", "at most 100 short texts"));
+    }
+    let (column, is_time) = match field.as_str() {
+        "role" => ("role", false),
+        "userId" | "user_id" => ("user_id", false),
+        "id" | "_id" => ("id", false),
+        "createdAt" => ("created_at", true),
+        _ => return Err(invalid("filterField", "id, role, userId or createdAt")),
+    };
+    filter.field = Some(column);
+    let list = |values: &[String]| -> Result<String> {
+        let value = |text: &String| if is_time { time(text).map(|time| json!(time)) } else { Ok(json!(text)) };
+        Ok(Value::from(values.iter().map(value).collect::<Result<Vec<_>>>()?).to_string())
+    };
+    match (is_time, operator.as_str()) {
+        (_, "eq") => filter.one_of = Some((list(&values[..1])?, true)),
+        (_, "ne") => filter.one_of = Some((list(&values[..1])?, false)),
+        (_, "in") => filter.one_of = Some((list(&values)?, true)),
+        (_, "not_in") => filter.one_of = Some((list(&values)?, false)),
+        (false, operator) => {
+            let at = place(operator).ok_or_else(|| invalid("filterOperator", OPERATORS))?;
+            filter.like = Some((first.clone(), at));
         }
-        _ => return Err(invalid("filterField", "role, userId or createdAt")),
+        (true, "gte") => filter.range.0 = Some(time(first)?),
+        (true, "gt") => filter.range.0 = Some(time(first)?.saturating_add(1)),
+        (true, "lt") => filter.range.1 = Some(time(first)?),
+        (true, "lte") => filter.range.1 = Some(time(first)?.saturating_add(1)),
+        _ => return Err(invalid("filterOperator", OPERATORS)),
     }
     Ok(filter)
 }

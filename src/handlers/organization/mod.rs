@@ -65,10 +65,14 @@ impl Named {
         Self::by(fields.optional("organizationId", 100), None)
     }
 
-    /// By the parameters `organizationId` and `organizationSlug`.
+    /// By the parameters `organizationId` and `organizationSlug`, of which the slug counts: a front-end that sends both has the
+    /// slug from its address, and the id from what was active before.
     #[must_use]
     pub fn in_query(call: &Call) -> Self {
-        Self::by(call.request.param("organizationId"), call.request.param("organizationSlug"))
+        match call.request.param("organizationSlug").filter(|slug| !slug.is_empty()) {
+            Some(slug) => Self::Slug(slug),
+            None => Self::by(call.request.param("organizationId"), None),
+        }
     }
 
     fn which(&self) -> Result<Which<'_>> {

@@ -59,6 +59,17 @@ fn givable<'a>(acting: &Acting, wanted: &'a Permissions, refusal: Wire) -> Resul
     Ok(own)
 }
 
+/// The refusal of permissions that the actor does not hold, which names them.
+fn lacking(call: &Call, acting: &Acting, wanted: &Permissions, refusal: Wire) -> Result<Option<Reply>> {
+    let missing = acting.standing.permissions.lacks(wanted);
+    if missing.is_empty() || wanted.own().is_err() {
+        return Ok(None);
+    }
+    call.context.log(call.request.path(), &Error::refused(refusal, format!("without {}", missing.join(" "))));
+    let body = json!({ "message": refusal.message, "code": refusal.code, "missingPermissions": missing });
+    Reply::json(refusal.status, &body).map(Some)
+}
+
 /// Names that look alike are one name: `Owner ` must not be taken for `owner`.
 fn plain(name: &str) -> String {
     name.trim().to_lowercase()
@@ -88,6 +99,9 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let acting = acting(call, &named).await?;
     let permit = acting.permit(Action::CreateRole)?;
+    if let Some(reply) = lacking(call, &acting, &wanted, Wire::NOT_ALLOWED_TO_CREATE_ROLE)? {
+        return Ok(reply);
+    }
     let own = givable(&acting, &wanted, Wire::NOT_ALLOWED_TO_CREATE_ROLE)?;
     let mut further = Vec::new();
     if is_default {

@@ -178,7 +178,7 @@ pub async fn full(call: &mut Call) -> Result<Reply> {
     let (tenant, user) = (acting.tenant(), &acting.standing.user_id);
     let all = acting.permit(Action::UpdateTeam).is_ok();
     let sees_everybody = members::sees_everybody(&acting).is_ok();
-    let filter = Filter { user_id: (!sees_everybody).then(|| user.as_str().to_owned()), ..Filter::default() };
+    let filter = if sees_everybody { Filter::default() } else { Filter::of_user(user) };
     let statements = [
         store::member::list(tenant, &filter, Page { limit, offset: 0, descends: false }),
         store::invitation::list(tenant),

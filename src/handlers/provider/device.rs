@@ -41,9 +41,15 @@ fn digest(context: &Context, code: &UserCode) -> String {
 /// 401 `invalid_client`, 400.
 pub async fn begin(call: &mut Call) -> Result<Reply> {
     let form = call.request.form().await?;
-    let parameters = Parameters::parse(&form).map_err(doubled)?;
-    let context = &call.context;
-    let presented = UnverifiedClient::read(context.header("Authorization").as_deref(), &parameters)?;
+    begin_by(&call.context, &Parameters::parse(&form).map_err(doubled)?).await
+}
+
+/// Begins by parameters that were read.
+///
+/// # Errors
+/// As [`begin`].
+pub async fn begin_by(context: &Context, parameters: &Parameters) -> Result<Reply> {
+    let presented = UnverifiedClient::read(context.header("Authorization").as_deref(), parameters)?;
     let found = context.db()?.first(store::oauth::client::by_client_id(context, &presented.client_id)).await?;
     let (client, once): (Client, _) = authenticate(context, found, &presented).await?;
     if !client.may(GrantType::DeviceCode) {
@@ -93,7 +99,7 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
     let Some(typed) = call.request.param("user_code").filter(|typed| !typed.is_empty()) else {
         return Ok(Reply::page(200, pages::device::ask(&frame, None)).with_cookies(authenticated.cookies));
     };
-    let found = look(context, &authenticated, &typed).await?;
+    let found = look(context, authenticated.session.user.id.as_str(), &typed).await?;
     let Some((code, waiting)) = found else {
         return Ok(Reply::page(400, pages::device::ask(&frame, Some("This code is unknown, used, or too old."))));
     };
@@ -104,15 +110,13 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
 
 /// The device that waits under a code. Each look is counted: there are fewer codes than would take nobody long to try
 /// (section 5.1).
-async fn look(context: &Context, authenticated: &Authenticated, typed: &str) -> Result<Option<(UserCode, Waiting)>> {
+///
+/// # Errors
+/// 429 for whom `who` names; 503.
+pub async fn look(context: &Context, who: &str, typed: &str) -> Result<Option<(UserCode, Waiting)>> {
     let code = UserCode::parse(typed);
     let limit = context.config.limit_sign_in;
-    let key = rate_limit::key(
-        &context.config,
-        "device",
-        context.tenant().id.as_str(),
-        authenticated.session.user.id.as_str(),
-    );
+    let key = rate_limit::key(&context.config, "device", context.tenant().id.as_str(), who);
     let digest = code.as_ref().map(|code| digest(context, code)).unwrap_or_default();
     let statements = [rate_limit::count(&key, limit, context.now), store::oauth::device::waiting(context, &digest)];
     let mut answers = context.db()?.batch(statements).await?;
@@ -138,9 +142,20 @@ pub async fn decide(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
     let frame = Frame::of(context, "Connect a device");
     let gone = || Reply::page(400, pages::device::ask(&frame, Some("This code is unknown, used, or too old.")));
-    let Some((_, waiting)) = look(context, &authenticated, &typed).await? else {
+    let Some((_, waiting)) = look(context, authenticated.session.user.id.as_str(), &typed).await? else {
         return Ok(gone());
     };
+    if !settle(context, &authenticated, &waiting, agrees).await? {
+        return Ok(gone());
+    }
+    Ok(Reply::page(200, pages::device::done(&frame, agrees)).with_cookies(authenticated.cookies))
+}
+
+/// Writes the user's answer; whether nobody had answered before.
+///
+/// # Errors
+/// 503.
+pub async fn settle(context: &Context, authenticated: &Authenticated, waiting: &Waiting, agrees: bool) -> Result<bool> {
     let session = &authenticated.session;
     let (event, details) = (context.row_id()?, json!({ "client": waiting.client_name, "allowed": agrees }));
     let name = "device.decided";
@@ -154,8 +169,10 @@ pub async fn decide(call: &mut Call) -> Result<Reply> {
         statements.push(store::oauth::consent::give(context, &waiting.client_id, &session.user.id, &agreed(&waiting))?);
     }
     match context.db()?.batch(statements).await {
-        Err(StoreError::Unchanged) => return Ok(gone()),
-        other => other?,
-    };
-    Ok(Reply::page(200, pages::device::done(&frame, agrees)).with_cookies(authenticated.cookies))
+        Err(StoreError::Unchanged) => Ok(false),
+        other => {
+            other?;
+            Ok(true)
+        }
+    }
 }

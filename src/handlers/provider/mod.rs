@@ -7,6 +7,7 @@ pub mod clients;
 pub mod consent;
 pub mod consents;
 pub mod device;
+pub mod device_client;
 pub mod document;
 pub mod end_session;
 pub mod exchange;

@@ -48,9 +48,15 @@ pub struct Granting<'a> {
 /// OAuth's own; 415, 503.
 pub async fn token(call: &mut Call) -> Result<Reply> {
     let form = call.request.form().await?;
-    let parameters = Parameters::parse(&form).map_err(doubled)?;
-    let context = &call.context;
-    let presented = UnverifiedClient::read(context.header("Authorization").as_deref(), &parameters)?;
+    answer(&call.context, &Parameters::parse(&form).map_err(doubled)?).await
+}
+
+/// Answers parameters that were read.
+///
+/// # Errors
+/// As [`token`].
+pub async fn answer(context: &Context, parameters: &Parameters) -> Result<Reply> {
+    let presented = UnverifiedClient::read(context.header("Authorization").as_deref(), parameters)?;
     let missing = || Problem::new(Code::InvalidRequest, "grant_type is missing");
     let grant_type = parameters.get("grant_type").ok_or_else(missing)?;
     let unsupported = || Problem::new(Code::UnsupportedGrantType, "grant_type is not one of ours");
@@ -61,7 +67,7 @@ pub async fn token(call: &mut Call) -> Result<Reply> {
         store::oauth::client::by_client_id(context, &presented.client_id),
         store::sign_in::tenant_is_active(&context.tenant().id),
     ];
-    statements.extend(wanted(context, grant, &parameters, &presented)?);
+    statements.extend(wanted(context, grant, parameters, &presented)?);
     let mut answers = context.db()?.batch(statements).await?;
     let client: Option<Client> = answers.row()?;
     let is_active: bool = answers.row()?.unwrap_or(false);
@@ -80,7 +86,7 @@ pub async fn token(call: &mut Call) -> Result<Reply> {
         );
     }
     let (cnf, once) = (held.binding(&client)?, once.with_proof(context, &held));
-    let granting = Granting { client: &client, parameters: &parameters, held: &held, cnf, once };
+    let granting = Granting { client: &client, parameters, held: &held, cnf, once };
     let body = match grant {
         GrantType::AuthorizationCode => by_code(context, granting, &mut answers).await?,
         GrantType::RefreshToken => by_refresh(context, granting, &mut answers).await?,

@@ -116,6 +116,7 @@ async fn go_on(call: &Call, upstream: &Upstream, code: AuthorizationCode) -> End
         id_token: response.id_token.as_deref(),
         nonce: nonce(&code.flow.nonce),
         access_token: Some(response.access_token.as_str()).filter(|token| !token.is_empty()),
+        is_brought: false,
         form_user: code.user.as_ref(),
     };
     let profile = identify(context, upstream, &evidence).await?;

@@ -21,6 +21,9 @@ pub struct Evidence<'a> {
     pub nonce: Nonce<'a>,
     /// The access token.
     pub access_token: Option<&'a str>,
+    /// Whether an app brought the access token, and not the issuer itself: then the issuer must say whose it is, before it is
+    /// kept as this user's.
+    pub is_brought: bool,
     /// What came with the callback, unsigned.
     pub form_user: Option<&'a Value>,
 }
@@ -66,7 +69,7 @@ pub async fn identify(context: &Context, upstream: &Upstream, evidence: &Evidenc
         .map_err(|ProfileError::NoSubject| End::failure("unable_to_get_user_info", "nothing says who it is"))?;
     if let Some(problem) = &problem {
         // The ID token proves the sign-in; without an address in it the answer was needed.
-        if profile.email.is_none() {
+        if profile.email.is_none() || evidence.is_brought {
             return Err(refused());
         }
         context.note(&format!("userinfo of issuer {} is passed over: {problem}", upstream.id));

@@ -12,7 +12,7 @@ use crate::handlers::upstream::identify::{Evidence, identify};
 use crate::handlers::upstream::token_endpoint::TokenResponse;
 use crate::handlers::upstream::{End, Failure};
 use crate::store;
-use crate::store::database::StoreError;
+use crate::store::database::{Statement, StoreError};
 use crate::store::issuer::Upstream;
 use crate::store::rate_limit;
 
@@ -28,9 +28,24 @@ pub struct Native {
     access_token: Option<String>,
     refresh_token: Option<String>,
     user: Option<Value>,
+    /// Whether the nonce is the page's to compare: it tells us none.
+    #[serde(skip)]
+    is_of_page: bool,
 }
 
 impl Native {
+    /// A token that a page got from the issuer's own script, without more.
+    ///
+    /// # Errors
+    /// 400 for one that is too long.
+    pub fn of_page(token: String) -> Result<Self> {
+        if token.len() > LONGEST {
+            return Err(Error::Validation("[body.idToken] Too big".to_owned()));
+        }
+        let (nonce, access_token, refresh_token, user) = (None, None, None, None);
+        Ok(Self { token, nonce, access_token, refresh_token, user, is_of_page: true })
+    }
+
     /// Reads it.
     ///
     /// # Errors
@@ -60,30 +75,36 @@ pub struct Believed {
     pub response: TokenResponse,
 }
 
-/// Believes an ID token: signature, claims and nonce as in a flow of ours. There is no state here that is used up, so the
+/// Believes an ID token of the issuer that a statement finds: signature, claims and nonce as in a flow of ours. There is no state here that is used up, so the
 /// token itself is: whoever copies it from a log or a proxy comes too late.
 ///
 /// # Errors
 /// 401 for a token that is not good, or not any more; 404 for an issuer without ID tokens.
-pub async fn believe(context: &Context, provider: &str, native: Native) -> Result<Believed> {
+pub async fn believe(context: &Context, issuer: Statement, native: Native) -> Result<Believed> {
     let (limit, tenant) = (context.config.limit_sign_in, &context.tenant().id);
     let key = rate_limit::key(&context.config, "sign-in:network", tenant.as_str(), &context.client().network());
-    let statements = [rate_limit::count(&key, limit, context.now), store::issuer::by_name(tenant, provider)];
+    let statements = [rate_limit::count(&key, limit, context.now), issuer];
     let mut answers = context.db()?.batch(statements).await?;
     let window: Option<rate_limit::Window> = answers.row()?;
     if let Some(retry_after) = window.and_then(|window| window.retry_after(limit, context.now)) {
         return Err(Error::TooManyRequests { retry_after, limit: "ID tokens by network" });
     }
     let upstream: Option<Upstream> = answers.row()?;
-    let upstream = upstream.ok_or_else(|| Error::refused(Wire::PROVIDER_NOT_FOUND, format!("{provider:?}")))?;
+    let upstream =
+        upstream.ok_or_else(|| Error::refused(Wire::PROVIDER_NOT_FOUND, "no such issuer, or not enabled"))?;
     if !upstream.is_open_id() {
         return Err(Error::refused(Wire::ID_TOKEN_NOT_SUPPORTED, "the service has no ID tokens"));
     }
     let (upstream, mut writes) = with_endpoints(context, upstream).await?;
     let evidence = Evidence {
         id_token: Some(&native.token),
-        nonce: native.nonce.as_deref().map_or(Nonce::Without, Nonce::Required),
+        nonce: match native.nonce.as_deref() {
+            Some(nonce) => Nonce::Required(nonce),
+            None if native.is_of_page => Nonce::Unjudged,
+            None => Nonce::Without,
+        },
         access_token: native.access_token.as_deref(),
+        is_brought: true,
         form_user: native.user.as_ref(),
     };
     let profile = identify(context, &upstream, &evidence).await.map_err(refused)?;

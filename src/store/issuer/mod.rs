@@ -216,6 +216,20 @@ pub fn by_name(tenant: &Id<Tenant>, name: &str) -> Statement {
     .bind(name)
 }
 
+/// The enabled issuer of a kind of service: the tenant's own before a global one, the oldest of several.
+#[must_use]
+pub fn of_service(tenant: &Id<Tenant>, kind: ServiceType) -> Statement {
+    sql(concat!(
+        "select ",
+        upstream_json!(),
+        " as row from issuer i
+         where i.service_type = ?2 and i.enabled = 1 and (i.tenant_id = ?1 or i.tenant_id is null)
+         order by i.tenant_id is null, i.created_at, i.id limit 1"
+    ))
+    .bind(tenant)
+    .bind(kind.name())
+}
+
 /// An issuer on the login page.
 #[derive(Debug, Deserialize)]
 pub struct Button {

@@ -41,6 +41,8 @@ pub struct Waiting {
     pub id: String,
     /// Whose it is.
     pub client_id: Id<OauthClient>,
+    /// Its `client_id`.
+    pub public_client_id: String,
     /// What its client is called.
     pub client_name: String,
     /// Scopes.
@@ -52,7 +54,8 @@ pub struct Waiting {
 /// The device that waits under a code.
 #[must_use]
 pub fn waiting(context: &Context, user_code: &str) -> Statement {
-    sql("select json_object('id', g.id, 'client_id', c.id, 'client_name', c.name, 'scopes', json(g.request -> '$.scopes'),
+    sql("select json_object('id', g.id, 'client_id', c.id, 'public_client_id', c.client_id, 'client_name', c.name,
+                            'scopes', json(g.request -> '$.scopes'),
                             'resources', json(coalesce(g.request -> '$.resources', '[]'))) as row
          from oauth_grant g join oauth_client c on c.id = g.client_id
          where g.tenant_id = ?1 and g.user_code_digest = ?2 and g.user_code_digest is not null
