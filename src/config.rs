@@ -1,8 +1,11 @@
 //! Settings: the only reader of the Worker's vars and secrets. Durations are in seconds unless the name says otherwise.
 
+use url::Url;
+
 use crate::error::{Error, Result};
 use crate::federation::discovery::check_url;
 use crate::http::origin::Origin;
+use crate::http::trusted::Trusted;
 use crate::oauth::jose::SigningAlgorithm;
 use crate::secret::{Keyring, Secret};
 
@@ -80,7 +83,7 @@ pub struct Config {
     /// `AUTH_ORIGIN`: the default tenant's auth host.
     pub auth_origin: Origin,
     /// `TRUSTED_ORIGINS`: front-ends that may call the login protocol and be redirected to.
-    pub trusted_origins: Vec<Origin>,
+    pub trusted_origins: Vec<Trusted>,
     /// `DEVELOPMENT`: allows what production refuses (plain http and loopback upstreams).
     pub development: bool,
     /// Keys from `SECRETS`.
@@ -304,7 +307,21 @@ impl Config {
     /// Whether a script or a redirect of this origin is welcome.
     #[must_use]
     pub fn trusts(&self, origin: &Origin) -> bool {
-        *origin == self.auth_origin || self.trusted_origins.contains(origin)
+        *origin == self.auth_origin || self.trusted_origins.iter().any(|trusted| trusted.covers(origin))
+    }
+
+    /// The trusted origins that are named whole.
+    pub fn named_origins(&self) -> impl Iterator<Item = &Origin> {
+        self.trusted_origins.iter().filter_map(|trusted| match trusted {
+            Trusted::Exactly(origin) => Some(origin),
+            _ => None,
+        })
+    }
+
+    /// Whether an app or an extension of this URL is welcome.
+    #[must_use]
+    pub fn trusts_app(&self, url: &Url) -> bool {
+        self.trusted_origins.iter().any(|trusted| trusted.covers_app(url))
     }
 }
 
@@ -323,13 +340,13 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             .ok_or_else(|| Error::Config(format!("{name} is not an origin such as https://auth.example.com")))
     }
 
-    fn origins(&self, name: &str) -> Result<Vec<Origin>> {
+    fn origins(&self, name: &str) -> Result<Vec<Trusted>> {
         self.text(name)
             .unwrap_or_default()
             .split(',')
             .map(str::trim)
             .filter(|text| !text.is_empty())
-            .map(|text| Origin::parse(text).ok_or_else(|| Error::Config(format!("{name}: {text:?} is not an origin"))))
+            .map(|text| Trusted::parse(text).map_err(|problem| Error::Config(format!("{name}: {text:?} {problem}"))))
             .collect()
     }
 
@@ -443,6 +460,7 @@ pub(crate) mod tests {
             ("AUTH_ORIGIN", "https://auth.example/path"),
             ("AUTH_ORIGIN", "http://auth.example"),
             ("TRUSTED_ORIGINS", "*"),
+            ("TRUSTED_ORIGINS", "https://spa.example, https://*.com"),
             ("SESSION_SECONDS", "-1"),
             ("SESSION_SECONDS", "soon"),
             ("LIMIT_SIGN_IN", "3"),

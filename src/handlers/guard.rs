@@ -68,7 +68,10 @@ pub fn check_origin(call: &Call, route: &Route) -> Result<()> {
             return Err(Error::refused(Wire::MISSING_OR_NULL_ORIGIN, "Origin: null"));
         }
         Some(origin) => Some(origin),
-        None => call.request.header("Referer").filter(|referer| !referer.is_empty()),
+        // What Better Auth's client for Expo says of itself: no page sets this header without our leave, by CORS.
+        None => {
+            ["Expo-Origin", "Referer"].iter().find_map(|name| call.request.header(name).filter(|said| !said.is_empty()))
+        }
     };
     let Some(said) = said else {
         if call.request.header("Cookie").is_some() {
@@ -81,7 +84,8 @@ pub fn check_origin(call: &Call, route: &Route) -> Result<()> {
         }
         return Ok(());
     };
-    let origin = url::Url::parse(&said).ok().and_then(|url| Origin::of(&url));
+    let url = url::Url::parse(&said).ok();
+    let origin = url.as_ref().and_then(Origin::of);
     let here = call.request.origin().ok();
     // A protected host's own pages may use its reserved paths, and nobody else's.
     let trusted = match (&origin, call.context.app()) {
@@ -90,7 +94,8 @@ pub fn check_origin(call: &Call, route: &Route) -> Result<()> {
             Some(asked) => asked.origin() == origin.as_str(),
             None => here.as_ref() == Some(origin),
         },
-        (None, _) => false,
+        (None, None) => url.as_ref().is_some_and(|url| call.context.config.trusts_app(url)),
+        (None, Some(_)) => false,
     };
     if trusted {
         return Ok(());
@@ -161,12 +166,17 @@ pub fn is_for_programs(path: &str) -> bool {
 }
 
 /// The trusted origin whose script asks.
-fn readable_by(call: &Call) -> Option<Origin> {
+fn readable_by(call: &Call) -> Option<String> {
     if call.context.app().is_some() {
         return None;
     }
-    let origin = Origin::parse(&call.request.header("Origin")?)?;
-    trusts(&call.context, &origin).then_some(origin)
+    let said = call.request.header("Origin")?;
+    if let Some(origin) = Origin::parse(&said) {
+        return trusts(&call.context, &origin).then(|| origin.as_str().to_owned());
+    }
+    // An extension of a browser asks by CORS as a website does.
+    let url = url::Url::parse(&said).ok()?;
+    call.context.config.trusts_app(&url).then(|| said.to_ascii_lowercase())
 }
 
 /// Adds what every answer carries.
@@ -218,7 +228,7 @@ pub fn finish(call: &Call, surface: Surface, mut reply: Reply) -> Reply {
     }
     match readable_by(call) {
         Some(origin) => reply
-            .with("access-control-allow-origin", origin.as_str().to_owned())
+            .with("access-control-allow-origin", origin)
             .with("access-control-allow-credentials", "true")
             .with("access-control-expose-headers", exposed),
         None if is_for_clients => {

@@ -379,6 +379,7 @@ pub fn target(context: &Context, given: Option<&str>, refusal: Wire) -> Result<O
     };
     let here = context.auth_origin();
     let trusts = |origin: &crate::http::origin::Origin| super::guard::trusts(context, origin);
-    let target = Target::check(text, &here, trusts);
+    let target =
+        Target::check(text, &here, trusts).or_else(|| Target::check_app(text, |url| context.config.trusts_app(url)));
     target.map(Some).ok_or_else(|| Error::refused(refusal, format!("{text:?}")))
 }

@@ -60,10 +60,14 @@ impl RelyingParty {
         let below = |origin: &Origin| {
             origin.host() == id || origin.host().strip_suffix(&id).is_some_and(|head| head.ends_with('.'))
         };
+        let asking = context.header("Origin").and_then(|said| Origin::parse(&said));
+        let asking = asking.filter(|origin| context.config.trusts(origin));
         let origins = match &settings.origins {
             Some(origins) => origins.clone(),
             None => std::iter::once(&here)
-                .chain(&context.config.trusted_origins)
+                .chain(context.config.named_origins())
+                // One of those that a pattern stands for: the one that asks.
+                .chain(asking.as_ref())
                 .filter(|origin| below(origin))
                 .map(|origin| origin.as_str().to_owned())
                 .collect(),

@@ -9,4 +9,5 @@ pub mod origin;
 pub mod phone;
 pub mod redirect;
 pub mod reply;
+pub mod trusted;
 pub mod username;

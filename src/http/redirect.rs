@@ -50,6 +50,20 @@ impl Target {
         (origin == *here || trusts(&origin)).then(|| Self(url.into()))
     }
 
+    /// Checks a target in an app, by a scheme that is no website's: `myapp://home`.
+    #[must_use]
+    pub fn check_app(text: &str, trusts: impl Fn(&Url) -> bool) -> Option<Self> {
+        let clean = text.len() <= Self::LONGEST
+            && text.is_ascii()
+            && !text
+                .chars()
+                .any(|c| c.is_control() || c.is_whitespace() || c == '\\' || c == '"' || c == '<' || c == '>');
+        let url = if clean && text.contains("://") { Url::parse(text).ok()? } else { return None };
+        // Of websites the other rule decides.
+        let is_app = !matches!(url.scheme(), "http" | "https");
+        (is_app && trusts(&url)).then(|| Self(url.into()))
+    }
+
     /// A path of ours, written in the code.
     #[must_use]
     pub fn own(path: impl Into<String>) -> Self {
@@ -163,6 +177,24 @@ mod tests {
             assert_eq!(check(text), None, "{text:?}");
         }
         assert_eq!(check(&format!("/{}", "a".repeat(2048))), None);
+    }
+
+    #[test]
+    fn an_app_is_reached_by_its_own_scheme_alone() {
+        let check = |text: &str| Target::check_app(text, |url| url.scheme() == "myapp").map(|target| target.0);
+        assert_eq!(check("myapp://home?x=1").as_deref(), Some("myapp://home?x=1"));
+        for bad in [
+            "myapp:home",
+            "other://home",
+            "javascript://x",
+            "https://spa.example",
+            "myapp://a b",
+            "myapp://a\\b",
+            "myapp://\n",
+            "//myapp://",
+        ] {
+            assert_eq!(check(bad), None, "{bad}");
+        }
     }
 
     #[test]

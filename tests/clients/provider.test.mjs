@@ -180,7 +180,7 @@ test("oauth2-mock-server: answers as they should be, and spoilt ones", async () 
       ["beforeResponse", (answer) => { answer.statusCode = 500; }, "invalid_code"],
       ["beforeResponse", (answer) => { answer.body = { error: "invalid_grant" }; answer.statusCode = 400; }, "invalid_code"],
       ["beforeResponse", (answer) => { delete answer.body.id_token; }, "invalid_id_token"],
-      ["beforeUserinfo", (answer) => { answer.body = { sub: "another" }; }, "unable_to_get_user_info"],
+      ["beforeUserinfo", (answer) => { answer.body = { sub: "another", email: "mocked@example.org" }; }, "unable_to_get_user_info"],
       ["beforeUserinfo", (answer) => { answer.statusCode = 401; }, "unable_to_get_user_info"],
       ["beforeAuthorizeRedirect", ({ url }) => { url.searchParams.set("state", "x".repeat(43)); }, "state_mismatch"],
     ]) {

@@ -61,6 +61,35 @@ test("the accounts of a browser are listed, with handles that open nothing", asy
   assert.deepEqual([stranger.status, stranger.json], [200, []]);
 });
 
+test("a session that is not remembered is opened by nothing that outlives the browser", async () => {
+  const browser = worker.browser();
+  const [stays, goes] = [await join(browser), await join(browser)];
+  const answer = await post(browser, "/sign-in/email", { email: goes.email, password: PASSWORD, rememberMe: false });
+  const { session: unremembered } = await session(browser);
+  // The browser is closed: of every cookie that was ever set, those with an end of their own are left.
+  const lasting = (line) => line.match(/Max-Age=([1-9]\d*)/);
+  const secrets = answer.cookies.filter((line) => !lasting(line)).map((line) => line.match(/=([\w-]{43})\./)?.[1]).filter(Boolean);
+  assert.ok(secrets.length > 0);
+  for (const line of answer.cookies.filter(lasting)) for (const secret of secrets) assert.ok(!line.includes(secret), line.split("=")[0]);
+  const reopened = worker.browser();
+  for (const line of answer.cookies.filter(lasting)) {
+    const [name, value] = line.split(";")[0].split(/=(.*)/s);
+    reopened.cookies(HOST).set(name, value);
+  }
+  const left = (await list(reopened)).json.map((one) => one.session.token);
+  assert.ok(!left.includes(unremembered.token), "it is listed");
+  assert.ok(left.length >= 1, "those that are remembered are not");
+  assert.deepEqual(told(await setActive(reopened, unremembered.token)), [401, "INVALID_SESSION_TOKEN"]);
+  // While the browser is open both are there, also after changing between them.
+  assert.deepEqual(await listed(browser), [stays.email, goes.email].sort());
+  const changed = await setActive(browser, stays.handle);
+  assert.equal(changed.status, 200);
+  for (const line of changed.cookies.filter(lasting)) for (const secret of secrets) assert.ok(!line.includes(secret), line.split("=")[0]);
+  assert.equal((await setActive(browser, unremembered.token)).status, 200);
+  await post(browser, "/sign-out");
+  for (const name of ["doorward.others", "doorward.unremembered"]) assert.ok(!browser.cookies(HOST).get(name), name);
+});
+
 test("another account becomes active, and every layer says so", async () => {
   const { browser, first, second } = await two();
   assert.equal((await cached(browser)).user.id, second.id);

@@ -268,9 +268,22 @@ test("a session in use is prolonged a day after it began, and not sooner", async
   assert.equal(sets(answer, "session").split(";")[0], bare(person), "the token is the same");
   assert.match(sets(answer, "session"), new RegExp(`; Max-Age=${LIFE / 1000}$`));
   await until(async () => (await row(person)).expires_at === promised);
-  const visitor = await aged(2, false);
-  const line = sets(await ask(bare(visitor.person)), "session");
-  assert.ok(line && !line.includes("Max-Age"), `a session of one visit: ${line}`);
+});
+
+test("a session that is not remembered lives for a day, is never prolonged, and is over in every layer then", async () => {
+  const used = await aged(0.9, false);
+  const answer = await ask(bare(used.person));
+  assert.equal(Date.parse(answer.json.session.expiresAt), used.end);
+  assert.equal(sets(answer, "session"), undefined, "it was prolonged");
+  assert.ok(used.end <= Date.now() + DAY, "it lives longer than a day");
+  assert.equal((await row(used.person)).expires_at, used.end);
+  const over = await aged(1.1, false);
+  assert.equal((await ask(bare(over.person))).json, null);
+  // One that was opened before there was such an end has it as well.
+  const old = await aged(2, false);
+  await change("update session set expires_at = ?, updated_at = ? where user_id = ?", Date.now() + 5 * DAY, Date.now() - 2 * DAY, old.person.id);
+  await forget(old.person);
+  assert.equal((await ask(bare(old.person))).json, null);
 });
 
 test("disableRefresh looks at a session without prolonging it", async () => {

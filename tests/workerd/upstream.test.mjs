@@ -191,8 +191,8 @@ const FAULTS = [
   ["alg none", { idToken: unsigned({ alg: "none" }) }, "invalid_id_token"],
   ["alg HS256", { idToken: unsigned({ alg: "HS256" }) }, "invalid_id_token"],
   ["garbage", { idToken: () => "garbage" }, "invalid_id_token"],
-  ["userinfo of another", { userinfo: { sub: "another" } }, "unable_to_get_user_info"],
-  ["userinfo fails", { userinfoStatus: 500 }, "unable_to_get_user_info"],
+  ["userinfo of another, and no address in the ID token", { userinfo: { sub: "another" }, claims: { email: undefined } }, "unable_to_get_user_info"],
+  ["userinfo fails, and no address in the ID token", { userinfoStatus: 500, claims: { email: undefined } }, "unable_to_get_user_info"],
   ["no address", { claims: { email: undefined }, userinfo: { email: undefined } }, "email_not_found"],
 ];
 
