@@ -1,12 +1,17 @@
-// The published client of Better Auth, unchanged, against us; and `jose` verifying our JWTs from our keys.
+// The published client of Better Auth, unchanged, in the version that its plugins pin and in the newest, against us; and `jose` verifying our JWTs from our keys.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { createAuthClient } from "better-auth/client";
-import { jwtClient } from "better-auth/client/plugins";
+import * as pinned from "better-auth/client";
+import * as pinnedPlugins from "better-auth/client/plugins";
+import * as newest from "better-auth-newest/client";
+import * as newestPlugins from "better-auth-newest/client/plugins";
 import { createLocalJWKSet, jwtVerify } from "jose";
 import { uniqueEmail } from "../harness/browser.mjs";
 import { AUTH, SPA, startWorker } from "../harness/worker.mjs";
+
+const VERSIONS = { "1.7.7": { ...pinned, ...pinnedPlugins }, "1.7.25": { ...newest, ...newestPlugins } };
+const each = (name, run) => Object.entries(VERSIONS).forEach(([version, published]) => test(`${name} (${version})`, () => run(published)));
 
 let worker;
 before(async () => {
@@ -15,7 +20,7 @@ before(async () => {
 after(() => worker?.dispose());
 
 /** The client in a page of the SPA: its requests carry the page's origin and the browser's cookies. */
-function client() {
+function client({ createAuthClient, jwtClient }) {
   const browser = worker.browser();
   const customFetchImpl = async (url, init = {}) => {
     const headers = { ...Object.fromEntries(new Headers(init.headers)), origin: SPA };
@@ -28,8 +33,8 @@ function client() {
   return { auth, browser };
 }
 
-test("sign-up, session, sign-out, sign-in", async () => {
-  const { auth } = client();
+each("sign-up, session, sign-out, sign-in", async (published) => {
+  const { auth } = client(published);
   const email = uniqueEmail();
   const up = await auth.signUp.email({ email, password: "a long password", name: "Ada" });
   assert.equal(up.error, null);
@@ -43,12 +48,12 @@ test("sign-up, session, sign-out, sign-in", async () => {
   assert.deepEqual([wrong.error.status, wrong.error.code], [401, "INVALID_EMAIL_OR_PASSWORD"]);
   const right = await auth.signIn.email({ email, password: "a long password", rememberMe: false });
   assert.equal(right.data.user.email, email);
-  const again = await client().auth.signUp.email({ email, password: "a long password", name: "Ada" });
+  const again = await client(published).auth.signUp.email({ email, password: "a long password", name: "Ada" });
   assert.deepEqual([again.error.status, again.error.code], [422, "USER_ALREADY_EXISTS_USE_ANOTHER_EMAIL"]);
 });
 
-test("useSession follows signing in and out", async () => {
-  const { auth } = client();
+each("useSession follows signing in and out", async (published) => {
+  const { auth } = client(published);
   const seen = [];
   const stop = auth.useSession.subscribe((value) => seen.push(value.data?.user.name ?? null));
   const until = async (name) => {
@@ -62,15 +67,15 @@ test("useSession follows signing in and out", async () => {
   stop();
 });
 
-test("the account's own business", async () => {
-  const { auth, browser } = client();
+each("the account's own business", async (published) => {
+  const { auth, browser } = client(published);
   const email = uniqueEmail();
   await auth.signUp.email({ email, password: "a long password", name: "Old" });
   assert.equal((await auth.updateUser({ name: "New", image: "https://example.com/p.png" })).data.status, true);
   const { data } = await auth.getSession();
   assert.deepEqual([data.user.name, data.user.image], ["New", "https://example.com/p.png"]);
 
-  const second = client();
+  const second = client(published);
   await second.auth.signIn.email({ email, password: "a long password" });
   const sessions = (await auth.listSessions()).data;
   assert.equal(sessions.length, 2);
@@ -90,8 +95,8 @@ test("the account's own business", async () => {
   assert.equal((await auth.getSession()).data, null);
 });
 
-test("a JWT that jose verifies from our key set", async () => {
-  const { auth, browser } = client();
+each("a JWT that jose verifies from our key set", async (published) => {
+  const { auth, browser } = client(published);
   const { data } = await auth.signUp.email({ email: uniqueEmail(), password: "a long password", name: "Jo" });
   const { token } = (await auth.token()).data;
   const jwks = createLocalJWKSet((await browser.get(`${AUTH}/api/auth/jwks`)).json);
@@ -102,8 +107,8 @@ test("a JWT that jose verifies from our key set", async () => {
   assert.equal(protectedHeader.typ, "JWT");
 });
 
-test("mailed links: a proven address and a new password", async () => {
-  const { auth, browser } = client();
+each("mailed links: a proven address and a new password", async (published) => {
+  const { auth, browser } = client(published);
   const email = uniqueEmail();
   await auth.signUp.email({ email, password: "a long password", name: "May", callbackURL: `${SPA}/welcome` });
   const link = async () => (await browser.get(`${AUTH}/dev/mailbox?to=${email}`)).json[0].text.match(/https?:\S+/)[0];

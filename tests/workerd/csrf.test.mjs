@@ -250,3 +250,48 @@ test("the pages show what they were told, and run none of it", async () => {
     assert.match(headers["content-security-policy"], /default-src 'none'.*frame-ancestors 'none'/);
   }
 });
+
+test("hosts below a trusted domain, apps and extensions are welcome by name, and nobody who looks like them", async () => {
+  const TRUSTED = "https://*.preview.example.com, myapp://, chrome-extension://abcdefgh";
+  const on = await startWorker({ settings: { TRUSTED_ORIGINS: TRUSTED } });
+  try {
+    const account = await signUp(on);
+    const body = (more) => JSON.stringify({ email: account.email, password: PASSWORD, ...more });
+    const signIn = (headers, more) => on.browser().send("POST", at("/sign-in/email"), { body: body(more), headers: { ...JSON_TYPE, ...headers } });
+    for (const origin of ["https://a.preview.example.com", "https://a.b.preview.example.com", "chrome-extension://abcdefgh"]) {
+      const answer = await signIn({ origin, cookie: "a=b" });
+      assert.deepEqual([answer.status, answer.headers["access-control-allow-origin"], answer.headers["access-control-allow-credentials"]], [200, origin, "true"], origin);
+      const preflight = await on.browser().send("OPTIONS", at("/sign-in/email"), { headers: { origin, "access-control-request-method": "POST" } });
+      assert.equal(preflight.headers["access-control-allow-origin"], origin);
+    }
+    // What the client for Expo sends, which has cookies and no page.
+    assert.equal((await signIn({ "expo-origin": "myapp://", cookie: "a=b" })).status, 200);
+    for (const headers of [
+      { origin: "https://preview.example.com" }, { origin: "https://evilpreview.example.com" }, { origin: "https://a.preview.example.com.evil.example" },
+      { origin: "http://a.preview.example.com" }, { origin: "https://a.preview.example.com:8443" }, { origin: "chrome-extension://other" },
+      { "expo-origin": "other://" }, { origin: EVIL, "expo-origin": "myapp://" }, { "expo-origin": "https://evil.example" },
+    ]) {
+      const answer = await signIn({ cookie: "a=b", ...headers });
+      assert.deepEqual([answer.status, answer.json.code, answer.headers["access-control-allow-origin"]], [403, "INVALID_ORIGIN", undefined], JSON.stringify(headers));
+    }
+    const to = async (callbackURL) => (await signIn({}, { callbackURL })).json;
+    for (const good of ["myapp://home?tab=1", "https://a.preview.example.com/x", "chrome-extension://abcdefgh/done.html"]) assert.equal((await to(good)).url, good);
+    for (const bad of ["myapp:home", "other://home", "chrome-extension://other/x", "https://preview.example.com/", "javascript://%0aalert(1)", "https://a.preview.example.com.evil.example/"]) {
+      assert.equal((await to(bad)).code, "INVALID_CALLBACK_URL", bad);
+    }
+  } finally {
+    await on.dispose();
+  }
+});
+
+test("an origin that would trust everybody or nobody stops every request, and is named in the log", async () => {
+  for (const bad of ["https://*.com", "https://*.workers.dev", "*", "https://a.*.example.com", "javascript://", "chrome-extension://"]) {
+    const on = await startWorker({ settings: { TRUSTED_ORIGINS: `${SPA},${bad}` } });
+    try {
+      assert.equal((await on.browser().get(at("/ok"))).status, 500, bad);
+      assert.ok(on.logs().includes("TRUSTED_ORIGINS") && on.logs().includes(bad), on.logs().slice(-500));
+    } finally {
+      await on.dispose();
+    }
+  }
+});
