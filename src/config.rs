@@ -7,6 +7,7 @@ use crate::federation::discovery::check_url;
 use crate::http::origin::Origin;
 use crate::http::trusted::Trusted;
 use crate::oauth::jose::SigningAlgorithm;
+use crate::oauth::redirect_uri;
 use crate::secret::{Keyring, Secret};
 
 /// At most `count` in `seconds`.
@@ -158,6 +159,8 @@ pub struct Config {
     pub signing_algorithms: Vec<SigningAlgorithm>,
     /// `CLIENT_REGISTRATION`: who adds clients.
     pub registration: Registration,
+    /// `REDIRECT_URIS_ALLOWED`: redirect URIs that clients may register whatever their scheme, each as it is written.
+    pub redirect_uris_allowed: Vec<String>,
     /// `CLIENT_ID_METADATA_DOCUMENTS`: a client may be whatever publishes its metadata at the URL that it is called by.
     pub client_documents: bool,
     /// `LOCKOUT_FAILURES`: consecutive failures that lock an account.
@@ -270,6 +273,7 @@ impl Config {
                     return Err(Error::Config("CLIENT_REGISTRATION must be closed, token, users or open".to_owned()));
                 }
             },
+            redirect_uris_allowed: reader.redirect_uris("REDIRECT_URIS_ALLOWED")?,
             client_documents: reader.switch("CLIENT_ID_METADATA_DOCUMENTS")?,
             lockout_failures: reader.number("LOCKOUT_FAILURES", 10, 1)?,
             lockout_seconds: reader.number("LOCKOUT_SECONDS", 900, 1)?,
@@ -348,6 +352,17 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             .filter(|text| !text.is_empty())
             .map(|text| Trusted::parse(text).map_err(|problem| Error::Config(format!("{name}: {text:?} {problem}"))))
             .collect()
+    }
+
+    fn redirect_uris(&self, name: &str) -> Result<Vec<String>> {
+        let text = self.text(name).unwrap_or_default();
+        let uris = text.split(',').map(str::trim).filter(|text| !text.is_empty());
+        uris.map(|uri| {
+            let is_good = redirect_uri::may_be_allowed(uri);
+            let bad = || Error::Config(format!("{name}: {uri:?} is no URI that somebody can be sent back to"));
+            is_good.then(|| uri.to_owned()).ok_or_else(bad)
+        })
+        .collect()
     }
 
     fn webhook(&self, name: &str, development: bool) -> Result<Option<String>> {
@@ -473,6 +488,9 @@ pub(crate) mod tests {
             ("SIGN_IN_WITH", "password,telepathy"),
             ("BEARER", "yes"),
             ("BREACHED_PASSWORDS", "http://pwned.example/range/"),
+            ("REDIRECT_URIS_ALLOWED", "cursor://x/callback,javascript:alert(1)"),
+            ("REDIRECT_URIS_ALLOWED", "cursor://*"),
+            ("REDIRECT_URIS_ALLOWED", "http://app.example/cb"),
         ] {
             let error = with(&[(name, value)]).expect_err(value);
             assert!(error.to_string().contains(name), "{name}: {error}");

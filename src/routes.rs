@@ -348,6 +348,19 @@ pub const RESERVED: &str = "/.doorward/";
 /// A route and the value of its `:name` segment.
 pub type Found = (&'static Route, Option<String>);
 
+/// The methods that a path is asked by.
+#[must_use]
+pub fn methods(table: &'static [Route], path: &str) -> Vec<&'static str> {
+    let mut methods: Vec<&str> = Vec::new();
+    for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+        if find(table, method, path).is_some() {
+            methods.push(method);
+            methods.extend((method == "GET").then_some("HEAD"));
+        }
+    }
+    methods
+}
+
 /// The route of a request.
 #[must_use]
 pub fn find(table: &'static [Route], method: &str, path: &str) -> Option<Found> {
@@ -388,6 +401,14 @@ mod tests {
         ] {
             assert_eq!(found(method, path), None, "{method} {path}");
         }
+    }
+
+    #[test]
+    fn the_methods_of_a_path_are_known() {
+        assert_eq!(methods(AUTH_HOST, "/oauth2/token"), ["POST"]);
+        assert_eq!(methods(AUTH_HOST, "/oauth2/userinfo"), ["GET", "HEAD", "POST"]);
+        assert_eq!(methods(AUTH_HOST, "/oauth2/register/x"), ["GET", "HEAD", "PUT", "DELETE"]);
+        assert!(methods(AUTH_HOST, "/oauth2/nothing").is_empty());
     }
 
     #[test]

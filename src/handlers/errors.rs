@@ -37,6 +37,57 @@ pub fn json(error: &Error) -> Result<Reply> {
     })
 }
 
+/// Whether what is there is asked by clients, who read errors as OAuth says them.
+#[must_use]
+pub fn is_of_oauth(path: &str) -> bool {
+    path.starts_with("/oauth2/")
+}
+
+/// An error in the JSON of whoever asks at this path.
+///
+/// # Errors
+/// None that happens.
+pub fn told(path: &str, error: &Error) -> Result<Reply> {
+    if !is_of_oauth(path) {
+        return json(error);
+    }
+    let is_registration = path.starts_with("/oauth2/register");
+    if let Error::OAuth(problem) = error {
+        let reply = oauth(problem)?;
+        // RFC 6749, section 5.2 (and RFC 8628, section 3.5): 400, but for who a client is.
+        let is_no = problem.code == Code::AccessDenied && !is_registration;
+        return Ok(if is_no { reply.with_status(400) } else { reply });
+    }
+    let wire = error.wire();
+    // What was raised below the protocol: a body that cannot be read, a limit, a database that does not answer.
+    let (status, code, description) = match wire.status {
+        404 => (404, "invalid_request", "there is no such endpoint"),
+        429 => (429, "temporarily_unavailable", wire.message),
+        503 => (503, "temporarily_unavailable", wire.message),
+        500..=599 => (wire.status, "server_error", wire.message),
+        403 => (403, "access_denied", wire.message),
+        _ if is_registration => {
+            (400, Code::InvalidClientMetadata.as_str(), "the body is no JSON object, or is too large")
+        }
+        _ => (400, Code::InvalidRequest.as_str(), "the body is no form, or is too large"),
+    };
+    let body = json!({ "error": code, "error_description": description });
+    let reply = plain(Reply::json(status, &body)?).with("pragma", "no-cache");
+    Ok(match error {
+        Error::TooManyRequests { retry_after, .. } => reply.with("retry-after", retry_after.to_string()),
+        _ => reply,
+    })
+}
+
+/// A method that an endpoint of OAuth's does not serve (RFC 9110, section 15.5.6).
+///
+/// # Errors
+/// None that happens.
+pub fn wrong_method(allowed: &[&str]) -> Result<Reply> {
+    let body = json!({ "error": "invalid_request", "error_description": "this endpoint is not asked by this method" });
+    Ok(plain(Reply::json(405, &body)?).with("allow", allowed.join(", ")))
+}
+
 /// An error as OAuth's endpoints answer it (RFC 6749, section 5.2; RFC 6750, section 3).
 fn oauth(problem: &Problem) -> Result<Reply> {
     let body = json!({ "error": problem.code.as_str(), "error_description": problem.description });

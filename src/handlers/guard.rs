@@ -2,9 +2,9 @@
 
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
-use crate::handlers::Call;
 use crate::handlers::provider::possession::nonces;
 use crate::handlers::session::SET_AUTH_JWT;
+use crate::handlers::{Call, errors};
 use crate::http::cookie::Cookie;
 use crate::http::incoming::Incoming;
 use crate::http::origin::Origin;
@@ -110,15 +110,26 @@ pub fn check_origin(call: &Call, route: &Route) -> Result<()> {
 pub fn preflight_or_not_found(call: &Call) -> Result<Reply> {
     let is_preflight =
         call.request.method() == "OPTIONS" && call.request.header("Access-Control-Request-Method").is_some();
+    let path = call.request.path();
     if !is_preflight {
-        call.context.log(call.request.path(), &Error::NotFound);
-        return Ok(finish(call, Surface::Api, super::errors::json(&Error::NotFound)?));
+        call.context.log(path, &Error::NotFound);
+        let allowed = if call.context.app().is_none() { routes::methods(routes::AUTH_HOST, path) } else { Vec::new() };
+        let is_for_clients = errors::is_of_oauth(path) || path.starts_with("/.well-known/");
+        let reply = if is_for_clients && !allowed.is_empty() {
+            errors::wrong_method(&allowed)?
+        } else if call.context.app().is_none() {
+            errors::told(path, &Error::NotFound)?
+        } else {
+            errors::json(&Error::NotFound)?
+        };
+        return Ok(finish(call, Surface::Api, reply));
     }
     let reply = finish(call, Surface::Api, Reply::empty(204));
     if call.context.app().is_none() && is_for_clients(call.request.path()) {
         return Ok(reply
             .with("access-control-allow-methods", "GET, POST, PUT, DELETE")
-            .with("access-control-allow-headers", "Content-Type, Authorization, DPoP")
+            // No cookies travel here. The star stands for all but `Authorization` (Fetch, section 3.3.2).
+            .with("access-control-allow-headers", "*, Authorization, Content-Type, DPoP")
             .with("access-control-max-age", "600"));
     }
     if readable_by(call).is_none() {

@@ -177,7 +177,7 @@ pub async fn serve(request: Request, env: Env, runtime: worker::Context) -> Resp
     };
     let reply = reply.or_else(|error| {
         context::log(source.id(), &path, &error);
-        if source.is_navigation() { Ok(errors::bare(&error, source.id())) } else { errors::json(&error) }
+        if source.is_navigation() { Ok(errors::bare(&error, source.id())) } else { errors::told(&path, &error) }
     });
     let response = reply.and_then(|reply| {
         // HEAD is answered as GET without the body (RFC 9110, section 9.3.2).
@@ -253,7 +253,7 @@ fn fail(route: &Route, call: &Call, error: &Error) -> Result<Reply> {
     call.context.log(route.path, error);
     let signed_out = error.wire() == Wire::UNAUTHORIZED && route.access != Access::Anybody;
     let reply = match route.surface {
-        Surface::Api => errors::json(error)?,
+        Surface::Api => errors::told(call.request.path(), error)?,
         // Whoever must set up a second factor is led to where that is done, and comes back.
         Surface::Page if error.wire() == Wire::SECOND_FACTOR_REQUIRED && call.context.app().is_none() => {
             let back = if route.method == "GET" { call.request.path_and_query() } else { "/account" };

@@ -143,6 +143,12 @@ impl Reply {
         values.rfind(|value| !value.is_empty()).map(str::to_owned)
     }
 
+    /// The same by another status.
+    #[must_use]
+    pub fn with_status(self, status: u16) -> Self {
+        Self { status, ..self }
+    }
+
     /// The same without its body. An origin's answer to HEAD has none.
     #[must_use]
     pub fn without_body(mut self) -> Self {

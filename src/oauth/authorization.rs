@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::federation::request::is_scope;
 use crate::id::Millis;
+use crate::oauth::claims::SCOPES;
 use crate::oauth::claims_request::ClaimsRequest;
 use crate::oauth::client::{Client, GrantType};
 use crate::oauth::parameters::Parameters;
@@ -12,11 +13,14 @@ use crate::oauth::problem::{Code, Problem};
 /// What begins a resource that was agreed to.
 pub const RESOURCE: &str = "resource:";
 
-/// The longest `state` and `nonce`, in bytes.
+/// The longest `nonce` and `resource`, in bytes.
 const LONGEST: usize = 2048;
 
-/// The longest `state`, in bytes: some clients carry in it where their user was.
+/// The longest `state`: some clients keep in it where their user was.
 const LONGEST_STATE: usize = 4096;
+
+/// The scope that asks for tokens that outlive the session (OpenID Connect Core 1.0, section 11).
+pub const OFFLINE: &str = "offline_access";
 
 /// How the answer travels (OAuth 2.0 Multiple Response Type Encoding Practices, section 2.1; Form Post Response Mode).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,8 +101,8 @@ pub struct AuthorizationRequest {
     pub scopes: Vec<String>,
     /// `nonce`.
     pub nonce: Option<String>,
-    /// `code_challenge` (RFC 7636).
-    pub code_challenge: String,
+    /// `code_challenge` (RFC 7636); none where the client need not send one.
+    pub code_challenge: Option<String>,
     /// `prompt`.
     pub prompt: Prompt,
     /// `max_age`, in seconds.
@@ -119,17 +123,11 @@ pub struct AuthorizationRequest {
 }
 
 impl AuthorizationRequest {
-    /// What its user is asked about: the scopes, those that stand for claims asked for one by one, and the resources.
+    /// What its user is asked about: the scopes, those that stand for claims asked for one by one, the resources, and whether
+    /// it lasts.
     #[must_use]
-    pub fn consent_scopes(&self) -> Vec<String> {
-        let mut scopes = self.scopes.clone();
-        let claims = self.claims.scopes().map(str::to_owned);
-        for scope in claims.chain(self.resources.iter().map(|resource| of_resource(resource))) {
-            if !scopes.contains(&scope) {
-                scopes.push(scope);
-            }
-        }
-        scopes
+    pub fn consent_scopes(&self, client: &Client) -> Vec<String> {
+        asked_for(client, &self.scopes, self.claims.scopes(), &self.resources)
     }
 
     /// What `acr` is wanted to be, the most wanted first.
@@ -187,8 +185,11 @@ pub fn judge(parameters: &Parameters, client: &Client) -> Result<AuthorizationRe
     let redirect_uri = match (given, client.redirect_uris.as_slice()) {
         (Some(uri), _) if client.owns(uri) => uri.to_owned(),
         (Some(_), _) => return Err(invalid("redirect_uri is not registered for this client").into()),
-        // OpenID Connect wants it always; OAuth lets it out where there is but one.
-        (None, [only]) if !parameters.words("scope").any(|scope| scope == "openid") => only.clone(),
+        // OpenID Connect wants it always, and FAPI 2.0 Security Profile, section 5.3.2.2; OAuth lets it out where there is but
+        // one.
+        (None, [only]) if !client.details.fapi && !parameters.words("scope").any(|scope| scope == "openid") => {
+            only.clone()
+        }
         (None, _) => return Err(invalid("redirect_uri is missing").into()),
     };
     let state = parameters.get("state").map(str::to_owned);
@@ -213,7 +214,7 @@ pub fn judge(parameters: &Parameters, client: &Client) -> Result<AuthorizationRe
         let problem = Problem::new(Code::RegistrationNotSupported, "the parameter is not supported");
         return Err(refused(problem));
     }
-    let code_challenge = challenge(parameters).map_err(&refused)?;
+    let code_challenge = challenge(parameters, client).map_err(&refused)?;
     let scopes = scopes(parameters, client).map_err(&refused)?;
     let nonce = parameters.get("nonce").map(str::to_owned);
     if nonce.as_ref().is_some_and(|nonce| nonce.len() > LONGEST) {
@@ -248,6 +249,25 @@ pub fn judge(parameters: &Parameters, client: &Client) -> Result<AuthorizationRe
         acr_values: parameters.words("acr_values").take(20).map(str::to_owned).collect(),
         dpop_jkt,
     })
+}
+
+/// What a user is asked about by a client that wants these scopes, these claims' scopes and these resources.
+#[must_use]
+pub fn asked_for<'a>(
+    client: &Client,
+    scopes: &[String],
+    claims: impl Iterator<Item = &'a str>,
+    resources: &[String],
+) -> Vec<String> {
+    let mut all = scopes.to_vec();
+    let lasts = client.lasts(scopes.iter().map(String::as_str)).then(|| OFFLINE.to_owned());
+    let resources = resources.iter().map(|resource| of_resource(resource));
+    for scope in claims.map(str::to_owned).chain(resources).chain(lasts) {
+        if !all.contains(&scope) {
+            all.push(scope);
+        }
+    }
+    all
 }
 
 /// What is agreed to by whoever lets a client use a resource in their name, among the scopes.
@@ -303,27 +323,40 @@ pub fn judge_resource(resource: &str) -> Result<(), Problem> {
 }
 
 /// RFC 7636, section 4.3, with `S256` alone: `plain` protects nothing from whoever reads the request (RFC 9700, section
-/// 2.1.1).
-fn challenge(parameters: &Parameters) -> Result<String, Problem> {
+/// 2.1.1). A client that need not send one is held to the one that it sends.
+fn challenge(parameters: &Parameters, client: &Client) -> Result<Option<String>, Problem> {
     let invalid = |description| Problem::new(Code::InvalidRequest, description);
-    let challenge = parameters.get("code_challenge").ok_or_else(|| invalid("code_challenge is missing (PKCE)"))?;
+    let Some(challenge) = parameters.get("code_challenge") else {
+        if client.requires_pkce() || parameters.get("code_challenge_method").is_some() {
+            return Err(invalid("code_challenge is missing (PKCE)"));
+        }
+        return Ok(None);
+    };
     if parameters.get("code_challenge_method") != Some("S256") {
         return Err(invalid("code_challenge_method is S256 here"));
     }
     if is_digest(challenge) {
-        Ok(challenge.to_owned())
+        Ok(Some(challenge.to_owned()))
     } else {
         Err(invalid("code_challenge is no SHA-256 in base64url"))
     }
 }
 
-fn scopes(parameters: &Parameters, client: &Client) -> Result<Vec<String>, Problem> {
+/// The scopes of a request, each once. What is no scope of anybody's that we know is passed over, and the answer tells what was
+/// granted (OpenID Connect Core 1.0, section 3.1.2.1; RFC 6749, section 3.3).
+///
+/// # Errors
+/// `invalid_scope` for one that we know and the client may not have.
+pub fn scopes(parameters: &Parameters, client: &Client) -> Result<Vec<String>, Problem> {
     let mut scopes: Vec<String> = Vec::new();
     for scope in parameters.words("scope") {
         if !is_scope(scope) {
             return Err(Problem::new(Code::InvalidScope, "scope is malformed"));
         }
         if !client.scopes.iter().any(|allowed| allowed == scope) {
+            if !SCOPES.iter().any(|(known, _)| *known == scope) {
+                continue;
+            }
             return Err(Problem::new(Code::InvalidScope, "a scope is not the client's to ask for"));
         }
         if !scopes.iter().any(|known| known == scope) {
@@ -460,6 +493,44 @@ pub(crate) mod tests {
         assert_eq!(judge(&none, &client()).expect_err("OpenID Connect").place, None);
         none.set("scope", "email");
         assert!(judge(&none, &client()).is_ok_and(|request| !request.names_redirect_uri));
+    }
+
+    #[test]
+    fn scopes_that_nobody_knows_are_passed_over() {
+        let mut request = good();
+        request.set("scope", "openid username email urn:x:y email");
+        assert_eq!(judge(&request, &client()).expect("good").scopes, ["openid", "email"]);
+    }
+
+    #[test]
+    fn a_challenge_is_asked_of_everybody_but_a_client_with_credentials_that_is_let_off() {
+        let mut without = good();
+        without.remove("code_challenge");
+        assert!(judge(&without, &client()).is_err());
+        let mut classical = client();
+        classical.details.classical = true;
+        assert!(judge(&without, &classical).is_err(), "a method without a challenge");
+        without.remove("code_challenge_method");
+        assert_eq!(judge(&without, &classical).expect("good").code_challenge, None);
+        assert_eq!(judge(&good(), &classical).expect("good").code_challenge.as_deref(), Some(CHALLENGE));
+        let mut plain = good();
+        plain.set("code_challenge_method", "plain");
+        assert!(judge(&plain, &classical).is_err());
+        let mut strict = classical.clone();
+        strict.details.require_pkce = Some(true);
+        assert!(judge(&without, &strict).is_err());
+        let mut public = classical;
+        public.auth_method = AuthMethod::None;
+        assert!(judge(&without, &public).is_err());
+    }
+
+    #[test]
+    fn a_state_may_be_long() {
+        let mut request = good();
+        request.set("state", "x".repeat(4096));
+        assert!(judge(&request, &client()).is_ok());
+        request.set("state", "x".repeat(4097));
+        assert!(judge(&request, &client()).is_err());
     }
 
     #[test]

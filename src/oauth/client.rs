@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::id::{Id, Millis, OauthClient};
-use crate::oauth::authorization::is_issuer;
+use crate::oauth::authorization::{OFFLINE, is_issuer};
 use crate::oauth::jose::SigningAlgorithm;
 use crate::oauth::redirect_uri;
 
@@ -106,6 +106,11 @@ impl GrantType {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape of skip_serializing_if")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 /// What else is said of a client, by its members' own names (RFC 7591, section 2; OpenID Connect Dynamic Client Registration
 /// 1.0, section 2; RFC 8705, 9101, 9126 and 9449).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,6 +156,22 @@ pub struct Details {
     pub backchannel_logout_session_required: bool,
     /// Whether its front channel needs `iss` and `sid`.
     pub frontchannel_logout_session_required: bool,
+    /// Whether it is software that knows no more than OpenID Connect's first version: no PKCE, either way to send a secret,
+    /// what it reads of a user in the ID token. The members below say each of it.
+    #[serde(skip_serializing_if = "is_false")]
+    pub classical: bool,
+    /// Whether its requests need a code challenge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub require_pkce: Option<bool>,
+    /// Whether its secret may come in the header as well as in the form, whichever it is registered for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub either_secret_method: Option<bool>,
+    /// Whether its ID tokens say what its scopes stand for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id_token_scope_claims: Option<bool>,
+    /// Whether it is held to the FAPI 2.0 Security Profile.
+    #[serde(skip_serializing_if = "is_false")]
+    pub fapi: bool,
     /// What it says that it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub software_id: Option<String>,
@@ -241,10 +262,53 @@ impl Client {
         self.auth_method == AuthMethod::None
     }
 
-    /// Whether a redirect URI is one of its own.
+    /// Whether a redirect URI is one of its own. A client without credentials is an application on its user's machine, whether
+    /// it says so or not, and PKCE protects its code; a website with a secret has a port of its own.
     #[must_use]
     pub fn owns(&self, uri: &str) -> bool {
-        self.redirect_uris.iter().any(|registered| redirect_uri::matches(registered, uri, self.is_native))
+        let has_free_port = self.is_native || self.is_public();
+        self.redirect_uris.iter().any(|registered| redirect_uri::matches(registered, uri, has_free_port))
+    }
+
+    /// Whether its answers go to the user's own machine and nowhere else: any program there can have asked.
+    #[must_use]
+    pub fn is_on_own_machine(&self) -> bool {
+        !self.redirect_uris.is_empty() && self.redirect_uris.iter().all(|uri| redirect_uri::is_own_machine(uri))
+    }
+
+    /// Whether its requests need a code challenge (RFC 7636). Without credentials it is all that protects the code.
+    #[must_use]
+    pub fn requires_pkce(&self) -> bool {
+        let details = &self.details;
+        self.is_public() || details.fapi || details.require_pkce.unwrap_or(!details.classical)
+    }
+
+    /// Whether its secret may come either way, whichever it is registered for.
+    #[must_use]
+    pub fn takes_either_secret_method(&self) -> bool {
+        self.details.either_secret_method.unwrap_or(self.details.classical)
+    }
+
+    /// Whether its ID tokens say what its scopes stand for, which userinfo is otherwise asked for (OpenID Connect Core 1.0,
+    /// section 5.4).
+    #[must_use]
+    pub fn has_scope_claims(&self) -> bool {
+        self.details.id_token_scope_claims.unwrap_or(self.details.classical)
+    }
+
+    /// Whether what it is granted outlives the session: its user agrees to that by `offline_access`. A client of OAuth alone knows
+    /// no such scope (OpenID Connect Core 1.0, section 11, has it): it says by its registration that it refreshes.
+    #[must_use]
+    pub fn lasts<'a>(&self, mut scopes: impl Iterator<Item = &'a str> + Clone) -> bool {
+        scopes.clone().any(|scope| scope == OFFLINE)
+            || (self.may(GrantType::RefreshToken) && !scopes.any(|scope| scope == "openid"))
+    }
+
+    /// Whether its refresh tokens stay the same. FAPI 2.0 Security Profile, section 5.3.2.1: one that is rotated is lost with an
+    /// answer that is lost, and whoever authenticates gains nothing by it.
+    #[must_use]
+    pub fn keeps_refresh_tokens(&self) -> bool {
+        self.details.fapi && !self.is_public()
     }
 }
 

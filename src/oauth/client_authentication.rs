@@ -112,11 +112,11 @@ pub fn check(
     match (client.auth_method, credential) {
         (AuthMethod::None, Credential::None) => Ok(()),
         (AuthMethod::ClientSecretBasic, Credential::Basic(secret))
-        | (AuthMethod::ClientSecretPost, Credential::Post(secret)) => {
-            let hash = sha256_base64url(secret);
-            // Every one is compared: which of two is the right one takes the same time.
-            let matching = client.secret_hashes.iter().filter(|known| equal_in_constant_time(known, &hash)).count();
-            if matching > 0 { Ok(()) } else { Err(failed("a wrong secret")) }
+        | (AuthMethod::ClientSecretPost, Credential::Post(secret)) => check_secret(client, secret),
+        (method, Credential::Basic(secret) | Credential::Post(secret))
+            if method.has_secret() && client.takes_either_secret_method() =>
+        {
+            check_secret(client, secret)
         }
         (AuthMethod::PrivateKeyJwt, Credential::Assertion(_)) => {
             let claims = assertion.ok_or_else(|| failed("an assertion that was not verified"))?;
@@ -132,10 +132,17 @@ pub fn check(
     }
 }
 
+fn check_secret(client: &Client, secret: &str) -> Result<(), Problem> {
+    let hash = sha256_base64url(secret);
+    // Every one is compared: which of two is the right one takes the same time.
+    let matching = client.secret_hashes.iter().filter(|known| equal_in_constant_time(known, &hash)).count();
+    if matching > 0 { Ok(()) } else { Err(failed("a wrong secret")) }
+}
+
 /// What an assertion must say.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
-    /// What we are called: the issuer identifier, and our endpoints (RFC 9126, section 2).
+    /// What we are called: the issuer identifier first, and our endpoints (RFC 9126, section 2).
     pub audiences: &'a [&'a str],
     /// The certificate that the request came with.
     pub certificate: Option<&'a Certificate>,
@@ -149,6 +156,11 @@ fn check_assertion(client: &Client, claims: &Map<String, Value>, expected: &Expe
     let time = |name: &str| claims.get(name).and_then(Value::as_i64);
     if text("iss") != Some(&client.client_id) || text("sub") != Some(&client.client_id) {
         return Err(failed("iss or sub is another"));
+    }
+    // FAPI 2.0 Security Profile, section 5.3.2.1: the issuer alone, as a text. What is for an endpoint may have been got for one
+    // of the attacker's that is called so.
+    if client.details.fapi && text("aud") != expected.audiences.first().copied() {
+        return Err(failed("aud is not the issuer"));
     }
     let said = audiences(claims);
     // One audience alone: an assertion that is good elsewhere as well can be brought here by whoever got it there.
@@ -176,6 +188,7 @@ fn check_assertion(client: &Client, claims: &Map<String, Value>, expected: &Expe
 mod tests {
     use super::*;
     use crate::oauth::authorization::tests::client;
+    use crate::oauth::client::Details;
     use serde_json::json;
 
     fn read(authorization: Option<&str>, text: &str) -> Result<UnverifiedClient, Code> {
@@ -219,6 +232,10 @@ mod tests {
         ] {
             assert!(check(&client, &bad, None, &expected).is_err(), "{bad:?}");
         }
+        client.details.either_secret_method = Some(true);
+        assert!(check(&client, &Credential::Post("old".to_owned()), None, &expected).is_ok());
+        assert!(check(&client, &Credential::Post("other".to_owned()), None, &expected).is_err());
+        assert!(check(&client, &Credential::None, None, &expected).is_err());
         client.secret_hashes = Vec::new();
         assert!(check(&client, &secret("old"), None, &expected).is_err());
         client.auth_method = AuthMethod::None;
@@ -269,6 +286,16 @@ mod tests {
             let mut bad = good.clone();
             bad[name] = value.clone();
             assert!(judge(bad).is_err(), "{name} {value}");
+        }
+        let strict = Client { details: Details { fapi: true, ..Details::default() }, ..client.clone() };
+        for (aud, fapi) in
+            [(json!("https://us"), true), (json!(["https://us"]), false), (json!("https://us/oauth2/token"), false)]
+        {
+            let mut claims = good.clone();
+            claims["aud"] = aud.clone();
+            let claims = claims.as_object();
+            let by = |client| check(client, &Credential::Assertion("a".to_owned()), claims, &expected).is_ok();
+            assert_eq!((by(&client), by(&strict)), (true, fapi), "{aud}");
         }
     }
 }

@@ -29,13 +29,13 @@ impl UserCode {
         Self(random.chunks_exact(2).map(letter).collect())
     }
 
-    /// A code as it was typed: in either case, with or without what stands between.
+    /// A code as it was typed: in either case, whatever stands between (section 6.1). An editor makes a long dash of a short one.
     #[must_use]
     pub fn parse(typed: &str) -> Option<Self> {
-        let letters: String =
-            typed.chars().filter(|c| !c.is_whitespace() && *c != '-').map(|c| c.to_ascii_uppercase()).collect();
-        let is_code = letters.len() == 8 && letters.bytes().all(|b| LETTERS.contains(&b));
-        is_code.then_some(Self(letters))
+        let letters = typed.chars().map(|c| c.to_ascii_uppercase());
+        let is_letter = |c: &char| u8::try_from(*c).is_ok_and(|b| LETTERS.contains(&b));
+        let letters: String = letters.filter(is_letter).collect();
+        (letters.len() == 8).then_some(Self(letters))
     }
 
     /// Its letters.
@@ -126,6 +126,10 @@ mod tests {
         for typed in
             [code.shown(), code.shown().to_lowercase(), code.as_str().to_owned(), format!(" {} ", code.shown())]
         {
+            assert_eq!(UserCode::parse(&typed), Some(code.clone()), "{typed}");
+        }
+        for between in ["\u{2013}", "\u{2014}", ".", "\u{a0}", " - ", "_", "\u{200b}"] {
+            let typed = code.shown().replace('-', between);
             assert_eq!(UserCode::parse(&typed), Some(code.clone()), "{typed}");
         }
         for bad in ["", "AAAA-AAAA", "BCDF-GHJ", "BCDF-GHJKL", "BCDF-GHJ1"] {

@@ -39,6 +39,8 @@ impl Parameters {
             }
         }
         parameters.once.retain(|_, value| !value.is_empty());
+        parameters.resources.retain(|value| !value.is_empty());
+        parameters.audiences.retain(|value| !value.is_empty());
         Ok(parameters)
     }
 
@@ -91,6 +93,8 @@ mod tests {
         assert_eq!((read.get("a"), read.get("b"), read.get("c")), (Some("1"), None, None));
         assert_eq!(read.resources(), ["https://x", "https://y"]);
         assert_eq!(read.words("scope").collect::<Vec<_>>(), ["a", "b"]);
+        let empty = Parameters::parse("resource=&resource=https://y&audience=&audience=").expect("reads");
+        assert_eq!((empty.resources(), empty.audiences()), (&["https://y".to_owned()][..], &[][..]));
         assert_eq!(Parameters::parse("a=1&a=1"), Err("a".to_owned()));
         assert_eq!(Parameters::parse("state=&state=x"), Err("state".to_owned()));
         assert!(Parameters::parse(&format!("a={}", "x".repeat(17_000))).is_err());

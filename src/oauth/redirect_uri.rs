@@ -16,21 +16,42 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// Schemes that run what they name, or show it as a page: an answer sent there is a script of the attacker's choice.
+const DANGEROUS: [&str; 6] = ["javascript", "data", "file", "vbscript", "blob", "about"];
+
+/// Whether a URI has a scheme that no client may ever be sent to.
+#[must_use]
+pub fn is_dangerous(text: &str) -> bool {
+    // As a browser reads it: without spaces and control characters in front, and in either case.
+    let read = text.trim_start_matches(|c: char| c.is_control() || c.is_whitespace());
+    let scheme: String = read.chars().take_while(|c| *c != ':').filter(|c| !c.is_control()).collect();
+    DANGEROUS.iter().any(|known| scheme.eq_ignore_ascii_case(known))
+}
+
+/// Whether an operator may allow a URI by name: any scheme but those that are judged by rule, or dangerous.
+#[must_use]
+pub fn may_be_allowed(text: &str) -> bool {
+    !is_dangerous(text) && is_private_use(text) && judge_text(text).is_ok()
+}
+
+/// Whether a URI names the user's own machine alone.
+#[must_use]
+pub fn is_own_machine(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| url.scheme() == "http" && is_loopback(&url))
+}
+
+/// Whether a URI has a scheme that an application on the user's device has taken for itself (RFC 8252, section 7.1).
+#[must_use]
+pub fn is_private_use(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| !matches!(url.scheme(), "https" | "http"))
+}
+
 /// Whether a URI may be registered for a client.
 ///
 /// # Errors
 /// Why not.
 pub fn judge(text: &str, is_native: bool) -> Result<(), &'static str> {
-    if text.len() > LONGEST || text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\' || c == '*') {
-        return Err("a redirect URI is too long or has characters that none has");
-    }
-    let url = Url::parse(text).map_err(|_| "a redirect URI is no absolute URI")?;
-    if url.fragment().is_some() {
-        return Err("a redirect URI has no fragment");
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("a redirect URI has no user information");
-    }
+    let url = judge_text(text)?;
     match url.scheme() {
         "https" => Ok(()),
         "http" if is_loopback(&url) => Ok(()),
@@ -41,19 +62,34 @@ pub fn judge(text: &str, is_native: bool) -> Result<(), &'static str> {
     }
 }
 
-/// Whether a URI is the registered one: exactly, but for the port of a native application's loopback address, which the
-/// system gives it each time (RFC 8252, section 7.3).
+/// Whether a text is one that a redirect URI may be, whatever its scheme.
+fn judge_text(text: &str) -> Result<Url, &'static str> {
+    if text.len() > LONGEST || text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\' || c == '*') {
+        return Err("a redirect URI is too long or has characters that none has");
+    }
+    let url = Url::parse(text).map_err(|_| "a redirect URI is no absolute URI")?;
+    if url.fragment().is_some() {
+        return Err("a redirect URI has no fragment");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("a redirect URI has no user information");
+    }
+    Ok(url)
+}
+
+/// Whether a URI is the registered one: exactly, but for the port of the user's own machine, which the system gives an
+/// application each time (RFC 8252, section 7.3). `localhost` is treated as the addresses are: section 8.3 advises
+/// applications against it, and many use it all the same.
 #[must_use]
-pub fn matches(registered: &str, given: &str, is_native: bool) -> bool {
+pub fn matches(registered: &str, given: &str, has_free_port: bool) -> bool {
     if registered == given {
         return true;
     }
     let (Ok(mut registered), Ok(mut other)) = (Url::parse(registered), Url::parse(given)) else {
         return false;
     };
-    let is_address = |url: &Url| matches!(url.host(), Some(Host::Ipv4(_) | Host::Ipv6(_)));
     let both = |check: &dyn Fn(&Url) -> bool| check(&registered) && check(&other);
-    if !is_native || !both(&|url| url.scheme() == "http" && is_loopback(url) && is_address(url)) {
+    if !has_free_port || !both(&|url| url.scheme() == "http" && is_loopback(url)) {
         return false;
     }
     // What is compared was normalised; what is sent must be what was judged.
@@ -95,8 +131,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_browser_would_run_is_known() {
+        for uri in
+            ["javascript:alert(1)", "JavaScript:1", " data:,x", "java\nscript:1", "vbscript:x", "blob:x", "file:///x"]
+        {
+            assert!(is_dangerous(uri), "{uri}");
+        }
+        for uri in ["https://a.example/javascript:", "com.example.data:/cb", "cursor://x", ""] {
+            assert!(!is_dangerous(uri), "{uri}");
+        }
+    }
+
+    #[test]
     fn the_table_of_matches() {
-        for (registered, given, web, native) in [
+        for (registered, given, exact, free) in [
             ("https://a.example/cb", "https://a.example/cb", true, true),
             ("https://a.example/cb", "https://a.example/cb/", false, false),
             ("https://a.example/cb", "https://a.example/cb?x", false, false),
@@ -108,11 +156,16 @@ mod tests {
             ("http://[::1]/cb", "http://[::1]:8/cb", false, true),
             ("http://127.0.0.1/cb", "http://127.0.0.1:8/x/../cb", false, false),
             ("http://127.0.0.1/cb", "http://127.0.0.2:8/cb", false, false),
-            ("http://localhost/cb", "http://localhost:8/cb", false, false),
+            ("http://localhost/cb", "http://localhost:8/cb", false, true),
+            ("http://localhost:1/cb", "http://localhost/cb", false, true),
+            ("http://localhost/cb", "http://127.0.0.1:8/cb", false, false),
+            ("http://localhost/cb", "http://localhost:8/other", false, false),
+            ("http://localhost/cb", "http://localhost.evil.example:8/cb", false, false),
+            ("http://localhost/cb", "http://x@localhost:8/cb", false, false),
             ("http://127.0.0.1/cb", "https://127.0.0.1:8/cb", false, false),
         ] {
-            assert_eq!(matches(registered, given, false), web, "web {registered} {given}");
-            assert_eq!(matches(registered, given, true), native, "native {registered} {given}");
+            assert_eq!(matches(registered, given, false), exact, "exact {registered} {given}");
+            assert_eq!(matches(registered, given, true), free, "free {registered} {given}");
         }
     }
 }

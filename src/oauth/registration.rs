@@ -79,6 +79,25 @@ fn uri(metadata: &Map<String, Value>, name: &str) -> Result<Option<String>, Prob
     if is_web { Ok(Some(text)) } else { Err(invalid("a URI is not of the web")) }
 }
 
+/// A member of a client's that may be left to what others say.
+fn choice(metadata: &Map<String, Value>, name: &str) -> Result<Option<bool>, Problem> {
+    let is_said = metadata.get(name).is_some_and(|value| !value.is_null());
+    if is_said { boolean(metadata, name).map(Some) } else { Ok(None) }
+}
+
+/// What an administrator alone says of a client: some of it lets it do more, some holds it to more.
+const ADMINISTERED: [&str; 6] =
+    ["skip_consent", "classical", "require_pkce", "either_secret_method", "id_token_scope_claims", "fapi"];
+
+/// Whether metadata says something of that, other than what holds for every client.
+#[must_use]
+pub fn is_administered(metadata: &Map<String, Value>) -> bool {
+    ADMINISTERED.iter().any(|name| match metadata.get(*name) {
+        None | Some(Value::Null) => false,
+        Some(value) => *value != Value::Bool(*name == "require_pkce"),
+    })
+}
+
 /// What is allowed to whoever registers a client.
 #[derive(Clone, Debug)]
 pub struct Terms<'a> {
@@ -91,6 +110,56 @@ pub struct Terms<'a> {
     pub algorithms: &'a [SigningAlgorithm],
     /// Our own issuer identifier.
     pub issuer: String,
+    /// Redirect URIs that are allowed whatever their scheme.
+    pub redirect_uris_allowed: &'a [String],
+}
+
+/// The redirect URIs that may be registered (RFC 7591, section 3.2.1: what is not suitable is replaced, and told). Others are
+/// left out as long as one is good.
+fn uris(given: Vec<String>, is_native: bool, terms: &Terms<'_>) -> Result<Vec<String>, Problem> {
+    let refused = |why| Problem::new(Code::InvalidRedirectUri, why);
+    if given.iter().any(|uri| redirect_uri::is_dangerous(uri)) {
+        return Err(refused("a redirect URI has a scheme that browsers run or show"));
+    }
+    let mut problem = None;
+    let mut good: Vec<String> = Vec::new();
+    for uri in given {
+        let is_allowed = terms.redirect_uris_allowed.contains(&uri);
+        match redirect_uri::judge(&uri, is_native) {
+            Err(why) if !is_allowed => problem = problem.or(Some(why)),
+            _ => good.push(uri),
+        }
+    }
+    match problem {
+        Some(why) if good.is_empty() => Err(refused(why)),
+        _ => Ok(good),
+    }
+}
+
+/// What it is to be granted: of what it asks, what is served to such a client. A client says what it can do, not what it gets.
+fn grants(
+    metadata: &Map<String, Value>,
+    auth_method: AuthMethod,
+    terms: &Terms<'_>,
+) -> Result<Vec<GrantType>, Problem> {
+    let Some(asked) = list(metadata, "grant_types")? else {
+        return Ok(vec![GrantType::AuthorizationCode]);
+    };
+    let is_public = auth_method == AuthMethod::None;
+    let mut granted: Vec<GrantType> = Vec::new();
+    for grant in asked.iter().filter_map(|name| GrantType::parse(name)) {
+        // A public client has no credentials to be granted something for.
+        let needs_credentials = grant == GrantType::ClientCredentials || !grant.is_for_anybody();
+        let is_its_own = terms.is_trusted || grant.is_for_anybody();
+        if is_its_own && !(is_public && needs_credentials) && !granted.contains(&grant) {
+            granted.push(grant);
+        }
+    }
+    // A refresh token comes with something else.
+    if granted.iter().all(|grant| *grant == GrantType::RefreshToken) && !asked.is_empty() {
+        return Err(invalid("no grant type is one that this client may have"));
+    }
+    Ok(granted)
 }
 
 /// Judges client metadata.
@@ -99,8 +168,11 @@ pub struct Terms<'a> {
 /// `invalid_redirect_uri`, `invalid_client_metadata`.
 pub fn judge(metadata: &Map<String, Value>, terms: &Terms<'_>) -> Result<NewClient, Problem> {
     let Terms { is_trusted, development, .. } = *terms;
+    let given = list(metadata, "redirect_uris")?.unwrap_or_default();
     let is_native = match text(metadata, "application_type")?.as_deref() {
-        None | Some("web") => false,
+        // It does not say so, and is: a scheme of its own is an application's on the user's device.
+        None => given.iter().any(|uri| redirect_uri::is_private_use(uri) && redirect_uri::judge(uri, true).is_ok()),
+        Some("web") => false,
         Some("native") => true,
         Some(_) => return Err(invalid("application_type is web or native")),
     };
@@ -112,34 +184,21 @@ pub fn judge(metadata: &Map<String, Value>, terms: &Terms<'_>) -> Result<NewClie
             .find(|method| method.as_str() == name)
             .ok_or_else(|| invalid("token_endpoint_auth_method is not one of ours"))?,
     };
-    let grants = list(metadata, "grant_types")?.unwrap_or_else(|| vec!["authorization_code".to_owned()]);
-    let grants: Option<Vec<GrantType>> = grants.iter().map(|name| GrantType::parse(name)).collect();
-    let grant_types = grants.ok_or_else(|| invalid("a grant type is not one of ours"))?;
-    let has_credentials = auth_method != AuthMethod::None;
-    let needs_them = |grant: &GrantType| *grant == GrantType::ClientCredentials || !grant.is_for_anybody();
-    if !has_credentials && grant_types.iter().any(needs_them) {
-        return Err(invalid("a public client has no credentials to be granted something for"));
-    }
-    if !is_trusted && !grant_types.iter().all(|grant| grant.is_for_anybody()) {
-        return Err(invalid("a grant type is an administrator's to give"));
-    }
+    let grant_types = grants(metadata, auth_method, terms)?;
     if let Some(types) = list(metadata, "response_types")?
-        && types.iter().any(|kind| kind != "code")
+        && !types.is_empty()
+        && !types.iter().any(|kind| kind == "code")
+        && grant_types.contains(&GrantType::AuthorizationCode)
     {
         return Err(invalid("response_type is code here"));
     }
-    let redirect_uris = list(metadata, "redirect_uris")?.unwrap_or_default();
-    for uri in &redirect_uris {
-        redirect_uri::judge(uri, is_native).map_err(|why| Problem::new(Code::InvalidRedirectUri, why))?;
-    }
+    let redirect_uris = uris(given, is_native, terms)?;
     if redirect_uris.is_empty() && grant_types.contains(&GrantType::AuthorizationCode) {
         return Err(Problem::new(Code::InvalidRedirectUri, "redirect_uris is missing"));
     }
-    let post_logout_redirect_uris = list(metadata, "post_logout_redirect_uris")?.unwrap_or_default();
-    for uri in &post_logout_redirect_uris {
-        redirect_uri::judge(uri, is_native).map_err(|why| Problem::new(Code::InvalidRedirectUri, why))?;
-    }
-    let scopes = match text(metadata, "scope")? {
+    let after_logout = list(metadata, "post_logout_redirect_uris")?.unwrap_or_default();
+    let post_logout_redirect_uris = uris(after_logout, is_native, terms)?;
+    let mut scopes = match text(metadata, "scope")? {
         Some(scope) => scope.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
         None => SCOPES.iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<String>>(),
     };
@@ -147,8 +206,8 @@ pub fn judge(metadata: &Map<String, Value>, terms: &Terms<'_>) -> Result<NewClie
         return Err(invalid("scope is malformed"));
     }
     // A client that names scopes of its own invents rights; what they mean is an administrator's to say.
-    if !is_trusted && scopes.iter().any(|scope| !SCOPES.iter().any(|(known, _)| known == scope)) {
-        return Err(invalid("a scope is not one of ours"));
+    if !is_trusted {
+        scopes.retain(|scope| SCOPES.iter().any(|(known, _)| known == scope));
     }
     let (jwks, jwks_uri) = keys(metadata, auth_method, development)?;
     let is_pairwise = match text(metadata, "subject_type")?.as_deref() {
@@ -160,10 +219,13 @@ pub fn judge(metadata: &Map<String, Value>, terms: &Terms<'_>) -> Result<NewClie
         Some("pairwise") => true,
         Some(_) => return Err(invalid("subject_type is public or pairwise")),
     };
-    let skips_consent = boolean(metadata, "skip_consent")?;
-    if skips_consent && !is_trusted {
-        return Err(invalid("skip_consent is an administrator's to say"));
+    if !is_trusted && is_administered(metadata) {
+        return Err(invalid("a member is an administrator's to say"));
     }
+    if metadata.get("sector_identifier_uri").is_some_and(is_said) && is_pairwise {
+        return Err(invalid("sector_identifier_uri is not read: a pairwise client has redirect URIs of one host"));
+    }
+    let skips_consent = boolean(metadata, "skip_consent")?;
     let [backchannel_logout_uri, frontchannel_logout_uri] = logout(metadata, &redirect_uris, development)?;
     let details = details(metadata, auth_method, terms)?;
     let name = text(metadata, "client_name")?.filter(|name| !name.trim().is_empty());
@@ -195,6 +257,11 @@ pub fn judge(metadata: &Map<String, Value>, terms: &Terms<'_>) -> Result<NewClie
         frontchannel_logout_uri,
         details,
     })
+}
+
+/// Whether something is said by a member: neither nothing nor no.
+fn is_said(value: &Value) -> bool {
+    !matches!(value, Value::Null | Value::Bool(false))
 }
 
 fn has_one_host(uris: &[String]) -> bool {
@@ -260,19 +327,30 @@ fn details(metadata: &Map<String, Value>, method: AuthMethod, terms: &Terms<'_>)
             Some(seconds.ok_or_else(|| invalid("default_max_age is no number of seconds"))?)
         }
     };
-    let ours = |name| ours(metadata, name, terms.algorithms);
+    let switches = switches(metadata, method, terms)?;
+    // FAPI 2.0 Security Profile, section 5.4.1: not by PKCS #1 version 1.5.
+    let allowed = |algorithm: &SigningAlgorithm| !switches.fapi || *algorithm != SigningAlgorithm::Rs256;
+    let algorithms: Vec<SigningAlgorithm> = terms.algorithms.iter().copied().filter(allowed).collect();
+    let ours = |name| ours(metadata, name, &algorithms);
+    // The standards' default, which much software takes for granted (OpenID Connect Dynamic Client Registration 1.0, section
+    // 2; JARM, section 3; RFC 9701, section 6).
+    let standard = algorithms.iter().copied().find(|algorithm| *algorithm == SigningAlgorithm::Rs256);
+    let standard = standard.unwrap_or_default();
     let flag = |name| boolean(metadata, name);
+    let tls_client_certificate_bound_access_tokens = flag("tls_client_certificate_bound_access_tokens")?;
     Ok(Details {
-        id_token_signed_response_alg: ours("id_token_signed_response_alg")?.unwrap_or_default(),
-        authorization_signed_response_alg: ours("authorization_signed_response_alg")?.unwrap_or_default(),
-        introspection_signed_response_alg: ours("introspection_signed_response_alg")?.unwrap_or_default(),
+        id_token_signed_response_alg: ours("id_token_signed_response_alg")?.unwrap_or(standard),
+        authorization_signed_response_alg: ours("authorization_signed_response_alg")?.unwrap_or(standard),
+        introspection_signed_response_alg: ours("introspection_signed_response_alg")?.unwrap_or(standard),
         userinfo_signed_response_alg: ours("userinfo_signed_response_alg")?,
         token_endpoint_auth_signing_alg: theirs(metadata, "token_endpoint_auth_signing_alg")?,
         request_object_signing_alg: theirs(metadata, "request_object_signing_alg")?,
         require_signed_request_object: flag("require_signed_request_object")?,
-        require_pushed_authorization_requests: flag("require_pushed_authorization_requests")?,
-        dpop_bound_access_tokens: flag("dpop_bound_access_tokens")?,
-        tls_client_certificate_bound_access_tokens: flag("tls_client_certificate_bound_access_tokens")?,
+        require_pushed_authorization_requests: switches.fapi || flag("require_pushed_authorization_requests")?,
+        // Section 5.3.2.1: tokens are bound to one or the other.
+        dpop_bound_access_tokens: flag("dpop_bound_access_tokens")?
+            || (switches.fapi && !tls_client_certificate_bound_access_tokens),
+        tls_client_certificate_bound_access_tokens,
         tls_client_auth_subject_dn,
         resources,
         resource,
@@ -281,7 +359,37 @@ fn details(metadata: &Map<String, Value>, method: AuthMethod, terms: &Terms<'_>)
         frontchannel_logout_session_required: flag("frontchannel_logout_session_required")?,
         software_id: text(metadata, "software_id")?,
         software_version: text(metadata, "software_version")?,
+        ..switches
     })
+}
+
+/// What an administrator says of how old, or how strict, a client is.
+fn switches(metadata: &Map<String, Value>, method: AuthMethod, terms: &Terms<'_>) -> Result<Details, Problem> {
+    let choice = |name| choice(metadata, name);
+    let switches = Details {
+        classical: boolean(metadata, "classical")?,
+        require_pkce: choice("require_pkce")?,
+        // Whoever did not say which way leaves it to the client (OAuth 2.1, section 2.4.1, has but one).
+        either_secret_method: choice("either_secret_method")?.or_else(|| {
+            let is_said = metadata.get("token_endpoint_auth_method").is_some_and(is_said);
+            (terms.is_trusted && method.has_secret()).then_some(!is_said)
+        }),
+        id_token_scope_claims: choice("id_token_scope_claims")?,
+        fapi: boolean(metadata, "fapi")?,
+        ..Details::default()
+    };
+    if method == AuthMethod::None && switches.require_pkce == Some(false) {
+        return Err(invalid("a public client has nothing but PKCE"));
+    }
+    if switches.fapi {
+        if switches.classical || switches.require_pkce == Some(false) {
+            return Err(invalid("a client of FAPI is no classical one, and uses PKCE"));
+        }
+        if !matches!(method, AuthMethod::PrivateKeyJwt | AuthMethod::TlsClientAuth) {
+            return Err(invalid("a client of FAPI authenticates by private_key_jwt or tls_client_auth"));
+        }
+    }
+    Ok(switches)
 }
 
 type Keys = (Option<Value>, Option<String>);
@@ -294,7 +402,8 @@ fn keys(metadata: &Map<String, Value>, method: AuthMethod, development: bool) ->
     }
     let mut jwks = None;
     if let Some(given) = given {
-        let keys = KeySet::read(given.to_string().as_bytes()).map_err(|_| invalid("jwks is no JWK set"))?;
+        let keys = KeySet::read(given.to_string().as_bytes());
+        let keys = keys.map_err(|_| invalid("jwks is no JWK set, or one of more than 32 keys"))?;
         if keys.has_secrets() {
             return Err(invalid("jwks has a private or symmetric key, which is not to be shown to anybody"));
         }
@@ -319,8 +428,9 @@ mod tests {
         let terms = Terms {
             is_trusted: trusted,
             development: false,
-            algorithms: &[SigningAlgorithm::Es256],
+            algorithms: &SigningAlgorithm::ALL,
             issuer: "https://auth.example".to_owned(),
+            redirect_uris_allowed: &["cursor://anysphere.cursor-mcp/oauth/callback".to_owned()],
         };
         judge(metadata.as_object().expect("object"), &terms).map_err(|problem| problem.code)
     }
@@ -332,6 +442,108 @@ mod tests {
         assert_eq!(client.grant_types, [GrantType::AuthorizationCode]);
         let native = json!({"application_type": "native", "redirect_uris": ["com.example:/cb"]});
         assert_eq!(read(native, false).expect("good").auth_method, AuthMethod::None);
+    }
+
+    #[test]
+    fn what_is_signed_for_a_client_that_names_no_algorithm_is_rs256() {
+        let client = read(json!({"redirect_uris": ["https://a.example/cb"]}), false).expect("good");
+        let details = client.details;
+        assert_eq!(details.id_token_signed_response_alg, SigningAlgorithm::Rs256);
+        assert_eq!(details.authorization_signed_response_alg, SigningAlgorithm::Rs256);
+        assert_eq!(details.introspection_signed_response_alg, SigningAlgorithm::Rs256);
+        assert_eq!(details.userinfo_signed_response_alg, None);
+        // Where we do not sign by it, what we sign by.
+        let terms = Terms {
+            is_trusted: false,
+            development: false,
+            algorithms: &[SigningAlgorithm::Es256],
+            redirect_uris_allowed: &[],
+        };
+        let metadata = json!({"redirect_uris": ["https://a.example/cb"]});
+        let client = judge(metadata.as_object().expect("object"), &terms).expect("good");
+        assert_eq!(client.details.id_token_signed_response_alg, SigningAlgorithm::Es256);
+    }
+
+    #[test]
+    fn metadata_that_names_more_is_cut_to_what_we_serve() {
+        let client = read(
+            json!({
+                "redirect_uris": ["https://a.example/cb"], "token_endpoint_auth_method": "none",
+                "grant_types": ["authorization_code", "refresh_token", "client_credentials", "implicit",
+                                "urn:ietf:params:oauth:grant-type:jwt-bearer"],
+                "response_types": ["code", "id_token"], "scope": "openid mcp:tools email", "whatever": {"it": "is"},
+            }),
+            false,
+        )
+        .expect("good");
+        assert_eq!(client.grant_types, [GrantType::AuthorizationCode, GrantType::RefreshToken]);
+        assert_eq!(client.scopes, ["openid", "email"]);
+        for useless in
+            [json!(["implicit"]), json!(["refresh_token"]), json!(["urn:ietf:params:oauth:grant-type:jwt-bearer"])]
+        {
+            let metadata = json!({"redirect_uris": ["https://a.example/cb"], "grant_types": useless});
+            assert_eq!(read(metadata, false).err(), Some(Code::InvalidClientMetadata), "{useless}");
+        }
+    }
+
+    #[test]
+    fn of_several_redirect_uris_the_bad_ones_are_left_out() {
+        let of = |metadata: Value| read(metadata, false).map(|client| client.redirect_uris);
+        let (good, allowed) = ("https://a.example/cb", "cursor://anysphere.cursor-mcp/oauth/callback");
+        assert_eq!(of(json!({"redirect_uris": ["myapp:/cb", good, "http://a.example/"]})), Ok(vec![good.to_owned()]));
+        assert_eq!(of(json!({"redirect_uris": [allowed], "application_type": "web"})), Ok(vec![allowed.to_owned()]));
+        assert_eq!(of(json!({"redirect_uris": ["cursor://other/callback"]})), Err(Code::InvalidRedirectUri));
+        for scheme in ["javascript", "data", "file", "vbscript", "blob", "about", "JAVASCRIPT"] {
+            let uris = json!({"redirect_uris": [good, format!("{scheme}:x")]});
+            assert_eq!(of(uris), Err(Code::InvalidRedirectUri), "{scheme}");
+        }
+        // A scheme of its own makes a client native, which has no secret.
+        let native = read(json!({"redirect_uris": ["com.example.app:/cb"]}), false).expect("good");
+        assert!(native.is_native && native.auth_method == AuthMethod::None);
+    }
+
+    #[test]
+    fn how_old_or_how_strict_a_client_is_an_administrator_says() {
+        let base = json!({"redirect_uris": ["https://a.example/cb"]});
+        let with = |name: &str, value: Value| {
+            let mut metadata = base.clone();
+            metadata[name] = value;
+            metadata
+        };
+        for name in ADMINISTERED {
+            let usual = json!(name == "require_pkce");
+            let said = json!(name != "require_pkce");
+            assert!(read(with(name, usual), false).is_ok(), "{name}");
+            assert_eq!(read(with(name, said), false).err(), Some(Code::InvalidClientMetadata), "{name}");
+        }
+        let either = |metadata, trusted| read(metadata, trusted).expect("good").details.either_secret_method;
+        assert_eq!(either(base.clone(), true), Some(true));
+        assert_eq!(either(base.clone(), false), None);
+        assert_eq!(either(with("token_endpoint_auth_method", json!("client_secret_post")), true), Some(false));
+        let public = json!({"redirect_uris": ["https://a.example/cb"], "token_endpoint_auth_method": "none", "require_pkce": false});
+        assert_eq!(read(public, true).err(), Some(Code::InvalidClientMetadata));
+    }
+
+    #[test]
+    fn a_client_of_fapi_is_held_to_its_profile() {
+        let key = json!({"keys": [{"kty": "EC", "crv": "P-256", "x": "x", "y": "y"}]});
+        let good = json!({
+            "redirect_uris": ["https://a.example/cb"], "token_endpoint_auth_method": "private_key_jwt", "jwks": key, "fapi": true,
+        });
+        let details = read(good.clone(), true).expect("good").details;
+        assert!(details.require_pushed_authorization_requests && details.dpop_bound_access_tokens);
+        assert_eq!(details.id_token_signed_response_alg, SigningAlgorithm::Es256);
+        for (name, value) in [
+            ("token_endpoint_auth_method", json!("client_secret_basic")),
+            ("token_endpoint_auth_method", json!("none")),
+            ("id_token_signed_response_alg", json!("RS256")),
+            ("classical", json!(true)),
+            ("require_pkce", json!(false)),
+        ] {
+            let mut bad = good.clone();
+            bad[name] = value.clone();
+            assert_eq!(read(bad, true).err(), Some(Code::InvalidClientMetadata), "{name} {value}");
+        }
     }
 
     #[test]
@@ -356,7 +568,7 @@ mod tests {
             ("grant_types", json!(["implicit"]), Metadata),
             ("response_types", json!(["token"]), Metadata),
             ("subject_type", json!("secret"), Metadata),
-            ("scope", json!("openid admin"), Metadata),
+            ("scope", json!("openid \"admin\""), Metadata),
             ("skip_consent", json!(true), Metadata),
             ("logo_uri", json!("javascript:alert(1)"), Metadata),
             ("jwks_uri", json!("https://10.0.0.1/jwks"), Metadata),

@@ -81,8 +81,8 @@ pub fn parameters(
                 let many: Option<Vec<&str>> = many.iter().map(Value::as_str).collect();
                 many.ok_or_else(|| bad("resource"))?.into_iter().for_each(|one| parameters.add_resource(one));
             }
-            Value::String(one) if name == "resource" => parameters.add_resource(one),
             Value::String(text) if text.is_empty() => (),
+            Value::String(one) if name == "resource" => parameters.add_resource(one),
             Value::String(text) => parameters.set(name, text),
             other => parameters.set(name, other.to_string()),
         }

@@ -91,24 +91,36 @@ pub fn redeem(code: &StoredCode, client: &Client, parameters: &Parameters, now: 
     }
     let request = &code.request.request;
     let given = parameters.get("redirect_uri");
-    let fits = if request.names_redirect_uri {
-        given == Some(&request.redirect_uri)
-    } else {
-        given.is_none_or(|uri| uri == request.redirect_uri)
+    // OAuth 2.1 has none here: its code is bound by PKCE. What is said must be so, and where PKCE is not used it must be said.
+    let fits = match given {
+        Some(uri) => uri == request.redirect_uri,
+        None => !request.names_redirect_uri || request.code_challenge.is_some(),
     };
     if !fits {
         return Err(invalid("another redirect_uri").into());
     }
-    let verifier = parameters.get("code_verifier").ok_or_else(|| invalid("no code_verifier"))?;
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    if !(43..=128).contains(&verifier.len()) || !verifier.bytes().all(allowed) {
-        return Err(invalid("code_verifier is none").into());
-    }
-    if !equal_in_constant_time(&sha256_base64url(verifier), &request.code_challenge) {
-        return Err(invalid("code_verifier is another").into());
-    }
+    verify(parameters.get("code_verifier"), request.code_challenge.as_deref())?;
     if !user_is_active(&code.user_status, code.suspended_until, now) {
         return Err(invalid("the user is not active").into());
+    }
+    Ok(())
+}
+
+/// RFC 7636, section 4.6.
+fn verify(verifier: Option<&str>, challenge: Option<&str>) -> Result<(), Problem> {
+    let (verifier, challenge) = match (verifier, challenge) {
+        (Some(verifier), Some(challenge)) => (verifier, challenge),
+        (None, None) => return Ok(()),
+        (None, Some(_)) => return Err(invalid("no code_verifier")),
+        // RFC 9700, section 4.8.2: somebody took the challenge away.
+        (Some(_), None) => return Err(invalid("code_verifier without a challenge")),
+    };
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    if !(43..=128).contains(&verifier.len()) || !verifier.bytes().all(allowed) {
+        return Err(invalid("code_verifier is none"));
+    }
+    if !equal_in_constant_time(&sha256_base64url(verifier), challenge) {
+        return Err(invalid("code_verifier is another"));
     }
     Ok(())
 }
@@ -167,6 +179,8 @@ pub enum Refresh {
     Rotate,
     /// It was a moment ago: its successor is given once more.
     Repeat,
+    /// It stays as it is.
+    Keep,
 }
 
 /// Whether a refresh token may be used (section 6; RFC 9700, section 4.14.2).
@@ -187,6 +201,7 @@ pub fn refresh(token: &StoredRefresh, client: &Client, now: Millis) -> Result<Re
         return Err(invalid("the user is not active").into());
     }
     match token.used_at {
+        None if client.keeps_refresh_tokens() => Ok(Refresh::Keep),
         None => Ok(Refresh::Rotate),
         Some(at) if now < at + GRACE => Ok(Refresh::Repeat),
         Some(_) => Err(Denied { problem: invalid("rotated before"), is_replay: true }),
@@ -247,7 +262,7 @@ mod tests {
                     response_mode: ResponseMode::Query,
                     scopes: vec!["openid".to_owned()],
                     nonce: None,
-                    code_challenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM".to_owned(),
+                    code_challenge: Some("E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM".to_owned()),
                     prompt: Prompt::default(),
                     max_age: None,
                     login_hint: None,
@@ -295,7 +310,6 @@ mod tests {
             assert_eq!((denied.problem.code, denied.is_replay), (Code::InvalidGrant, is_replay), "row {row}");
         }
         for bad in [
-            format!("code_verifier={VERIFIER}"),
             format!("redirect_uri=https://app.example/&code_verifier={VERIFIER}"),
             "redirect_uri=https://app.example/cb".to_owned(),
             "redirect_uri=https://app.example/cb&code_verifier=short".to_owned(),
@@ -304,6 +318,14 @@ mod tests {
             "redirect_uri=https://app.example/cb&code_verifier=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM".to_owned(),
         ] {
             assert!(redeem(&code(), &client, &parameters(&bad), NOW).is_err(), "{bad}");
+        }
+        // OAuth 2.1: bound by PKCE, the code needs no redirect_uri beside.
+        assert!(redeem(&code(), &client, &parameters(&format!("code_verifier={VERIFIER}")), NOW).is_ok());
+        let mut plain = code();
+        plain.request.request.code_challenge = None;
+        assert!(redeem(&plain, &client, &parameters("redirect_uri=https://app.example/cb"), NOW).is_ok());
+        for bad in [String::new(), good.clone()] {
+            assert!(redeem(&plain, &client, &parameters(&bad), NOW).is_err(), "without a challenge: {bad}");
         }
         let mut unnamed = code();
         unnamed.request.request.names_redirect_uri = false;

@@ -42,6 +42,12 @@ pub fn page(frame: &Frame<'_>, question: &Question<'_>) -> String {
             "You are signed in as " (question.email) "."
             @if let Some(host) = host { " You will be sent to " code { (host) } "." }
         }
+        @if client.is_on_own_machine() {
+            p class="problem" {
+                "This application says that it runs on the device in front of you, and nobody can check who made it. "
+                "Allow it only if you have started it yourself, just now."
+            }
+        }
         @if client.policy_uri.is_some() || client.tos_uri.is_some() {
             p class="small" {
                 @if let Some(uri) = &client.policy_uri { a href=(uri) rel="noreferrer" { "Its privacy policy" } " " }

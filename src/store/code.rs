@@ -64,7 +64,9 @@ pub fn digits(random: [u8; 8]) -> String {
     format!("{:06}", u64::from_le_bytes(random) % 1_000_000)
 }
 
+/// What a code is known by. People type it in groups, and editors and mail programs put in spaces and dashes of their own.
 fn message(context: &Context, kind: CodeKind, identifier: &str, code: &str) -> Vec<u8> {
+    let code: String = code.chars().filter(|c| c.is_alphanumeric()).collect();
     format!("{}\0{}\0{identifier}\0{code}", context.tenant().id, kind.name()).into_bytes()
 }
 

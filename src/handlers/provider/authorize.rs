@@ -41,8 +41,8 @@ pub struct Asked {
     pub wanted: Option<String>,
     /// In which session its user is asked to agree to it.
     pub asks: Option<Id<Session>>,
-    /// Whether the client pushed it.
-    pub is_pushed: bool,
+    /// The pushed request that it is, or is a copy of.
+    pub pushed_id: Option<String>,
 }
 
 /// `GET /oauth2/authorize`.
@@ -107,14 +107,15 @@ pub async fn load(context: &Context, mut given: Parameters) -> Result<Asked> {
         }
         let parameters = request_object::resolve(context, &client, given).await?;
         let (kept_id, wanted) = (None, None);
-        return Ok(Asked { client, parameters, signed_in_after: None, kept_id, wanted, asks: None, is_pushed: false });
+        return Ok(Asked { client, parameters, signed_in_after: None, kept_id, wanted, asks: None, pushed_id: None });
     }
     let found: Option<Found> = answers.row()?;
     let found = found.filter(|found| found.client_id == client.id);
     let old = || Problem::new(Code::InvalidRequestUri, "request_uri is unknown, used or too old");
-    let Found { id, request: Kept { parameters, signed_in_after, asks, wanted, is_pushed }, .. } =
+    let Found { id, request: Kept { parameters, signed_in_after, asks, wanted, is_pushed, pushed_id }, .. } =
         found.ok_or_else(old)?;
-    Ok(Asked { client, parameters, signed_in_after, kept_id: Some(id), wanted, asks, is_pushed })
+    let pushed_id = if is_pushed { Some(id.clone()) } else { pushed_id };
+    Ok(Asked { client, parameters, signed_in_after, kept_id: Some(id), wanted, asks, pushed_id })
 }
 
 /// Three round trips, and a fourth where it is looked up what they agreed to: the request is judged before anybody is looked
@@ -260,12 +261,12 @@ async fn sign_in_first(context: &Context, asked: &Asked, request: &Authorization
     Ok(Reply::redirect(302, &page))
 }
 
-/// A pushed request is good once (RFC 9126, section 7.3): it becomes a code, or one that we keep while the user signs in.
-fn spend(context: &Context, asked: &Asked) -> Vec<Statement> {
-    match &asked.kept_id {
-        Some(id) if asked.is_pushed => vec![store::oauth::grant::redeem(context, id), must_change()],
-        _ => Vec::new(),
-    }
+/// A pushed request is good once (RFC 9126, section 7.3): it is used up by the code, also where that comes of a copy that we
+/// kept while the user signed in. Until then a browser may load it again (section 4).
+#[must_use]
+pub fn spend(context: &Context, asked: &Asked) -> Vec<Statement> {
+    let spend = |id: &String| [store::oauth::grant::redeem(context, id), must_change()];
+    asked.pushed_id.iter().flat_map(spend).collect()
 }
 
 async fn write(context: &Context, statements: Vec<Statement>) -> Result<()> {
@@ -290,11 +291,11 @@ fn keep(
         asks,
         wanted: asked.wanted.clone(),
         is_pushed: false,
+        pushed_id: asked.pushed_id.clone(),
     };
     let seconds = context.config.flow_seconds;
-    let mut statements = spend(context, asked);
-    statements.push(store::oauth::grant::keep_request(context, &token.hash(), &asked.client.id, &kept, seconds)?);
-    Ok((format!("{REQUEST_URI}{}", token.expose()), statements))
+    let keep = store::oauth::grant::keep_request(context, &token.hash(), &asked.client.id, &kept, seconds)?;
+    Ok((format!("{REQUEST_URI}{}", token.expose()), vec![keep]))
 }
 
 /// Whether the user is to be asked: each scope once, and again where the client wants it or may not stay signed in unasked
@@ -315,7 +316,7 @@ async fn needs_consent(
     let given: Option<Vec<String>> =
         context.db()?.first(store::oauth::consent::given(context, &client.id, user)).await?;
     let given = given.unwrap_or_default();
-    Ok(!request.consent_scopes().iter().all(|scope| given.contains(scope)))
+    Ok(!request.consent_scopes(client).iter().all(|scope| given.contains(scope)))
 }
 
 /// A code for what was agreed to, and the statement that keeps it.

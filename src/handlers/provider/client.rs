@@ -55,8 +55,14 @@ pub async fn authenticate(
     };
     let assertion = UnverifiedJws(assertion);
     let wanted = client.details.token_endpoint_auth_signing_alg.as_deref();
-    if wanted.is_some() && assertion.header().get("alg").and_then(Value::as_str) != wanted {
+    let header = assertion.header();
+    let algorithm = header.get("alg").and_then(Value::as_str);
+    if wanted.is_some() && algorithm != wanted {
         return Err(failed("alg is not the registered one").into());
+    }
+    // FAPI 2.0 Security Profile, section 5.4.1.
+    if client.details.fapi && algorithm == Some("RS256") {
+        return Err(failed("alg is none of FAPI's").into());
     }
     let verified = verify(context, &client, assertion).await.map_err(failed)?;
     check(&client, &presented.credential, Some(&verified.claims), &expected)?;

@@ -17,7 +17,7 @@ use crate::id::{Id, OauthClient, User};
 use crate::oauth::client::NewClient;
 use crate::oauth::jose::SigningAlgorithm;
 use crate::oauth::problem::{Code, Problem};
-use crate::oauth::registration::{Terms, judge};
+use crate::oauth::registration::{Terms, is_administered, judge};
 use crate::secret::{ClientSecret, InitialAccessToken, RegistrationToken, Token};
 use crate::session::iso;
 use crate::store;
@@ -72,13 +72,16 @@ pub struct New<'a> {
     pub condition: Option<(Statement, Problem)>,
 }
 
-fn terms(context: &Context, is_trusted: bool) -> Terms<'_> {
+/// What is allowed to whoever registers a client here.
+#[must_use]
+pub fn terms(context: &Context, is_trusted: bool) -> Terms<'_> {
     let config = &context.config;
     Terms {
         is_trusted,
         development: config.development,
         algorithms: &config.signing_algorithms,
         issuer: issuer(context),
+        redirect_uris_allowed: &config.redirect_uris_allowed,
     }
 }
 
@@ -161,7 +164,7 @@ pub async fn change(
 ) -> Result<(Listed, Option<Token<ClientSecret>>)> {
     let is_trusted = matches!(keeper, Keeper::Tenant | Keeper::Everybody);
     // What an administrator gave is not for the client, or its owner, to keep while they change the rest.
-    if !is_trusted && client.metadata.get("skip_consent") == Some(&Value::Bool(true)) {
+    if !is_trusted && is_administered(&client.metadata) {
         let problem = Problem::new(Code::InvalidClientMetadata, "this client is an administrator's to change");
         return Err(problem.into());
     }
@@ -374,6 +377,12 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let (caretaker, client) = Caretaker::of_client(call, &id).await?;
     let context = &call.context;
     let mut metadata = client.metadata.clone();
+    if update.contains_key("token_endpoint_auth_method") {
+        // Who says which way means that one.
+        metadata.remove("either_secret_method");
+    } else if update.get("classical") == Some(&Value::Bool(true)) {
+        metadata.entry("either_secret_method").or_insert(Value::Bool(true));
+    }
     for (name, value) in update {
         if value.is_null() {
             metadata.remove(&name)

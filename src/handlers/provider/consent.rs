@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result, Wire};
 use crate::handlers::Call;
-use crate::handlers::provider::authorize::{Asked, answer, code, load, place, refuse};
+use crate::handlers::provider::authorize::{Asked, answer, code, load, place, refuse, spend};
 use crate::handlers::provider::person;
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
@@ -49,7 +49,7 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
         &Frame::of(&call.context, &title),
         &pages::consent::Question {
             client: &asked.client,
-            scopes: &request.consent_scopes(),
+            scopes: &request.consent_scopes(&asked.client),
             email: &authenticated.session.user.email,
             redirect_uri: &request.redirect_uri,
             request_uri: &request_uri,
@@ -77,8 +77,10 @@ pub async fn decide(call: &mut Call) -> Result<Reply> {
     }
     let kept = asked.kept_id.clone().unwrap_or_default();
     let spent = || Problem::new(Code::InvalidRequestUri, "request_uri is unknown, used or too old");
+    let mut statements = vec![store::oauth::grant::redeem(context, &kept), must_change()];
+    // The copy that was asked by, and the pushed request that it is of.
+    statements.extend(spend(context, &asked));
     if !agrees {
-        let statements = [store::oauth::grant::redeem(context, &kept), must_change()];
         match context.db()?.batch(statements).await {
             Err(StoreError::Unchanged) => return Err(spent().into()),
             other => other?,
@@ -88,16 +90,14 @@ pub async fn decide(call: &mut Call) -> Result<Reply> {
     }
     let user = &authenticated.session.user.id;
     let (code, keep) = code(context, &asked.client, &request, &authenticated)?;
-    let scopes = request.consent_scopes();
+    let scopes = request.consent_scopes(&asked.client);
     let details = serde_json::json!({ "client": asked.client.client_id, "scopes": scopes });
     let event = context.row_id()?;
-    let statements = [
-        store::oauth::grant::redeem(context, &kept),
-        must_change(),
+    statements.extend([
         store::oauth::consent::give(context, &asked.client.id, user, &scopes)?,
         store::record::audit(context, &event, Some(user), "consent.given", Severity::Low, &details),
         keep,
-    ];
+    ]);
     match context.db()?.batch(statements).await {
         Err(StoreError::Unchanged) => return Err(spent().into()),
         other => other?,

@@ -4,16 +4,15 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
-use crate::federation::request::is_scope;
 use crate::handlers::Call;
 use crate::handlers::authenticate::Authenticated;
 use crate::handlers::provider::authorize::doubled;
 use crate::handlers::provider::client::authenticate;
-use crate::handlers::provider::{issuer, person};
+use crate::handlers::provider::{document, issuer, person};
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
-use crate::oauth::authorization::{judge_resources, of_resource};
+use crate::oauth::authorization::{asked_for, judge_resources, scopes};
 use crate::oauth::client::{Client, GrantType};
 use crate::oauth::client_authentication::UnverifiedClient;
 use crate::oauth::device::{self, UserCode};
@@ -23,7 +22,7 @@ use crate::pages::{self, Frame};
 use crate::secret::{DeviceCode, Purpose, Token};
 use crate::store;
 use crate::store::database::{StoreError, must_change};
-use crate::store::oauth::device::Waiting;
+use crate::store::oauth::device::{Waiting, Wanted};
 use crate::store::rate_limit;
 use crate::store::record::Severity;
 
@@ -51,21 +50,21 @@ pub async fn begin(call: &mut Call) -> Result<Reply> {
 pub async fn begin_by(context: &Context, parameters: &Parameters) -> Result<Reply> {
     let presented = UnverifiedClient::read(context.header("Authorization").as_deref(), parameters)?;
     let found = context.db()?.first(store::oauth::client::by_client_id(context, &presented.client_id)).await?;
-    let (client, once): (Client, _) = authenticate(context, found, &presented).await?;
+    let found: Option<Client> = document::client(context, &presented.client_id, found).await?;
+    let (client, once) = authenticate(context, found, &presented).await?;
     if !client.may(GrantType::DeviceCode) {
         return Err(Problem::new(Code::UnauthorizedClient, "the client may not use this grant").into());
     }
-    let scopes: Vec<String> = parameters.words("scope").map(str::to_owned).collect();
-    if scopes.iter().any(|scope| !is_scope(scope) || !client.scopes.contains(scope)) {
-        return Err(Problem::new(Code::InvalidScope, "a scope is not the client's to ask for").into());
-    }
+    let scopes = scopes(parameters, &client)?;
     let resources = parameters.resources();
     judge_resources(resources, &client)?;
+    let consent = asked_for(&client, &scopes, std::iter::empty(), resources);
+    let wanted = Wanted { scopes: &scopes, resources, consent: &consent };
     let token: Token<DeviceCode> = Token::new(context.random()?);
     let code = UserCode::new(context.random()?);
     let digest = digest(context, &code);
     let seconds = context.config.device_code_seconds;
-    let keep = store::oauth::device::keep(context, &token.hash(), &digest, &client.id, (&scopes, resources), seconds)?;
+    let keep = store::oauth::device::keep(context, &token.hash(), &digest, &client.id, &wanted, seconds)?;
     once.write(context, vec![keep]).await?;
     let page = format!("{}{PAGE}", issuer(context));
     let complete = Target::own(&page).with_query("user_code", &code.shown());
@@ -78,11 +77,6 @@ pub async fn begin_by(context: &Context, parameters: &Parameters) -> Result<Repl
         "interval": device::INTERVAL,
     });
     Ok(Reply::json(200, &body)?.with("cache-control", "no-store"))
-}
-
-/// What a user agrees to who lets a device in: scopes, and resources in their name.
-fn agreed(waiting: &Waiting) -> Vec<String> {
-    waiting.scopes.iter().cloned().chain(waiting.resources.iter().map(|resource| of_resource(resource))).collect()
 }
 
 /// `GET /device`: asks for the code, or, with one, whether the device is the user's.
@@ -104,7 +98,7 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
         return Ok(Reply::page(400, pages::device::ask(&frame, Some("This code is unknown, used, or too old."))));
     };
     let email = &authenticated.session.user.email;
-    let page = pages::device::confirm(&frame, &code.shown(), &waiting.client_name, &agreed(&waiting), email);
+    let page = pages::device::confirm(&frame, &code.shown(), &waiting.client_name, &waiting.scopes, email);
     Ok(Reply::page(200, page).with_cookies(authenticated.cookies))
 }
 
@@ -166,7 +160,7 @@ pub async fn settle(context: &Context, authenticated: &Authenticated, waiting: &
     ];
     if agrees {
         // Where they see it, and take it back.
-        statements.push(store::oauth::consent::give(context, &waiting.client_id, &session.user.id, &agreed(&waiting))?);
+        statements.push(store::oauth::consent::give(context, &waiting.client_id, &session.user.id, &waiting.scopes)?);
     }
     match context.db()?.batch(statements).await {
         Err(StoreError::Unchanged) => Ok(false),

@@ -7,13 +7,12 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::federation::discovery::check_url;
 use crate::handlers::outgoing::{self, Outgoing};
-use crate::handlers::provider::clients::make_keys;
-use crate::handlers::provider::issuer;
+use crate::handlers::provider::clients::{make_keys, terms};
 use crate::handlers::provider::registration::count;
 use crate::id::{Id, OauthClient};
 use crate::oauth::client::Client;
 use crate::oauth::problem::{Code, Problem};
-use crate::oauth::registration::{Terms, judge};
+use crate::oauth::registration::judge;
 use crate::store;
 use crate::store::record::Severity;
 
@@ -64,13 +63,7 @@ pub async fn client(context: &Context, client_id: &str, known: Option<Client>) -
         }
         Err(NotRead::Unreachable(reason) | NotRead::Bad(reason)) => return Err(bad(reason).into()),
     };
-    let terms = Terms {
-        is_trusted: false,
-        development: context.config.development,
-        algorithms: &context.config.signing_algorithms,
-        issuer: issuer(context),
-    };
-    let new = judge(&metadata, &terms)?;
+    let new = judge(&metadata, &terms(context, false))?;
     // It is public: a secret in it would be everybody's.
     if new.auth_method.has_secret() {
         return Err(bad("a client without secrets cannot authenticate by one").into());

@@ -76,7 +76,7 @@ async fn end(call: &Call, parameters: &Parameters) -> Result<Reply> {
 /// As [`get`].
 pub async fn confirm(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Form).await?;
-    let query = fields.optional("query", 4096).unwrap_or_default();
+    let query = fields.optional("query", 32 * 1024).unwrap_or_default();
     fields.finish()?;
     let parameters = Parameters::parse(&query).map_err(doubled)?;
     let asked = read(&call.context, &parameters).await?;
@@ -139,6 +139,8 @@ async fn read(context: &Context, parameters: &Parameters) -> Result<Asked> {
     };
     let target = match parameters.get("post_logout_redirect_uri") {
         None => None,
+        // Nobody says whose it is: there is nowhere to go afterwards but our own page (section 3).
+        Some(_) if client.is_none() && parameters.get("client_id").is_none() && hint.is_none() => None,
         // Section 3: exactly one of the client's own, or an open redirect.
         Some(uri) => {
             let is_own =

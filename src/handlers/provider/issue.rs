@@ -117,9 +117,11 @@ impl<'a> Issue<'a> {
         let row = self.row(&hash, (self.scope, self.resources), &self.cnf, context.now + seconds * 1000);
         let mut statements = vec![store::oauth::token::keep_access(context, &row)?];
         statements.extend(self.session.map(|session| store::oauth::logout::enter(context, session, &self.client.id)));
-        let mut body = json!({
-            "access_token": access, "token_type": self.cnf.token_type(), "expires_in": seconds, "scope": self.scope,
-        });
+        let mut body = json!({ "access_token": access, "token_type": self.cnf.token_type(), "expires_in": seconds });
+        // RFC 6749, section 3.3: a scope has one word at least.
+        if !self.scope.is_empty() {
+            body["scope"] = json!(self.scope);
+        }
         if let Some(refresh) = &self.refresh {
             if !refresh.is_kept {
                 let until = context.now + context.config.refresh_token_seconds * 1000;

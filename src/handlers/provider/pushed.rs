@@ -50,7 +50,7 @@ pub async fn push(call: &mut Call) -> Result<Reply> {
     judge(&parameters, &client).map_err(|refused| refused.problem)?;
     let wanted = hint::take(context, &client, &mut parameters).await??;
     let token: Token<KeptRequest> = Token::new(context.random()?);
-    let kept = Kept { parameters, signed_in_after: None, asks: None, wanted, is_pushed: true };
+    let kept = Kept { parameters, signed_in_after: None, asks: None, wanted, is_pushed: true, pushed_id: None };
     let seconds = context.config.pushed_request_seconds;
     let keep = store::oauth::grant::keep_request(context, &token.hash(), &client.id, &kept, seconds)?;
     once.with_proof(context, &held).write(context, vec![keep]).await?;

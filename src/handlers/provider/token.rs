@@ -1,6 +1,6 @@
 //! The token endpoint (RFC 6749, section 3.2): at most one batch that reads, and one that writes.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::context::Context;
 use crate::error::{Error, Result};
@@ -13,7 +13,7 @@ use crate::handlers::provider::possession::Held;
 use crate::handlers::provider::{assertion, exchange, issuer};
 use crate::http::reply::Reply;
 use crate::oauth::authorization::judge_resources;
-use crate::oauth::claims::{SCOPES, Subject, by_name};
+use crate::oauth::claims::{SCOPES, Subject, by_name, by_scope};
 use crate::oauth::client::{Client, GrantType};
 use crate::oauth::client_authentication::UnverifiedClient;
 use crate::oauth::device::{self, Stored};
@@ -24,9 +24,7 @@ use crate::oauth::token::{Denied, Refresh, StoredCode, StoredRefresh, narrowed, 
 use crate::secret::{AuthorizationCode, DeviceCode, Purpose, RefreshToken, Token};
 use crate::store;
 use crate::store::database::{Answers, Statement, StoreError, must_change};
-
-/// The scope that asks for a refresh token (OpenID Connect Core 1.0, section 11).
-const OFFLINE: &str = "offline_access";
+use crate::store::oauth::token::Described;
 
 /// A request whose client has shown who it is.
 pub struct Granting<'a> {
@@ -67,7 +65,12 @@ pub async fn answer(context: &Context, parameters: &Parameters) -> Result<Reply>
         store::oauth::client::by_client_id(context, &presented.client_id),
         store::sign_in::tenant_is_active(&context.tenant().id),
     ];
-    statements.extend(wanted(context, grant, parameters, &presented)?);
+    // Who asks is looked at first: a stranger is not told what is wrong with a code.
+    let (more, malformed) = match wanted(context, grant, parameters, &presented) {
+        Ok(more) => (more, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
+    statements.extend(more);
     let mut answers = context.db()?.batch(statements).await?;
     let client: Option<Client> = answers.row()?;
     let is_active: bool = answers.row()?.unwrap_or(false);
@@ -77,6 +80,9 @@ pub async fn answer(context: &Context, parameters: &Parameters) -> Result<Reply>
     }
     if !client.may(grant) {
         return Err(Problem::new(Code::UnauthorizedClient, "the client may not use this grant").into());
+    }
+    if let Some(error) = malformed {
+        return Err(error);
     }
     // A public client is its user's own device, and comes from where its user is.
     let policy = policy::here(context)?;
@@ -129,7 +135,8 @@ fn wanted(
     Ok(match grant {
         GrantType::AuthorizationCode => vec![store::oauth::grant::code(context, &presented_code(parameters)?.hash())],
         GrantType::RefreshToken => {
-            vec![store::oauth::token::refresh(context, &presented_refresh(parameters)?.hash())]
+            let hash = presented_refresh(parameters)?.hash();
+            vec![store::oauth::token::refresh(context, &hash), store::oauth::token::refreshing_user(context, &hash)]
         }
         GrantType::DeviceCode => Vec::from(store::oauth::device::poll(context, &presented_device(parameters)?.hash())),
         GrantType::ClientCredentials => Vec::new(),
@@ -170,8 +177,14 @@ pub async fn commit(context: &Context, once: &Once, used_up: Statement, tokens: 
     }
 }
 
-fn is_offline(scope: &str) -> bool {
-    scope.split(' ').any(|scope| scope == OFFLINE)
+/// Whether what is granted for these scopes outlives the session.
+fn is_offline(client: &Client, scope: &str) -> bool {
+    client.lasts(scope.split(' '))
+}
+
+/// What an ID token says by its scopes, for a client that reads it there.
+fn scope_claims(client: &Client, about: &Subject<'_>, scope: &str) -> Map<String, Value> {
+    if client.has_scope_claims() { by_scope(about, scope) } else { Map::new() }
 }
 
 /// A refresh token to go with what stays, if it does.
@@ -181,7 +194,7 @@ fn lasting<'a>(
     scope: &'a str,
     resources: &'a [String],
 ) -> Result<Option<Refreshing<'a>>> {
-    if !client.may(GrantType::RefreshToken) || !is_offline(scope) {
+    if !client.may(GrantType::RefreshToken) || !is_offline(client, scope) {
         return Ok(None);
     }
     Ok(Some(Refreshing { token: Token::new(context.random()?), is_kept: false, scope, resources }))
@@ -210,19 +223,17 @@ async fn by_code(context: &Context, granting: Granting<'_>, answers: &mut Answer
         roles: &code.roles,
         tenant: (tenant.id.as_str(), &tenant.name),
     };
-    let saying = Saying {
-        nonce: request.nonce.as_deref(),
-        code: parameters.get("code"),
-        acr: request.wanted_acr(),
-        claims: by_name(&about, &request.claims.id_token),
-    };
+    let mut claims = scope_claims(client, &about, &scope);
+    claims.extend(by_name(&about, &request.claims.id_token));
+    let saying =
+        Saying { nonce: request.nonce.as_deref(), code: parameters.get("code"), acr: request.wanted_acr(), claims };
     let issue = Issue {
         user: Some(&code.user_id),
         session: code.session_id.as_ref(),
         authenticated_at: Some(code.request.authenticated_at),
         amr: &code.request.amr,
         userinfo_claims: &request.claims.userinfo,
-        is_offline: is_offline(&scope),
+        is_offline: is_offline(client, &scope),
         refresh: lasting(context, client, &scope, &request.resources)?,
         id_token: Some(saying),
         ..Issue::new(client, &code.id, (&scope, &resources), granting.cnf.clone())
@@ -238,10 +249,22 @@ async fn by_code(context: &Context, granting: Granting<'_>, answers: &mut Answer
     Ok(body)
 }
 
+/// Which refresh token comes with an answer to one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Given {
+    /// The successor.
+    New,
+    /// The successor, which is there already.
+    Again,
+    /// None: the one that was presented stays good.
+    None,
+}
+
 async fn by_refresh(context: &Context, granting: Granting<'_>, answers: &mut Answers) -> Result<Value> {
     let Granting { client, parameters, .. } = granting;
     let stored: Option<StoredRefresh> = answers.row()?;
     let stored = stored.ok_or_else(|| not_good("unknown"))?;
+    let user: Option<Described> = answers.row()?;
     // Before anything else is decided: whoever lacks the key learns nothing, and ends nothing.
     if !granting.held.confirms(&stored.cnf) {
         return Err(not_good("bound to another key"));
@@ -259,32 +282,41 @@ async fn by_refresh(context: &Context, granting: Granting<'_>, answers: &mut Ans
     // The successor follows from the token, so that whoever lost our answer gets the same once more, and nothing that opens
     // anything is kept.
     let presented = presented_refresh(parameters)?;
+    let claims = || user.as_ref().map(|user| scope_claims(client, &user.subject(context), &scope)).unwrap_or_default();
     let seed = context.config.keyring.sign(Purpose::Successor, presented.expose().as_bytes());
-    let issue = |is_kept| Issue {
+    let issue = |given: Given| Issue {
         user: Some(&stored.user_id),
         session: stored.session_id.as_ref(),
         authenticated_at: Some(stored.authenticated_at),
         amr: &stored.amr,
         userinfo_claims: &stored.userinfo_claims,
-        is_offline: is_offline(&stored.scope),
-        refresh: Some(Refreshing {
+        is_offline: is_offline(client, &stored.scope),
+        refresh: (given != Given::None).then(|| Refreshing {
             token: Token::derived(&seed),
-            is_kept,
+            is_kept: given == Given::Again,
             scope: &stored.scope,
             resources: &stored.audience,
         }),
-        id_token: Some(Saying::default()),
+        id_token: Some(Saying { claims: claims(), ..Saying::default() }),
         ..Issue::new(client, &stored.family_id, (&scope, &resources), granting.cnf.clone())
     };
+    if decision == Refresh::Keep {
+        let (body, tokens) = issue(Given::None).carry_out(context).await?;
+        // It is good for as long again as if it had been rotated.
+        let until = context.now + context.config.refresh_token_seconds * 1000;
+        let alive = store::oauth::token::prolong(context, &stored.id, until);
+        commit(context, &granting.once, alive, tokens).await?.ok_or_else(|| not_good("revoked meanwhile"))?;
+        return Ok(body);
+    }
     if decision == Refresh::Rotate {
-        let (body, tokens) = issue(false).carry_out(context).await?;
+        let (body, tokens) = issue(Given::New).carry_out(context).await?;
         let used_up = store::oauth::token::rotate(context, &stored.id);
         // Otherwise another request was first, a moment ago, or it was revoked.
         if commit(context, &granting.once, used_up, tokens).await?.is_some() {
             return Ok(body);
         }
     }
-    let (body, tokens) = issue(true).carry_out(context).await?;
+    let (body, tokens) = issue(Given::Again).carry_out(context).await?;
     // It may have been revoked since it was read.
     let alive = store::oauth::token::touch(context, &stored.id);
     commit(context, &granting.once, alive, tokens).await?.ok_or_else(|| not_good("revoked meanwhile"))?;
@@ -315,21 +347,23 @@ async fn by_credentials(context: &Context, granting: Granting<'_>) -> Result<Val
 
 /// RFC 8628, section 3.4.
 async fn by_device(context: &Context, granting: Granting<'_>, answers: &mut Answers) -> Result<Value> {
-    let client = granting.client;
+    let Granting { client, parameters, .. } = granting;
     let stored: Option<Stored> = answers.row()?;
     let stored = stored.ok_or_else(|| not_good("unknown"))?;
     let user = device::poll(&stored, client, context.now)?;
+    let described: Option<Described> = answers.row()?;
     let scope = stored.scopes.join(" ");
     let resources = resources(&stored.resources, granting.parameters)?;
     judge_resources(&resources, client)?;
+    let claims = described.map(|user| scope_claims(client, &user.subject(context), &scope)).unwrap_or_default();
     let issue = Issue {
         user: Some(user),
         session: stored.session_id.as_ref(),
         authenticated_at: stored.authenticated_at,
         amr: &stored.amr,
-        is_offline: is_offline(&scope),
+        is_offline: is_offline(client, &scope),
         refresh: lasting(context, client, &scope, &stored.resources)?,
-        id_token: Some(Saying::default()),
+        id_token: Some(Saying { claims, ..Saying::default() }),
         ..Issue::new(client, &stored.id, (&scope, &resources), granting.cnf.clone())
     };
     let (body, tokens) = issue.carry_out(context).await?;

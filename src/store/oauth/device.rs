@@ -9,6 +9,16 @@ use crate::secret::{DeviceCode, TokenHash};
 use crate::session::LiveSession;
 use crate::store::database::{Statement, sql};
 
+/// What a device wants.
+pub struct Wanted<'a> {
+    /// Scopes.
+    pub scopes: &'a [String],
+    /// Resources.
+    pub resources: &'a [String],
+    /// What its user is asked about.
+    pub consent: &'a [String],
+}
+
 /// Keeps a device that waits.
 ///
 /// # Errors
@@ -18,7 +28,7 @@ pub fn keep(
     hash: &TokenHash<DeviceCode>,
     user_code: &str,
     client: &Id<OauthClient>,
-    (scopes, resources): (&[String], &[String]),
+    wanted: &Wanted<'_>,
     seconds: i64,
 ) -> crate::error::Result<Statement> {
     Ok(sql("insert into oauth_grant
@@ -29,7 +39,7 @@ pub fn keep(
     .bind(hash)
     .bind(user_code)
     .bind(client)
-    .bind(json!({ "scopes": scopes, "resources": resources }).to_string())
+    .bind(json!({ "scopes": wanted.scopes, "resources": wanted.resources, "consent": wanted.consent }).to_string())
     .bind(context.now + seconds * 1000)
     .bind(context.now))
 }
@@ -45,18 +55,15 @@ pub struct Waiting {
     pub public_client_id: String,
     /// What its client is called.
     pub client_name: String,
-    /// Scopes.
+    /// What its user is asked about.
     pub scopes: Vec<String>,
-    /// Resources.
-    pub resources: Vec<String>,
 }
 
 /// The device that waits under a code.
 #[must_use]
 pub fn waiting(context: &Context, user_code: &str) -> Statement {
     sql("select json_object('id', g.id, 'client_id', c.id, 'public_client_id', c.client_id, 'client_name', c.name,
-                            'scopes', json(g.request -> '$.scopes'),
-                            'resources', json(coalesce(g.request -> '$.resources', '[]'))) as row
+                            'scopes', json(coalesce(g.request -> '$.consent', g.request -> '$.scopes'))) as row
          from oauth_grant g join oauth_client c on c.id = g.client_id
          where g.tenant_id = ?1 and g.user_code_digest = ?2 and g.user_code_digest is not null
            and g.status = 'pending' and g.expires_at > ?3 and c.disabled = 0")
@@ -81,9 +88,9 @@ pub fn decide(context: &Context, id: &str, session: &LiveSession, agrees: bool) 
     .bind(context.now)
 }
 
-/// What a device that polls finds, and the time of its poll noted after.
+/// What a device that polls finds, its user, and the time of its poll noted after.
 #[must_use]
-pub fn poll(context: &Context, hash: &TokenHash<DeviceCode>) -> [Statement; 2] {
+pub fn poll(context: &Context, hash: &TokenHash<DeviceCode>) -> [Statement; 3] {
     [
         sql("select json_object('id', g.id, 'client_id', g.client_id, 'status', g.status, 'user_id', g.user_id,
                                 'session_id', g.session_id, 'scopes', json(g.request -> '$.scopes'),
@@ -96,6 +103,7 @@ pub fn poll(context: &Context, hash: &TokenHash<DeviceCode>) -> [Statement; 2] {
              where g.tenant_id = ?1 and g.kind = 'device' and g.token_hash = ?2")
         .bind(&context.tenant().id)
         .bind(hash),
+        super::token::device_user(context, hash),
         sql("update oauth_grant set polled_at = ?3, updated_at = ?3 where tenant_id = ?1 and kind = 'device' and token_hash = ?2")
             .bind(&context.tenant().id)
             .bind(hash)

@@ -98,6 +98,9 @@ pub struct Kept {
     /// to: who clicks twice is no attacker.
     #[serde(default)]
     pub is_pushed: bool,
+    /// The pushed request that it is a copy of, which the code of either uses up.
+    #[serde(default)]
+    pub pushed_id: Option<String>,
 }
 
 /// A kept request as it is read.
@@ -134,12 +137,14 @@ pub fn keep_request(
     .bind(context.now))
 }
 
-/// A kept request that is still good.
+/// A kept request that is still good: a copy of one that was pushed no longer than that one is unused.
 #[must_use]
 pub fn request(context: &Context, hash: &TokenHash<KeptRequest>) -> Statement {
     sql("select json_object('id', id, 'client_id', client_id, 'request', json(request)) as row
          from oauth_grant
-         where tenant_id = ?1 and kind = 'request' and token_hash = ?2 and used_at is null and expires_at > ?3")
+         where tenant_id = ?1 and kind = 'request' and token_hash = ?2 and used_at is null and expires_at > ?3
+           and not exists (select 1 from oauth_grant p
+                           where p.id = oauth_grant.request ->> '$.pushed_id' and p.used_at is not null)")
     .bind(&context.tenant().id)
     .bind(hash)
     .bind(context.now)

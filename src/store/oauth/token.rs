@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::id::{Id, Millis, OauthClient, Session, User};
-use crate::oauth::claims::Profile;
+use crate::oauth::claims::{Profile, Subject};
 use crate::oauth::dpop::Confirmation;
 use crate::oauth::jose::SigningAlgorithm;
-use crate::secret::{AccessToken, RefreshToken, TokenHash, TokenKind};
+use crate::secret::{AccessToken, DeviceCode, RefreshToken, TokenHash, TokenKind};
 use crate::session::Person;
 use crate::store::access::{group_slugs, roles_of};
 use crate::store::database::{Statement, sql};
@@ -129,6 +129,74 @@ pub fn rotate(context: &Context, id: &str) -> Statement {
     .bind(&context.tenant().id)
     .bind(id)
     .bind(context.now)
+}
+
+/// Prolongs a token that is not revoked.
+#[must_use]
+pub fn prolong(context: &Context, id: &str, until: Millis) -> Statement {
+    sql("update oauth_token set expires_at = max(expires_at, ?4), updated_at = ?3
+         where tenant_id = ?1 and id = ?2 and used_at is null and revoked_at is null")
+    .bind(&context.tenant().id)
+    .bind(id)
+    .bind(context.now)
+    .bind(until)
+}
+
+/// The user of a grant or refresh token, for ID tokens that say what their scopes stand for.
+#[derive(Debug, Deserialize)]
+pub struct Described {
+    /// The user.
+    pub person: Person,
+    /// What else is known of them.
+    pub profile: Profile,
+    /// Their roles.
+    pub roles: Vec<String>,
+}
+
+impl Described {
+    /// As claims are made of it.
+    #[must_use]
+    pub fn subject<'a>(&'a self, context: &'a Context) -> Subject<'a> {
+        let tenant = context.tenant();
+        Subject {
+            person: &self.person,
+            profile: &self.profile,
+            roles: &self.roles,
+            tenant: (tenant.id.as_str(), &tenant.name),
+        }
+    }
+}
+
+/// A [`Described`] for what follows `from`, where its client wants scope claims in ID tokens: for every other client that would
+/// be read for nothing.
+macro_rules! described {
+    ($source:literal) => {
+        sql(concat!(
+            "select json_object('person', ",
+            person_json!("u"),
+            ", 'profile', json_object('first_name', u.first_name, 'last_name', u.last_name, 'profile', json(u.profile), 'groups', ",
+            group_slugs!("t.tenant_id", "t.user_id"),
+            "), 'roles', ",
+            roles_of!("t.tenant_id", "t.user_id"),
+            ") as row from ",
+            $source,
+            " join oauth_client c on c.id = t.client_id join user u on u.id = t.user_id
+             where t.tenant_id = ?1 and t.token_hash = ?2
+               and coalesce(c.details ->> '$.id_token_scope_claims', c.details ->> '$.classical', 0) = 1"
+        ))
+    };
+}
+
+/// The user of a refresh token.
+#[must_use]
+pub fn refreshing_user(context: &Context, hash: &TokenHash<RefreshToken>) -> Statement {
+    described!("oauth_token t").bind(&context.tenant().id).bind(hash)
+}
+
+/// The user who agreed to a device.
+#[must_use]
+pub fn device_user(context: &Context, hash: &TokenHash<DeviceCode>) -> Statement {
+    described!("oauth_grant t").bind(&context.tenant().id).bind(hash)
 }
 
 /// Touches a token that is not revoked.
