@@ -25,6 +25,7 @@ const STEPS = {
   build: () => run(process.execPath, ["scripts/build.mjs"], { env: withBin() }),
   workerd: () => node("workerd"),
   clients: () => node("clients"),
+  conformance: () => node("conformance"),
   browser: () => node("browser"),
   commands: () => node("commands"),
 };
