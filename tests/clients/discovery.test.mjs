@@ -727,7 +727,6 @@ test("implicit and hybrid answers, passwords and what else there once was are re
   assert.equal(await full.refusal(config, { response_mode: "web_message" }), "invalid_request");
   assert.equal(await full.refusal(config, { prompt: "none login" }), "invalid_request", "none goes with nothing");
   assert.equal(await full.refusal(config, { registration: "{}" }), "registration_not_supported");
-  assert.equal(await full.refusal(config, { scope: "openid made-up" }), "invalid_scope");
   for (const grant of ["implicit", "password", "urn:ietf:params:oauth:grant-type:saml2-bearer", "urn:openid:params:grant-type:ciba"]) {
     await assert.rejects(client.genericGrantRequest(config, grant, { username: "x", password: "x", assertion: "x", auth_req_id: "x" }), says("unsupported_grant_type"), grant);
     await full.unregistrable({ grant_types: [grant] });
