@@ -15,11 +15,15 @@ const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
 ];
 
-/// What origins believe of a proxy in front of them: about the visitor's address, or about what was asked for in truth,
-/// after rules judged what was sent.
-const SAID_BY_PROXIES: [&str; 15] = [
+/// What origins believe of a proxy in front of them: about the visitor's address, about what was asked for in truth after
+/// rules judged what was sent, or about who asks. We say who asks under our own names alone: under these, nobody does.
+const SAID_BY_PROXIES: [&str; 18] = [
+    "client-cert",
+    "client-cert-chain",
     "forwarded",
     "forwarded-for",
+    // CGI makes `HTTP_PROXY` of it, which HTTP clients take for a setting (CVE-2016-5385).
+    "proxy",
     "true-client-ip",
     "x-client-ip",
     "x-cluster-client-ip",
@@ -35,24 +39,50 @@ const SAID_BY_PROXIES: [&str; 15] = [
     "x-rewrite-url",
 ];
 
+/// The same, by how the names begin: ours, and those of other products that stand in front of websites.
+const FAMILIES: [&str; 17] = [
+    "x-doorward-",
+    "x-forwarded-",
+    "cf-access-",
+    "oidc-claim-",
+    "remote-",
+    "ssl-client-",
+    "tailscale-user-",
+    "x-amzn-oidc-",
+    "x-auth-request-",
+    "x-authentik-",
+    "x-goog-authenticated-user-",
+    "x-goog-iap-",
+    "x-ms-client-principal",
+    "x-pomerium-",
+    "x-remote-",
+    "x-ssl-client-",
+    "x-webauth-",
+];
+
 /// The JWT that an origin verifies.
 pub const ASSERTION: &str = "X-Doorward-Assertion";
 
+/// A header's name as origins may know it: CGI, WSGI and their like make one variable of `X-Doorward-User`,
+/// `X_Doorward_User` and, some of them, `x.doorward!user` (RFC 3875, section 4.1.18, and beyond).
+#[must_use]
+pub fn canonical(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
+}
+
 /// Whether a visitor's header is kept from the origin.
 ///
-/// A visitor who could send these would be whoever they like. `_` counts as `-`: CGI and WSGI make one variable of
-/// both. `also_named` is what `Connection` lists.
+/// A visitor who could send these would be whoever they like. `also_named` is what `Connection` lists.
 #[must_use]
 pub fn is_dropped(name: &str, also_named: &[String], keeps_upgrade: bool) -> bool {
-    let name = name.to_ascii_lowercase().replace('_', "-");
-    if keeps_upgrade && (name == "upgrade" || name == "connection") {
+    if keeps_upgrade && (name.eq_ignore_ascii_case("upgrade") || name.eq_ignore_ascii_case("connection")) {
         return false;
     }
+    let name = canonical(name);
     HOP_BY_HOP.contains(&name.as_str())
-        || name.starts_with("x-doorward-")
-        || name.starts_with("x-forwarded-")
+        || FAMILIES.iter().any(|family| name.starts_with(family))
         || SAID_BY_PROXIES.contains(&name.as_str())
-        || also_named.contains(&name)
+        || also_named.iter().any(|named| canonical(named) == name)
 }
 
 /// The names in a `Connection` header, but those whose loss would change what the request means to us.
@@ -112,10 +142,49 @@ mod tests {
             "X_HTTP_Method",
             "Proxy-Authorization",
             "X-Named",
+            "x_named",
+            "x.doorward.user",
+            "X-Doorward.Roles",
+            "x!doorward~user",
+            "X_Forwarded.Host",
+            "x.real.ip",
+            "Proxy",
+            "Remote-User",
+            "Remote_Groups",
+            "X-Remote-User",
+            "X-Remote-Extra-Scopes",
+            "X-WEBAUTH-USER",
+            "X-Auth-Request-Email",
+            "X-Forwarded-User",
+            "X-Forwarded-Preferred-Username",
+            "Cf-Access-Jwt-Assertion",
+            "Cf-Access-Authenticated-User-Email",
+            "X-MS-CLIENT-PRINCIPAL",
+            "X-MS-CLIENT-PRINCIPAL-NAME",
+            "Client-Cert",
         ] {
             assert!(is_dropped(name, &["x-named".to_owned()], false), "{name}");
         }
-        for name in ["Accept", "Authorization", "Cookie", "Content-Type", "X-Requested-With", "Range", "Origin"] {
+        for sign in "!#$%&'*+-.^_`|~".chars() {
+            for name in ["X-Doorward-Roles", "X-Forwarded-For", "X-Original-URL", "Remote-User", "X-Auth-Request-User"]
+            {
+                let name = name.replace('-', &sign.to_string());
+                assert!(is_dropped(&name, &[], false) && is_dropped(&name, &[], true), "{name}");
+            }
+        }
+        for name in [
+            "Accept",
+            "Authorization",
+            "Cookie",
+            "Content-Type",
+            "X-Requested-With",
+            "Range",
+            "Origin",
+            "Remoteness",
+            "X-Auth-Token",
+            "If-None-Match",
+            "Proxy-Version",
+        ] {
             assert!(!is_dropped(name, &[], false), "{name}");
         }
         assert!(!is_dropped("Upgrade", &[], true));
