@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use percent_encoding::percent_decode_str;
 use serde_json::json;
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
@@ -41,7 +42,10 @@ pub struct Judged {
 /// # Errors
 /// 503 if the session cannot be looked up: not even a public path then says that nobody is signed in.
 pub async fn judge(call: &Call, app: &AppPlace, method: &str, path: &str) -> Result<Judged> {
-    let needs = rules::needs(&app.rules, &app.default_access, method, path);
+    let mut needs = rules::needs(&app.rules, &app.default_access, method, path);
+    if let Some(composed) = composed(path) {
+        needs.add(rules::needs(&app.rules, &app.default_access, method, &composed));
+    }
     if let Some(token) = keyed::brought(&call.request) {
         policy::admits(&call.context)?;
         let session = keyed::authenticate(&call.context, &token).await?;
@@ -69,6 +73,20 @@ pub async fn judge(call: &Call, app: &AppPlace, method: &str, path: &str) -> Res
     };
     let visitor = session.as_ref().map(|session| Visitor { is_member: session.is_member, roles: &session.roles });
     Ok(Judged { verdict: needs.judge(visitor), session, cookies })
+}
+
+/// A path with letters beyond ASCII in their one common form (Unicode, NFKC), where that is another: file systems find
+/// the same file by several. The runtime has the tables for it, which are larger than all else that is done here.
+fn composed(path: &str) -> Option<String> {
+    if path.bytes().all(|byte| byte.is_ascii() && byte != b'%') {
+        return None;
+    }
+    let decoded = percent_decode_str(path).decode_utf8().ok()?;
+    if decoded.is_ascii() {
+        return None;
+    }
+    let normal: String = js_sys::JsString::from(decoded.as_ref()).normalize("NFKC").into();
+    (normal != decoded).then_some(normal)
 }
 
 /// Serves a request to a protected host.
