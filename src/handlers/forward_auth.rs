@@ -43,9 +43,10 @@ impl Asked {
         let header = |name| request.header(name);
         let asked = if let Some(url) = header("X-Original-URL") {
             let (scheme, rest) = url.split_once("://")?;
+            let is_secure = is_https(scheme)?;
             let at = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-            let authority = rest[..at].to_ascii_lowercase();
-            let forwarded = header("X-Forwarded-Host").map(|host| host.to_ascii_lowercase());
+            let authority = authority(&rest[..at], is_secure);
+            let forwarded = header("X-Forwarded-Host").map(|host| self::authority(&host, is_secure));
             let both = header("X-Forwarded-Uri").is_some()
                 || header("X-Forwarded-Method").is_some()
                 || forwarded.is_some_and(|host| host != authority);
@@ -53,14 +54,15 @@ impl Asked {
                 return None;
             }
             let (uri, method) = (Some(rest[at..].to_owned()), header("X-Original-Method"));
-            Self { is_secure: is_https(scheme)?, authority, uri, method, is_nginx: true }
+            Self { is_secure, authority, uri, method, is_nginx: true }
         } else {
             if header("X-Original-Method").is_some() {
                 return None;
             }
+            let is_secure = is_https(&header("X-Forwarded-Proto").unwrap_or_else(|| "https".to_owned()))?;
             Self {
-                is_secure: is_https(&header("X-Forwarded-Proto").unwrap_or_else(|| "https".to_owned()))?,
-                authority: header("X-Forwarded-Host")?.to_ascii_lowercase(),
+                is_secure,
+                authority: authority(&header("X-Forwarded-Host")?, is_secure),
                 uri: header("X-Forwarded-Uri"),
                 method: header("X-Forwarded-Method"),
                 is_nginx: false,
@@ -90,6 +92,13 @@ impl Asked {
     pub const fn is_secure(&self) -> bool {
         self.is_secure
     }
+}
+
+/// Host and port in their normal form: the scheme's own port is no port (RFC 9110, section 4.2.3).
+fn authority(text: &str, is_secure: bool) -> String {
+    let text = text.to_ascii_lowercase();
+    let port = if is_secure { ":443" } else { ":80" };
+    text.strip_suffix(port).map_or_else(|| text.clone(), str::to_owned)
 }
 
 fn is_https(scheme: &str) -> Option<bool> {
