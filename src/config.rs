@@ -19,6 +19,14 @@ pub struct Limit {
     pub seconds: i64,
 }
 
+impl Limit {
+    /// One of so many parts of it, and never nothing.
+    #[must_use]
+    pub fn share(self, parts: i64) -> Self {
+        Self { count: (self.count / parts).max(1), ..self }
+    }
+}
+
 /// How new passwords are hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PasswordHashing {
@@ -111,7 +119,7 @@ pub struct Config {
     pub upstream_timeout_seconds: i64,
     /// `DISCOVERY_SECONDS`: how long discovery documents and JWKS are kept.
     pub discovery_seconds: i64,
-    /// `LIMIT_SIGN_IN`: sign-ins by one address.
+    /// `LIMIT_SIGN_IN`: sign-ins by one address that failed or are under way.
     pub limit_sign_in: Limit,
     /// `LIMIT_SIGN_IN_ACCOUNT`: sign-ins to one account, by whomever.
     pub limit_sign_in_account: Limit,
@@ -119,8 +127,10 @@ pub struct Config {
     pub limit_sign_up: Limit,
     /// `LIMIT_CHANGE_PASSWORD`: password changes tried in one session's name.
     pub limit_change_password: Limit,
-    /// `LIMIT_MAIL`: mails asked for by one address, and for one account.
+    /// `LIMIT_MAIL`: mails asked for by one address.
     pub limit_mail: Limit,
+    /// `LIMIT_MAIL_ADDRESS`: mails and messages to one address, whoever asks for them.
+    pub limit_mail_address: Limit,
     /// `LIMIT_INVITATION`: invitations by one member of one organization.
     pub limit_invitation: Limit,
     /// `LIMIT_API_KEY`: uses of a key that says nothing else.
@@ -131,6 +141,12 @@ pub struct Config {
     pub organizations_open: bool,
     /// `USER_RETENTION_SECONDS`: how long users and groups that were deleted are kept out of sight.
     pub user_retention_seconds: i64,
+    /// `HISTORY_SECONDS`: how long the history of sign-ins is kept; 0: for ever.
+    pub history_seconds: i64,
+    /// `AUDIT_SECONDS`: how long the audit is kept; 0: for ever.
+    pub audit_seconds: i64,
+    /// `LIMIT_FLOW`: requests to authorize, devices and sign-ins with a provider that one network has us keep.
+    pub limit_flow: Limit,
     /// `LIMIT_CHALLENGE`: passkey ceremonies begun by one address.
     pub limit_challenge: Limit,
     /// `RESET_SECONDS`: life of a link that sets a new password.
@@ -240,16 +256,20 @@ impl Config {
             flow_seconds: reader.number("FLOW_SECONDS", 600, 10)?,
             upstream_timeout_seconds: reader.number("UPSTREAM_TIMEOUT_SECONDS", 5, 1)?,
             discovery_seconds: reader.number("DISCOVERY_SECONDS", 86_400, 0)?,
-            limit_sign_in: reader.limit("LIMIT_SIGN_IN", Limit { count: 3, seconds: 10 })?,
+            limit_sign_in: reader.limit("LIMIT_SIGN_IN", Limit { count: 20, seconds: 60 })?,
             limit_sign_in_account: reader.limit("LIMIT_SIGN_IN_ACCOUNT", Limit { count: 10, seconds: 300 })?,
             limit_sign_up: reader.limit("LIMIT_SIGN_UP", Limit { count: 3, seconds: 10 })?,
             limit_change_password: reader.limit("LIMIT_CHANGE_PASSWORD", Limit { count: 3, seconds: 10 })?,
             limit_mail: reader.limit("LIMIT_MAIL", Limit { count: 3, seconds: 60 })?,
+            limit_mail_address: reader.limit("LIMIT_MAIL_ADDRESS", Limit { count: 30, seconds: 86_400 })?,
             limit_invitation: reader.limit("LIMIT_INVITATION", Limit { count: 100, seconds: 3600 })?,
             limit_api_key: reader.limit("LIMIT_API_KEY", Limit { count: 1000, seconds: 3600 })?,
             invitation_seconds: reader.number("INVITATION_SECONDS", 2 * 86_400, 60)?,
             user_retention_seconds: reader.number("USER_RETENTION_SECONDS", 30 * 86_400, 0)?,
             organizations_open: reader.choice("ORGANIZATIONS", "open", "closed")?,
+            history_seconds: reader.number("HISTORY_SECONDS", 90 * 86_400, 0)?,
+            audit_seconds: reader.number("AUDIT_SECONDS", 400 * 86_400, 0)?,
+            limit_flow: reader.limit("LIMIT_FLOW", Limit { count: 60, seconds: 60 })?,
             limit_challenge: reader.limit("LIMIT_CHALLENGE", Limit { count: 60, seconds: 60 })?,
             reset_seconds: reader.number("RESET_SECONDS", 3600, 60)?,
             verification_seconds: reader.number("VERIFICATION_SECONDS", 3600, 60)?,

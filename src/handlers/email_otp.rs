@@ -8,7 +8,7 @@ use crate::error::{Error, Result, Wire};
 use crate::handlers::arrival::{self, Arrival};
 use crate::handlers::opening::Outcome;
 use crate::handlers::sign_up::{LONGEST_IMAGE, LONGEST_NAME};
-use crate::handlers::{Call, change_email, guard, mailing, proof, reset, sign_in, user};
+use crate::handlers::{Call, change_email, counting, guard, mailing, proof, reset, sign_in, user};
 use crate::http::email;
 use crate::http::fields::Fields;
 use crate::http::incoming::Media;
@@ -18,8 +18,8 @@ use crate::jobs::outbox::deliver_later;
 use crate::pages::mail;
 use crate::store;
 use crate::store::code::{self, CodeKind, Verdict, digits};
-use crate::store::rate_limit;
-use crate::store::sign_in::{By, Counters, Loaded};
+
+use crate::store::sign_in::{By, Loaded};
 
 /// The longest code read, in characters.
 const LONGEST_CODE: usize = 20;
@@ -118,15 +118,11 @@ pub async fn send_code(context: &Context, email: &str, kind: CodeKind) -> Result
 /// # Errors
 /// 400, 403 or 429.
 pub async fn redeem(context: &Context, kind: CodeKind, by: By<'_>, typed: &str, kept: bool) -> Result<Loaded> {
-    let (config, tenant) = (&context.config, &context.tenant().id);
-    let network = rate_limit::key(config, "sign-in:network", tenant.as_str(), &context.client().network());
-    let account = rate_limit::key(config, "sign-in:account", tenant.as_str(), by.text());
-    let counters =
-        Counters { network: (&network, config.limit_sign_in), account: (&account, config.limit_sign_in_account) };
-    let limits = [(&*network, config.limit_sign_in.count), (&*account, config.limit_sign_in_account.count)];
-    let tried = code::redeem(context, kind, by.text(), typed.trim(), &limits, kept);
+    let counters = counting::codes(context, by.text());
+    let watched = counters.watched(context);
+    let tried = code::redeem(context, kind, by.text(), typed.trim(), Some(&watched), kept);
     let (loaded, mut answers) = store::sign_in::load_with(context, by, &counters, Vec::from(tried)).await?;
-    guard::within(context, &loaded, &counters, ["codes by network", "codes by account"])?;
+    guard::within(context, &loaded.windows, &counters, ["codes by network", "codes by account"])?;
     let verdict = code::verdict(&mut answers, context.now)?;
     if verdict != Verdict::Right {
         // For nobody the same is written, about nobody, or the time taken would tell.

@@ -11,7 +11,8 @@ use crate::http::origin::Origin;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::routes::{self, Route, Surface};
-use crate::store::sign_in::{Counters, Loaded};
+use crate::store::rate_limit::Window;
+use crate::store::sign_in::{Counters, Windows};
 
 /// Whether an origin is one of ours or a trusted front-end's.
 #[must_use]
@@ -31,10 +32,12 @@ pub const fn open_way(is_open: bool) -> Result<()> {
 ///
 /// # Errors
 /// 429, with the limit's name of `names` for the log.
-pub fn within(context: &Context, loaded: &Loaded, counters: &Counters<'_>, names: [&'static str; 2]) -> Result<()> {
+pub fn within(context: &Context, windows: &Windows, counters: &Counters, names: [&'static str; 2]) -> Result<()> {
     let [network, account] = names;
-    let over = loaded.network.retry_after(counters.network.1, context.now).map(|wait| (wait, network));
-    let over = over.or_else(|| Some((loaded.account?.retry_after(counters.account.1, context.now)?, account)));
+    let over = |window: Option<Window>, limit, name| Some((window?.retry_after(limit, context.now)?, name));
+    let over = over(Some(windows.network), counters.network.limit, network)
+        .or_else(|| over(windows.account, counters.account.limit, account))
+        .or_else(|| over(windows.whole, counters.whole.as_ref()?.limit, account));
     match over {
         Some((retry_after, limit)) => Err(Error::TooManyRequests { retry_after, limit }),
         None => Ok(()),

@@ -7,6 +7,7 @@ pub mod api_key;
 pub mod arrival;
 pub mod authenticate;
 pub mod change_email;
+pub mod counting;
 pub mod deletion;
 pub mod email_otp;
 pub mod errors;

@@ -214,7 +214,7 @@ async fn attempt(
 fn redeem(context: &Context, about: &str, typed: Typed<'_>) -> Vec<Statement> {
     match typed {
         Typed::Mailed(typed) | Typed::Digits(typed) => {
-            Vec::from(code::redeem(context, CodeKind::SecondFactor, about, typed.trim(), &[], false))
+            Vec::from(code::redeem(context, CodeKind::SecondFactor, about, typed.trim(), None, false))
         }
         Typed::Totp(_) | Typed::Backup(_) => Vec::new(),
     }

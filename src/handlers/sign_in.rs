@@ -7,7 +7,7 @@ use crate::credentials::password::{LONGEST_READ, Password};
 use crate::credentials::sign_in::{self, Candidate, Refusal};
 use crate::error::{Error, Result, Wire};
 use crate::handlers::opening::{self, Opening, Outcome};
-use crate::handlers::{Call, guard, verification};
+use crate::handlers::{Call, counting, guard, verification};
 use crate::hashing;
 use crate::http::email::{LONGEST as LONGEST_EMAIL, is_mailbox};
 use crate::http::incoming::Media;
@@ -22,9 +22,8 @@ use crate::secret::Secret;
 use crate::session::LiveSession;
 use crate::store;
 use crate::store::database::Statement;
-use crate::store::rate_limit;
 use crate::store::record::Attempt;
-use crate::store::sign_in::{By, Counters};
+use crate::store::sign_in::By;
 
 /// What was typed.
 pub struct Typed<'a> {
@@ -143,14 +142,10 @@ fn body(session: &LiveSession, target: Option<&Target>) -> Value {
 /// # Errors
 /// 401, 403 or 429; what exactly was wrong is in the log and in `login_history`.
 pub async fn with_password(context: &Context, typed: &Typed<'_>) -> Result<Outcome> {
-    let (config, tenant) = (&context.config, &context.tenant().id);
-    let network = rate_limit::key(config, "sign-in:network", tenant.as_str(), &context.client().network());
-    // By the name typed, not by the user found: known and unknown ones are limited alike.
-    let account = rate_limit::key(config, "sign-in:account", tenant.as_str(), typed.by.text());
-    let counters =
-        Counters { network: (&network, config.limit_sign_in), account: (&account, config.limit_sign_in_account) };
+    let config = &context.config;
+    let counters = counting::passwords(context, typed.by.text());
     let loaded = store::sign_in::load(context, typed.by, &counters).await?;
-    guard::within(context, &loaded, &counters, ["sign-in by network", "sign-in by account"])?;
+    guard::within(context, &loaded.windows, &counters, ["sign-in by network", "sign-in by account"])?;
     let candidate = loaded.candidate.as_ref();
     let stored = candidate.and_then(|candidate| candidate.password_hash.clone()).map(Secret::new);
     // The hash is computed for unknown users as well, or the time taken would tell them apart.
@@ -166,7 +161,9 @@ pub async fn with_password(context: &Context, typed: &Typed<'_>) -> Result<Outco
     if !loaded.tenant_is_active {
         return Err(Error::refused(Wire::TENANT_UNAVAILABLE, "tenant is not active"));
     }
-    let mut before = vec![rate_limit::reset(&account)];
+    // Ten colleagues behind one address who all know their passwords are nobody who guesses.
+    let is_trusted = candidate.is_some_and(|candidate| candidate.is_trusted);
+    let mut before = counters.succeeded(is_trusted, context.now);
     let mut hash = stored;
     // A hash from elsewhere becomes one of ours now that the password is at hand, unless it was changed meanwhile.
     if let (true, Some(old)) = (compared.needs_upgrade, hash.as_ref()) {

@@ -12,7 +12,16 @@ use crate::context::note;
 use crate::handlers::{config, read_clock};
 use crate::id::Millis;
 use crate::store::database::{Database, Stored};
-use crate::store::jobs::{bindings, prune};
+use crate::store::jobs::{Kept, bindings, prune};
+
+/// What the settings say of how long things are kept.
+const fn kept(config: &Config) -> Kept {
+    Kept {
+        users: config.user_retention_seconds * 1000,
+        history: config.history_seconds * 1000,
+        audit: config.audit_seconds * 1000,
+    }
+}
 
 /// Runs every job, in the main database and in those that tenants have of their own.
 pub async fn run(env: &Env) {
@@ -59,7 +68,7 @@ async fn run_in((env, db): (&Env, &Database), config: &Config, now: Millis) {
     if let Err(error) = tenants::delete_due((env, db), now).await {
         note("cron", &format!("tenants: {error:?}"));
     }
-    if let Err(error) = prune(db, config.user_retention_seconds, now).await {
+    if let Err(error) = prune(db, kept(config), now).await {
         note("cron", &format!("prune: {error:?}"));
     }
     if let Err(error) = keys::rotate(db, config, now).await {

@@ -7,6 +7,36 @@ use serde::{Deserialize, Serialize};
 /// The longest value, in bytes: assertions and request objects are JWTs.
 const LONGEST: usize = 16 * 1024;
 
+/// The most that is kept of an authorization request, in bytes.
+const MOST_KEPT: usize = 8 * 1024;
+
+/// What an authorization request may say (RFC 6749, section 4.1.1; OpenID Connect Core 1.0, section 3.1.2.1, and what
+/// extends them).
+const OF_AUTHORIZATION: [&str; 22] = [
+    "acr_values",
+    "claims",
+    "claims_locales",
+    "client_id",
+    "code_challenge",
+    "code_challenge_method",
+    "display",
+    "dpop_jkt",
+    "id_token_hint",
+    "login_hint",
+    "max_age",
+    "nonce",
+    "prompt",
+    "redirect_uri",
+    "registration",
+    "request",
+    "request_uri",
+    "response_mode",
+    "response_type",
+    "scope",
+    "state",
+    "ui_locales",
+];
+
 /// The parameters of a request, each once. One without a value counts as not sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parameters {
@@ -77,6 +107,17 @@ impl Parameters {
         self.resources.push(resource.into());
     }
 
+    /// Leaves what an authorization request may say: what nobody reads (RFC 6749, section 3.1) is not kept either. Answers
+    /// whether it is little enough to be kept; the hint is read and not kept.
+    #[must_use]
+    pub fn fit_to_be_kept(&mut self) -> bool {
+        self.once.retain(|name, _| OF_AUTHORIZATION.contains(&name.as_str()));
+        self.audiences.clear();
+        let once = self.once.iter().filter(|(name, _)| *name != "id_token_hint");
+        let once: usize = once.map(|(name, value)| name.len() + value.len()).sum();
+        once + self.resources.iter().map(String::len).sum::<usize>() <= MOST_KEPT
+    }
+
     /// Takes a parameter away.
     pub fn remove(&mut self, name: &str) -> Option<String> {
         self.once.remove(name)
@@ -86,6 +127,17 @@ impl Parameters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_is_known_and_little() {
+        let mut read = Parameters::parse("client_id=a&resource=r&audience=b&x=1&state=s").expect("reads");
+        assert!(read.fit_to_be_kept());
+        assert_eq!((read.get("x"), read.get("state"), read.audiences().len()), (None, Some("s"), 0));
+        for (name, fits) in [("ui_locales", false), ("resource", false), ("x", true), ("id_token_hint", true)] {
+            let mut long = Parameters::parse(&format!("client_id=a&{name}={}", "x".repeat(9000))).expect("reads");
+            assert_eq!(long.fit_to_be_kept(), fits, "{name}");
+        }
+    }
 
     #[test]
     fn each_stands_there_once_but_resource() {

@@ -9,6 +9,8 @@ use crate::context::Context;
 use crate::id::{Id, Millis};
 use crate::secret::Purpose;
 use crate::store::database::{Answers, Statement, StoreError, Stored, sql};
+use crate::store::rate_limit::trusts;
+use crate::store::sign_in::Watched;
 
 /// How often a code is tried, right or wrong.
 pub const MOST_ATTEMPTS: i64 = 3;
@@ -123,6 +125,20 @@ struct Tried {
     expires_at: Millis,
 }
 
+/// Whether one of the counters is over its limit, for `where`: those of a trusted browser, if it is one.
+macro_rules! over {
+    ($counters:literal, $device:literal, $name:literal, $pool:literal, $now:literal) => {
+        concat!(
+            "exists (select 1 from (select ",
+            trusts!($device, $name, $pool, $now),
+            " as is_trusted) t, json_each(",
+            $counters,
+            ") c join rate_limit r on r.key = iif(t.is_trusted, c.value ->> '$.apart', c.value ->> '$.key')
+                     where r.count > c.value ->> '$.most')"
+        )
+    };
+}
+
 /// Tries a code, and uses it up unless it is `kept`; every wrong one is counted. With `counters`, nothing is tried once
 /// one of them is over its limit.
 #[must_use]
@@ -131,42 +147,54 @@ pub fn redeem(
     kind: CodeKind,
     identifier: &str,
     code: &str,
-    counters: &[(&str, i64)],
+    watched: Option<&Watched>,
     kept: bool,
 ) -> [Statement; 2] {
     let digests = context.config.keyring.digests(Purpose::Code, &message(context, kind, identifier, code));
-    let counters = json!(counters.iter().map(|(key, most)| json!({ "key": key, "most": most })).collect::<Vec<_>>());
+    let counters = watched.map_or("[]", |watched| watched.counters.as_str());
+    let (device, name) = (watched.and_then(|watched| watched.device.as_ref()), watched.map(|watched| &*watched.name));
+    let pool = context.tenant().pool();
     [
-        sql("update verification set used_at = iif(?8, null, ?5), updated_at = ?5
+        sql(concat!(
+            "update verification set used_at = iif(?8, null, ?5), updated_at = ?5
              where tenant_id = ?1 and kind = ?2 and identifier = ?3
                and token_hash in (select value from json_each(?4))
                and used_at is null and expires_at > ?5 and attempts < ?6
-               and not exists (select 1 from json_each(?7) c join rate_limit r on r.key = c.value ->> '$.key'
-                               where r.count > c.value ->> '$.most')
-             returning json_quote(id) as row")
+               and not ",
+            over!("?7", "?9", "?10", "?11", "?5"),
+            " returning json_quote(id) as row"
+        ))
         .bind(&context.tenant().id)
         .bind(kind.name())
         .bind(identifier)
         .bind(json!(digests).to_string())
         .bind(context.now)
         .bind(MOST_ATTEMPTS)
-        .bind(counters.to_string())
-        .bind(kept),
+        .bind(counters)
+        .bind(kept)
+        .bind(device)
+        .bind(name)
+        .bind(pool),
         // Whatever is left of that name now was not guessed. It goes once it was tried too often, or came too late.
-        sql("update verification set
+        sql(concat!(
+            "update verification set
                attempts = attempts + 1, used_at = iif(attempts >= ?5 or expires_at <= ?4, ?4, null), updated_at = ?4
              where tenant_id = ?1 and kind = ?2 and identifier = ?3 and used_at is null
                and not (?7 and changes() = 1)
-               and not exists (select 1 from json_each(?6) c join rate_limit r on r.key = c.value ->> '$.key'
-                               where r.count > c.value ->> '$.most')
-             returning json_object('attempts', attempts, 'expires_at', expires_at) as row")
+               and not ",
+            over!("?6", "?8", "?9", "?10", "?4"),
+            " returning json_object('attempts', attempts, 'expires_at', expires_at) as row"
+        ))
         .bind(&context.tenant().id)
         .bind(kind.name())
         .bind(identifier)
         .bind(context.now)
         .bind(MOST_ATTEMPTS)
-        .bind(counters.to_string())
-        .bind(kept),
+        .bind(counters)
+        .bind(kept)
+        .bind(device)
+        .bind(name)
+        .bind(pool),
     ]
 }
 
@@ -191,7 +219,7 @@ pub fn verdict(answers: &mut Answers, now: Millis) -> Stored<Verdict> {
 /// # Errors
 /// If D1 does not answer.
 pub async fn try_alone(context: &Context, kind: CodeKind, identifier: &str, code: &str) -> Result<Verdict, StoreError> {
-    let statements = redeem(context, kind, identifier, code, &[], false);
+    let statements = redeem(context, kind, identifier, code, None, false);
     let mut answers = context.db()?.batch(statements).await?;
     verdict(&mut answers, context.now)
 }

@@ -11,6 +11,7 @@ use worker::{D1Database, D1Result, Env};
 use crate::error::{Error, Wire};
 use crate::id::{Id, Millis};
 use crate::secret::{TokenHash, TokenKind};
+use crate::store::rate_limit::OVER;
 
 /// Why D1 did not do it.
 #[derive(Debug)]
@@ -30,6 +31,10 @@ impl From<StoreError> for Error {
         match error {
             StoreError::Conflict(column) => Self::Storage(format!("conflict on {column} that nobody expected")),
             StoreError::Unchanged => Self::Storage("nothing changed where something had to".to_owned()),
+            StoreError::Broken(name) if name == OVER => {
+                // When the window ends is not known here: none that breaks batches is shorter than what a program waits.
+                Self::TooManyRequests { retry_after: 60, limit: "what one network may have us keep" }
+            }
             StoreError::Broken(name) if name == LOST => Self::refused(Wire::FORBIDDEN, "lost the permission meanwhile"),
             StoreError::Broken(name) if name == super::upstream::ISSUER_CHANGED => {
                 Self::refused(Wire::ISSUER_CHANGED, "the issuer was changed while it named somebody")

@@ -9,29 +9,67 @@ const GRACE: Millis = 7 * 86_400_000;
 /// How long users may read what they were told, in milliseconds: ninety days.
 const NOTIFICATIONS: Millis = 90 * 86_400_000;
 
-/// The most batches of a run.
-const MOST_BATCHES: usize = 10;
+/// How long what anybody may begin is kept after it ran out, in milliseconds: ten minutes, for whoever comes a little late to
+/// be told so.
+const LATE: Millis = 600_000;
 
-/// Deletes what has expired. Bounded, so that one run never holds the database for long; the next goes on.
+/// How long a mail is kept that was delivered, in milliseconds: a day.
+const DELIVERED: Millis = 86_400_000;
+
+/// The most rows that a statement deletes.
+const MOST_ROWS: usize = 1000;
+
+/// The most batches of a run: a hundred thousand rows of a table, every five minutes.
+const MOST_BATCHES: usize = 100;
+
+/// How long things are kept that settings say.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept {
+    /// Deleted users and groups, in milliseconds.
+    pub users: Millis,
+    /// The history of sign-ins; 0: for ever.
+    pub history: Millis,
+    /// The audit; 0: for ever.
+    pub audit: Millis,
+}
+
+/// Deletes what has expired, until there is no more of it. Bounded, so that one run never holds the database for long; the
+/// next goes on.
 ///
 /// # Errors
 /// If D1 does not answer.
-pub async fn prune(db: &Database, user_retention_seconds: i64, now: Millis) -> Stored<()> {
+pub async fn prune(db: &Database, kept: Kept, now: Millis) -> Stored<()> {
+    let mut due: Vec<usize> = (0..expired(kept, now).len()).collect();
     for _ in 0..MOST_BATCHES {
-        if !prune_some(db, user_retention_seconds, now).await? {
+        let mut at = 0..;
+        let statements = expired(kept, now).into_iter().filter(|_| at.next().is_some_and(|at| due.contains(&at)));
+        let mut answers = db.batch(statements).await?;
+        // Where a statement found fewer than it may delete there is no more.
+        let mut more = Vec::new();
+        for at in due {
+            if answers.changes()? >= MOST_ROWS {
+                more.push(at);
+            }
+        }
+        if more.is_empty() {
             break;
         }
+        due = more;
     }
     Ok(())
 }
 
-/// Deletes up to a thousand rows of each table; answers whether there may be more.
-async fn prune_some(db: &Database, user_retention_seconds: i64, now: Millis) -> Stored<bool> {
-    let statements = [
+/// The statements that delete, each of them up to a thousand rows.
+fn expired(kept: Kept, now: Millis) -> Vec<Statement> {
+    // What is kept for ever is older than nothing.
+    let since = |kept: Millis| if kept == 0 { 0 } else { now - kept };
+    vec![
         sql("delete from rate_limit where key in (select key from rate_limit where expires_at < ?1 limit 1000)")
             .bind(now),
         sql("delete from verification where id in (select id from verification where expires_at < ?1 limit 1000)")
-            .bind(now - 86_400_000),
+            .bind(now - LATE),
+        sql("delete from oauth_grant where id in (select id from oauth_grant where kind <> 'code' and expires_at < ?1 limit 1000)")
+            .bind(now - LATE),
         sql("delete from session where id in (select id from session where expires_at < ?1 limit 1000)")
             .bind(now - GRACE),
         sql("delete from password_reset where id in (select id from password_reset where expires_at < ?1 limit 1000)")
@@ -39,7 +77,13 @@ async fn prune_some(db: &Database, user_retention_seconds: i64, now: Millis) -> 
         sql("delete from trusted_device where id in (select id from trusted_device where expires_at < ?1 limit 1000)")
             .bind(now - GRACE),
         // What was delivered, or given up, was written to be sent and not to be kept.
+        sql("delete from outbox where id in (select id from outbox where delivered_at < ?1 and delivered_at is not null limit 1000)")
+            .bind(now - DELIVERED),
         sql("delete from outbox where id in (select id from outbox where coalesce(delivered_at, failed_at) < ?1 limit 1000)")
+            .bind(now - GRACE),
+        // What nothing has sent a week after it was due, nothing sends.
+        sql("delete from outbox where id in (select id from outbox where next_attempt_at < ?1 and delivered_at is null and failed_at is null
+                                             limit 1000)")
             .bind(now - GRACE),
         sql("delete from oauth_grant where id in (select id from oauth_grant where expires_at < ?1 limit 1000)")
             .bind(now - GRACE),
@@ -47,24 +91,20 @@ async fn prune_some(db: &Database, user_retention_seconds: i64, now: Millis) -> 
             .bind(now - GRACE),
         sql("delete from signing_key where expires_at < ?1").bind(now - GRACE),
         // What was softly deleted is kept for so long, for whoever must say what became of it.
-        sql("delete from user where id in (select id from user where deleted_at < ?1 limit 1000)")
-            .bind(now - user_retention_seconds * 1000),
+        sql("delete from user where id in (select id from user where deleted_at < ?1 limit 1000)").bind(now - kept.users),
         sql("delete from user_group where id in (select id from user_group where deleted_at < ?1 limit 1000)")
-            .bind(now - user_retention_seconds * 1000),
+            .bind(now - kept.users),
         sql("update invitation set status = 'expired', updated_at = ?1
              where id in (select id from invitation where status = 'pending' and expires_at < ?1 limit 1000)")
         .bind(now),
         sql("delete from notification where id in (select id from notification where created_at < ?1 limit 1000)")
             .bind(now - NOTIFICATIONS),
         sql("delete from api_key where id in (select id from api_key where expires_at < ?1 limit 1000)").bind(now - GRACE),
-    ];
-    let count = statements.len();
-    let mut answers = db.batch(statements).await?;
-    let mut more = false;
-    for _ in 0..count {
-        more |= answers.changes()? >= 1000;
-    }
-    Ok(more)
+        sql("delete from login_history where id in (select id from login_history where created_at < ?1 limit 1000)")
+            .bind(since(kept.history)),
+        sql("delete from audit_event where id in (select id from audit_event where created_at < ?1 limit 1000)")
+            .bind(since(kept.audit)),
+    ]
 }
 
 /// The bindings of the databases that tenants have of their own.

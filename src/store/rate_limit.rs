@@ -4,8 +4,9 @@ use serde::Deserialize;
 
 use crate::config::{Config, Limit};
 use crate::context::Context;
+use crate::http::cookie::Cookie;
 use crate::id::Millis;
-use crate::secret::{Purpose, SecondFactor, SessionToken, TokenHash};
+use crate::secret::{Purpose, SecondFactor, SessionToken, Token, TokenHash, TrustedDevice};
 use crate::store::database::{Statement, sql};
 
 /// A window after a request was counted in it.
@@ -56,16 +57,93 @@ pub fn count(key: &str, limit: Limit, now: Millis) -> Statement {
     counting!("values (?1, 1, ?2, ?2, ?3)").bind(key).bind(now).bind(now + limit.seconds * 1000)
 }
 
-/// Counts a request, if the one just counted under `first` in the same batch was within its limit; else no row. What an
-/// address is refused is no guess: it must not use up the account's limit and shut its owner out.
+/// Whether a browser is one that the user called `$name` trusts, for `where`. It is who they were when they trusted it that
+/// counts, by whichever of their names.
+macro_rules! trusts {
+    ($device:literal, $name:literal, $pool:literal, $now:literal) => {
+        concat!(
+            "exists (select 1 from trusted_device d join user u on u.id = d.user_id
+                     where d.token_hash = ",
+            $device,
+            " and d.revoked_at is null and d.expires_at > ",
+            $now,
+            " and u.tenant_id is ",
+            $pool,
+            " and u.deleted_at is null and ",
+            $name,
+            " in (u.email, u.username, iif(u.phone_number_verified, u.phone_number, null)))"
+        )
+    };
+}
+pub(in crate::store) use trusts;
+
+/// The statement that counts under one key, or under another for a browser that is trusted.
+macro_rules! counting_apart {
+    ($condition:literal) => {
+        concat!(
+            "insert into rate_limit (key, count, window_started_at, last_request_at, expires_at)
+             select iif(is_trusted, ?2, ?1), 1, ?3, ?3, ?4 from (select ",
+            trusts!("?5", "?6", "?7", "?3"),
+            " as is_trusted) where ",
+            $condition,
+            " on conflict (key) do update set
+                count = iif(rate_limit.expires_at <= excluded.window_started_at, 1, rate_limit.count + 1),
+                window_started_at = iif(rate_limit.expires_at <= excluded.window_started_at,
+                                        excluded.window_started_at, rate_limit.window_started_at),
+                expires_at = iif(rate_limit.expires_at <= excluded.window_started_at,
+                                 excluded.expires_at, rate_limit.expires_at),
+                last_request_at = excluded.last_request_at
+              returning json_object('count', count, 'expires_at', expires_at) as row"
+        )
+    };
+}
+
+/// What the browser shows that may be trusted.
 #[must_use]
-pub fn count_within(key: &str, limit: Limit, first: (&str, Limit), now: Millis) -> Statement {
-    counting!("select ?1, 1, ?2, ?2, ?3 where (select count from rate_limit where key = ?4) <= ?5")
+pub fn trusted_device(context: &Context) -> Option<TokenHash<TrustedDevice>> {
+    let device: Option<Token<TrustedDevice>> =
+        context.cookie(Cookie::TrustedDevice).and_then(|text| Token::parse(&text));
+    device.map(|token| token.hash())
+}
+
+fn apart(statement: Statement, context: &Context, name: &str, (key, trusted): (&str, &str), limit: Limit) -> Statement {
+    statement
+        .bind(key)
+        .bind(trusted)
+        .bind(context.now)
+        .bind(context.now + limit.seconds * 1000)
+        .bind(trusted_device(context).as_ref())
+        .bind(name)
+        .bind(context.tenant().pool())
+}
+
+/// Counts a request about somebody called `name` under `keys`: the first, or the second if the browser is one that they trust.
+#[must_use]
+pub fn count_apart(context: &Context, name: &str, keys: (&str, &str), limit: Limit) -> Statement {
+    apart(sql(counting_apart!("true")), context, name, keys, limit)
+}
+
+/// The same, if what the statement before it counted under `first` was within its limit; else no row. What an address is
+/// refused is no guess: it must not use up the account's limit and shut its owner out.
+#[must_use]
+pub fn count_apart_within(
+    context: &Context,
+    name: &str,
+    keys: (&str, &str),
+    limit: Limit,
+    (first, first_trusted, most): (&str, &str, i64),
+) -> Statement {
+    let text =
+        counting_apart!("changes() = 1 and (select count from rate_limit where key = iif(is_trusted, ?9, ?8)) <= ?10");
+    apart(sql(text), context, name, keys, limit).bind(first).bind(first_trusted).bind(most)
+}
+
+/// Gives back what was counted: what succeeded was no guess. Not if its window is over.
+#[must_use]
+pub fn give_back(key: &str, now: Millis) -> Statement {
+    sql("update rate_limit set count = count - 1 where key = ?1 and count > 0 and window_started_at <= ?2")
         .bind(key)
         .bind(now)
-        .bind(now + limit.seconds * 1000)
-        .bind(first.0)
-        .bind(first.1.count)
 }
 
 /// Counts a request in the name of a session's user, and answers their [`Window`]; no row without such a session.
@@ -106,6 +184,15 @@ pub fn is_within(key: &str, limit: Limit) -> Statement {
     sql("select json_extract('{}', iif((select count from rate_limit where key = ?1) <= ?2, '$', 'doorward:broken:rate_limit')) as row")
         .bind(key)
         .bind(limit.count)
+}
+
+/// Counts what anybody may write, by network, in the batch that writes it: what is one too many is not written, and neither is
+/// its count. [`crate::error::Error`] says 429 of a batch that breaks so.
+#[must_use]
+pub fn hold(context: &Context, purpose: &str) -> [Statement; 2] {
+    let (config, tenant) = (&context.config, context.tenant().id.as_str());
+    let key = key(config, purpose, tenant, &context.client().network());
+    [count(&key, config.limit_flow, context.now), is_within(&key, config.limit_flow)]
 }
 
 /// Forgets what was counted: a success is no guess.

@@ -1,28 +1,138 @@
 //! What a sign-in with a password reads and writes.
 
+use serde_json::{Value, json};
+
 use crate::config::Limit;
 use crate::context::Context;
 use crate::credentials::sign_in::Candidate;
-use crate::http::cookie::Cookie;
-use crate::id::{Id, Session, Tenant, User};
-use crate::secret::{Token, TrustedDevice};
+use crate::id::{Id, Millis, Session, Tenant, User};
+use crate::secret::{TokenHash, TrustedDevice};
 use crate::store::database::{Answers, Database, Statement, StoreError, Stored, sql};
 use crate::store::rate_limit::{self, Window};
 
-/// The two counters of a sign-in.
-pub struct Counters<'a> {
+/// A counter: its key, and the one that takes its place for a browser that the account trusts.
+pub struct Counter {
+    /// Key.
+    pub key: String,
+    /// Key for a trusted browser.
+    pub apart: String,
+    /// Limit.
+    pub limit: Limit,
+}
+
+impl Counter {
+    /// The key that counts.
+    #[must_use]
+    pub fn key(&self, is_trusted: bool) -> &str {
+        if is_trusted { &self.apart } else { &self.key }
+    }
+
+    fn keys(&self) -> (&str, &str) {
+        (&self.key, &self.apart)
+    }
+
+    fn before(&self) -> (&str, &str, i64) {
+        (&self.key, &self.apart, self.limit.count)
+    }
+}
+
+/// The counters of an attempt: each is counted if those before it were within their limits.
+pub struct Counters {
+    /// Whom it is about, whether anybody is called so or not.
+    pub name: String,
     /// By address.
-    pub network: (&'a str, Limit),
-    /// By account, whether it exists or not.
-    pub account: (&'a str, Limit),
+    pub network: Counter,
+    /// By account: whoever tries, or this network alone, where `whole` counts whoever tries.
+    pub account: Counter,
+    /// By account, whoever tries.
+    pub whole: Option<Counter>,
+}
+
+impl Counters {
+    /// The statements that count.
+    #[must_use]
+    pub fn statements(&self, context: &Context) -> Vec<Statement> {
+        let (network, account) = (&self.network, &self.account);
+        let mut statements = vec![
+            rate_limit::count_apart(context, &self.name, network.keys(), network.limit),
+            rate_limit::count_apart_within(context, &self.name, account.keys(), account.limit, network.before()),
+        ];
+        statements.extend(self.whole.as_ref().map(|whole| {
+            rate_limit::count_apart_within(context, &self.name, whole.keys(), whole.limit, account.before())
+        }));
+        statements
+    }
+
+    /// What they counted.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub fn windows(&self, answers: &mut Answers) -> Stored<Windows> {
+        let missing = || StoreError::Failed("a counter without an answer".to_owned());
+        Ok(Windows {
+            network: answers.row()?.ok_or_else(missing)?,
+            account: answers.row()?,
+            whole: if self.whole.is_some() { answers.row()? } else { None },
+        })
+    }
+
+    /// Forgets what was counted of an account: what succeeded was no guess.
+    #[must_use]
+    pub fn forgotten(&self, is_trusted: bool) -> Vec<Statement> {
+        std::iter::once(&self.account)
+            .chain(&self.whole)
+            .map(|counter| rate_limit::reset(counter.key(is_trusted)))
+            .collect()
+    }
+
+    /// The same, and gives the network back what succeeded.
+    #[must_use]
+    pub fn succeeded(&self, is_trusted: bool, now: Millis) -> Vec<Statement> {
+        let mut statements = self.forgotten(is_trusted);
+        statements.push(rate_limit::give_back(self.network.key(is_trusted), now));
+        statements
+    }
+
+    /// The counters as [`super::code::redeem`] looks at them.
+    #[must_use]
+    pub fn watched(&self, context: &Context) -> Watched {
+        let counters = [Some(&self.network), Some(&self.account), self.whole.as_ref()].into_iter().flatten();
+        let counters: Vec<Value> = counters
+            .map(|counter| json!({ "key": counter.key, "apart": counter.apart, "most": counter.limit.count }))
+            .collect();
+        Watched {
+            counters: json!(counters).to_string(),
+            device: rate_limit::trusted_device(context),
+            name: self.name.clone(),
+        }
+    }
+}
+
+/// What a statement looks at of counters before it does anything.
+pub struct Watched {
+    /// Their keys and limits, as JSON.
+    pub counters: String,
+    /// What the browser shows that may be trusted.
+    pub device: Option<TokenHash<TrustedDevice>>,
+    /// Whom they are about.
+    pub name: String,
+}
+
+/// What was counted.
+#[derive(Clone, Copy)]
+pub struct Windows {
+    /// The address's window.
+    pub network: Window,
+    /// The account's; none if the address was over its own limit.
+    pub account: Option<Window>,
+    /// The account's, whoever tries.
+    pub whole: Option<Window>,
 }
 
 /// What a sign-in is decided on.
 pub struct Loaded {
-    /// The address's window.
-    pub network: Window,
-    /// The account's window; none if the address was over its own limit.
-    pub account: Option<Window>,
+    /// What was counted.
+    pub windows: Windows,
     /// The user, if anybody has the address.
     pub candidate: Option<Candidate>,
     /// Whether the tenant lets anybody in.
@@ -60,22 +170,15 @@ impl By<'_> {
 pub async fn load_with(
     context: &Context,
     by: By<'_>,
-    counters: &Counters<'_>,
+    counters: &Counters,
     more: Vec<Statement>,
 ) -> Stored<(Loaded, Answers)> {
-    let tenant = context.tenant();
-    let mut statements = vec![
-        rate_limit::count(counters.network.0, counters.network.1, context.now),
-        rate_limit::count_within(counters.account.0, counters.account.1, counters.network, context.now),
-        tenant_is_active(&tenant.id),
-        candidate(context, by),
-    ];
+    let mut statements = counters.statements(context);
+    statements.extend([tenant_is_active(&context.tenant().id), candidate(context, by)]);
     statements.extend(more);
     let mut answers = context.db()?.batch(statements).await?;
-    let missing = || StoreError::Failed("a counter without an answer".to_owned());
     let loaded = Loaded {
-        network: answers.row()?.ok_or_else(missing)?,
-        account: answers.row()?,
+        windows: counters.windows(&mut answers)?,
         tenant_is_active: answers.row()?.unwrap_or(false),
         candidate: answers.row()?,
     };
@@ -86,7 +189,7 @@ pub async fn load_with(
 ///
 /// # Errors
 /// If D1 does not answer.
-pub async fn load(context: &Context, by: By<'_>, counters: &Counters<'_>) -> Stored<Loaded> {
+pub async fn load(context: &Context, by: By<'_>, counters: &Counters) -> Stored<Loaded> {
     load_with(context, by, counters, Vec::new()).await.map(|(loaded, _)| loaded)
 }
 
@@ -134,9 +237,7 @@ pub fn candidate(context: &Context, by: By<'_>) -> Statement {
             candidate!("u.email = (select identifier from verification where kind = 'magic_link' and token_hash = ?2)")
         }
     };
-    let device: Option<Token<TrustedDevice>> =
-        context.cookie(Cookie::TrustedDevice).and_then(|text| Token::parse(&text));
-    let device = device.map(|token| token.hash());
+    let device = rate_limit::trusted_device(context);
     sql(if pool.is_some() { isolated } else { shared })
         .bind(pool)
         .bind(by.text())

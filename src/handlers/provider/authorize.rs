@@ -1,5 +1,6 @@
 //! The authorization endpoint (RFC 6749, section 3.1): the user signs in, agrees, and comes back with a code.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::context::Context;
@@ -18,14 +19,18 @@ use crate::oauth::parameters::Parameters;
 use crate::oauth::problem::{Code, Problem};
 use crate::oauth::token::Granted;
 use crate::pages::{self, Frame};
-use crate::secret::{AuthorizationCode, KeptRequest, Token};
+use crate::secret::{AuthorizationCode, Cell, KeptRequest, Token};
 use crate::store;
 use crate::store::database::{Statement, StoreError, must_change};
 use crate::store::oauth::grant::{Found, Kept};
+use crate::store::rate_limit;
 use crate::store::signing_key;
 
 /// How long a signed answer is good, in seconds (JARM, section 2.1: ten minutes at most).
 const ANSWER_SECONDS: i64 = 120;
+
+/// What a `request_uri` begins with that holds the request itself.
+const CARRIED: &str = "urn:ietf:params:oauth:request_uri:carried:";
 
 /// A request, its client, and what was kept of it.
 pub struct Asked {
@@ -72,6 +77,17 @@ pub fn doubled(name: String) -> Problem {
     Problem::new(Code::InvalidRequest, "a parameter stands there twice, or is too long").because(format!("{name:?}"))
 }
 
+/// Leaves of a request what can be kept.
+///
+/// # Errors
+/// `invalid_request` for more than that.
+pub fn check_size(parameters: &mut Parameters) -> Result<()> {
+    if parameters.fit_to_be_kept() {
+        return Ok(());
+    }
+    Err(Problem::new(Code::InvalidRequest, "the request is too large").into())
+}
+
 /// Loads what a request asks: its own parameters, those of its request object, or those that were kept.
 ///
 /// # Errors
@@ -91,6 +107,7 @@ pub async fn load(context: &Context, mut given: Parameters) -> Result<Asked> {
             let problem = Problem::new(Code::RequestUriNotSupported, "request_uri is for pushed requests");
             return Err(problem.into());
         }
+        Some(uri) if uri.starts_with(CARRIED) => None,
         Some(uri) => {
             let token = uri.strip_prefix(REQUEST_URI).and_then(Token::parse);
             let bad = || Problem::new(Code::InvalidRequestUri, "request_uri is not one of ours");
@@ -101,17 +118,23 @@ pub async fn load(context: &Context, mut given: Parameters) -> Result<Asked> {
     let mut answers = context.db()?.batch(statements).await?;
     let client: Option<Client> = answers.row()?;
     let client = document::client(context, &client_id, client).await?.ok_or_else(unknown)?;
+    let old = || Problem::new(Code::InvalidRequestUri, "request_uri is unknown, used or too old");
+    if let Some(carried) = given.get("request_uri").and_then(|uri| uri.strip_prefix(CARRIED)) {
+        let Kept { parameters, signed_in_after, asks, wanted, pushed_id, .. } =
+            open(context, &client, carried).ok_or_else(old)?;
+        return Ok(Asked { client, parameters, signed_in_after, kept_id: None, wanted, asks, pushed_id });
+    }
     if kept.is_none() {
         if client.details.require_pushed_authorization_requests {
             return Err(Problem::new(Code::InvalidRequest, "this client pushes its requests").into());
         }
-        let parameters = request_object::resolve(context, &client, given).await?;
+        let mut parameters = request_object::resolve(context, &client, given).await?;
+        check_size(&mut parameters)?;
         let (kept_id, wanted) = (None, None);
         return Ok(Asked { client, parameters, signed_in_after: None, kept_id, wanted, asks: None, pushed_id: None });
     }
     let found: Option<Found> = answers.row()?;
     let found = found.filter(|found| found.client_id == client.id);
-    let old = || Problem::new(Code::InvalidRequestUri, "request_uri is unknown, used or too old");
     let Found { id, request: Kept { parameters, signed_in_after, asks, wanted, is_pushed, pushed_id }, .. } =
         found.ok_or_else(old)?;
     let pushed_id = if is_pushed { Some(id.clone()) } else { pushed_id };
@@ -242,13 +265,17 @@ fn shortcoming(
     (is_asked || is_stale).then_some(Shortcoming::Again)
 }
 
-/// Keeps the request while its user signs in, and sends them there. Whoever comes back has done what was asked of them, also
-/// where nobody was signed in before.
+/// Sends the user to sign in, and the request with them, sealed: what anybody may ask without having proven anything is not
+/// kept, unless it is too long to travel. Whoever comes back has done what was asked of them, also where nobody was signed in
+/// before.
 async fn sign_in_first(context: &Context, asked: &Asked, request: &AuthorizationRequest, again: bool) -> Result<Reply> {
-    let (uri, statements) = keep(context, asked, Some(context.now), None)?;
-    write(context, statements).await?;
-    let back = Target::own("/oauth2/authorize").with_query("client_id", &asked.client.client_id);
-    let back = back.with_query("request_uri", &uri);
+    let page = Target::own("/oauth2/authorize").with_query("client_id", &asked.client.client_id);
+    let mut back = page.with_query("request_uri", &carried(context, asked)?);
+    if back.as_str().len() > Target::LONGEST {
+        let (uri, statements) = keep(context, asked, Some(context.now), None)?;
+        write(context, statements).await?;
+        back = page.with_query("request_uri", &uri);
+    }
     let mut page = Target::own(if request.prompt.create { "/sign-up" } else { "/login" });
     page = page.with_query("continue", back.as_str());
     // An issuer at which they are signed in already must not answer for them.
@@ -278,6 +305,41 @@ async fn write(context: &Context, statements: Vec<Statement>) -> Result<()> {
     }
 }
 
+/// A request that travels with its user, and when it is too old.
+#[derive(Serialize, Deserialize)]
+struct Carried {
+    kept: Kept,
+    expires_at: Millis,
+}
+
+/// What a sealed request is sealed for: one client's eyes on it would be no harm, another's use of it would.
+fn sealed_for(client: &Client) -> Cell<'_> {
+    Cell { table: "oauth_grant", column: "request", row: client.id.as_str() }
+}
+
+/// The `request_uri` of a request that travels with its user while they sign in.
+fn carried(context: &Context, asked: &Asked) -> Result<String> {
+    let kept = Kept {
+        parameters: asked.parameters.clone(),
+        signed_in_after: Some(context.now),
+        asks: None,
+        wanted: asked.wanted.clone(),
+        is_pushed: false,
+        pushed_id: asked.pushed_id.clone(),
+    };
+    let carried = Carried { kept, expires_at: context.now + context.config.flow_seconds * 1000 };
+    let text = serde_json::to_vec(&carried).map_err(|error| Error::Internal(error.to_string()))?;
+    let sealed = context.config.keyring.seal(sealed_for(&asked.client), &text, context.random()?);
+    Ok(format!("{CARRIED}{sealed}"))
+}
+
+/// The request that [`carried`] sealed for this client, if it is not too old.
+fn open(context: &Context, client: &Client, sealed: &str) -> Option<Kept> {
+    let text = context.config.keyring.open(sealed_for(client), sealed).ok()?;
+    let carried: Carried = serde_json::from_slice(text.expose()).ok()?;
+    (carried.expires_at > context.now).then_some(carried.kept)
+}
+
 fn keep(
     context: &Context,
     asked: &Asked,
@@ -294,8 +356,9 @@ fn keep(
         pushed_id: asked.pushed_id.clone(),
     };
     let seconds = context.config.flow_seconds;
-    let keep = store::oauth::grant::keep_request(context, &token.hash(), &asked.client.id, &kept, seconds)?;
-    Ok((format!("{REQUEST_URI}{}", token.expose()), vec![keep]))
+    let mut statements: Vec<Statement> = rate_limit::hold(context, "authorize").into_iter().collect();
+    statements.push(store::oauth::grant::keep_request(context, &token.hash(), &asked.client.id, &kept, seconds)?);
+    Ok((format!("{REQUEST_URI}{}", token.expose()), statements))
 }
 
 /// Whether the user is to be asked: each scope once, and again where the client wants it or may not stay signed in unasked

@@ -8,13 +8,14 @@ use crate::handlers::outgoing;
 use crate::handlers::provider::issuer;
 use crate::handlers::provider::possession::Held;
 use crate::id::Millis;
-use crate::oauth::client::Client;
+use crate::oauth::client::{AuthMethod, Client};
 use crate::oauth::client_authentication::{Credential, Expected, UnverifiedClient, check};
 use crate::oauth::jws::{JwsError, KeySet, UnverifiedJws, Verified};
 use crate::oauth::problem::{Code, Problem};
 use crate::secret::sha256_base64url;
 use crate::store;
 use crate::store::database::{Answers, Statement, StoreError};
+use crate::store::rate_limit;
 
 /// How long what was used is remembered past its end, in milliseconds: longer than any clock is off.
 const REMEMBERED: Millis = 120_000;
@@ -125,6 +126,16 @@ impl Kind {
             Self::Grant => "grant_assertion",
         }
     }
+}
+
+/// What counts, by network, what a client has us keep. One that an administrator added and that has proven who it is asks for
+/// all its users from one address, and is not counted.
+#[must_use]
+pub fn held_by_network(context: &Context, client: &Client, purpose: &str) -> Vec<Statement> {
+    if client.is_vouched_for() && client.auth_method != AuthMethod::None {
+        return Vec::new();
+    }
+    Vec::from(rate_limit::hold(context, purpose))
 }
 
 struct Seen {

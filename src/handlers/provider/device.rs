@@ -7,7 +7,7 @@ use crate::error::{Error, Result, Wire};
 use crate::handlers::Call;
 use crate::handlers::authenticate::Authenticated;
 use crate::handlers::provider::authorize::doubled;
-use crate::handlers::provider::client::authenticate;
+use crate::handlers::provider::client::{authenticate, held_by_network};
 use crate::handlers::provider::{document, issuer, person};
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
@@ -65,7 +65,9 @@ pub async fn begin_by(context: &Context, parameters: &Parameters) -> Result<Repl
     let digest = digest(context, &code);
     let seconds = context.config.device_code_seconds;
     let keep = store::oauth::device::keep(context, &token.hash(), &digest, &client.id, &wanted, seconds)?;
-    once.write(context, vec![keep]).await?;
+    let mut statements = held_by_network(context, &client, "device");
+    statements.push(keep);
+    once.write(context, statements).await?;
     let page = format!("{}{PAGE}", issuer(context));
     let complete = Target::own(&page).with_query("user_code", &code.shown());
     let body = json!({

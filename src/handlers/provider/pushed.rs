@@ -5,8 +5,8 @@ use serde_json::json;
 
 use crate::error::Result;
 use crate::handlers::Call;
-use crate::handlers::provider::authorize::doubled;
-use crate::handlers::provider::client::authenticate;
+use crate::handlers::provider::authorize::{check_size, doubled};
+use crate::handlers::provider::client::{authenticate, held_by_network};
 use crate::handlers::provider::possession::Held;
 use crate::handlers::provider::{REQUEST_URI, document, hint, issuer, request_object};
 use crate::http::reply::Reply;
@@ -40,6 +40,7 @@ pub async fn push(call: &mut Call) -> Result<Reply> {
     }
     parameters.set("client_id", &client.client_id);
     let mut parameters = request_object::resolve(context, &client, parameters).await?;
+    check_size(&mut parameters)?;
     // RFC 9449, section 10.1: a proof here binds the code, as the parameter would.
     if let Some(proof) = &held.proof {
         if parameters.get("dpop_jkt").is_some_and(|jkt| jkt != proof.jkt) {
@@ -53,7 +54,9 @@ pub async fn push(call: &mut Call) -> Result<Reply> {
     let kept = Kept { parameters, signed_in_after: None, asks: None, wanted, is_pushed: true, pushed_id: None };
     let seconds = context.config.pushed_request_seconds;
     let keep = store::oauth::grant::keep_request(context, &token.hash(), &client.id, &kept, seconds)?;
-    once.with_proof(context, &held).write(context, vec![keep]).await?;
+    let mut statements = held_by_network(context, &client, "push");
+    statements.push(keep);
+    once.with_proof(context, &held).write(context, statements).await?;
     let body = json!({ "request_uri": format!("{REQUEST_URI}{}", token.expose()), "expires_in": seconds });
     Ok(Reply::json(201, &body)?.with("cache-control", "no-store"))
 }

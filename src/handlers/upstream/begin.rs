@@ -14,9 +14,13 @@ use crate::secret::{BrowserBinding, Token, UpstreamState};
 use crate::store;
 use crate::store::database::Statement;
 use crate::store::issuer::Upstream;
+use crate::store::rate_limit;
 
 /// The most scopes, and the most further parameters, that a client asks for.
 const MOST: usize = 30;
+
+/// The most that is kept of a flow, in bytes.
+const LARGEST: usize = 8 * 1024;
 
 /// The scope that asks for a refresh token (OpenID Connect Core 1.0, section 11).
 const OFFLINE: &str = "offline_access";
@@ -121,6 +125,11 @@ pub async fn begin_with(context: &Context, upstream: Upstream, wish: &Wish) -> R
     let payload = serde_json::to_vec(&flow).map_err(|error| Error::Internal(error.to_string()))?;
     let (tenant, about) = (&context.tenant().id, binding.hash());
     let expires_at = context.now + context.config.flow_seconds * 1000;
+    if payload.len() > LARGEST {
+        return Err(Error::Validation("[body] Too big: what is asked for cannot be kept".to_owned()));
+    }
+    // Nobody has proven anything yet.
+    writes.extend(rate_limit::hold(context, "upstream"));
     writes.push(store::verification::keep(context, tenant, &state, about.as_str(), &payload, expires_at)?);
     context.db()?.batch(writes).await?;
     // OpenID Connect Core 1.0, section 3.1.2.1: being signed in there must not be enough.

@@ -1,0 +1,76 @@
+//! What is counted of what anybody may try at an account, or have sent to somebody.
+//!
+//! A limit is keyed by what who is asking cannot make at will: their network, and the name that they ask about. A name has a
+//! limit of its own whoever asks, of which one network has a share, so that one stranger does not use it up; and a browser that
+//! the account trusts is counted apart, so that no stranger uses up its.
+
+use crate::config::Limit;
+use crate::context::Context;
+use crate::id::Id;
+use crate::store::rate_limit::key;
+use crate::store::sign_in::{Counter, Counters};
+
+/// The part of a name's guesses that one network has, and of its mails.
+const GUESSES: i64 = 2;
+const MAILS: i64 = 3;
+
+fn counter(context: &Context, purpose: &str, whose: &str, whom: &str, limit: Limit) -> Counter {
+    let config = &context.config;
+    Counter {
+        key: key(config, purpose, whose, whom),
+        apart: key(config, &format!("{purpose}:trusted"), whose, whom),
+        limit,
+    }
+}
+
+fn by_network(context: &Context, purpose: &str, name: &str, limit: Limit) -> Counter {
+    let (tenant, network) = (context.tenant().id.as_str(), context.client().network());
+    let mut counter = counter(context, &format!("{purpose}:network"), tenant, &network, limit);
+    counter.apart = key(&context.config, &format!("{purpose}:trusted"), tenant, &format!("{network}\0{name}"));
+    counter
+}
+
+/// The pool that a name is somebody's in: there are tenants for the making.
+fn pool(context: &Context) -> &str {
+    context.tenant().pool().map_or("", Id::as_str)
+}
+
+/// Guesses at the password of whoever is called `name`. By the name typed, not by the user found: known and unknown ones are
+/// limited alike.
+#[must_use]
+pub fn passwords(context: &Context, name: &str) -> Counters {
+    let config = &context.config;
+    Counters {
+        name: name.to_owned(),
+        network: by_network(context, "sign-in", name, config.limit_sign_in),
+        account: counter(context, "sign-in:account", context.tenant().id.as_str(), name, config.limit_sign_in_account),
+        whole: None,
+    }
+}
+
+/// Guesses at a code that was sent to `name`, whatever for. They are none at a password: who guesses at that keeps nobody from
+/// typing the code that they were sent.
+#[must_use]
+pub fn codes(context: &Context, name: &str) -> Counters {
+    let config = &context.config;
+    let (limit, both) = (config.limit_sign_in_account, format!("{name}\0{}", context.client().network()));
+    Counters {
+        name: name.to_owned(),
+        network: by_network(context, "sign-in", name, config.limit_sign_in),
+        account: counter(context, "code:share", pool(context), &both, limit.share(GUESSES)),
+        whole: Some(counter(context, "code:account", pool(context), name, limit)),
+    }
+}
+
+/// Mails to `name`, or messages: by network for what they are for, and to the name for whatever they are.
+#[must_use]
+pub fn mails(context: &Context, purpose: &str, name: &str) -> Counters {
+    let config = &context.config;
+    let (limit, both) = (config.limit_mail_address, format!("{name}\0{}", context.client().network()));
+    Counters {
+        name: name.to_owned(),
+        network: by_network(context, purpose, name, config.limit_mail),
+        account: counter(context, "mail:share", pool(context), &both, limit.share(MAILS)),
+        whole: Some(counter(context, "mail:account", pool(context), name, limit)),
+    }
+}
