@@ -30,12 +30,17 @@ pub async fn sign_in(call: &mut Call) -> Result<Reply> {
     if !config.sign_up_open {
         return Err(Error::refused(Wire::SIGN_UP_DISABLED, "SIGN_UP is closed"));
     }
-    let network = rate_limit::key(config, "sign-up:network", context.tenant().id.as_str(), &context.client().network());
-    let loaded = store::sign_up::load(context, (&network, "guests:mails"), config.limit_sign_up, "", None).await?;
-    if let Some(retry_after) = loaded.network.retry_after(config.limit_sign_up, context.now) {
+    let key = rate_limit::key(config, "sign-up:network", context.tenant().id.as_str(), &context.client().network());
+    let statements = [
+        rate_limit::count(&key, config.limit_sign_up, context.now),
+        store::sign_in::tenant_is_active(&context.tenant().id),
+    ];
+    let mut answers = context.db()?.batch(statements).await?;
+    let window: Option<rate_limit::Window> = answers.row()?;
+    if let Some(retry_after) = window.and_then(|window| window.retry_after(config.limit_sign_up, context.now)) {
         return Err(Error::TooManyRequests { retry_after, limit: "guests by network" });
     }
-    if !loaded.tenant_is_active {
+    if !answers.row()?.unwrap_or(false) {
         return Err(Error::refused(Wire::TENANT_UNAVAILABLE, "tenant is not active"));
     }
     let user_id = context.id()?;

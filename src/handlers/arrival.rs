@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use crate::context::Context;
-use crate::credentials::sign_in::{self, Candidate, Refusal};
+use crate::credentials::sign_in::{self, Candidate};
 use crate::error::{Error, Result, Wire};
+use crate::handlers::counting;
 use crate::handlers::opening::{self, Opening, OpeningError, Outcome};
 use crate::id::{Id, User};
 use crate::jobs::outbox::deliver_later;
@@ -30,8 +31,6 @@ pub struct Arrival<'a> {
     pub amr: &'a [&'a str],
     /// What is used up by it, if that was not done already.
     pub claim: Option<Claim<'a>>,
-    /// Whether a lock keeps it out: a code can be guessed, a link cannot.
-    pub minds_locks: bool,
     /// What whoever comes too late, or may not come in, is told.
     pub otherwise: Wire,
     /// The guest who becomes a user by this.
@@ -52,8 +51,9 @@ pub async fn arrive(
     let Some(known) = candidate else {
         return create(context, arrival).await.map(|outcome| (outcome, true));
     };
-    let is_locked = arrival.minds_locks && !known.is_trusted && known.locked_until.is_some_and(|at| at > context.now);
-    let refusal = if is_locked { Some(Refusal::Locked) } else { sign_in::admit(known, context.now).err() };
+    // A lock is against who guesses at the password. A link cannot be guessed, and codes are so few, and each tried so seldom,
+    // that they need none: else anybody could keep the account's owner out of it.
+    let refusal = sign_in::admit(known, context.now).err();
     if let Some(refusal) = refusal {
         let attempt = Attempt {
             user_id: Some(&known.user_id),
@@ -62,10 +62,9 @@ pub async fn arrive(
             method: arrival.method,
         };
         context.db()?.batch([store::record::login(context, &context.row_id()?, attempt)]).await?;
-        let wire = if refusal == Refusal::Locked { arrival.otherwise } else { Wire::BANNED_USER };
-        return Err(Error::refused(wire, refusal.as_str()));
+        return Err(Error::refused(Wire::BANNED_USER, refusal.as_str()));
     }
-    let mut before = Vec::new();
+    let mut before = counting::wanted(context, arrival.phone_number.unwrap_or(arrival.email));
     if arrival.phone_number.is_none() {
         // Whoever made this account without proving the address may be somebody else, who waits for its owner to come.
         before.extend(store::user::reclaim(context, &known.user_id));
@@ -101,6 +100,7 @@ async fn create(context: &Context, arrival: &Arrival<'_>) -> Result<Outcome> {
         ..NewUser::new(&user_id, arrival.email, arrival.name)
     };
     let mut before: Vec<Statement> = store::sign_up::create(context, &user)?;
+    before.extend(counting::wanted(context, arrival.phone_number.unwrap_or(arrival.email)));
     let details = json!({ "method": arrival.method });
     before.push(store::record::created(context, &context.row_id()?, &user_id, arrival.email, &details));
     let opening = Opening { while_email: Some(arrival.email), ..opening(arrival, &user_id) };

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::Authenticated;
-use crate::handlers::{Call, opening, proof};
+use crate::handlers::{Call, counting, guard, opening, proof};
 use crate::http::email;
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
@@ -19,7 +19,7 @@ use crate::store;
 use crate::store::database::{Statement, StoreError, must_change};
 use crate::store::rate_limit;
 use crate::store::record::Severity;
-use crate::store::sign_in::{By, candidate};
+use crate::store::sign_in::{By, Counters, candidate};
 use crate::store::verification::Used;
 
 /// The page that both mailed links lead to. It asks once more: mail scanners follow links, and must change nothing.
@@ -33,23 +33,26 @@ struct Change {
     new: String,
 }
 
-/// The session of somebody who may change their address, and whether nobody has the new one yet.
+/// The session of somebody who may change their address, and whether nobody has the new one yet. What is done about that
+/// address is counted.
 ///
 /// # Errors
 /// 400 for the address they have, 401, 403 for a session that is not fresh, 429.
-pub async fn wish(call: &Call, new: &str) -> Result<(Authenticated, bool)> {
+pub async fn wish(call: &Call, new: &str, counters: &Counters) -> Result<(Authenticated, bool)> {
     let context = &call.context;
     let ticket = call.presented()?;
     let limit = context.config.limit_mail;
-    let more = vec![
-        rate_limit::count_for_session(context, "change-email", &ticket.hash, limit),
-        candidate(context, By::Email(new)),
-    ];
+    let mut more = vec![rate_limit::count_for_session(context, "change-email", &ticket.hash, limit)];
+    more.extend(counters.statements(context));
+    more.push(candidate(context, By::Email(new)));
     let (authenticated, mut answers) = call.confirmed(more).await?;
     let window: Option<rate_limit::Window> = answers.row()?;
     if let Some(retry_after) = window.and_then(|window| window.retry_after(limit, context.now)) {
         return Err(Error::TooManyRequests { retry_after, limit: "change-email by account" });
     }
+    // By the address as well: whoever wants to fill somebody's mailbox makes themselves as many accounts as they like.
+    let windows = counters.windows(&mut answers)?;
+    guard::within(context, &windows, counters, ["change-email by network", "change-email by address"])?;
     let taken: Option<crate::credentials::sign_in::Candidate> = answers.row()?;
     proof::not_impersonated(&authenticated)?;
     proof::fresh(context, &authenticated)?;
@@ -69,8 +72,8 @@ pub async fn request(call: &mut Call) -> Result<Reply> {
     let given = fields.optional("callbackURL", Target::LONGEST);
     fields.finish()?;
     let target = opening::target(&call.context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
-    let (authenticated, is_free) = wish(call, &new).await?;
     let context = &call.context;
+    let (authenticated, is_free) = wish(call, &new, &counting::mails(context, "change-email", &new)).await?;
     let user = &authenticated.session.user;
     let change = Change { user_id: user.id.clone(), old: user.email.clone(), new };
     // An address that was never proven has nobody to ask, and neither has a stand-in.

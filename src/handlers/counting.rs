@@ -7,6 +7,7 @@
 use crate::config::Limit;
 use crate::context::Context;
 use crate::id::Id;
+use crate::store::database::Statement;
 use crate::store::rate_limit::key;
 use crate::store::sign_in::{Counter, Counters};
 
@@ -65,12 +66,30 @@ pub fn codes(context: &Context, name: &str) -> Counters {
 /// Mails to `name`, or messages: by network for what they are for, and to the name for whatever they are.
 #[must_use]
 pub fn mails(context: &Context, purpose: &str, name: &str) -> Counters {
-    let config = &context.config;
-    let (limit, both) = (config.limit_mail_address, format!("{name}\0{}", context.client().network()));
+    mails_within(context, purpose, name, context.config.limit_mail)
+}
+
+/// Accounts made, and the mails to the address that is said to be theirs.
+#[must_use]
+pub fn sign_ups(context: &Context, email: &str) -> Counters {
+    mails_within(context, "sign-up", email, context.config.limit_sign_up)
+}
+
+fn mails_within(context: &Context, purpose: &str, name: &str, network: Limit) -> Counters {
+    let (limit, both) = (context.config.limit_mail_address, format!("{name}\0{}", context.client().network()));
     Counters {
         name: name.to_owned(),
-        network: by_network(context, purpose, name, config.limit_mail),
+        network: by_network(context, purpose, name, network),
         account: counter(context, "mail:share", pool(context), &both, limit.share(MAILS)),
         whole: Some(counter(context, "mail:account", pool(context), name, limit)),
     }
+}
+
+/// Forgets the mails to an address whose owner has used one of them: they were wanted.
+#[must_use]
+pub fn wanted(context: &Context, name: &str) -> Vec<Statement> {
+    let counters = mails(context, "", name);
+    let mut statements = counters.forgotten(false);
+    statements.extend(counters.forgotten(true));
+    statements
 }

@@ -120,8 +120,11 @@ pub async fn send_code(context: &Context, email: &str, kind: CodeKind) -> Result
 pub async fn redeem(context: &Context, kind: CodeKind, by: By<'_>, typed: &str, kept: bool) -> Result<Loaded> {
     let counters = counting::codes(context, by.text());
     let watched = counters.watched(context);
-    let tried = code::redeem(context, kind, by.text(), typed.trim(), Some(&watched), kept);
-    let (loaded, mut answers) = store::sign_in::load_with(context, by, &counters, Vec::from(tried)).await?;
+    let mut tried = Vec::from(code::redeem(context, kind, by.text(), typed.trim(), Some(&watched), kept));
+    let mails = counting::mails(context, "code", by.text());
+    let forgotten = [counters.accounts(), mails.accounts()].concat();
+    tried.extend(code::forgive(context, kind, by.text(), typed.trim(), (&forgotten, &counters.network)));
+    let (loaded, mut answers) = store::sign_in::load_with(context, by, &counters, tried).await?;
     guard::within(context, &loaded.windows, &counters, ["codes by network", "codes by account"])?;
     let verdict = code::verdict(&mut answers, context.now)?;
     if verdict != Verdict::Right {
@@ -188,7 +191,6 @@ pub async fn by_code(call: &Call, email: &str, otp: &str, name: &str, image: Opt
         method: "email-otp",
         amr: &["otp", "email"],
         claim: None,
-        minds_locks: true,
         otherwise: Wire::INVALID_OTP,
         guest: guest.as_ref(),
         absorbs_guest: true,
@@ -264,10 +266,6 @@ pub async fn set_password(context: &Context, kind: CodeKind, by: By<'_>, otp: &s
         accept(kind, code::try_alone(context, kind, by.text(), otp.trim()).await?)?;
     }
     let user = loaded.candidate.ok_or_else(|| Error::refused(Wire::INVALID_OTP, "nobody has it"))?;
-    // A code can be guessed, so a lock holds here as well; a mailed link gets through.
-    if user.locked_until.is_some_and(|until| until > context.now) && !user.is_trusted {
-        return Err(Error::refused(Wire::INVALID_OTP, "locked"));
-    }
     crate::credentials::sign_in::admit(&user, context.now)
         .map_err(|refusal| Error::refused(Wire::BANNED_USER, refusal.as_str()))?;
     reset::replace(context, &user.user_id, new, "code", matches!(by, By::Email(_))).await
@@ -283,8 +281,9 @@ pub async fn request_change(call: &mut Call) -> Result<Reply> {
     let new = fields.email("newEmail");
     let otp = fields.optional("otp", LONGEST_CODE);
     fields.finish()?;
-    let (authenticated, is_free) = change_email::wish(call, &new).await?;
     let context = &call.context;
+    let counters = counting::mails(context, "change-email", &new);
+    let (authenticated, is_free) = change_email::wish(call, &new, &counters).await?;
     let user = &authenticated.session.user;
     if user.email_verified && email::is_mailbox(&user.email) {
         // The old address agrees: by the code that `send-verification-otp` mails to it.
@@ -317,8 +316,9 @@ pub async fn change(call: &mut Call) -> Result<Reply> {
     let new = fields.email("newEmail");
     let otp = fields.required("otp", LONGEST_CODE);
     fields.finish()?;
-    let (authenticated, _) = change_email::wish(call, &new).await?;
     let context = &call.context;
+    // Guesses are counted by the address that they would prove: of accounts that guess there may be any number.
+    let (authenticated, _) = change_email::wish(call, &new, &counting::codes(context, &new)).await?;
     let user = &authenticated.session.user;
     let verdict = code::try_alone(context, CodeKind::ChangeEmail, &bound(&user.id, &new), otp.trim()).await?;
     accept(CodeKind::ChangeEmail, verdict)?;

@@ -161,8 +161,6 @@ async fn arrive(call: &Call) -> Result<(Outcome, bool)> {
         method: "magic-link",
         amr: &["email"],
         claim: Some(Claim { id: &used.id, if_changed: false }),
-        // Whoever reads the account's mail is not the one it is locked against.
-        minds_locks: false,
         otherwise: Wire::INVALID_TOKEN,
         guest: guest.as_ref().filter(|_| candidate.is_none()),
         absorbs_guest: guest.is_some(),

@@ -263,7 +263,10 @@ async fn sign_in(context: &Context, response: Value) -> Result<Outcome> {
     if !tenant_is_active {
         return Err(Error::refused(Wire::TENANT_UNAVAILABLE, "tenant is not active"));
     }
-    let before = vec![store::passkey::used(context, &presented.passkey.id, assertion.counter, assertion.backed_up)];
+    let before = vec![
+        rate_limit::give_back(&key, context.now),
+        store::passkey::used(context, &presented.passkey.id, assertion.counter, assertion.backed_up),
+    ];
     // One that verified nobody when it was made may have got its PIN from whoever found it.
     let is_two = assertion.user_verified && presented.uv_initialized;
     let amr: &[&str] = if is_two { &["pop", "user", "mfa"] } else { &["pop", "user"] };

@@ -100,7 +100,6 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
         method: "phone",
         amr: &["otp", "sms"],
         claim: None,
-        minds_locks: true,
         otherwise: Wire::INVALID_OTP,
         guest: guest.as_ref(),
         absorbs_guest: true,
@@ -116,9 +115,6 @@ async fn without_session(context: &Context, number: &str, email: &str, known: Op
         Some(known) => {
             sign_in::admit(known, context.now)
                 .map_err(|refusal| Error::refused(Wire::BANNED_USER, refusal.as_str()))?;
-            if known.locked_until.is_some_and(|until| until > context.now) && !known.is_trusted {
-                return Err(Error::refused(Wire::INVALID_OTP, "locked"));
-            }
             known.user_id.clone()
         }
         None if !context.config.sign_up_open => {

@@ -201,12 +201,12 @@ async fn refuse(
     let guessed = candidate.filter(|_| refusal == Refusal::WrongPassword);
     let nobody = context.id()?;
     statements.extend(counted(context, guessed.map_or(&nobody, |candidate| &candidate.user_id))?);
-    if let (Refusal::EmailNotVerified, Some(candidate)) = (refusal, candidate) {
-        // They know the password: what is missing is the click on a link, and here is another.
-        let link = verification::link(context, &candidate.user_id, &candidate.email, typed.callback.clone())?;
-        statements.extend(link);
-    }
     store::sign_in::record(context.db()?, statements).await?;
+    if let (Refusal::EmailNotVerified, Some(candidate)) = (refusal, candidate) {
+        // They know the password: what is missing is the click on a link, and here is another. One more round trip, for them
+        // alone, and the refusal is written whatever becomes of it.
+        verification::send_counted(context, &candidate.user_id, &candidate.email, typed.callback.clone()).await?;
+    }
     deliver_later(context);
     let wire = match refusal {
         Refusal::Suspended | Refusal::NotActive => Wire::BANNED_USER,

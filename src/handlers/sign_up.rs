@@ -6,7 +6,7 @@ use crate::context::{Context, nfkc};
 use crate::credentials::password::{self, Password};
 use crate::error::{Error, Result, Wire};
 use crate::handlers::opening::{self, Opened, Opening, OpeningError};
-use crate::handlers::{Call, proof, verification};
+use crate::handlers::{Call, counting, guard, proof, verification};
 use crate::hashing;
 use crate::http::fields::Fields;
 use crate::http::incoming::Media;
@@ -19,7 +19,6 @@ use crate::pages::mail;
 use crate::session::{Person, UserJson};
 use crate::store;
 use crate::store::database::StoreError;
-use crate::store::rate_limit;
 use crate::store::record::Severity;
 use crate::store::sign_up::NewUser;
 
@@ -129,13 +128,10 @@ pub async fn create(context: &Context, applicant: &Applicant) -> Result<SignedUp
         return Err(Error::refused(Wire::SIGN_UP_DISABLED, "SIGN_UP is closed"));
     }
     proof::acceptable_length(context, &applicant.password)?;
-    let tenant = &context.tenant().id;
-    let network = rate_limit::key(config, "sign-up:network", tenant.as_str(), &context.client().network());
     let name = applicant.names.username.as_deref();
-    let mails = rate_limit::key(config, "sign-up:mails", tenant.as_str(), &applicant.email);
-    let counters = (&*network, &*mails);
-    let loaded = store::sign_up::load(context, counters, config.limit_sign_up, &applicant.email, name).await?;
-    if let Some(retry_after) = loaded.network.retry_after(config.limit_sign_up, context.now) {
+    let counters = counting::sign_ups(context, &applicant.email);
+    let loaded = store::sign_up::load(context, &counters, &applicant.email, name).await?;
+    if let Some(retry_after) = loaded.windows.network.retry_after(config.limit_sign_up, context.now) {
         return Err(Error::TooManyRequests { retry_after, limit: "sign-up by network" });
     }
     if !loaded.tenant_is_active {
@@ -161,7 +157,7 @@ pub async fn create(context: &Context, applicant: &Applicant) -> Result<SignedUp
         let event =
             store::record::audit(context, &id, Some(&known.user_id), "sign_up.address_taken", Severity::Low, &details);
         let mut statements = vec![event];
-        if loaded.mails.retry_after(config.limit_mail, context.now).is_none() {
+        if guard::within(context, &loaded.windows, &counters, ["sign-up by network", "mails to one address"]).is_ok() {
             statements.push(store::outbox::queue_to_user(context, &known.user_id, &told, None)?);
         }
         context.db()?.batch(statements).await?;

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::{Authentication, Depth};
 use crate::handlers::opening;
-use crate::handlers::{Call, mailing};
+use crate::handlers::{Call, counting, mailing};
 use crate::http::cookie::Cookie;
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
@@ -17,7 +17,8 @@ use crate::jobs::outbox::deliver_later;
 use crate::pages::mail;
 use crate::secret::{EmailProof, Token};
 use crate::store;
-use crate::store::database::Statement;
+use crate::store::database::{Statement, StoreError};
+use crate::store::rate_limit;
 use crate::store::sign_in::By;
 use crate::store::verification::Used;
 
@@ -85,6 +86,21 @@ pub fn link(context: &Context, user_id: &Id<User>, email: &str, target: Option<T
         store::verification::keep(context, &tenant.id, &token, user_id.as_str(), &payload, expires_at)?,
         store::outbox::queue_to_user(context, user_id, &mail, None)?,
     ])
+}
+
+/// The same for somebody whose password is known and whose address is not proven, and who may have made up whose it is: the
+/// mail is counted as any other to that address, and one too many is not sent.
+///
+/// # Errors
+/// 503.
+pub async fn send_counted(context: &Context, user: &Id<User>, email: &str, target: Option<Target>) -> Result<()> {
+    let counters = counting::mails(context, "verification", email);
+    let mut statements = counters.held(context.now);
+    statements.extend(link(context, user, email, target)?);
+    match context.db()?.batch(statements).await {
+        Err(StoreError::Broken(name)) if name == rate_limit::OVER => Ok(()),
+        other => Ok(other.map(|_| ())?),
+    }
 }
 
 /// `GET /verify-email`: mail scanners follow links too, so the link does the same each time until it expires.

@@ -9,8 +9,8 @@ use crate::context::Context;
 use crate::id::{Id, Millis};
 use crate::secret::Purpose;
 use crate::store::database::{Answers, Statement, StoreError, Stored, sql};
-use crate::store::rate_limit::trusts;
-use crate::store::sign_in::Watched;
+use crate::store::rate_limit::{trusted_device, trusts};
+use crate::store::sign_in::{Counter, Watched};
 
 /// How often a code is tried, right or wrong.
 pub const MOST_ATTEMPTS: i64 = 3;
@@ -195,6 +195,53 @@ pub fn redeem(
         .bind(device)
         .bind(name)
         .bind(pool),
+    ]
+}
+
+/// Whether [`redeem`], before it in the batch, found the code right and used it up.
+macro_rules! was_right {
+    () => {
+        "exists (select 1 from verification
+                 where tenant_id = ?1 and kind = ?2 and identifier = ?3 and token_hash in (select value from json_each(?4))
+                   and used_at = ?5 and attempts < ?6)"
+    };
+}
+
+/// Forgets what was counted before a code that was right, in the batch that found it so: who has it was sent it, and guessed at
+/// nothing.
+#[must_use]
+pub fn forgive(
+    context: &Context,
+    kind: CodeKind,
+    identifier: &str,
+    code: &str,
+    (forgotten, network): (&[&str], &Counter),
+) -> [Statement; 2] {
+    let digests = context.config.keyring.digests(Purpose::Code, &message(context, kind, identifier, code));
+    let bound = |statement: Statement| {
+        statement
+            .bind(&context.tenant().id)
+            .bind(kind.name())
+            .bind(identifier)
+            .bind(json!(digests).to_string())
+            .bind(context.now)
+            .bind(MOST_ATTEMPTS)
+    };
+    [
+        bound(sql(concat!("delete from rate_limit where key in (select value from json_each(?7)) and ", was_right!())))
+            .bind(json!(forgotten).to_string()),
+        bound(sql(concat!(
+            "update rate_limit set count = count - 1
+             where key = iif(",
+            trusts!("?9", "?10", "?11", "?5"),
+            ", ?8, ?7) and count > 0 and window_started_at <= ?5 and ",
+            was_right!()
+        )))
+        .bind(&network.key)
+        .bind(&network.apart)
+        .bind(trusted_device(context).as_ref())
+        .bind(identifier)
+        .bind(context.tenant().pool()),
     ]
 }
 

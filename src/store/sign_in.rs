@@ -76,6 +76,24 @@ impl Counters {
         })
     }
 
+    /// The keys by which the account is counted, with a trusted browser and without.
+    #[must_use]
+    pub fn accounts(&self) -> Vec<&str> {
+        std::iter::once(&self.account).chain(&self.whole).flat_map(|counter| [&*counter.key, &*counter.apart]).collect()
+    }
+
+    /// Counts against the account, and fails with the whole batch if that is one too many.
+    #[must_use]
+    pub fn held(&self, now: Millis) -> Vec<Statement> {
+        std::iter::once(&self.account)
+            .chain(&self.whole)
+            .flat_map(|counter| {
+                let (key, limit) = (&*counter.key, counter.limit);
+                [rate_limit::count(key, limit, now), rate_limit::is_within(key, limit)]
+            })
+            .collect()
+    }
+
     /// Forgets what was counted of an account: what succeeded was no guess.
     #[must_use]
     pub fn forgotten(&self, is_trusted: bool) -> Vec<Statement> {

@@ -1,20 +1,16 @@
 //! What a sign-up reads and writes.
 
-use crate::config::Limit;
 use crate::context::Context;
 use crate::credentials::sign_in::Candidate;
 use crate::id::{Account, Id, User};
-use crate::store::database::{Statement, StoreError, Stored, sql};
-use crate::store::rate_limit::{self, Window};
-use crate::store::sign_in::{By, candidate, tenant_is_active};
+use crate::store::database::{Statement, Stored, sql};
+use crate::store::sign_in::{By, Counters, Windows, candidate, tenant_is_active};
 
 /// What a sign-up is decided on. Whether the address is taken is not, where a taken one may be told: only the insert
 /// knows that for sure.
 pub struct Loaded {
-    /// The address's window.
-    pub network: Window,
-    /// The window of mails to the address about signing up.
-    pub mails: Window,
+    /// The windows of the network, and of mails to the address.
+    pub windows: Windows,
     /// Whether the tenant lets anybody in.
     pub tenant_is_active: bool,
     /// Who has the address already.
@@ -27,27 +23,16 @@ pub struct Loaded {
 ///
 /// # Errors
 /// If D1 does not answer.
-pub async fn load(
-    context: &Context,
-    (network, mails): (&str, &str),
-    limit: Limit,
-    email: &str,
-    username: Option<&str>,
-) -> Stored<Loaded> {
-    let mut answers = context
-        .db()?
-        .batch([
-            rate_limit::count(network, limit, context.now),
-            rate_limit::count(mails, context.config.limit_mail, context.now),
-            tenant_is_active(&context.tenant().id),
-            candidate(context, By::Email(email)),
-            candidate(context, By::Username(username.unwrap_or_default())),
-        ])
-        .await?;
-    let missing = || StoreError::Failed("a counter without an answer".to_owned());
+pub async fn load(context: &Context, counters: &Counters, email: &str, username: Option<&str>) -> Stored<Loaded> {
+    let mut statements = counters.statements(context);
+    statements.extend([
+        tenant_is_active(&context.tenant().id),
+        candidate(context, By::Email(email)),
+        candidate(context, By::Username(username.unwrap_or_default())),
+    ]);
+    let mut answers = context.db()?.batch(statements).await?;
     Ok(Loaded {
-        network: answers.row()?.ok_or_else(missing)?,
-        mails: answers.row()?.ok_or_else(missing)?,
+        windows: counters.windows(&mut answers)?,
         tenant_is_active: answers.row()?.unwrap_or(false),
         candidate: answers.row()?,
         username_is_taken: answers.row::<Candidate>()?.is_some(),

@@ -86,7 +86,7 @@ const ASKED = {
   "POST /api/auth/sign-in/email-otp": json("/sign-in/email-otp", () => ({ email: email(), otp: "000000" })),
   "POST /api/auth/sign-in/anonymous": json("/sign-in/anonymous", {}),
   "POST /api/auth/sign-in/social": json("/sign-in/social", () => ({
-    provider: "acme", callbackURL: `/${long(2000)}`, errorCallbackURL: `/${long(2000)}`, newUserCallbackURL: `/${long(2000)}`, scopes: Array(30).fill(long(900)),
+    provider: "acme", callbackURL: `/${long(2000)}`, errorCallbackURL: `/${long(2000)}`, newUserCallbackURL: `/${long(2000)}`, scopes: Array(5).fill(long(200)),
   })),
   "GET /api/auth/callback/:id": withCookie("doorward.binding", get(() => `/api/auth/callback/acme?code=x&state=${token()}`)),
   "POST /api/auth/callback/:id": form("/api/auth/callback/acme", () => ({ code: "x", state: token() })),

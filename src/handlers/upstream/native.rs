@@ -111,6 +111,8 @@ pub async fn believe(context: &Context, issuer: Statement, native: Native) -> Re
     let (seen, until) = store::upstream::remembered(&native.token, context.now)?;
     let about = upstream.id.as_str();
     writes.push(store::verification::keep(context, &context.tenant().id, &seen, about, b"{}", until)?);
+    // Who brings a token that is good guesses at nothing.
+    writes.push(rate_limit::give_back(&key, context.now));
     match context.db()?.batch(writes).await {
         Err(StoreError::Conflict(_)) => {
             return Err(Error::refused(Wire::ID_TOKEN_INVALID, "this ID token has signed in before"));
