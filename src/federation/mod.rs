@@ -10,6 +10,7 @@ pub mod discovery;
 pub mod id_token;
 pub mod linking;
 pub mod mapping;
+pub mod own;
 pub mod preset;
 pub mod profile;
 pub mod request;

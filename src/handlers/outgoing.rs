@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use futures_util::StreamExt;
 use serde_json::Value;
+use url::Url;
 use wasm_bindgen::JsValue;
 use worker::{AbortSignal, Fetch, Headers, Method, Request, RequestInit, RequestRedirect};
 
@@ -13,6 +14,7 @@ use crate::context::Context;
 use crate::federation::discovery::{self, Metadata, check_url};
 use crate::id::Millis;
 use crate::oauth::jws::KeySet;
+use crate::store::directory;
 
 /// The largest answer read, in bytes.
 const LARGEST: usize = 256 * 1024;
@@ -43,6 +45,7 @@ pub struct Incame {
 /// What went wrong, for the log.
 pub async fn send(context: &Context, outgoing: Outgoing<'_>) -> Result<Incame, String> {
     let url = check_url(outgoing.url, context.config.development)?;
+    not_own(context, &url).await?;
     let describe = |error: worker::Error| format!("{}: {error}", outgoing.url);
     let headers = Headers::new();
     headers.set("accept", "application/json").map_err(describe)?;
@@ -77,6 +80,22 @@ pub async fn send(context: &Context, outgoing: Outgoing<'_>) -> Result<Incame, S
     }
     Ok(Incame { status, body })
 }
+
+/// Whether a URL that somebody gave us is not one of ours.
+///
+/// # Errors
+/// That it is, or that it cannot be told.
+pub async fn not_own(context: &Context, url: &Url) -> Result<(), String> {
+    let own = directory::is_own(&context.env, &context.config, context.binding(), url, context.now).await;
+    match own {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(format!("{url}: {OWN}")),
+        Err(error) => Err(format!("{url}: {error:?}")),
+    }
+}
+
+/// What is said of a URL of ours.
+pub const OWN: &str = "a host of this server's own, or an origin behind its gate";
 
 /// Gets a document.
 ///

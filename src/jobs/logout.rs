@@ -1,15 +1,18 @@
 //! Tells a client that a session has ended (OpenID Connect Back-Channel Logout 1.0).
 
 use serde_json::Value;
+use worker::Env;
 
 use crate::config::Config;
 use crate::context::random;
 use crate::federation::discovery::check_url;
+use crate::handlers::outgoing::OWN;
 use crate::handlers::provider::{session_name, subject};
 use crate::id::{Id, Millis};
 use crate::jobs::outbox::{Body, post};
 use crate::oauth::logout::{TYPE, claims};
 use crate::store::database::Database;
+use crate::store::directory::is_own;
 use crate::store::oauth::logout::{Told, told};
 use crate::store::outbox::Queued;
 use crate::store::signing_key;
@@ -21,7 +24,7 @@ const SECONDS: i64 = 120;
 ///
 /// # Errors
 /// What went wrong: it is noted in the row, and tried again.
-pub async fn send((db, config): (&Database, &Config), queued: &Queued, now: Millis) -> Result<(), String> {
+pub async fn send((env, db): (&Env, &Database), config: &Config, queued: &Queued, now: Millis) -> Result<(), String> {
     let found: Option<Told> = db.first(told(&queued.id)).await.map_err(|error| format!("{error:?}"))?;
     // The client is gone: there is nobody to tell.
     let Some(told) = found else {
@@ -29,6 +32,9 @@ pub async fn send((db, config): (&Database, &Config), queued: &Queued, now: Mill
     };
     // Judged here as well: the setting may have been changed since it was registered.
     let url = check_url(&told.uri, config.development)?;
+    if is_own(env, config, db.binding(), &url, now).await.map_err(|error| format!("{error:?}"))? {
+        return Err(format!("{url}: {OWN}"));
+    }
     let issuer = config.auth_origin_of(told.auth_host.as_deref());
     let salt = told.is_pairwise.then_some(told.pairwise_salt.as_str());
     let user = subject(salt, &told.user, &told.redirect_uris);

@@ -33,7 +33,7 @@ pub async fn deliver((env, db): (&Env, &Database), config: &Config, now: Millis)
     // At once: one that lets us wait makes nobody else wait.
     let settled = join_all(claimed.iter().map(async |queued| {
         let sent = match queued.kind {
-            Kind::Logout => logout::send((db, config), queued, now).await,
+            Kind::Logout => logout::send((env, db), config, queued, now).await,
             Kind::Mail | Kind::Webhook => send(env, config, queued).await,
         };
         let problem = sent.err();

@@ -203,6 +203,7 @@ impl Answers {
 
 /// The tenant's database.
 pub struct Database {
+    binding: String,
     d1: Rc<D1Database>,
     trips: Cell<u32>,
 }
@@ -224,11 +225,17 @@ impl Database {
         let kept =
             OPENED.with_borrow(|opened| opened.iter().find(|(name, _)| name == binding).map(|(_, d1)| d1.clone()));
         if let Some(d1) = kept {
-            return Ok(Self { d1, trips: Cell::new(0) });
+            return Ok(Self { binding: binding.to_owned(), d1, trips: Cell::new(0) });
         }
         let d1 = Rc::new(env.d1(binding).map_err(failed)?);
         OPENED.with_borrow_mut(|opened| opened.push((binding.to_owned(), d1.clone())));
-        Ok(Self { d1, trips: Cell::new(0) })
+        Ok(Self { binding: binding.to_owned(), d1, trips: Cell::new(0) })
+    }
+
+    /// The binding that it is behind.
+    #[must_use]
+    pub fn binding(&self) -> &str {
+        &self.binding
     }
 
     /// Round trips so far.

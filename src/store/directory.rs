@@ -7,12 +7,15 @@ use std::rc::Rc;
 
 use serde::Deserialize;
 use serde_json::Value;
+use url::Url;
 use worker::Env;
 
 use crate::access::policy::SecurityPolicy;
+use crate::config::Config;
+use crate::federation::own::{Known, is_own as is_own_url, question};
 use crate::gate::rules::{Access, Rule};
 use crate::id::{App, Id, Millis, Tenant};
-use crate::store::database::{Database, Stored, sql};
+use crate::store::database::{Database, Statement, Stored, sql};
 
 /// A tenant, as far as routing needs it.
 #[derive(Clone, Debug, Deserialize)]
@@ -130,6 +133,7 @@ fn remember(host: &str, place: Option<Rc<Place>>, now: Millis) {
 /// Forgets every host: what was remembered of them was changed here. Other isolates follow when theirs is old.
 pub fn forget_all() {
     CACHE.with_borrow_mut(HashMap::clear);
+    OWN.with_borrow_mut(HashMap::clear);
 }
 
 /// The parts of a place: a tenant, and the app under the host, if it is one.
@@ -192,4 +196,54 @@ pub async fn find(env: &Env, host: &str, is_default: bool, now: Millis) -> Store
 fn elsewhere(place: &Place) -> Option<(String, Id<Tenant>, bool)> {
     let tenant = &place.tenant;
     tenant.database.clone().map(|binding| (binding, tenant.id.clone(), tenant.is_active))
+}
+
+thread_local! {
+    /// Whether a URL's host is ours, as it was last looked up.
+    static OWN: RefCell<HashMap<String, (bool, Millis)>> = RefCell::new(HashMap::new());
+}
+
+/// Whether a URL leads to a host that we answer on, or to an origin behind the gate, as far as the databases know that are
+/// named: the main one, and that of the tenant who asks. Remembered as hosts are.
+///
+/// # Errors
+/// If D1 does not answer.
+pub async fn is_own(env: &Env, config: &Config, binding: &str, url: &Url, now: Millis) -> Stored<bool> {
+    let Some((host, [secure, plain])) = question(url) else {
+        return Ok(false);
+    };
+    let key = format!("{binding} {host}:{}", url.port_or_known_default().unwrap_or_default());
+    let kept = OWN.with_borrow(|kept| kept.get(&key).copied());
+    if let Some((own, _)) = kept.filter(|(_, at)| now < at + config.routing_cache_seconds * 1000) {
+        return Ok(own);
+    }
+    let mut own = false;
+    for name in [Database::BINDING, binding].iter().take(if binding == Database::BINDING { 1 } else { 2 }) {
+        let db = Database::open(env, name)?;
+        let known: Option<Known> = db.first(known(&host, &secure, &plain)).await?;
+        own |= is_own_url(url, &known.unwrap_or_default(), &config.auth_origin, config.development);
+    }
+    OWN.with_borrow_mut(|kept| {
+        if kept.len() >= MOST_REMEMBERED {
+            kept.clear();
+        }
+        kept.insert(key, (own, now));
+    });
+    Ok(own)
+}
+
+/// What is known of a host: `secure` and `plain` are what the URLs of origins on it begin with.
+fn known(host: &str, secure: &str, plain: &str) -> Statement {
+    sql("select json_object(
+           'is_host', json(iif(exists (select 1 from tenant_domain where host = ?1)
+                               or exists (select 1 from proxied_app where host = ?1), 'true', 'false')),
+           'origins', (select json_group_array(origin_url) from (
+             select origin_url from proxied_app
+             where origin_url >= ?2 collate nocase and origin_url < ?2 || '~' collate nocase
+             union all
+             select origin_url from proxied_app
+             where origin_url >= ?3 collate nocase and origin_url < ?3 || '~' collate nocase))) as row")
+    .bind(host)
+    .bind(secure)
+    .bind(plain)
 }

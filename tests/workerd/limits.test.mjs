@@ -70,9 +70,11 @@ test("an address counts as its network: the /64 of IPv6, and IPv4 however it is 
   for (const other of ["2001:db8:1:3::1", "192.0.2.11"]) assert.equal((await guess(limited, uniqueEmail(), WRONG, other)).status, 401, other);
 });
 
-test("a success does not give an address more tries", async () => {
+test("what succeeds is no guess: it is not counted for an address, and gives it no more tries", async () => {
   const { email } = await signUp(limited);
-  assert.deepEqual(statuses(await inTurn(4, () => guess(limited, email, PASSWORD, "192.0.2.20"))), [200, 200, 200, 429]);
+  assert.deepEqual(statuses(await inTurn(5, () => guess(limited, email, PASSWORD, "192.0.2.20"))), [200, 200, 200, 200, 200]);
+  const wrong = await inTurn(3, () => guess(limited, uniqueEmail(), WRONG, "192.0.2.20"));
+  assert.deepEqual(statuses([...wrong, await guess(limited, email, PASSWORD, "192.0.2.20")]), [401, 401, 401, 429]);
 });
 
 test("one account is tried five times by whomever, and a stranger's address is limited alike", async () => {

@@ -279,7 +279,7 @@ test("a newcomer's name is one visible line, as everywhere", async () => {
 });
 
 test("mails are limited by network and by address; where links are no way in, they are not there", async () => {
-  const limited = await startWorker({ settings: { ...SETTINGS, LIMIT_MAIL: "2/60" } });
+  const limited = await startWorker({ settings: { ...SETTINGS, LIMIT_MAIL: "2/60", LIMIT_MAIL_ADDRESS: "2/60" } });
   const off = await startWorker({ settings: { ...SETTINGS, SIGN_IN_WITH: "password" } });
   try {
     const statuses = async (send) => [await send(), await send(), await send()].map(({ status }) => status);

@@ -333,9 +333,8 @@ test("a network brings so many and no more", async () => {
   try {
     await addIssuer(strict.d1, upstream.url);
     const browser = strict.browser();
-    for (let n = 0; n < 4; n += 1) await refused(await bring({ token: "a.b.c" }, { browser }));
+    for (let n = 0; n < 5; n += 1) await refused(await bring({ token: "a.b.c" }, { browser }));
     const token = await upstream.idToken(stranger());
-    assert.equal((await bring({ token: await upstream.idToken(stranger()) }, { browser: strict.browser({ ip: browser.ip }) })).status, 200);
     const answer = await bring({ token }, { browser });
     assert.equal(answer.status, 429);
     assert.ok(Number(answer.headers["retry-after"] ?? answer.headers["x-retry-after"]) > 0);

@@ -114,14 +114,14 @@ test("with disableSession nobody is signed in, known or new", async () => {
   assert.deepEqual([made.json.status, made.json.token, made.json.user.phoneNumber, opens(made)], [true, null, fresh, false]);
 });
 
-test("disableSession tells nothing of a user who is locked, suspended or has a second factor", async () => {
+test("disableSession tells nothing of a user who is suspended or has a second factor", async () => {
   const { phoneNumber, id } = await caller();
   const ask = async () => verify(phoneNumber, await code(phoneNumber), { body: { disableSession: true } });
   await change("insert into two_factor (id, user_id, method, verified_at, created_at, updated_at) values (?, ?, 'otp', 1, 1, 1)", randomUUID(), id);
   assert.equal((await ask()).json.user, undefined, "one factor of two shows the profile");
   await change("delete from two_factor where user_id = ?", id);
   await change("update user set locked_until = ? where id = ?", Date.now() + 1e7, id);
-  assert.deepEqual(told(await ask()), [400, "INVALID_OTP"]);
+  assert.equal((await ask()).status, 200, "a lock is against who guesses at the password");
   await change("update user set locked_until = null, status = 'suspended' where id = ?", id);
   assert.equal((await ask()).status, 403);
 });
@@ -274,7 +274,7 @@ test("bad input is told as such", async () => {
 });
 
 test("messages and tries are limited; where phones are no way in, they are not there", async () => {
-  const limited = await startWorker({ settings: { ...SETTINGS, LIMIT_MAIL: "2/60", LIMIT_SIGN_IN_ACCOUNT: "2/300" } });
+  const limited = await startWorker({ settings: { ...SETTINGS, LIMIT_MAIL_ADDRESS: "2/60", LIMIT_SIGN_IN_ACCOUNT: "2/300" } });
   const off = await startWorker({ settings: { ...SETTINGS, SIGN_IN_WITH: "password" } });
   try {
     const phoneNumber = uniqueNumber();
@@ -322,10 +322,10 @@ test("codes go to the service for text messages, and never by mail", async () =>
   }
 });
 
-test("a second factor is asked for, a lock holds, and a suspended user is told by the right code alone", async () => {
+test("a second factor is asked for, a lock keeps no right code out, and a suspended user is told by the right code alone", async () => {
   const { phoneNumber, id } = await caller();
   await change("update user set locked_until = ? where id = ?", Date.now() + 1e7, id);
-  assert.deepEqual(told(await verify(phoneNumber, await code(phoneNumber))), [400, "INVALID_OTP"]);
+  assert.ok(opens(await verify(phoneNumber, await code(phoneNumber))));
   await change("update user set locked_until = null where id = ?", id);
   await change("insert into two_factor (id, user_id, method, verified_at, created_at, updated_at) values (?, ?, 'otp', 1, 1, 1)", randomUUID(), id);
   const asked = await verify(phoneNumber, await code(phoneNumber));

@@ -119,7 +119,7 @@ test("known and unknown addresses are answered alike", async () => {
 });
 
 test("mails are limited by address and by account", async () => {
-  const limited = await startWorker({ settings: { LIMIT_MAIL: "2/60" } });
+  const limited = await startWorker({ settings: { LIMIT_MAIL: "2/60", LIMIT_MAIL_ADDRESS: "2/60" } });
   try {
     const { email } = await person(limited);
     const statuses = [];

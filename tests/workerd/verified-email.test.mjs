@@ -199,7 +199,7 @@ test("a guest who signs up learns nothing from what becomes of the guest", async
 });
 
 test("a known address is not mailed more often by signing up than by any other way", async () => {
-  const limited = await startWorker({ settings: { ...SETTINGS, LIMIT_MAIL: "3/600" } });
+  const limited = await startWorker({ settings: { ...SETTINGS, LIMIT_MAIL_ADDRESS: "3/600" } });
   try {
     const where = { of: limited };
     const email = await proven(where);

@@ -1,14 +1,16 @@
 //! Upstream issuers, kept at run time: `/admin/issuers`.
 
 use serde_json::{Value, json};
+use url::Url;
 
 use crate::access::action::Action;
 use crate::access::permission::{EVERYTHING, Permissions};
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
+use crate::handlers::Call;
 use crate::handlers::admin::issuer_draft;
 use crate::handlers::admin::{Administrator, administrator};
-use crate::handlers::{Call, outgoing};
+use crate::handlers::outgoing::{self, OWN};
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::id::{Id, Issuer};
@@ -130,9 +132,26 @@ fn may_speak_for_others(administrator: &Administrator, draft: &Draft) -> Result<
     Ok(vec![store::access::holds_all_still(&administrator.permit, &everything)])
 }
 
+/// Whether what we are to ask of an issuer is elsewhere.
+///
+/// # Errors
+/// 400, 503.
+async fn elsewhere(context: &Context, draft: &Draft) -> Result<()> {
+    let record = &draft.record;
+    let endpoints = record.endpoints.iter().map(|(name, url)| (format!("endpoints.{name}"), url));
+    for (name, text) in std::iter::once(("baseUrl".to_owned(), &record.base_url)).chain(endpoints) {
+        let Ok(url) = Url::parse(text) else { continue };
+        if store::directory::is_own(&context.env, &context.config, context.binding(), &url, context.now).await? {
+            return Err(Error::Validation(format!("[body.{name}] Invalid URL: {OWN}")));
+        }
+    }
+    Ok(())
+}
+
 /// Writes a draft and, where there is discovery, asks it; answers the issuer as it is then.
 async fn save(context: &Context, administrator: &Administrator, draft: &Draft, event: &str) -> Result<Value> {
     let (permit, record) = (&administrator.permit, &draft.record);
+    elsewhere(context, draft).await?;
     let details = json!({ "issuer": record.id, "name": record.name });
     let audit_id = context.row_id()?;
     let mut statements = vec![store::access::holds_still(permit)];

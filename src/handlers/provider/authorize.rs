@@ -356,7 +356,7 @@ fn keep(
         pushed_id: asked.pushed_id.clone(),
     };
     let seconds = context.config.flow_seconds;
-    let mut statements: Vec<Statement> = rate_limit::hold(context, "authorize").into_iter().collect();
+    let mut statements = Vec::from(rate_limit::hold(context, "authorize"));
     statements.push(store::oauth::grant::keep_request(context, &token.hash(), &asked.client.id, &kept, seconds)?);
     Ok((format!("{REQUEST_URI}{}", token.expose()), statements))
 }

@@ -1,6 +1,7 @@
 //! Clients, as those who look after them see and change them: the administrators of their tenant, and users their own.
 
 use serde_json::{Map, Value, json};
+use url::Url;
 
 use crate::access::action::{Action, Permit};
 use crate::config::Registration;
@@ -105,12 +106,28 @@ pub async fn make_keys(context: &Context, new: &NewClient) -> Result<()> {
     Ok(())
 }
 
+/// Whether what we are to ask of a client is elsewhere.
+///
+/// # Errors
+/// `invalid_client_metadata`; 503.
+async fn not_own(context: &Context, new: &NewClient) -> Result<()> {
+    for text in [&new.jwks_uri, &new.backchannel_logout_uri].into_iter().flatten() {
+        let Ok(url) = Url::parse(text) else { continue };
+        if store::directory::is_own(&context.env, &context.config, context.binding(), &url, context.now).await? {
+            let description = "jwks_uri and backchannel_logout_uri must not be on a host of this server's own, nor on an origin behind its gate";
+            return Err(Problem::new(Code::InvalidClientMetadata, description).because(text.clone()).into());
+        }
+    }
+    Ok(())
+}
+
 /// Registers a client; answers what it is told.
 ///
 /// # Errors
 /// `invalid_redirect_uri`, `invalid_client_metadata`; the condition's.
 pub async fn create(context: &Context, new: New<'_>) -> Result<Value> {
     let judged = judge(new.metadata, &terms(context, new.permit.is_some()))?;
+    not_own(context, &judged).await?;
     make_keys(context, &judged).await?;
     let id: Id<OauthClient> = context.id()?;
     let client_id = context.row_id()?;
@@ -169,6 +186,7 @@ pub async fn change(
         return Err(problem.into());
     }
     let judged = judge(metadata, &terms(context, is_trusted))?;
+    not_own(context, &judged).await?;
     make_keys(context, &judged).await?;
     let had_secret = client.metadata.get("token_endpoint_auth_method").and_then(Value::as_str);
     let had_secret = had_secret.is_some_and(|method| method.starts_with("client_secret"));
