@@ -132,7 +132,7 @@ impl Kind {
 /// all its users from one address, and is not counted.
 #[must_use]
 pub fn held_by_network(context: &Context, client: &Client, purpose: &str) -> Vec<Statement> {
-    if client.is_vouched_for() && client.auth_method != AuthMethod::None {
+    if client.is_vouched_for && client.auth_method != AuthMethod::None {
         return Vec::new();
     }
     Vec::from(rate_limit::hold(context, purpose))

@@ -347,7 +347,7 @@ async fn by_credentials(context: &Context, granting: Granting<'_>) -> Result<Val
 
 /// RFC 8628, section 3.4.
 async fn by_device(context: &Context, granting: Granting<'_>, answers: &mut Answers) -> Result<Value> {
-    let Granting { client, parameters, .. } = granting;
+    let Granting { client, .. } = granting;
     let stored: Option<Stored> = answers.row()?;
     let stored = stored.ok_or_else(|| not_good("unknown"))?;
     let user = device::poll(&stored, client, context.now)?;
