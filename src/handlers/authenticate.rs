@@ -25,7 +25,18 @@ pub struct Look {
     /// How deep.
     pub depth: Depth,
     /// Whether looking counts as use, which prolongs a session that is due.
-    pub prolong: bool,
+    pub prolong: Prolong,
+}
+
+/// When a session that is due is prolonged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prolong {
+    /// Not by this look.
+    No,
+    /// At once.
+    Now,
+    /// Once it is known whether the answer can carry the cookie; see [`Due`].
+    Later,
 }
 
 /// A genuine session cookie: we made it. Whether its session still holds is another question.
@@ -52,6 +63,34 @@ pub struct Authenticated {
     pub hash: TokenHash<SessionToken>,
     /// `Set-Cookie` lines that are due: a new snapshot, a prolonged cookie.
     pub cookies: Vec<String>,
+    /// The prolongation that is due, with [`Prolong::Later`].
+    pub due: Option<Due>,
+}
+
+/// A session's prolongation. It is written only when its cookie is sent: a session that lives on without its cookie would
+/// not be due again before the cookie is gone.
+pub struct Due {
+    token: Token<SessionToken>,
+    hash: TokenHash<SessionToken>,
+    before: LiveSession,
+    after: LiveSession,
+}
+
+impl Due {
+    /// Prolongs the session, and answers its `Set-Cookie` lines; or leaves it as it is, for the next request.
+    #[must_use]
+    pub fn settle(self, context: &Context, is_sent: bool) -> Vec<String> {
+        if !is_sent {
+            remember(context, &self.hash, &self.before);
+            return Vec::new();
+        }
+        let session = self.after;
+        write_later(context, vec![store::session::prolong(context, &session.id, session.parent_id.as_ref())]);
+        remember(context, &self.hash, &session);
+        let mut cookies = vec![session_cookie(context, &self.token, &session)];
+        cookies.extend(snapshot_cookie(context, &self.hash, &session));
+        cookies
+    }
 }
 
 /// The three answers. What was presented and is bad never becomes "not presented".
@@ -124,13 +163,13 @@ pub async fn authenticate(context: &Context, request: &Incoming, look: Look) -> 
     if look.depth == Depth::Snapshot && policy::admits(context).is_ok() {
         if let Some(session) = from_snapshot(context, &ticket) {
             policy::may_act(context, &session)?;
-            let authenticated = Authenticated { session, hash: ticket.hash, cookies: Vec::new() };
+            let authenticated = Authenticated { session, hash: ticket.hash, cookies: Vec::new(), due: None };
             return Ok(Authentication::Authenticated(Box::new(authenticated)));
         }
         if let Some(session) = from_kv(context, &ticket).await {
             policy::may_act(context, &session)?;
             let cookies = snapshot_cookie(context, &ticket.hash, &session).into_iter().collect();
-            let authenticated = Authenticated { session, hash: ticket.hash, cookies };
+            let authenticated = Authenticated { session, hash: ticket.hash, cookies, due: None };
             return Ok(Authentication::Authenticated(Box::new(authenticated)));
         }
     }
@@ -147,7 +186,7 @@ pub async fn authenticate(context: &Context, request: &Incoming, look: Look) -> 
 /// 401 if it does not hold; 503 if D1 does not answer.
 pub async fn confirm(context: &Context, ticket: Ticket, more: Vec<Statement>) -> Result<(Authenticated, Answers)> {
     let (answer, answers) =
-        from_database(context, ticket, more, Look { depth: Depth::Database, prolong: true }).await?;
+        from_database(context, ticket, more, Look { depth: Depth::Database, prolong: Prolong::Now }).await?;
     let authenticated = answer.map_err(refused)?;
     Ok((authenticated, answers))
 }
@@ -208,16 +247,18 @@ async fn from_database(
         writes.push(store::session::begin_grace(tenant, &session.user.id, context.now));
     }
     // An impersonation ends when it was said to. A website that prolongs nothing prolongs no session elsewhere either.
-    let may_prolong = look.prolong && life.extends && session.impersonated_by.is_none();
+    let may_prolong = look.prolong != Prolong::No && life.extends && session.impersonated_by.is_none();
     let is_due = |life: &Life| life.is_due(&context.config, context.now);
     let prolonged = may_prolong && (is_due(&life) || above.as_ref().is_some_and(is_due));
+    let before = (prolonged && look.prolong == Prolong::Later).then(|| session.clone());
     if prolonged {
         let until = life.prolonged(context.now);
         session.expires_at = above.map_or(until, |above| until.min(above.prolonged(context.now)));
         session.updated_at = context.now;
-        let parent = session.parent_id.as_ref();
-        writes.push(store::session::prolong(context, &session.id, parent));
-        cookies.push(session_cookie(context, &ticket.token, &session));
+        if before.is_none() {
+            writes.push(store::session::prolong(context, &session.id, session.parent_id.as_ref()));
+            cookies.push(session_cookie(context, &ticket.token, &session));
+        }
     }
     if last_activity_at + ACTIVITY <= context.now {
         writes.push(store::record::activity(tenant, &session.id, context.now));
@@ -225,12 +266,16 @@ async fn from_database(
     if !writes.is_empty() {
         write_later(context, writes);
     }
+    if let Some(before) = before {
+        let due = Due { token: ticket.token, hash: ticket.hash.clone(), before: before.clone(), after: session };
+        return Ok((Ok(Authenticated { session: before, hash: ticket.hash, cookies, due: Some(due) }), answers));
+    }
     // Whoever asks D1 each time need not write to KV each time.
     if look.depth == Depth::Snapshot || prolonged {
         remember(context, &ticket.hash, &session);
     }
     cookies.extend(snapshot_cookie(context, &ticket.hash, &session));
-    Ok((Ok(Authenticated { session, hash: ticket.hash, cookies }), answers))
+    Ok((Ok(Authenticated { session, hash: ticket.hash, cookies, due: None }), answers))
 }
 
 /// The session cookie's `Set-Cookie` line.

@@ -147,10 +147,10 @@ pub async fn check(call: &mut Call) -> Result<Reply> {
     };
     // Up to the query only: a raw `#` is part of the path for an origin that is sent one.
     let path = uri.split('?').next().unwrap_or("/");
-    let judged = proxy::judge(call, app, method, path).await?;
+    let mut judged = proxy::judge(call, app, method, path).await?;
     match judged.verdict {
         Verdict::Pass => {
-            let mut reply = Reply::empty(200).with_cookies(judged.cookies);
+            let mut reply = Reply::empty(200).with_cookies(judged.cookies(&call.context, true));
             for (name, value) in proxy::identity(&call.context, app, judged.session.as_ref()).await? {
                 reply = reply.with(name, value);
             }

@@ -206,7 +206,8 @@ pub async fn sign_out(call: &mut Call) -> Result<Reply> {
     call.request.fields(Media::Both).await.ok();
     let gone = end_this(call).await?;
     let target = Target::own(format!("{}/login", call.context.auth_origin()));
-    Ok(Reply::redirect(303, &target).with_cookies(gone))
+    // What the browser kept of the website was this visitor's (W3C Clear Site Data, section 3.1).
+    Ok(Reply::redirect(303, &target).with_cookies(gone).with("clear-site-data", "\"cache\""))
 }
 
 /// `GET /.doorward/me` on a protected host: who is signed in, for the website's own scripts.

@@ -57,7 +57,7 @@ use worker::{Env, Request, Response};
 use crate::config::Config;
 use crate::context::{self, Context, Surroundings};
 use crate::error::{Error, Result, Wire};
-use crate::handlers::authenticate::{Authenticated, Authentication, Depth, Look};
+use crate::handlers::authenticate::{Authenticated, Authentication, Depth, Look, Prolong};
 use crate::handlers::forward_auth::Asked;
 use crate::http::incoming::Incoming;
 use crate::http::redirect::Target;
@@ -133,7 +133,7 @@ impl Call {
     /// # Errors
     /// 503 if D1 does not answer.
     pub async fn visitor(&self, depth: Depth) -> Result<Authentication> {
-        authenticate::authenticate(&self.context, &self.request, Look { depth, prolong: true }).await
+        authenticate::authenticate(&self.context, &self.request, Look { depth, prolong: Prolong::Now }).await
     }
 }
 

@@ -5,16 +5,17 @@ use std::collections::HashMap;
 
 use percent_encoding::percent_decode_str;
 use serde_json::json;
-use wasm_bindgen::JsCast;
+use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use worker::{Headers, Response};
 
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
+use crate::gate::caching::{self, Audience, Said, Storage};
 use crate::gate::headers::{self, ASSERTION};
 use crate::gate::rules::{self, Verdict, Visitor};
 use crate::handlers::Call;
-use crate::handlers::authenticate::{Authentication, Depth};
+use crate::handlers::authenticate::{self, Authentication, Depth, Due, Look, Prolong};
 use crate::handlers::errors;
 use crate::handlers::gate::send_to_sign_in;
 use crate::handlers::opening::taken_back;
@@ -33,8 +34,19 @@ pub struct Judged {
     pub verdict: Verdict,
     /// Who asks, if they are signed in.
     pub session: Option<LiveSession>,
-    /// `Set-Cookie` lines that are due.
-    pub cookies: Vec<String>,
+    /// Who the answer is for.
+    audience: Audience,
+    cookies: Vec<String>,
+    due: Option<Due>,
+}
+
+impl Judged {
+    /// The `Set-Cookie` lines that are due, where the answer `takes` them: one that may be kept, and shown again, does not.
+    pub fn cookies(&mut self, context: &Context, takes: bool) -> Vec<String> {
+        let mut cookies = std::mem::take(&mut self.cookies);
+        cookies.extend(self.due.take().map(|due| due.settle(context, takes)).unwrap_or_default());
+        if takes { cookies } else { Vec::new() }
+    }
 }
 
 /// Judges a request for `method` and `path` of the app.
@@ -50,7 +62,9 @@ pub async fn judge(call: &Call, app: &AppPlace, method: &str, path: &str) -> Res
         policy::admits(&call.context)?;
         let session = keyed::authenticate(&call.context, &token).await?;
         let visitor = Visitor { is_member: session.is_member, roles: &session.roles };
-        return Ok(Judged { verdict: needs.judge(Some(visitor)), session: Some(session), cookies: Vec::new() });
+        let verdict = needs.judge(Some(visitor));
+        let audience = if needs.is_public() { Audience::Known } else { Audience::One };
+        return Ok(Judged { verdict, session: Some(session), audience, cookies: Vec::new(), due: None });
     }
     if call.request.header(keyed::HEADER).is_some_and(|value| keyed::mentions(&value)) {
         return Err(Error::refused(Wire::INVALID_API_KEY, "more than one key, or a key among other things"));
@@ -58,21 +72,30 @@ pub async fn judge(call: &Call, app: &AppPlace, method: &str, path: &str) -> Res
     if !needs.is_public() {
         policy::admits(&call.context)?;
     }
-    let visitor = match call.visitor(Depth::Snapshot).await {
+    // A public page is no use of the session.
+    let prolong = if needs.is_public() { Prolong::No } else { Prolong::Later };
+    let look = Look { depth: Depth::Snapshot, prolong };
+    let visitor = match authenticate::authenticate(&call.context, &call.request, look).await {
         // A public page is for everybody, whatever is asked of those who are signed in.
         Err(error) if error.wire() == Wire::SECOND_FACTOR_REQUIRED && needs.is_public() => Authentication::NotPresented,
         other => other?,
     };
-    let (session, cookies) = match visitor {
-        Authentication::NotPresented => (None, Vec::new()),
-        Authentication::Authenticated(authenticated) => (Some(authenticated.session), authenticated.cookies),
+    let is_known = !matches!(visitor, Authentication::NotPresented);
+    let (session, cookies, due) = match visitor {
+        Authentication::NotPresented => (None, Vec::new(), None),
+        Authentication::Authenticated(one) => (Some(one.session), one.cookies, one.due),
         Authentication::Rejected(rejection) => {
             call.context.log(path, &Error::refused(Wire::UNAUTHORIZED, format!("{rejection:?}")));
-            (None, taken_back(&call.context, rejection))
+            (None, taken_back(&call.context, rejection), None)
         }
     };
     let visitor = session.as_ref().map(|session| Visitor { is_member: session.is_member, roles: &session.roles });
-    Ok(Judged { verdict: needs.judge(visitor), session, cookies })
+    let audience = match (needs.is_public(), is_known) {
+        (true, false) => Audience::Everybody,
+        (true, true) => Audience::Known,
+        (false, _) => Audience::One,
+    };
+    Ok(Judged { verdict: needs.judge(visitor), session, audience, cookies, due })
 }
 
 /// A path with letters beyond ASCII in their one common form (Unicode, NFKC), where that is another: file systems find
@@ -106,12 +129,12 @@ async fn attempt(call: &Call) -> Result<Reply> {
     if !call.context.tenant().is_active {
         return Err(Error::refused(Wire::TENANT_UNAVAILABLE, "tenant is not active"));
     }
-    let judged = judge(call, app, call.request.method(), call.request.path()).await?;
+    let mut judged = judge(call, app, call.request.method(), call.request.path()).await?;
     match judged.verdict {
         Verdict::Pass => forward(call, app, judged).await,
         Verdict::SignIn if call.request.wants_page() => {
             let reply = send_to_sign_in(call, call.request.origin()?.as_str(), call.request.path_and_query())?;
-            Ok(reply.with_cookies(judged.cookies))
+            Ok(reply.with_cookies(judged.cookies(&call.context, true)))
         }
         Verdict::SignIn => Err(Error::refused(Wire::UNAUTHORIZED, "not signed in")),
         Verdict::Forbidden => {
@@ -127,13 +150,14 @@ async fn attempt(call: &Call) -> Result<Reply> {
             }
             call.context.log(call.request.path(), &error);
             let frame = pages::Frame::of(&call.context, "Not for you");
+            let cookies = judged.cookies(&call.context, true);
             let email = judged.session.as_ref().map(|session| session.user.email.as_str());
-            Ok(Reply::page(403, pages::error::forbidden(&frame, email)))
+            Ok(Reply::page(403, pages::error::forbidden(&frame, email)).with_cookies(cookies))
         }
     }
 }
 
-async fn forward(call: &Call, app: &AppPlace, judged: Judged) -> Result<Reply> {
+async fn forward(call: &Call, app: &AppPlace, mut judged: Judged) -> Result<Reply> {
     let context = &call.context;
     let outbound = outbound_headers(call, app, judged.session.as_ref()).await?;
     let incoming = call.request.raw().inner();
@@ -142,9 +166,11 @@ async fn forward(call: &Call, app: &AppPlace, judged: Judged) -> Result<Reply> {
     init.set_headers(outbound.as_ref());
     // A redirect that we followed would carry cookies and assertion to another host.
     init.set_redirect(web_sys::RequestRedirect::Manual);
-    if judged.session.is_some() {
-        // Cloudflare's cache knows URLs, not visitors: what one is shown must not be kept for another.
-        init.set_cache(web_sys::RequestCache::NoStore);
+    if judged.session.is_some() && app.origin_url.is_some() {
+        // Cloudflare's cache knows URLs, not visitors: what one is shown must not be kept for another. Not by the request's
+        // `cache`, which sends the origin `Cache-Control: no-cache`: then nothing would ever be unmodified to it.
+        js_sys::Reflect::set(&init, &"cf".into(), &not_cached())
+            .map_err(|error| Error::Internal(format!("{error:?}")))?;
     }
     // A body with GET makes `fetch` throw.
     if !matches!(call.request.method(), "GET" | "HEAD")
@@ -172,7 +198,16 @@ async fn forward(call: &Call, app: &AppPlace, judged: Judged) -> Result<Reply> {
     if !(200..600).contains(&status) && !is_upgrade {
         return Err(refused(format!("status {status}")));
     }
-    Ok(Reply::forwarded(returned(response)?).with_cookies(judged.cookies))
+    let (response, takes_cookies) = returned(response, judged.audience)?;
+    Ok(Reply::forwarded(response).with_cookies(judged.cookies(context, takes_cookies)))
+}
+
+/// What tells Cloudflare to keep no answer to a request, whatever its status. Another runtime takes no notice.
+fn not_cached() -> JsValue {
+    thread_local! {
+        static NOT_CACHED: JsValue = js_sys::JSON::parse(r#"{"cacheTtlByStatus":{"100-599":-1}}"#).unwrap_or_default();
+    }
+    NOT_CACHED.with(JsValue::clone)
 }
 
 async fn fetch(request: &web_sys::Request) -> std::result::Result<Response, String> {
@@ -184,13 +219,15 @@ async fn fetch(request: &web_sys::Request) -> std::result::Result<Response, Stri
 }
 
 /// The answer with headers that can be added to, and without cookies under our names: an origin must not replace the
-/// session that it is protected by.
-fn returned(response: Response) -> Result<Response> {
+/// session that it is protected by. Caches may keep of it what its audience may see. And whether it takes cookies of ours.
+fn returned(response: Response, audience: Audience) -> Result<(Response, bool)> {
     let headers = response.headers().clone();
+    let all = names(&headers);
     let named = headers.get("connection")?.map(|value| headers::named_by_connection(&value)).unwrap_or_default();
     // 101 speaks of its own connection, which becomes the visitor's.
-    if response.status_code() != 101 {
-        for name in names(&headers).split('\n').filter(|name| headers::is_of_the_hop(name, &named)) {
+    let is_upgrade = response.status_code() == 101;
+    if !is_upgrade {
+        for name in all.split('\n').filter(|name| headers::is_of_the_hop(name, &named)) {
             headers.delete(name)?;
         }
     }
@@ -203,7 +240,35 @@ fn returned(response: Response) -> Result<Response> {
             }
         }
     }
-    Ok(response.with_headers(headers))
+    let takes_cookies = is_upgrade || restrict(&headers, &all, audience)?;
+    Ok((response.with_headers(headers), takes_cookies))
+}
+
+/// Says to caches what they may keep. Answers whether cookies of ours may go along.
+fn restrict(headers: &Headers, names: &str, audience: Audience) -> Result<bool> {
+    if audience == Audience::Everybody {
+        return Ok(false);
+    }
+    let names: Vec<&str> = names.split('\n').collect();
+    let get = |name: &str| -> Result<String> {
+        Ok(if names.contains(&name) { headers.get(name)?.unwrap_or_default() } else { String::new() })
+    };
+    let (cache_control, expires, vary) = (get("cache-control")?, get("expires")?, get("vary")?);
+    let targeted = names.iter().filter(|name| caching::is_for_shared_caches(name));
+    let has_targeted = targeted.clone().next().is_some();
+    let said = Said { cache_control: &cache_control, expires: &expires, has_targeted };
+    let Storage::Private { cache_control, is_fresh } = caching::storage(audience, said) else {
+        return Ok(false);
+    };
+    for name in targeted {
+        headers.delete(name)?;
+    }
+    headers.set("cache-control", &cache_control)?;
+    let varies = |name: &str| name.trim() == "*" || name.trim().eq_ignore_ascii_case("cookie");
+    if !vary.split(',').any(varies) {
+        headers.append("vary", "Cookie")?;
+    }
+    Ok(!is_fresh)
 }
 
 /// The names of headers, in one call into JavaScript instead of several a header. No name holds a line break.

@@ -7,7 +7,7 @@ use crate::access::action::{Action, Permit};
 use crate::error::{Error, Result, Wire};
 use crate::handlers::Call;
 use crate::handlers::admin::{impersonation, in_anothers_name};
-use crate::handlers::authenticate::{Authentication, Depth, Look, Ticket, authenticate, forget};
+use crate::handlers::authenticate::{Authentication, Depth, Look, Prolong, Ticket, authenticate, forget};
 use crate::handlers::opening::{cleared, taken_back};
 use crate::handlers::{multi_session, token};
 use crate::http::incoming::Media;
@@ -38,7 +38,8 @@ pub async fn get(call: &mut Call) -> Result<Reply> {
     let with_jwt = call.context.config.session_jwt;
     // What mints a token asks D1.
     let depth = if with_jwt || asks("disableCookieCache") { Depth::Database } else { Depth::Snapshot };
-    let look = Look { depth, prolong: !asks("disableRefresh") };
+    let prolong = if asks("disableRefresh") { Prolong::No } else { Prolong::Now };
+    let look = Look { depth, prolong };
     match authenticate(&call.context, &call.request, look).await? {
         Authentication::NotPresented => Reply::json(200, &Value::Null),
         Authentication::Rejected(rejection) => {

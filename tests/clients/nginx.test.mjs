@@ -26,12 +26,14 @@ const site = (port) => `
       auth_request_set $assertion $upstream_http_x_doorward_assertion;
       error_page 401 = @sign_in;
 
-      # All five, always: what is not set here comes from the visitor.
+      # All five, always: what is not set here comes from the visitor. Other spellings of them (X_Doorward_User) nginx drops,
+      # unless \`underscores_in_headers\` or \`ignore_invalid_headers\` are changed.
       proxy_set_header X-Doorward-User      $user;
       proxy_set_header X-Doorward-Email     $email;
       proxy_set_header X-Doorward-Tenant    $tenant;
       proxy_set_header X-Doorward-Roles     $roles;
       proxy_set_header X-Doorward-Assertion $assertion;
+      proxy_set_header Cookie               $without_three;
       proxy_pass http://website;
     }
     location @sign_in {
@@ -66,6 +68,10 @@ http {
   ${["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((name) => `${name}_temp_path ${directory}/${name};`).join(" ")}
   upstream doorward { server 127.0.0.1:${worker}; }
   upstream website { server 127.0.0.1:${origin}; }
+  # In \`http\`: our cookies, of which a website's host has three, are not for the website.
+  map $http_cookie $without_one   { default $http_cookie;   "~*^(|.*?; ?)(?:__Host-)?doorward\\.[^;]*(?:; ?|$)(.*)$" "$1$2"; }
+  map $without_one $without_two   { default $without_one;   "~*^(|.*?; ?)(?:__Host-)?doorward\\.[^;]*(?:; ?|$)(.*)$" "$1$2"; }
+  map $without_two $without_three { default $without_two;   "~*^(|.*?; ?)(?:__Host-)?doorward\\.[^;]*(?:; ?|$)(.*)$" "$1$2"; }
   ${site(port)}
   ${site(port).replace("server_name app.localhost", "server_name open.localhost")}
   server {
@@ -86,7 +92,7 @@ async function startNginx(worker, origin) {
 
 const APP = "http://app.localhost";
 const FORGED = Object.fromEntries(
-  ["x-doorward-user", "X-Doorward-Roles", "x_doorward_user", "X-DOORWARD-EMAIL", "x-doorward-assertion"].map((name) => [name, "forged"]));
+  ["x-doorward-user", "X-Doorward-Roles", "x_doorward_user", "X-DOORWARD-EMAIL", "x-doorward-assertion", "x.doorward.user", "x!doorward~roles"].map((name) => [name, "forged"]));
 let worker, origin, nginx, member, admin, nobody;
 
 before(async () => {
@@ -157,6 +163,19 @@ test("the rules hold: what is denied is 403, and an admin's path is for admins",
   }
   assert.equal((await admin.browser.get(`${APP}/admin`, { headers: PAGE })).status, 200);
   assert.equal((await nobody.get(`${APP}/forward-auth`)).status, 404, "the question itself, asked by a visitor");
+});
+
+test("our cookies do not come to the website, and its own do", async () => {
+  const { browser } = await signedIn(member);
+  const ours = cookieOf(member, "app.localhost");
+  assert.match(ours, /doorward\.session=/);
+  for (const [given, left] of [
+    [ours, undefined], [`a=1; ${ours}`, "a=1; "], [`${ours}; b=2`, "b=2"], ["__Host-doorward.session=x; " + ours.split("; ")[0] + "; c=3", "c=3"],
+    [`a=1; xdoorward.session=mine; ${ours}; b=x,y`, "a=1; xdoorward.session=mine; b=x,y"],
+  ]) {
+    assert.equal((await browser.get(`${APP}/public/x`, { headers: { ...API, cookie: given } })).status, 200);
+    assert.equal(origin.last().headers.cookie, left?.trim(), given);
+  }
 });
 
 test("a script is answered 401, not led to a login page", async () => {

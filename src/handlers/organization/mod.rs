@@ -263,7 +263,7 @@ async fn by_key(
         standing.roles.clear();
     }
     let hash = TokenHash::trusted(String::new());
-    Ok((Authenticated { session, hash, cookies: Vec::new() }, standing))
+    Ok((Authenticated { session, hash, cookies: Vec::new(), due: None }, standing))
 }
 
 /// Commits, and reads the session back in the same batch: its copies say at once what changed. The `Set-Cookie` lines;
