@@ -42,7 +42,7 @@ const token = (client, form) => ask("token", client, form);
 
 for (const mode of ["query", "form_post"]) {
   test(`somebody signs in to a wiki, and is asked first (${mode})`, async () => {
-    const client = await register();
+    const client = await register({ resources: ["https://api.example/"] });
     const who = await signUp(worker, { host: auth });
     const verifier = randomBytes(32).toString("base64url");
     const query = new URLSearchParams({ client_id: client.client_id, response_type: "code", redirect_uri: redirect, scope: "openid profile email", resource: "https://api.example/", state: "s", response_mode: mode, code_challenge: createHash("sha256").update(verifier).digest("base64url"), code_challenge_method: "S256", login_hint: who.email });

@@ -291,7 +291,7 @@ test("an assertion is by the client's own key, and good once", async () => {
 });
 
 test("client credentials open an API that looks at the JWT itself (RFC 9068): for it, of a scope, with our signature", async () => {
-  const client = await make({ redirect_uris: [], grant_types: ["client_credentials"], scope: "reports:read reports:write" }, { scope: "reports:read" });
+  const client = await make({ redirect_uris: [], grant_types: ["client_credentials"], scope: "reports:read reports:write", resources: [REPORTS, "https://elsewhere.example"] }, { scope: "reports:read" });
   const grant = (more) => python.do("credentials", { name: client.name, resource: REPORTS, ...more });
   const token = await grant();
   assert.deepEqual([token.refresh_token, token.id_token, token.scope], [undefined, undefined, "reports:read"]);

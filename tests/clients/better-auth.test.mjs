@@ -104,7 +104,7 @@ each("a JWT that jose verifies from our key set", async (published) => {
   assert.equal(payload.sub, data.user.id);
   assert.equal(payload.email, data.user.email);
   assert.equal(payload.exp - payload.iat, 900);
-  assert.equal(protectedHeader.typ, "JWT");
+  assert.equal(protectedHeader.typ, "doorward-session+jwt");
 });
 
 each("mailed links: a proven address and a new password", async (published) => {

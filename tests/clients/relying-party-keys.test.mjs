@@ -188,7 +188,7 @@ test("a proof is good once, with a nonce of ours, for its own method and address
 
 test("a resource validates a bound JWT access token by itself, and the library refuses it with a wrong key", async () => {
   const RESOURCE = "https://reports.example";
-  const registered = await register({ grant_types: ["client_credentials"], redirect_uris: [], scope: "reports:read" });
+  const registered = await register({ grant_types: ["client_credentials"], redirect_uris: [], scope: "reports:read", resources: [RESOURCE] });
   const as = await server();
   const known = { client_id: registered.client_id };
   const [own, other] = await Promise.all([clientKey("ES256"), clientKey("ES256")].map(async (made) => oauth.DPoP(known, (await made).pair)));

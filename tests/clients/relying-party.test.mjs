@@ -74,7 +74,7 @@ test("each way of client authentication is taken, and no other", async () => {
 });
 
 test("oauth4webapi: discovery by both documents, client credentials, JWT access tokens at a resource", async () => {
-  const registered = await register({ grant_types: ["client_credentials"], redirect_uris: [], scope: "reports:read reports:write" });
+  const registered = await register({ grant_types: ["client_credentials"], redirect_uris: [], scope: "reports:read reports:write", resources: ["https://reports.example"] });
   const options = { [oauth.customFetch]: reach, [oauth.allowInsecureRequests]: true };
   for (const algorithm of ["oidc", "oauth2"]) {
     const server = await oauth.processDiscoveryResponse(new URL(AUTH), await oauth.discoveryRequest(new URL(AUTH), { ...options, algorithm }));

@@ -158,6 +158,8 @@ before(async () => {
     api: { redirect_uris: [], grant_types: [EXCHANGE, "client_credentials"], resource: API, resources: [BACKEND], scope: "openid email reports:read reports:delete" },
     backend: { redirect_uris: [], grant_types: [EXCHANGE, "client_credentials"], resource: BACKEND, scope: "openid email" },
     plain: { redirect_uris: [], grant_types: [EXCHANGE], scope: "openid email" },
+    // By it an administrator says which resources there are beside.
+    knower: { resources: ["https://other.example", `${API}/v1`, `${API}/`, "https://API.example"] },
     opaqueApi: { redirect_uris: [], grant_types: [EXCHANGE], resource: API, access_token_format: "opaque", scope: "openid" },
     self: { ...first, grant_types: ["authorization_code", "refresh_token", EXCHANGE], resources: [API] },
     global: { ...first, grant_types: ["authorization_code", "refresh_token", EXCHANGE] },
