@@ -21,7 +21,8 @@ test("a name is one visible line, when signing up and when changing it", async (
   const update = (name) => browser.post(`${AUTH}/api/auth/update-user`, { name });
   const name = async () => (await browser.get(`${AUTH}/api/auth/get-session`)).json.user.name;
   for (const bad of BAD) {
-    for (const answer of [await signUp(bad), await update(bad)]) {
+    // Front-ends that ask for no name sign up with an empty one.
+    for (const answer of [...(bad ? [await signUp(bad)] : []), await update(bad)]) {
       assert.deepEqual([answer.status, answer.json.code, /\[body\.name\]/.test(answer.json.message)], [400, "VALIDATION_ERROR", true], JSON.stringify(bad));
     }
     assert.equal(await name(), "Before");

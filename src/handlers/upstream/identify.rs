@@ -174,7 +174,7 @@ async fn believe(context: &Context, upstream: &Upstream, jws: UnverifiedJws<'_>)
 
 async fn by_keys(jws: UnverifiedJws<'_>, keys: &KeySet) -> Result<Verified, JwsError> {
     let Some(asked) = jws.for_runtime(keys)? else {
-        return jws.verify(keys);
+        return jws.verify_of_issuer(keys);
     };
     let is_signed = webcrypto::is_signed(&asked).await.map_err(|error| JwsError::Malformed(error.to_string()))?;
     if is_signed { Ok(asked.verified()) } else { Err(JwsError::Signature) }
