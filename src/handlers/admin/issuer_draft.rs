@@ -263,7 +263,7 @@ fn places(context: &Context, fields: &mut Fields, record: &mut Record) {
         match read {
             Some(settings) => record.settings = settings,
             None => {
-                fields.refuse("settings", "Invalid input: tenant, teamId, audiences, acceptAssertions and pkce alone")
+                fields.refuse("settings", "Invalid input: tenant, teamId, audiences, acceptAssertions and pkce alone");
             }
         }
     }
