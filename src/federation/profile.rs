@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::federation::id_token::IdToken;
 use crate::federation::mapping::{Field, Mapping};
+use crate::http::visible::is_hidden;
 use crate::http::{email, username};
 use crate::id::Millis;
 
@@ -86,10 +87,10 @@ impl Profile {
     }
 }
 
-/// A line of text: trimmed, without control characters, of at most `longest`.
+/// A line of text: trimmed, without what is not seen, of at most `longest`.
 fn line(value: &Value, longest: usize) -> Option<String> {
     let text = value.as_str()?.trim();
-    (!text.is_empty()).then(|| text.chars().filter(|c| !c.is_control()).take(longest).collect())
+    (!text.is_empty()).then(|| text.chars().filter(|&c| !is_hidden(c)).take(longest).collect())
 }
 
 /// Reads what was said. `to_ascii` writes a domain name with other letters in ASCII (RFC 5891).

@@ -167,7 +167,7 @@ pub async fn sign_in(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let (email, judged) = email_field(&mut fields);
     let otp = fields.required("otp", LONGEST_CODE);
-    let name = fields.optional_line("name", LONGEST_NAME).unwrap_or_default();
+    let name = fields.optional_name("name", LONGEST_NAME).unwrap_or_default();
     let image = fields.optional("image", LONGEST_IMAGE);
     fields.finish()?;
     judged?;

@@ -193,6 +193,12 @@ fn readable_by(call: &Call) -> Option<String> {
     call.context.config.trusts_app(&url).then(|| said.to_ascii_lowercase())
 }
 
+/// Pages that are part of no client's flow.
+fn is_own_business(path: &str) -> bool {
+    path.starts_with("/account")
+        || matches!(path, "/change-email" | "/confirm-account" | "/device" | "/invitation" | "/reset-password")
+}
+
 /// Adds what every answer carries.
 #[must_use]
 pub fn finish(call: &Call, surface: Surface, mut reply: Reply) -> Reply {
@@ -211,6 +217,10 @@ pub fn finish(call: &Call, surface: Surface, mut reply: Reply) -> Reply {
             0 => reply.with("server-timing", "d1;desc=\"0\""),
             trips => reply.with("server-timing", format!("d1;desc=\"{trips}\"")),
         };
+    }
+    // Not where people are signed in and asked: a client may have opened that in a window of its own, and waits for it.
+    if surface == Surface::Page && call.context.app().is_none() && is_own_business(call.request.path()) {
+        reply = reply.with("cross-origin-opener-policy", "same-origin");
     }
     if surface == Surface::Page || call.context.app().is_some() {
         return reply;

@@ -48,7 +48,7 @@ pub async fn send(call: &mut Call) -> Result<Reply> {
     guard::open_way(call.context.config.ways_in.magic_link)?;
     let mut fields = call.request.fields(Media::Json).await?;
     let email = fields.email("email");
-    let name = fields.optional_line("name", LONGEST_NAME).unwrap_or_default();
+    let name = fields.optional_name("name", LONGEST_NAME).unwrap_or_default();
     let mut url = |name: &str| fields.optional(name, Target::LONGEST);
     let (callback, on_new, on_error) = (url("callbackURL"), url("newUserCallbackURL"), url("errorCallbackURL"));
     fields.finish()?;

@@ -168,7 +168,7 @@ fn show_sign_up(call: &Call, status: u16, problem: Option<&str>, typed: (&str, &
 /// 503. Whatever the visitor can mend is said on the page.
 pub async fn create_account(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Form).await?;
-    let name = fields.line("name", LONGEST_NAME);
+    let name = fields.name("name", LONGEST_NAME);
     let typed = fields.required("email", email::LONGEST);
     let password = Password::new(fields.required("password", LONGEST_READ), nfkc);
     let given = fields.optional("continue", LONGEST_CONTINUE);

@@ -62,7 +62,7 @@ pub enum SignedUp {
 /// 400 for bad fields or a bad password, 403 for a bad `callbackURL`, 422 if the address is taken, 429.
 pub async fn email(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Both).await?;
-    let name = fields.line_or_empty("name", LONGEST_NAME);
+    let name = fields.name_or_empty("name", LONGEST_NAME);
     let email = fields.email("email");
     let password = Password::new(fields.required("password", password::LONGEST_READ), nfkc);
     let image = fields.optional("image", LONGEST_IMAGE);

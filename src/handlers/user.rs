@@ -31,7 +31,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     if fields.has("email") {
         return Err(Error::refused(Wire::EMAIL_CAN_NOT_BE_UPDATED, "email in update-user"));
     }
-    let name = match fields.change("name", LONGEST_NAME) {
+    let name = match fields.change_name("name", LONGEST_NAME) {
         Change::Set(name) => Some(name),
         Change::Keep | Change::Clear => None,
     };

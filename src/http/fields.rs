@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result, Wire};
-use crate::http::email;
+use crate::http::{email, visible};
 
 /// The fields of a JSON object or a form, and what was wrong with those read so far.
 #[derive(Debug, Default)]
@@ -96,7 +96,7 @@ impl Fields {
         text.unwrap_or_default()
     }
 
-    /// A line of text that must be there: no control characters, and more than blanks.
+    /// A line of text that must be there: nothing that is not seen, and more than blanks.
     pub fn line(&mut self, name: &str, longest: usize) -> String {
         let before = self.problems.len();
         let text = self.required(name, longest);
@@ -106,20 +106,52 @@ impl Fields {
         text
     }
 
-    /// The same of one that may be empty: some front-ends ask for no name.
-    pub fn line_or_empty(&mut self, name: &str, longest: usize) -> String {
+    fn check_line(&mut self, name: &str, text: &str) {
+        if text.trim().is_empty() {
+            self.problem(name, "Too small: expected string to have >=1 characters");
+        } else if let Some(problem) = visible::problem(text) {
+            self.problem(name, problem);
+        } else if !visible::is_seen(text) {
+            self.problem(name, "Invalid string: must be seen");
+        }
+    }
+
+    /// A name that must be there, and that others may be mailed: a line in which nothing is a link.
+    pub fn name(&mut self, name: &str, longest: usize) -> String {
+        let text = self.line(name, longest);
+        self.check_links(name, &text);
+        text
+    }
+
+    /// The same, or empty: some front-ends ask for no name.
+    pub fn name_or_empty(&mut self, name: &str, longest: usize) -> String {
         let text = self.required(name, longest);
         if !text.is_empty() {
             self.check_line(name, &text);
+            self.check_links(name, &text);
         }
         text
     }
 
-    fn check_line(&mut self, name: &str, text: &str) {
-        if text.trim().is_empty() {
-            self.problem(name, "Too small: expected string to have >=1 characters");
-        } else if text.chars().any(char::is_control) {
-            self.problem(name, "Invalid string: must not contain control characters");
+    /// The same that may be there.
+    pub fn optional_name(&mut self, name: &str, longest: usize) -> Option<String> {
+        let text = self.optional_line(name, longest)?;
+        self.check_links(name, &text);
+        Some(text)
+    }
+
+    /// The same, or `null` to clear what is stored.
+    pub fn change_name(&mut self, name: &str, longest: usize) -> Change {
+        let change = self.change(name, longest);
+        if let Change::Set(text) = &change {
+            self.check_links(name, text);
+        }
+        change
+    }
+
+    fn check_links(&mut self, name: &str, text: &str) {
+        if visible::has_link(text) {
+            self.problem(name, "Invalid string: must not contain links");
         }
     }
 
@@ -128,7 +160,7 @@ impl Fields {
         self.text(name, longest).filter(|text| !text.is_empty())
     }
 
-    /// A line of text that may be there: no control characters. One of blanks counts as not there.
+    /// A line of text that may be there: nothing that is not seen. One of blanks counts as not there.
     pub fn optional_line(&mut self, name: &str, longest: usize) -> Option<String> {
         let text = self.text(name, longest).filter(|text| !text.trim().is_empty())?;
         self.check_line(name, &text);

@@ -11,3 +11,4 @@ pub mod redirect;
 pub mod reply;
 pub mod trusted;
 pub mod username;
+pub mod visible;

@@ -58,7 +58,8 @@ impl Reply {
         Self { status, headers: vec![("content-type", Cow::Borrowed(media))], body: Body::Text(text) }
     }
 
-    /// A hosted page. The policy lets it load our stylesheet and nothing else, and be framed by nobody.
+    /// A hosted page. The policy lets it load our stylesheet and nothing else, and be framed by nobody. It says nothing of
+    /// `form-action`: Chromium holds redirects to it as well, and signing in and consent end at a client's redirect URI.
     #[must_use]
     pub fn page(status: u16, html: String) -> Self {
         Self::text(status, "text/html; charset=utf-8", html)

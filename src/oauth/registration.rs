@@ -5,6 +5,7 @@ use url::Url;
 
 use crate::federation::discovery::check_url;
 use crate::federation::request::is_scope;
+use crate::http::visible;
 use crate::oauth::authorization::{is_issuer, judge_resource};
 use crate::oauth::claims::SCOPES;
 use crate::oauth::client::{AuthMethod, Details, GrantType, NewClient};
@@ -229,6 +230,10 @@ pub fn judge(metadata: &Map<String, Value>, terms: &Terms<'_>) -> Result<NewClie
     let [backchannel_logout_uri, frontchannel_logout_uri] = logout(metadata, &redirect_uris, development)?;
     let details = details(metadata, auth_method, terms)?;
     let name = text(metadata, "client_name")?.filter(|name| !name.trim().is_empty());
+    // The page of consent asks about it: what turns the words around it, or is not seen, is no name.
+    if name.as_ref().is_some_and(|name| visible::problem(name).is_some() || !visible::is_seen(name)) {
+        return Err(invalid("client_name has characters that cannot be seen"));
+    }
     Ok(NewClient {
         name: name.unwrap_or_else(|| "An application".to_owned()).chars().take(100).collect(),
         is_native,

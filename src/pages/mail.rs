@@ -2,6 +2,7 @@
 
 use maud::{DOCTYPE, html};
 
+use crate::http::visible::quoted;
 use crate::store::outbox::Mail;
 
 /// What a mail says.
@@ -108,16 +109,16 @@ pub fn already_registered(tenant: &str, origin: &str) -> Mail {
     )
 }
 
-/// Somebody is asked to join.
+/// Somebody is asked to join an organization, in the name of the tenant whose host it was asked on.
 #[must_use]
-pub fn invitation(tenant: &str, inviter: &str, url: &str, days: i64) -> Mail {
-    let subject = format!("Join {tenant}");
-    let asks = format!("{inviter} invites you to {tenant}.");
+pub fn invitation(tenant: &str, organization: &str, inviter: &str, (url, days): (&str, i64)) -> Mail {
+    // Both names are of strangers, and so may be whoever reads it: they are quoted, and speak nowhere else.
+    let asks = format!("{} invites you to {}.", quoted(inviter), quoted(organization));
     let lasts = format!("The link works once, within {days} days, for this address alone.");
     write(
         tenant,
         &Letter {
-            subject: &subject,
+            subject: "You are invited",
             before: &[&asks],
             link: Some(("See the invitation", url)),
             after: &[&lasts, "If you do not know what this is about, do nothing."],

@@ -165,7 +165,7 @@ fn draft(fields: &mut Fields) -> Result<(Draft, Option<SecurityPolicy>)> {
     let hosts = fields.has("hosts").then(|| fields.list("hosts", MOST_HOSTS, is_host));
     let given = fields.take("securityPolicy");
     let draft = Draft {
-        name: fields.optional_line("name", LONGEST_NAME),
+        name: fields.optional_name("name", LONGEST_NAME),
         slug,
         logo: as_option(fields.change("logo", LONGEST_IMAGE)),
         grace_period_days: fields.number("gracePeriodDays", (0, 365)),
@@ -191,7 +191,7 @@ fn owner_field(fields: &mut Fields) -> Option<(String, Option<String>)> {
         return None;
     }
     let mut owner = fields.nested("owner");
-    let read = (owner.email("email"), owner.optional_line("name", LONGEST_NAME));
+    let read = (owner.email("email"), owner.optional_name("name", LONGEST_NAME));
     fields.absorb("owner", owner);
     Some(read)
 }
@@ -248,7 +248,7 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
         fields.refuse("database", "Invalid string: must be the name of another D1 binding");
     }
     let owner = owner_field(&mut fields);
-    fields.line("name", LONGEST_NAME);
+    fields.name("name", LONGEST_NAME);
     fields.line("slug", 63);
     let (draft, _) = draft(&mut fields)?;
     fields.finish()?;

@@ -249,7 +249,7 @@ const KNOWN: [&str; 12] = [
 
 /// What `data` of `create-user` and `update-user` says, and the roles in it.
 fn data(fields: &mut Fields) -> (Changes, Option<Vec<String>>) {
-    let name = match fields.change("name", LONGEST_NAME) {
+    let name = match fields.change_name("name", LONGEST_NAME) {
         Change::Set(name) => Some(name),
         Change::Keep => None,
         Change::Clear => {
@@ -290,7 +290,7 @@ fn change(context: &Context, user: &Id<User>, changes: &Changes) -> Vec<Statemen
 pub async fn create(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let email = fields.email("email");
-    let name = fields.line_or_empty("name", LONGEST_NAME);
+    let name = fields.name_or_empty("name", LONGEST_NAME);
     let typed = fields.optional("password", LONGEST_READ);
     let names = if fields.has("role") { roles_field(&mut fields) } else { vec!["user".to_owned()] };
     let mut more = fields.nested_optional("data");

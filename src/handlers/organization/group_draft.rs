@@ -20,7 +20,7 @@ const MOST_MEMBERS: i64 = 1_000_000;
 
 /// Reads a draft, and the names of the roles that the group is to carry, if they are named.
 pub fn read(fields: &mut Fields) -> (Draft, Option<Vec<String>>) {
-    let name = fields.optional_line("name", LONGEST_NAME);
+    let name = fields.optional_name("name", LONGEST_NAME);
     let given = fields.optional_line("slug", 63);
     if given.as_deref().is_some_and(|slug| slug.to_lowercase() != slug) {
         fields.refuse("slug", "Invalid string: must be in lower case");
@@ -33,8 +33,9 @@ pub fn read(fields: &mut Fields) -> (Draft, Option<Vec<String>>) {
         Some(fields.number("maxMembers", (1, MOST_MEMBERS)))
     };
     let tags = fields.has("tags").then(|| {
-        let fits =
-            |tag: &str| !tag.trim().is_empty() && tag.chars().count() <= TAGS.1 && !tag.chars().any(char::is_control);
+        let fits = |tag: &str| {
+            !tag.trim().is_empty() && tag.chars().count() <= TAGS.1 && crate::http::visible::problem(tag).is_none()
+        };
         let mut tags = fields.list("tags", TAGS.0, fits);
         tags.dedup();
         tags

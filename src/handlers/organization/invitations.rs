@@ -161,7 +161,7 @@ pub async fn invite(call: &mut Call) -> Result<Reply> {
     let url = format!("{}/invitation?token={}", context.auth_origin().as_str(), secret.expose());
     let days = (context.config.invitation_seconds + 86_399) / 86_400;
     let inviter = &acting.session().user.name;
-    let letter = mail::invitation(&acting.standing.tenant.name, inviter, &url, days);
+    let letter = mail::invitation(&context.tenant().name, &acting.standing.tenant.name, inviter, (&url, days));
     statements.push(store::outbox::queue(context, None, &email, &letter)?);
     let details = json!({ "invitation": id, "roles": roles, "again": open.is_some() });
     statements.push(acting.audited(context, "invitation.sent", Severity::Low, details)?);

@@ -56,7 +56,7 @@ fn check_slug_field(fields: &mut Fields, slug: &str) {
 /// 400 for bad fields or a slug that is taken, 401, 403 where users make none.
 pub async fn create(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
-    let name = fields.line("name", LONGEST_NAME);
+    let name = fields.name("name", LONGEST_NAME);
     let slug = fields.line("slug", 63);
     check_slug_field(&mut fields, &slug);
     let logo = fields.optional_line("logo", LONGEST_IMAGE);
@@ -236,7 +236,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let named = Named::in_fields(&mut fields);
     let mut data = fields.nested("data");
-    let name = data.change("name", LONGEST_NAME);
+    let name = data.change_name("name", LONGEST_NAME);
     let slug = data.change("slug", 63);
     if let Change::Set(slug) = &slug {
         check_slug_field(&mut data, slug);
