@@ -55,7 +55,8 @@ export async function startWorker({ settings = {}, workers = {}, databases = [],
   const env = Object.fromEntries(texts.map(([name, value]) => [name, { type: "text", value }]));
   for (const name of databases) env[name] = { type: "d1" };
   for (const name of Object.keys(workers)) env[name] = { type: "worker", worker: name.toLowerCase() };
-  const base = { compatibilityDate: "2026-10-01" };
+  // As in wrangler.toml.
+  const base = { compatibilityDate: "2026-10-01", compatibilityFlags: ["global_fetch_strictly_public"] };
   const logs = [];
   const mf = new Miniflare({
     enableDevRegistry: false,
