@@ -310,6 +310,12 @@ pub const AUTH_HOST: &[Route] = routes! {
     POST "/forgot-password"                               Anybody   Trusted Page pages::send_link;
     GET  "/reset-password"                                Anybody   Trusted Page pages::reset;
     POST "/reset-password"                                Anybody   Trusted Page pages::set_password;
+    GET  "/verify-email"                                  Anybody   Any     Page verification::page;
+    POST "/verify-email"                                  Anybody   Trusted Page verification::press;
+    GET  "/sign-in-link"                                  Anybody   Any     Page magic_link::page;
+    POST "/sign-in-link"                                  Anybody   Trusted Page magic_link::press;
+    GET  "/delete-account"                                Anybody   Any     Page deletion::page;
+    POST "/delete-account"                                Anybody   Trusted Page deletion::press;
     GET  "/confirm-account"                               Anybody   Any     Page upstream::confirmation::page;
     POST "/confirm-account"                               Anybody   Trusted Page upstream::confirmation::confirm;
     GET  "/invitation"                                    Anybody   Any     Page organization::invitation_page::page;

@@ -50,6 +50,8 @@ pub enum Decision {
     Confirm(Id<User>, Id<Account>, String),
     /// Link the identity to this user, and sign in.
     Link(Id<User>),
+    /// The same for a user whose address was never proven, and is proven by this: whoever made the account loses it.
+    Reclaim(Id<User>, String),
     /// Create a user; whether its address counts as proven.
     Create {
         /// The address.
@@ -136,13 +138,18 @@ pub fn decide(
     let proven = profile.email_verified && rules.trust_email;
     if let Some(known) = same_email {
         // Both sides must be proven. Upstream: or whoever writes an address into a profile takes the account over.
-        // Ours: or whoever signed up with the victim's address before them keeps a password to their account.
+        // Ours: or whoever signed up with the victim's address before them keeps a password to their account. Where the address
+        // was never proven, upstream's proof is the first, and ends all that was set up before it.
         // Where the owner is asked by mail, their answer is what upstream's proof would be.
-        if !(proven || rules.require_confirmation) || !known.email_verified {
+        let reclaims = proven && !rules.require_confirmation && !known.email_verified;
+        if !reclaims && (!(proven || rules.require_confirmation) || !known.email_verified) {
             return Err(Refusal::AccountNotLinked);
         }
         if !active(known) {
             return Err(Refusal::UserNotActive);
+        }
+        if reclaims {
+            return Ok(Decision::Reclaim(known.user_id.clone(), known.email.clone()));
         }
         return Ok(Decision::Link(known.user_id.clone()));
     }
@@ -227,7 +234,21 @@ mod tests {
                 rules(true),
                 None,
                 Some(known(false, false, "active")),
+                Ok(Decision::Reclaim(user.clone(), "a@x.co".to_owned())),
+            ),
+            (
+                profile(mail, true),
+                rules(false),
+                None,
+                Some(known(false, false, "active")),
                 Err(Refusal::AccountNotLinked),
+            ),
+            (
+                profile(mail, true),
+                rules(true),
+                None,
+                Some(known(false, false, "suspended")),
+                Err(Refusal::UserNotActive),
             ),
             (profile(mail, true), rules(true), None, Some(known(false, true, "inactive")), Err(Refusal::UserNotActive)),
             (profile(mail, true), elsewhere.clone(), None, None, Err(Refusal::DomainNotAllowed)),

@@ -7,14 +7,14 @@ use crate::credentials::password::{LONGEST_READ, Password};
 use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::{Authentication, Depth, forget};
 use crate::handlers::opening::{self, cleared};
-use crate::handlers::{Call, proof};
+use crate::handlers::{Call, guard, proof};
 use crate::http::email;
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::id::{Id, User};
 use crate::jobs::outbox::deliver_later;
-use crate::pages::mail;
+use crate::pages::{self, Frame, mail};
 use crate::secret::{Deletion, Token};
 use crate::session::Person;
 use crate::store;
@@ -22,6 +22,9 @@ use crate::store::database::StoreError;
 use crate::store::rate_limit;
 use crate::store::record::Severity;
 use crate::store::session::Which;
+
+/// The page that the mailed link leads to. It asks once more: mail scanners follow links, and so do browsers ahead of time.
+const PAGE: &str = "/delete-account";
 
 /// `POST /delete-user`: with the password, at once; without one, by a mailed link. A user without a mailbox needs a fresh
 /// session.
@@ -86,7 +89,7 @@ async fn send_link(context: &Context, user: &Person, target: Option<&Target>) ->
     let expires_at = context.now + context.config.deletion_seconds * 1000;
     let (tenant, id) = (context.tenant(), user.id.as_str());
     let keep = store::verification::keep(context, &tenant.id, &token, id, b"{}", expires_at)?;
-    let url = Target::own(format!("{}/api/auth/delete-user/callback", context.auth_origin()));
+    let url = Target::own(format!("{}{PAGE}", context.auth_origin()));
     let mut url = url.with_query("token", token.expose());
     if let Some(target) = target {
         url = url.with_query("callbackURL", target.as_str());
@@ -97,15 +100,14 @@ async fn send_link(context: &Context, user: &Person, target: Option<&Target>) ->
     Ok(())
 }
 
-/// `GET /delete-user/callback`: only in a browser that is signed in as the one to be deleted, so that a mail scanner
-/// deletes nobody.
+/// `GET /api/auth/delete-user/callback`: deletes for a script of a trusted origin in a browser that is signed in as the one to be
+/// deleted; everybody else gets our page, which asks.
 ///
 /// # Errors
 /// 403 for a bad `callbackURL`, 404 signed out or for a bad token; 503.
 pub async fn callback(call: &mut Call) -> Result<Reply> {
-    if call.request.method() == "HEAD" {
-        // Whoever only looks deletes nobody.
-        return Ok(Reply::empty(200));
+    if !guard::asked_by_script(call) {
+        return Ok(guard::to_page(call, PAGE));
     }
     let given = call.request.param("callbackURL").filter(|given| !given.is_empty());
     let target = opening::target(&call.context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
@@ -119,6 +121,68 @@ pub async fn callback(call: &mut Call) -> Result<Reply> {
         Some(target) => Ok(Reply::redirect(302, &target).with_cookies(cleared(&call.context))),
         None => deleted(call),
     }
+}
+
+fn spent(call: &Call, user: &Person) -> Reply {
+    Reply::page(400, pages::mailed::spent_deletion(&Frame::of(&call.context, "This link is too old"), &user.email))
+}
+
+/// `GET /delete-account?token=…`, where the mail leads: asks once more, in a browser that is signed in as the one to be deleted.
+/// Looking deletes nobody: mail scanners look as well.
+///
+/// # Errors
+/// 403 for a bad `callbackURL`; 503.
+pub async fn page(call: &mut Call) -> Result<Reply> {
+    let context = &call.context;
+    let given = call.request.param("callbackURL").filter(|given| !given.is_empty());
+    let target = opening::target(context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
+    let Authentication::Authenticated(authenticated) = call.visitor(Depth::Database).await? else {
+        let login = Target::own("/login").with_query("continue", call.request.path_and_query());
+        return Ok(Reply::redirect(303, &login));
+    };
+    let user = &authenticated.session.user;
+    let text = call.request.param("token").unwrap_or_default();
+    let Some(token) = Token::<Deletion>::parse(&text) else {
+        return Ok(spent(call, user));
+    };
+    let peek = store::verification::peek(context, &token.hash(), Some(user.id.as_str()));
+    let link: Option<store::verification::Used> = context.db()?.first(peek).await?;
+    if link.is_none() {
+        return Ok(spent(call, user));
+    }
+    let frame = Frame::of(context, "Delete your account?");
+    let page = pages::mailed::ask_deletion(&frame, &text, target.as_ref().map(Target::as_str), &user.email);
+    Ok(Reply::page(200, page))
+}
+
+/// `POST /delete-account`: deletes.
+///
+/// # Errors
+/// 403 for a bad `callbackURL` and for an administrator in somebody else's session; 503.
+pub async fn press(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Form).await?;
+    let text = fields.optional("token", 200).unwrap_or_default();
+    let given = fields.optional("callbackURL", Target::LONGEST);
+    fields.finish()?;
+    let target = opening::target(&call.context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
+    let Authentication::Authenticated(authenticated) = call.visitor(Depth::Database).await? else {
+        let back = Target::own(PAGE).with_query("token", &text);
+        return Ok(Reply::redirect(303, &Target::own("/login").with_query("continue", back.as_str())));
+    };
+    proof::not_impersonated(&authenticated)?;
+    let user = &authenticated.session.user;
+    match by_token(call, user, &text).await {
+        Err(error) if error.wire() == Wire::DELETION_TOKEN => {
+            call.context.log(PAGE, &error);
+            return Ok(spent(call, user));
+        }
+        other => other?,
+    }
+    let reply = match target {
+        Some(target) => Reply::redirect(303, &target),
+        None => Reply::page(200, pages::mailed::deleted(&Frame::of(&call.context, "Your account is deleted"))),
+    };
+    Ok(reply.with_cookies(cleared(&call.context)))
 }
 
 async fn by_token(call: &Call, user: &Person, token: &str) -> Result<()> {

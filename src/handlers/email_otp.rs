@@ -8,6 +8,7 @@ use crate::error::{Error, Result, Wire};
 use crate::handlers::arrival::{self, Arrival};
 use crate::handlers::opening::Outcome;
 use crate::handlers::sign_up::{LONGEST_IMAGE, LONGEST_NAME};
+use crate::handlers::verification::{self, Proven};
 use crate::handlers::{Call, change_email, counting, guard, mailing, proof, reset, sign_in, user};
 use crate::http::email;
 use crate::http::fields::Fields;
@@ -212,12 +213,10 @@ pub async fn verify_email(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
     let loaded = redeem(context, CodeKind::EmailProof, By::Email(&email), &otp, false).await?;
     let user = loaded.candidate.ok_or_else(|| Error::refused(Wire::INVALID_OTP, "nobody has the address"))?;
-    let statements =
-        [store::user::prove_email(context, &user.user_id, &email), store::user::person(context, &user.user_id)];
-    let mut answers = context.db()?.batch(statements).await?;
-    let proven: Option<Id<User>> = answers.row()?;
-    let person: Option<crate::session::Person> = answers.row()?;
-    let (Some(_), Some(person)) = (proven, person) else {
+    let proven = verification::prove(call, &user.user_id, &email).await?;
+    let person: Option<crate::session::Person> =
+        context.db()?.first(store::user::person(context, &user.user_id)).await?;
+    let Some(person) = person.filter(|_| proven != Proven::No) else {
         return Err(Error::refused(Wire::INVALID_OTP, "the address is another by now"));
     };
     let user = crate::session::UserJson::new(&person, &[]);

@@ -106,6 +106,64 @@ pub fn check_origin(call: &Call, route: &Route) -> Result<()> {
     Err(Error::refused(Wire::INVALID_ORIGIN, format!("{said:?}")))
 }
 
+/// Whether a script of a trusted origin asks, by a GET of the client's protocol that changes something: browsers say so. Mail
+/// scanners, link previews and prefetching browsers open links too, and say nothing of the kind.
+#[must_use]
+pub fn asked_by_script(call: &Call) -> bool {
+    let request = &call.request;
+    let mode = request.header("Sec-Fetch-Mode");
+    if request.method() != "GET" || request.is_prefetch() || mode.as_deref() == Some("navigate") {
+        return false;
+    }
+    match request.header("Origin").filter(|origin| !origin.is_empty()) {
+        Some(_) => readable_by(call).is_some(),
+        // A page of our own origin sends none with a GET.
+        None => {
+            request.header("Sec-Fetch-Site").as_deref() == Some("same-origin")
+                && matches!(mode.as_deref(), Some("cors" | "same-origin"))
+        }
+    }
+}
+
+/// Whether a target is a front-end's, and no page of ours.
+#[must_use]
+pub fn is_elsewhere(context: &Context, target: &Target) -> bool {
+    let origin = url::Url::parse(target.as_str()).ok().and_then(|url| Origin::of(&url));
+    origin.is_some_and(|origin| origin != context.auth_origin())
+}
+
+/// From an address of the client's protocol to our page with a button, which takes the same parameters.
+#[must_use]
+pub fn to_page(call: &Call, page: &str) -> Reply {
+    let query = call.request.query();
+    let target = if query.is_empty() { page.to_owned() } else { format!("{page}?{query}") };
+    // The token must not go on to wherever the page's links lead.
+    Reply::redirect(302, &Target::own(target)).with("referrer-policy", "no-referrer")
+}
+
+/// GETs that a standard or the client's protocol makes write something.
+const WRITING_GETS: [&str; 7] = [
+    "/api/auth/passkey/generate-register-options",
+    "/api/auth/passkey/generate-authenticate-options",
+    "/api/auth/one-time-token/generate",
+    "/api/auth/callback/:id",
+    "/oauth2/authorize",
+    "/oauth2/end_session",
+    "/gate/sign-in",
+];
+
+/// The answer to whoever merely looks at such a GET: a HEAD, and a browser that fetches ahead, which asks again in earnest when
+/// it gets an error.
+#[must_use]
+pub fn merely_looks(call: &Call, route: &Route) -> Option<Reply> {
+    let is_get = !call.request.is_unsafe() && route.method == "GET" && WRITING_GETS.contains(&route.path);
+    match call.request.method() {
+        "HEAD" if is_get => Some(Reply::empty(200)),
+        _ if is_get && call.request.is_prefetch() => Some(Reply::empty(503)),
+        _ => None,
+    }
+}
+
 /// Answers a CORS preflight of a trusted origin; for all else that is not in the table, an empty 404.
 ///
 /// # Errors

@@ -3,22 +3,26 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::context::Context;
 use crate::credentials::sign_in::Candidate;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::arrival::{self, Arrival};
 use crate::handlers::opening::{self, Outcome};
 use crate::handlers::sign_up::LONGEST_NAME;
-use crate::handlers::{Call, guard, mailing};
+use crate::handlers::{Call, errors, guard, mailing};
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::id::{Id, User};
 use crate::jobs::outbox::deliver_later;
-use crate::pages::mail;
+use crate::pages::{self, Frame, mail};
 use crate::secret::{MagicLink, Token};
 use crate::store;
 use crate::store::sign_in::By;
 use crate::store::verification::{Claim, Used};
+
+/// The page that the mailed link leads to. It asks once more: mail scanners follow links, and must use none up.
+const PAGE: &str = "/sign-in-link";
 
 /// What the link knows beside its address.
 #[derive(Serialize, Deserialize)]
@@ -73,7 +77,7 @@ pub async fn mail_link(call: &Call, email: &str, name: &str, ways: &Ways) -> Res
     let letter = Letter { email: email.to_owned(), name: name.trim().to_owned(), guest: call.guest().await? };
     let payload = serde_json::to_vec(&letter).map_err(|error| Error::Internal(error.to_string()))?;
     let (config, tenant) = (&context.config, context.tenant());
-    let url = format!("{}/api/auth/magic-link/verify", context.auth_origin());
+    let url = format!("{}{PAGE}", context.auth_origin());
     let mut url = Target::own(url).with_query("token", token.expose());
     let home = Target::own("/account");
     url = url.with_query("callbackURL", ways.callback.as_ref().unwrap_or(&home).as_str());
@@ -96,23 +100,30 @@ pub async fn mail_link(call: &Call, email: &str, name: &str, ways: &Ways) -> Res
     Ok(())
 }
 
-/// `GET /magic-link/verify`.
+/// Reads where a link leads.
+fn ways(context: &Context, mut given: impl FnMut(&str) -> Option<String>) -> Result<Ways> {
+    let mut target = |name: &str, refusal: Wire| {
+        opening::target(context, given(name).filter(|given| !given.is_empty()).as_deref(), refusal)
+    };
+    Ok(Ways {
+        callback: target("callbackURL", Wire::INVALID_CALLBACK_URL)?,
+        on_new: target("newUserCallbackURL", Wire::INVALID_NEW_USER_CALLBACK_URL)?,
+        on_error: target("errorCallbackURL", Wire::INVALID_ERROR_CALLBACK_URL)?,
+    })
+}
+
+/// `GET /api/auth/magic-link/verify`: signs in for a script of a trusted origin; everybody else gets our page, which asks.
 ///
 /// # Errors
 /// 403 for bad URLs; 503. A link that is not good is told on the page that it leads to.
 pub async fn verify(call: &mut Call) -> Result<Reply> {
     guard::open_way(call.context.config.ways_in.magic_link)?;
-    if call.request.method() == "HEAD" {
-        // Somebody looks whether the link is there, and must not use it up.
-        return Ok(Reply::empty(200));
+    if !guard::asked_by_script(call) {
+        return Ok(guard::to_page(call, PAGE));
     }
     let context = &call.context;
-    let given = |name: &str| call.request.param(name).filter(|given| !given.is_empty());
-    let (callback, on_new, on_error) = (given("callbackURL"), given("newUserCallbackURL"), given("errorCallbackURL"));
-    let callback = opening::target(context, callback.as_deref(), Wire::INVALID_CALLBACK_URL)?;
-    let on_new = opening::target(context, on_new.as_deref(), Wire::INVALID_NEW_USER_CALLBACK_URL)?;
-    let on_error = opening::target(context, on_error.as_deref(), Wire::INVALID_ERROR_CALLBACK_URL)?;
-    let result = arrive(call).await;
+    let Ways { callback, on_new, on_error } = ways(context, |name| call.request.param(name))?;
+    let result = arrive(call, call.request.param("token")).await;
     let reply = match (result, callback) {
         (Ok((outcome, is_new)), Some(callback)) => {
             let target = on_new.filter(|_| is_new).unwrap_or(callback);
@@ -132,10 +143,78 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
     Ok(reply.with("referrer-policy", "no-referrer"))
 }
 
-async fn arrive(call: &Call) -> Result<(Outcome, bool)> {
+/// Whom a link did not let in: told where its mail was asked for, or on our page.
+fn refused(call: &Call, status: u16, ways: &Ways, error: &Error) -> Reply {
+    let context = &call.context;
+    context.log(PAGE, error);
+    let front_end = ways.callback.as_ref().filter(|target| guard::is_elsewhere(context, target));
+    if let Some(target) = ways.on_error.as_ref().or(front_end) {
+        return Reply::redirect(status, &target.with_query("error", error.wire().code));
+    }
+    if error.wire() != Wire::INVALID_TOKEN {
+        return errors::html(context, error);
+    }
+    let target = ways.callback.as_ref().map_or("/account", Target::as_str);
+    Reply::page(400, pages::mailed::spent_sign_in(&Frame::of(context, "This link is too old"), target))
+}
+
+/// `GET /sign-in-link?token=…`, where the mail leads: asks whether to sign in. Looking uses nothing up: mail scanners look as
+/// well.
+///
+/// # Errors
+/// 403 for bad URLs; 404 where links are not a way in; 503.
+pub async fn page(call: &mut Call) -> Result<Reply> {
+    guard::open_way(call.context.config.ways_in.magic_link)?;
+    let context = &call.context;
+    let ways = ways(context, |name| call.request.param(name))?;
+    let text = call.request.param("token").unwrap_or_default();
+    let used: Option<Used> = match Token::<MagicLink>::parse(&text) {
+        Some(token) => context.db()?.first(store::verification::peek(context, &token.hash(), None)).await?,
+        None => None,
+    };
+    let Some(email) = used.and_then(|used| used.identifier) else {
+        let error = Error::refused(Wire::INVALID_TOKEN, "unknown, used or expired");
+        return Ok(refused(call, 302, &ways, &error));
+    };
+    let given =
+        [("callbackURL", &ways.callback), ("newUserCallbackURL", &ways.on_new), ("errorCallbackURL", &ways.on_error)];
+    let targets: Vec<(&str, &str)> =
+        given.into_iter().filter_map(|(name, target)| Some((name, target.as_ref()?.as_str()))).collect();
+    let asked = pages::mailed::SignIn { token: &text, email: &email, targets: &targets };
+    Ok(Reply::page(200, pages::mailed::ask_sign_in(&Frame::of(context, "Sign in?"), &asked)))
+}
+
+/// `POST /sign-in-link`: signs in.
+///
+/// # Errors
+/// 403 for bad URLs; 404 where links are not a way in; 503.
+pub async fn press(call: &mut Call) -> Result<Reply> {
+    guard::open_way(call.context.config.ways_in.magic_link)?;
+    let mut fields = call.request.fields(Media::Form).await?;
+    let token = fields.optional("token", 200);
+    let [callback, on_new, on_error] =
+        ["callbackURL", "newUserCallbackURL", "errorCallbackURL"].map(|name| fields.optional(name, Target::LONGEST));
+    fields.finish()?;
+    let ways = ways(&call.context, |name| match name {
+        "callbackURL" => callback.clone(),
+        "newUserCallbackURL" => on_new.clone(),
+        _ => on_error.clone(),
+    })?;
+    match arrive(call, token).await {
+        Ok((outcome, is_new)) => {
+            let home = Target::own("/account");
+            let target = ways.on_new.as_ref().filter(|_| is_new).or(ways.callback.as_ref()).unwrap_or(&home);
+            Ok(outcome.redirect(303, target))
+        }
+        Err(error) if error.wire().status < 500 => Ok(refused(call, 303, &ways, &error)),
+        Err(error) => Err(error),
+    }
+}
+
+async fn arrive(call: &Call, token: Option<String>) -> Result<(Outcome, bool)> {
     let context = &call.context;
     let invalid = |reason: &str| Error::refused(Wire::INVALID_TOKEN, reason);
-    let token: Option<Token<MagicLink>> = call.request.param("token").and_then(|token| Token::parse(&token));
+    let token: Option<Token<MagicLink>> = token.and_then(|token| Token::parse(&token));
     let hash = token.ok_or_else(|| invalid("not of our making"))?.hash();
     let statements = [
         store::verification::peek(context, &hash, None),

@@ -238,9 +238,10 @@ async fn route(request: Incoming, around: Surroundings) -> Result<Reply> {
 async fn dispatch(route: &'static Route, mut call: Call) -> Result<Reply> {
     call.takes_keys = route.access == Access::Permitted;
     call.context.is_before_enrolment = policy::is_before_enrolment(route.path);
-    let reply = match admit(route, &mut call).await {
-        Ok(()) => (route.handler)(&mut call).await,
-        Err(error) => Err(error),
+    let reply = match (admit(route, &mut call).await, guard::merely_looks(&call, route)) {
+        (Ok(()), Some(looked)) => Ok(looked),
+        (Ok(()), None) => (route.handler)(&mut call).await,
+        (Err(error), _) => Err(error),
     };
     let reply = match reply {
         Ok(reply) => reply,

@@ -11,7 +11,7 @@ use crate::handlers::session::end_this;
 use crate::handlers::sign_in::Typed;
 use crate::handlers::sign_up::{Applicant, LONGEST_NAME, Names, SignedUp};
 use crate::handlers::upstream::begin::{Wish, begin};
-use crate::handlers::{Call, errors, guard, reset as resetting, sign_in, sign_up as signing_up};
+use crate::handlers::{Call, errors, guard, reset as resetting, sign_in, sign_up as signing_up, verification};
 use crate::http::email;
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
@@ -183,7 +183,9 @@ pub async fn create_account(call: &mut Call) -> Result<Reply> {
         Applicant { email, name, image: None, names: Names::default(), password, is_remembered: true, callback, guest };
     match signing_up::create(&call.context, &applicant).await {
         Ok(SignedUp::Opened(opened)) => Ok(Reply::redirect(303, &target).with_cookies(opened.cookies)),
-        Ok(SignedUp::Mailed(person)) => Ok(sent(call, &person.email)),
+        Ok(SignedUp::Mailed(person)) => {
+            Ok(sent(call, &person.email).with_cookie(verification::maker_cookie(&call.context, &person.id)))
+        }
         Err(error) => {
             let Some(words) = errors::sign_in_words(&error) else {
                 return Err(error);
@@ -236,7 +238,10 @@ pub async fn reset(call: &mut Call) -> Result<Reply> {
     let Some(token) = call.request.param("token") else {
         return Ok(Reply::page(400, pages::reset::spent(&Frame::of(&call.context, "This link is spent"))));
     };
-    let frame = Frame::of(&call.context, "Set a new password");
+    // Whoever proved their address in another browser than their account's comes here from there.
+    let is_confirmed = call.request.param("confirmed").is_some();
+    let title = if is_confirmed { "Your address is confirmed: set a password" } else { "Set a new password" };
+    let frame = Frame::of(&call.context, title);
     let page = pages::reset::choose(&frame, None, &token, call.context.config.password_min);
     // `same-origin`, as every page: with `no-referrer` a browser would send this page's own form with `Origin: null`.
     Ok(Reply::page(200, page))

@@ -87,7 +87,8 @@ pub async fn email(call: &mut Call) -> Result<Reply> {
             Ok(Reply::json(200, &body)?.with_cookies(opened.cookies))
         }
         SignedUp::Mailed(person) => {
-            Reply::json(200, &json!({ "token": Value::Null, "user": UserJson::new(&person, &[]) }))
+            let body = json!({ "token": Value::Null, "user": UserJson::new(&person, &[]) });
+            Ok(Reply::json(200, &body)?.with_cookie(verification::maker_cookie(&call.context, &person.id)))
         }
     }
 }

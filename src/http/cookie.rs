@@ -23,6 +23,8 @@ pub enum Cookie {
     Unremembered,
     /// An administrator's own session, while they act as somebody else.
     Administrator,
+    /// The browser that an account was made in, until its address is proven.
+    Maker,
 }
 
 impl Cookie {
@@ -50,6 +52,8 @@ impl Cookie {
             (Self::Unremembered, true) => "__Host-doorward.unremembered",
             (Self::Administrator, false) => "doorward.administrator",
             (Self::Administrator, true) => "__Host-doorward.administrator",
+            (Self::Maker, false) => "doorward.maker",
+            (Self::Maker, true) => "__Host-doorward.maker",
         }
     }
 

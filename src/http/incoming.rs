@@ -209,6 +209,13 @@ impl Incoming {
         matches!(self.method.as_str(), "GET" | "HEAD") && self.source.is_navigation()
     }
 
+    /// Whether a browser fetches this ahead of anybody's wish: nobody has followed the link yet.
+    #[must_use]
+    pub fn is_prefetch(&self) -> bool {
+        let says = |name: &str| self.header(name).is_some_and(|value| value.to_ascii_lowercase().contains("prefetch"));
+        says("Sec-Purpose") || says("Purpose") || says("X-Moz")
+    }
+
     /// Reads a JSON or form body, whichever of them `media` allows. No body is an empty object.
     ///
     /// # Errors

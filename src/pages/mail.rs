@@ -67,7 +67,7 @@ pub fn verification(tenant: &str, url: &str, minutes: i64) -> Mail {
         tenant,
         &Letter {
             subject: "Confirm your e-mail address",
-            before: &["Please confirm that this is your e-mail address."],
+            before: &["Please confirm that this is your e-mail address, in the browser where you made the account."],
             link: Some(("Confirm", url)),
             after: &[&lasts, "If you did not ask for this, do nothing."],
         },

@@ -10,6 +10,7 @@ pub mod invitation;
 pub mod login;
 pub mod mail;
 pub mod mailbox;
+pub mod mailed;
 pub mod reset;
 pub mod second_factor;
 pub mod sign_out;

@@ -139,10 +139,12 @@ pub enum Purpose {
     Successor = 6,
     /// Nonces of proofs of possession (RFC 9449, section 8).
     DpopNonce = 7,
+    /// The cookie of the browser that an account was made in.
+    Maker = 8,
 }
 
-const PURPOSES: [&str; 8] =
-    ["session", "snapshot", "gate-request", "rate-limit", "code", "pepper", "successor", "dpop-nonce"];
+const PURPOSES: [&str; 9] =
+    ["session", "snapshot", "gate-request", "rate-limit", "code", "pepper", "successor", "dpop-nonce", "maker"];
 
 /// The cell that a sealed value belongs to: its associated data, so that a value moved elsewhere does not open.
 #[derive(Clone, Copy, Debug)]

@@ -206,12 +206,30 @@ pub fn peek<K: TokenKind>(context: &Context, hash: &TokenHash<K>, bound_to: Opti
     .bind(context.now)
 }
 
-/// Looks at a value that may be used more than once until it expires: what it does is the same each time.
+/// A link that proves an address, and how its user stands.
+#[derive(Debug, Deserialize)]
+pub struct Proof {
+    /// The link.
+    #[serde(flatten)]
+    pub used: Used,
+    /// `user.email`.
+    pub email: String,
+    /// `user.email_verified`.
+    pub is_proven: bool,
+    /// Whether they have a password.
+    pub has_password: bool,
+}
+
+/// Reads a link that proves an address: it does the same each time until it expires, and looking changes nothing.
 #[must_use]
 pub fn look<K: TokenKind>(context: &Context, hash: &TokenHash<K>) -> Statement {
-    sql("update verification set used_at = coalesce(used_at, ?4), updated_at = ?4
-         where tenant_id = ?1 and kind = ?2 and token_hash = ?3 and expires_at > ?4
-         returning json_object('id', id, 'identifier', identifier, 'payload_sealed', payload_sealed) as row")
+    sql("select json_object('id', v.id, 'identifier', v.identifier, 'payload_sealed', v.payload_sealed, 'email', u.email,
+                            'is_proven', json(iif(u.email_verified, 'true', 'false')),
+                            'has_password', json(iif(exists (select 1 from account a where a.user_id = u.id
+                                                             and a.password_hash is not null), 'true', 'false'))) as row
+         from verification v join user u on u.id = v.identifier
+         where v.tenant_id = ?1 and v.kind = ?2 and v.token_hash = ?3 and v.expires_at > ?4
+           and (u.tenant_id is null or u.tenant_id = ?1) and u.deleted_at is null")
     .bind(&context.tenant().id)
     .bind(K::NAME)
     .bind(hash)

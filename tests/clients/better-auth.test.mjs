@@ -113,7 +113,7 @@ each("mailed links: a proven address and a new password", async (published) => {
   await auth.signUp.email({ email, password: "a long password", name: "May", callbackURL: `${SPA}/welcome` });
   const link = async () => (await browser.get(`${AUTH}/dev/mailbox?to=${email}`)).json[0].text.match(/https?:\S+/)[0];
   assert.equal((await auth.sendVerificationEmail({ email, callbackURL: `${SPA}/proven` })).data.status, true);
-  assert.equal((await browser.get(await link())).location, `${SPA}/proven`);
+  assert.equal((await browser.followMailedLink(await link())).location, `${SPA}/proven`);
   assert.equal((await auth.getSession({ query: { disableCookieCache: true } })).data.user.emailVerified, true);
 
   assert.equal((await auth.requestPasswordReset({ email, redirectTo: `${SPA}/reset` })).data.status, true);

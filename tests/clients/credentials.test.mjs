@@ -70,7 +70,7 @@ test("user names", async () => {
 test("TOTP by an implementation that is not ours, backup codes, a trusted browser, and switched off", async () => {
   const one = await person();
   // Codes are mailed to proven addresses only.
-  await one.browser.get(await linkFor(one.email));
+  await one.browser.followMailedLink(await linkFor(one.email));
   const { method, totpURI, backupCodes } = ok(await one.auth.twoFactor.enable({ password: PASSWORD }));
   assert.deepEqual([method, backupCodes.length], ["totp", 10]);
   const totp = OTPAuth.URI.parse(totpURI);
@@ -112,7 +112,7 @@ test("magic links", async () => {
   const email = uniqueEmail();
   const { auth, browser } = client();
   ok(await auth.signIn.magicLink({ email, name: "May", callbackURL: `${SPA}/home`, newUserCallbackURL: `${SPA}/welcome` }));
-  assert.equal((await browser.get(await linkFor(email))).location, `${SPA}/welcome`);
+  assert.equal((await browser.followMailedLink(await linkFor(email))).location, `${SPA}/welcome`);
   const user = await whoami({ auth });
   assert.deepEqual([user.email, user.name, user.emailVerified], [email, "May", true]);
   const again = client();

@@ -105,6 +105,26 @@ export class Browser {
     throw new Error(`more than ${most} redirects: ${JSON.stringify(trail, null, 1)}`);
   }
 
+  /**
+   * Opens a mailed link as its reader does, and presses the button of the page that it leads to; `fields` are what the reader fills
+   * in. Answers what the button did; where there is none, the page itself, or the redirect away from its host.
+   */
+  async followMailedLink(url, fields = {}) {
+    const page = await this.open(url, { within: (next) => next.host === new URL(url).host });
+    const [, action, inside] = (page.status === 200 && page.text.match(/<form method="post" action="([^"]+)"[^>]*>([^]*?)<\/form>/)) || [];
+    if (!action || new URL(page.url).pathname === "/login") return page;
+    const plain = (text) => text.replaceAll("&quot;", '"').replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
+    const hidden = [...inside.matchAll(/<input type="hidden" name="([^"]+)" value="([^"]*)">/g)].map(([, name, value]) => [name, plain(value)]);
+    return this.submit(new URL(action, page.url).href, { ...Object.fromEntries(hidden), ...fields });
+  }
+
+  /** What the published client does with a mailed link's token in a page of `origin`: its GET of the protocol's own address. */
+  verifyAsScript(url, origin) {
+    const at = { "/verify-email": "/api/auth/verify-email", "/sign-in-link": "/api/auth/magic-link/verify", "/delete-account": "/api/auth/delete-user/callback" };
+    const { pathname, origin: host, search } = new URL(url);
+    return this.get(`${host}${at[pathname] ?? pathname}${search}`, { headers: { origin } });
+  }
+
   close() {
     this.agent.destroy();
   }

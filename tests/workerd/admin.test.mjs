@@ -379,7 +379,7 @@ test("banned: no way in, until the time is up, or it is lifted", async () => {
   assert.equal(await session(victims), null, "the administrator as them");
   assert.deepEqual(told(await signIn(who)), [403, "BANNED_USER"]);
   assert.deepEqual(told(await signIn(who, "wrong password")), [401, "INVALID_EMAIL_OR_PASSWORD"]);
-  assert.ok(!opens(await worker.browser().get(before)), "a link from before");
+  assert.ok(!opens(await worker.browser().followMailedLink(before)), "a link from before");
   assert.deepEqual(told(await ask(admin, "impersonate-user", { userId: who.id })), [403, "BANNED_USER"]);
   const again = (await ask(admin, "ban-user", { userId: who.id })).json.user;
   assert.deepEqual([again.banReason, again.banExpires], ["No reason", null]);
@@ -529,7 +529,7 @@ test("removed: no way in is left, the address is free, and counts are right", as
   const again = await signUp2(who.email);
   assert.notEqual(again.id, who.id);
   const followed = nobody();
-  await followed.browser.get(link);
+  await followed.browser.followMailedLink(link);
   assert.notEqual((await session(followed))?.user.id, who.id, "a link to the removed account");
   for (const name of WRITES.filter((name) => name !== "revoke-user-session")) assert.equal((await request(name, copy(owner), who)).status, 404, name);
   assert.deepEqual(told(await ask(admin, "create-user", { email: who.email.toUpperCase(), name: "N" })), [400, "USER_ALREADY_EXISTS_USE_ANOTHER_EMAIL"]);
@@ -903,7 +903,7 @@ test("what is kept of a user is merged, bounded, and shown", async () => {
   assert.deepEqual([(await update({ email: fresh.toUpperCase() })).json.email, (await userOf(who.id)).email_verified], [fresh, 0]);
   assert.equal((await post(nobody(), "/reset-password", { token, newPassword: NEW })).status, 400, "a reset link of the old address");
   const followed = nobody();
-  await followed.browser.get(link);
+  await followed.browser.followMailedLink(link);
   assert.notEqual((await session(followed))?.user.id, who.id, "a sign-in link of the old address");
   assert.equal((await mails(who.email)).length, sent + 1, "the old address is told");
   assert.deepEqual(told(await update({ email: owner.email })), [400, "USER_ALREADY_EXISTS_USE_ANOTHER_EMAIL"]);

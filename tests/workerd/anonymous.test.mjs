@@ -61,7 +61,7 @@ const WAYS = {
   },
   async "magic link"(browser, email = uniqueEmail()) {
     await post(browser, "/sign-in/magic-link", { email, name: "Real" });
-    return { email, answer: await browser.get((await newest(email)).text.match(/https?:\S+/)[0]) };
+    return { email, answer: await browser.followMailedLink((await newest(email)).text.match(/https?:\S+/)[0]) };
   },
   async "mailed code"(browser, email = uniqueEmail()) {
     await post(browser, "/email-otp/send-verification-otp", { email, type: "sign-in" });
@@ -137,7 +137,7 @@ test("a link that somebody else asked for does not make its follower's guest the
   const { browser, id } = await guest();
   const theirs = uniqueEmail();
   await post(worker.browser(), "/sign-in/magic-link", { email: theirs });
-  await browser.get((await newest(theirs)).text.match(/https?:\S+/)[0]);
+  await browser.followMailedLink((await newest(theirs)).text.match(/https?:\S+/)[0]);
   const [{ id: user }] = await worker.rows("select id from user where email = ?", theirs);
   assert.notEqual(user, id, "what the guest did belongs to whoever sent them a link");
 });
@@ -146,7 +146,7 @@ test("… nor does it end the guest, whoever it signs in", async () => {
   const { email } = await person();
   const { browser, id } = await guest();
   await post(worker.browser(), "/sign-in/magic-link", { email });
-  await browser.get((await newest(email)).text.match(/https?:\S+/)[0]);
+  await browser.followMailedLink((await newest(email)).text.match(/https?:\S+/)[0]);
   // Long enough for a guest to be absorbed, which the next lines wait for.
   const other = await guest();
   await post(other.browser, "/sign-in/email", { email: (await person()).email, password: PASSWORD });

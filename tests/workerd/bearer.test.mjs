@@ -58,7 +58,7 @@ test("every answer that sets the session cookie carries the token, and a trusted
     "change-password": () => post(browser, "/change-password", { currentPassword: PASSWORD, newPassword: PASSWORD }, origin),
     "one-time token": async () => post(browser, "/one-time-token/verify", { token: (await browser.get(at("/one-time-token/generate"))).json.token }, origin),
     "set-active": async () => post(browser, "/multi-session/set-active", { sessionToken: (await browser.get(at("/get-session"))).json.session.token }, origin),
-    "magic link": async () => browser.get(await link(), { headers: origin }),
+    "magic link": async () => browser.verifyAsScript(await link(), SPA),
     "mailed code": async () => {
       await post(browser, "/email-otp/send-verification-otp", { email, type: "sign-in" });
       return post(browser, "/sign-in/email-otp", { email, otp: await code(email) }, origin);

@@ -124,7 +124,7 @@ test("what is refused for less is not asked about, and signing in never is", asy
   assert.equal((await signIn(email, BREACHED)).status, 401);
   assert.equal((await browser.post(at("/verify-password"), { password: GOOD })).status, 200);
   await worker.browser().post(at("/sign-in/magic-link"), { email });
-  await worker.browser().get((await mails(email))[0].text.match(/https?:\S+/)[0]);
+  await worker.browser().followMailedLink((await mails(email))[0].text.match(/https?:\S+/)[0]);
   assert.deepEqual(asked, []);
 });
 

@@ -96,7 +96,7 @@ test("without it a link is mailed, which works in a browser that is signed in as
   const url = await link(someone, { callbackURL: `${SPA}/bye` });
   const bare = url.replace(/&callbackURL=.*/, "");
   const refused = async (by, path, expected, why) => {
-    const answer = await by.get(path);
+    const answer = await by.verifyAsScript(path, SPA);
     assert.deepEqual([answer.status, answer.json, answer.location], [...expected, undefined], why);
   };
   for (const path of [url, bare]) {
@@ -106,17 +106,20 @@ test("without it a link is mailed, which works in a browser that is signed in as
     assert.deepEqual([posted.status, posted.json], INVALID);
     assert.equal((await worker.browser().post(at("/delete-user"), { token: tokenIn(path) })).status, 401);
     await someone.browser.send("HEAD", path);
+    assert.equal((await someone.browser.get(path)).status, 200, "its owner is asked");
+    assert.equal((await worker.browser().get(path)).status, 303, "whoever is signed out signs in first");
+    assert.equal((await other.browser.followMailedLink(path)).status, 400);
   }
   assert.deepEqual([await isDeleted(someone.id), await isDeleted(other.id)], [false, false]);
-  const gone = await someone.browser.get(url);
-  assert.deepEqual([gone.status, gone.location], [302, `${SPA}/bye`]);
+  const gone = await someone.browser.followMailedLink(url);
+  assert.deepEqual([gone.status, gone.location], [303, `${SPA}/bye`]);
   assert.ok(gone.cookies.some((line) => /^doorward\.session=;.*Max-Age=0/.test(line)));
   assert.deepEqual([await isDeleted(someone.id), await isDeleted(other.id), (await signIn(someone.email)).status], [true, false, 401]);
 });
 
-test("without a callbackURL, and by POST, the answer is JSON", async () => {
+test("for a script without a callbackURL, and by POST, the answer is JSON", async () => {
   const [one, two] = [await person(), await person()];
-  const followed = await one.browser.get(await link(one));
+  const followed = await one.browser.verifyAsScript(await link(one), SPA);
   assert.deepEqual([followed.status, followed.json], GONE);
   const posted = await request(two.browser, { token: tokenIn(await link(two)) });
   assert.deepEqual([posted.status, posted.json], GONE);
@@ -133,10 +136,10 @@ test("a link is good in time; what is no link is told as such", async () => {
   await magic.post(at("/sign-in/magic-link"), { email: someone.email });
   const other = tokenIn(linkIn((await mails(someone.email))[0]));
   for (const token of [tokenIn(url), "", "x", "A".repeat(43), other, "%00", "x".repeat(300)]) {
-    const answer = await someone.browser.get(at(`/delete-user/callback?token=${token}`));
+    const answer = await someone.browser.verifyAsScript(`${AUTH}/delete-account?token=${token}`, SPA);
     assert.deepEqual([answer.status, answer.json], INVALID, token);
   }
-  assert.equal((await someone.browser.get(at("/delete-user/callback"))).status, 404);
+  assert.equal((await someone.browser.verifyAsScript(`${AUTH}/delete-account`, SPA)).status, 404);
   for (const body of [{ token: 7 }, { token: "x".repeat(201) }, { password: 7 }, { password: {} }, { callbackURL: 7 }]) assert.deepEqual(told(await request(someone.browser, body)), [400, "VALIDATION_ERROR"], JSON.stringify(body));
   for (const [body, code] of [["{bad", "BAD_REQUEST"], ["null", "VALIDATION_ERROR"]]) assert.deepEqual(told(await someone.browser.post(at("/delete-user"), body, { headers: { "content-type": "application/json" } })), [400, code]);
   assert.deepEqual(told(await request(worker.browser())), [401, "UNAUTHORIZED"]);
@@ -200,14 +203,14 @@ test("nothing that was handed out before brings a deleted user back", async () =
   assert.equal((await stranger.post(at("/email-otp/reset-password"), { email, otp: resetOtp, password: "another password" })).status, 400);
   assert.equal((await stranger.post(at("/one-time-token/verify"), { token })).status, 400);
   assert.equal((await stranger.submit(`${AUTH}/change-email`, moving)).status, 400);
-  assert.equal((await browser.get(deletion)).status, 404);
-  assert.match((await stranger.get(proof)).location, /error=INVALID_TOKEN/);
+  assert.equal((await browser.verifyAsScript(deletion, SPA)).status, 404);
+  assert.equal((await stranger.followMailedLink(proof)).status, 400);
   assert.equal((await signIn(email, "another password")).status, 401);
   // Whoever has the mailbox is somebody new.
   await stranger.post(at("/sign-in/email-otp"), { email, otp });
   const user = (await session(stranger)).user.id;
   assert.notEqual(user, id);
-  await stranger.get(magic);
+  await stranger.followMailedLink(magic);
   assert.equal((await session(stranger)).user.id, user);
   assert.equal(await isDeleted(id), true);
 });
@@ -232,7 +235,7 @@ test("an isolated tenant's link is its own", async () => {
   const url = await link(someone);
   const inside = worker.browser();
   const { user } = (await inside.post(at("/sign-up/email", host), { name: "P", email: someone.email, password: PASSWORD })).json;
-  assert.equal((await inside.get(url.replace(AUTH, host))).status, 404);
+  assert.equal((await inside.followMailedLink(url.replace(AUTH, host))).status, 400);
   assert.equal((await inside.post(at("/delete-user", host), { password: PASSWORD })).status, 200);
   assert.deepEqual([await isDeleted(user.id), await isDeleted(someone.id)], [true, false]);
   assert.equal((await signIn(someone.email)).json.user.id, someone.id);
@@ -256,7 +259,7 @@ test("twenty deletions at once are one", async () => {
       for (const [name, value] of someone.browser.cookies("auth.localhost")) twin.cookies("auth.localhost").set(name, value);
       return twin;
     });
-    const answers = await Promise.all(twins.map((twin) => (by === "link" ? twin.get(url) : request(twin, { password: PASSWORD }))));
+    const answers = await Promise.all(twins.map((twin) => (by === "link" ? twin.verifyAsScript(url, SPA) : request(twin, { password: PASSWORD }))));
     for (const { status, text } of answers) assert.ok([200, 400, 401, 404].includes(status), `${status} ${text}`);
     assert.ok(answers.some(({ status }) => status === 200));
     const [{ n }] = await worker.rows("select count(*) as n from audit_event where user_id = ? and event = 'user.deleted'", someone.id);

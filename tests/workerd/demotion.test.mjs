@@ -52,7 +52,7 @@ test("a key of whoever had the account before its owner opens nothing", async ()
   assert.notEqual((await use()).status, 401);
   await worker.browser().post(at("/sign-in/magic-link"), { email: guest.email });
   const [mail] = (await worker.browser().get(`${AUTH}/dev/mailbox?to=${guest.email}`)).json;
-  await worker.browser().get(mail.text.match(/https?:\S+/)[0]);
+  await worker.browser().followMailedLink(mail.text.match(/https?:\S+/)[0]);
   assert.equal((await use()).status, 401, "the address was never proven: its owner takes it over");
   const victim = await signUp(worker);
   await worker.d1.prepare("update user set email_verified = 1 where id = ?").bind(victim.id).run();

@@ -420,16 +420,26 @@ test("a trusted issuer's automatic link is told by mail and audited", async () =
   assert.equal((await events(who.id, "account.linked")).length, 1);
 });
 
-test("whoever has not proven their address here gets no link by it, confirmed or not", async () => {
-  for (const provider of ["acme", "asking"]) {
-    const who = await signUp(worker);
-    const person = stranger({ email: who.email });
-    const browser = worker.browser();
-    assert.equal(errorOf(await signIn(browser, person, { provider })), "account_not_linked", provider);
-    assert.equal(await session(browser), null);
-    assert.deepEqual(await rows(person.sub), []);
-    assert.equal(await confirmation(who.email), undefined);
-  }
+test("an address that was never proven here gets no link that is to be confirmed", async () => {
+  const who = await signUp(worker);
+  const person = stranger({ email: who.email });
+  const browser = worker.browser();
+  assert.equal(errorOf(await signIn(browser, person, { provider: "asking" })), "account_not_linked");
+  assert.equal(await session(browser), null);
+  assert.deepEqual(await rows(person.sub), []);
+  assert.equal(await confirmation(who.email), undefined);
+});
+
+test("who made an account with an address that a trusted issuer proves for somebody else loses it", async () => {
+  const maker = await signUp(worker);
+  const person = stranger({ email: maker.email });
+  const owner = worker.browser();
+  assert.equal(errorOf(await signIn(owner, person)), null);
+  const { user } = await session(owner);
+  assert.deepEqual([user.id, user.emailVerified], [maker.id, true]);
+  assert.equal((await worker.browser().post(at("/sign-in/email"), { email: maker.email, password: PASSWORD })).status, 401, "the maker's password");
+  assert.deepEqual(await worker.rows("select id from session where user_id = ? and revoked_at is null and login_method = 'password'", maker.id), [], "the maker's session");
+  assert.equal((await mails(maker.email)).filter(({ subject }) => subject === "Acme can sign you in").length, 1);
 });
 
 test("a link that was switched off is not usable, and linking again does not say otherwise", async () => {
@@ -546,11 +556,11 @@ test("confirmations that are not good", async () => {
   }
   // A link of another kind, which somebody may well have.
   await worker.browser().post(at("/sign-in/magic-link"), { email });
-  const letter = (await mails(email)).find(({ text }) => text.includes("magic-link"));
+  const letter = (await mails(email)).find(({ text }) => text.includes("sign-in-link"));
   const magic = new URL(letter.text.match(/http\S+token=\S+/)[0]).searchParams.get("token");
   assert.equal((await confirm(magic)).status, 400);
   const asMagic = worker.browser();
-  await asMagic.get(at(`/magic-link/verify?token=${token}`));
+  await asMagic.submit(`${AUTH}/sign-in-link`, { token });
   assert.equal(await session(asMagic), null, "it is no link that signs in");
   assert.equal((await rows(person.sub))[0].confirmed_at, null);
 

@@ -33,7 +33,8 @@ async function link(email, body, where) {
   assert.deepEqual([answer.status, answer.json], [200, { status: true }]);
   return (await links(email, where))[0];
 }
-const follow = (url, browser = worker.browser()) => browser.get(url);
+/** As the published client follows a link; what a reader's browser gets is in safe-methods.test.mjs, and below. */
+const follow = (url, browser = worker.browser()) => browser.verifyAsScript(url, SPA);
 const tokenIn = (url) => new URL(url).searchParams.get("token");
 const bare = (url) => `${url.split("?")[0]}?token=${tokenIn(url)}`;
 const session = async (browser, host = AUTH) => (await browser.get(at("/get-session", host))).json;
@@ -83,7 +84,7 @@ test("a link makes a user of a stranger, and signs in whom it knows", async () =
 test("without a callbackURL the answer is JSON, which a trusted script may read, and holds no secret", async () => {
   const email = uniqueEmail();
   const browser = worker.browser();
-  const answer = await browser.get(bare(await link(email)), { headers: { origin: SPA } });
+  const answer = await follow(bare(await link(email)), browser);
   assert.equal(answer.status, 200);
   assert.match(answer.headers["content-type"], /^application\/json/);
   const { token, user, session: opened } = answer.json;
@@ -98,7 +99,7 @@ test("without a callbackURL the answer is JSON, which a trusted script may read,
 test("the mail's link leads home where nothing else was asked for", async () => {
   const url = new URL(await link(uniqueEmail()));
   assert.deepEqual([...url.searchParams.keys()], ["token", "callbackURL"]);
-  assert.deepEqual([url.origin + url.pathname, url.searchParams.get("callbackURL")], [at("/magic-link/verify"), "/account"]);
+  assert.deepEqual([url.origin + url.pathname, url.searchParams.get("callbackURL")], [`${AUTH}/sign-in-link`, "/account"]);
 });
 
 test("a link is good once and in time; several may be outstanding", async () => {
@@ -106,7 +107,7 @@ test("a link is good once and in time; several may be outstanding", async () => 
   const [first, second, late] = [await link(email), await link(email), await link(email)];
   await change("update verification set expires_at = 1 where id = (select id from verification where kind = 'magic_link' and identifier = ? order by created_at desc, id desc limit 1)", email);
   assert.ok(opens(await follow(first)) && opens(await follow(second)));
-  const made = `${at("/magic-link/verify")}?callbackURL=%2Faccount&token=`;
+  const made = `${AUTH}/sign-in-link?callbackURL=%2Faccount&token=`;
   for (const [url, why] of [[first, "used"], [late, "too late"], [made, "none"], [`${made}x`, "short"], [`${made}${"A".repeat(43)}`, "made up"], [`${made}%00`, "garbage"]]) {
     const answer = await follow(url);
     assert.deepEqual([answer.status, answer.location, opens(answer)], [302, "/account?error=INVALID_TOKEN", false], why);
@@ -114,7 +115,7 @@ test("a link is good once and in time; several may be outstanding", async () => 
 });
 
 test("what goes wrong is told where the link says, before its callbackURL, or on our own page", async () => {
-  const base = `${at("/magic-link/verify")}?token=${"A".repeat(43)}`;
+  const base = `${AUTH}/sign-in-link?token=${"A".repeat(43)}`;
   for (const [query, location] of [
     ["", "/api/auth/error?error=INVALID_TOKEN"],
     ["&callbackURL=/c?x=1%23top", "/c?x=1&error=INVALID_TOKEN#top"],
@@ -133,6 +134,8 @@ test("links lead to trusted places only, and one that does not is not used up", 
     for (const target of evil) {
       const asked = await ask(email, { [name]: target });
       assert.deepEqual([asked.status, asked.json.code], [403, code], `${name} ${target}`);
+      const page = await worker.browser().get(`${bare(good)}&${name}=${encodeURIComponent(target)}`);
+      assert.deepEqual([page.status, page.location], [403, undefined], `${name} ${target}`);
       const followed = await follow(`${bare(good)}&${name}=${encodeURIComponent(target)}`);
       assert.deepEqual([followed.status, followed.location, opens(followed)], [403, undefined, false], `${name} ${target}`);
     }
@@ -291,7 +294,7 @@ test("mails are limited by network and by address; where links are no way in, th
     const refused = await browser.post(path, { email: uniqueEmail() });
     assert.deepEqual(refused.json, { message: "Too many requests. Please try again later." });
     assert.equal(refused.headers["retry-after"], refused.headers["x-retry-after"]);
-    for (const answer of [await ask(email, {}, { of: off }), await off.browser().get(at("/magic-link/verify?token=x"))]) assert.equal(answer.status, 404);
+    for (const answer of [await ask(email, {}, { of: off }), await off.browser().get(at("/magic-link/verify?token=x")), await off.browser().get(`${AUTH}/sign-in-link?token=x`)]) assert.equal(answer.status, 404);
     assert.equal((await off.browser().submit(`${AUTH}/login/link`, { email })).status, 404);
   } finally {
     await limited.dispose();
@@ -321,9 +324,9 @@ test("an isolated tenant's links and users are its own", async () => {
 test("neither a dump nor the log holds a link's token", async () => {
   const { email } = await person();
   const [used, unused] = [tokenIn(await link(email)), await link(email)];
-  await follow(`${at("/magic-link/verify")}?token=${used}`);
-  await follow(`${at("/magic-link/verify")}?token=${used}&callbackURL=//evil.example`);
-  await follow(`${at("/magic-link/verify")}/?token=${used}`);
+  await worker.browser().followMailedLink(`${AUTH}/sign-in-link?token=${used}`);
+  await follow(`${AUTH}/sign-in-link?token=${used}&callbackURL=//evil.example`);
+  await worker.browser().get(`${at("/magic-link/verify")}/?token=${used}`);
   const dump = JSON.stringify([await worker.rows("select * from verification"), await worker.rows("select * from outbox"), await worker.rows("select * from audit_event"), await worker.rows("select * from session"), await worker.rows("select * from login_history")]);
   for (const token of [used, tokenIn(unused)]) assert.ok(!dump.includes(token) && !worker.logs().includes(token));
 });
@@ -358,7 +361,7 @@ test("the hosted page mails a link that leads on", async () => {
   const browser = worker.browser();
   const sent = await browser.submit(`${AUTH}/login/link`, { email, continue: "/account?x=1" });
   assert.equal(sent.status, 200);
-  assert.equal((await browser.get((await links(email))[0])).location, "/account?x=1");
+  assert.equal((await browser.followMailedLink((await links(email))[0])).location, "/account?x=1");
   assert.equal((await session(browser)).user.email, email);
   assert.equal((await browser.submit(`${AUTH}/login/link`, { email: "no address" })).status, 400);
   const home = await browser.submit(`${AUTH}/login/link`, { email, continue: "//evil.example" });

@@ -221,7 +221,7 @@ test("accounts come by every way in, and an isolated tenant's are its own", asyn
   const { browser, first, second } = await two();
   const email = uniqueEmail();
   await post(browser, "/sign-in/magic-link", { email });
-  await browser.get((await browser.get(`${AUTH}/dev/mailbox?to=${email}`)).json[0].text.match(/https?:\S+/)[0]);
+  await browser.followMailedLink((await browser.get(`${AUTH}/dev/mailbox?to=${email}`)).json[0].text.match(/https?:\S+/)[0]);
   assert.deepEqual(await listed(browser), [email, first.email, second.email].sort());
   const host = "http://isolated.localhost";
   await seedDomain(worker, await seedTenant(worker, { slug: "isolated", pool: "isolated" }), "isolated.localhost");

@@ -540,7 +540,7 @@ test("who made an account with an address that they never proved keeps no key to
   const signedBack = {
     "a mailed link": async (email) => {
       await worker.browser().post(at("/sign-in/magic-link"), { email });
-      await worker.browser().get(linkIn((await mails(email))[0]));
+      await worker.browser().followMailedLink(linkIn((await mails(email))[0]));
     },
     "a link that sets a password": async (email) => {
       await worker.browser().post(at("/request-password-reset"), { email });

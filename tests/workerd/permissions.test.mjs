@@ -67,7 +67,7 @@ test("has-permission says what the table says", async () => {
 const OPEN = new Set([
   "GET /api/auth/get-session", "POST /api/auth/get-session", "POST /api/auth/sign-out", "GET /api/auth/callback/:id", "POST /api/auth/callback/:id",
   "GET /api/auth/passkey/generate-authenticate-options", "GET /api/auth/multi-session/list-device-sessions", "GET /api/auth/jwks", "GET /api/auth/ok",
-  "GET /api/auth/reset-password/:token", "GET /api/auth/magic-link/verify", "GET /api/auth/verify-email", "GET /api/auth/error",
+  "GET /api/auth/reset-password/:token", "GET /api/auth/magic-link/verify", "GET /api/auth/verify-email", "GET /api/auth/delete-user/callback", "GET /api/auth/error",
   "GET /.well-known/openid-configuration", "GET /.well-known/oauth-authorization-server", "GET /device", "POST /device", "GET /oauth2/end_session", "POST /oauth2/end_session",
   "POST /oauth2/end_session/confirm", "GET /consent", "POST /consent", "GET /form-post.js", "GET /sign-out.js", "GET /", "GET /login", "POST /login", "POST /login/link",
   "POST /login/upstream", "GET /second-factor", "POST /second-factor", "POST /second-factor/send", "GET /sign-up", "POST /sign-up", "GET /forgot-password", "POST /forgot-password",

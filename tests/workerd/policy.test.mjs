@@ -11,7 +11,7 @@ import { addIssuer, startIssuer } from "../harness/issuer.mjs";
 import { startOrigin } from "../harness/origin.mjs";
 import { API, PAGE, PASSWORD, giveRole, memberOf, seedApp, seedDomain, seedTenant, signUp, upToCallback, visit } from "../harness/seed.mjs";
 import { base32, readUri, totp } from "../harness/totp.mjs";
-import { AUTH, DEFAULT_TENANT, startWorker } from "../harness/worker.mjs";
+import { AUTH, DEFAULT_TENANT, SPA, startWorker } from "../harness/worker.mjs";
 
 const [APP, SITE, DAY] = ["http://app.localhost", "http://site.localhost", 86_400_000];
 const REDIRECT = "https://rp.example/cb";
@@ -94,7 +94,7 @@ const WAYS = {
   "magic link": async ({ email }, browser) => {
     await browser.post(at("/sign-in/magic-link"), { email });
     const link = linkIn((await mails(email)).find(({ subject }) => subject === "Your sign-in link"));
-    return () => browser.get(link);
+    return () => browser.verifyAsScript(link, SPA);
   },
   "mailed code": async ({ email }, browser) => {
     await browser.post(at("/email-otp/send-verification-otp"), { email, type: "sign-in" });

@@ -166,7 +166,7 @@ test("what was mailed by one host is nothing at another's, and is good at its ow
 
     await post("/sign-in/magic-link", { email }, home);
     const link = linkIn(await newest(email, home, /Your sign-in link/));
-    assert.ok(!opens(await worker.browser().get(moved(link, host))), `${why}: magic link`);
+    assert.ok(!opens(await worker.browser().followMailedLink(moved(link, host))), `${why}: magic link`);
 
     for (const [type, use] of [["sign-in", (otp, on) => post("/sign-in/email-otp", { email, otp }, on)], ["forget-password", (otp, on) => post("/email-otp/reset-password", { email, otp, password: password(home) }, on)]]) {
       await post("/email-otp/send-verification-otp", { email, type }, home);
@@ -179,10 +179,10 @@ test("what was mailed by one host is nothing at another's, and is good at its ow
     await run("update user set email_verified = 0 where id in (?, ?)", who.id, there.id);
     await post("/send-verification-email", { email }, home);
     const proof = linkIn(await newest(email, home, /verify-email/));
-    const verified = await worker.browser().get(moved(proof, host));
+    const verified = await worker.browser().followMailedLink(moved(proof, host));
     assert.ok(!opens(verified) && (verified.status >= 400 || /error=/.test(verified.location)), `${why}: verification ${verified.status} ${verified.location}`);
     assert.equal(await count("user where id in (?, ?) and email_verified = 1", who.id, there.id), 0, `${why}: an address was proven`);
-    await worker.browser().get(proof);
+    await worker.browser().followMailedLink(proof);
     assert.equal(await count("user where id = ? and email_verified = 1", who.id), 1, `${why}: at home`);
     await run("update user set email_verified = 1 where id = ?", there.id);
 
@@ -193,7 +193,7 @@ test("what was mailed by one host is nothing at another's, and is good at its ow
     assert.deepEqual([told(taken), opens(taken)], [[400, "INVALID_TOKEN"], false], `${why}: one-time token`);
     assert.ok(opens(await post("/one-time-token/verify", { token: carried }, home)), `${why}: one-time token at home`);
 
-    assert.ok(opens(await worker.browser().get(link)), `${why}: magic link at home`);
+    assert.ok(opens(await worker.browser().followMailedLink(link)), `${why}: magic link at home`);
     await post("/request-password-reset", { email, redirectTo: "/x" }, home);
     const [, fresh] = linkIn(await newest(email, home, /reset-password/)).match(/reset-password\/([\w-]+)/);
     await post("/reset-password", { token: fresh, newPassword: password(home) }, host);
@@ -221,10 +221,10 @@ test("a change of address and a deletion are confirmed on their own host alone",
     assert.equal(await count("user where email = ?", next), 0, "changed on another host");
     await run("delete from account where user_id = ?", who.id);
     await who.browser.post(at("/delete-user", home), {});
-    const letter = await newest(email, home, /delete-user/);
+    const letter = await newest(email, home, /delete-account/);
     if (letter) {
-      await there.browser.get(moved(linkIn(letter), host));
-      await tossed(who.browser, home, host).get(moved(linkIn(letter), host));
+      await there.browser.followMailedLink(moved(linkIn(letter), host));
+      await tossed(who.browser, home, host).followMailedLink(moved(linkIn(letter), host));
     }
     assert.equal(await count("user where id in (?, ?) and deleted_at is null", who.id, there.id), 2, "deleted across hosts");
   }
@@ -527,7 +527,7 @@ const WAYS = {
   "magic link": async ({ email, host }) => {
     await worker.browser().post(at("/sign-in/magic-link", host), { email });
     const link = linkIn(await newest(email, host, /Your sign-in link/));
-    return () => worker.browser().get(link);
+    return () => worker.browser().followMailedLink(link);
   },
   "mailed code": async ({ email, host }) => {
     await worker.browser().post(at("/email-otp/send-verification-otp", host), { email, type: "sign-in" });

@@ -252,7 +252,7 @@ test("it is asked for after a user name, a mailed link and a mailed code, too", 
       await browser.post(at("/sign-in/magic-link"), { email: who.email });
       const url = new URL(linkIn((await mails(who.email))[0]));
       url.searchParams.delete("callbackURL");
-      return browser.get(url.href);
+      return browser.verifyAsScript(url.href, SPA);
     },
     "email-otp": async (browser) => {
       await browser.post(at("/email-otp/send-verification-otp"), { email: who.email, type: "sign-in" });
@@ -278,10 +278,10 @@ test("a mailed link leads to our page of second factors, and from there to where
   const browser = worker.browser();
   await browser.post(at("/sign-in/magic-link"), { email: who.email, callbackURL: `${SPA}/in` });
   const link = linkIn((await mails(who.email))[0]);
-  const followed = await browser.get(link);
+  const followed = await browser.followMailedLink(link);
   const page = new URL(followed.location, AUTH);
-  assert.deepEqual([followed.status, page.pathname, page.searchParams.get("continue"), opens(followed)], [302, "/second-factor", `${SPA}/in`, false]);
-  const again = await worker.browser().get(link);
+  assert.deepEqual([followed.status, page.pathname, page.searchParams.get("continue"), opens(followed)], [303, "/second-factor", `${SPA}/in`, false]);
+  const again = await worker.browser().followMailedLink(link);
   assert.match(again.location, /error=INVALID_TOKEN/);
   assert.equal(line(again, "second_factor"), undefined);
   const given = await browser.submit(`${AUTH}/second-factor`, { code: totp(who.seed), continue: `${SPA}/in` });
@@ -294,7 +294,7 @@ const MAILBOX = {
     await browser.post(at("/sign-in/magic-link"), { email });
     const url = new URL(linkIn((await mails(email))[0]));
     url.searchParams.delete("callbackURL");
-    return browser.get(url.href);
+    return browser.verifyAsScript(url.href, SPA);
   },
   "a mailed code": async (browser, { email }) => {
     await browser.post(at("/email-otp/send-verification-otp"), { email, type: "sign-in" });
@@ -356,7 +356,7 @@ test("a client is told how somebody signed in last, whichever factors it took", 
   assert.equal(last(named), undefined, "by user name, of which the protocol tells nothing");
   const linked = worker.browser();
   await linked.post(at("/sign-in/magic-link"), { email: who.email });
-  await linked.get(linkIn((await mails(who.email))[0]));
+  await linked.followMailedLink(linkIn((await mails(who.email))[0]));
   await rewind(who.id);
   await give(linked, totp(who.seed));
   assert.ok(await session(linked));

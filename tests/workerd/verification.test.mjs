@@ -29,22 +29,22 @@ test("signing up mails a link, which proves the address and leads where it was a
   const [mail] = await mails(email);
   assert.equal(mail.subject, "Confirm your e-mail address");
   assert.equal(await verified(browser), false);
-  const stranger = worker.browser();
-  const followed = await stranger.get(linkIn(mail));
-  assert.deepEqual([followed.status, followed.location], [302, `${SPA}/welcome`]);
+  const followed = await browser.followMailedLink(linkIn(mail));
+  assert.deepEqual([followed.status, followed.location], [303, `${SPA}/welcome`]);
   assert.equal(await verified(browser), true);
+  const stranger = worker.browser();
+  const again = await stranger.followMailedLink(linkIn(mail));
+  assert.deepEqual([again.status, /is confirmed/.test(again.text)], [200, true], "a second look says what the first one did");
   assert.equal((await stranger.get(at("/get-session"))).json, null, "a link proves an address, and signs nobody in");
-  assert.equal((await stranger.get(linkIn(mail))).location, `${SPA}/welcome`, "a mail scanner that was first spoils nothing");
 });
 
-test("without a callbackURL the answer is JSON", async () => {
+test("without a callbackURL the answer to a script is JSON", async () => {
   const { email } = await person();
   const url = new URL(linkIn((await mails(email))[0]));
-  assert.equal(url.searchParams.get("callbackURL"), "/account");
-  url.searchParams.delete("callbackURL");
-  assert.deepEqual((await worker.browser().get(url.href)).json, { status: true, user: null });
+  assert.deepEqual([url.pathname, [...url.searchParams.keys()]], ["/verify-email", ["token"]]);
+  assert.deepEqual((await worker.browser().verifyAsScript(url.href, SPA)).json, { status: true, user: null });
   url.searchParams.set("token", "bad");
-  const bad = await worker.browser().get(url.href);
+  const bad = await worker.browser().verifyAsScript(url.href, SPA);
   assert.deepEqual([bad.status, bad.json], [401, { message: "Invalid token", code: "INVALID_TOKEN" }]);
 });
 
@@ -52,15 +52,17 @@ test("a link is good in time, for the address it was sent to", async () => {
   const late = await person();
   const link = linkIn((await mails(late.email))[0]);
   await worker.d1.prepare("update verification set expires_at = 1 where identifier = ?").bind(late.id).run();
-  assert.equal((await worker.browser().get(link)).location, "/account?error=INVALID_TOKEN");
+  assert.equal((await worker.browser().followMailedLink(link)).status, 400);
+  assert.equal((await worker.browser().verifyAsScript(link, SPA)).status, 401);
 
   const moved = await person();
   const old = linkIn((await mails(moved.email))[0]);
   await worker.d1.prepare("update user set email = ? where id = ?").bind(uniqueEmail(), moved.id).run();
-  assert.equal((await worker.browser().get(old)).location, "/account?error=INVALID_TOKEN");
+  assert.equal((await moved.browser.followMailedLink(old)).status, 400);
   assert.equal(await verified(moved.browser), false);
   for (const token of ["", "x", "A".repeat(43)]) {
-    assert.equal((await worker.browser().get(at(`/verify-email?token=${token}&callbackURL=/v`))).location, "/v?error=INVALID_TOKEN");
+    assert.equal((await worker.browser().verifyAsScript(`${AUTH}/verify-email?token=${token}&callbackURL=/v`, SPA)).location, "/v?error=INVALID_TOKEN");
+    assert.equal((await worker.browser().followMailedLink(`${AUTH}/verify-email?token=${token}&callbackURL=${SPA}/v`)).location, `${SPA}/v?error=INVALID_TOKEN`, "a front-end says it itself");
   }
 });
 
@@ -83,6 +85,7 @@ test("links lead to trusted places only, and mails are limited", async () => {
   const link = new URL(linkIn((await mails(email))[0]));
   link.searchParams.set("callbackURL", "https://evil.example");
   assert.equal((await worker.browser().get(link.href)).status, 403);
+  assert.equal((await worker.browser().verifyAsScript(link.href, SPA)).status, 403);
   const limited = await startWorker({ settings: { LIMIT_MAIL: "2/60" } });
   try {
     const browser = limited.browser();

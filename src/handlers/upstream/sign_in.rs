@@ -12,7 +12,7 @@ use crate::id::{Account, Id, User};
 use crate::jobs::outbox::deliver_later;
 use crate::pages::mail;
 use crate::store;
-use crate::store::database::{Statement, StoreError};
+use crate::store::database::{Statement, StoreError, must_change};
 use crate::store::issuer::Upstream;
 use crate::store::record::{Attempt, Severity};
 use crate::store::sign_up::NewUser;
@@ -164,6 +164,16 @@ fn prepare(
             // Their addresses are the same: by that they were found.
             let waits = profile.email.clone().filter(|_| waits);
             Prepared { user, account, statements, is_new: false, waits }
+        }
+        Decision::Reclaim(user, email) => {
+            let account = context.id()?;
+            let mut statements: Vec<Statement> = store::user::reclaim(context, &user).into();
+            statements.push(store::user::prove_email(context, &user, &email));
+            // Or the identity would be linked to somebody whose address is another by now.
+            statements.push(must_change());
+            statements.extend([link(&account, &user), audit(&user, "account.linked", Severity::Medium)?]);
+            statements.push(store::outbox::queue_to_user(context, &user, &told(context, upstream), None)?);
+            Prepared { user, account, statements, is_new: false, waits: None }
         }
         Decision::Create { email, email_verified } => {
             let (user, account) = (context.id()?, context.id()?);
