@@ -187,6 +187,8 @@ pub struct Config {
     pub ways_in: WaysIn,
     /// `REQUIRE_VERIFIED_EMAIL`: a password signs in only whoever proved their address.
     pub require_verified_email: bool,
+    /// `WEBSITES_NEED_VERIFIED_EMAIL` is `on`: nobody enters a protected website before they proved their address.
+    pub websites_need_verified_email: bool,
     /// `BEARER`: sessions travel in `Authorization` as well.
     pub bearer: bool,
     /// `SESSION_JWT`: `get-session` carries a JWT in `set-auth-jwt`.
@@ -299,6 +301,7 @@ impl Config {
             lockout_seconds: reader.number("LOCKOUT_SECONDS", 900, 1)?,
             ways_in: reader.ways_in("SIGN_IN_WITH", "password,passkey,magic-link,email-otp")?,
             require_verified_email: reader.switch("REQUIRE_VERIFIED_EMAIL")?,
+            websites_need_verified_email: reader.choice("WEBSITES_NEED_VERIFIED_EMAIL", "on", "off")?,
             bearer: reader.switch("BEARER")?,
             session_jwt: reader.switch("SESSION_JWT")?,
             multi_session: reader.switch("MULTI_SESSION")?,

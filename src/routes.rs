@@ -312,6 +312,7 @@ pub const AUTH_HOST: &[Route] = routes! {
     POST "/reset-password"                                Anybody   Trusted Page pages::set_password;
     GET  "/verify-email"                                  Anybody   Any     Page verification::page;
     POST "/verify-email"                                  Anybody   Trusted Page verification::press;
+    POST "/verify-email/send"                             Confirmed Trusted Page verification::send_again;
     GET  "/sign-in-link"                                  Anybody   Any     Page magic_link::page;
     POST "/sign-in-link"                                  Anybody   Trusted Page magic_link::press;
     GET  "/delete-account"                                Anybody   Any     Page deletion::page;

@@ -181,6 +181,9 @@ impl Rule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Needs(Vec<Access>);
 
+/// The role that covers every other.
+const OWNER: &str = "owner";
+
 /// Who asks, as far as rules care.
 #[derive(Clone, Copy, Debug)]
 pub struct Visitor<'a> {
@@ -260,7 +263,10 @@ impl Needs {
         let satisfied = |access: &Access| match access {
             Access::Public => true,
             Access::SignedIn => visitor.is_member,
-            Access::Role(any) => visitor.is_member && visitor.roles.iter().any(|role| any.contains(role)),
+            // An owner may do everything in the tenant, its websites among it.
+            Access::Role(any) => {
+                visitor.is_member && visitor.roles.iter().any(|role| role == OWNER || any.contains(role))
+            }
             Access::Deny => false,
         };
         if self.0.iter().all(satisfied) { Verdict::Pass } else { Verdict::Forbidden }
@@ -277,6 +283,19 @@ mod tests {
 
     fn rule(path: &str, methods: &[&str], access: Access) -> Rule {
         row(path, methods, access).into()
+    }
+
+    #[test]
+    fn an_owner_passes_where_any_role_is_asked_for_and_nowhere_else() {
+        let judge = |access, roles: &[&str], is_member| {
+            let roles: Vec<String> = roles.iter().map(|role| (*role).to_owned()).collect();
+            Needs(vec![access]).judge(Some(Visitor { is_member, roles: &roles }))
+        };
+        let admin = Access::Role(vec!["admin".to_owned()]);
+        assert_eq!(judge(admin.clone(), &["owner"], true), Verdict::Pass);
+        assert_eq!(judge(admin.clone(), &["owner"], false), Verdict::Forbidden);
+        assert_eq!(judge(admin, &["member"], true), Verdict::Forbidden);
+        assert_eq!(judge(Access::Deny, &["owner"], true), Verdict::Forbidden);
     }
 
     fn rules() -> Vec<Rule> {

@@ -9,9 +9,9 @@ use serde_json::json;
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::gate::request::GateRequest;
-use crate::handlers::Call;
 use crate::handlers::authenticate::{Authentication, Depth, remember, session_cookie, snapshot_cookie};
 use crate::handlers::session::end_this;
+use crate::handlers::{Call, proxy};
 use crate::http::cookie::{self, Cookie, Presented};
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
@@ -109,6 +109,14 @@ pub async fn authorize(call: &mut Call) -> Result<Reply> {
         let back = Target::own("/gate/sign-in").with_query("request", &text);
         return Ok(Reply::redirect(302, &Target::own("/login").with_query("continue", back.as_str())));
     };
+    let user = &authenticated.session.user;
+    if !proxy::is_proven(&context.config, user) {
+        // A website takes the address for its visitor's: first it must be.
+        let back = Target::own("/gate/sign-in").with_query("request", &text);
+        let frame = pages::Frame::of(context, "Confirm your address first");
+        let page = pages::mailed::ask_for_mail(&frame, &user.email, back.as_str());
+        return Ok(Reply::page(403, page).with_cookies(authenticated.cookies));
+    }
     let code: Token<GateCode> = Token::new(context.random()?);
     let coded = Coded { parent: authenticated.session.id.clone(), binding: request.binding.clone() };
     let payload = serde_json::to_vec(&coded).map_err(|error| Error::Internal(error.to_string()))?;

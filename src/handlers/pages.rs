@@ -6,6 +6,7 @@ use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::{Authentication, Depth};
 use crate::handlers::magic_link::{self, Ways};
 use crate::handlers::opening::{self, cleared};
+use crate::handlers::organization::invitation_page;
 use crate::handlers::second_factor::{self, Typed as SecondTyped};
 use crate::handlers::session::end_this;
 use crate::handlers::sign_in::Typed;
@@ -145,10 +146,12 @@ pub async fn log_in_upstream(call: &mut Call) -> Result<Reply> {
 /// 400 if sign-up is closed.
 pub async fn sign_up(call: &mut Call) -> Result<Reply> {
     let target = target(call, call.request.param("continue").as_deref());
-    if !call.context.config.sign_up_open {
+    let invited = invitation_page::ahead(call, &target).await?;
+    if !call.context.config.sign_up_open && invited.is_none() {
         return Err(Error::refused(Wire::SIGN_UP_DISABLED, "SIGN_UP is closed"));
     }
-    Ok(show_sign_up(call, 200, None, ("", ""), &target))
+    let email = invited.map(|(email, _)| email).unwrap_or_default();
+    Ok(show_sign_up(call, 200, None, ("", &email), &target))
 }
 
 fn show_sign_up(call: &Call, status: u16, problem: Option<&str>, typed: (&str, &str), target: &Target) -> Reply {
@@ -179,8 +182,20 @@ pub async fn create_account(call: &mut Call) -> Result<Reply> {
     };
     let guest = call.guest().await?;
     let callback = Some(target.clone());
-    let applicant =
-        Applicant { email, name, image: None, names: Names::default(), password, is_remembered: true, callback, guest };
+    // What was mailed to the address proves it, and lets its reader in where nobody else may sign up.
+    let invited = invitation_page::ahead(call, &target).await?;
+    let invitation = invited.filter(|(invited, _)| *invited == email).map(|(_, hash)| hash);
+    let applicant = Applicant {
+        email,
+        name,
+        image: None,
+        names: Names::default(),
+        password,
+        is_remembered: true,
+        callback,
+        guest,
+        invitation,
+    };
     match signing_up::create(&call.context, &applicant).await {
         Ok(SignedUp::Opened(opened)) => Ok(Reply::redirect(303, &target).with_cookies(opened.cookies)),
         Ok(SignedUp::Mailed(person)) => {

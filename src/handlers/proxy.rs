@@ -9,6 +9,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use worker::{Headers, Response};
 
+use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::gate::caching::{self, Audience, Said, Storage};
@@ -20,11 +21,11 @@ use crate::handlers::errors;
 use crate::handlers::gate::send_to_sign_in;
 use crate::handlers::opening::taken_back;
 use crate::handlers::{keyed, policy};
-use crate::http::cookie;
 use crate::http::reply::Reply;
+use crate::http::{cookie, email};
 use crate::id::Millis;
 use crate::pages;
-use crate::session::LiveSession;
+use crate::session::{LiveSession, Person};
 use crate::store::directory::AppPlace;
 use crate::store::signing_key;
 
@@ -61,7 +62,7 @@ pub async fn judge(call: &Call, app: &AppPlace, method: &str, path: &str) -> Res
     if let Some(token) = keyed::brought(&call.request) {
         policy::admits(&call.context)?;
         let session = keyed::authenticate(&call.context, &token).await?;
-        let visitor = Visitor { is_member: session.is_member, roles: &session.roles };
+        let visitor = asking(call, &session);
         let verdict = needs.judge(Some(visitor));
         let audience = if needs.is_public() { Audience::Known } else { Audience::One };
         return Ok(Judged { verdict, session: Some(session), audience, cookies: Vec::new(), due: None });
@@ -89,7 +90,7 @@ pub async fn judge(call: &Call, app: &AppPlace, method: &str, path: &str) -> Res
             (None, taken_back(&call.context, rejection), None)
         }
     };
-    let visitor = session.as_ref().map(|session| Visitor { is_member: session.is_member, roles: &session.roles });
+    let visitor = session.as_ref().map(|session| asking(call, session));
     let audience = match (needs.is_public(), is_known) {
         (true, false) => Audience::Everybody,
         (true, true) => Audience::Known,
@@ -110,6 +111,18 @@ fn composed(path: &str) -> Option<String> {
     }
     let normal: String = js_sys::JsString::from(decoded.as_ref()).normalize("NFKC").into();
     (normal != decoded).then_some(normal)
+}
+
+/// Who asks: whoever has yet to prove their address may be anybody, and counts as no member.
+fn asking<'a>(call: &Call, session: &'a LiveSession) -> Visitor<'a> {
+    let is_proven = is_proven(&call.context.config, &session.user);
+    Visitor { is_member: session.is_member && is_proven, roles: &session.roles }
+}
+
+/// Whether somebody proved as much of their address as websites ask for. Who has a number alone proved that.
+#[must_use]
+pub fn is_proven(config: &Config, user: &Person) -> bool {
+    !config.websites_need_verified_email || user.email_verified || !email::is_mailbox(&user.email)
 }
 
 /// Serves a request to a protected host.

@@ -16,6 +16,7 @@ use crate::http::username::{self, NoUsername};
 use crate::id::{Id, User};
 use crate::jobs::outbox::deliver_later;
 use crate::pages::mail;
+use crate::secret::{Invited, TokenHash};
 use crate::session::{Person, UserJson};
 use crate::store;
 use crate::store::database::StoreError;
@@ -46,6 +47,8 @@ pub struct Applicant {
     pub callback: Option<Target>,
     /// The guest who becomes a user by this.
     pub guest: Option<Id<User>>,
+    /// The invitation that was mailed to the address: it lets its reader sign up where nobody else may, and proves the address.
+    pub invitation: Option<TokenHash<Invited>>,
 }
 
 /// How a sign-up ends.
@@ -80,6 +83,7 @@ pub async fn email(call: &mut Call) -> Result<Reply> {
         is_remembered: remember.unwrap_or(true),
         callback,
         guest: call.guest().await?,
+        invitation: None,
     };
     match create(&call.context, &applicant).await? {
         SignedUp::Opened(opened) => {
@@ -125,7 +129,8 @@ pub fn username_fields(fields: &mut Fields) -> Result<Names> {
 /// As [`email`].
 pub async fn create(context: &Context, applicant: &Applicant) -> Result<SignedUp> {
     let config = &context.config;
-    if !config.sign_up_open || !config.ways_in.password {
+    let is_invited = applicant.invitation.is_some();
+    if !(config.sign_up_open || is_invited) || !config.ways_in.password {
         return Err(Error::refused(Wire::SIGN_UP_DISABLED, "SIGN_UP is closed"));
     }
     proof::acceptable_length(context, &applicant.password)?;
@@ -145,13 +150,14 @@ pub async fn create(context: &Context, applicant: &Applicant) -> Result<SignedUp
     proof::not_breached(context, &applicant.password, None).await?;
     let hash = hashing::hash(context, &applicant.password).await?;
     // Where addresses must be proven, what becomes of a guest must not tell whether the address was known.
-    let guest = applicant.guest.as_ref().filter(|_| !config.require_verified_email);
+    let guest = applicant.guest.as_ref().filter(|_| !config.require_verified_email || is_invited);
     let names = &applicant.names;
     let user_id = match guest {
         Some(guest) => guest.clone(),
         None => context.id()?,
     };
-    if let (true, Some(known)) = (config.require_verified_email, &loaded.candidate) {
+    let asks_proof = config.require_verified_email && !is_invited;
+    if let (true, Some(known)) = (asks_proof, &loaded.candidate) {
         let told = mail::already_registered(&context.tenant().name, context.auth_origin().as_str());
         let details = json!({ "known": true });
         let id = context.row_id()?;
@@ -170,14 +176,22 @@ pub async fn create(context: &Context, applicant: &Applicant) -> Result<SignedUp
         username: names.username.as_deref(),
         display_username: names.display_username.as_deref(),
         was_guest: guest.is_some(),
+        email_verified: is_invited,
         ..NewUser::new(&user_id, &applicant.email, &applicant.name)
     };
-    let mut statements = store::sign_up::create(context, &user)?;
+    let mut statements = Vec::new();
+    if let Some(invitation) = &applicant.invitation {
+        // One that was taken back meanwhile lets nobody in.
+        statements.push(store::invitation::must_be_open(context, invitation, &applicant.email));
+    }
+    statements.extend(store::sign_up::create(context, &user)?);
     statements.push(store::sign_up::add_password(context, &context.id()?, &user_id, hash.expose()));
     let details = json!({ "method": "password" });
     statements.push(store::record::created(context, &context.row_id()?, &user_id, &applicant.email, &details));
-    statements.extend(verification::link(context, &user_id, &applicant.email, applicant.callback.clone())?);
-    if config.require_verified_email {
+    if !is_invited {
+        statements.extend(verification::link(context, &user_id, &applicant.email, applicant.callback.clone())?);
+    }
+    if asks_proof {
         // Whoever was quicker with the same address is told by mail, as above, and nobody else is.
         match context.db()?.batch(statements).await {
             Err(StoreError::Conflict(column)) if column == "user.email" => (),

@@ -8,6 +8,7 @@ use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::{self, Authentication, Depth};
 use crate::handlers::{Call, counting, guard, mailing, opening, reset};
 use crate::http::cookie::Cookie;
+use crate::http::email;
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
@@ -67,6 +68,30 @@ pub async fn send(call: &mut Call) -> Result<Reply> {
         deliver_later(context);
     }
     Reply::json(200, &json!({ "status": true }))
+}
+
+/// `POST /verify-email/send`: mails a link to whoever is signed in.
+///
+/// # Errors
+/// 401, 429, 503.
+pub async fn send_again(call: &mut Call) -> Result<Reply> {
+    let mut fields = call.request.fields(Media::Form).await?;
+    let given = fields.optional("continue", 4096);
+    fields.finish()?;
+    let (authenticated, _) = call.confirmed(Vec::new()).await?;
+    let context = &call.context;
+    let user = &authenticated.session.user;
+    let target = opening::target(context, given.as_deref(), Wire::INVALID_CALLBACK_URL).ok().flatten();
+    if user.email_verified || !email::is_mailbox(&user.email) {
+        let target = target.unwrap_or_else(|| Target::own("/account"));
+        return Ok(Reply::redirect(303, &target).with_cookies(authenticated.cookies));
+    }
+    // Counted as every mail to this address is.
+    mailing::addressee(context, "verification", By::Email(&user.email)).await?;
+    context.db()?.batch(link(context, &user.id, &user.email, target)?).await?;
+    deliver_later(context);
+    let page = pages::mailed::proof_sent(&Frame::of(context, "Look into your mail"), &user.email);
+    Ok(Reply::page(200, page).with_cookies(authenticated.cookies))
 }
 
 /// The statements that mail a link to a user: the value, and the mail that carries it, which is written only if the

@@ -88,7 +88,7 @@ pub fn page(frame: &Frame<'_>, login: &Login<'_>) -> String {
 #[must_use]
 pub fn sent(frame: &Frame<'_>, email: &str) -> String {
     frame.around(&html! {
-        p { "A mail is on its way to " strong { (email) } ". Follow the link in it." }
+        p { "If there is an account for " strong { (email) } ", or one can be made, a mail is on its way. Follow the link in it." }
         p class="small" { a href="/login" { "Back to signing in" } }
     })
 }

@@ -36,6 +36,27 @@ pub fn ask_proof(frame: &Frame<'_>, asked: &Proof<'_>) -> String {
     })
 }
 
+/// Asks somebody who is signed in to have a link mailed that proves their address.
+#[must_use]
+pub fn ask_for_mail(frame: &Frame<'_>, email: &str, target: &str) -> String {
+    frame.around(&html! {
+        p { "This website lets people in whose address is confirmed. You are signed in as " strong { (email) } "." }
+        form method="post" action="/verify-email/send" {
+            input type="hidden" name="continue" value=(target);
+            button type="submit" { "Mail me a link" }
+        }
+        form method="post" action="/sign-out" { button class="plain" type="submit" { "Sign out" } }
+    })
+}
+
+/// Says that the link is on its way.
+#[must_use]
+pub fn proof_sent(frame: &Frame<'_>, email: &str) -> String {
+    frame.around(&html! {
+        p { "A link is on its way to " strong { (email) } ". Open it in this browser, and you can go on." }
+    })
+}
+
 /// Says that an address is proven.
 #[must_use]
 pub fn proven(frame: &Frame<'_>, email: &str, target: &str) -> String {

@@ -92,6 +92,19 @@ pub fn find_by_token(context: &Context, hash: &TokenHash<Invited>) -> Statement 
         .bind(hash)
 }
 
+/// Fails, and its batch with it, unless an invitation of an address is open: what is done by it depends on that.
+#[must_use]
+pub fn must_be_open(context: &Context, hash: &TokenHash<Invited>, email: &str) -> Statement {
+    sql("select json_extract('{}', iif(exists (
+           select 1 from invitation i join tenant t on t.id = i.tenant_id
+           where i.token_hash = ?2 and i.email = ?3 and i.status = 'pending' and i.expires_at > ?4 and t.status = 'active'
+             and iif(t.user_pool = 'isolated', t.id, null) is ?1), '$', 'doorward:unchanged')) as row")
+    .bind(context.tenant().pool())
+    .bind(hash)
+    .bind(email)
+    .bind(context.now)
+}
+
 /// The open invitations of an address, to tenants of the pool that was asked.
 #[must_use]
 pub fn of_email(context: &Context, email: &str) -> Statement {

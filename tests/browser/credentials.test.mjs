@@ -260,7 +260,7 @@ test("a sign-in link from the login page", async () => {
   await page.goto(`${auth}/login`);
   await page.fill("input[name=email]", email);
   await button(page, "Mail me a sign-in link").click();
-  await page.getByText("A mail is on its way").waitFor();
+  await page.getByText("a mail is on its way").waitFor();
   await page.goto((await mail(email)).match(/https?:\S+/)[0]);
   await button(page, "Sign in").click();
   await page.waitForURL(`${auth}/account`);

@@ -5,10 +5,11 @@ use crate::handlers::Call;
 use crate::handlers::authenticate::{Authentication, Depth};
 use crate::handlers::organization::{invitations, role_text};
 use crate::http::incoming::Media;
+use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::pages::invitation::Shown;
 use crate::pages::{self, Frame};
-use crate::secret::{Invited, Token};
+use crate::secret::{Invited, Token, TokenHash};
 use crate::store;
 use crate::store::invitation::Record;
 
@@ -23,6 +24,19 @@ async fn open(call: &Call, token: &Token<Invited>) -> Result<Option<Record>> {
     let context = &call.context;
     let found: Option<Record> = context.db()?.first(store::invitation::find_by_token(context, &token.hash())).await?;
     Ok(found.filter(|one| one.status == "pending" && one.expires_at > context.now))
+}
+
+/// The open invitation that a page leads on to, `/invitation?token=…`, if it does: its address, and what was mailed.
+///
+/// # Errors
+/// 503.
+pub async fn ahead(call: &Call, target: &Target) -> Result<Option<(String, TokenHash<Invited>)>> {
+    let query = target.as_str().strip_prefix("/invitation?").unwrap_or_default();
+    let given = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "token");
+    let Some(token) = given.and_then(|(_, value)| Token::<Invited>::parse(&value)) else {
+        return Ok(None);
+    };
+    Ok(open(call, &token).await?.map(|one| (one.email, token.hash())))
 }
 
 /// `GET /invitation?token=…`: looking answers nothing, since mail scanners look as well.
