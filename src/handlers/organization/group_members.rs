@@ -43,7 +43,8 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
             // The group names its organization; a further round trip, where the request does not.
             let context = &call.context;
             let found = store::group::tenant_of(&context.tenant().id, &call.presented()?.hash, id);
-            let tenant: Option<Id<Tenant>> = context.db()?.first(found).await?;
+            let (_, mut answers) = call.confirmed(vec![found]).await?;
+            let tenant: Option<Id<Tenant>> = answers.row()?;
             Named::Id(Some(tenant.ok_or_else(not_found)?))
         }
         (named, _) => named,
