@@ -98,21 +98,26 @@ function visitors() {
   ];
 }
 
-async function walk(check) {
-  const wrong = [];
+/** Every kind of answer to every kind of visitor, asked for once. */
+let asked;
+async function askAll() {
+  const all = [];
   for (const [who, worker, cookie, name] of visitors()) {
     const browser = worker.browser();
-    for (const kind of Object.keys(KINDS)) {
-      for (const method of ["GET", "HEAD"]) {
-        for (const under of ["/", "/public/"]) {
-          const answer = await browser.send(method, APP + under + kind, { keepCookies: false, headers: { ...API, cookie: cookie(), "if-none-match": '"v0"' } });
-          const what = `${method} ${under}${kind}, ${who}: ${answer.status} ${JSON.stringify(ofCaches(answer.headers))} ${ours(answer).map((line) => line.slice(0, 20))}`;
-          const problem = check({ answer, kind, isPublic: under === "/public/", name, who });
-          if (problem) wrong.push(`${problem}: ${what}`);
-        }
-      }
-    }
+    const ask = async (kind, method, under) => {
+      const answer = await browser.send(method, APP + under + kind, { keepCookies: false, headers: { ...API, cookie: cookie(), "if-none-match": '"v0"' } });
+      const what = `${method} ${under}${kind}, ${who}: ${answer.status} ${JSON.stringify(ofCaches(answer.headers))} ${ours(answer).map((line) => line.slice(0, 20))}`;
+      all.push({ answer, kind, isPublic: under === "/public/", name, who, what });
+    };
+    await Promise.all(Object.keys(KINDS).flatMap((kind) => ["GET", "HEAD"].flatMap((method) => ["/", "/public/"].map((under) => ask(kind, method, under)))));
   }
+  return all;
+}
+
+async function walk(check) {
+  asked ??= await askAll();
+  assert.equal(asked.length, 6 * 4 * Object.keys(KINDS).length);
+  const wrong = asked.map((one) => [check(one), one.what]).filter(([problem]) => problem).map((pair) => pair.join(": "));
   assert.deepEqual(wrong, []);
 }
 
