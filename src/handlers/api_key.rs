@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::access::action::{Action, Permit};
 use crate::access::permission::Permissions;
+use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::Authenticated;
 use crate::handlers::organization::members::{bounded, invalid};
@@ -13,12 +14,15 @@ use crate::http::fields::Fields;
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::id::{ApiKey, Id, Millis, Tenant};
+use crate::jobs::outbox::deliver_later;
+use crate::pages::mail;
 use crate::secret::Token;
 use crate::session::iso;
 use crate::store;
 use crate::store::access::Standing;
 use crate::store::api_key::{Draft, NewKey, Owner, Record};
 use crate::store::database::{Statement, StoreError, must_change};
+use crate::store::notification::News;
 use crate::store::record::{Deed, Severity};
 
 /// The longest name and the longest prefix, in characters.
@@ -243,10 +247,25 @@ fn outranks(whose: &Whose, key: &Record) -> Result<Permissions> {
     Ok(theirs)
 }
 
-/// `POST /api-key/create`: the key is in this answer and nowhere else.
+/// Tells whoever made a key, by mail and where they are signed in: a thief's would be seen nowhere else.
+fn told(context: &Context, whose: &Whose, name: &str, id: &Id<ApiKey>) -> Result<[Statement; 2]> {
+    let user = &whose.authenticated().session.user.id;
+    let (what, may) = match whose {
+        Whose::Own(_) => ("your account", "It may do what you may, or the part of it that it was made for"),
+        Whose::Organization(..) => ("an organization, in your name", "It may do what it was made for"),
+    };
+    let message = format!("The API key \"{name}\" was made for {what}. {may}, until it is deleted or ends.");
+    let letter = mail::security_notice(&context.tenant().name, "An API key was made", &message);
+    let details = json!({ "key": id });
+    let news = News { tenant: whose.tenant(), kind: "api_key.created", message: &message, details: &details };
+    Ok([store::outbox::queue_to_user(context, user, &letter, None)?, store::notification::tell(context, user, &news)?])
+}
+
+/// `POST /api-key/create`: the key is in this answer and nowhere else. It does all that its maker may, and stays when their
+/// session ends: as where a credential is changed, the session must be fresh, and its maker is told.
 ///
 /// # Errors
-/// 400 for bad fields, 401, 403 for permissions that the maker does not hold, 404.
+/// 400 for bad fields, 401, 403 for permissions that the maker does not hold or a session that is not fresh, 404.
 pub async fn create(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let organization = fields.optional("organizationId", 100);
@@ -267,6 +286,7 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     if user.is_some_and(|user| user != session.user.id.as_str()) || session.user.is_anonymous {
         return Err(Error::refused(Wire::KEY_OF_ANOTHER, "a key in another's name, or a guest's"));
     }
+    proof::fresh(context, whose.authenticated())?;
     holds(call, &whose, wanted.as_ref()).await?;
     let text = keyed::compose(prefix.as_deref().unwrap_or_default(), &Token::new(context.random()?));
     let (id, hash): (Id<ApiKey>, _) = (context.id()?, keyed::token(&text).hash());
@@ -285,10 +305,13 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
         subject: None,
         details: json!({ "key": id, "name": draft.name, "permissions": wanted.as_ref().map(Permissions::statements) }),
     };
+    let [mail, news] = told(context, &whose, draft.name.as_deref().unwrap_or(&text[..START]), &id)?;
     let statements = [
         store::api_key::create(context, whose.tenant(), &new, &draft),
         must_change(),
         store::record::deed(context, whose.tenant(), session, &deed)?,
+        mail,
+        news,
         store::api_key::find(whose.tenant(), whose.owner(), &id),
     ];
     let given: Vec<&Permissions> = wanted.iter().collect();
@@ -296,6 +319,7 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
         Err(StoreError::Unchanged) => return Err(Error::refused(Wire::TOO_MANY_KEYS, "too many keys")),
         other => other?.last()?,
     };
+    deliver_later(context);
     let mut body = json_of(&key.ok_or_else(not_found)?);
     body["key"] = json!(text);
     whose.answer(&body)
@@ -364,10 +388,11 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
     whose.answer(&json!({ "apiKeys": keys, "total": total.unwrap_or(0), "limit": limit, "offset": offset }))
 }
 
-/// `POST /api-key/update`.
+/// `POST /api-key/update`. A key is renamed or switched off in any session; what lets it do more, or at all, or longer, is
+/// as good as making one, and needs a fresh one.
 ///
 /// # Errors
-/// 400 for bad fields or none, 401, 403, 404.
+/// 400 for bad fields or none, 401, 403 also for a session that is not fresh, 404.
 pub async fn update(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let id = fields.line("keyId", 100);
@@ -378,6 +403,9 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
         return Err(Error::refused(Wire::NO_VALUES_TO_UPDATE, "nothing to update"));
     }
     proof::not_impersonated(whose.authenticated())?;
+    if draft.gives() {
+        proof::fresh(&call.context, whose.authenticated())?;
+    }
     let theirs = outranks(&whose, &key)?;
     holds(call, &whose, wanted.as_ref()).await?;
     let context = &call.context;

@@ -15,7 +15,7 @@ use crate::store::database::{Answers, Database, Statement};
 pub enum Depth {
     /// The snapshot cookie, then KV, then D1.
     Snapshot,
-    /// D1, whatever the others say.
+    /// D1, whatever the others say. What is written afterwards is held to the session ([`Database::hold_to`]).
     Database,
 }
 
@@ -265,6 +265,10 @@ async fn from_database(
     }
     if !writes.is_empty() {
         write_later(context, writes);
+    }
+    // Whoever asks the truth may be about to write in this session's name.
+    if look.depth == Depth::Database {
+        context.db()?.hold_to(store::session::must_live(tenant, &ticket.hash));
     }
     if let Some(before) = before {
         let due = Due { token: ticket.token, hash: ticket.hash.clone(), before: before.clone(), after: session };

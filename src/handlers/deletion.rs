@@ -205,6 +205,7 @@ async fn carry_out(context: &Context, user: &Person, by: &str) -> Result<()> {
         store::record::audit(context, &context.row_id()?, Some(id), "user.deleted", Severity::High, &details),
     ];
     statements.extend(store::user::delete(context, id, "deleted by themselves"));
+    statements.push(store::verification::forget(context, id));
     if has_mailbox(user) {
         let letter = mail::security_notice(
             &context.tenant().name,

@@ -95,6 +95,7 @@ pub async fn authenticate(context: &Context, token: &Token<ApiKeySecret>) -> Res
     if let Some(user) = &found.user {
         policy::admits_key(context, &found, user)?;
     }
+    context.db()?.hold_to(store::api_key::must_work(context, &hash));
     session(context, found)
 }
 

@@ -121,7 +121,10 @@ impl Call {
         if !self.context.config.ways_in.anonymous || authenticate::brought(&self.context).is_none() {
             return Ok(None);
         }
-        match self.visitor(Depth::Database).await? {
+        let visitor = self.visitor(Depth::Database).await?;
+        // Nothing is written in this session's name: somebody signs in.
+        self.context.db()?.let_go();
+        match visitor {
             Authentication::Authenticated(one) if one.session.user.is_anonymous => Ok(Some(one.session.user.id)),
             _ => Ok(None),
         }

@@ -274,6 +274,8 @@ async fn run(
         }
         other => other?.skip(skipped),
     };
+    // The session that asked may have been replaced by this one.
+    context.db().map_err(Error::from)?.let_go();
     let record = store::session::read(&mut answers).map_err(Error::from)?;
     let Some(record) = record else {
         let methods: Option<Vec<String>> = if asks { answers.row()? } else { None };
@@ -284,6 +286,7 @@ async fn run(
         return Ok(Outcome::Asked(Asked { methods, cookies }));
     };
     let session = settle(context, opening.user_id, (&id, &hash), record).await?;
+    context.db().map_err(Error::from)?.hold_to(store::session::must_live(&context.tenant().id, &hash));
     let mut cookies = vec![session_cookie(context, &token, &session)];
     cookies.extend(snapshot_cookie(context, &hash, &session));
     cookies.extend(multi_session::listed(context, &token, session.is_remembered));

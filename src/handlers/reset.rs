@@ -154,7 +154,7 @@ pub async fn replace(context: &Context, user: &Id<User>, new: &Password, by: &st
         store::outbox::queue_to_user(context, user, &told, None)?,
     ]);
     // Whoever knew the password may have let software in that would stay.
-    statements.push(store::api_key::disable_of(context, user));
+    statements.push(store::api_key::disable_of(context, user, None));
     statements.extend(store::oauth::token::revoke_user(context, user, "password_reset", None));
     let mut answers = context.db()?.batch(statements).await?;
     forget(context, store::session::revoked(&mut answers)?);

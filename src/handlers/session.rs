@@ -148,6 +148,8 @@ pub async fn sign_out(call: &mut Call) -> Result<Reply> {
 /// 503.
 pub async fn end_this(call: &Call) -> Result<Vec<String>> {
     let mut gone = Vec::from(cleared(&call.context));
+    // What ends sessions is done whether or not this one has ended by itself.
+    call.context.db()?.let_go();
     gone.extend(multi_session::end_others(call).await?);
     gone.extend(impersonation::end_aside(&call.context).await?);
     let authenticated = match call.visitor(Depth::Database).await? {
@@ -168,6 +170,7 @@ pub async fn end_this(call: &Call) -> Result<Vec<String>> {
         }
         Authentication::NotPresented => return Ok(gone),
     };
+    call.context.db()?.let_go();
     let session = &authenticated.session;
     // A protected host's session ends with the one that it hangs on, and so do its siblings: signed out is signed out.
     let id = session.parent_id.as_ref().unwrap_or(&session.id);
@@ -200,8 +203,14 @@ async fn end(
     } else {
         store::record::audit(context, &context.row_id()?, Some(user), event, Severity::Low, &details)
     };
-    let statements = [store::session::revoke(context, user, which, reason, None), audit, has_logouts(context.now)];
-    let mut answers = context.db()?.batch(statements.into_iter().chain(permit.iter().map(holds_still))).await?;
+    let mut statements =
+        vec![store::session::revoke(context, user, which, reason, None), audit, has_logouts(context.now)];
+    // Whoever throws everybody out ends what those had begun as well: a change of address waits for no session.
+    if !matches!(which, Which::One(_)) {
+        statements.push(store::verification::forget(context, user));
+    }
+    statements.extend(permit.iter().map(holds_still));
+    let mut answers = context.db()?.batch(statements).await?;
     forget(context, store::session::revoked(&mut answers)?);
     if answers.skip(1).row()? == Some(true) {
         deliver_later(context);

@@ -13,7 +13,8 @@ use crate::oauth::problem::{Code, Problem};
 use crate::secret::{equal_in_constant_time, sha256_base64url};
 use crate::session::{Person, user_is_active};
 
-/// How long a rotated refresh token gives its successor once more, in milliseconds: the answer may have been lost.
+/// How long a rotated refresh token gives its successor once more, in milliseconds: the answer may have been lost. A
+/// successor that was used was not.
 pub const GRACE: Millis = 10_000;
 
 /// What a code stands for.
@@ -38,6 +39,8 @@ pub struct StoredCode {
     pub user_id: Id<User>,
     /// In which session.
     pub session_id: Option<Id<Session>>,
+    /// Whether that session holds.
+    pub has_session: bool,
     /// What for.
     pub request: Granted,
     /// Its end.
@@ -88,6 +91,9 @@ pub fn redeem(code: &StoredCode, client: &Client, parameters: &Parameters, now: 
     }
     if code.expires_at <= now {
         return Err(invalid("expired").into());
+    }
+    if !code.has_session {
+        return Err(invalid("the session in which it was given has ended").into());
     }
     let request = &code.request.request;
     let given = parameters.get("redirect_uri");
@@ -154,6 +160,8 @@ pub struct StoredRefresh {
     pub userinfo_claims: Vec<String>,
     /// When it was rotated.
     pub used_at: Option<Millis>,
+    /// Whether what it was rotated to was used: its client has the answer then.
+    pub is_successor_used: bool,
     /// When it was revoked.
     pub revoked_at: Option<Millis>,
     /// `user.status`.
@@ -203,7 +211,7 @@ pub fn refresh(token: &StoredRefresh, client: &Client, now: Millis) -> Result<Re
     match token.used_at {
         None if client.keeps_refresh_tokens() => Ok(Refresh::Keep),
         None => Ok(Refresh::Rotate),
-        Some(at) if now < at + GRACE => Ok(Refresh::Repeat),
+        Some(at) if now < at + GRACE && !token.is_successor_used => Ok(Refresh::Repeat),
         Some(_) => Err(Denied { problem: invalid("rotated before"), is_replay: true }),
     }
 }
@@ -254,6 +262,7 @@ mod tests {
             client_id: Id::trusted("c".to_owned()),
             user_id: Id::trusted("u".to_owned()),
             session_id: None,
+            has_session: true,
             request: Granted {
                 request: AuthorizationRequest {
                     redirect_uri: "https://app.example/cb".to_owned(),
@@ -297,10 +306,11 @@ mod tests {
         let good = format!("redirect_uri=https://app.example/cb&code_verifier={VERIFIER}");
         let client = client();
         assert_eq!(redeem(&code(), &client, &parameters(&good), NOW), Ok(()));
-        let spoilt: [(Spoil, bool); 4] = [
+        let spoilt: [(Spoil, bool); 5] = [
             (|code| code.client_id = Id::trusted("other".to_owned()), false),
             (|code| code.used_at = Some(1), true),
             (|code| code.expires_at = NOW, false),
+            (|code| code.has_session = false, false),
             (|code| code.user_status = "suspended".to_owned(), false),
         ];
         for (row, (spoil, is_replay)) in spoilt.into_iter().enumerate() {
@@ -330,6 +340,47 @@ mod tests {
         let mut unnamed = code();
         unnamed.request.request.names_redirect_uri = false;
         assert!(redeem(&unnamed, &client, &parameters(&format!("code_verifier={VERIFIER}")), NOW).is_ok());
+    }
+
+    #[test]
+    fn the_table_of_refreshes() {
+        let client = client();
+        let rotated = |used_at, is_successor_used, revoked_at| StoredRefresh {
+            id: "t".to_owned(),
+            client_id: Id::trusted("c".to_owned()),
+            user_id: Id::trusted("u".to_owned()),
+            session_id: None,
+            family_id: "g".to_owned(),
+            scope: String::new(),
+            audience: Vec::new(),
+            authenticated_at: 0,
+            amr: Vec::new(),
+            expires_at: NOW + 1,
+            cnf: Confirmation::default(),
+            userinfo_claims: Vec::new(),
+            used_at,
+            is_successor_used,
+            revoked_at,
+            user_status: "active".to_owned(),
+            suspended_until: None,
+            has_second_factor: false,
+            is_device_trusted: false,
+            second_factor_required_at: None,
+            grace_logins: 0,
+            roles: Vec::new(),
+        };
+        for (used_at, is_successor_used, decision) in [
+            (None, false, Ok(Refresh::Rotate)),
+            (Some(NOW), false, Ok(Refresh::Repeat)),
+            (Some(NOW - GRACE + 1), false, Ok(Refresh::Repeat)),
+            (Some(NOW), true, Err(true)),
+            (Some(NOW - GRACE), false, Err(true)),
+        ] {
+            let decided = refresh(&rotated(used_at, is_successor_used, None), &client, NOW);
+            assert_eq!(decided.map_err(|denied| denied.is_replay), decision, "{used_at:?} {is_successor_used}");
+        }
+        let revoked = refresh(&rotated(Some(NOW), true, Some(1)), &client, NOW);
+        assert_eq!(revoked.map_err(|denied| denied.is_replay), Err(false));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::id::{ApiKey, Id, Millis, Tenant, User};
 use crate::secret::{ApiKeySecret, TokenHash};
 use crate::session::Person;
-use crate::store::access::{permissions, role_names};
+use crate::store::access::{permissions, role_names, signs_in};
 use crate::store::database::{Statement, sql};
 use crate::store::person::person_json;
 
@@ -168,6 +168,22 @@ pub struct Draft {
     pub expires_at: Option<Option<Millis>>,
 }
 
+impl Draft {
+    /// Whether it could let a key do more than it did: all but another name, other notes and an end to its use.
+    #[must_use]
+    pub const fn gives(&self) -> bool {
+        let ends = matches!(self.enabled, None | Some(false));
+        let is_harmless = self.permissions.is_none()
+            && self.remaining.is_none()
+            && self.refill.is_none()
+            && self.rate_limit_enabled.is_none()
+            && self.rate_limit_time_window.is_none()
+            && self.rate_limit_max.is_none()
+            && self.expires_at.is_none();
+        !(ends && is_harmless)
+    }
+}
+
 /// A key to be made.
 pub struct NewKey<'a> {
     /// Id.
@@ -312,12 +328,32 @@ pub fn count(tenant: &Id<Tenant>, owner: Owner<'_>) -> Statement {
         .bind(owner.user())
 }
 
-/// Switches off the keys that a user made: somebody else may have made them.
+/// Switches off the keys that a user made: somebody else may have made them. With `if_password`, only if that is the hash
+/// of the user's password now: of two changes of it at once, the one that lost ends nothing.
 #[must_use]
-pub fn disable_of(context: &Context, user: &Id<User>) -> Statement {
-    sql("update api_key set enabled = 0, updated_at = ?2 where user_id = ?1 and enabled = 1")
-        .bind(user)
-        .bind(context.now)
+pub fn disable_of(context: &Context, user: &Id<User>, if_password: Option<&str>) -> Statement {
+    sql("update api_key set enabled = 0, updated_at = ?2
+         where user_id = ?1 and enabled = 1
+           and (?3 is null
+                or exists (select 1 from account where user_id = ?1 and issuer_id is null and password_hash = ?3))")
+    .bind(user)
+    .bind(context.now)
+    .bind(if_password)
+}
+
+/// Fails, and the whole batch with it, unless a key still works and its user may still sign in: what a request writes by a
+/// key is held to it.
+#[must_use]
+pub fn must_work(context: &Context, hash: &TokenHash<ApiKeySecret>) -> Statement {
+    sql(concat!(
+        "select json_extract('{}', iif(exists (
+           select 1 from api_key k left join user u on u.id = k.user_id
+           where k.tenant_id = ?1 and k.key_hash = ?2 and k.enabled = 1 and (k.user_id is null or ",
+        signs_in!("u"),
+        ")), '$', 'doorward:broken:key')) as row"
+    ))
+    .bind(&context.tenant().id)
+    .bind(hash)
 }
 
 /// Deletes a key.

@@ -22,6 +22,8 @@ pub enum StoreError {
     Unchanged,
     /// A condition that a statement made, or a named CHECK constraint: its name. Nothing of the batch was done.
     Broken(String),
+    /// What the request was authenticated by has ended since ([`Database::hold_to`]). Nothing of the batch was done.
+    Ended(Holder),
     /// D1 failed, or answered what cannot be.
     Failed(String),
 }
@@ -40,9 +42,20 @@ impl From<StoreError> for Error {
                 Self::refused(Wire::ISSUER_CHANGED, "the issuer was changed while it named somebody")
             }
             StoreError::Broken(name) => Self::Storage(format!("{name}, which nobody expected")),
+            StoreError::Ended(Holder::Session) => Self::refused(Wire::UNAUTHORIZED, "the session ended meanwhile"),
+            StoreError::Ended(Holder::Key) => Self::refused(Wire::INVALID_API_KEY, "the key ended meanwhile"),
             StoreError::Failed(text) => Self::Storage(text),
         }
     }
+}
+
+/// What a request is authenticated by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// A session.
+    Session,
+    /// A program's key.
+    Key,
 }
 
 /// What a store function answers.
@@ -101,6 +114,7 @@ impl<T: Into<Self>> From<Option<T>> for Parameter {
 }
 
 /// A statement and its parameters.
+#[derive(Clone)]
 pub struct Statement {
     text: &'static str,
     parameters: Vec<JsValue>,
@@ -128,7 +142,15 @@ pub const fn must_change() -> Statement {
     sql("select json_extract('{}', iif(changes() > 0, '$', 'doorward:unchanged')) as row")
 }
 
+/// What a statement breaks with that asks whether a session, or a key, still holds.
+const ENDED: [(&str, Holder); 2] = [("session", Holder::Session), ("key", Holder::Key)];
+
 impl Statement {
+    /// Whether it may change something. What is no plain `select` counts as if it did.
+    fn writes(&self) -> bool {
+        !self.text.starts_with("select")
+    }
+
     /// Binds the next parameter: the first is `?1`.
     #[must_use]
     pub fn bind(mut self, value: impl Into<Parameter>) -> Self {
@@ -206,6 +228,7 @@ pub struct Database {
     binding: String,
     d1: Rc<D1Database>,
     trips: Cell<u32>,
+    condition: RefCell<Option<Statement>>,
 }
 
 thread_local! {
@@ -225,17 +248,41 @@ impl Database {
         let kept =
             OPENED.with_borrow(|opened| opened.iter().find(|(name, _)| name == binding).map(|(_, d1)| d1.clone()));
         if let Some(d1) = kept {
-            return Ok(Self { binding: binding.to_owned(), d1, trips: Cell::new(0) });
+            return Ok(Self::new(binding, d1));
         }
         let d1 = Rc::new(env.d1(binding).map_err(failed)?);
         OPENED.with_borrow_mut(|opened| opened.push((binding.to_owned(), d1.clone())));
-        Ok(Self { binding: binding.to_owned(), d1, trips: Cell::new(0) })
+        Ok(Self::new(binding, d1))
+    }
+
+    fn new(binding: &str, d1: Rc<D1Database>) -> Self {
+        Self { binding: binding.to_owned(), d1, trips: Cell::new(0), condition: RefCell::new(None) }
     }
 
     /// The binding that it is behind.
     #[must_use]
     pub fn binding(&self) -> &str {
         &self.binding
+    }
+
+    /// From now on every batch that writes is done only while this holds: a statement that fails where it does not.
+    ///
+    /// A request is authenticated in one batch and writes in another. In between its session may end, by its owner who
+    /// throws a thief out: what was on its way then would outlive the session. So the condition is kept here, where no
+    /// handler and no function of the store can forget it.
+    pub fn hold_to(&self, condition: Statement) {
+        self.condition.replace(Some(condition));
+    }
+
+    /// Writes without the condition again: for what ends the session, and where nothing is written in its name.
+    pub fn let_go(&self) {
+        self.condition.replace(None);
+    }
+
+    /// The condition, for a batch that writes nothing and decides about another database.
+    #[must_use]
+    pub fn condition(&self) -> Option<Statement> {
+        self.condition.borrow().clone()
     }
 
     /// Round trips so far.
@@ -247,8 +294,26 @@ impl Database {
     /// Runs the statements in one transaction: all of them, or none.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] for a UNIQUE constraint, [`StoreError::Failed`] for all else.
+    /// [`StoreError::Conflict`] for a UNIQUE constraint, [`StoreError::Ended`] where something is to be written that depends
+    /// on what has ended, [`StoreError::Failed`] for all else.
     pub async fn batch(&self, statements: impl IntoIterator<Item = Statement>) -> Stored<Answers> {
+        let statements: Vec<Statement> = statements.into_iter().collect();
+        let condition = self.condition().filter(|_| statements.iter().any(Statement::writes));
+        let conditions = usize::from(condition.is_some());
+        let answers = self.run(condition.into_iter().chain(statements)).await?;
+        Ok(answers.skip(conditions))
+    }
+
+    /// [`Self::batch`] whatever has ended: for the record of what was done elsewhere and cannot be undone, such as a refresh
+    /// token of an issuer's that was used up.
+    ///
+    /// # Errors
+    /// As [`Self::batch`].
+    pub async fn record(&self, statements: impl IntoIterator<Item = Statement>) -> Stored<Answers> {
+        self.run(statements).await
+    }
+
+    async fn run(&self, statements: impl IntoIterator<Item = Statement>) -> Stored<Answers> {
         let mut prepared = Vec::new();
         for statement in statements {
             prepared.push(self.d1.prepare(statement.text).bind(&statement.parameters).map_err(failed)?);
@@ -292,7 +357,8 @@ fn classify(message: &str) -> StoreError {
     for marker in [BROKEN, "CHECK constraint failed: "] {
         if let Some((_, tail)) = message.split_once(marker) {
             let name: String = tail.chars().take_while(|&c| c.is_ascii_alphanumeric() || c == '_').collect();
-            return StoreError::Broken(name);
+            let ended = ENDED.iter().find(|(known, _)| marker == BROKEN && *known == name);
+            return ended.map_or(StoreError::Broken(name), |(_, holder)| StoreError::Ended(*holder));
         }
     }
     let Some((_, tail)) = message.split_once("UNIQUE constraint failed: ") else {
@@ -315,6 +381,19 @@ mod tests {
     }
 
     #[test]
+    fn whatever_is_no_select_counts_as_a_write() {
+        for text in [
+            "insert into a values (1)",
+            "update a set b = 1",
+            "delete from a",
+            "with a as (select 1) update b set c = 1",
+        ] {
+            assert!(sql(text).writes(), "{text}");
+        }
+        assert!(!sql("select 1 as row").writes() && !must_change().writes());
+    }
+
+    #[test]
     fn a_conflict_names_its_column() {
         for (message, column) in [
             ("D1_ERROR: UNIQUE constraint failed: user.email: SQLITE_CONSTRAINT (extended: 2067)", "user.email"),
@@ -329,6 +408,8 @@ mod tests {
         {
             assert!(matches!(classify(message), StoreError::Broken(name) if name == "owner"), "{message}");
         }
+        let ended = "bad JSON path: 'doorward:broken:session': SQLITE_ERROR";
+        assert!(matches!(classify(ended), StoreError::Ended(Holder::Session)));
         let unchanged = "D1_ERROR: bad JSON path: 'doorward:unchanged': SQLITE_ERROR";
         assert!(matches!(classify(unchanged), StoreError::Unchanged));
     }

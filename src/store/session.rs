@@ -301,6 +301,24 @@ pub fn load(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Statement {
     .bind(hash)
 }
 
+/// Fails, and the whole batch with it, unless the session of a token holds: what a request writes in a session's name is
+/// held to it ([`Database::hold_to`]). Its end in time is not asked: that was when the request came.
+#[must_use]
+pub fn must_live(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Statement {
+    sql(concat!(
+        "select json_extract('{}', iif(exists (
+           select 1 from session s
+           join user u on u.id = s.user_id and ",
+        signs_in!("u"),
+        "
+           left join session p on p.id = s.parent_id
+           where s.tenant_id = ?1 and s.token_hash = ?2 and s.revoked_at is null and p.revoked_at is null),
+         '$', 'doorward:broken:session')) as row"
+    ))
+    .bind(tenant)
+    .bind(hash)
+}
+
 /// Reads what [`load`] answered.
 ///
 /// # Errors

@@ -152,13 +152,13 @@ pub fn change_phone(context: &Context, user: &Id<User>, number: Option<&str>) ->
 
 /// Deletes a user softly: nobody signs in as them any more, whatever they signed in with is gone, their address is free.
 #[must_use]
-pub fn delete(context: &Context, user: &Id<User>, reason: &str) -> [Statement; 6] {
+pub fn delete(context: &Context, user: &Id<User>, reason: &str) -> [Statement; 7] {
     delete_by(context, user, user, reason)
 }
 
 /// The same, by somebody else.
 #[must_use]
-pub fn delete_by(context: &Context, user: &Id<User>, actor: &Id<User>, reason: &str) -> [Statement; 6] {
+pub fn delete_by(context: &Context, user: &Id<User>, actor: &Id<User>, reason: &str) -> [Statement; 7] {
     [
         sql("update user set status = 'deleted', status_reason = ?3, status_changed_at = ?4, status_changed_by = ?5,
                              deleted_at = ?4, deleted_by = ?5, updated_at = ?4
@@ -173,6 +173,7 @@ pub fn delete_by(context: &Context, user: &Id<User>, actor: &Id<User>, reason: &
         sql("delete from two_factor where user_id = ?1").bind(user),
         sql("delete from trusted_device where user_id = ?1").bind(user),
         sql("delete from password_reset where user_id = ?1").bind(user),
+        sql("delete from api_key where user_id = ?1").bind(user),
     ]
 }
 

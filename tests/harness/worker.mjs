@@ -50,9 +50,10 @@ export async function freePort() {
 
 /**
  * Starts the Worker. `settings` replace those above; `null` takes one away. `workers` are reached by service binding;
- * `databases` are bindings of further databases, for tenants of their own.
+ * `databases` are bindings of further databases, for tenants of their own. `main` is the text of a module that stands in
+ * front of the Worker's own, `./index.js`.
  */
-export async function startWorker({ settings = {}, workers = {}, databases = [], migrate = true, port = 0 } = {}) {
+export async function startWorker({ settings = {}, workers = {}, databases = [], migrate = true, port = 0, main } = {}) {
   const texts = Object.entries({ ...SETTINGS, ...settings }).filter(([, value]) => value !== null);
   const env = Object.fromEntries(texts.map(([name, value]) => [name, { type: "text", value }]));
   for (const name of databases) env[name] = { type: "d1" };
@@ -73,8 +74,9 @@ export async function startWorker({ settings = {}, workers = {}, databases = [],
           ...base,
           name: "doorward",
           manifest: {
-            mainModule: "index.js",
+            mainModule: main ? "main.js" : "index.js",
             modules: {
+              ...(main && { "main.js": { type: "esm", contents: main } }),
               "index.js": { type: "esm", contents: file("index.js").toString() },
               "index_bg.wasm": { type: "wasm", contents: new Uint8Array(file("index_bg.wasm")) },
             },

@@ -222,7 +222,7 @@ test("limits are exact, however many ask at once", async () => {
 });
 
 test("a key ends with its user, wherever they go", async () => {
-  const gone = [401, "INVALID_API_KEY"];
+  const [gone, off] = [[401, "INVALID_API_KEY"], [401, "KEY_DISABLED"]];
   for (const [name, end, back] of [
     ["banned", (id) => post(owner, "/admin/ban-user", { userId: id }), (id) => post(owner, "/admin/unban-user", { userId: id })],
     ["deactivated", (id) => post(owner, "/admin/deactivate-user", { userId: id }), (id) => post(owner, "/admin/reactivate-user", { userId: id })],
@@ -236,10 +236,16 @@ test("a key ends with its user, wherever they go", async () => {
     for (const { key } of keys) assert.deepEqual([(await use(key)).status, (await page(key)).status], [200, 200], name);
     const ended = await end(who.id, who);
     assert.equal(ended.status, 200, ended.text);
-    for (const { key } of keys) for (const answer of [await use(key), await page(key), await page(key, "/public/x")]) assert.deepEqual(told(answer), gone, name);
+    for (const { key } of keys) for (const answer of [await use(key), await page(key), await page(key, "/public/x")]) assert.deepEqual(told(answer), back ? off : gone, name);
     if (!back) continue;
+    // Whoever is let in again switches on what is theirs: it may have been a thief's.
     assert.equal((await back(who.id)).status, 200);
-    for (const { key } of keys) assert.equal((await use(key)).status, 200, `${name} and back`);
+    for (const { key } of keys) assert.deepEqual(told(await use(key)), off, `${name} and back`);
+    assert.equal((await post(who, "/sign-in/email", { email: who.email, password: PASSWORD })).status, 200);
+    for (const { id, key } of keys) {
+      assert.equal((await post(who, "/api-key/update", { keyId: id, enabled: true })).status, 200);
+      assert.equal((await use(key)).status, 200, `${name}, back and switched on`);
+    }
   }
   // With its tenant.
   const boss = await signUp(worker, { host: TENANT_HOST, tenant: two, roles: ["owner"] });

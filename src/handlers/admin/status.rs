@@ -135,6 +135,9 @@ async fn change(
     let skipped = statements.len();
     if ends {
         statements.push(store::session::revoke(context, user, Which::All, event, None));
+        // They would open everything again once the user is let in again, and nobody would think of them.
+        statements.push(store::api_key::disable_of(context, user, None));
+        statements.push(store::verification::forget(context, user));
     }
     let details = json!({ "before": target.status, "after": to.status, "reason": to.reason, "until": to.until });
     statements.push(overseer.audited(context, user, event, (severity, details))?);
@@ -178,6 +181,7 @@ pub async fn remove(call: &mut Call) -> Result<Reply> {
         store::member::leaves_none_ownerless(user),
     ];
     statements.extend(store::user::delete_by(context, user, &overseer.acting.standing.user_id, why));
+    statements.push(store::verification::forget(context, user));
     statements.push(overseer.audited(context, user, "user.deleted", (Severity::High, json!({ "reason": reason })))?);
     let mut answers = context.db()?.batch(statements).await.map_err(ownerless)?;
     forget(context, store::session::revoked(&mut answers)?);

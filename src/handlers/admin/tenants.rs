@@ -225,7 +225,7 @@ fn conflict(error: StoreError) -> Error {
             _ => StoreError::Broken(name).into(),
         },
         StoreError::Unchanged => not_found(),
-        other @ StoreError::Failed(_) => other.into(),
+        other @ (StoreError::Failed(_) | StoreError::Ended(_)) => other.into(),
     }
 }
 
@@ -278,7 +278,9 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     statements.extend(store::tenancy::set_hosts(context, &id, &hosts));
     if let Some(own) = &own {
         // First where its people will be: a tenant that is known here and is not there answers nobody.
-        context.db()?.batch(store::tenancy::are_free(&id, (draft.slug.as_deref(), &hosts))).await.map_err(conflict)?;
+        let mut free = context.db()?.condition().into_iter().collect::<Vec<_>>();
+        free.extend(store::tenancy::are_free(&id, (draft.slug.as_deref(), &hosts)));
+        context.db()?.batch(free).await.map_err(conflict)?;
         let mut there = vec![
             store::tenancy::discard_unused(draft.slug.as_ref()),
             store::tenancy::create(context, &id, true, None, &draft),
@@ -388,6 +390,8 @@ async fn commit(
     if let Some(own) = own_half(context, record).await? {
         let names = (change.slug.as_deref(), change.hosts.as_deref().unwrap_or_default());
         here.extend(store::tenancy::are_free(&record.id, names));
+        // It writes there, so that the session is asked about here.
+        here.extend(context.db()?.condition());
         context.db()?.batch(here).await.map_err(conflict)?;
         let mut there = change.statements;
         there.extend(set_hosts());

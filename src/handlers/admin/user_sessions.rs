@@ -72,12 +72,15 @@ pub async fn revoke_sessions(call: &mut Call) -> Result<Reply> {
 async fn end(call: &Call, overseer: &Overseer, target: &Record, which: Which<'_>) -> Result<()> {
     let context = &call.context;
     let user = &target.person.id;
-    let statements = [
+    let mut statements = vec![
         store::session::revoke(context, user, which, "revoked_by_administrator", None),
         store::access::holds_still(&overseer.permit),
         store::access::covers_still(&overseer.permit, &[], Some(user)),
         overseer.audited(context, user, "sessions.ended", (Severity::Medium, Value::Null))?,
     ];
+    if matches!(which, Which::All) {
+        statements.push(store::verification::forget(context, user));
+    }
     let mut answers = context.db()?.batch(statements).await?;
     forget(context, store::session::revoked(&mut answers)?);
     deliver_later(context);

@@ -440,7 +440,7 @@ pub async fn set_password(call: &mut Call) -> Result<Reply> {
         overseer.audited(context, user, "password.set_by_administrator", (Severity::High, Value::Null))?,
     ];
     // Whoever had got in may have let software in that would stay.
-    statements.push(store::api_key::disable_of(context, user));
+    statements.push(store::api_key::disable_of(context, user, None));
     statements.extend(store::oauth::token::revoke_user(context, user, "password_set", None));
     if crate::http::email::is_mailbox(&target.person.email) {
         let letter = mail::security_notice(

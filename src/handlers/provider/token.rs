@@ -116,6 +116,12 @@ fn presented_refresh(parameters: &Parameters) -> Result<Token<RefreshToken>> {
     Token::parse(text).ok_or_else(|| not_good("not of our making"))
 }
 
+/// What a refresh token is rotated to. It follows from the token, so that a client that lost our answer gets the same once
+/// more, and nothing that opens anything is kept.
+fn successor(context: &Context, presented: &Token<RefreshToken>) -> Token<RefreshToken> {
+    Token::derived(&context.config.keyring.sign(Purpose::Successor, presented.expose().as_bytes()))
+}
+
 fn presented_device(parameters: &Parameters) -> Result<Token<DeviceCode>> {
     let missing = || Problem::new(Code::InvalidRequest, "device_code is missing");
     let text = parameters.get("device_code").ok_or_else(missing)?;
@@ -135,8 +141,12 @@ fn wanted(
     Ok(match grant {
         GrantType::AuthorizationCode => vec![store::oauth::grant::code(context, &presented_code(parameters)?.hash())],
         GrantType::RefreshToken => {
-            let hash = presented_refresh(parameters)?.hash();
-            vec![store::oauth::token::refresh(context, &hash), store::oauth::token::refreshing_user(context, &hash)]
+            let presented = presented_refresh(parameters)?;
+            let hash = presented.hash();
+            vec![
+                store::oauth::token::refresh(context, &hash, &successor(context, &presented).hash()),
+                store::oauth::token::refreshing_user(context, &hash),
+            ]
         }
         GrantType::DeviceCode => Vec::from(store::oauth::device::poll(context, &presented_device(parameters)?.hash())),
         GrantType::ClientCredentials => Vec::new(),
@@ -279,11 +289,8 @@ async fn by_refresh(context: &Context, granting: Granting<'_>, answers: &mut Ans
     let scope = narrowed(&stored.scope, parameters)?;
     let resources = resources(&stored.audience, parameters)?;
     judge_resources(&resources, client)?;
-    // The successor follows from the token, so that whoever lost our answer gets the same once more, and nothing that opens
-    // anything is kept.
     let presented = presented_refresh(parameters)?;
     let claims = || user.as_ref().map(|user| scope_claims(client, &user.subject(context), &scope)).unwrap_or_default();
-    let seed = context.config.keyring.sign(Purpose::Successor, presented.expose().as_bytes());
     let issue = |given: Given| Issue {
         user: Some(&stored.user_id),
         session: stored.session_id.as_ref(),
@@ -292,7 +299,7 @@ async fn by_refresh(context: &Context, granting: Granting<'_>, answers: &mut Ans
         userinfo_claims: &stored.userinfo_claims,
         is_offline: is_offline(client, &stored.scope),
         refresh: (given != Given::None).then(|| Refreshing {
-            token: Token::derived(&seed),
+            token: successor(context, &presented),
             is_kept: given == Given::Again,
             scope: &stored.scope,
             resources: &stored.audience,
@@ -317,9 +324,10 @@ async fn by_refresh(context: &Context, granting: Granting<'_>, answers: &mut Ans
         }
     }
     let (body, tokens) = issue(Given::Again).carry_out(context).await?;
-    // It may have been revoked since it was read.
-    let alive = store::oauth::token::touch(context, &stored.id);
-    commit(context, &granting.once, alive, tokens).await?.ok_or_else(|| not_good("revoked meanwhile"))?;
+    // It may have been revoked since it was read, or its successor used.
+    let alive = store::oauth::token::repeat(context, &stored.id, &successor(context, &presented).hash());
+    let gone = || not_good("revoked meanwhile, or its successor was used");
+    commit(context, &granting.once, alive, tokens).await?.ok_or_else(gone)?;
     Ok(body)
 }
 

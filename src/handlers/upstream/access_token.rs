@@ -133,7 +133,7 @@ pub async fn of_account(
         match turn {
             Turn::Mine(name) if !is_new => return renew(context, reloaded, &name).await,
             Turn::Mine(name) => {
-                context.db()?.batch([lease::release(Holder::Account(&id), &name)]).await?;
+                context.db()?.record([lease::release(Holder::Account(&id), &name)]).await?;
             }
             Turn::Done => (),
         }
@@ -180,7 +180,7 @@ async fn renew(context: &Context, holding: Holding, lease_name: &str) -> Result<
                     tokens.refresh_expires_in,
                 )?);
             }
-            context.db()?.batch(statements).await?;
+            context.db()?.record(statements).await?;
             let token = Secret::new(tokens.access_token.to_owned());
             let scope = tokens.granted.clone();
             Ok(AccessToken { token, expires_at, scope, holding })
@@ -190,7 +190,7 @@ async fn renew(context: &Context, holding: Holding, lease_name: &str) -> Result<
             if let (true, Some(token)) = (refused.is_final, &holding.refresh_token) {
                 statements.push(store::account::forget_refresh_token(id, token));
             }
-            context.db()?.batch(statements).await?;
+            context.db()?.record(statements).await?;
             Err(unavailable(refused.reason))
         }
     }

@@ -171,7 +171,8 @@ fn prepare(
             statements.push(store::user::prove_email(context, &user, &email));
             // Or the identity would be linked to somebody whose address is another by now.
             statements.push(must_change());
-            statements.extend([link(&account, &user), audit(&user, "account.linked", Severity::Medium)?]);
+            statements.extend(link(&account, &user));
+            statements.push(audit(&user, "account.linked", Severity::Medium)?);
             statements.push(store::outbox::queue_to_user(context, &user, &told(context, upstream), None)?);
             Prepared { user, account, statements, is_new: false, waits: None }
         }

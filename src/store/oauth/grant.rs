@@ -43,6 +43,8 @@ pub fn keep_code(
 pub fn code(context: &Context, hash: &TokenHash<AuthorizationCode>) -> Statement {
     sql(concat!(
         "select json_object('id', g.id, 'client_id', g.client_id, 'user_id', g.user_id, 'session_id', g.session_id,
+                            'has_session', json(iif(exists (
+                              select 1 from session where id = g.session_id and revoked_at is null), 'true', 'false')),
                             'request', json(g.request), 'expires_at', g.expires_at, 'used_at', g.used_at,
                             'user_status', u.status, 'suspended_until', u.suspended_until,
                             'person', ",
@@ -59,13 +61,15 @@ pub fn code(context: &Context, hash: &TokenHash<AuthorizationCode>) -> Statement
     .bind(hash)
 }
 
-/// Redeems a code, if nobody has.
+/// Redeems a code, a device or a request, if nobody has and the session in which it was agreed to holds.
 #[must_use]
 pub fn redeem(context: &Context, id: &str) -> Statement {
-    sql("update oauth_grant set used_at = ?3, updated_at = ?3 where tenant_id = ?1 and id = ?2 and used_at is null")
-        .bind(&context.tenant().id)
-        .bind(id)
-        .bind(context.now)
+    sql("update oauth_grant set used_at = ?3, updated_at = ?3
+         where tenant_id = ?1 and id = ?2 and used_at is null
+           and (session_id is null or exists (select 1 from session s where s.id = session_id and s.revoked_at is null))")
+    .bind(&context.tenant().id)
+    .bind(id)
+    .bind(context.now)
 }
 
 /// Uses up the codes and devices of a client that a user agreed to and takes back.

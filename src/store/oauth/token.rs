@@ -94,14 +94,16 @@ pub fn keep_refresh(context: &Context, new: &NewToken<'_, RefreshToken>) -> crat
     keep(context, "refresh", new)
 }
 
-/// A refresh token, with its user.
+/// A refresh token, with its user; `successor` is the token that it is rotated to, if it was.
 #[must_use]
-pub fn refresh(context: &Context, hash: &TokenHash<RefreshToken>) -> Statement {
+pub fn refresh(context: &Context, hash: &TokenHash<RefreshToken>, successor: &TokenHash<RefreshToken>) -> Statement {
     sql(concat!(
         "select json_object('id', t.id, 'client_id', t.client_id, 'user_id', t.user_id, 'session_id', t.session_id,
                             'family_id', t.family_id, 'scope', t.scope, 'audience', json(t.audience),
                             'authenticated_at', t.authenticated_at, 'amr', json(t.amr), 'expires_at', t.expires_at,
                             'used_at', t.used_at, 'revoked_at', t.revoked_at, 'cnf', json(coalesce(t.cnf, '{}')),
+                            'is_successor_used', json(iif(exists (
+                              select 1 from oauth_token where token_hash = ?3 and used_at is not null), 'true', 'false')),
                             'userinfo_claims', json(coalesce(t.requested_claims, '[]')),
                             'user_status', u.status, 'suspended_until', u.suspended_until,
                             'has_second_factor', json(iif(
@@ -119,6 +121,7 @@ pub fn refresh(context: &Context, hash: &TokenHash<RefreshToken>) -> Statement {
     ))
     .bind(&context.tenant().id)
     .bind(hash)
+    .bind(successor)
 }
 
 /// Rotates a refresh token, if nobody has.
@@ -197,6 +200,18 @@ pub fn refreshing_user(context: &Context, hash: &TokenHash<RefreshToken>) -> Sta
 #[must_use]
 pub fn device_user(context: &Context, hash: &TokenHash<DeviceCode>) -> Statement {
     described!("oauth_grant t").bind(&context.tenant().id).bind(hash)
+}
+
+/// Gives a rotated refresh token's successor once more, unless it is revoked or the successor was used.
+#[must_use]
+pub fn repeat(context: &Context, id: &str, successor: &TokenHash<RefreshToken>) -> Statement {
+    sql("update oauth_token set updated_at = ?3
+         where tenant_id = ?1 and id = ?2 and revoked_at is null
+           and not exists (select 1 from oauth_token where token_hash = ?4 and used_at is not null)")
+    .bind(&context.tenant().id)
+    .bind(id)
+    .bind(context.now)
+    .bind(successor)
 }
 
 /// Touches a token that is not revoked.
