@@ -461,7 +461,7 @@ const ROWS = {
     await run("insert into trusted_device (id, user_id, token_hash, last_used_at, expires_at, created_at, updated_at) values (?, ?, ?, 0, 9e15, 0, 0)", randomUUID(), who.id, unique());
     return { who, form: {} };
   },
-  "POST /account/second-factor": async () => ({ who: await person(), form: { action: "enable", password: PASSWORD } }),
+  "POST /account/second-factor": async () => ({ who: await person(), form: { action: "begin", password: PASSWORD } }),
   "POST /account/second-factor/verify": async () => {
     const who = await person();
     const { seed } = readUri((await post(who, "/two-factor/enable", { password: PASSWORD })).json.totpURI);
