@@ -13,6 +13,7 @@ use crate::store::database::{Statement, must_change, sql};
 
 /// A role and what it allows.
 #[derive(Clone, Debug, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "columns")]
 pub struct Record {
     /// Id.
     pub id: Id<Role>,

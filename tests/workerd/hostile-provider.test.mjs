@@ -154,7 +154,7 @@ before(async () => {
     jwt: { skip_consent: true, token_endpoint_auth_method: "private_key_jwt", jwks: { keys: [jwk] }, grant_types: ["authorization_code", "refresh_token", "client_credentials"], scope: "openid offline_access reports:read" },
     service: { redirect_uris: [], grant_types: ["client_credentials"], scope: "openid email reports:read" },
     // By it an administrator says which resources there are.
-    knower: { resources: ["https://api.example", "https://api.example/admin", "https://other.example", "https://one.example", "https://two.example"] },
+    knower: { resources: ["https://api.example", "https://api.example/admin", "https://other.example", "https://one.example", "https://two.example", "https://a.example"] },
     codeless: { skip_consent: true, grant_types: ["client_credentials"], scope: "openid email" },
     limited: { skip_consent: true, grant_types: ["authorization_code"], scope: "openid email" },
     disabled: { skip_consent: true },

@@ -24,6 +24,7 @@ pub enum Change<T> {
 }
 
 /// An issuer as it is to be saved.
+#[expect(clippy::struct_excessive_bools, reason = "what differs from the one before")]
 pub struct Draft {
     /// Everything but the secrets.
     pub record: Record,
