@@ -131,9 +131,9 @@ macro_rules! over {
         concat!(
             "exists (select 1 from (select ",
             trusts!($device, $name, $pool, $now),
-            " as is_trusted) t, json_each(",
+            " as is_trusted), json_each(",
             $counters,
-            ") c join rate_limit r on r.key = iif(t.is_trusted, c.value ->> '$.apart', c.value ->> '$.key')
+            ") c join rate_limit r on r.key = iif(is_trusted, c.value ->> '$.apart', c.value ->> '$.key')
                      where r.count > c.value ->> '$.most')"
         )
     };
