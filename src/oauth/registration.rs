@@ -99,6 +99,22 @@ pub fn is_administered(metadata: &Map<String, Value>) -> bool {
     })
 }
 
+/// Grant types and scopes that an administrator alone gives.
+fn vouched(metadata: &Map<String, Value>) -> Vec<&str> {
+    let is_given = |name: &&str| GrantType::parse(name).is_some_and(|grant| !grant.is_for_anybody());
+    let grants = metadata.get("grant_types").and_then(Value::as_array).into_iter().flatten();
+    let scopes = metadata.get("scope").and_then(Value::as_str).unwrap_or_default().split_whitespace();
+    let is_own = |name: &&str| !SCOPES.iter().any(|(known, _)| known == name);
+    grants.filter_map(Value::as_str).filter(is_given).chain(scopes.filter(is_own)).collect()
+}
+
+/// Whether a client that is changed would keep some of what an administrator gave it.
+#[must_use]
+pub fn keeps_vouched(before: &Map<String, Value>, after: &Map<String, Value>) -> bool {
+    let given = vouched(before);
+    vouched(after).iter().any(|name| given.contains(name))
+}
+
 /// What is allowed to whoever registers a client.
 #[derive(Clone, Debug)]
 pub struct Terms<'a> {

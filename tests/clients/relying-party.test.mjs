@@ -227,11 +227,13 @@ test("a client signs its user out: by the session's own ID token at once, by any
   const left = await who.browser.get(leave.href, { headers: PAGE });
   assert.deepEqual([left.status, left.location], [303, `${GOODBYE}?state=s`]);
   assert.equal((await who.browser.get(`${AUTH}/api/auth/get-session`)).json, null);
-  for (const parameters of [{ post_logout_redirect_uri: "https://evil.example/", client_id: registered.client_id }, { post_logout_redirect_uri: GOODBYE }, { id_token_hint: tokens.access_token }, { id_token_hint: tokens.id_token, client_id: "another" }]) {
+  for (const parameters of [{ post_logout_redirect_uri: "https://evil.example/", client_id: registered.client_id }, { id_token_hint: tokens.access_token }, { id_token_hint: tokens.id_token, client_id: "another" }]) {
     const answer = await who.browser.get(`${AUTH}/oauth2/end_session?${new URLSearchParams(parameters)}`, { headers: PAGE });
     assert.equal(answer.status, 400, JSON.stringify(parameters));
     assert.equal(answer.location, undefined);
   }
+  const unnamed = await who.browser.get(`${AUTH}/oauth2/end_session?${new URLSearchParams({ post_logout_redirect_uri: GOODBYE })}`, { headers: PAGE });
+  assert.deepEqual([unnamed.status, unnamed.location], [200, undefined], "nobody says whose the URI is: it is not followed");
 });
 
 test("a device is connected by its user in another browser, once", async () => {

@@ -18,7 +18,7 @@ use crate::id::{Id, OauthClient, User};
 use crate::oauth::client::NewClient;
 use crate::oauth::jose::SigningAlgorithm;
 use crate::oauth::problem::{Code, Problem};
-use crate::oauth::registration::{Terms, is_administered, judge};
+use crate::oauth::registration::{Terms, is_administered, judge, keeps_vouched};
 use crate::secret::{ClientSecret, InitialAccessToken, RegistrationToken, Token};
 use crate::session::iso;
 use crate::store;
@@ -181,7 +181,7 @@ pub async fn change(
 ) -> Result<(Listed, Option<Token<ClientSecret>>)> {
     let is_trusted = matches!(keeper, Keeper::Tenant | Keeper::Everybody);
     // What an administrator gave is not for the client, or its owner, to keep while they change the rest.
-    if !is_trusted && is_administered(&client.metadata) {
+    if !is_trusted && (is_administered(&client.metadata) || keeps_vouched(&client.metadata, metadata)) {
         let problem = Problem::new(Code::InvalidClientMetadata, "this client is an administrator's to change");
         return Err(problem.into());
     }
