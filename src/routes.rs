@@ -352,6 +352,27 @@ pub const PROTECTED_HOST: &[Route] = routes! {
 /// What a protected host reserves.
 pub const RESERVED: &str = "/.doorward/";
 
+/// Whether a protected host's path is one of those.
+#[must_use]
+pub fn is_reserved(path: &str) -> bool {
+    path.starts_with(RESERVED) || path == RESERVED.trim_end_matches('/')
+}
+
+/// The page that a form's address belongs to, for whoever opens that by itself: the nearest one above it.
+#[must_use]
+pub fn page_of_form(table: &'static [Route], path: &str) -> Option<&'static str> {
+    let is_page = |route: &&Route, method: &str| route.method == method && route.surface == Surface::Page;
+    table.iter().find(|route| is_page(route, "POST") && route.path == path)?;
+    let mut above = path;
+    while let Some(at) = above.rfind('/') {
+        above = &above[..at];
+        if let Some(route) = table.iter().find(|route| is_page(route, "GET") && route.path == above) {
+            return Some(route.path);
+        }
+    }
+    Some("/")
+}
+
 /// A route and the value of its `:name` segment.
 pub type Found = (&'static Route, Option<String>);
 
@@ -416,6 +437,22 @@ mod tests {
         assert_eq!(methods(AUTH_HOST, "/oauth2/userinfo"), ["GET", "HEAD", "POST"]);
         assert_eq!(methods(AUTH_HOST, "/oauth2/register/x"), ["GET", "HEAD", "PUT", "DELETE"]);
         assert!(methods(AUTH_HOST, "/oauth2/nothing").is_empty());
+    }
+
+    #[test]
+    fn the_address_of_a_form_leads_to_its_page() {
+        for (path, page) in [
+            ("/login/link", Some("/login")),
+            ("/second-factor/send", Some("/second-factor")),
+            ("/account/passkey/delete", Some("/account")),
+            ("/account/second-factor/verify", Some("/account/second-factor")),
+            ("/sign-out", Some("/")),
+            ("/api/auth/sign-out", None),
+            ("/nothing", None),
+        ] {
+            assert_eq!(page_of_form(AUTH_HOST, path), page, "{path}");
+        }
+        assert!(is_reserved("/.doorward") && is_reserved("/.doorward/x") && !is_reserved("/.doorwardx"));
     }
 
     #[test]

@@ -24,11 +24,53 @@ pub struct GateRequest {
     pub binding: String,
     /// When it is no longer honoured.
     pub expires_at: Millis,
+    /// Whether it was begun again because the one before came back to a browser that had not asked: once is enough for
+    /// whoever followed a link, and a browser that keeps no cookies would go in circles.
+    #[serde(default)]
+    pub is_again: bool,
+}
+
+/// A request that is ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It is honoured.
+    Fresh(GateRequest),
+    /// It is good for one thing alone: to say where to begin again. We signed its origin and its way back.
+    TooOld(GateRequest),
+}
+
+/// The longest link to our own page of sign-in: servers in front of us take 8 KiB for a request's first line.
+const LONGEST_LINK: usize = 7500;
+
+/// The page of a protected host that begins a sign-in and comes back to `return_to`; `origin` may be empty, for a link
+/// within the host. A way back that makes the link too long leads to `/`.
+#[must_use]
+pub fn sign_in_page(origin: &str, return_to: &str, is_again: bool) -> String {
+    let page = format!("{origin}/.doorward/sign-in");
+    let again = if is_again { "&again=true" } else { "" };
+    let link = format!("{page}?return={}{again}", in_query(return_to));
+    if link.len() <= LONGEST_LINK { link } else { format!("{page}?return=/{again}") }
+}
+
+/// A value in a query, with no more escapes than it needs: what is escaped twice grows.
+fn in_query(value: &str) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        if byte.is_ascii_graphic() && !b"%&+#\"<>'\\`{}|^".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            // Writing into a string fails never.
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
 }
 
 impl GateRequest {
-    /// The longest way back that is kept, in bytes; a longer one returns to `/`.
-    const LONGEST_RETURN: usize = 1000;
+    /// The longest way back that is kept, in bytes; a longer one returns to `/`. Signed and in a URL it is a third longer,
+    /// and that URL is to fit into 8 KiB as well.
+    const LONGEST_RETURN: usize = 5500;
 
     /// The path and query to come back to. Only those of pages: a sign-in does not repeat a POST.
     #[must_use]
@@ -50,12 +92,12 @@ impl GateRequest {
         keyring.sign_text(Purpose::GateRequest, &payload)
     }
 
-    /// Reads what [`Self::sign`] signed: `None` if it is not ours, or too old.
+    /// Reads what [`Self::sign`] signed: `None` if it is not ours.
     #[must_use]
-    pub fn read(keyring: &Keyring, text: &str, now: Millis) -> Option<Self> {
+    pub fn read(keyring: &Keyring, text: &str, now: Millis) -> Option<Found> {
         let payload = keyring.read_text(Purpose::GateRequest, text)?;
         let request: Self = serde_json::from_slice(&payload).ok()?;
-        (request.expires_at > now).then_some(request)
+        Some(if request.expires_at > now { Found::Fresh(request) } else { Found::TooOld(request) })
     }
 }
 
@@ -65,7 +107,7 @@ mod tests {
     use crate::config::tests::with;
 
     #[test]
-    fn only_a_fresh_request_of_ours_is_read() {
+    fn a_request_of_ours_is_read_and_known_to_be_too_old() {
         let config = with(&[]).expect("config");
         let request = GateRequest {
             tenant_id: Id::trusted("t".to_owned()),
@@ -75,10 +117,11 @@ mod tests {
             return_to: "/deep?x=1".to_owned(),
             binding: "b".to_owned(),
             expires_at: 10,
+            is_again: false,
         };
         let text = request.sign(&config.keyring);
-        assert_eq!(GateRequest::read(&config.keyring, &text, 9), Some(request));
-        assert_eq!(GateRequest::read(&config.keyring, &text, 10), None);
+        assert_eq!(GateRequest::read(&config.keyring, &text, 9), Some(Found::Fresh(request.clone())));
+        assert_eq!(GateRequest::read(&config.keyring, &text, 10), Some(Found::TooOld(request)));
         assert_eq!(GateRequest::read(&config.keyring, &text[1..], 9), None);
     }
 
@@ -95,6 +138,19 @@ mod tests {
         ] {
             assert_eq!(GateRequest::return_path(given), kept, "{given}");
         }
-        assert_eq!(GateRequest::return_path(&format!("/{}", "a".repeat(2000))), "/");
+        let long = format!("/{}", "a".repeat(5400));
+        assert_eq!(GateRequest::return_path(&long), long);
+        assert_eq!(GateRequest::return_path(&format!("/{}", "a".repeat(5500))), "/");
+    }
+
+    #[test]
+    fn a_link_to_the_page_of_sign_in_says_the_way_back_and_stays_short() {
+        assert_eq!(sign_in_page("", "/a?b=1&c=%2F+#", false), "/.doorward/sign-in?return=/a?b=1%26c=%252F%2B%23");
+        assert_eq!(
+            sign_in_page("https://a.example", "/ä", true),
+            "https://a.example/.doorward/sign-in?return=/%C3%A4&again=true"
+        );
+        let long = format!("/{}", "%22".repeat(1800));
+        assert_eq!(sign_in_page("", &long, true), "/.doorward/sign-in?return=/&again=true");
     }
 }

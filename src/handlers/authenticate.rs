@@ -290,6 +290,16 @@ pub fn session_cookie(context: &Context, token: &Token<SessionToken>, session: &
     Cookie::Session.set(context.is_secure, &value, session.is_remembered.then_some(seconds))
 }
 
+/// The longest that browsers keep a cookie, in seconds: 400 days.
+const LONGEST_COOKIE: i64 = 34_560_000;
+
+/// The same for a browser that we cannot set another one in when the session is prolonged.
+#[must_use]
+pub fn lasting_cookie(context: &Context, token: &Token<SessionToken>, session: &LiveSession) -> String {
+    let value = crate::session::cookie_value(&context.config.keyring, token);
+    Cookie::Session.set(context.is_secure, &value, session.is_remembered.then_some(LONGEST_COOKIE))
+}
+
 /// The snapshot's `Set-Cookie` line, if a snapshot is worth sending.
 #[must_use]
 pub fn snapshot_cookie(context: &Context, hash: &TokenHash<SessionToken>, session: &LiveSession) -> Option<String> {

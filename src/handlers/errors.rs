@@ -5,10 +5,12 @@ use serde_json::json;
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::Call;
+use crate::handlers::forward_auth::Asked;
 use crate::http::reply::Reply;
 use crate::oauth::jws::ALGORITHMS;
 use crate::oauth::problem::{Code, Problem};
 use crate::pages;
+use crate::session::LiveSession;
 
 /// An error in the login protocol's JSON. What is not there at all is an empty 404.
 ///
@@ -135,12 +137,45 @@ pub fn html(context: &Context, error: &Error) -> Reply {
     }
 }
 
-/// An error as a page where not even the host is known: without a stylesheet, which would fail as well.
+/// An error, for whoever sent the request: a page for a person who waits for one, whatever the method, and JSON for all
+/// else.
+///
+/// # Errors
+/// None that happens.
+pub fn to_visitor(call: &Call, error: &Error) -> Result<Reply> {
+    let is_website = call.context.app().is_some();
+    let is_signed_out = is_website && error.wire() == Wire::UNAUTHORIZED;
+    let reply = if !call.request.source().is_navigation() {
+        json(error)?
+    } else if is_signed_out {
+        let frame = pages::Frame::of(&call.context, "Please sign in");
+        let is_sent = !matches!(asked_method(call), "GET" | "HEAD");
+        Reply::page(401, pages::error::signed_out(&frame, is_sent))
+    } else {
+        html(&call.context, error)
+    };
+    // RFC 9110, section 15.5.2. Browsers know no such scheme, and ask their users for nothing.
+    Ok(if is_signed_out { reply.with("www-authenticate", "Cookie form-action=\"/.doorward/sign-in\"") } else { reply })
+}
+
+/// The method that the visitor sent: a proxy asks by one of its own.
+fn asked_method(call: &Call) -> &str {
+    call.asked.as_ref().and_then(Asked::method).unwrap_or_else(|| call.request.method())
+}
+
+/// The page for somebody whom a website's rules keep out.
+#[must_use]
+pub fn forbidden(context: &Context, session: Option<&LiveSession>) -> Reply {
+    let frame = pages::Frame::of(context, "Not for you");
+    Reply::page(403, pages::error::forbidden(&frame, session.map(|session| session.user.email.as_str())))
+}
+
+/// An error as a page where not even the host is known: with a stylesheet that every host has.
 #[must_use]
 pub fn bare(error: &Error, request_id: &str) -> Reply {
     let status = error.wire().status;
     let (title, text) = pages::error::words_for_status(status);
-    let frame = pages::Frame { title, tenant: "", stylesheet: "data:text/css," };
+    let frame = pages::Frame { title, tenant: "", stylesheet: pages::STYLESHEET_ANYWHERE };
     Reply::page(status, pages::error::page(&frame, text, request_id)).with("x-content-type-options", "nosniff")
 }
 

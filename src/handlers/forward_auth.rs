@@ -7,8 +7,10 @@ use std::rc::Rc;
 
 use crate::context::Surroundings;
 use crate::error::{Error, Result, Wire};
+use crate::gate::request::sign_in_page;
 use crate::gate::rules::Verdict;
-use crate::handlers::{Call, place, proxy};
+use crate::handlers::proxy::Judged;
+use crate::handlers::{Call, errors, place, proxy};
 use crate::http::incoming::Incoming;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
@@ -68,12 +70,22 @@ impl Asked {
                 is_nginx: false,
             }
         };
+        // The scheme's own port is none (RFC 9110, section 4.2.3).
+        let port = if asked.is_secure { ":443" } else { ":80" };
+        let authority = asked.authority.strip_suffix(port).unwrap_or(&asked.authority).to_owned();
+        let asked = Self { authority, ..asked };
         // A list, user information or a path here would make another host of it in the URL that visitors are sent to.
         let is_plain = asked.authority.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b));
         // Two header lines arrive joined by ", ", and an honest URI has no space: one of two is somebody else's.
         let one_path = asked.uri.as_deref().is_none_or(|uri| uri.starts_with('/') && !uri.contains(' '));
         let usual = asked.is_secure && !asked.authority.contains(':');
         (is_plain && one_path && (usual || development)).then_some(asked)
+    }
+
+    /// The visitor's method, if the proxy said it.
+    #[must_use]
+    pub fn method(&self) -> Option<&str> {
+        self.method.as_deref()
     }
 
     fn host(&self) -> &str {
@@ -101,10 +113,11 @@ fn authority(text: &str, is_secure: bool) -> String {
     text.strip_suffix(port).map_or_else(|| text.clone(), str::to_owned)
 }
 
+/// Proxies name a WebSocket's scheme as well, in whichever case (RFC 3986, section 3.1).
 fn is_https(scheme: &str) -> Option<bool> {
-    match scheme {
-        "https" => Some(true),
-        "http" => Some(false),
+    match scheme.to_ascii_lowercase().as_str() {
+        "https" | "wss" => Some(true),
+        "http" | "ws" => Some(false),
         _ => None,
     }
 }
@@ -118,7 +131,7 @@ pub async fn website(
     around: &Surroundings,
     here: &Rc<Place>,
 ) -> Result<Option<(Rc<Place>, Asked)>> {
-    let asks = request.path() == PATH || request.path().starts_with(routes::RESERVED);
+    let asks = request.path() == PATH || routes::is_reserved(request.path());
     if here.app.is_some() || !asks {
         return Ok(None);
     }
@@ -147,18 +160,32 @@ pub async fn check(call: &mut Call) -> Result<Reply> {
     };
     // Up to the query only: a raw `#` is part of the path for an origin that is sent one.
     let path = uri.split('?').next().unwrap_or("/");
-    let mut judged = proxy::judge(call, app, method, path).await?;
+    let mut judged = match proxy::judge(call, app, method, path).await {
+        // The auth host knows where a second factor is set up, and the way back.
+        Err(error) if error.wire() == Wire::SECOND_FACTOR_REQUIRED => {
+            call.context.log(path, &error);
+            Judged::signed_out()
+        }
+        other => other?,
+    };
     match judged.verdict {
         Verdict::Pass => {
-            let mut reply = Reply::empty(200).with_cookies(judged.cookies(&call.context, true));
+            // The session is prolonged where it is due, and no cookie is sent: proxies keep them to themselves, and a snapshot
+            // beside the roles fills their buffers.
+            let _ = judged.cookies(&call.context, true);
+            let mut reply = Reply::empty(200);
             for (name, value) in proxy::identity(&call.context, app, judged.session.as_ref()).await? {
                 reply = reply.with(name, value);
             }
             Ok(reply)
         }
+        Verdict::Forbidden if call.request.source().is_navigation() => {
+            call.context.log(path, &Error::refused(Wire::FORBIDDEN, format!("{method} {path}")));
+            Ok(errors::forbidden(&call.context, judged.session.as_ref()))
+        }
         Verdict::Forbidden => Err(Error::refused(Wire::FORBIDDEN, format!("{method} {path}"))),
         Verdict::SignIn => {
-            let target = Target::own(format!("{}/.doorward/sign-in", asked.origin())).with_query("return", uri);
+            let target = Target::own(sign_in_page(&asked.origin(), uri, false));
             // A sign-in repeats no POST, and a script can do nothing with a login page.
             let wants_page = matches!(method.as_str(), "GET" | "HEAD") && call.request.wants_page();
             if wants_page && !asked.is_nginx {
@@ -166,7 +193,7 @@ pub async fn check(call: &mut Call) -> Result<Reply> {
             }
             let error = Error::refused(Wire::UNAUTHORIZED, "not signed in");
             call.context.log(path, &error);
-            let reply = super::errors::json(&error)?;
+            let reply = errors::to_visitor(call, &error)?;
             Ok(if wants_page { reply.with("x-doorward-location", target.as_str().to_owned()) } else { reply })
         }
     }

@@ -8,17 +8,18 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
-use crate::gate::request::GateRequest;
-use crate::handlers::authenticate::{Authentication, Depth, remember, session_cookie, snapshot_cookie};
+use crate::gate::request::{Found, GateRequest, sign_in_page};
+use crate::handlers::authenticate::{Authentication, Depth, lasting_cookie, remember, session_cookie, snapshot_cookie};
 use crate::handlers::session::end_this;
 use crate::handlers::{Call, proxy};
-use crate::http::cookie::{self, Cookie, Presented};
+use crate::http::cookie::{self, GATE_SLOTS, Presented, gate_name};
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::id::{Id, Session};
 use crate::pages;
 use crate::secret::{GateCode, Token, equal_in_constant_time};
+use crate::session::Rejection;
 use crate::store;
 use crate::store::directory::AppPlace;
 use crate::store::verification::Used;
@@ -39,10 +40,15 @@ fn app(context: &Context) -> Result<&AppPlace> {
     context.app().ok_or(Error::NotFound)
 }
 
-/// The value that ties a gate request to this browser, as it was presented.
-fn binding(call: &Call) -> Option<Token<GateCode>> {
+/// Which of the cookies a request's value is in.
+fn slot(binding: &str) -> u8 {
+    binding.bytes().next().unwrap_or(0) % GATE_SLOTS
+}
+
+/// The value of one of the cookies that tie gate requests to this browser, as it was presented.
+fn binding(call: &Call, slot: u8) -> Option<Token<GateCode>> {
     let header = call.request.header("Cookie")?;
-    match cookie::read(&header, Cookie::Gate.name(call.context.is_secure)) {
+    match cookie::read(&header, &gate_name(call.context.is_secure, slot)) {
         Presented::Value(value) => Token::parse(value),
         _ => None,
     }
@@ -53,23 +59,30 @@ fn binding(call: &Call) -> Option<Token<GateCode>> {
 /// # Errors
 /// If the platform has no randomness.
 pub fn send_to_sign_in(call: &Call, origin: &str, return_to: &str) -> Result<Reply> {
+    begin_request(call, origin, return_to, false)
+}
+
+fn begin_request(call: &Call, origin: &str, return_to: &str, is_again: bool) -> Result<Reply> {
     let context = &call.context;
-    let binding = match binding(call) {
+    // A value that is there already is used again: only tabs that ask at the same moment need one each.
+    let binding = match (0..GATE_SLOTS).find_map(|slot| binding(call, slot)) {
         Some(binding) => binding,
         None => Token::new(context.random()?),
     };
+    let hash = binding.hash().as_str().to_owned();
+    let cookie = cookie::set_gate(context.is_secure, slot(&hash), binding.expose(), context.config.flow_seconds);
     let request = GateRequest {
         tenant_id: context.tenant().id.clone(),
         is_isolated: context.tenant().is_isolated,
         app_id: app(context)?.id.clone(),
         origin: origin.to_owned(),
         return_to: GateRequest::return_path(return_to),
-        binding: binding.hash().as_str().to_owned(),
+        binding: hash,
         expires_at: context.now + context.config.flow_seconds * 1000,
+        is_again,
     };
     let target = Target::own(format!("{}/gate/sign-in", context.auth_origin()));
     let target = target.with_query("request", &request.sign(&context.config.keyring));
-    let cookie = Cookie::Gate.set(context.is_secure, binding.expose(), Some(context.config.flow_seconds));
     Ok(Reply::redirect(302, &target).with_cookie(cookie).with("cache-control", "no-store"))
 }
 
@@ -83,19 +96,25 @@ pub async fn begin(call: &mut Call) -> Result<Reply> {
         Some(asked) => asked.origin(),
         None => call.request.origin()?.as_str().to_owned(),
     };
-    send_to_sign_in(call, &origin, &return_to)
+    let is_again = call.request.param("again").as_deref() == Some("true");
+    begin_request(call, &origin, &return_to, is_again)
 }
 
 /// `GET /gate/sign-in?request=…` on the auth host: whoever is signed in goes back with a code, and whoever is not
-/// signs in first.
+/// signs in first. A request that is too old, from a login page that stood open or a bookmark, begins again at its website.
 ///
 /// # Errors
-/// 400 for a request that is not ours or too old; 503.
+/// 400 for a request that is not ours; 503.
 pub async fn authorize(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
     let text = call.request.param("request").unwrap_or_default();
-    let request = GateRequest::read(&context.config.keyring, &text, context.now)
-        .ok_or_else(|| Error::refused(Wire::BAD_GATE_REQUEST, "gate request is not ours, or too old"))?;
+    let request = match GateRequest::read(&context.config.keyring, &text, context.now) {
+        Some(Found::Fresh(request)) => request,
+        Some(Found::TooOld(old)) => {
+            return Ok(Reply::redirect(302, &Target::own(sign_in_page(&old.origin, &old.return_to, false))));
+        }
+        None => return Err(bad("gate request is not ours")),
+    };
     let is_alone = request.is_isolated || context.tenant().is_isolated;
     if is_alone && request.tenant_id != context.tenant().id {
         return Err(Error::refused(Wire::BAD_GATE_REQUEST, "the website of another pool"));
@@ -128,39 +147,75 @@ pub async fn authorize(call: &mut Call) -> Result<Reply> {
     Ok(Reply::redirect(302, &target).with_cookies(authenticated.cookies))
 }
 
-/// `GET /.doorward/callback` on a protected host: the code opens a session of this host.
+/// `GET /.doorward/callback` on a protected host: the code opens a session of this host. What comes too late, twice, or to
+/// a browser that did not ask opens nothing; its visitor signs in anew.
 ///
 /// # Errors
-/// 400 for a code or state that is not good here and now; 503.
+/// 400 for a state that is not ours, or that came back to a browser that keeps no cookies; 503.
 pub async fn callback(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
     let app = app(context)?;
     let text = call.request.param("state").unwrap_or_default();
-    let request = GateRequest::read(&context.config.keyring, &text, context.now)
-        .ok_or_else(|| bad("state is not ours, or too old"))?;
+    let found =
+        GateRequest::read(&context.config.keyring, &text, context.now).ok_or_else(|| bad("state is not ours"))?;
+    let (Found::Fresh(request) | Found::TooOld(request)) = &found;
     if request.app_id != app.id {
         return Err(bad("state of another app"));
     }
-    let target = Target::own(request.return_to.clone());
-    match redeem(call, app, &request).await {
-        Ok(cookies) => Ok(Reply::redirect(302, &target).with_cookies(cookies)),
-        // Whoever reloads the callback, or had a second tab waiting, is signed in already: nothing is opened for them.
-        Err(error) if error.wire() == Wire::BAD_GATE_REQUEST => match call.visitor(Depth::Database).await? {
-            Authentication::Authenticated(_) => Ok(Reply::redirect(302, &target)),
-            _ => Err(error),
-        },
-        Err(error) => Err(error),
+    let result = match &found {
+        Found::Fresh(request) => redeem(call, app, request).await,
+        Found::TooOld(_) => Err(bad("state is too old")),
+    };
+    let error = match result {
+        Ok(Redeemed::Opened(cookies, must_enrol)) => {
+            // The sign-in is good enough for the auth host, and this website's tenant asks for more.
+            let target = if must_enrol {
+                at_auth_host(context, "/account/second-factor", &text)
+            } else {
+                Target::own(request.return_to.clone())
+            };
+            return Ok(Reply::redirect(302, &target).with_cookies(cookies));
+        }
+        Ok(Redeemed::NeedsFactor) => {
+            let again = at_auth_host(context, "/login", &text).with_query("again", "true");
+            return Ok(Reply::redirect(302, &again));
+        }
+        Err(error) if error.wire() == Wire::BAD_GATE_REQUEST => error,
+        Err(error) => return Err(error),
+    };
+    // Whoever reloads the callback, or had a second tab waiting, is signed in already: nothing is opened for them.
+    if let Authentication::Authenticated(_) = call.visitor(Depth::Database).await? {
+        return Ok(Reply::redirect(302, &Target::own(request.return_to.clone())));
     }
+    if matches!(&found, Found::Fresh(request) if request.is_again) {
+        return Err(error);
+    }
+    context.log(call.request.path(), &error);
+    Ok(Reply::redirect(302, &Target::own(sign_in_page("", &request.return_to, true))))
+}
+
+/// A page of the auth host that goes on to the sign-in at this website.
+fn at_auth_host(context: &Context, page: &str, request: &str) -> Target {
+    let back = Target::own("/gate/sign-in").with_query("request", request);
+    Target::own(format!("{}{page}", context.auth_origin())).with_query("continue", back.as_str())
+}
+
+/// What came of a code.
+enum Redeemed {
+    /// A session of this host: its cookies, and whether its user has to set up a second factor first.
+    Opened(Vec<String>, bool),
+    /// None: the sign-in lacks the second factor that this website's tenant asks for.
+    NeedsFactor,
 }
 
 fn bad(reason: &str) -> Error {
     Error::refused(Wire::BAD_GATE_REQUEST, reason)
 }
 
-/// Uses the code up and opens the session that it stands for: its cookies.
-async fn redeem(call: &Call, app: &AppPlace, request: &GateRequest) -> Result<Vec<String>> {
+/// Uses the code up and opens the session that it stands for.
+async fn redeem(call: &Call, app: &AppPlace, request: &GateRequest) -> Result<Redeemed> {
     let context = &call.context;
-    let mine = binding(call).ok_or_else(|| bad("no cookie of this browser's request"))?.hash();
+    let mine = binding(call, slot(&request.binding)).ok_or_else(|| bad("no cookie of this browser's request"))?.hash();
     if !equal_in_constant_time(&request.binding, mine.as_str()) {
         return Err(bad("requested in another browser"));
     }
@@ -186,13 +241,21 @@ async fn redeem(call: &Call, app: &AppPlace, request: &GateRequest) -> Result<Ve
         Err(rejection) => {
             // Nobody has it: it does not stay behind.
             context.db()?.batch([store::session::discard(&context.tenant().id, &hash)]).await?;
+            if rejection == Rejection::SecondFactorMissing {
+                return Ok(Redeemed::NeedsFactor);
+            }
             return Err(bad(&format!("{rejection:?}")));
         }
     };
     remember(context, &hash, &session);
-    let mut cookies = vec![session_cookie(context, &token, &session)];
+    // A proxy that asks about each request keeps to itself what we would set with the answer: nothing could prolong the
+    // browser's cookie, so it outlives the session, whose end D1 knows.
+    let is_asked = call.asked.is_some() || (app.origin_url.is_none() && app.service_binding.is_none());
+    let cookie =
+        if is_asked { lasting_cookie(context, &token, &session) } else { session_cookie(context, &token, &session) };
+    let mut cookies = vec![cookie];
     cookies.extend(snapshot_cookie(context, &hash, &session));
-    Ok(cookies)
+    Ok(Redeemed::Opened(cookies, session.must_enrol))
 }
 
 /// `GET /.doorward/sign-out` on a protected host: asks, since a link or an image of another site can point here.

@@ -164,21 +164,31 @@ pub fn merely_looks(call: &Call, route: &Route) -> Option<Reply> {
     }
 }
 
-/// Answers a CORS preflight of a trusted origin; for all else that is not in the table, an empty 404.
+/// Answers a CORS preflight of a trusted origin. For all else that is not in the table: a person's browser is led to the
+/// page of the form whose address it has, or shown a page; and a program gets an empty 404.
 ///
 /// # Errors
 /// None that happens.
-pub fn preflight_or_not_found(call: &Call) -> Result<Reply> {
+pub fn preflight_or_not_found(call: &Call, table: &'static [Route]) -> Result<Reply> {
     let is_preflight =
         call.request.method() == "OPTIONS" && call.request.header("Access-Control-Request-Method").is_some();
     let path = call.request.path();
     if !is_preflight {
+        if call.request.wants_page()
+            && let Some(page) = routes::page_of_form(table, path)
+        {
+            return Ok(finish(call, Surface::Page, Reply::redirect(303, &Target::own(page))));
+        }
         call.context.log(path, &Error::NotFound);
         let allowed = if call.context.app().is_none() { routes::methods(routes::AUTH_HOST, path) } else { Vec::new() };
         let is_for_clients = errors::is_of_oauth(path) || path.starts_with("/.well-known/");
-        let reply = if is_for_clients && !allowed.is_empty() {
-            errors::wrong_method(&allowed)?
-        } else if call.context.app().is_none() {
+        if is_for_clients && !allowed.is_empty() {
+            return Ok(finish(call, Surface::Api, errors::wrong_method(&allowed)?));
+        }
+        if call.request.source().is_navigation() {
+            return Ok(finish(call, Surface::Page, errors::html(&call.context, &Error::NotFound)));
+        }
+        let reply = if call.context.app().is_none() {
             errors::told(path, &Error::NotFound)?
         } else {
             errors::json(&Error::NotFound)?

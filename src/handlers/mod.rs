@@ -63,6 +63,7 @@ use crate::http::incoming::Incoming;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::id::{Id, Millis, User};
+use crate::pages as pages_of_all;
 use crate::routes::{self, Access, Route, Surface};
 use crate::store::database::{Answers, Statement};
 use crate::store::directory::{self, Place};
@@ -212,6 +213,10 @@ async fn route(request: Incoming, around: Surroundings) -> Result<Reply> {
     if !request.is_secure() && !around.config.development {
         return guard::to_https(&request);
     }
+    // Also where nobody answers, or D1 does not: the page that says so looks as all of them.
+    if request.path() == pages_of_all::STYLESHEET_ANYWHERE && matches!(request.method(), "GET" | "HEAD") {
+        return Ok(pages::style().with("x-content-type-options", "nosniff"));
+    }
     let Some(place) = place(&around, request.host()).await? else {
         let reason = format!("host {:?}", request.host());
         return Err(Error::refused(Wire::NO_SUCH_HOST, reason));
@@ -229,11 +234,11 @@ async fn route(request: Incoming, around: Surroundings) -> Result<Reply> {
     // Some proxies ask with the method that they were asked with.
     let method = if is_check { "GET" } else { request.method() };
     let found = routes::find(table, method, request.path());
-    let is_reserved = !is_website || asked.is_some() || request.path().starts_with(routes::RESERVED);
+    let is_reserved = !is_website || asked.is_some() || routes::is_reserved(request.path());
     let call = Call { context, request, segment: None, asked, takes_keys: false, authenticated: None };
     match found {
         Some((route, segment)) => dispatch(route, Call { segment, ..call }).await,
-        None if is_reserved => guard::preflight_or_not_found(&call),
+        None if is_reserved => guard::preflight_or_not_found(&call, table),
         None => proxy::serve(call).await,
     }
 }
@@ -258,7 +263,11 @@ fn fail(route: &Route, call: &Call, error: &Error) -> Result<Reply> {
     call.context.log(route.path, error);
     let signed_out = error.wire() == Wire::UNAUTHORIZED && route.access != Access::Anybody;
     let reply = match route.surface {
-        Surface::Api => errors::told(call.request.path(), error)?,
+        // Some programs say by default that they read pages: what only they ask is told from a browser by what it alone sends.
+        Surface::Api if guard::is_for_programs(route.path) && call.request.header("Sec-Fetch-Mode").is_none() => {
+            errors::told(call.request.path(), error)?
+        }
+        Surface::Api => errors::to_visitor(call, error)?,
         // Whoever must set up a second factor is led to where that is done, and comes back.
         Surface::Page if error.wire() == Wire::SECOND_FACTOR_REQUIRED && call.context.app().is_none() => {
             let back = if route.method == "GET" { call.request.path_and_query() } else { "/account" };

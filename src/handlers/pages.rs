@@ -29,7 +29,7 @@ use crate::store::sign_in::By;
 const HOME: &str = "/account";
 
 /// The longest `continue` that a form carries, in characters.
-const LONGEST_CONTINUE: usize = 4096;
+const LONGEST_CONTINUE: usize = Target::LONGEST;
 
 /// Where to go afterwards. What is not to be trusted leads home: a login page is no place for a riddle.
 fn target(call: &Call, given: Option<&str>) -> Target {
@@ -456,5 +456,11 @@ pub async fn sign_out(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// None.
 pub async fn stylesheet(_call: &mut Call) -> Result<Reply> {
-    Ok(Reply::text(200, "text/css; charset=utf-8", STYLESHEET.to_owned()).with("cache-control", "public, max-age=3600"))
+    Ok(style())
+}
+
+/// The stylesheet.
+#[must_use]
+pub fn style() -> Reply {
+    Reply::text(200, "text/css; charset=utf-8", STYLESHEET.to_owned()).with("cache-control", "public, max-age=3600")
 }

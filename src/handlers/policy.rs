@@ -181,6 +181,8 @@ const BEFORE_ENROLMENT: &[&str] = &[
     "/sign-",
     "/login",
     "/oauth2/end_session",
+    "/.doorward/sign-",
+    "/.doorward/callback",
 ];
 
 /// Whether a path is open to whoever must set up a second factor first.

@@ -24,7 +24,6 @@ use crate::handlers::{keyed, policy};
 use crate::http::reply::Reply;
 use crate::http::{cookie, email};
 use crate::id::Millis;
-use crate::pages;
 use crate::session::{LiveSession, Person};
 use crate::store::directory::AppPlace;
 use crate::store::signing_key;
@@ -42,6 +41,12 @@ pub struct Judged {
 }
 
 impl Judged {
+    /// Somebody who is to sign in.
+    #[must_use]
+    pub const fn signed_out() -> Self {
+        Self { verdict: Verdict::SignIn, session: None, audience: Audience::One, cookies: Vec::new(), due: None }
+    }
+
     /// The `Set-Cookie` lines that are due, where the answer `takes` them: one that may be kept, and shown again, does not.
     pub fn cookies(&mut self, context: &Context, takes: bool) -> Vec<String> {
         let mut cookies = std::mem::take(&mut self.cookies);
@@ -133,7 +138,11 @@ pub async fn serve(call: Call) -> Result<Reply> {
     let reply = attempt(&call).await;
     reply.or_else(|error| {
         call.context.log(call.request.path(), &error);
-        if call.request.wants_page() { Ok(errors::html(&call.context, &error)) } else { errors::json(&error) }
+        if call.request.wants_page() && error.wire() == Wire::SECOND_FACTOR_REQUIRED {
+            // The auth host knows where a second factor is set up, and the way back.
+            return send_to_sign_in(&call, call.request.origin()?.as_str(), call.request.path_and_query());
+        }
+        errors::to_visitor(&call, &error)
     })
 }
 
@@ -158,14 +167,12 @@ async fn attempt(call: &Call) -> Result<Reply> {
                 judged.session.as_ref().map(|session| &session.user.id)
             );
             let error = Error::refused(Wire::FORBIDDEN, reason);
-            if !call.request.wants_page() {
+            if !call.request.source().is_navigation() {
                 return Err(error);
             }
             call.context.log(call.request.path(), &error);
-            let frame = pages::Frame::of(&call.context, "Not for you");
             let cookies = judged.cookies(&call.context, true);
-            let email = judged.session.as_ref().map(|session| session.user.email.as_str());
-            Ok(Reply::page(403, pages::error::forbidden(&frame, email)).with_cookies(cookies))
+            Ok(errors::forbidden(&call.context, judged.session.as_ref()).with_cookies(cookies))
         }
     }
 }

@@ -60,7 +60,11 @@ impl Cookie {
     /// A `Set-Cookie` line. Without `max_age` (seconds) the cookie goes with the browser.
     #[must_use]
     pub fn set(self, secure: bool, value: &str, max_age: Option<i64>) -> String {
-        let mut line = format!("{}={value}; Path=/; HttpOnly; SameSite=Lax", self.name(secure));
+        Self::line(self.name(secure), secure, value, max_age)
+    }
+
+    fn line(name: &str, secure: bool, value: &str, max_age: Option<i64>) -> String {
+        let mut line = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax");
         if let Some(seconds) = max_age {
             line.push_str("; Max-Age=");
             line.push_str(&seconds.max(0).to_string());
@@ -76,6 +80,22 @@ impl Cookie {
     pub fn clear(self, secure: bool) -> String {
         self.set(secure, "", Some(0))
     }
+}
+
+/// How many sign-ins a browser may have under way at one protected host, each with a cookie of its own: tabs that are
+/// restored together ask at the same moment, and of one name the last answer would win.
+pub const GATE_SLOTS: u8 = 8;
+
+/// The name of one of the [`Cookie::Gate`] cookies.
+#[must_use]
+pub fn gate_name(secure: bool, slot: u8) -> String {
+    format!("{}.{slot}", Cookie::Gate.name(secure))
+}
+
+/// The `Set-Cookie` line of one of them.
+#[must_use]
+pub fn set_gate(secure: bool, slot: u8, value: &str, max_age: i64) -> String {
+    Cookie::line(&gate_name(secure, slot), secure, value, Some(max_age))
 }
 
 /// The cookie that the client's `lastLoginMethod` plugin reads, by that very name: for scripts, and without a secret.
@@ -208,6 +228,8 @@ mod tests {
             "__Host-doorward.session=v; Path=/; HttpOnly; SameSite=Lax; Max-Age=60; Secure"
         );
         assert_eq!(Cookie::Gate.set(false, "v", None), "doorward.gate=v; Path=/; HttpOnly; SameSite=Lax");
+        assert!(set_gate(true, 3, "v", 60).starts_with("__Host-doorward.gate.3=v; Path=/; "));
+        assert!(is_ours(&gate_name(false, 7)) && is_ours(&gate_name(true, 0)));
         assert!(Cookie::Session.clear(false).contains("doorward.session=; "));
         assert!(Cookie::Session.clear(false).contains("Max-Age=0"));
     }

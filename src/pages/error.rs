@@ -14,6 +14,22 @@ pub fn page(frame: &Frame<'_>, text: &str, request_id: &str) -> String {
     })
 }
 
+/// The page for somebody whose session at a website is over: what they sent was not passed on, and their browser still
+/// has it.
+#[must_use]
+pub fn signed_out(frame: &Frame<'_>, is_sent: bool) -> String {
+    frame.around(&html! {
+        @if is_sent {
+            p { "Your session is over, so what you sent was not passed on." }
+            p { "Sign in in another tab. Then reload this page, and your browser sends it once more." }
+            a class="button" href="/.doorward/sign-in" target="_blank" rel="noopener" { "Sign in in another tab" }
+        } @else {
+            p { "Your session is over." }
+            a class="button" href="/.doorward/sign-in" { "Sign in" }
+        }
+    })
+}
+
 /// The page for somebody whom the rules keep out.
 #[must_use]
 pub fn forbidden(frame: &Frame<'_>, email: Option<&str>) -> String {

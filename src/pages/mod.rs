@@ -23,6 +23,9 @@ use crate::context::Context;
 /// The stylesheet of every page.
 pub const STYLESHEET: &str = include_str!("style.css");
 
+/// Where the stylesheet is on every host, also where nobody is known to answer.
+pub const STYLESHEET_ANYWHERE: &str = "/.doorward/style.css";
+
 /// The script of the pages that ask for passkeys.
 pub const PASSKEY_SCRIPT: &str = include_str!("passkey.js");
 
@@ -47,7 +50,7 @@ impl<'a> Frame<'a> {
         Self {
             title,
             tenant: &context.tenant().name,
-            stylesheet: if on_website { "/.doorward/style.css" } else { "/style.css" },
+            stylesheet: if on_website { STYLESHEET_ANYWHERE } else { "/style.css" },
         }
     }
 
@@ -61,13 +64,13 @@ impl<'a> Frame<'a> {
                     meta charset="utf-8";
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     meta name="robots" content="noindex";
-                    title { (self.title) " · " (self.tenant) }
+                    title { (self.title) @if !self.tenant.is_empty() { " · " (self.tenant) } }
                     link rel="icon" href=(ICON);
                     link rel="stylesheet" href=(self.stylesheet);
                 }
                 body {
                     main {
-                        p class="tenant" { (self.tenant) }
+                        @if !self.tenant.is_empty() { p class="tenant" { (self.tenant) } }
                         h1 { (self.title) }
                         (content)
                     }

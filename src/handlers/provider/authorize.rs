@@ -32,6 +32,9 @@ const ANSWER_SECONDS: i64 = 120;
 /// What a `request_uri` begins with that holds the request itself.
 const CARRIED: &str = "urn:ietf:params:oauth:request_uri:carried:";
 
+/// How long a request is kept while its user signs in and agrees, in seconds: as long as a page may stand open.
+const KEPT_SECONDS: i64 = 86_400;
+
 /// A request, its client, and what was kept of it.
 pub struct Asked {
     /// The client.
@@ -327,7 +330,8 @@ fn carried(context: &Context, asked: &Asked) -> Result<String> {
         is_pushed: false,
         pushed_id: asked.pushed_id.clone(),
     };
-    let carried = Carried { kept, expires_at: context.now + context.config.flow_seconds * 1000 };
+    let seconds = context.config.flow_seconds.max(KEPT_SECONDS);
+    let carried = Carried { kept, expires_at: context.now + seconds * 1000 };
     let text = serde_json::to_vec(&carried).map_err(|error| Error::Internal(error.to_string()))?;
     let sealed = context.config.keyring.seal(sealed_for(&asked.client), &text, context.random()?);
     Ok(format!("{CARRIED}{sealed}"))
@@ -355,7 +359,7 @@ fn keep(
         is_pushed: false,
         pushed_id: asked.pushed_id.clone(),
     };
-    let seconds = context.config.flow_seconds;
+    let seconds = context.config.flow_seconds.max(KEPT_SECONDS);
     let mut statements = Vec::from(rate_limit::hold(context, "authorize"));
     statements.push(store::oauth::grant::keep_request(context, &token.hash(), &asked.client.id, &kept, seconds)?);
     Ok((format!("{REQUEST_URI}{}", token.expose()), statements))

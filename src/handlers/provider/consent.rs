@@ -1,6 +1,6 @@
 //! The page that asks a user whether a client may know them.
 
-use crate::error::{Error, Result, Wire};
+use crate::error::Result;
 use crate::handlers::Call;
 use crate::handlers::provider::authorize::{Asked, answer, code, load, place, refuse, spend};
 use crate::handlers::provider::person;
@@ -70,7 +70,10 @@ pub async fn decide(call: &mut Call) -> Result<Reply> {
     let (asked, request) = asked(call, &client_id, &request_uri).await?;
     let context = &call.context;
     let authenticated = person(call).await?;
-    let authenticated = authenticated.ok_or_else(|| Error::refused(Wire::UNAUTHORIZED, "not signed in"))?;
+    let Some(authenticated) = authenticated else {
+        let back = Target::own("/consent").with_query("client_id", &client_id).with_query("request_uri", &request_uri);
+        return Ok(Reply::redirect(303, &Target::own("/login").with_query("continue", back.as_str())));
+    };
     if asked.asks.as_ref() != Some(&authenticated.session.id) {
         let problem = Problem::new(Code::AccessDenied, "somebody else was asked");
         return Err(problem.because("the form was shown to another user, or to nobody").into());
