@@ -47,11 +47,13 @@ const site = (port) => `
       proxy_set_header Host auth.localhost;
       proxy_set_header X-Original-Method $request_method;
       proxy_set_header X-Original-URL $scheme://$host$request_uri;
+      proxy_buffer_size 16k;
       proxy_pass http://doorward;
     }
     location /.doorward/ {
       proxy_set_header Host auth.localhost;
       proxy_set_header X-Original-URL $scheme://$host$request_uri;
+      proxy_buffer_size 16k;
       proxy_pass http://doorward;
     }
   }`;

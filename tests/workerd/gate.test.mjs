@@ -118,7 +118,7 @@ test("a method that the origin is asked to read instead is judged, or kept from 
 test("an API call is answered 401 in JSON, never with a redirect", async () => {
   const browser = worker.browser();
   for (const [method, headers] of [
-    ["GET", API], ["GET", {}], ["GET", { accept: "*/*" }], ["POST", PAGE], ["DELETE", API],
+    ["GET", API], ["GET", {}], ["GET", { accept: "*/*" }], ["POST", API], ["DELETE", API],
     ["GET", { ...PAGE, "sec-fetch-mode": "cors" }], ["GET", { ...PAGE, "sec-fetch-mode": "no-cors" }],
   ]) {
     const answer = await browser.send(method, `${APP}/data`, { headers });
@@ -225,13 +225,16 @@ test("a callback is good once, in the browser and for the host that asked", asyn
   ];
   for (const [name, { browser }, url] of attacks) {
     const answer = await browser.get(url, { headers: PAGE, keepCookies: false });
-    assert.equal(answer.status, 400, name);
+    // What is ours begins again, where the victim signs in as themselves; nothing is exchanged by it.
+    const begins = answer.status === 302 && answer.location.startsWith("/.doorward/sign-in?");
+    assert.ok(begins || answer.status === 400, `${name}: ${answer.status} ${answer.location}`);
     assert.ok(!opensSession(answer), `${name}: a session was given`);
   }
   for (const victim of [person, mallory]) assert.deepEqual(await appSessions(victim), []);
   assert.equal((await person.browser.get(mine.href, { headers: PAGE })).location, "/", "the honest callback");
   await person.browser.get(mine.href, { headers: PAGE });
-  assert.equal((await worker.browser().get(mine.href, { headers: PAGE })).status, 400, "a replay elsewhere");
+  const replay = await worker.browser().get(mine.href, { headers: PAGE });
+  assert.ok(!opensSession(replay) && replay.location.startsWith("/.doorward/sign-in?"), "a replay elsewhere");
   assert.equal((await appSessions(person)).length, 1);
 });
 
@@ -245,7 +248,7 @@ test("a code that is too old, or whose session has ended, opens nothing", async 
     const url = await upToCallback(person, APP);
     await end(person);
     const answer = await person.browser.get(url.href, { headers: PAGE });
-    assert.equal(answer.status, 400, String(end));
+    assert.deepEqual([answer.status, answer.location], [302, "/.doorward/sign-in?return=/&again=true"], String(end));
     assert.ok(!opensSession(answer), String(end));
   }
 });

@@ -291,11 +291,13 @@ async fn sign_in_first(context: &Context, asked: &Asked, request: &Authorization
     Ok(Reply::redirect(302, &page))
 }
 
-/// A pushed request is good once (RFC 9126, section 7.3): it is used up by the code, also where that comes of a copy that we
-/// kept while the user signed in. Until then a browser may load it again (section 4).
+/// A pushed request is good once (RFC 9126, section 7.3): it is used up by the code, also where that comes of a copy that its
+/// user took along to sign in. Until then a browser may load it again (section 4). One that cron has deleted meanwhile is
+/// out of date, and opens nothing anyway.
 #[must_use]
 pub fn spend(context: &Context, asked: &Asked) -> Vec<Statement> {
-    let spend = |id: &String| [store::oauth::grant::redeem(context, id), must_change()];
+    let spend =
+        |id: &String| [store::oauth::grant::redeem(context, id), store::oauth::grant::must_be_spent(context, id)];
     asked.pushed_id.iter().flat_map(spend).collect()
 }
 

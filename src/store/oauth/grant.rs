@@ -72,6 +72,15 @@ pub fn redeem(context: &Context, id: &str) -> Statement {
     .bind(context.now)
 }
 
+/// After [`redeem`]: fails where that changed nothing and the grant is still there, since it was used before.
+#[must_use]
+pub fn must_be_spent(context: &Context, id: &str) -> Statement {
+    sql("select json_extract('{}', iif(changes() > 0
+                or not exists (select 1 from oauth_grant where tenant_id = ?1 and id = ?2), '$', 'doorward:unchanged')) as row")
+    .bind(&context.tenant().id)
+    .bind(id)
+}
+
 /// Uses up the codes and devices of a client that a user agreed to and takes back.
 #[must_use]
 pub fn end_consented(context: &Context, user: &Id<User>, consent: &str) -> Statement {
