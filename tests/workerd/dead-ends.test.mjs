@@ -13,7 +13,7 @@ let worker, origin;
 
 before(async () => {
   origin = await startOrigin();
-  worker = await startWorker({ settings: { FLOW_SECONDS: "1" } });
+  worker = await startWorker({ settings: { FLOW_SECONDS: "10" } });
   await seedApp(worker, "app.localhost", { origin: origin.url });
 });
 after(async () => {
@@ -31,7 +31,7 @@ test("a login page that stood open too long still leads to the deep link", async
   const { browser, email } = await signUp(worker);
   await browser.submit(`${AUTH}/sign-out`, {});
   const login = await visit(browser, `${APP}/deep?x=1`);
-  await sleep(1100);
+  await sleep(10_100);
   const page = await logIn(browser, login, email);
   assert.deepEqual([page.status, page.url], [200, `${APP}/deep?x=1`]);
 });
@@ -40,7 +40,7 @@ test("a login page that was bookmarked, or opened in another browser, leads to t
   const login = await visit(worker.browser(), `${APP}/deep`);
   const other = await signUp(worker);
   assert.equal((await visit(other.browser, login.url)).url, `${APP}/deep`, "in time, signed in");
-  await sleep(1100);
+  await sleep(10_100);
   const late = await signUp(worker);
   assert.equal((await visit(late.browser, login.url)).url, `${APP}/deep`, "late, signed in");
   await late.browser.submit(`${AUTH}/sign-out`, {});
@@ -123,7 +123,7 @@ test("what is not there has a page, and the address of a form leads to the form"
 test("an error of an endpoint for scripts is a page for whoever opens it in a browser", async () => {
   for (const path of ["/api/auth/verify-email?token=x", "/api/auth/token", "/oauth2/userinfo", "/forward-auth"]) {
     const answer = await worker.browser().get(AUTH + path, { headers: PAGE });
-    assert.ok(answer.status >= 400, path);
+    assert.ok([400, 401, 403].includes(answer.status), `${path}: ${answer.status}`);
     leadsOn(answer, path);
   }
 });
