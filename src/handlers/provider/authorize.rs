@@ -21,7 +21,7 @@ use crate::oauth::token::Granted;
 use crate::pages::{self, Frame};
 use crate::secret::{AuthorizationCode, Cell, KeptRequest, Token};
 use crate::store;
-use crate::store::database::{Statement, StoreError, must_change};
+use crate::store::database::{Statement, StoreError};
 use crate::store::oauth::grant::{Found, Kept};
 use crate::store::rate_limit;
 use crate::store::signing_key;
