@@ -4,10 +4,11 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test, { after, before } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Browser } from "../harness/browser.mjs";
 import { lines, raw, startOrigin } from "../harness/origin.mjs";
 import { scratch, startProgram } from "../harness/program.mjs";
-import { API, PAGE, cookieOf, disguises, logIn, seedApp, signUp, visit } from "../harness/seed.mjs";
+import { API, PAGE, PASSWORD, cookieOf, disguises, logIn, seedApp, signUp, visit } from "../harness/seed.mjs";
 import { freePort, startWorker } from "../harness/worker.mjs";
 
 // What the README shows, but for names and ports.
@@ -48,12 +49,14 @@ const site = (port) => `
       proxy_set_header X-Original-Method $request_method;
       proxy_set_header X-Original-URL $scheme://$host$request_uri;
       proxy_buffer_size 16k;
+      proxy_buffers 4 16k;
       proxy_pass http://doorward;
     }
     location /.doorward/ {
       proxy_set_header Host auth.localhost;
       proxy_set_header X-Original-URL $scheme://$host$request_uri;
       proxy_buffer_size 16k;
+      proxy_buffers 4 16k;
       proxy_pass http://doorward;
     }
   }`;
@@ -79,7 +82,7 @@ http {
   server {
     listen 127.0.0.1:${port};
     server_name auth.localhost;
-    location / { proxy_set_header Host auth.localhost; proxy_pass http://doorward; }
+    location / { proxy_set_header Host auth.localhost; proxy_buffer_size 16k; proxy_buffers 4 16k; proxy_pass http://doorward; }
   }
 }`;
 
@@ -99,7 +102,7 @@ let worker, origin, nginx, member, admin, nobody;
 
 before(async () => {
   origin = await startOrigin();
-  worker = await startWorker();
+  worker = await startWorker({ settings: { SESSION_COOKIE_CACHE_SECONDS: "1" } });
   nginx = await startNginx(worker.port, origin.port);
   await seedApp(worker, "app.localhost", {});
   await seedApp(worker, "open.localhost", { access: "public", rules: [] });
@@ -214,6 +217,41 @@ test("no header of the visitor's own changes what nginx asks about", async () =>
     if (status !== 403) through.push(`${method} ${path} with ${name}: ${value}: ${status}`);
   }
   assert.deepEqual(through, []);
+});
+
+test("somebody with many roles passes, also once what the first answer brought is too old", async () => {
+  const person = await signUp(worker, { roles: Array.from({ length: 40 }, (_, at) => `a role with a long name ${at}`) });
+  person.browser = new Browser(nginx.port);
+  await signedIn(person);
+  await sleep(1500);
+  for (let visits = 0; visits < 3; visits++) {
+    const answer = await person.browser.get(`${APP}/`, { headers: PAGE });
+    assert.deepEqual([answer.status, answer.cookies], [200, []]);
+    assert.equal(lines(origin.last(), "X-Doorward-Roles")[0].split(",").length, 41);
+  }
+});
+
+test("the browser keeps the website's cookie for longer than the session, which D1 ends", async () => {
+  const person = await signUp(worker);
+  person.browser = new Browser(nginx.port);
+  await person.browser.submit("http://auth.localhost/login", { email: person.email, password: PASSWORD, rememberMe: "true" });
+  const begun = await person.browser.get(`${APP}/.doorward/sign-in?return=/`, { headers: PAGE });
+  const callback = (await person.browser.get(begun.location, { headers: PAGE })).location;
+  const { cookies } = await person.browser.get(callback, { headers: PAGE });
+  assert.match(cookies.find((line) => line.startsWith("doorward.session=")), /; Max-Age=34560000(;|$)/);
+  assert.equal((await visit(person.browser, `${APP}/`)).url, `${APP}/`);
+  await sleep(1500);
+  await worker.d1.prepare("update session set expires_at = ? where user_id = ?").bind(Date.now() - 1, person.id).run();
+  for (const { name } of (await worker.kv.list()).keys) await worker.kv.delete(name);
+  assert.match((await visit(person.browser, `${APP}/`)).url, /^http:\/\/auth\.localhost\/login\?/);
+});
+
+test("a dashboard's long link comes back whole", async () => {
+  const person = await signUp(worker);
+  person.browser = new Browser(nginx.port);
+  const link = `${APP}/d?left=${"%22now-1h%22,".repeat(300)}`;
+  const page = await logIn(person.browser, await visit(person.browser, link), person.email);
+  assert.ok(page.url === link, page.url.slice(0, 100));
 });
 
 test("signing out ends the session at the website and at the auth host", async () => {
