@@ -263,10 +263,8 @@ fn fail(route: &Route, call: &Call, error: &Error) -> Result<Reply> {
     call.context.log(route.path, error);
     let signed_out = error.wire() == Wire::UNAUTHORIZED && route.access != Access::Anybody;
     let reply = match route.surface {
-        // Some programs say by default that they read pages: what only they ask is told from a browser by what it alone sends.
-        Surface::Api if guard::is_for_programs(route.path) && call.request.header("Sec-Fetch-Mode").is_none() => {
-            errors::told(call.request.path(), error)?
-        }
+        // Some programs say by default that they read pages: where they ask, a browser is known by what it alone sends.
+        Surface::Api if may_be_a_program(route, call) => errors::told(call.request.path(), error)?,
         Surface::Api => errors::to_visitor(call, error)?,
         // Whoever must set up a second factor is led to where that is done, and comes back.
         Surface::Page if error.wire() == Wire::SECOND_FACTOR_REQUIRED && call.context.app().is_none() => {
@@ -285,6 +283,11 @@ fn fail(route: &Route, call: &Call, error: &Error) -> Result<Reply> {
     let is_ours = call.context.app().is_none() && route.origin == routes::Origin::Trusted;
     let rejected = error.wire() == Wire::UNAUTHORIZED && is_ours;
     Ok(if rejected { reply.with_cookies(opening::cleared(&call.context)) } else { reply })
+}
+
+fn may_be_a_program(route: &Route, call: &Call) -> bool {
+    let asks = call.request.is_unsafe() || guard::is_for_programs(route.path);
+    asks && call.asked.is_none() && call.request.header("Sec-Fetch-Mode").is_none()
 }
 
 async fn admit(route: &'static Route, call: &mut Call) -> Result<()> {

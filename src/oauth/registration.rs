@@ -478,6 +478,7 @@ mod tests {
             is_trusted: false,
             development: false,
             algorithms: &[SigningAlgorithm::Es256],
+            issuer: "https://auth.example".to_owned(),
             redirect_uris_allowed: &[],
         };
         let metadata = json!({"redirect_uris": ["https://a.example/cb"]});

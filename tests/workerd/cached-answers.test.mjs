@@ -20,7 +20,7 @@ const KINDS = {
   swr: [200, { "cache-control": "max-age=60, stale-while-revalidate=86400, stale-if-error=86400" }],
   heuristic: [200, MODIFIED],
   expires: [200, { expires: LATER }],
-  public: [200, { "cache-control": "public", ...MODIFIED }, "everybody's"],
+  open: [200, { "cache-control": "public", ...MODIFIED }, "everybody's"],
   qualified: [200, { "cache-control": 'private="x-a", max-age=600' }],
   cdn: [200, { "cache-control": "max-age=0", "cdn-cache-control": "max-age=600" }, "everybody's"],
   cloudflare: [200, { "cache-control": "no-store", "cloudflare-cdn-cache-control": "max-age=600" }],
@@ -109,7 +109,9 @@ async function askAll() {
       const what = `${method} ${under}${kind}, ${who}: ${answer.status} ${JSON.stringify(ofCaches(answer.headers))} ${ours(answer).map((line) => line.slice(0, 20))}`;
       all.push({ answer, kind, isPublic: under === "/public/", name, who, what });
     };
-    await Promise.all(Object.keys(KINDS).flatMap((kind) => ["GET", "HEAD"].flatMap((method) => ["/", "/public/"].map((under) => ask(kind, method, under)))));
+    for (const kind of Object.keys(KINDS)) {
+      await Promise.all(["GET", "HEAD"].flatMap((method) => ["/", "/public/"].map((under) => ask(kind, method, under))));
+    }
   }
   return all;
 }

@@ -290,7 +290,7 @@ fn change(context: &Context, user: &Id<User>, changes: &Changes) -> Vec<Statemen
 pub async fn create(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let email = fields.email("email");
-    let name = fields.name_or_empty("name", LONGEST_NAME);
+    let name = fields.name("name", LONGEST_NAME);
     let typed = fields.optional("password", LONGEST_READ);
     let names = if fields.has("role") { roles_field(&mut fields) } else { vec!["user".to_owned()] };
     let mut more = fields.nested_optional("data");

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::handlers::Call;
 use crate::handlers::provider::authorize::{Asked, answer, code, load, place, refuse, spend};
-use crate::handlers::provider::person;
+use crate::handlers::provider::{person, sign_in_page};
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
@@ -36,8 +36,7 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
     let (client_id, request_uri) = (parameter("client_id"), parameter("request_uri"));
     let (asked, request) = asked(call, &client_id, &request_uri).await?;
     let Some(authenticated) = person(call).await? else {
-        let login = Target::own("/login").with_query("continue", call.request.path_and_query());
-        return Ok(Reply::redirect(302, &login));
+        return Ok(Reply::redirect(302, &sign_in_page(call.request.path_and_query())));
     };
     if asked.asks.as_ref() != Some(&authenticated.session.id) {
         // Somebody else was asked, or nobody yet: from the beginning, with whoever is signed in now.
@@ -72,7 +71,7 @@ pub async fn decide(call: &mut Call) -> Result<Reply> {
     let authenticated = person(call).await?;
     let Some(authenticated) = authenticated else {
         let back = Target::own("/consent").with_query("client_id", &client_id).with_query("request_uri", &request_uri);
-        return Ok(Reply::redirect(303, &Target::own("/login").with_query("continue", back.as_str())));
+        return Ok(Reply::redirect(303, &sign_in_page(back.as_str())));
     };
     if asked.asks.as_ref() != Some(&authenticated.session.id) {
         let problem = Problem::new(Code::AccessDenied, "somebody else was asked");

@@ -3,12 +3,12 @@
 use serde_json::json;
 
 use crate::context::Context;
-use crate::error::{Error, Result, Wire};
+use crate::error::{Error, Result};
 use crate::handlers::Call;
 use crate::handlers::authenticate::Authenticated;
 use crate::handlers::provider::authorize::doubled;
 use crate::handlers::provider::client::{authenticate, held_by_network};
-use crate::handlers::provider::{document, issuer, person};
+use crate::handlers::provider::{document, issuer, person, sign_in_page};
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
@@ -87,8 +87,7 @@ pub async fn begin_by(context: &Context, parameters: &Parameters) -> Result<Repl
 /// 429, 503.
 pub async fn page(call: &mut Call) -> Result<Reply> {
     let Some(authenticated) = person(call).await? else {
-        let login = Target::own("/login").with_query("continue", call.request.path_and_query());
-        return Ok(Reply::redirect(302, &login));
+        return Ok(Reply::redirect(302, &sign_in_page(call.request.path_and_query())));
     };
     let context = &call.context;
     let frame = Frame::of(context, "Connect a device");
@@ -134,7 +133,10 @@ pub async fn decide(call: &mut Call) -> Result<Reply> {
     let agrees = fields.required("decision", 10) == "allow";
     fields.finish()?;
     let authenticated = person(call).await?;
-    let authenticated = authenticated.ok_or_else(|| Error::refused(Wire::UNAUTHORIZED, "not signed in"))?;
+    let Some(authenticated) = authenticated else {
+        let back = Target::own(PAGE).with_query("user_code", &typed);
+        return Ok(Reply::redirect(303, &sign_in_page(back.as_str())));
+    };
     let context = &call.context;
     let frame = Frame::of(context, "Connect a device");
     let gone = || Reply::page(400, pages::device::ask(&frame, Some("This code is unknown, used, or too old.")));

@@ -28,6 +28,7 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::handlers::Call;
 use crate::handlers::authenticate::{Authenticated, Authentication, Depth};
+use crate::http::redirect::Target;
 use crate::id::{Id, Session, User};
 use crate::secret::sha256_base64url;
 
@@ -53,6 +54,13 @@ pub async fn person(call: &Call) -> Result<Option<Authenticated>> {
         }
         _ => None,
     })
+}
+
+/// Where whoever is nobody here signs in, and comes back. It asks also those who are signed in: a guest, or an administrator
+/// as somebody else, would be sent back at once, and again from here.
+#[must_use]
+pub fn sign_in_page(back: &str) -> Target {
+    Target::own("/login").with_query("continue", back).with_query("again", "true")
 }
 
 /// The userinfo endpoint: what an access token is for that names no other resource.
