@@ -1115,7 +1115,7 @@ test("a tenant that is suspended serves its clients nothing", async () => {
     await small.d1.prepare("update tenant set status = 'suspended' where slug = 'default'").run();
     for (const [path, fields] of [["/oauth2/token", { grant_type: "client_credentials" }], ["/oauth2/par", { response_type: "code" }], ["/oauth2/device_authorization", {}], ["/oauth2/introspect", { token: access_token }], ["/oauth2/revoke", { token: access_token }]]) {
       const { status, json: said, text } = await ask(path, fields);
-      assert.deepEqual([status, said.error], [403, "access_denied"], `${path}: ${text}`);
+      assert.deepEqual([status, said.error], [400, "access_denied"], `${path}: ${text}`);
     }
     assert.equal((await small.browser().post(`${AUTH}/oauth2/register`, { redirect_uris: [REDIRECT] })).status, 403);
     assert.equal((await small.browser().get(`${AUTH}/oauth2/userinfo`, { headers: { authorization: `Bearer ${access_token}` } })).status, 401);
