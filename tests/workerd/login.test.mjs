@@ -310,8 +310,8 @@ test("fields have a bound, and the answer names the field", async () => {
   const user = { name: "A", email: uniqueEmail(), password: PASSWORD };
   const [change, long] = [{ currentPassword: PASSWORD, newPassword: PASSWORD }, (length) => "x".repeat(length)];
   const table = [
-    ["/sign-up/email", user, { name: long(257), email: `a@${"x".repeat(250)}.co`, password: long(1025), image: long(2049), callbackURL: `/${long(2048)}` }],
-    ["/sign-in/email", { email, password: PASSWORD }, { email: `a@${"x".repeat(250)}.co`, password: long(1025), callbackURL: `/${long(2048)}` }],
+    ["/sign-up/email", user, { name: long(257), email: `a@${"x".repeat(250)}.co`, password: long(1025), image: long(2049), callbackURL: `/${long(8192)}` }],
+    ["/sign-in/email", { email, password: PASSWORD }, { email: `a@${"x".repeat(250)}.co`, password: long(1025), callbackURL: `/${long(8192)}` }],
     ["/change-password", change, { currentPassword: long(1025), newPassword: long(1025) }],
     ["/revoke-session", {}, { token: long(101) }],
     ["/update-user", {}, { name: long(257), image: long(2049) }],
