@@ -89,7 +89,7 @@ const FIELDS = {
     securityPolicy: "a tenant's policy", settings: "a tenant's passkey origins",
   },
   "admin/users": {
-    data: null, emailPreferences: null, image: null, metadata: null, name: null, preferences: null, profile: null, userId: null,
+    data: null, displayUsername: null, emailPreferences: null, image: null, metadata: null, name: null, preferences: null, profile: null, userId: null, username: null,
     // What a new user is told to sign in with; of somebody who is there it has an endpoint and a permission of its own.
     password: null, newPassword: null,
     email: "a user's address", emailVerified: "a proven address", role: "a user's role",
