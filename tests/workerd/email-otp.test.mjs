@@ -143,12 +143,15 @@ test("checking a code does not use it up", async () => {
   assert.equal((await signIn(email, otp)).status, 200);
 });
 
-test("a code proves an address, signs nobody in, and leaves the password", async () => {
-  const { email, id } = await person({ isProven: false });
-  const proven = await post("/email-otp/verify-email", { email, otp: await code(email, "email-verification") });
-  assert.deepEqual([proven.status, opens(proven), Object.keys(proven.json).sort()], [200, false, ["status", "token", "user"]]);
-  assert.deepEqual([proven.json.status, proven.json.token, proven.json.user.id, proven.json.user.emailVerified], [true, null, id, true]);
-  assert.equal((await withPassword(email)).json.user.emailVerified, true);
+test("a code proves an address and signs nobody in; the password stays in the account's own browser, and ends elsewhere", async () => {
+  for (const isOwn of [true, false]) {
+    const { browser, email, id } = await person({ isProven: false });
+    const otp = await code(email, "email-verification");
+    const proven = await post("/email-otp/verify-email", { email, otp }, isOwn ? { browser } : {});
+    assert.deepEqual([proven.status, opens(proven), Object.keys(proven.json).sort()], [200, false, ["status", "token", "user"]]);
+    assert.deepEqual([proven.json.status, proven.json.token, proven.json.user.id, proven.json.user.emailVerified], [true, null, id, true]);
+    assert.equal((await withPassword(email)).status, isOwn ? 200 : 401, isOwn ? "the account's own browser" : "another browser");
+  }
   const stranger = uniqueEmail();
   await send(stranger, "email-verification");
   assert.deepEqual(await codes(stranger), []);
