@@ -39,6 +39,9 @@ pub fn json(error: &Error) -> Result<Reply> {
     })
 }
 
+/// Where a device of the login protocol's client polls, answered as the token endpoint is (RFC 8628, section 3.5).
+const DEVICE_TOKEN: &str = "/api/auth/device/token";
+
 /// Whether what is there is asked by clients, who read errors as OAuth says them.
 #[must_use]
 pub fn is_of_oauth(path: &str) -> bool {
@@ -51,7 +54,9 @@ pub fn is_of_oauth(path: &str) -> bool {
 /// None that happens.
 pub fn told(path: &str, error: &Error) -> Result<Reply> {
     if !is_of_oauth(path) {
-        return json(error);
+        let reply = json(error)?;
+        let is_denied = matches!(error, Error::OAuth(problem) if problem.code == Code::AccessDenied);
+        return Ok(if is_denied && path == DEVICE_TOKEN { reply.with_status(400) } else { reply });
     }
     let is_registration = path.starts_with("/oauth2/register");
     if let Error::OAuth(problem) = error {
@@ -68,6 +73,7 @@ pub fn told(path: &str, error: &Error) -> Result<Reply> {
         503 => (503, "temporarily_unavailable", wire.message),
         500..=599 => (wire.status, "server_error", wire.message),
         403 => (403, "access_denied", wire.message),
+        409 => (409, "invalid_request", wire.message),
         _ if is_registration => {
             (400, Code::InvalidClientMetadata.as_str(), "the body is no JSON object, or is too large")
         }

@@ -295,29 +295,44 @@ pub fn list(
     (by, descends): (&'static str, bool),
     (limit, offset): (i64, i64),
 ) -> Statement {
+    // By creation they are read in the order of an index. Another order sorts an owner's keys, of which there are few.
     macro_rules! ordered {
-        ($whose:literal, $way:literal) => {
+        ($whose:literal, $order:literal, $way:literal) => {
             concat!(
                 "select ",
                 record_json!(""),
                 " as row from api_key where tenant_id = ?1 and ",
                 $whose,
-                " order by case ?5 when 'name' then name when 'updated_at' then updated_at when 'expires_at' then expires_at
-                            when 'last_request_at' then last_request_at else created_at end ",
+                " order by ",
+                $order,
+                " ",
                 $way,
                 ", id ",
                 $way,
                 " limit ?3 offset ?4"
             )
         };
+        (sorted $whose:literal, $way:literal) => {
+            ordered!(
+                $whose,
+                "case ?5 when 'name' then name when 'updated_at' then updated_at when 'expires_at' then expires_at
+                 when 'last_request_at' then last_request_at end",
+                $way
+            )
+        };
     }
-    let text = match (owner, descends) {
-        (Owner::User(_), false) => ordered!("user_id = ?2", "asc"),
-        (Owner::User(_), true) => ordered!("user_id = ?2", "desc"),
-        (Owner::Tenant, false) => ordered!("user_id is null and ?2 is null", "asc"),
-        (Owner::Tenant, true) => ordered!("user_id is null and ?2 is null", "desc"),
+    let text = match (owner, by, descends) {
+        (Owner::User(_), "created_at", false) => ordered!("user_id = ?2", "created_at", "asc"),
+        (Owner::User(_), "created_at", true) => ordered!("user_id = ?2", "created_at", "desc"),
+        (Owner::Tenant, "created_at", false) => ordered!("user_id is null and ?2 is null", "created_at", "asc"),
+        (Owner::Tenant, "created_at", true) => ordered!("user_id is null and ?2 is null", "created_at", "desc"),
+        (Owner::User(_), _, false) => ordered!(sorted "user_id = ?2", "asc"),
+        (Owner::User(_), _, true) => ordered!(sorted "user_id = ?2", "desc"),
+        (Owner::Tenant, _, false) => ordered!(sorted "user_id is null and ?2 is null", "asc"),
+        (Owner::Tenant, _, true) => ordered!(sorted "user_id is null and ?2 is null", "desc"),
     };
-    sql(text).bind(tenant).bind(owner.user()).bind(limit).bind(offset).bind(by)
+    let list = sql(text).bind(tenant).bind(owner.user()).bind(limit).bind(offset);
+    if by == "created_at" { list } else { list.bind(by) }
 }
 
 /// How many keys an owner has.

@@ -82,8 +82,9 @@ fn expired(kept: Kept, now: Millis) -> Vec<Statement> {
         sql("delete from outbox where id in (select id from outbox where coalesce(delivered_at, failed_at) < ?1 limit 1000)")
             .bind(now - GRACE),
         // What nothing has sent a week after it was due, nothing sends.
-        sql("delete from outbox where id in (select id from outbox where next_attempt_at < ?1 and delivered_at is null and failed_at is null
-                                             limit 1000)")
+        sql("delete from outbox where id in (select id from outbox
+                                             where next_attempt_at < ?1 and delivered_at is null and failed_at is null
+                                               and created_at < ?1 limit 1000)")
             .bind(now - GRACE),
         sql("delete from oauth_grant where id in (select id from oauth_grant where expires_at < ?1 limit 1000)")
             .bind(now - GRACE),

@@ -139,7 +139,7 @@ after(async () => {
 });
 
 /** A JWT with other claims, beside the signature of what it said before; or with another header, by a key of our own. */
-async function forge(token, claims, { alg = "ES256", ...header } = {}) {
+async function forge(token, claims, { alg = jose.decodeProtectedHeader(token).alg, ...header } = {}) {
   const [head, payload, signature] = token.split(".");
   const said = { ...jose.decodeJwt(token), ...claims };
   if (alg === "none") return `${Buffer.from(JSON.stringify({ ...jose.decodeProtectedHeader(token), alg })).toString("base64url")}.${payload}.`;

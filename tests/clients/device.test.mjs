@@ -72,12 +72,12 @@ test("a device that is denied, unknown or another's gets nothing", async () => {
   const begun = ok(await tv.device.code({ client_id: clientId }));
   assert.deepEqual(ok(await page.device.deny({ userCode: begun.user_code })), { success: true });
   refused(await page.device.approve({ userCode: begun.user_code }), 400, "invalid_request");
-  refused(await poll(tv, begun.device_code), 403, "access_denied");
+  refused(await poll(tv, begun.device_code), 400, "access_denied");
   refused(await page.device({ query: { user_code: "BCDF-GHJK" } }), 400, "invalid_request");
   refused(await poll(tv, "x".repeat(43)), 400, "invalid_grant");
   refused(await tv.device.token({ grant_type: "authorization_code", device_code: "x", client_id: clientId }), 400, "unsupported_grant_type");
   refused(await tv.device.code({ client_id: "nobody" }), 401, "invalid_client");
-  refused(await tv.device.code({ client_id: clientId, scope: "admin" }), 400, "invalid_scope");
+  refused(await tv.device.code({ client_id: clientId, scope: "email" }), 400, "invalid_scope");
   const hostile = await worker.browser().send("POST", `${AUTH}/api/auth/device/approve`, { headers: { origin: "https://evil.example", "content-type": "application/json" }, body: "{}" });
   assert.equal(hostile.status, 403);
 });

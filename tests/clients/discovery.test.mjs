@@ -260,16 +260,17 @@ const arrived = {
 };
 const mode = (name) => async (at) => {
   const isSigned = name.endsWith("jwt");
-  const config = await at.discover(await at.register({ skip_consent: true }), undefined, { metadata: { authorization_signed_response_alg: "ES256" } });
+  const alg = { authorization_signed_response_alg: "ES256" };
+  const config = await at.discover(await at.register({ skip_consent: true, ...alg }), undefined, { metadata: alg });
   if (isSigned) client.useJwtResponseMode(config);
   const { browser } = await at.who();
-  for (const parameters of [{}, { scope: "not-a-scope" }]) {
+  for (const parameters of [{}, { resource: "not-a-resource" }]) {
     const { url, checks } = await begin(config, parameters);
     url.searchParams.set("response_mode", name);
     const answer = await browser.get(url.href, { headers: PAGE });
     const back = arrived[name === "jwt" ? "query" : name.replace(".jwt", "")](answer);
     const redeemed = client.authorizationCodeGrant(config, back, checks);
-    if (parameters.scope) await assert.rejects(redeemed, says("invalid_scope"), "errors travel likewise");
+    if (parameters.resource) await assert.rejects(redeemed, says("invalid_target"), "errors travel likewise");
     else assert.ok((await redeemed).id_token);
   }
 };
@@ -600,9 +601,9 @@ const TRIES = {
     true: async (at) => {
       const config = await at.plain();
       const { browser } = await at.who();
-      for (const parameters of [{}, { scope: "not-a-scope" }]) {
+      for (const parameters of [{}, { resource: "not-a-resource" }]) {
         const back = await agree(browser, (await begin(config, parameters)).url);
-        assert.deepEqual([back.searchParams.has("error"), back.searchParams.get("iss")], [parameters.scope !== undefined, AUTH]);
+        assert.deepEqual([back.searchParams.has("error"), back.searchParams.get("iss")], [parameters.resource !== undefined, AUTH]);
       }
     },
   },

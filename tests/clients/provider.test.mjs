@@ -14,7 +14,7 @@ import { AUTH, startWorker } from "../harness/worker.mjs";
 let worker, admin;
 before(async () => {
   worker = await startWorker();
-  admin = await signUp(worker, { roles: ["admin"] });
+  admin = await signUp(worker, { roles: ["owner"] });
 });
 after(() => worker?.dispose());
 

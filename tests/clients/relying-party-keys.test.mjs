@@ -413,7 +413,7 @@ for (const alg of OURS) {
 }
 
 test("the JWT travels in the query, in the fragment or in a form, as asked", async () => {
-  const registered = await register({ skip_consent: true });
+  const registered = await register({ skip_consent: true, authorization_signed_response_alg: "ES256" });
   const config = await discover(registered, undefined, { metadata: { authorization_signed_response_alg: "ES256" } });
   client.useJwtResponseMode(config);
   const who = await signUp(worker);

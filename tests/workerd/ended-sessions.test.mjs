@@ -262,11 +262,12 @@ const ROWS = {
   "POST /api/auth/change-email": async () => ({ who: await person(), body: { newEmail: uniqueEmail() } }),
   "POST /api/auth/change-password": async () => ({ who: await person(), body: { currentPassword: PASSWORD, newPassword: "another password altogether" } }),
   "POST /api/auth/delete-user": async () => ({ who: await person(), body: { password: PASSWORD } }),
-  "GET /api/auth/delete-user/callback": async () => {
+  "POST /delete-account": async () => {
     const who = await person();
     await post(who, "/delete-user", {});
-    return { who, url: await linkFor(who.email, "/delete-user/callback") };
+    return { who, form: { token: new URL(await linkFor(who.email, "/delete-account")).searchParams.get("token") } };
   },
+  "POST /verify-email/send": async () => ({ who: await signUp(worker), form: {} }),
   "POST /api/auth/delete-anonymous-user": async () => {
     const who = { browser: worker.browser() };
     await post(who, "/sign-in/anonymous");
@@ -443,6 +444,8 @@ const ROWS = {
     const who = await person();
     return { who, form: { ...(await atConsent(who)), decision: "allow" } };
   },
+  "POST /api/auth/device/approve": async () => ({ who: await person(), body: { userCode: (await device()).user_code } }),
+  "POST /api/auth/device/deny": async () => ({ who: await person(), body: { userCode: (await device()).user_code } }),
   "POST /device": async () => ({ who: await person(), form: { user_code: (await device()).user_code, decision: "allow" } }),
   "POST /invitation": async () => {
     const { who } = await invited();
@@ -485,7 +488,7 @@ const WITHOUT = {
   // What they answer was read; they write nothing.
   reads: [
     "POST /api/auth/two-factor/get-totp-uri", "POST /api/auth/verify-password", "POST /api/auth/organization/check-slug", "POST /api/auth/organization/has-permission",
-    "POST /api/auth/admin/list-user-sessions", "POST /api/auth/admin/has-permission",
+    "POST /api/auth/update-session", "POST /api/auth/admin/list-user-sessions", "POST /api/auth/admin/has-permission",
   ],
   // They work without a session, and know none.
   nobodys: [
@@ -497,6 +500,7 @@ const WITHOUT = {
     "POST /api/auth/system-account/token", "POST /oauth2/authorize", "POST /oauth2/par", "POST /oauth2/device_authorization", "POST /oauth2/end_session", "POST /oauth2/token", "POST /oauth2/userinfo", "POST /oauth2/introspect",
     "POST /oauth2/revoke", "POST /oauth2/register", "PUT /oauth2/register/:client_id", "DELETE /oauth2/register/:client_id", "POST /login", "POST /login/link", "POST /login/upstream", "POST /second-factor",
     "POST /second-factor/send", "POST /sign-up", "POST /forgot-password", "POST /reset-password", "POST /confirm-account", "POST /change-email",
+    "POST /api/auth/one-tap/callback", "POST /api/auth/device/code", "POST /api/auth/device/token", "POST /verify-email", "POST /sign-in-link",
   ],
   // They end the session, and whether it has ended already is nothing to them.
   ends: ["POST /api/auth/sign-out", "POST /oauth2/end_session/confirm", "POST /sign-out"],

@@ -196,7 +196,7 @@ test("token exchange: what is no good access token of a user's, for this very cl
   await run("update oauth_token set expires_at = ? where token_hash = ?", Date.now() - 1, digest(expired));
   await form(`${AUTH}/oauth2/revoke`, { token: revoked }, { headers: basic(clients.front) });
   const [header, payload, signature] = given.split(".");
-  const theirs = await subject(clients.global, {}, { host: OTHER_HOST, browser: other.who.browser });
+  const theirs = await subject(clients.global, { resource: undefined }, { host: OTHER_HOST, browser: other.who.browser });
   await each([
     ["none", undefined], ["an empty one", ""], ["garbage", "x"], ["its hash", digest(given)], ["without its signature", `${header}.${payload}.`], ["alg none", `${base64({ alg: "none", typ: "at+jwt" })}.${payload}.`], ["with another signature", `${header}.${payload}.${signature.slice(0, -4)}AAAA`], ["much", "x".repeat(16_000)],
     ["a refresh token", all.refresh_token], ["an ID token", all.id_token], ["a code", codeOf(await authorize(clients.front, { resource: API }))], ["a client's own token", service], ["an expired one", expired], ["a revoked one", revoked], ["a session's JWT", (await get(at("/token"), { headers: {} })).json.token],
@@ -835,6 +835,9 @@ test("client metadata documents: what changes, or goes away, after consent", asy
     const row = await rowOf(client);
     assert.deepEqual([row.skip_consent, JSON.parse(row.grant_types).includes(EXCHANGE), row.details.includes(API), row.scopes.includes("admin"), row.redirect_uris.includes("javascript"), row.secret_hash], [0, false, false, false, false, null], label);
   });
+  published("lasting.json", { grant_types: ["authorization_code", "refresh_token"] });
+  await stale(client);
+  codeOf(await authorize(client, {}, by), "good again");
   // Down for a while: its users are not kept out. Taken down: they are. Switched off: it stays off, whatever its document says.
   documents.at["/lasting.json"] = (_, response) => response.writeHead(503).end();
   await stale(client);

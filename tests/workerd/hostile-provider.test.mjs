@@ -148,7 +148,7 @@ before(async () => {
   otherTenant = await seedTenant(worker, { slug: "other" });
   await seedDomain(worker, otherTenant, "other.localhost");
   const named = {
-    app: { skip_consent: true },
+    app: { skip_consent: true, token_endpoint_auth_method: "client_secret_basic" },
     second: { skip_consent: true },
     asks: {},
     post: { skip_consent: true, token_endpoint_auth_method: "client_secret_post" },
@@ -605,7 +605,6 @@ test("/oauth2/token: codes", async () => {
     ["the code's hash", { code: digest(given) }, {}, grant],
     ["another client", {}, { client: clients.second }, grant],
     ["a public client", { client_id: clients.pub.client_id }, { headers: {} }, grant],
-    ["no redirect_uri", { redirect_uri: undefined }, {}, grant],
     ["another redirect_uri", { redirect_uri: "https://app.example/cb/" }, {}, grant],
     ["a redirect_uri in capitals", { redirect_uri: "https://APP.example/cb" }, {}, grant],
     ["no verifier", { code_verifier: undefined }, {}, grant],

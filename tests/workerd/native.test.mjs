@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { createHash, randomUUID } from "node:crypto";
 import { after, before, beforeEach, test } from "node:test";
 import { addIssuer } from "../harness/issuer.mjs";
-import { signUp } from "../harness/seed.mjs";
+import { PASSWORD, signUp } from "../harness/seed.mjs";
 import { readUri, totp } from "../harness/totp.mjs";
 import { startUpstream, stranger } from "../harness/upstream.mjs";
 import { AUTH, startWorker } from "../harness/worker.mjs";
@@ -278,8 +278,11 @@ test("rules of the issuer and of the user hold as in a flow", async () => {
   }
   await refused(await bring({ token: await upstream.idToken(stranger({ email: undefined })) }), [401, "OAUTH_LINK_ERROR"], "no address");
 
+  // Somebody made an account with an address that they never proved; the issuer proves whose it is.
   const local = await signUp(worker);
-  await refused(await bring({ token: await upstream.idToken(stranger({ email: local.email })) }), [401, "OAUTH_LINK_ERROR"], "an unproven user's address");
+  const owner = await bring({ token: await upstream.idToken(stranger({ email: local.email })) });
+  assert.deepEqual([owner.status, owner.json.user.id], [200, local.id], "an unproven user's address");
+  assert.equal((await worker.browser().post(`${AUTH}/api/auth/sign-in/email`, { email: local.email, password: PASSWORD })).status, 401, "the maker's password");
 
   const person = stranger();
   const { id } = (await bring({ token: await upstream.idToken(person) })).json.user;

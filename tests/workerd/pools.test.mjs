@@ -182,7 +182,9 @@ test("what was mailed by one host is nothing at another's, and is good at its ow
     const verified = await worker.browser().followMailedLink(moved(proof, host));
     assert.ok(!opens(verified) && (verified.status >= 400 || /error=/.test(verified.location)), `${why}: verification ${verified.status} ${verified.location}`);
     assert.equal(await count("user where id in (?, ?) and email_verified = 1", who.id, there.id), 0, `${why}: an address was proven`);
-    await worker.browser().followMailedLink(proof);
+    const own = worker.browser();
+    await signIn(home, email, undefined, own);
+    await own.followMailedLink(proof);
     assert.equal(await count("user where id = ? and email_verified = 1", who.id), 1, `${why}: at home`);
     await run("update user set email_verified = 1 where id = ?", there.id);
 

@@ -251,7 +251,7 @@ test("a GET with a body, a body of unknown length, and bytes beyond ASCII in hea
 test("headers of the origin's own hop end here, the others pass", async () => {
   const { headers, text } = await send("/hops", []);
   assert.match(headers, /x-kept: 1/i, text);
-  assert.match(headers, /cache-control: max-age=7/i);
+  assert.match(headers, /cache-control: private, max-age=7/i);
   for (const hop of [/^x-hop:/im, /timeout=77/i, /^proxy-authenticate:/im]) assert.doesNotMatch(headers, hop);
 });
 

@@ -111,6 +111,18 @@ const ASKED = {
   "POST /api/auth/phone-number/request-password-reset": json("/phone-number/request-password-reset", () => ({ phoneNumber: phoneNumber() })),
   "POST /api/auth/phone-number/reset-password": json("/phone-number/reset-password", () => ({ phoneNumber: phoneNumber(), otp: "000000", newPassword: "a new password" })),
   "POST /api/auth/one-time-token/verify": json("/one-time-token/verify", () => ({ token: token() })),
+  "POST /api/auth/one-tap/callback": json("/one-tap/callback", { idToken: "x.y.z" }),
+  "POST /api/auth/device/code": json("/device/code", () => ({ client_id: client, scope: "openid" })),
+  "POST /api/auth/device/token": json("/device/token", () => ({ grant_type: "urn:ietf:params:oauth:grant-type:device_code", device_code: token(), client_id: client })),
+  "GET /api/auth/device": get("/api/auth/device?user_code=BCDF-GHJK"),
+  "POST /api/auth/device/approve": json("/device/approve", { userCode: "BCDF-GHJK" }),
+  "POST /api/auth/device/deny": json("/device/deny", { userCode: "BCDF-GHJK" }),
+  "GET /verify-email": get(() => `/verify-email?token=${token()}`),
+  "POST /verify-email": form("/verify-email", () => ({ token: token() })),
+  "GET /sign-in-link": get(() => `/sign-in-link?token=${token()}`),
+  "POST /sign-in-link": form("/sign-in-link", () => ({ token: token() })),
+  "GET /delete-account": get(() => `/delete-account?token=${token()}`),
+  "POST /delete-account": form("/delete-account", () => ({ token: token() })),
   "GET /api/auth/multi-session/list-device-sessions": get("/api/auth/multi-session/list-device-sessions"),
   "POST /api/auth/multi-session/set-active": json("/multi-session/set-active", () => ({ sessionToken: randomUUID() })),
   "POST /api/auth/is-username-available": json("/is-username-available", () => ({ username: `nobody_${Math.floor(Math.random() * 1e9)}` })),
@@ -226,7 +238,7 @@ test("what anybody began and nobody ended is gone once it ran out, and what is k
   assert.equal(await count("outbox"), waiting, "what was delivered two days ago is gone");
   const old = Date.now() - 401 * 86_400_000;
   await worker.d1.batch([
-    worker.d1.prepare("update outbox set next_attempt_at = ?").bind(old),
+    worker.d1.prepare("update outbox set next_attempt_at = ?1, created_at = ?1").bind(old),
     worker.d1.prepare("update login_history set created_at = ?").bind(old),
     worker.d1.prepare("update audit_event set created_at = ?").bind(old),
     worker.d1.prepare("update password_reset set expires_at = ?").bind(old),

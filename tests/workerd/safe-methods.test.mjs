@@ -93,7 +93,7 @@ async function letters() {
   const guest = await signUp(worker);
   const invited = await owner.browser.post(api("/organization/invite-member"), { email: guest.email, role: "admin", organizationId: made.json.id });
   assert.equal(invited.status, 200, invited.text);
-  kinds["invitation"] = { browser: guest.browser, url: await linkTo(guest.email, /^Join/), fields: { decision: "accept" }, works: async () => (await worker.rows("select status from invitation where email = ?", guest.email))[0].status === "accepted" };
+  kinds["invitation"] = { browser: guest.browser, url: await linkTo(guest.email, /^You are invited/), fields: { decision: "accept" }, works: async () => (await worker.rows("select status from invitation where email = ?", guest.email))[0].status === "accepted" };
   return kinds;
 }
 

@@ -27,7 +27,7 @@ async function crowded(users) {
   const series = "with recursive n(i) as (select 1 union all select i + 1 from n where i < ?2)";
   await run(`${series} insert into user (id, tenant_id, email, name, created_at, updated_at) select ?1 || i, ?1, i || '@' || ?1, 'N', 0, 0 from n`, tenant, users);
   await run(`${series} insert into member (id, tenant_id, user_id, created_at, updated_at) select ?1 || i, ?1, ?1 || i, 0, 0 from n`, tenant, users);
-  await run(`${series} insert into audit_event (id, tenant_id, user_id, event, created_at) select ?1 || i, ?1, ?1 || i, 'test', 0 from n`, tenant, users);
+  await run(`${series} insert into audit_event (id, tenant_id, user_id, event, created_at) select ?1 || i, ?1, ?1 || i, 'test', unixepoch() * 1000 from n`, tenant, users);
   await run(`${series} insert into login_history (id, tenant_id, user_id, login_method, status, created_at) select ?1 || i, ?1, ?1 || (i % 7 + 1), 'password', 'success', 0 from n`, tenant, users);
   return tenant;
 }

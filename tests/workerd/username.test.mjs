@@ -93,7 +93,7 @@ test("what is no user name is told as such: 400 to whoever chooses it, 422 to wh
     assert.deepEqual([chosen.status, chosen.json], [400, { code, message }], about);
     const changed = await browser.post(at("/update-user"), { username });
     // A line of text is judged before a user name.
-    const refusal = [400, /[\n\0]/.test(username) ? "VALIDATION_ERROR" : code];
+    const refusal = [400, /[\n\0\u200b]/.test(username) ? "VALIDATION_ERROR" : code];
     assert.deepEqual(told(changed), refusal, about);
     for (const answer of [await available(username), await signIn(username)]) assert.deepEqual([answer.status, answer.json], [422, { code, message }], about);
   }

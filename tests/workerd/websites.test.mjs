@@ -84,7 +84,7 @@ test("where nobody may sign up, an invitation lets its own address do so, and pr
     const invite = async (email) => {
       const answer = await boss.post(at("/organization/invite-member"), { email, role: "member", organizationId: DEFAULT_TENANT });
       assert.equal(answer.status, 200, answer.text);
-      return { id: answer.json.id, link: linkIn((await mails(email, closed)).find(({ subject }) => /^Join/.test(subject))) };
+      return { id: answer.json.id, link: linkIn((await mails(email, closed)).find(({ subject }) => /^You are invited/.test(subject))) };
     };
     const email = uniqueEmail();
     const { link } = await invite(email);
