@@ -84,7 +84,7 @@ fn expired(kept: Kept, now: Millis) -> Vec<Statement> {
         // What nothing has sent a week after it was due, nothing sends.
         sql("delete from outbox where id in (select id from outbox
                                              where next_attempt_at < ?1 and delivered_at is null and failed_at is null
-                                               and created_at < ?1 limit 1000)")
+                                               and attempts > 0 and created_at < ?1 limit 1000)")
             .bind(now - GRACE),
         sql("delete from oauth_grant where id in (select id from oauth_grant where expires_at < ?1 limit 1000)")
             .bind(now - GRACE),

@@ -238,7 +238,7 @@ test("what anybody began and nobody ended is gone once it ran out, and what is k
   assert.equal(await count("outbox"), waiting, "what was delivered two days ago is gone");
   const old = Date.now() - 401 * 86_400_000;
   await worker.d1.batch([
-    worker.d1.prepare("update outbox set next_attempt_at = ?1, created_at = ?1").bind(old),
+    worker.d1.prepare("update outbox set next_attempt_at = ?1, created_at = ?1, attempts = 1").bind(old),
     worker.d1.prepare("update login_history set created_at = ?").bind(old),
     worker.d1.prepare("update audit_event set created_at = ?").bind(old),
     worker.d1.prepare("update password_reset set expires_at = ?").bind(old),
