@@ -1003,9 +1003,10 @@ test("fields of the wrong kind are refused by their names", async () => {
     refused(await get(owner, "/list-members", { filterField: "role", filterValue: "member", filterOperator }), 400, "VALIDATION_ERROR", filterOperator);
   }
   refused(await get(owner, "/list-members", { filterField: "createdAt", filterValue: "bad", filterOperator: "gt" }), 400, "VALIDATION_ERROR");
-  for (const filterValue of ["' or 1=1 --", "%", "_", "\u0000", "x".repeat(5000)]) {
+  for (const filterValue of ["' or 1=1 --", "%", "_", "\u0000"]) {
     assert.deepEqual(ok(await get(owner, "/list-members", { filterField: "role", filterValue })).members, [], filterValue.slice(0, 20));
   }
+  refused(await get(owner, "/list-members", { filterField: "role", filterValue: "x".repeat(5000) }), 400, "VALIDATION_ERROR");
   assert.deepEqual(ok(await get(owner, "/list-members", { offset: "1000000000" })), { members: [], total: 3 });
   for (const membersLimit of ["0", "-1", "abc", "101"]) assert.equal((await get(owner, "/get-full-organization", { membersLimit })).status, 400, membersLimit);
   for (const [path, query] of [["/get-role", {}], ["/get-role", { roleId: "nope" }], ["/get-invitation", {}], ["/get-invitation", { id: "nope" }],
