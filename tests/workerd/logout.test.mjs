@@ -213,17 +213,18 @@ test("a client is told though its tokens are long gone, and one that comes for t
   assert.deepEqual([late.status, late.json.error], [400, "invalid_grant"]);
 });
 
-test("a client that does not listen keeps no other's news", async () => {
+test("a host that does not listen keeps no other's news, however many clients it has", async () => {
   const now = Date.now();
   const client = await register("/prompt");
-  const insert = (recipient, count) => worker.d1.batch(Array.from({ length: count }, () => worker.d1.prepare(`insert into outbox (id, tenant_id, kind, recipient, payload_sealed, payload, next_attempt_at, created_at, updated_at)
-    select lower(hex(randomblob(16))), tenant_id, 'logout', ?1, '', json_object('client', id, 'session', 's', 'user', 'u'), ?2, ?2, ?2 from oauth_client where client_id = ?3`).bind(recipient, now - 1000, client.client_id)));
-  await insert(place("/deaf-1"), 100);
+  const insert = (recipients, at) => worker.d1.batch(recipients.map((recipient) => worker.d1.prepare(`insert into outbox (id, tenant_id, kind, recipient, payload_sealed, payload, next_attempt_at, created_at, updated_at)
+    select lower(hex(randomblob(16))), tenant_id, 'logout', ?1, '', json_object('client', id, 'session', 's', 'user', 'u'), ?2, ?2, ?2 from oauth_client where client_id = ?3`).bind(recipient, at, client.client_id)));
   await worker.d1.prepare("update outbox set next_attempt_at = ?").bind(now + 3_600_000).run();
-  await worker.d1.prepare("update outbox set next_attempt_at = ? where recipient = ?").bind(now - 5000, place("/deaf-1")).run();
-  await insert(place("/prompt"), 1);
+  await insert(Array.from({ length: 100 }, (_, n) => `http://deaf.example:81/${n}?x=/`), now - 5000);
+  await insert(Array.from({ length: 100 }, () => "https://deaf.example/one"), now - 5000);
+  await insert([place("/prompt")], now - 1000);
   await worker.scheduled();
-  assert.equal((await worker.rows("select 1 from outbox where recipient = ? and attempts > 0", place("/deaf-1"))).length, 4, "a few each");
+  const tried = async (prefix) => (await worker.rows("select 1 from outbox where recipient like ? and attempts > 0", `${prefix}%`)).length;
+  assert.deepEqual([await tried("http://deaf.example:81/"), await tried("https://deaf.example/")], [8, 8], "a few a host");
   assert.equal((await worker.rows("select 1 from outbox where recipient = ? and delivered_at is not null", place("/prompt"))).length, 1);
 });
 
