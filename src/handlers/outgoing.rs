@@ -31,12 +31,14 @@ pub struct Outgoing<'a> {
     pub header: Option<(&'static str, &'static str)>,
 }
 
-/// An answer's status and body.
+/// An answer: its status, its body, and how long it may be kept.
 pub struct Incame {
     /// Status.
     pub status: u16,
     /// Body.
     pub body: Vec<u8>,
+    /// `Cache-Control`.
+    pub cache_control: Option<String>,
 }
 
 /// Sends a request to an issuer. The address is judged here, whatever was judged when it was stored.
@@ -78,7 +80,8 @@ pub async fn send(context: &Context, outgoing: Outgoing<'_>) -> Result<Incame, S
             }
         }
     }
-    Ok(Incame { status, body })
+    let cache_control = response.headers().get("cache-control").ok().flatten();
+    Ok(Incame { status, body, cache_control })
 }
 
 /// Whether a URL that somebody gave us is not one of ours.

@@ -456,7 +456,8 @@ test("a client is known by the address of its metadata, which is read again afte
   const documents = {};
   const serve = (name) => (_request, response) => response.writeHead(documents[name] ? 200 : 404, { "content-type": "application/json" }).end(JSON.stringify(documents[name] ?? {}));
   const names = ["/public", "/keyed", "/liar", "/secretive", "/gone"];
-  const origin = await startOrigin(Object.fromEntries(names.map((name) => [name, serve(name)])));
+  const brief = (_request, response) => response.writeHead(200, { "content-type": "application/json", "cache-control": "max-age=600" }).end(JSON.stringify(documents["/brief"]));
+  const origin = await startOrigin({ ...Object.fromEntries(names.map((name) => [name, serve(name)])), "/brief": brief });
   const id = (name) => `${origin.url}${name}`;
   documents["/public"] = { client_id: id("/public"), client_name: "Of the web", redirect_uris: [REDIRECT], grant_types: ["authorization_code", "refresh_token"] };
   documents["/keyed"] = { client_id: id("/keyed"), redirect_uris: [REDIRECT], token_endpoint_auth_method: "private_key_jwt", jwks: { keys: [key.jwk] } };
@@ -498,6 +499,17 @@ test("a client is known by the address of its metadata, which is read again afte
     assert.equal(origin.to("/public").length, 2);
     const moved = await begin(publicly, { scope: "openid email", redirect_uri: "http://localhost:3333/moved" });
     assert.equal((await agree(who.browser, moved.url, { who })).pathname, "/moved");
+    // One that says how long it may be kept is read again after that time.
+    documents["/brief"] = { ...documents["/public"], client_id: id("/brief"), redirect_uris: [REDIRECT] };
+    const briefly = await party.discover({ client_id: id("/brief") }, client.None());
+    await signIn(briefly);
+    const age = (minutes) => believing.d1.prepare("update oauth_client set document_read_at = document_read_at - ?").bind(minutes * 60_000).run();
+    await age(9);
+    await signIn(briefly);
+    assert.equal(origin.to("/brief").length, 1);
+    await age(2);
+    await signIn(briefly);
+    assert.equal(origin.to("/brief").length, 2);
   } finally {
     await origin.close();
     await believing.dispose();

@@ -19,8 +19,29 @@ use crate::store::record::Severity;
 /// The largest document read, in bytes.
 const LARGEST: usize = 16 * 1024;
 
-/// How soon a document is read again, in milliseconds.
+/// The longest that a document is believed without being read again, in milliseconds: an hour.
 const FRESH: i64 = 3_600_000;
+
+/// How soon one is asked for again that did not answer, in milliseconds; also the shortest time that one is believed.
+const AGAIN: i64 = 300_000;
+
+/// How long a document is believed, in milliseconds: as its `Cache-Control` says (RFC 9111, section 5.2.2), between five
+/// minutes and an hour. An hour where it says nothing.
+fn lifetime(cache_control: Option<&str>) -> i64 {
+    let Some(text) = cache_control else {
+        return FRESH;
+    };
+    let mut seconds = FRESH / 1000;
+    for directive in text.split(',') {
+        let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+        match name.trim().to_ascii_lowercase().as_str() {
+            "no-store" | "no-cache" => seconds = 0,
+            "max-age" => seconds = seconds.min(value.trim().trim_matches('"').parse().unwrap_or(0)),
+            _ => (),
+        }
+    }
+    (seconds * 1000).clamp(AGAIN, FRESH)
+}
 
 fn bad(reason: impl Into<String>) -> Problem {
     Problem::new(Code::InvalidRequest, "client_id names no client metadata document").because(reason)
@@ -51,8 +72,8 @@ pub async fn client(context: &Context, client_id: &str, known: Option<Client>) -
     }
     // Whoever asks makes us ask a stranger.
     count(context).await?;
-    let metadata = match fetch(context, client_id).await {
-        Ok(metadata) => metadata,
+    let (metadata, lifetime) = match fetch(context, client_id).await {
+        Ok(read) => read,
         // Its users are not kept out because it does not answer now.
         Err(NotRead::Unreachable(reason)) if known.is_some() => {
             context.note(&format!("document of client {client_id:?}: {reason}"));
@@ -72,15 +93,13 @@ pub async fn client(context: &Context, client_id: &str, known: Option<Client>) -
     let id: Id<OauthClient> = context.id()?;
     let (event, details) = (context.row_id()?, serde_json::json!({ "client_id": client_id, "name": new.name }));
     let statements = [
-        store::oauth::client::keep_document(context, &id, client_id, &new),
+        // What is believed for less than an hour counts as read that much earlier.
+        store::oauth::client::keep_document(context, &id, client_id, context.now - FRESH + lifetime, &new),
         store::record::audit(context, &event, None, "client.document_read", Severity::Low, &details),
         store::oauth::client::by_client_id(context, client_id),
     ];
     Ok(context.db()?.batch(statements).await?.skip(2).row()?)
 }
-
-/// How soon one is asked for again that did not answer, in milliseconds.
-const AGAIN: i64 = 300_000;
 
 /// Why there is no document.
 enum NotRead {
@@ -90,7 +109,8 @@ enum NotRead {
     Bad(String),
 }
 
-async fn fetch(context: &Context, client_id: &str) -> std::result::Result<Map<String, Value>, NotRead> {
+/// The document, and how long it is believed, in milliseconds.
+async fn fetch(context: &Context, client_id: &str) -> std::result::Result<(Map<String, Value>, i64), NotRead> {
     let bad = |reason: &str| NotRead::Bad(reason.to_owned());
     let request = Outgoing { url: client_id, form: None, authorization: None, header: None };
     let answer = outgoing::send(context, request).await.map_err(NotRead::Unreachable)?;
@@ -118,12 +138,32 @@ async fn fetch(context: &Context, client_id: &str) -> std::result::Result<Map<St
     // First, since a name may be as long as its owner likes.
     let name = if name.trim().is_empty() { host } else { format!("{host}: {}", name.trim()) };
     metadata.insert("client_name".to_owned(), name.into());
-    Ok(metadata)
+    Ok((metadata, lifetime(answer.cache_control.as_deref())))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_address;
+    use super::{is_address, lifetime};
+
+    #[test]
+    fn a_document_is_believed_as_it_says_within_bounds() {
+        for (text, minutes) in [
+            (None, 60),
+            (Some("public"), 60),
+            (Some("max-age=600"), 10),
+            (Some("public, Max-Age=\"900\""), 15),
+            (Some("max-age=86400"), 60),
+            (Some("max-age=0"), 5),
+            (Some("max-age=-1"), 5),
+            (Some("max-age=many"), 5),
+            (Some("max-age=99999999999999999999"), 5),
+            (Some("max-age=600, max-age=1200"), 10),
+            (Some("no-store"), 5),
+            (Some("max-age=600, no-cache"), 5),
+        ] {
+            assert_eq!(lifetime(text), minutes * 60_000, "{text:?}");
+        }
+    }
 
     #[test]
     fn the_table_of_addresses() {

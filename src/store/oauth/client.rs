@@ -81,13 +81,19 @@ pub fn create(context: &Context, row: &NewRow<'_>, new: &NewClient) -> Statement
 
 /// Keeps what a client's own document says of it, for every tenant: it is the same everywhere.
 #[must_use]
-pub fn keep_document(context: &Context, id: &Id<OauthClient>, url: &str, new: &NewClient) -> Statement {
+pub fn keep_document(
+    context: &Context,
+    id: &Id<OauthClient>,
+    url: &str,
+    read_at: Millis,
+    new: &NewClient,
+) -> Statement {
     let statement = sql("insert into oauth_client
            (id, client_id, document_read_at, created_at, updated_at,
             name, type, token_endpoint_auth_method, redirect_uris, post_logout_redirect_uris, grant_types, scopes, jwks, jwks_uri,
             subject_type, access_token_format, skip_consent, uri, icon, policy_uri, tos_uri, contacts, backchannel_logout_uri,
             frontchannel_logout_uri, details)
-         values (?1, ?2, ?3, ?3, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)
+         values (?1, ?2, ?24, ?3, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)
          on conflict (client_id) do update set
            document_read_at = excluded.document_read_at, updated_at = excluded.updated_at,
            name = excluded.name, type = excluded.type, token_endpoint_auth_method = excluded.token_endpoint_auth_method,
@@ -101,7 +107,7 @@ pub fn keep_document(context: &Context, id: &Id<OauthClient>, url: &str, new: &N
     .bind(id)
     .bind(url)
     .bind(context.now);
-    with_metadata(statement, new)
+    with_metadata(statement, new).bind(read_at)
 }
 
 /// Puts off reading a client's document again, by the time that counts as the last one.
