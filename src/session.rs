@@ -402,6 +402,15 @@ pub fn read_cookie(keyring: &Keyring, value: &str) -> Option<Token<SessionToken>
     Token::parse(token)
 }
 
+/// Whether a session cookie that [`read_cookie`] accepts was signed by a key that is no longer the first of `SECRETS`.
+#[must_use]
+pub fn is_signed_by_former_key(keyring: &Keyring, value: &str) -> bool {
+    keyring.former_key_ids().next().is_some()
+        && value
+            .split_once('.')
+            .is_some_and(|(token, signature)| !keyring.verify_with_first(Purpose::Session, token.as_bytes(), signature))
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;

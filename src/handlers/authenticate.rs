@@ -45,6 +45,8 @@ pub struct Ticket {
     /// Finds the session.
     pub hash: TokenHash<SessionToken>,
     snapshot: Option<String>,
+    /// Whether the cookie is to be signed again, with the first key of `SECRETS`.
+    is_by_former_key: bool,
 }
 
 impl Ticket {
@@ -110,7 +112,7 @@ pub enum Authentication {
 pub fn present(context: &Context, request: &Incoming) -> std::result::Result<Option<Ticket>, Rejection> {
     let bearer = bearer(context);
     if let Some(token) = bearer.as_deref().and_then(|text| read_cookie(&context.config.keyring, text)) {
-        return Ok(Some(Ticket { hash: token.hash(), token, snapshot: None }));
+        return Ok(Some(Ticket { hash: token.hash(), token, snapshot: None, is_by_former_key: false }));
     }
     // A header that is not of our making may be meant for somebody else on the way: a cookie beside it still speaks.
     let nothing = || if bearer.is_some() { Err(Rejection::Malformed) } else { Ok(None) };
@@ -124,11 +126,12 @@ pub fn present(context: &Context, request: &Incoming) -> std::result::Result<Opt
         Presented::Value(value) => value,
     };
     let token = read_cookie(&context.config.keyring, value).ok_or(Rejection::Malformed)?;
+    let is_by_former_key = crate::session::is_signed_by_former_key(&context.config.keyring, value);
     let snapshot = match cookie::read(&header, Cookie::Snapshot.name(secure)) {
         Presented::Value(text) => Some(text.to_owned()),
         _ => None,
     };
-    Ok(Some(Ticket { hash: token.hash(), token, snapshot }))
+    Ok(Some(Ticket { hash: token.hash(), token, snapshot, is_by_former_key }))
 }
 
 /// What `Authorization: Bearer` carries (RFC 6750, section 2.1), where that is switched on: what `set-auth-token` gave.
@@ -259,6 +262,9 @@ async fn from_database(
             writes.push(store::session::prolong(context, &session.id, session.parent_id.as_ref()));
             cookies.push(session_cookie(context, &ticket.token, &session));
         }
+    }
+    if ticket.is_by_former_key && cookies.is_empty() {
+        cookies.push(session_cookie(context, &ticket.token, &session));
     }
     if last_activity_at + ACTIVITY <= context.now {
         writes.push(store::record::activity(tenant, &session.id, context.now));

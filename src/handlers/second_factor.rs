@@ -57,11 +57,13 @@ pub fn waiting(context: &Context) -> Option<TokenHash<SecondFactor>> {
     Some(token.hash())
 }
 
-/// The digests under which a user's backup code may be kept.
-#[must_use]
-pub fn backup_digests(context: &Context, user: &Id<User>, code: &str) -> Vec<String> {
+/// The digests under which a user's backup code may be kept: by the authenticator's secret, or, of earlier ones, by a key of
+/// `SECRETS`.
+fn backup_digests(context: &Context, user: &Id<User>, seed: &[u8], code: &str) -> Vec<String> {
     let message = format!("backup\0{user}\0{}", backup_code::normalise(code));
-    context.config.keyring.digests(Purpose::Code, message.as_bytes())
+    let mut digests = context.config.keyring.digests(Purpose::Code, message.as_bytes());
+    digests.push(backup_code::digest(seed, user.as_str(), code));
+    digests
 }
 
 /// `POST /two-factor/verify-totp`.
@@ -252,7 +254,9 @@ fn judge(
             if factor.method != "totp" {
                 return Err(Error::refused(Wire::BACKUP_CODES_NOT_ENABLED, "mailed codes alone"));
             }
-            let digests = backup_digests(context, user, typed);
+            let seed = factor.seed(context)?;
+            let seed = seed.ok_or_else(|| Error::refused(Wire::BACKUP_CODES_NOT_ENABLED, "no authenticator"))?;
+            let digests = backup_digests(context, user, seed.expose(), typed);
             Ok(Some((store::second_factor::accept_backup_code(context, user, &digests), true)))
         }
         (Typed::Mailed(_), None | Some(Verdict::Wrong)) => Ok(None),

@@ -9,7 +9,7 @@ use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::{Authenticated, forget};
 use crate::handlers::opening::{self, Opened, Opening, cleared};
 use crate::handlers::proof::{self, Proof};
-use crate::handlers::second_factor::{backup_digests, with_second};
+use crate::handlers::second_factor::with_second;
 use crate::handlers::{Call, policy, sign_up};
 use crate::http::email;
 use crate::http::fields::Fields;
@@ -103,7 +103,7 @@ pub async fn begin(
     }
     let user = &authenticated.session.user;
     let seed: [u8; totp::SEED] = context.random()?;
-    let (backup_codes, digests) = codes(context, &user.id)?;
+    let (backup_codes, digests) = make_backup_codes(context, &user.id, &seed)?;
     let id = context.row_id()?;
     let new = NewFactor { id: &id, user_id: &user.id, seed: Some(&seed), backup_codes: &digests };
     context.db()?.batch(store::second_factor::begin(context, &new)?).await?;
@@ -111,11 +111,11 @@ pub async fn begin(
     Ok(Begun { uri, seed: totp::readable(&seed), backup_codes })
 }
 
-fn codes(context: &Context, user: &Id<User>) -> Result<(Vec<String>, Vec<String>)> {
+/// New backup codes of an authenticator with this secret, and the digests to keep.
+fn make_backup_codes(context: &Context, user: &Id<User>, seed: &[u8]) -> Result<(Vec<String>, Vec<String>)> {
     let codes: Vec<String> =
         (0..backup_code::COUNT).map(|_| context.random().map(backup_code::code)).collect::<Result<_>>()?;
-    // Kept under the key that digests now; the others are for codes kept before a rotation.
-    let digests = codes.iter().filter_map(|code| backup_digests(context, user, code).into_iter().next()).collect();
+    let digests = codes.iter().map(|code| backup_code::digest(seed, user.as_str(), code)).collect();
     Ok((codes, digests))
 }
 
@@ -294,15 +294,20 @@ pub async fn backup_codes(call: &mut Call) -> Result<Reply> {
 pub async fn new_codes(context: &Context, authenticated: &Authenticated, factors: &[Factor]) -> Result<Vec<String>> {
     gave_second(authenticated, factors)?;
     let user = &authenticated.session.user.id;
-    let (codes, digests) = codes(context, user)?;
+    let no_totp = || Error::refused(Wire::SECOND_FACTOR_NOT_ENABLED, "no TOTP in use");
+    let authenticators = || factors.iter().filter(|factor| factor.method == "totp");
+    let factor = authenticators().find(|factor| factor.is_verified).or_else(|| authenticators().next());
+    let factor = factor.ok_or_else(no_totp)?;
+    let seed = factor.seed(context)?.ok_or_else(no_totp)?;
+    let (codes, digests) = make_backup_codes(context, user, seed.expose())?;
     let details = Value::Object(serde_json::Map::new());
     let id = context.row_id()?;
     let statements = [
-        store::second_factor::replace_backup_codes(context, user, &digests),
+        store::second_factor::replace_backup_codes(context, user, &factor.id, &digests),
         store::record::audit(context, &id, Some(user), "backup_codes.replaced", Severity::Medium, &details),
     ];
     let replaced: Option<String> = context.db()?.batch(statements).await?.row()?;
-    replaced.ok_or_else(|| Error::refused(Wire::SECOND_FACTOR_NOT_ENABLED, "no TOTP in use"))?;
+    replaced.ok_or_else(no_totp)?;
     Ok(codes)
 }
 

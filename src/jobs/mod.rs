@@ -3,6 +3,7 @@
 pub mod keys;
 pub mod logout;
 pub mod outbox;
+pub mod secrets;
 pub mod tenants;
 
 use worker::Env;
@@ -11,6 +12,7 @@ use crate::config::Config;
 use crate::context::note;
 use crate::handlers::{config, read_clock};
 use crate::id::Millis;
+use crate::jobs::secrets::Rotation;
 use crate::store::database::{Database, Stored};
 use crate::store::jobs::{Kept, bindings, prune};
 
@@ -34,22 +36,34 @@ pub async fn run(env: &Env) {
         Ok(db) => db,
         Err(error) => return note("cron", &format!("{error:?}")),
     };
+    let mut rotation = Rotation::new(&config);
     match bindings(&main).await {
         Ok(bindings) => {
             for binding in bindings {
-                if let Err(error) = run_apart(env, &main, &binding, &config, now).await {
+                if let Err(error) = run_apart(env, &main, &binding, (&config, &mut rotation), now).await {
+                    rotation.is_complete = false;
                     note("cron", &format!("{binding}: {error:?}"));
                 }
             }
         }
-        Err(error) => note("cron", &format!("databases of tenants: {error:?}")),
+        Err(error) => {
+            rotation.is_complete = false;
+            note("cron", &format!("databases of tenants: {error:?}"));
+        }
     }
-    run_in((env, &main), &config, now).await;
+    run_in((env, &main), (&config, &mut rotation), now).await;
+    rotation.report(&config);
 }
 
 /// The jobs of a database that a tenant has of its own. What the main one shows of the tenant comes first: it would not know
 /// that its time was over once it is gone.
-async fn run_apart(env: &Env, main: &Database, binding: &str, config: &Config, now: Millis) -> Stored<()> {
+async fn run_apart(
+    env: &Env,
+    main: &Database,
+    binding: &str,
+    (config, rotation): (&Config, &mut Rotation),
+    now: Millis,
+) -> Stored<()> {
     let own = match Database::open(env, binding) {
         Ok(own) => own,
         Err(error) => {
@@ -60,11 +74,11 @@ async fn run_apart(env: &Env, main: &Database, binding: &str, config: &Config, n
     if let Err(error) = tenants::mirror(main, &own, binding).await {
         note("cron", &format!("{binding}: {error:?}"));
     }
-    run_in((env, &own), config, now).await;
+    run_in((env, &own), (config, rotation), now).await;
     tenants::follow(main, &own, binding, now).await
 }
 
-async fn run_in((env, db): (&Env, &Database), config: &Config, now: Millis) {
+async fn run_in((env, db): (&Env, &Database), (config, rotation): (&Config, &mut Rotation), now: Millis) {
     if let Err(error) = tenants::delete_due((env, db), now).await {
         note("cron", &format!("tenants: {error:?}"));
     }
@@ -73,6 +87,10 @@ async fn run_in((env, db): (&Env, &Database), config: &Config, now: Millis) {
     }
     if let Err(error) = keys::rotate(db, config, now).await {
         note("cron", &format!("keys: {error:?}"));
+    }
+    if let Err(error) = rotation.carry_through(db, config, now).await {
+        rotation.is_complete = false;
+        note("cron", &format!("secrets: {error:?}"));
     }
     if let Err(error) = outbox::deliver((env, db), config, now).await {
         note("cron", &format!("outbox: {error:?}"));

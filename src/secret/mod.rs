@@ -252,11 +252,23 @@ impl Keyring {
         &self.first.id
     }
 
+    /// Names the keys that only verify and open, in the order of `SECRETS`.
+    pub fn former_key_ids(&self) -> impl Iterator<Item = &str> {
+        self.others.iter().map(|key| key.id.as_str())
+    }
+
     /// HMAC-SHA256 of `message` by the key of that id; `None` if it is gone.
     #[must_use]
     pub fn sign_with(&self, key_id: &str, purpose: Purpose, message: &[u8]) -> Option<[u8; 32]> {
         let key = self.keys().find(|key| key.id == key_id)?;
         Some(key.mac(purpose, message).finalize().into_bytes().into())
+    }
+
+    /// Whether `signature` is by the key that signs now. Compares in constant time.
+    #[must_use]
+    pub fn verify_with_first(&self, purpose: Purpose, message: &[u8], signature: &str) -> bool {
+        Base64UrlUnpadded::decode_vec(signature)
+            .is_ok_and(|tag| self.first.mac(purpose, message).verify_slice(&tag).is_ok())
     }
 
     /// Whether `signature` is by any of our keys. Compares in constant time.

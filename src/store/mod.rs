@@ -27,6 +27,7 @@ mod person;
 pub mod rate_limit;
 pub mod record;
 pub mod role;
+pub mod sealed;
 pub mod second_factor;
 pub mod session;
 pub mod sign_in;

@@ -340,17 +340,18 @@ pub fn verify(context: &Context, user: &Id<User>, factor: &str, step: i64) -> [S
     ]
 }
 
-/// Replaces the backup codes of the authenticator in use, or of the pending one, with which they begin to hold.
+/// Replaces the backup codes of an authenticator: of the one in use, or of the pending one, with which they begin to hold.
 #[must_use]
-pub fn replace_backup_codes(context: &Context, user: &Id<User>, digests: &[String]) -> Statement {
+pub fn replace_backup_codes(context: &Context, user: &Id<User>, factor: &str, digests: &[String]) -> Statement {
     sql("update two_factor set backup_codes = ?2, updated_at = ?3
-         where user_id = ?1 and method = 'totp'
+         where user_id = ?1 and id = ?4 and method = 'totp'
            and (verified_at is not null
                 or not exists (select 1 from two_factor where user_id = ?1 and method = 'totp' and verified_at is not null))
          returning json_quote(id) as row")
     .bind(user)
     .bind(json!(digests).to_string())
     .bind(context.now)
+    .bind(factor)
 }
 
 /// Takes a user's second factors away.
