@@ -1,6 +1,6 @@
 -- What runs out is found by an index when it does, whatever else of its table stays longer.
 
--- Requests and devices that nobody answered: codes stay, for whoever looks into an incident.
+-- Requests and devices that nobody answered: codes stay for a week, so that an incident can be looked into.
 create index oauth_grant_waiting_expires_at on oauth_grant (expires_at) where kind <> 'code';
 create index outbox_delivered_at on outbox (delivered_at) where delivered_at is not null;
 

@@ -129,7 +129,7 @@ pub struct Config {
     pub limit_change_password: Limit,
     /// `LIMIT_MAIL`: mails asked for by one address.
     pub limit_mail: Limit,
-    /// `LIMIT_MAIL_ADDRESS`: mails and messages to one address, whoever asks for them.
+    /// `LIMIT_MAIL_ADDRESS`: mails and messages to one address, from all networks.
     pub limit_mail_address: Limit,
     /// `LIMIT_INVITATION`: invitations by one member of one organization.
     pub limit_invitation: Limit,

@@ -358,7 +358,7 @@ pub fn is_reserved(path: &str) -> bool {
     path.starts_with(RESERVED) || path == RESERVED.trim_end_matches('/')
 }
 
-/// The page that a form's address belongs to, for whoever opens that by itself: the nearest one above it.
+/// The page that a form's address belongs to, for a browser that opens that address by itself: the nearest one above it.
 #[must_use]
 pub fn page_of_form(table: &'static [Route], path: &str) -> Option<&'static str> {
     let is_page = |route: &&Route, method: &str| route.method == method && route.surface == Surface::Page;

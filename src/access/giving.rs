@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::access::permission::Permissions;
 
-/// The permission of whoever decides about roles, and so gives each that allows no more than they hold.
+/// The permission of a user who decides about roles, and so gives each that allows no more than they hold.
 pub const DECIDES: &str = "ac:update";
 
 /// A role that is to be given.
@@ -31,7 +31,7 @@ pub struct Giver<'a> {
 
 impl Giver<'_> {
     /// Nobody gives what they do not hold: neither a permission, nor the name of a role that means something by itself. Such
-    /// a name is given by whoever has the role, or decides about roles.
+    /// a name is given by a user who has the role, or decides about roles.
     ///
     /// # Errors
     /// What they lack, for the log.

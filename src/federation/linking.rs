@@ -50,7 +50,7 @@ pub enum Decision {
     Confirm(Id<User>, Id<Account>, String),
     /// Link the identity to this user, and sign in.
     Link(Id<User>),
-    /// The same for a user whose address was never proven, and is proven by this: whoever made the account loses it.
+    /// The same for a user whose address was never proven, and is proven by this: the person who made the account loses it.
     Reclaim(Id<User>, String),
     /// Create a user; whether its address counts as proven.
     Create {
@@ -138,7 +138,7 @@ pub fn decide(
     let proven = profile.email_verified && rules.trust_email;
     if let Some(known) = same_email {
         // Both sides must be proven. Upstream: or whoever writes an address into a profile takes the account over.
-        // Ours: or whoever signed up with the victim's address before them keeps a password to their account. Where the address
+        // Ours: or a stranger who signed up with the user's address before them keeps a password to their account. Where the address
         // was never proven, upstream's proof is the first, and ends all that was set up before it.
         // Where the owner is asked by mail, their answer is what upstream's proof would be.
         let reclaims = proven && !rules.require_confirmation && !known.email_verified;

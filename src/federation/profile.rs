@@ -78,7 +78,7 @@ impl Said {
 const LATELY: Millis = 60_000;
 
 impl Profile {
-    /// When its owner proved who they are: when the issuer says (OpenID Connect Core 1.0, section 2), and otherwise now. Whoever was
+    /// When its owner proved who they are: when the issuer says (OpenID Connect Core 1.0, section 2), and otherwise now. A user who was
     /// signed in there for long proves nothing new by coming here.
     #[must_use]
     pub fn authenticated_at(&self, now: Millis) -> Millis {
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_was_signed_in_for_long_proves_nothing_new() {
+    fn a_sign_in_of_long_ago_proves_nothing_new() {
         let now = 1_000_000_000;
         for (said, expected) in [
             (json!(null), now),

@@ -5,7 +5,7 @@
 /// Who an answer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// Whoever asks: a public path, and nobody who is known.
+    /// Everybody: a public path, and a visitor who is not known.
     Everybody,
     /// A visitor who is known, on a public path: only what the origin calls everybody's is.
     Known,

@@ -72,7 +72,7 @@ pub fn canonical(name: &str) -> String {
 
 /// Whether a visitor's header is kept from the origin.
 ///
-/// A visitor who could send these would be whoever they like. `also_named` is what `Connection` lists.
+/// A visitor who could send these could be any user. `also_named` is what `Connection` lists.
 #[must_use]
 pub fn is_dropped(name: &str, also_named: &[String], keeps_upgrade: bool) -> bool {
     if keeps_upgrade && (name.eq_ignore_ascii_case("upgrade") || name.eq_ignore_ascii_case("connection")) {

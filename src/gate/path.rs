@@ -65,7 +65,7 @@ fn is_plain(path: &str) -> bool {
     path.bytes().all(plain) && !path.contains("//")
 }
 
-/// A path for whoever does not tell capitals from small letters. By way of capitals: some letters meet only there.
+/// A path for an origin that does not tell capitals from small letters. By way of capitals: some letters meet only there.
 #[must_use]
 pub fn fold(path: &str) -> String {
     if path.is_ascii() { path.to_ascii_lowercase() } else { path.to_uppercase().to_lowercase() }
@@ -167,7 +167,7 @@ fn with_slashes(path: &str) -> Option<String> {
     path.contains('\\').then(|| path.replace('\\', "/"))
 }
 
-/// A decoded `?` or `#` ends the path for whoever decodes before parsing; a null byte for whatever passes it to C.
+/// A decoded `?` or `#` ends the path for an origin that decodes before parsing; a null byte for one that passes it to C.
 fn cut(path: &str) -> Option<String> {
     path.find(['?', '#', '\0']).map(|at| path[..at].to_owned())
 }

@@ -25,7 +25,7 @@ pub struct GateRequest {
     /// When it is no longer honoured.
     pub expires_at: Millis,
     /// Whether it was begun again because the one before came back to a browser that had not asked: once is enough for
-    /// whoever followed a link, and a browser that keeps no cookies would go in circles.
+    /// a visitor who followed a link, and a browser that keeps no cookies would go in circles.
     #[serde(default)]
     pub is_again: bool,
 }

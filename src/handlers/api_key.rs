@@ -109,7 +109,7 @@ impl Whose {
         }
     }
 
-    /// First in a batch: whoever lost the permission meanwhile, or what they are about to give or to act upon, changes
+    /// First in a batch: a caller who lost the permission meanwhile, or what they are about to give or to act upon, changes
     /// nothing. One's own key is judged each time that it is used.
     fn holds_still(&self, upon: &[&Permissions]) -> Vec<Statement> {
         match self {
@@ -234,7 +234,7 @@ async fn holds(call: &Call, whose: &Whose, wanted: Option<&Permissions>) -> Resu
     }
 }
 
-/// Whether an organization's key is within reach: whoever holds less than it neither makes it do more nor takes it away. What
+/// Whether an organization's key is within reach: a caller who holds less than it neither makes it do more nor takes it away. What
 /// it holds.
 fn outranks(whose: &Whose, key: &Record) -> Result<Permissions> {
     let theirs = key.permissions.as_ref().map(Permissions::parse).transpose();
@@ -247,7 +247,7 @@ fn outranks(whose: &Whose, key: &Record) -> Result<Permissions> {
     Ok(theirs)
 }
 
-/// Tells whoever made a key, by mail and where they are signed in: a thief's would be seen nowhere else.
+/// Tells the user who made a key, by mail and where they are signed in: one that a thief made is seen nowhere else.
 fn told(context: &Context, whose: &Whose, name: &str, id: &Id<ApiKey>) -> Result<[Statement; 2]> {
     let user = &whose.authenticated().session.user.id;
     let (what, may) = match whose {

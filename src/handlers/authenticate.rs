@@ -272,7 +272,7 @@ async fn from_database(
     if !writes.is_empty() {
         write_later(context, writes);
     }
-    // Whoever asks the truth may be about to write in this session's name.
+    // A request that asks D1 may be about to write in this session's name.
     if look.depth == Depth::Database {
         context.db()?.hold_to(store::session::must_live(tenant, &ticket.hash));
     }

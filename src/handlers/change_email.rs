@@ -50,7 +50,7 @@ pub async fn wish(call: &Call, new: &str, counters: &Counters) -> Result<(Authen
     if let Some(retry_after) = window.and_then(|window| window.retry_after(limit, context.now)) {
         return Err(Error::TooManyRequests { retry_after, limit: "change-email by account" });
     }
-    // By the address as well: whoever wants to fill somebody's mailbox makes themselves as many accounts as they like.
+    // By the address as well: somebody who wants to fill a mailbox can make any number of accounts.
     let windows = counters.windows(&mut answers)?;
     guard::within(context, &windows, counters, ["change-email by network", "change-email by address"])?;
     let taken: Option<crate::credentials::sign_in::Candidate> = answers.row()?;

@@ -1,7 +1,7 @@
 //! What is counted of what anybody may try at an account, or have sent to somebody.
 //!
 //! A limit is keyed by what who is asking cannot make at will: their network, and the name that they ask about. A name has a
-//! limit of its own whoever asks, of which one network has a share, so that one stranger does not use it up; and a browser that
+//! limit of its own over all networks, of which one network has a share, so that one stranger does not use it up; and a browser that
 //! the account trusts is counted apart, so that no stranger uses up its.
 
 use crate::config::Limit;
@@ -36,7 +36,7 @@ fn pool(context: &Context) -> &str {
     context.tenant().pool().map_or("", Id::as_str)
 }
 
-/// Guesses at the password of whoever is called `name`. By the name typed, not by the user found: known and unknown ones are
+/// Guesses at the password of the user called `name`. By the name typed, not by the user found: known and unknown ones are
 /// limited alike.
 #[must_use]
 pub fn passwords(context: &Context, name: &str) -> Counters {

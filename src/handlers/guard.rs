@@ -152,7 +152,7 @@ const WRITING_GETS: [&str; 7] = [
     "/gate/sign-in",
 ];
 
-/// The answer to whoever merely looks at such a GET: a HEAD, and a browser that fetches ahead, which asks again in earnest when
+/// The answer to a request that only looks at such a GET: a HEAD, and a browser that fetches ahead, which asks again in earnest when
 /// it gets an error.
 #[must_use]
 pub fn merely_looks(call: &Call, route: &Route) -> Option<Reply> {

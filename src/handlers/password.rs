@@ -17,7 +17,7 @@ use crate::pages::mail;
 use crate::store;
 use crate::store::session::Which;
 
-/// `POST /change-password`: every session, every token of a client and every key of the user's ends, and a new session begins for whoever asked. `revokeOtherSessions` changes
+/// `POST /change-password`: every session, every token of a client and every key of the user's ends, and a new session begins for the caller. `revokeOtherSessions` changes
 /// nothing here: whoever knew the old password may hold one of the others.
 ///
 /// # Errors
@@ -50,7 +50,7 @@ pub async fn change(call: &mut Call) -> Result<Reply> {
         store::verification::forget(context, user),
         store::outbox::queue_to_user(context, user, &told, Some(hash.expose()))?,
     ];
-    // Whoever knew the old password may have let software in that would stay, or made a key that would.
+    // A thief who knew the old password may have let software in that would stay, or made a key that would.
     statements.push(store::api_key::disable_of(context, user, Some(hash.expose())));
     statements.extend(store::oauth::token::revoke_user(context, user, "password_changed", Some(hash.expose())));
     let amr: Vec<&str> = session.amr.iter().map(String::as_str).collect();

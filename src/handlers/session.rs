@@ -99,7 +99,7 @@ pub async fn revoke_one(call: &mut Call) -> Result<Reply> {
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
     let mut cookies = authenticated.cookies;
     if let Some(id) = Id::parse(&handle) {
-        // Whoever acts as somebody may leave, and ends nobody's sessions by that.
+        // An administrator who acts as a user may leave, and ends none of that user's sessions by it.
         let ends = if id == authenticated.session.id { None } else { may_end(call, &authenticated.session).await? };
         end(call, &authenticated.session, Which::One(&id), ("revoked", ends)).await?;
         if id == authenticated.session.id {
@@ -205,7 +205,7 @@ async fn end(
     };
     let mut statements =
         vec![store::session::revoke(context, user, which, reason, None), audit, has_logouts(context.now)];
-    // Whoever throws everybody out ends what those had begun as well: a change of address waits for no session.
+    // Ending all sessions ends what was begun in them as well: a change of address waits for no session.
     if !matches!(which, Which::One(_)) {
         statements.push(store::verification::forget(context, user));
     }

@@ -7,7 +7,7 @@ use crate::http::origin::Origin;
 /// What begins a pattern of hosts.
 const BELOW: &str = "*.";
 
-/// Domains below which anybody may have a host: whoever trusted all of them would trust everybody.
+/// Domains below which anybody may have a host: trusting all of them would be trusting everybody.
 const ANYBODYS: [&str; 14] = [
     "workers.dev",
     "pages.dev",

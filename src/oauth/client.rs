@@ -305,7 +305,7 @@ impl Client {
     }
 
     /// Whether its refresh tokens stay the same. FAPI 2.0 Security Profile, section 5.3.2.1: one that is rotated is lost with an
-    /// answer that is lost, and whoever authenticates gains nothing by it.
+    /// answer that is lost, and a client that authenticates gains nothing by it.
     #[must_use]
     pub fn keeps_refresh_tokens(&self) -> bool {
         self.details.fapi && !self.is_public()

@@ -337,7 +337,7 @@ fn details(metadata: &Map<String, Value>, method: AuthMethod, terms: &Terms<'_>)
             return Err(invalid("this server itself is no resource"));
         }
     }
-    // Whoever is a resource is told of every token for it.
+    // A resource is told of every token for it.
     if resource.is_some() && !terms.is_trusted {
         return Err(invalid("resource is an administrator's to say"));
     }
@@ -390,7 +390,7 @@ fn switches(metadata: &Map<String, Value>, method: AuthMethod, terms: &Terms<'_>
     let switches = Details {
         classical: boolean(metadata, "classical")?,
         require_pkce: choice("require_pkce")?,
-        // Whoever did not say which way leaves it to the client (OAuth 2.1, section 2.4.1, has but one).
+        // An administrator who did not say which way leaves it to the client (OAuth 2.1, section 2.4.1, has but one).
         either_secret_method: choice("either_secret_method")?.or_else(|| {
             let is_said = metadata.get("token_endpoint_auth_method").is_some_and(is_said);
             (terms.is_trusted && method.has_secret()).then_some(!is_said)

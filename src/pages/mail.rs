@@ -112,7 +112,7 @@ pub fn already_registered(tenant: &str, origin: &str) -> Mail {
 /// Somebody is asked to join an organization, in the name of the tenant whose host it was asked on.
 #[must_use]
 pub fn invitation(tenant: &str, organization: &str, inviter: &str, (url, days): (&str, i64)) -> Mail {
-    // Both names are of strangers, and so may be whoever reads it: they are quoted, and speak nowhere else.
+    // Both names may be written by strangers, and the reader may be a stranger too: they are quoted, and stand nowhere else.
     let asks = format!("{} invites you to {}.", quoted(inviter), quoted(organization));
     let lasts = format!("The link works once, within {days} days, for this address alone.");
     write(

@@ -329,7 +329,7 @@ pub fn holds_still(permit: &Permit) -> Statement {
     .bind(permit.needs())
 }
 
-/// Fails, and the whole batch with it, if whoever was given the permit may not give these roles, or does not hold all that a
+/// Fails, and the whole batch with it, if the holder of the permit may not give these roles, or does not hold all that a
 /// user does upon whom they act: as [`holds_still`], about what they grant and take away.
 #[must_use]
 pub fn covers_still(permit: &Permit, roles: &[&Id<Role>], upon: Option<&Id<User>>) -> Statement {
@@ -379,7 +379,7 @@ pub fn manages_still(permit: &Permit, group: &Id<Group>) -> Statement {
     .bind(group)
 }
 
-/// Fails, and the whole batch with it, if whoever was given the permit may not give the roles that a group carries: as
+/// Fails, and the whole batch with it, if the holder of the permit may not give the roles that a group carries: as
 /// [`manages_still`], for what takes a permission of its own.
 #[must_use]
 pub fn gives_still(permit: &Permit, group: &Id<Group>) -> Statement {

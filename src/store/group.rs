@@ -47,7 +47,7 @@ pub struct Record {
     pub owner_id: Option<Id<User>>,
     /// Names of the roles that it carries.
     pub roles: Vec<String>,
-    /// What whoever comes into it is given.
+    /// What a user who comes into it is given.
     pub carried: Vec<Gift>,
     /// What the asking user is in it; none if they are not.
     pub mine: Option<String>,

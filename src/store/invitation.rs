@@ -175,7 +175,7 @@ pub fn create(context: &Context, permit: &Permit, new: &NewInvitation<'_>) -> [S
 /// What [`inviter_may`] breaks with.
 pub const INVITER: &str = "inviter";
 
-/// Fails, and the whole batch with it, if whoever invited may not invite any more, or may not give the roles of the
+/// Fails, and the whole batch with it, if the inviter may not invite any more, or may not give the roles of the
 /// invitation and those that its groups carry: when it is sent, and when it is accepted.
 #[must_use]
 pub fn inviter_may(tenant: &Id<Tenant>, id: &Id<Invitation>) -> Statement {

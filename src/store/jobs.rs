@@ -9,7 +9,7 @@ const GRACE: Millis = 7 * 86_400_000;
 /// How long users may read what they were told, in milliseconds: ninety days.
 const NOTIFICATIONS: Millis = 90 * 86_400_000;
 
-/// How long what anybody may begin is kept after it ran out, in milliseconds: ten minutes, for whoever comes a little late to
+/// How long what anybody may begin is kept after it ran out, in milliseconds: ten minutes, for a user who comes a little late to
 /// be told so.
 const LATE: Millis = 600_000;
 

@@ -142,7 +142,7 @@ pub struct Wanted {
     pub like: Option<(String, Where)>,
     /// At least this, and less than that.
     pub range: (Option<Millis>, Option<Millis>),
-    /// With one of these roles, as a JSON array, or with `false` with none of them; `admin` is whoever administers, `user`
+    /// With one of these roles, as a JSON array, or with `false` with none of them; `admin` is a user who administers, `user`
     /// everybody else.
     pub role: Option<(String, bool)>,
 }

@@ -42,9 +42,9 @@ pub struct Counters {
     pub name: String,
     /// By address.
     pub network: Counter,
-    /// By account: whoever tries, or this network alone, where `whole` counts whoever tries.
+    /// By account: from all networks, or from this one alone, where `whole` counts those of all networks.
     pub account: Counter,
-    /// By account, whoever tries.
+    /// By account, from all networks.
     pub whole: Option<Counter>,
 }
 
@@ -143,7 +143,7 @@ pub struct Windows {
     pub network: Window,
     /// The account's; none if the address was over its own limit.
     pub account: Option<Window>,
-    /// The account's, whoever tries.
+    /// The account's, from all networks.
     pub whole: Option<Window>,
 }
 

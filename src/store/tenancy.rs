@@ -197,7 +197,7 @@ pub fn are_free(id: &Id<Tenant>, (slug, hosts): (Option<&str>, &[String])) -> [S
     ]
 }
 
-/// Fails, and the whole batch with it, if these settings have another member `passkey` than the tenant's: for whoever may
+/// Fails, and the whole batch with it, if these settings have another member `passkey` than the tenant's: for a caller who may
 /// not change that.
 #[must_use]
 pub fn keeps_passkey(id: &Id<Tenant>, settings: &str) -> Statement {

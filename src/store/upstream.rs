@@ -258,7 +258,7 @@ pub fn remembered(text: &str, now: Millis) -> crate::error::Result<(Token<SeenId
     Ok((seen, jws.ends_at().unwrap_or(now).max(now) + REMEMBERED))
 }
 
-/// Remembers an ID token that we were given by the issuer itself: whoever reads it here, or in somebody's log, signs in by it no
+/// Remembers an ID token that we were given by the issuer itself: somebody who reads it here, or in a log, signs in by it no
 /// more.
 ///
 /// # Errors

@@ -238,7 +238,7 @@ test("a key ends with its user, wherever they go", async () => {
     assert.equal(ended.status, 200, ended.text);
     for (const { key } of keys) for (const answer of [await use(key), await page(key), await page(key, "/public/x")]) assert.deepEqual(told(answer), back ? off : gone, name);
     if (!back) continue;
-    // Whoever is let in again switches on what is theirs: it may have been a thief's.
+    // A user who is let in again switches on what is theirs: it may have been a thief's.
     assert.equal((await back(who.id)).status, 200);
     for (const { key } of keys) assert.deepEqual(told(await use(key)), off, `${name} and back`);
     assert.equal((await post(who, "/sign-in/email", { email: who.email, password: PASSWORD })).status, 200);

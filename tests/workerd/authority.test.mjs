@@ -195,7 +195,7 @@ const CASES = {
       await run("update user set status = 'suspended', status_reason = 'x' where id = ?", heir.id);
       ok(await patch(chief, path, { owner: { email: second.email } }), `${row.user_pool}, whose owner cannot act`);
     }
-    // Whoever is an owner there, and looks after tenants here, gives what they hold.
+    // An owner there who looks after tenants here gives what they hold.
     const { boss, id } = await organization();
     const other = await proven();
     await giveRole(worker, boss.id, manager.role);
@@ -409,7 +409,7 @@ const CASES = {
     for (const userId of [some.id, who.id]) for (const [path, body] of doors(userId)) refused(await post(some, path, body), `${path} ${JSON.stringify(body)}`);
     assert.deepEqual([await inTeam(some.id), await inTeam(who.id)], [0, 0]);
     ok(await post(decides, "/organization/add-team-member", { teamId: team, userId: who.id }));
-    // Whoever looks after the group has by it what it carries.
+    // A user who looks after the group has by it what it carries.
     ok(await post(decides, "/organization/update-team-member", { teamId: team, userId: who.id, role: "admin" }));
     ok(await post(who, "/organization/add-team-member", { teamId: team, userId: some.id }));
     // By a key that is scoped to it no more than by themselves.
@@ -457,7 +457,7 @@ const CASES = {
 
 for (const [name, body] of Object.entries(CASES)) test(`a permission that is not a field's own does not reach it: ${name}`, body);
 
-test("whoever lost what they gave gives it no more by what was on its way", async () => {
+test("a user who lost a role gives it no more by an invitation that was on its way", async () => {
   for (let round = 0; round < 3; round += 1) {
     const { id, team, join, inTeam, memberOf, rolesOf } = await organization();
     const [giver, who] = [await join(["team:update", "member:update", "ac:update"]), await join([])];
@@ -536,7 +536,7 @@ const SEEN_AS = new Set([
   "POST /verify-email/send",
 ]);
 
-test("whoever acts as a user changes nothing of theirs that they may not change by themselves", async () => {
+test("an administrator who acts as a user changes nothing that they may not change by themselves", async () => {
   const admin = await holder(["user:impersonate", "ac:read"]);
   const who = await signUp(worker);
   const other = worker.browser();
@@ -676,7 +676,7 @@ test("the last way in stays, by whichever doors the others go, at once or in tur
   }
 });
 
-test("whoever signs in by mail as well deletes their passkey", async () => {
+test("a user who can sign in by mail as well deletes their passkey", async () => {
   const who = await signUp(worker);
   const passkey = async () => {
     const id = randomUUID();

@@ -135,7 +135,7 @@ test("what a visitor is shown by a rule that is not public is for no shared cach
     return /immutable|stale|s-maxage|public/.test(answer.headers["cache-control"]) && "it outlives the session";
   }));
 
-test("whoever may not see it gets an answer that nobody keeps", () =>
+test("a visitor who may not see it gets an answer that no cache keeps", () =>
   walk(({ answer, isPublic, name }) => {
     if (isPublic || name) return undefined;
     return (answer.status !== 401 || answer.headers["cache-control"] !== "no-store") && "a refusal that is kept";
@@ -179,7 +179,7 @@ test("a session is prolonged by the next answer that takes its cookie, and only 
   assert.ok((await end()) > was);
 });
 
-test("an origin is asked whether something changed, and its 304 comes back, for whoever is signed in", async () => {
+test("an origin is asked whether something changed, and its 304 comes back, for a signed-in visitor", async () => {
   for (const [who, worker, cookie] of visitors().slice(0, 5)) {
     const answer = await worker.browser().get(`${APP}/public/unmodified`, { headers: { ...API, cookie: cookie(), "if-none-match": '"v1"' } });
     const { headers } = origin.last();

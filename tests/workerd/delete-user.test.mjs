@@ -107,7 +107,7 @@ test("without it a link is mailed, which works in a browser that is signed in as
     assert.equal((await worker.browser().post(at("/delete-user"), { token: tokenIn(path) })).status, 401);
     await someone.browser.send("HEAD", path);
     assert.equal((await someone.browser.get(path)).status, 200, "its owner is asked");
-    assert.equal((await worker.browser().get(path)).status, 303, "whoever is signed out signs in first");
+    assert.equal((await worker.browser().get(path)).status, 303, "a user who is signed out signs in first");
     assert.equal((await other.browser.followMailedLink(path)).status, 400);
   }
   assert.deepEqual([await isDeleted(someone.id), await isDeleted(other.id)], [false, false]);

@@ -483,7 +483,7 @@ async function connected() {
   return id;
 }
 
-/** Endpoints for whoever is signed in that write nothing in their session's name, and why. */
+/** Endpoints for signed-in users that write nothing in their session's name, and why. */
 const WITHOUT = {
   // What they answer was read; they write nothing.
   reads: [
@@ -729,7 +729,7 @@ test("a key is made, widened or switched on in a fresh session alone", async () 
   assert.deepEqual({ status, code: json.code }, stale, "an organization's");
 });
 
-test("whoever makes a key is told of it, by mail and where they are signed in", async () => {
+test("a user who makes a key is told of it, by mail and where they are signed in", async () => {
   const { who, org: organizationId } = await owned();
   const { id } = await made(who);
   await post(who, "/api-key/create", { name: "the firm's", organizationId });
@@ -740,7 +740,7 @@ test("whoever makes a key is told of it, by mail and where they are signed in", 
   assert.ok(notifications.some(({ details }) => details.key === id));
 });
 
-test("a user's keys end with their password, whoever changes it, with a ban, a deactivation and a deletion", async () => {
+test("a user's keys end with a change of their password by anybody, with a ban, a deactivation and a deletion", async () => {
   const ends = {
     "change-password": (who) => post(who, "/change-password", { currentPassword: PASSWORD, newPassword: "another password altogether" }),
     "change-password, other sessions too": (who) => post(who, "/change-password", { currentPassword: PASSWORD, newPassword: "another password altogether", revokeOtherSessions: true }),
@@ -764,7 +764,7 @@ test("a user's keys end with their password, whoever changes it, with a ban, a d
     await end(who);
     assert.equal(await works(text), false, `the key outlives ${way}`);
   }
-  // Keys are no sessions: whoever ends those alone keeps them.
+  // Keys are no sessions: ending sessions alone keeps them.
   const who = await person();
   const { key: text } = await made(who);
   await post(who, "/revoke-sessions");
@@ -779,7 +779,7 @@ test("of two changes of a password at once, the one that is refused ends no keys
   assert.ok(await works(text));
 });
 
-test("whoever ends all sessions ends the changes of address that were begun in them", async () => {
+test("ending all sessions ends the changes of address that were begun in them", async () => {
   for (const end of [(who) => post(who, "/revoke-sessions"), (who) => post(who, "/revoke-other-sessions"), (who) => post(boss, "/admin/revoke-user-sessions", { userId: who.id })]) {
     const [who, newEmail] = [await signUp(worker), uniqueEmail()];
     await post(who, "/change-email", { newEmail });

@@ -86,11 +86,11 @@ test("an invitation quotes the names of strangers below a subject of ours, and t
   assert.ok(!/https?:\/\/evil|www\./.test(mail.html), mail.html);
 });
 
-test("pages that are part of no client's flow share no window with whoever opened them", async () => {
+test("pages that are part of no client's flow share no window with the page that opened them", async () => {
   const { browser } = await signUp(worker);
   const of = async (path) => (await browser.get(`${AUTH}${path}`, { headers: { accept: "text/html" } })).headers["cross-origin-opener-policy"];
   assert.equal(await of("/account"), "same-origin");
   assert.equal(await of("/device"), "same-origin");
-  // A client's window of its own: whoever opened it waits for the answer.
+  // A client's window of its own: the page that opened it waits for the answer.
   assert.equal(await of("/login"), undefined);
 });

@@ -106,9 +106,9 @@ test("linking: only an address that both sides have proven", async () => {
     const answer = await journey(browser);
     if (code) await refused(answer, browser, code);
     else assert.equal((await session(browser)).user.id, user.id);
-    // Upstream's proof is the first one: whoever made the account may have typed somebody else's address.
+    // Upstream's proof is the first one: the person who made the account may have typed somebody else's address.
     const back = await worker.browser().post(`${AUTH}/api/auth/sign-in/email`, { email: user.email, password: "a password of theirs" });
-    assert.equal(back.status, !here && there ? 401 : 200, "the password of whoever made the account");
+    assert.equal(back.status, !here && there ? 401 : 200, "the password of the person who made the account");
   }
   // An issuer that is not trusted with addresses can call any of them proven.
   await addIssuer(worker.d1, issuer.url, { name: "untrusted", trust_email: 0 });

@@ -27,7 +27,7 @@ const mails = async (to, of = worker) => (await of.browser().get(`${AUTH}/dev/ma
 const linkIn = (mail) => mail.text.match(/https?:\S+/)[0];
 const forwarded = (browser, headers = {}) => browser.get(`${AUTH}/forward-auth`, { headers: { ...API, "x-forwarded-method": "GET", "x-forwarded-proto": "http", "x-forwarded-host": "proxied.localhost", "x-forwarded-uri": "/", ...headers } });
 
-test("whoever has not confirmed their address is led to do so, and is in afterwards", async () => {
+test("a user who has not confirmed their address is led to do so, and is in afterwards", async () => {
   const { browser, email } = await signUp(worker);
   const stopped = await visit(browser, `${APP}/secret`);
   assert.deepEqual([stopped.status, new URL(stopped.url).pathname, /Confirm your address first/.test(stopped.text)], [403, "/gate/sign-in", true]);

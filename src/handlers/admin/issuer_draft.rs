@@ -145,7 +145,7 @@ fn audience(record: &Record) -> Value {
     json!([record.client_id, record.settings.audiences, record.settings.accept_assertions])
 }
 
-/// Whether a draft makes an issuer speak for people whom it did not speak for: where addresses are believed, for whoever has
+/// Whether a draft makes an issuer speak for people whom it did not speak for: where addresses are believed, for every user who has
 /// them; where people are linked, for those of them who are another client's users as well.
 fn speaks_for_others(before: Option<&Record>, after: &Record) -> bool {
     let believed = |record: &Record| {

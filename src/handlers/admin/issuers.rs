@@ -82,7 +82,7 @@ pub async fn show(call: &mut Call) -> Result<Reply> {
 /// `POST /admin/issuers`.
 ///
 /// # Errors
-/// 400, 401, 403 for one of every tenant's, or one whose word on addresses is believed, by whoever does not hold everything;
+/// 400, 401, 403 for one of every tenant's, or one whose word on addresses is believed, by a caller who does not hold everything;
 /// 409 for a name that is taken.
 pub async fn create(call: &mut Call) -> Result<Reply> {
     let fields = call.request.fields(Media::Json).await?;
@@ -99,7 +99,7 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
 /// does not become another while anybody is.
 ///
 /// # Errors
-/// As [`create`], also for what makes more people out of whoever is linked; 404, 409 for what makes it another issuer while
+/// As [`create`], also for what gives linked accounts to other people; 404, 409 for what makes it another issuer while
 /// users are linked.
 pub async fn update(call: &mut Call) -> Result<Reply> {
     let fields = call.request.fields(Media::Json).await?;
@@ -119,8 +119,8 @@ fn in_use() -> Error {
     Error::refused(Wire::ISSUER_IN_USE, "users are linked")
 }
 
-/// Whoever says whose word is good for people says who they are: an owner's session is an issuer's to open that is believed
-/// about the owner's address. That is given by whoever may give everything.
+/// Who is believed about people says who they are: an issuer opens an owner's session where it is believed
+/// about the owner's address. That is set by a user who may give everything.
 fn may_speak_for_others(administrator: &Administrator, draft: &Draft) -> Result<Vec<Statement>> {
     if !draft.speaks_for_others {
         return Ok(Vec::new());

@@ -56,12 +56,12 @@ fn not_found() -> Error {
     Error::refused(Wire::ORGANIZATION_NOT_FOUND, "unknown tenant")
 }
 
-/// What an owner holds: whoever makes somebody one gives it.
+/// What an owner holds: a user who makes somebody an owner gives it.
 fn everything() -> Permissions {
     Permissions::of([EVERYTHING.to_owned()])
 }
 
-/// Of a request's fields, those that are more than looking after tenants: each needs what it is elsewhere, or whoever looks
+/// Of a request's fields, those that are more than looking after tenants: each needs the permission that it needs elsewhere, or a user who looks
 /// after tenants would own them all. What they need is asked once more in the batch.
 struct Beyond {
     /// In the main database, first.
@@ -86,14 +86,14 @@ impl Beyond {
         Ok(beyond)
     }
 
-    /// For `owner` of a new tenant: by whoever is an owner here.
+    /// For `owner` of a new tenant: by an owner here.
     fn and_first_owner(mut self, manager: &Manager) -> Result<Self> {
         manager.acting.holds(&everything(), Wire::FORBIDDEN)?;
         self.here.push(store::access::holds_all_still(&manager.permit, &everything()));
         Ok(self)
     }
 
-    /// For `owner`: by whoever is one there, and, where nobody is who can act, by whoever is one here.
+    /// For `owner`: by an owner there, and, where none of them can act, by an owner here.
     async fn and_owner(
         mut self,
         context: &Context,
@@ -359,7 +359,7 @@ async fn own_half(context: &Context, record: &Record) -> Result<Option<Database>
 
 /// What is to be changed of a tenant.
 struct Change {
-    /// What else whoever asks must be allowed, in the main database.
+    /// What else the caller must be allowed, in the main database.
     conditions: Vec<Statement>,
     /// Where its people are.
     statements: Vec<Statement>,

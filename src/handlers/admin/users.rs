@@ -286,7 +286,7 @@ fn change(context: &Context, user: &Id<User>, changes: &Changes) -> Vec<Statemen
 ///
 /// # Errors
 /// 400 for bad fields, an address that is taken, a bad password or a role that is not there; 401, 403, also for `emailVerified`
-/// by whoever may not set addresses.
+/// by a caller who may not set addresses.
 pub async fn create(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let email = fields.email("email");

@@ -232,7 +232,7 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
 }
 
 /// `GET /organization/list-user-teams`: those that the user is in, of every organization or the one that is named; or, for
-/// whoever changes groups, those that another is in.
+/// a caller who may change groups, those of another user.
 ///
 /// # Errors
 /// 401, 403, 404.

@@ -105,7 +105,7 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     let own = givable(&acting, &wanted, Wire::NOT_ALLOWED_TO_CREATE_ROLE)?;
     let mut further = Vec::new();
     if is_default {
-        // Whoever joins is given it: by somebody who may give roles, and this one, whose name may be one that rules of
+        // A user who joins is given it: by somebody who may give roles, and this one, whose name may be one that rules of
         // websites ask for.
         further.extend([acting.permit(Action::UpdateMember)?, acting.permit(Action::UpdateRole)?]);
     }
@@ -230,7 +230,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let own = wanted.as_ref().map(|wanted| givable(&acting, wanted, refusal)).transpose()?;
     let mut further = Vec::new();
     if is_default == Some(true) || is_active == Some(true) || name.is_some() {
-        // Rules of websites go by the name: whoever renames a role, or lets it count again, gives another to whoever has it.
+        // Rules of websites go by the name: renaming a role, or letting it count again, gives another role to those who have it.
         further.push(acting.permit(Action::UpdateMember)?);
     }
     let context = &call.context;

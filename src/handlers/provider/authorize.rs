@@ -269,7 +269,7 @@ fn shortcoming(
 }
 
 /// Sends the user to sign in, and the request with them, sealed: what anybody may ask without having proven anything is not
-/// kept, unless it is too long to travel. Whoever comes back has done what was asked of them, also where nobody was signed in
+/// kept, unless it is too long to travel. A user who comes back has done what was asked of them, also where nobody was signed in
 /// before.
 async fn sign_in_first(context: &Context, asked: &Asked, request: &AuthorizationRequest, again: bool) -> Result<Reply> {
     let page = Target::own("/oauth2/authorize").with_query("client_id", &asked.client.client_id);

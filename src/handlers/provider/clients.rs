@@ -73,7 +73,7 @@ pub struct New<'a> {
     pub condition: Option<(Statement, Problem)>,
 }
 
-/// What is allowed to whoever registers a client here.
+/// What is allowed to a caller who registers a client here.
 #[must_use]
 pub fn terms(context: &Context, is_trusted: bool) -> Terms<'_> {
     let config = &context.config;

@@ -54,7 +54,7 @@ fn unknown() -> Error {
     Problem::new(Code::InvalidRequest, "Invalid user code").into()
 }
 
-/// `GET /device`: whether a device waits under a code. Looks are counted by user, or by network for whoever is not signed in.
+/// `GET /device`: whether a device waits under a code. Looks are counted by user, or by network for a caller who is not signed in.
 ///
 /// # Errors
 /// 400, 429, 503.

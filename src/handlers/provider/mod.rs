@@ -56,7 +56,7 @@ pub async fn person(call: &Call) -> Result<Option<Authenticated>> {
     })
 }
 
-/// Where whoever is nobody here signs in, and comes back. It asks also those who are signed in: a guest, or an administrator
+/// Where a visitor without a session signs in, and comes back. It asks also those who are signed in: a guest, or an administrator
 /// as somebody else, would be sent back at once, and again from here.
 #[must_use]
 pub fn sign_in_page(back: &str) -> Target {
