@@ -48,6 +48,8 @@ pub struct Proof {
     pub jkt: String,
     /// What makes it one of its kind.
     pub jti: String,
+    /// What it was signed with, one of [`ALGORITHMS`].
+    pub algorithm: String,
 }
 
 /// What a proof must say.
@@ -122,13 +124,13 @@ pub fn verify(proof: &str, expected: &Expected<'_>) -> Result<Proof, Problem> {
     {
         return Err(bad("ath is another"));
     }
-    // Last: whoever is told a nonce has shown that they can make a proof.
+    // Last: a sender who is told a nonce has shown that they can make a proof.
     let nonce = text("nonce");
     if !nonce.is_some_and(|nonce| expected.nonces.iter().any(|good| equal_in_constant_time(good, nonce))) {
         let problem = Problem::new(Code::UseDpopNonce, "the DPoP proof needs a nonce of ours");
         return Err(problem.because(if nonce.is_some() { "an old nonce" } else { "no nonce" }));
     }
-    Ok(Proof { jkt, jti })
+    Ok(Proof { jkt, jti, algorithm: algorithm.to_owned() })
 }
 
 #[cfg(test)]

@@ -91,6 +91,12 @@ module("dpop-negative-tests", async () => {
     assert.equal((await rp.userinfo(access_token, { proof })).status, 401, label);
   }
   assert.equal((await rp.userinfo(access_token, { scheme: "Bearer" })).status, 401, "as a bearer token");
+  // FAPI 2.0 Security Profile, section 5.4.1: neither PKCS#1 v1.5 signatures of proofs.
+  for (const [alg, status] of [["RS256", 400], ["PS256", 200]]) {
+    const { code } = await rp.code();
+    const got = await rp.redeem(code, {}, { proof: { by: await clientKey(alg) } });
+    assert.deepEqual([got.status, got.json.error], [status, status === 400 ? "invalid_dpop_proof" : undefined], alg);
+  }
 });
 module("ensure-token-endpoint-fails-without-dpop-proof", async () => {
   const { code } = await rp.code();

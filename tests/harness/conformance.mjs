@@ -86,8 +86,9 @@ export async function fapiClient(plan, metadata = {}) {
     verifier: random(),
     assertion: (claims = {}, { key = own.key, header = {} } = {}) => new jose.SignJWT({ iss: client.client_id, sub: client.client_id, aud: AUTH, jti: randomUUID(), iat: now(), exp: now() + 60, ...claims }).setProtectedHeader({ alg: "ES256", kid: own.kid, ...header }).sign(key),
     proof({ method = "POST", url = `${AUTH}/oauth2/token`, access, claims = {}, by = holder } = {}) {
-      const { kty, crv, x, y } = by.jwk;
-      return new jose.SignJWT({ jti: randomUUID(), htm: method, htu: url, iat: now(), nonce, ...(access && { ath: digest(access) }), ...claims }).setProtectedHeader({ alg: "ES256", typ: "dpop+jwt", jwk: { kty, crv, x, y } }).sign(by.key);
+      const { kty, crv, x, y, n, e } = by.jwk;
+      const alg = by.jwk.alg ?? "ES256";
+      return new jose.SignJWT({ jti: randomUUID(), htm: method, htu: url, iat: now(), nonce, ...(access && { ath: digest(access) }), ...claims }).setProtectedHeader({ alg, typ: "dpop+jwt", jwk: { kty, crv, x, y, n, e } }).sign(by.key);
     },
     /** The nonce that every proof needs, which the first answer brings. */
     async nonce() {

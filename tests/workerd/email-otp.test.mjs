@@ -83,6 +83,14 @@ test("an account whose address was never proven is taken from whoever made it", 
   assert.deepEqual([await session(browser), await passkeys(id)], [null, 0]);
 });
 
+test("a code is read as people type it and as mail programs copy it", async () => {
+  const { email } = await person();
+  for (const write of [(otp) => `${otp.slice(0, 3)} ${otp.slice(3)}`, (otp) => `${otp.slice(0, 3)}-${otp.slice(3)}`, (otp) => ` ${otp}\n`, (otp) => `${otp.slice(0, 3)}\u00a0${otp.slice(3)}`]) {
+    const otp = await code(email);
+    assert.equal((await signIn(email, write(otp))).status, 200, JSON.stringify(write(otp)));
+  }
+});
+
 test("a code is good once; a newer one takes its place", async () => {
   for (const [type, use] of Object.entries(USES)) {
     const { email } = await person();

@@ -45,7 +45,7 @@ impl Held {
                 Some(verify(&header, &expected)?)
             }
         };
-        // Whoever signed it: the connection shows that its sender holds the key (RFC 8705, section 3).
+        // By any issuer: the connection shows that its sender holds the key (RFC 8705, section 3).
         Ok(Self { proof, certificate: context.certificate() })
     }
 
@@ -56,6 +56,10 @@ impl Held {
     pub fn binding(&self, client: &Client) -> std::result::Result<Confirmation, Problem> {
         if client.details.dpop_bound_access_tokens && self.proof.is_none() {
             return Err(Problem::new(Code::InvalidDpopProof, "this client's tokens are bound to a key"));
+        }
+        // FAPI 2.0 Security Profile, section 5.4.1.
+        if client.details.fapi && self.proof.as_ref().is_some_and(|proof| proof.algorithm == "RS256") {
+            return Err(Problem::new(Code::InvalidDpopProof, "this client's proofs are not signed with RS256"));
         }
         let mut confirmation =
             Confirmation { jkt: self.proof.as_ref().map(|proof| proof.jkt.clone()), certificate: None };
@@ -68,7 +72,7 @@ impl Held {
         Ok(confirmation)
     }
 
-    /// Whether a token that is bound to a key is presented by whoever holds it.
+    /// Whether a token that is bound to a key is presented by the holder of that key.
     #[must_use]
     pub fn confirms(&self, bound: &Confirmation) -> bool {
         let key = bound.jkt.as_ref();
