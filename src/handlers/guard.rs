@@ -326,6 +326,20 @@ pub fn finish(call: &Call, surface: Surface, mut reply: Reply) -> Reply {
         None if is_for_clients => {
             reply.with("access-control-allow-origin", "*").with("access-control-expose-headers", FOR_CLIENTS)
         }
-        None => reply,
+        None => {
+            note_unread_origin(call);
+            reply
+        }
+    }
+}
+
+/// Says in the log of a developer why the browser keeps an answer from their front-end.
+fn note_unread_origin(call: &Call) {
+    let Some(origin) = call.request.header("Origin") else {
+        return;
+    };
+    if call.context.config.development && call.context.app().is_none() {
+        let origin: String = origin.chars().take(200).collect();
+        call.context.note(&format!("{origin:?} is not in TRUSTED_ORIGINS: its scripts cannot read this answer"));
     }
 }

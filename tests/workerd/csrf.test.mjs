@@ -131,6 +131,16 @@ test("CORS: answers, errors and preflights are readable by trusted origins alone
   assert.deepEqual([page.status, page.headers["access-control-allow-origin"]], [200, undefined]);
 });
 
+test("CORS: in development the log says which origin is not trusted", async () => {
+  const origin = "http://localhost:5174";
+  await worker.browser().get(`${AUTH}/api/auth/get-session`, { headers: { origin } });
+  assert.match(worker.logs(), /localhost:5174[^\n]*is not in TRUSTED_ORIGINS/);
+  const before = worker.logs().length;
+  await worker.browser().get(`${AUTH}/api/auth/get-session`, { headers: { origin: SPA } });
+  await worker.browser().get(`${AUTH}/api/auth/get-session`);
+  assert.doesNotMatch(worker.logs().slice(before), /TRUSTED_ORIGINS/);
+});
+
 test("CORS: what clients ask without cookies is anybody's to read, and a trusted origin's with its own", async () => {
   for (const [method, url] of [["GET", at("/jwks")], ["GET", `${AUTH}/.well-known/openid-configuration`], ["POST", `${AUTH}/oauth2/token`], ["GET", `${AUTH}/oauth2/userinfo`]]) {
     const from = async (origin) => {
