@@ -1,8 +1,12 @@
-// `npm test`: everything that must hold. The first failure ends it; nothing is skipped. Arguments choose steps:
-// `npm test -- rust workerd`.
+// `npm test`: everything that must hold. The first failure ends it; nothing is skipped. Arguments choose:
+//   npm test -- rust workerd                      steps
+//   npm test -- workerd/policy clients/nginx      test files, after a quick build where the source has changed
+//   npm test -- workerd/policy -t "grace"         the tests of a file whose name has these words
 
-import { readdirSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
+import { parseArgs } from "node:util";
 import { ROOT, prepareTools, run, step, underNode22, withBin } from "./tools.mjs";
 
 await underNode22();
@@ -12,8 +16,9 @@ const files = (folder) => {
   if (found.length === 0) throw new Error(`tests/${folder} has no tests`);
   return found.map((name) => path.join("tests", folder, name));
 };
-const node = (...folders) => run(process.execPath, ["--test", "--test-concurrency=2", "--test-reporter=spec", ...folders.flatMap(files)], { env: withBin() });
+const node = (paths, ...options) => run(process.execPath, ["--test", "--test-concurrency=2", "--test-reporter=spec", ...options, ...paths], { env: withBin() });
 const cargo = (...args) => run("cargo", args);
+const build = (...args) => run(process.execPath, ["scripts/build.mjs", ...args], { env: withBin() });
 
 const STEPS = {
   async rust() {
@@ -22,25 +27,60 @@ const STEPS = {
     await cargo("clippy", "--quiet", "--target", "wasm32-unknown-unknown", "--", "-D", "warnings");
     await cargo("test", "--quiet");
   },
-  build: () => run(process.execPath, ["scripts/build.mjs"], { env: withBin() }),
-  workerd: () => node("workerd"),
-  clients: () => node("clients"),
-  conformance: () => node("conformance"),
-  browser: () => node("browser"),
-  commands: () => node("commands"),
+  build: () => build(),
+  workerd: () => node(files("workerd")),
+  clients: () => node(files("clients")),
+  conformance: () => node(files("conformance")),
+  browser: () => node(files("browser")),
+  commands: () => node(files("commands")),
 };
 
-const wanted = process.argv.slice(2);
-const unknown = wanted.filter((name) => !(name in STEPS));
-try {
-  if (unknown.length > 0) throw new Error(`no such step: ${unknown.join(", ")}; there are ${Object.keys(STEPS).join(", ")}`);
-  await prepareTools();
-  for (const [name, work] of Object.entries(STEPS)) {
-    if (wanted.length > 0 && !wanted.includes(name)) continue;
-    step(name);
-    await work();
+/** When the newest of what the Worker is built from was written. */
+function newestSource() {
+  const below = (folder) => readdirSync(path.join(ROOT, folder), { recursive: true }).map((name) => path.join(folder, name));
+  const sources = [...below("src"), "Cargo.toml", "Cargo.lock", "scripts/entry.js"];
+  return Math.max(...sources.map((name) => statSync(path.join(ROOT, name)).mtimeMs));
+}
+
+/** Runs some test files, or some tests of them, on a build of the source as it is. */
+async function runFiles(names, words) {
+  const paths = names.map((name) => path.join("tests", `${name}.test.mjs`));
+  for (const one of paths) if (!existsSync(path.join(ROOT, one))) throw new Error(`no such step, and no such test file: ${one}`);
+  const built = path.join(ROOT, "build", "index_bg.wasm");
+  if (!existsSync(built) || statSync(built).mtimeMs < newestSource()) {
+    step("quick build");
+    await build("--quick");
   }
-  step("everything passed");
+  const pattern = words?.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&");
+  if (!pattern) return node(paths);
+  const report = path.join(mkdtempSync(path.join(tmpdir(), "doorward-test-")), "report.tap");
+  // Where no name matches, node runs no "after", and what "before" started would keep it.
+  await node(paths, `--test-name-pattern=${pattern}`, "--test-force-exit", "--test-reporter-destination=stdout", "--test-reporter=tap", `--test-reporter-destination=${report}`);
+  const ran = Number(readFileSync(report, "utf8").match(/^# tests (\d+)$/m)?.[1] ?? 0);
+  rmSync(path.dirname(report), { recursive: true });
+  if (ran === 0) throw new Error(`no test of ${names.join(", ")} has "${words}" in its name`);
+}
+
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { t: { type: "string", short: "t" } } });
+const chosen = positionals.filter((name) => !(name in STEPS));
+const times = [];
+try {
+  if (chosen.length > 0 && chosen.length < positionals.length) throw new Error("name steps or test files, not both");
+  if (values.t && chosen.length === 0) throw new Error("-t needs a test file: npm test -- workerd/policy -t \"words of its name\"");
+  await prepareTools();
+  if (chosen.length > 0) {
+    await runFiles(chosen, values.t);
+  } else {
+    for (const [name, work] of Object.entries(STEPS)) {
+      if (positionals.length > 0 && !positionals.includes(name)) continue;
+      step(name);
+      const begun = Date.now();
+      await work();
+      times.push({ step: name, seconds: Math.round((Date.now() - begun) / 1000) });
+    }
+    console.table(times);
+    step("everything passed");
+  }
 } catch (error) {
   console.error(`\n${error.message}`);
   process.exit(1);
