@@ -2,6 +2,7 @@
 
 pub mod caching;
 pub mod headers;
+pub mod own_name;
 pub mod path;
 pub mod request;
 pub mod rules;

@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::gate::caching::{self, Audience, Said, Storage};
 use crate::gate::headers::{self, ASSERTION};
+use crate::gate::own_name::Names;
 use crate::gate::rules::{self, Verdict, Visitor};
 use crate::handlers::Call;
 use crate::handlers::authenticate::{self, Authentication, Depth, Due, Look, Prolong};
@@ -198,7 +199,9 @@ async fn forward(call: &Call, app: &AppPlace, mut judged: Judged) -> Result<Repl
     {
         init.set_body(&body);
     }
-    let base = app.origin_url.as_deref().unwrap_or("http://origin.invalid").trim_end_matches('/');
+    let public = call.request.origin()?;
+    // A Worker behind a binding is found by no name, so it is asked by the website's.
+    let base = app.origin_url.as_deref().unwrap_or(public.as_str()).trim_end_matches('/');
     let url = format!("{base}{}", call.request.path_and_query());
     let refused = |error: String| Error::refused(Wire::BAD_GATEWAY, format!("origin of {}: {error}", app.host));
     let request =
@@ -218,7 +221,7 @@ async fn forward(call: &Call, app: &AppPlace, mut judged: Judged) -> Result<Repl
     if !(200..600).contains(&status) && !is_upgrade {
         return Err(refused(format!("status {status}")));
     }
-    let (response, takes_cookies) = returned(response, judged.audience)?;
+    let (response, takes_cookies) = returned(response, judged.audience, (base, public.as_str()))?;
     Ok(Reply::forwarded(response).with_cookies(judged.cookies(context, takes_cookies)))
 }
 
@@ -239,8 +242,9 @@ async fn fetch(request: &web_sys::Request) -> std::result::Result<Response, Stri
 }
 
 /// The answer with headers that can be added to, and without cookies under our names: an origin must not replace the
-/// session that it is protected by. Caches may keep of it what its audience may see. And whether it takes cookies of ours.
-fn returned(response: Response, audience: Audience) -> Result<(Response, bool)> {
+/// session that it is protected by. Where it names the origin it is made to name the website. Caches may keep of it what its
+/// audience may see. And whether it takes cookies of ours.
+fn returned(response: Response, audience: Audience, (base, public): (&str, &str)) -> Result<(Response, bool)> {
     let headers = response.headers().clone();
     let all = names(&headers);
     let named = headers.get("connection")?.map(|value| headers::named_by_connection(&value)).unwrap_or_default();
@@ -251,12 +255,24 @@ fn returned(response: Response, audience: Audience) -> Result<(Response, bool)> 
             headers.delete(name)?;
         }
     }
+    let names_something = |name: &&str| matches!(*name, "location" | "content-location" | "refresh" | "set-cookie");
+    let own_name = all.split('\n').any(|name| names_something(&name)).then(|| Names::new(base, public)).flatten();
     if headers.has("set-cookie")? {
         let lines = headers.get_all("set-cookie")?;
         headers.delete("set-cookie")?;
         for line in lines {
             if !cookie::is_ours(&line) {
-                headers.append("set-cookie", &line)?;
+                let renamed = own_name.as_ref().and_then(|names| names.cookie(&line));
+                headers.append("set-cookie", renamed.as_deref().unwrap_or(&line))?;
+            }
+        }
+    }
+    if let Some(own_name) = own_name {
+        for name in all.split('\n').filter(|name| names_something(name) && *name != "set-cookie") {
+            let value = headers.get(name)?.unwrap_or_default();
+            let renamed = if name == "refresh" { own_name.refresh(&value) } else { own_name.location(&value) };
+            if let Some(renamed) = renamed {
+                headers.set(name, &renamed)?;
             }
         }
     }
