@@ -2,16 +2,19 @@
 
 import { randomInt } from "node:crypto";
 import http from "node:http";
+import https from "node:https";
 
 let addresses = 0;
 
 export class Browser {
-  constructor(port, { ip } = {}) {
+  /** With `secure`, the port speaks TLS, with a certificate of its own making. */
+  constructor(port, { ip, secure = false } = {}) {
     this.port = port;
+    this.protocol = secure ? https : http;
     // Limits count by address; each browser has its own, unless a test says otherwise.
     this.ip = ip ?? `198.51.${Math.floor(++addresses / 250) % 250}.${(addresses % 250) + 1}`;
     this.jar = new Map();
-    this.agent = new http.Agent({ keepAlive: true, maxSockets: 64 });
+    this.agent = new this.protocol.Agent({ keepAlive: true, maxSockets: 64, rejectUnauthorized: false });
   }
 
   /** The cookies of a host, as name → value. */
@@ -40,7 +43,7 @@ export class Browser {
     const path = url.slice(url.indexOf(target.host) + target.host.length) || "/";
     return new Promise((resolve, reject) => {
       const options = { host: "127.0.0.1", port: this.port, method, path, headers: all, agent: this.agent };
-      const request = http.request(options, (response) => {
+      const request = this.protocol.request(options, (response) => {
         const chunks = [];
         response.on("data", (chunk) => chunks.push(chunk));
         response.on("error", reject);

@@ -51,9 +51,9 @@ export async function freePort() {
 /**
  * Starts the Worker. `settings` replace those above; `null` takes one away. `workers` are reached by service binding;
  * `databases` are bindings of further databases, for tenants of their own. `main` is the text of a module that stands in
- * front of the Worker's own, `./index.js`.
+ * front of the Worker's own, `./index.js`. With `https` its port speaks TLS.
  */
-export async function startWorker({ settings = {}, workers = {}, databases = [], migrate = true, port = 0, main } = {}) {
+export async function startWorker({ settings = {}, workers = {}, databases = [], migrate = true, port = 0, main, https = false } = {}) {
   const texts = Object.entries({ ...SETTINGS, ...settings }).filter(([, value]) => value !== null);
   const env = Object.fromEntries(texts.map(([name, value]) => [name, { type: "text", value }]));
   for (const name of databases) env[name] = { type: "d1" };
@@ -66,6 +66,7 @@ export async function startWorker({ settings = {}, workers = {}, databases = [],
     cf: false,
     host: "127.0.0.1",
     port,
+    https,
     logRequests: false,
     handleStructuredLogs: ({ message }) => logs.push(message),
     workers: [
@@ -109,7 +110,7 @@ export async function startWorker({ settings = {}, workers = {}, databases = [],
     /** What the Worker logged so far. */
     logs: () => logs.join("\n"),
     /** A browser without cookies, at an address of its own. */
-    browser: (options) => new Browser(Number(url.port), options),
+    browser: (options) => new Browser(Number(url.port), { secure: https, ...options }),
     rows: async (sql, ...values) => (await d1.prepare(sql).bind(...values).all()).results,
     /** Asks by https, which the port does not speak. */
     fetch: (url, init) => mf.dispatchFetch(url, { redirect: "manual", ...init }),

@@ -474,6 +474,18 @@ test("pages lead whoever must set up a second factor to where that is done", asy
   }
 });
 
+test("a visitor of a website for whom a second factor is asked during the session is led to it, and back", async () => {
+  const who = await person();
+  assert.equal((await visit(who.browser, `${APP}/x`)).url, `${APP}/x`);
+  await setPolicy(MFA);
+  const page = await visit(who.browser, `${APP}/deep?y=1`);
+  assert.deepEqual([page.status, new URL(page.url).pathname], [200, "/account/second-factor"]);
+  const script = await who.browser.get(`${APP}/data`, { headers: API });
+  assert.deepEqual(told(script), [403, "TWO_FACTOR_REQUIRED"]);
+  await withApp(worker, who);
+  assert.equal((await visit(who.browser, `${APP}/deep?y=1`)).url, `${APP}/deep?y=1`);
+});
+
 test("by whichever way they come in, nothing opens to them: gate, forward-auth, authorization, tokens", async () => {
   await byEveryWay(async (way) => {
     await setPolicy({});

@@ -135,6 +135,16 @@ test("a rule of before that cannot be understood lets nobody in, and is found", 
   assert.deepEqual(found.map(({ path, problem }) => `${path} ${problem}`), ["/a/../b path", "/low methods", "/odd methods", "/open* wildcard", "/open* wildcard", "/x* wildcard"]);
 });
 
+test("a WebSocket's scheme is http's, in whichever case, to forward-auth", async () => {
+  const nobody = worker.browser();
+  for (const [proto, scheme] of [["ws", "http"], ["wss", "https"], ["WSS", "https"], ["HTTPS", "https"], ["Http", "http"]]) {
+    const caddy = await nobody.get(`${AUTH}/forward-auth`, { headers: { ...PAGE, "x-forwarded-method": "GET", "x-forwarded-proto": proto, "x-forwarded-host": "site.localhost", "x-forwarded-uri": "/x" } });
+    assert.deepEqual([caddy.status, caddy.location], [302, `${scheme}://site.localhost/.doorward/sign-in?return=/x`], proto);
+    const nginx = await nobody.get(`${AUTH}/forward-auth`, { headers: { ...PAGE, "x-original-method": "GET", "x-original-url": `${proto}://site.localhost/x` } });
+    assert.equal(nginx.headers["x-doorward-location"], `${scheme}://site.localhost/.doorward/sign-in?return=/x`, proto);
+  }
+});
+
 test("a host with its scheme's own port is that host, to forward-auth", async () => {
   const nobody = worker.browser();
   const ask = (headers) => nobody.get(`${AUTH}/forward-auth`, { headers: { ...PAGE, ...headers } });
