@@ -4,53 +4,28 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { generateKeyPairSync } from "node:crypto";
 import { once } from "node:events";
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import * as jose from "jose";
+import { virtualEnvironment } from "../harness/python.mjs";
 import { PAGE, PASSWORD, signUp } from "../harness/seed.mjs";
 import { freePort, startWorker } from "../harness/worker.mjs";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-const VENV = here("../../target/authlib-venv");
-const REQUIREMENTS = here("authlib/requirements.txt");
 const REDIRECT = "http://localhost:3333/cb";
 const REPORTS = "https://reports.example";
 const SCOPE = "openid email profile roles offline_access";
 let auth, worker, admin, python;
 
-/** Runs a program to its end; `missing` tells what to install. */
-async function run(program, args, missing) {
-  const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"] });
-  let said = "";
-  for (const stream of [child.stdout, child.stderr]) stream.on("data", (bytes) => (said += bytes));
-  const status = await new Promise((resolve, reject) => {
-    child.on("error", ({ code, message }) => reject(new Error(code === "ENOENT" && missing ? missing : message)));
-    child.on("close", resolve);
-  });
-  if (status !== 0) throw new Error(`${missing ? `${missing}\n` : ""}${program} ${args.join(" ")} ended with status ${status}:\n${said}`);
-}
-
-/** The interpreter of the virtual environment, made where it is not there or is another's. */
-async function interpreter() {
-  const [found, made, wanted] = [join(VENV, "bin/python"), join(VENV, "made-of.txt"), readFileSync(REQUIREMENTS, "utf8")];
-  const works = () => run(found, ["-c", "import authlib, requests"]).then(() => true, () => false);
-  if (existsSync(made) && readFileSync(made, "utf8") === wanted && (await works())) return found;
-  rmSync(VENV, { recursive: true, force: true });
-  mkdirSync(VENV, { recursive: true });
-  await run("python3", ["-m", "venv", VENV], "Python with venv is not installed, and this test drives a library of it: apt install python3 python3-venv");
-  await run(found, ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "-r", REQUIREMENTS]);
-  writeFileSync(made, wanted);
-  return found;
-}
-
 /** The relying party's process, which does one thing after the other. */
 async function startPython() {
   // No proxy of the environment is asked the way to loopback.
   const env = { PATH: process.env.PATH, AUTHLIB_INSECURE_TRANSPORT: "1", NO_PROXY: "*", PYTHONDONTWRITEBYTECODE: "1" };
-  const child = spawn(await interpreter(), [here("authlib/relying_party.py")], { env, stdio: ["pipe", "pipe", "pipe"] });
+  const bin = await virtualEnvironment("authlib", readFileSync(here("authlib/requirements.txt"), "utf8"));
+  const child = spawn(join(bin, "python"), [here("authlib/relying_party.py")], { env, stdio: ["pipe", "pipe", "pipe"] });
   const waiting = [];
   let said = "";
   child.stderr.on("data", (bytes) => (said += bytes));
