@@ -1,5 +1,7 @@
 //! Hosted pages: login, sign-up, account.
 
+use std::borrow::Cow;
+
 use crate::context::nfkc;
 use crate::credentials::password::{LONGEST_READ, Password};
 use crate::error::{Error, Result, Wire};
@@ -111,10 +113,15 @@ pub async fn log_in(call: &mut Call) -> Result<Reply> {
                 return Err(error);
             };
             call.context.log(call.request.path(), &error);
-            let reply = show_login(call, error.wire().status, Some(words), &email, &target).await?;
+            let reply = show_login(call, error.wire().status, Some(&words), &email, &target).await?;
             Ok(with_retry_after(reply, &error))
         }
     }
+}
+
+/// An error in sentences for the page on which it happened.
+fn told(error: &Error) -> Cow<'_, str> {
+    errors::words(error).unwrap_or_else(|| error.message().into())
 }
 
 fn with_retry_after(reply: Reply, error: &Error) -> Reply {
@@ -206,7 +213,7 @@ pub async fn create_account(call: &mut Call) -> Result<Reply> {
                 return Err(error);
             };
             call.context.log(call.request.path(), &error);
-            let reply = show_sign_up(call, error.wire().status, Some(words), (&applicant.name, &typed), &target);
+            let reply = show_sign_up(call, error.wire().status, Some(&words), (&applicant.name, &typed), &target);
             Ok(with_retry_after(reply, &error))
         }
     }
@@ -238,7 +245,7 @@ pub async fn send_link(call: &mut Call) -> Result<Reply> {
         Ok(()) => Ok(Reply::page(200, pages::reset::sent(&Frame::of(&call.context, "Look into your mail"), &address))),
         Err(error @ Error::TooManyRequests { .. }) => {
             call.context.log(call.request.path(), &error);
-            let page = pages::reset::forgot(&frame, Some(error.message()), &typed);
+            let page = pages::reset::forgot(&frame, Some(&told(&error)), &typed);
             Ok(with_retry_after(Reply::page(429, page), &error))
         }
         Err(error) => Err(error),
@@ -283,7 +290,7 @@ pub async fn set_password(call: &mut Call) -> Result<Reply> {
         Err(error) if error.wire().status == 400 => {
             call.context.log(call.request.path(), &error);
             let frame = Frame::of(&call.context, "Set a new password");
-            let page = pages::reset::choose(&frame, Some(error.message()), &token, call.context.config.password_min);
+            let page = pages::reset::choose(&frame, Some(&told(&error)), &token, call.context.config.password_min);
             Ok(Reply::page(400, page))
         }
         Err(error) => Err(error),
@@ -314,7 +321,7 @@ pub async fn log_in_by_link(call: &mut Call) -> Result<Reply> {
         Ok(()) => Ok(sent(call, &address)),
         Err(error @ Error::TooManyRequests { .. }) => {
             call.context.log(call.request.path(), &error);
-            let reply = show_login(call, 429, Some(error.message()), &typed, &target).await?;
+            let reply = show_login(call, 429, Some(&told(&error)), &typed, &target).await?;
             Ok(with_retry_after(reply, &error))
         }
         Err(error) => Err(error),
@@ -403,8 +410,7 @@ pub async fn send_second_factor(call: &mut Call) -> Result<Reply> {
         Err(error @ Error::TooManyRequests { .. }) => {
             call.context.log(call.request.path(), &error);
             let reply =
-                show_second_factor(call, 429, Said { problem: Some(error.message()), ..Said::default() }, &target)
-                    .await?;
+                show_second_factor(call, 429, Said { problem: Some(&told(&error)), ..Said::default() }, &target).await?;
             Ok(with_retry_after(reply, &error))
         }
         Err(error) if error.wire().status == 401 => show_second_factor(call, 401, Said::default(), &target).await,

@@ -42,5 +42,6 @@ pub fn confirm(frame: &Frame<'_>, code: &str, client: &str, scopes: &[String], e
 pub fn done(frame: &Frame<'_>, agreed: bool) -> String {
     frame.around(&html! {
         @if agreed { p { "The device is connected. You can go back to it." } } @else { p { "The device was not connected." } }
+        a class="button plain" href="/account" { "Your account" }
     })
 }
