@@ -348,7 +348,8 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
 #[must_use]
 pub fn sign_in_words(error: &Error) -> Option<Cow<'_, str>> {
     let wire = error.wire();
-    let known = wire == Wire::INVALID_EMAIL_OR_PASSWORD || matches!(wire.status, 400 | 403 | 422 | 429);
+    let is_wrong = matches!(wire, Wire::INVALID_EMAIL_OR_PASSWORD | Wire::INVALID_USERNAME_OR_PASSWORD);
+    let known = is_wrong || matches!(wire.status, 400 | 403 | 422 | 429);
     known.then(|| words(error).unwrap_or_else(|| error.message().into()))
 }
 

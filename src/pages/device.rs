@@ -17,6 +17,7 @@ pub fn ask(frame: &Frame<'_>, problem: Option<&str>) -> String {
             }
             button type="submit" { "Continue" }
         }
+        p class="small" { a href="/account" { "Your account" } }
     })
 }
 

@@ -40,6 +40,7 @@ pub fn choose(frame: &Frame<'_>, problem: Option<&str>, token: &str, shortest: u
             }
             button type="submit" { "Set the password" }
         }
+        p class="small" { "Does it not work? " a href="/forgot-password" { "Send a new link" } }
     })
 }
 

@@ -285,6 +285,8 @@ test("pages say what helps, and not the words of the protocol", async () => {
   const old = await one.browser.submit(`${AUTH}/account/passkey/delete`, { id: randomUUID() });
   isPage(old, 403, /You signed in too long ago/);
   assert.match(hrefOf(old, "Sign in again"), /\/login\?again=true/);
+  const wrong = await worker.browser().submit(`${AUTH}/login`, { email: "ada", password: "wrong", continue: "/account?x=1" });
+  isPage(wrong, 401, /Invalid user name or password.*name="continue" value="\/account\?x=1"/s);
   const short = await worker.browser().submit(`${AUTH}/sign-up`, { name: "N", email: uniqueEmail(), password: "short" });
   isPage(short, 400, /This password is too short/);
   const empty = await one.browser.submit(`${AUTH}/account/passkey/delete`, {});
