@@ -333,6 +333,7 @@ pub const AUTH_HOST: &[Route] = routes! {
     POST "/sign-out"                                      Anybody   Trusted Page pages::sign_out;
     GET  "/style.css"                                     Anybody   Any     Page pages::stylesheet;
     GET  "/passkey.js"                                    Anybody   Any     Page pages::passkey_script;
+    GET  "/fragment.js"                                   Anybody   Any     Page pages::fragment_script;
     GET  "/dev/mailbox"                                   Anybody   Trusted Page mailbox::show;
 
     GET  "/gate/sign-in"                                  Anybody   Any     Page gate::authorize;

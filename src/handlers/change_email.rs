@@ -148,7 +148,7 @@ fn read(context: &Context, used: &Used) -> Result<Change> {
 }
 
 fn spent(call: &Call) -> Reply {
-    Reply::page(400, pages::change_email::spent(&Frame::of(&call.context, "This link is spent")))
+    Reply::page(400, pages::change_email::spent(&Frame::of(&call.context, "This link has been used or is too old")))
 }
 
 /// `GET /change-email?token=…&step=…`: asks whether to go on.

@@ -124,7 +124,10 @@ pub async fn callback(call: &mut Call) -> Result<Reply> {
 }
 
 fn spent(call: &Call, user: &Person) -> Reply {
-    Reply::page(400, pages::mailed::spent_deletion(&Frame::of(&call.context, "This link is too old"), &user.email))
+    Reply::page(
+        400,
+        pages::mailed::spent_deletion(&Frame::of(&call.context, "This link has been used or is too old"), &user.email),
+    )
 }
 
 /// `GET /delete-account?token=…`, where the mail leads: asks once more, in a browser that is signed in as the one to be deleted.

@@ -1,7 +1,10 @@
 //! Errors, as their readers see them.
 
+use std::borrow::Cow;
+
 use serde_json::json;
 
+use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::Call;
@@ -10,6 +13,7 @@ use crate::http::reply::Reply;
 use crate::oauth::jws::ALGORITHMS;
 use crate::oauth::problem::{Code, Problem};
 use crate::pages;
+use crate::pages::error::{NextStep, Told};
 use crate::session::LiveSession;
 
 /// An error in the login protocol's JSON. What is not there at all is an empty 404.
@@ -131,16 +135,143 @@ fn plain(reply: Reply) -> Reply {
 #[must_use]
 pub fn html(context: &Context, error: &Error) -> Reply {
     let wire = error.wire();
-    let words = pages::error::words_for_status(wire.status);
-    let own_words =
-        matches!(error, Error::Validation(_) | Error::TooManyRequests { .. } | Error::OAuth(_)) || wire.status == 403;
-    let text = if own_words { error.message() } else { words.1 };
-    let page = pages::error::page(&pages::Frame::of(context, words.0), text, context.request_id());
-    let reply = Reply::page(wire.status, page);
+    let (title, general) = pages::error::words_for_status(wire.status);
+    let words = words(error);
+    let detail = detail(error);
+    let (title, text) = match (error, &words) {
+        (Error::OAuth(problem), _) => pages::error::words_for_problem(problem.code),
+        (_, Some(words)) => (title, words.as_ref()),
+        (_, None) => (title, general),
+    };
+    let next = next_step(context, error);
+    let told = Told { text, detail: detail.as_deref(), next, request_id: context.request_id() };
+    let reply = Reply::page(wire.status, pages::error::page(&pages::Frame::of(context, title), &told));
     match error {
         Error::TooManyRequests { retry_after, .. } => reply.with("retry-after", retry_after.to_string()),
         _ => reply,
     }
+}
+
+/// What a page says in small print: words of the protocol, or the name of a form's field.
+fn detail(error: &Error) -> Option<String> {
+    match error {
+        Error::OAuth(problem) => Some(format!("{}: {}", problem.code.as_str(), problem.description)),
+        Error::Validation(text) | Error::UnsupportedMediaType(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+/// Where the page of an error leads.
+fn next_step<'a>(context: &Context, error: &'a Error) -> NextStep<'a> {
+    let is_website = context.app().is_some();
+    if let Error::OAuth(problem) = error {
+        return match problem.client_page.as_deref() {
+            Some(href) => NextStep { href, label: "Back to the application" },
+            None => NextStep { href: "/account", label: "Your account" },
+        };
+    }
+    match error.wire() {
+        Wire::SESSION_NOT_FRESH | Wire::SESSION_EXPIRED => {
+            NextStep { href: "/login?again=true&continue=%2Faccount", label: "Sign in again" }
+        }
+        Wire::SIGN_UP_DISABLED => NextStep { href: "/login", label: "Sign in" },
+        wire if wire.status == 401 && is_website => NextStep { href: "/.doorward/sign-in", label: "Sign in" },
+        wire if wire.status == 401 => NextStep { href: "/login", label: "Sign in" },
+        _ => NextStep::START,
+    }
+}
+
+/// An error in sentences for the user of a page: what happened, and what helps. None for what has no more to say than its status.
+#[must_use]
+pub fn words(error: &Error) -> Option<Cow<'static, str>> {
+    let wire = match error {
+        Error::TooManyRequests { retry_after, .. } => return Some(later(*retry_after).into()),
+        Error::Validation(_) | Error::UnsupportedMediaType(_) => {
+            let text =
+                "Something is missing in what was sent, or is too long. Please go back, and fill in the form again.";
+            return Some(text.into());
+        }
+        Error::Refused { wire, .. } => *wire,
+        _ => return None,
+    };
+    let text = match wire {
+        Wire::INVALID_EMAIL_OR_PASSWORD => "Invalid email or password. Please try again, or set a new password.",
+        Wire::INVALID_USERNAME_OR_PASSWORD => "Invalid user name or password. Please try again.",
+        Wire::EMAIL_NOT_VERIFIED => {
+            "Your address is not confirmed yet. We have sent you another mail: open the link in it, and then sign in. If you have \
+             asked often, use the newest mail that you have."
+        }
+        Wire::USER_ALREADY_EXISTS | Wire::USER_EXISTS => {
+            "There is an account with this address already. Sign in below, or set a new password if you do not know yours."
+        }
+        Wire::SIGN_UP_DISABLED => {
+            "New accounts are not created here. If you were invited, open the link in the mail of the invitation."
+        }
+        Wire::PASSWORD_TOO_SHORT => "This password is too short. Please choose a longer one.",
+        Wire::PASSWORD_TOO_LONG => "This password is too long. Please choose a shorter one.",
+        Wire::PASSWORD_COMPROMISED => {
+            "This password is known from a theft of passwords at some website. Please choose a different one."
+        }
+        Wire::INVALID_PASSWORD => "This is not your password.",
+        Wire::SESSION_NOT_FRESH | Wire::SESSION_EXPIRED => {
+            "You signed in too long ago to change this. Please sign in again, and then come back."
+        }
+        Wire::BANNED_USER => "This account is switched off. Please ask an administrator.",
+        Wire::TENANT_UNAVAILABLE => "This organization is not available at the moment. Please ask its administrators.",
+        Wire::ADDRESS_NOT_ALLOWED => {
+            "Your organization lets nobody in from the network that you are in. Use another network, or ask an administrator."
+        }
+        Wire::SECOND_FACTOR_REQUIRED => "Your organization asks for two-step sign-in, so it stays on.",
+        Wire::SECOND_FACTOR_NOT_GIVEN => {
+            "Give a code of your authenticator app first: sign out, sign in again with a code, and then come back."
+        }
+        Wire::SECOND_FACTOR_LOCKED | Wire::TOO_MANY_ATTEMPTS => {
+            "There were too many wrong codes. Please try again later."
+        }
+        Wire::TOTP_ALREADY_ENABLED => "An authenticator app is set up already.",
+        Wire::TOTP_NOT_ENABLED | Wire::SECOND_FACTOR_NOT_ENABLED => {
+            "No authenticator app is set up. Please set one up first."
+        }
+        Wire::LAST_WAY_IN => "This is your only way of signing in, so it cannot be removed. Add another one first.",
+        Wire::ONLY_OWNER | Wire::WITHOUT_AN_OWNER => {
+            "You are the only owner of an organization that has other members. Make somebody else an owner first."
+        }
+        Wire::NOT_THE_RECIPIENT => {
+            "This invitation is for another address than yours. Sign in with that address to answer it."
+        }
+        Wire::INVITER_LEFT => {
+            "The person who invited you has left the organization. Please ask for another invitation."
+        }
+        Wire::BAD_GATE_REQUEST => {
+            "This sign-in was damaged on its way, or your browser keeps no cookies. Please start again."
+        }
+        Wire::INVALID_CALLBACK_URL
+        | Wire::INVALID_ERROR_CALLBACK_URL
+        | Wire::INVALID_NEW_USER_CALLBACK_URL
+        | Wire::INVALID_REDIRECT_URL => "The link leads to a website that is not known here. Please do not follow it.",
+        Wire::MISSING_OR_NULL_ORIGIN | Wire::INVALID_ORIGIN | Wire::CROSS_SITE_NAVIGATION => {
+            "This form was sent from another website, or your browser hides where it was sent from. Please open the page anew."
+        }
+        Wire::PROVIDER_NOT_FOUND => "This way of signing in is not offered here any more. Please choose another one.",
+        Wire::PROVIDER_UNAVAILABLE => {
+            "The provider does not answer at the moment. Please try again later, or sign in another way."
+        }
+        Wire::BODY_TOO_LARGE => "What was sent is too large.",
+        _ if wire.status == 403 => wire.message,
+        _ => return None,
+    };
+    Some(text.into())
+}
+
+/// When to try again, in seconds from now, as a sentence.
+fn later(seconds: i64) -> String {
+    let when = match seconds {
+        ..=1 => "in a second".to_owned(),
+        2..=90 => format!("in {seconds} seconds"),
+        91..=5400 => format!("in {} minutes", (seconds + 59) / 60),
+        _ => format!("in {} hours", (seconds + 3599) / 3600),
+    };
+    format!("There were too many tries. Please try again {when}.")
 }
 
 /// An error, for whoever sent the request: a page for a person who waits for one, whatever the method, and JSON for all
@@ -176,13 +307,29 @@ pub fn forbidden(context: &Context, session: Option<&LiveSession>) -> Reply {
     Reply::page(403, pages::error::forbidden(&frame, session.map(|session| session.user.email.as_str())))
 }
 
-/// An error as a page where not even the host is known: with a stylesheet that every host has.
+/// An error as a page where the host's pages cannot be looked up: with a stylesheet that every host has.
 #[must_use]
 pub fn bare(error: &Error, request_id: &str) -> Reply {
     let status = error.wire().status;
     let (title, text) = pages::error::words_for_status(status);
-    let frame = pages::Frame { title, tenant: "", stylesheet: pages::STYLESHEET_ANYWHERE };
-    Reply::page(status, pages::error::page(&frame, text, request_id)).with("x-content-type-options", "nosniff")
+    let told = Told { text, detail: None, next: NextStep::START, request_id };
+    without_host(status, pages::error::page(&frame_without_host(title), &told))
+}
+
+/// The page of a host that nobody answers on.
+#[must_use]
+pub fn unknown_host(config: &Config, host: &str, request_id: &str) -> Reply {
+    let origin = config.development.then(|| config.auth_origin.as_str());
+    let frame = frame_without_host("Nothing here");
+    without_host(Wire::NO_SUCH_HOST.status, pages::error::unknown_host(&frame, host, origin, request_id))
+}
+
+const fn frame_without_host(title: &str) -> pages::Frame<'_> {
+    pages::Frame { title, tenant: "", stylesheet: pages::STYLESHEET_ANYWHERE }
+}
+
+fn without_host(status: u16, page: String) -> Reply {
+    Reply::page(status, page).with("x-content-type-options", "nosniff")
 }
 
 /// `GET /error`: where a failed upstream sign-in ends when no other page was named for it.
@@ -192,14 +339,35 @@ pub fn bare(error: &Error, request_id: &str) -> Reply {
 pub async fn page(call: &mut Call) -> Result<Reply> {
     let code = call.request.param("error").unwrap_or_default();
     let (title, text) = pages::error::words_for_code(&code);
-    let page = pages::error::page(&pages::Frame::of(&call.context, title), text, call.context.request_id());
-    Ok(Reply::page(200, page))
+    let next = NextStep { href: "/login", label: "Start again" };
+    let told = Told { text, detail: None, next, request_id: call.context.request_id() };
+    Ok(Reply::page(200, pages::error::page(&pages::Frame::of(&call.context, title), &told)))
 }
 
-/// A failed password sign-in, in words for a page.
+/// A failed sign-in or sign-up, in words for its page. None for what is not said there.
 #[must_use]
-pub fn sign_in_words(error: &Error) -> Option<&str> {
+pub fn sign_in_words(error: &Error) -> Option<Cow<'_, str>> {
     let wire = error.wire();
-    let known = wire == Wire::INVALID_EMAIL_OR_PASSWORD || matches!(wire.status, 400 | 403 | 422 | 429);
-    known.then(|| error.message())
+    let is_wrong = matches!(wire, Wire::INVALID_EMAIL_OR_PASSWORD | Wire::INVALID_USERNAME_OR_PASSWORD);
+    let known = is_wrong || matches!(wire.status, 400 | 403 | 422 | 429);
+    known.then(|| words(error).unwrap_or_else(|| error.message().into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_to_wait_is_said_in_a_unit_that_people_use() {
+        for (seconds, text) in [
+            (0, "in a second"),
+            (2, "in 2 seconds"),
+            (90, "in 90 seconds"),
+            (91, "in 2 minutes"),
+            (3600, "in 60 minutes"),
+            (5401, "in 2 hours"),
+        ] {
+            assert_eq!(later(seconds), format!("There were too many tries. Please try again {text}."));
+        }
+    }
 }

@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::gate::request::{Found, GateRequest, sign_in_page};
 use crate::handlers::authenticate::{Authentication, Depth, lasting_cookie, remember, session_cookie, snapshot_cookie};
+use crate::handlers::pages::SIGNED_OUT;
 use crate::handlers::session::end_this;
 use crate::handlers::{Call, proxy};
 use crate::http::cookie::{self, GATE_SLOTS, Presented, gate_name};
@@ -63,6 +64,20 @@ pub fn send_to_sign_in(call: &Call, origin: &str, return_to: &str) -> Result<Rep
 }
 
 fn begin_request(call: &Call, origin: &str, return_to: &str, is_again: bool) -> Result<Reply> {
+    let begun = new_request(call, origin, return_to, is_again)?;
+    let target = Target::own(format!("{}{}", call.context.auth_origin(), begun.page.as_str()));
+    Ok(Reply::redirect(302, &target).with_cookie(begun.cookie).with("cache-control", "no-store"))
+}
+
+/// A request for a sign-in.
+struct Begun {
+    /// The page of the auth host that it is made at.
+    page: Target,
+    /// The `Set-Cookie` line that ties it to the browser.
+    cookie: String,
+}
+
+fn new_request(call: &Call, origin: &str, return_to: &str, is_again: bool) -> Result<Begun> {
     let context = &call.context;
     // A value that is there already is used again: only tabs that ask at the same moment need one each.
     let binding = match (0..GATE_SLOTS).find_map(|slot| binding(call, slot)) {
@@ -81,9 +96,32 @@ fn begin_request(call: &Call, origin: &str, return_to: &str, is_again: bool) -> 
         expires_at: context.now + context.config.flow_seconds * 1000,
         is_again,
     };
-    let target = Target::own(format!("{}/gate/sign-in", context.auth_origin()));
-    let target = target.with_query("request", &request.sign(&context.config.keyring));
-    Ok(Reply::redirect(302, &target).with_cookie(cookie).with("cache-control", "no-store"))
+    Ok(Begun { page: sign_in_at_auth_host(&request.sign(&context.config.keyring)), cookie })
+}
+
+/// The origin that the visitor of a protected host used.
+fn origin_used(call: &Call) -> Result<String> {
+    match &call.asked {
+        Some(asked) => Ok(asked.origin()),
+        None => Ok(call.request.origin()?.as_str().to_owned()),
+    }
+}
+
+/// The page of the auth host that a signed request is made at.
+const SIGN_IN: &str = "/gate/sign-in";
+
+fn sign_in_at_auth_host(request: &str) -> Target {
+    Target::own(SIGN_IN).with_query("request", request)
+}
+
+/// The origin of the website that a page goes on to, if it does: we signed it.
+#[must_use]
+pub fn website_of(context: &Context, target: &Target) -> Option<String> {
+    let query = target.as_str().strip_prefix(SIGN_IN)?.strip_prefix('?')?;
+    let (_, text) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "request")?;
+    let (Found::Fresh(request) | Found::TooOld(request)) =
+        GateRequest::read(&context.config.keyring, &text, context.now)?;
+    Some(request.origin)
 }
 
 /// `GET /.doorward/sign-in?return=/path` on a protected host: for links, and for a forward-auth proxy's 401.
@@ -92,10 +130,7 @@ fn begin_request(call: &Call, origin: &str, return_to: &str, is_again: bool) -> 
 /// 404 off a protected host.
 pub async fn begin(call: &mut Call) -> Result<Reply> {
     let return_to = call.request.param("return").unwrap_or_else(|| "/".to_owned());
-    let origin = match &call.asked {
-        Some(asked) => asked.origin(),
-        None => call.request.origin()?.as_str().to_owned(),
-    };
+    let origin = origin_used(call)?;
     let is_again = call.request.param("again").as_deref() == Some("true");
     begin_request(call, &origin, &return_to, is_again)
 }
@@ -125,13 +160,13 @@ pub async fn authorize(call: &mut Call) -> Result<Reply> {
         _ => None,
     };
     let Some(authenticated) = visitor else {
-        let back = Target::own("/gate/sign-in").with_query("request", &text);
+        let back = sign_in_at_auth_host(&text);
         return Ok(Reply::redirect(302, &Target::own("/login").with_query("continue", back.as_str())));
     };
     let user = &authenticated.session.user;
     if !proxy::is_proven(&context.config, user) {
         // A website takes the address for its visitor's: first it must be.
-        let back = Target::own("/gate/sign-in").with_query("request", &text);
+        let back = sign_in_at_auth_host(&text);
         let frame = pages::Frame::of(context, "Confirm your address first");
         let page = pages::mailed::ask_for_mail(&frame, &user.email, back.as_str());
         return Ok(Reply::page(403, page).with_cookies(authenticated.cookies));
@@ -196,7 +231,7 @@ pub async fn callback(call: &mut Call) -> Result<Reply> {
 
 /// A page of the auth host that goes on to the sign-in at this website.
 fn at_auth_host(context: &Context, page: &str, request: &str) -> Target {
-    let back = Target::own("/gate/sign-in").with_query("request", request);
+    let back = sign_in_at_auth_host(request);
     Target::own(format!("{}{page}", context.auth_origin())).with_query("continue", back.as_str())
 }
 
@@ -276,9 +311,13 @@ pub async fn sign_out(call: &mut Call) -> Result<Reply> {
     // Read, so that the connection can be used again; nothing in it matters.
     call.request.fields(Media::Both).await.ok();
     let gone = end_this(call).await?;
-    let target = Target::own(format!("{}/login", call.context.auth_origin()));
+    // Another sign-in leads back to the website, and its page has a link there.
+    let begun = new_request(call, &origin_used(call)?, "/", false)?;
+    let target = Target::own(format!("{}/login", call.context.auth_origin())).with_query(SIGNED_OUT, "true");
+    let target = target.with_query("continue", begun.page.as_str());
     // What the browser kept of the website was this visitor's (W3C Clear Site Data, section 3.1).
-    Ok(Reply::redirect(303, &target).with_cookies(gone).with("clear-site-data", "\"cache\""))
+    let reply = Reply::redirect(303, &target).with_cookies(gone).with_cookie(begun.cookie);
+    Ok(reply.with("clear-site-data", "\"cache\""))
 }
 
 /// `GET /.doorward/me` on a protected host: who is signed in, for the website's own scripts.

@@ -242,6 +242,7 @@ pub fn is_for_programs(path: &str) -> bool {
                 | "/api/auth/system-account/token"
                 | "/style.css"
                 | "/passkey.js"
+                | "/fragment.js"
                 | "/form-post.js"
                 | "/sign-out.js"
         )

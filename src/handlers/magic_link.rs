@@ -143,19 +143,22 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
     Ok(reply.with("referrer-policy", "no-referrer"))
 }
 
-/// Whom a link did not let in: told where its mail was asked for, or on our page.
-fn refused(call: &Call, status: u16, ways: &Ways, error: &Error) -> Reply {
+/// A link that let nobody in: told where its mail was asked for, or on our page.
+async fn refused(call: &Call, status: u16, ways: &Ways, error: &Error) -> Result<Reply> {
     let context = &call.context;
     context.log(PAGE, error);
     let front_end = ways.callback.as_ref().filter(|target| guard::is_elsewhere(context, target));
     if let Some(target) = ways.on_error.as_ref().or(front_end) {
-        return Reply::redirect(status, &target.with_query("error", error.wire().code));
+        return Ok(Reply::redirect(status, &target.with_query("error", error.wire().code)));
     }
     if error.wire() != Wire::INVALID_TOKEN {
-        return errors::html(context, error);
+        return Ok(errors::html(context, error));
     }
     let target = ways.callback.as_ref().map_or("/account", Target::as_str);
-    Reply::page(400, pages::mailed::spent_sign_in(&Frame::of(context, "This link is too old"), target))
+    let user = call.signed_in_user().await?;
+    let frame = Frame::of(context, "This link has been used or is too old");
+    let signed_in = user.as_ref().map(|user| user.email.as_str());
+    Ok(Reply::page(400, pages::mailed::spent_sign_in(&frame, target, signed_in)))
 }
 
 /// `GET /sign-in-link?token=…`, where the mail leads: asks whether to sign in. Looking uses nothing up: mail scanners look as
@@ -174,7 +177,7 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
     };
     let Some(email) = used.and_then(|used| used.identifier) else {
         let error = Error::refused(Wire::INVALID_TOKEN, "unknown, used or expired");
-        return Ok(refused(call, 302, &ways, &error));
+        return refused(call, 302, &ways, &error).await;
     };
     let given =
         [("callbackURL", &ways.callback), ("newUserCallbackURL", &ways.on_new), ("errorCallbackURL", &ways.on_error)];
@@ -206,7 +209,7 @@ pub async fn press(call: &mut Call) -> Result<Reply> {
             let target = ways.on_new.as_ref().filter(|_| is_new).or(ways.callback.as_ref()).unwrap_or(&home);
             Ok(outcome.redirect(303, target))
         }
-        Err(error) if error.wire().status < 500 => Ok(refused(call, 303, &ways, &error)),
+        Err(error) if error.wire().status < 500 => refused(call, 303, &ways, &error).await,
         Err(error) => Err(error),
     }
 }

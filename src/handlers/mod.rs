@@ -65,6 +65,7 @@ use crate::http::reply::Reply;
 use crate::id::{Id, Millis, User};
 use crate::pages as pages_of_all;
 use crate::routes::{self, Access, Route, Surface};
+use crate::session::Person;
 use crate::store::database::{Answers, Statement};
 use crate::store::directory::{self, Place};
 
@@ -129,6 +130,20 @@ impl Call {
             Authentication::Authenticated(one) if one.session.user.is_anonymous => Ok(Some(one.session.user.id)),
             _ => Ok(None),
         }
+    }
+
+    /// The user who is signed in in this browser, for a page that has another next step for them. A guest is nobody.
+    ///
+    /// # Errors
+    /// 503 if D1 does not answer.
+    pub async fn signed_in_user(&self) -> Result<Option<Person>> {
+        if authenticate::brought(&self.context).is_none() {
+            return Ok(None);
+        }
+        Ok(match self.visitor(Depth::Database).await? {
+            Authentication::Authenticated(one) if !one.session.user.is_anonymous => Some(one.session.user),
+            _ => None,
+        })
     }
 
     /// Who is asking, if anybody is signed in. What was presented and is bad counts as nobody here, so use this only
@@ -238,8 +253,12 @@ async fn route(request: Incoming, around: Surroundings) -> Result<Reply> {
         return Ok(pages::style().with("x-content-type-options", "nosniff"));
     }
     let Some(place) = place(&around, request.host()).await? else {
-        let reason = format!("host {:?}", request.host());
-        return Err(Error::refused(Wire::NO_SUCH_HOST, reason));
+        let error = Error::refused(Wire::NO_SUCH_HOST, format!("host {:?}", request.host()));
+        if !around.source.is_navigation() {
+            return Err(error);
+        }
+        context::log(around.source.id(), request.path(), &error);
+        return Ok(errors::unknown_host(&around.config, request.host(), around.source.id()));
     };
     // A website behind nginx: the reserved paths reach us on the auth host, under the website's name.
     let (place, asked) = match forward_auth::website(&request, &around, &place).await? {

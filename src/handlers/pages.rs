@@ -1,5 +1,7 @@
 //! Hosted pages: login, sign-up, account.
 
+use std::borrow::Cow;
+
 use crate::context::nfkc;
 use crate::credentials::password::{LONGEST_READ, Password};
 use crate::error::{Error, Result, Wire};
@@ -12,7 +14,7 @@ use crate::handlers::session::end_this;
 use crate::handlers::sign_in::Typed;
 use crate::handlers::sign_up::{Applicant, LONGEST_NAME, Names, SignedUp};
 use crate::handlers::upstream::begin::{Wish, begin};
-use crate::handlers::{Call, errors, guard, reset as resetting, sign_in, sign_up as signing_up, verification};
+use crate::handlers::{Call, errors, gate, guard, reset as resetting, sign_in, sign_up as signing_up, verification};
 use crate::http::email;
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
@@ -27,6 +29,9 @@ use crate::store::sign_in::By;
 
 /// Where a page without a purpose leads.
 const HOME: &str = "/account";
+
+/// The parameter by which the page of sign-in says that its reader was just signed out.
+pub const SIGNED_OUT: &str = "signed_out";
 
 /// The longest `continue` that a form carries, in characters.
 const LONGEST_CONTINUE: usize = Target::LONGEST;
@@ -72,8 +77,13 @@ async fn show_login(call: &Call, status: u16, problem: Option<&str>, email: &str
     let mut answers = context.db()?.batch([store::issuer::buttons(&context.tenant().id)]).await?;
     let issuers: Vec<Button> = answers.rows()?;
     let config = &context.config;
+    // Asked for by our own redirect after a sign-out.
+    let is_signed_out = problem.is_none() && call.request.param(SIGNED_OUT).as_deref() == Some("true");
+    let website = if is_signed_out { gate::website_of(context, target) } else { None };
     let login = Login {
         problem,
+        is_signed_out,
+        website: website.as_deref(),
         email,
         target: target.as_str(),
         issuers: &issuers,
@@ -111,10 +121,15 @@ pub async fn log_in(call: &mut Call) -> Result<Reply> {
                 return Err(error);
             };
             call.context.log(call.request.path(), &error);
-            let reply = show_login(call, error.wire().status, Some(words), &email, &target).await?;
+            let reply = show_login(call, error.wire().status, Some(&words), &email, &target).await?;
             Ok(with_retry_after(reply, &error))
         }
     }
+}
+
+/// An error in sentences for the page on which it happened.
+fn told(error: &Error) -> Cow<'_, str> {
+    errors::words(error).unwrap_or_else(|| error.message().into())
 }
 
 fn with_retry_after(reply: Reply, error: &Error) -> Reply {
@@ -162,7 +177,7 @@ fn show_sign_up(call: &Call, status: u16, problem: Option<&str>, typed: (&str, &
         target: target.as_str(),
         shortest: call.context.config.password_min,
     };
-    Reply::page(status, pages::sign_up::page(&Frame::of(&call.context, "Create an account"), &page))
+    Reply::page_with_script(status, pages::sign_up::page(&Frame::of(&call.context, "Create an account"), &page))
 }
 
 /// `POST /sign-up`.
@@ -206,7 +221,7 @@ pub async fn create_account(call: &mut Call) -> Result<Reply> {
                 return Err(error);
             };
             call.context.log(call.request.path(), &error);
-            let reply = show_sign_up(call, error.wire().status, Some(words), (&applicant.name, &typed), &target);
+            let reply = show_sign_up(call, error.wire().status, Some(&words), (&applicant.name, &typed), &target);
             Ok(with_retry_after(reply, &error))
         }
     }
@@ -238,7 +253,7 @@ pub async fn send_link(call: &mut Call) -> Result<Reply> {
         Ok(()) => Ok(Reply::page(200, pages::reset::sent(&Frame::of(&call.context, "Look into your mail"), &address))),
         Err(error @ Error::TooManyRequests { .. }) => {
             call.context.log(call.request.path(), &error);
-            let page = pages::reset::forgot(&frame, Some(error.message()), &typed);
+            let page = pages::reset::forgot(&frame, Some(&told(&error)), &typed);
             Ok(with_retry_after(Reply::page(429, page), &error))
         }
         Err(error) => Err(error),
@@ -251,7 +266,10 @@ pub async fn send_link(call: &mut Call) -> Result<Reply> {
 /// None.
 pub async fn reset(call: &mut Call) -> Result<Reply> {
     let Some(token) = call.request.param("token") else {
-        return Ok(Reply::page(400, pages::reset::spent(&Frame::of(&call.context, "This link is spent"))));
+        return Ok(Reply::page(
+            400,
+            pages::reset::spent(&Frame::of(&call.context, "This link has been used or is too old")),
+        ));
     };
     // Whoever proved their address in another browser than their account's comes here from there.
     let is_confirmed = call.request.param("confirmed").is_some();
@@ -278,12 +296,15 @@ pub async fn set_password(call: &mut Call) -> Result<Reply> {
         }
         Err(error) if error.wire() == Wire::INVALID_TOKEN => {
             call.context.log(call.request.path(), &error);
-            Ok(Reply::page(400, pages::reset::spent(&Frame::of(&call.context, "This link is spent"))))
+            Ok(Reply::page(
+                400,
+                pages::reset::spent(&Frame::of(&call.context, "This link has been used or is too old")),
+            ))
         }
         Err(error) if error.wire().status == 400 => {
             call.context.log(call.request.path(), &error);
             let frame = Frame::of(&call.context, "Set a new password");
-            let page = pages::reset::choose(&frame, Some(error.message()), &token, call.context.config.password_min);
+            let page = pages::reset::choose(&frame, Some(&told(&error)), &token, call.context.config.password_min);
             Ok(Reply::page(400, page))
         }
         Err(error) => Err(error),
@@ -314,7 +335,7 @@ pub async fn log_in_by_link(call: &mut Call) -> Result<Reply> {
         Ok(()) => Ok(sent(call, &address)),
         Err(error @ Error::TooManyRequests { .. }) => {
             call.context.log(call.request.path(), &error);
-            let reply = show_login(call, 429, Some(error.message()), &typed, &target).await?;
+            let reply = show_login(call, 429, Some(&told(&error)), &typed, &target).await?;
             Ok(with_retry_after(reply, &error))
         }
         Err(error) => Err(error),
@@ -403,7 +424,7 @@ pub async fn send_second_factor(call: &mut Call) -> Result<Reply> {
         Err(error @ Error::TooManyRequests { .. }) => {
             call.context.log(call.request.path(), &error);
             let reply =
-                show_second_factor(call, 429, Said { problem: Some(error.message()), ..Said::default() }, &target)
+                show_second_factor(call, 429, Said { problem: Some(&told(&error)), ..Said::default() }, &target)
                     .await?;
             Ok(with_retry_after(reply, &error))
         }
@@ -423,6 +444,14 @@ pub async fn passkey_script(_call: &mut Call) -> Result<Reply> {
 fn script(text: &str) -> Reply {
     let media = "text/javascript; charset=utf-8";
     Reply::text(200, media, text.to_owned()).with("cache-control", "public, max-age=3600")
+}
+
+/// `GET /fragment.js`: the part of an address after `#` goes on to the website that its visitor came from.
+///
+/// # Errors
+/// None.
+pub async fn fragment_script(_call: &mut Call) -> Result<Reply> {
+    Ok(script(pages::FRAGMENT_SCRIPT))
 }
 
 /// `GET /form-post.js`: Form Post Response Mode's form posts itself.
@@ -448,7 +477,7 @@ pub async fn sign_out_script(_call: &mut Call) -> Result<Reply> {
 pub async fn sign_out(call: &mut Call) -> Result<Reply> {
     call.request.fields(Media::Both).await.ok();
     let gone = end_this(call).await?;
-    Ok(Reply::redirect(303, &Target::own("/login")).with_cookies(gone))
+    Ok(Reply::redirect(303, &Target::own("/login").with_query(SIGNED_OUT, "true")).with_cookies(gone))
 }
 
 /// `GET /style.css`.

@@ -3,16 +3,18 @@
 use crate::context::nfkc;
 use crate::credentials::password::{LONGEST_READ, Password};
 use crate::error::{Error, Result, Wire};
-use crate::handlers::authenticate::{Authenticated, Authentication, Depth};
+use crate::handlers::authenticate::{Authentication, Depth, remember, snapshot_cookie};
 use crate::handlers::opening::{self, taken_back};
 use crate::handlers::provider::consents;
-use crate::handlers::{Call, passkey_registration, proof, second_factor_setup as setup};
+use crate::handlers::{Call, errors, passkey_registration, policy, proof, second_factor_setup as setup};
+use crate::http::email;
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::pages::account::Account;
 use crate::pages::second_factor::{self as pages, Standing};
 use crate::pages::{self as all, Frame};
+use crate::session::Rejection;
 use crate::store;
 use crate::store::oauth::consent::Listed as Consent;
 use crate::store::passkey::Listed;
@@ -33,26 +35,41 @@ pub async fn account(call: &mut Call) -> Result<Reply> {
     };
     let context = &call.context;
     let user = &authenticated.session.user.id;
+    // A copy of the session may be a minute old, and this page shows what its user has just changed.
     let statements = [
+        store::session::load(&context.tenant().id, &authenticated.hash),
         store::passkey::of_user(context, user),
         store::second_factor::devices(context, user),
         store::oauth::consent::of_user(context, user),
     ];
     let mut answers = context.db()?.batch(statements).await?;
+    let record = store::session::read(&mut answers)?;
+    let session = match record.ok_or(Rejection::Unknown).and_then(|record| context.judge(record)) {
+        Ok(judged) => judged.session,
+        Err(rejection) => {
+            let reply = Reply::redirect(302, &Target::own("/login"));
+            return Ok(reply.with_cookies(taken_back(context, rejection)));
+        }
+    };
+    policy::may_act(context, &session)?;
     let passkeys: Vec<Listed> = answers.rows()?;
     let trusted_devices: i64 = answers.row()?.unwrap_or(0);
     let consents: Vec<Consent> = answers.rows()?;
     let page = all::account::page(
         &Frame::of(context, "You are signed in"),
         &Account {
-            session: &authenticated.session,
+            session: &session,
+            asks_proof: !session.user.email_verified && email::is_mailbox(&session.user.email),
             passkeys: &passkeys,
             passkeys_are_open: context.config.ways_in.passkey,
             trusted_devices,
             consents: &consents,
         },
     );
-    Ok(Reply::page_with_script(200, page).with_cookies(authenticated.cookies))
+    remember(context, &authenticated.hash, &session);
+    let mut cookies = authenticated.cookies;
+    cookies.extend(snapshot_cookie(context, &authenticated.hash, &session));
+    Ok(Reply::page_with_script(200, page).with_cookies(cookies))
 }
 
 /// `POST /account/passkey/delete`.
@@ -96,16 +113,25 @@ pub async fn forget_devices(call: &mut Call) -> Result<Reply> {
 
 const TITLE: &str = "Two-step sign-in";
 
-async fn load(call: &Call) -> Result<(Authenticated, Vec<Factor>, bool)> {
+/// The page of two-step sign-in, as its user's factors stand now.
+async fn show_second_factor(call: &Call, status: u16, problem: Option<&str>, back: Option<&str>) -> Result<Reply> {
     let ticket = call.presented()?;
     let more = vec![
         store::second_factor::of_session(&call.context, &ticket.hash),
         store::password::of_session(&call.context, &ticket.hash),
     ];
     let (authenticated, mut answers) = call.confirmed(more).await?;
-    let factors = answers.rows()?;
-    let has_password = answers.row::<store::password::Current>()?.is_some();
-    Ok((authenticated, factors, has_password))
+    let factors: Vec<Factor> = answers.rows()?;
+    let settings = pages::Settings {
+        problem,
+        standing: standing(&factors),
+        has_password: answers.row::<store::password::Current>()?.is_some(),
+        back,
+        must_enrol: authenticated.session.must_enrol,
+        passkeys_are_open: call.context.config.ways_in.passkey,
+    };
+    let page = pages::settings(&Frame::of(&call.context, TITLE), &settings);
+    Ok(Reply::page_with_script(status, page).with_cookies(authenticated.cookies))
 }
 
 /// Where whoever was led here goes on; none for what is not to be trusted.
@@ -126,11 +152,8 @@ fn standing(factors: &[Factor]) -> Standing {
 /// # Errors
 /// 401, 503.
 pub async fn second_factor(call: &mut Call) -> Result<Reply> {
-    let (authenticated, factors, has_password) = load(call).await?;
     let back = back(call, call.request.param("continue").as_deref());
-    let at = (standing(&factors), has_password);
-    let page = pages::settings(&Frame::of(&call.context, TITLE), None, at, back.as_ref().map(Target::as_str));
-    Ok(Reply::page(200, page).with_cookies(authenticated.cookies))
+    show_second_factor(call, 200, None, back.as_ref().map(Target::as_str)).await
 }
 
 /// `POST /account/second-factor`: begins, takes away, or makes new backup codes.
@@ -154,14 +177,8 @@ pub async fn change_second_factor(call: &mut Call) -> Result<Reply> {
         return Err(error);
     }
     call.context.log(call.request.path(), &error);
-    let words = match error.wire() {
-        Wire::SESSION_NOT_FRESH => "You signed in too long ago. Please sign out, sign in again, and come back.",
-        _ => error.message(),
-    };
-    let (authenticated, factors, has_password) = load(call).await?;
-    let at = (standing(&factors), has_password);
-    let page = pages::settings(&Frame::of(&call.context, TITLE), Some(words), at, back);
-    Ok(Reply::page(error.wire().status, page).with_cookies(authenticated.cookies))
+    let words = errors::words(&error).unwrap_or_else(|| error.message().into());
+    show_second_factor(call, error.wire().status, Some(&words), back).await
 }
 
 async fn act(call: &Call, action: &str, password: Option<&Password>, back: Option<&str>) -> Result<Reply> {

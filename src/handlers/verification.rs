@@ -88,9 +88,10 @@ pub async fn send_again(call: &mut Call) -> Result<Reply> {
     }
     // Counted as every mail to this address is.
     mailing::addressee(context, "verification", By::Email(&user.email)).await?;
+    let on = target.as_ref().map_or("/account", Target::as_str).to_owned();
     context.db()?.batch(link(context, &user.id, &user.email, target)?).await?;
     deliver_later(context);
-    let page = pages::mailed::proof_sent(&Frame::of(context, "Look into your mail"), &user.email);
+    let page = pages::mailed::proof_sent(&Frame::of(context, "Look into your mail"), &user.email, &on);
     Ok(Reply::page(200, page).with_cookies(authenticated.cookies))
 }
 
@@ -246,12 +247,20 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
     }
 }
 
-/// A link that is not good: told by whoever asked for the mail, or on our page.
-fn spent(call: &Call, status: u16, target: Option<&Target>) -> Reply {
-    match target.filter(|target| guard::is_elsewhere(&call.context, target)) {
-        Some(target) => Reply::redirect(status, &target.with_query("error", "INVALID_TOKEN")),
-        None => Reply::page(400, pages::mailed::spent_proof(&Frame::of(&call.context, "This link is too old"))),
+/// A link that is not good: told by the front-end that asked for the mail, or on our page.
+async fn spent(call: &Call, status: u16, target: Option<&Target>) -> Result<Reply> {
+    let context = &call.context;
+    if let Some(target) = target.filter(|target| guard::is_elsewhere(context, target)) {
+        return Ok(Reply::redirect(status, &target.with_query("error", "INVALID_TOKEN")));
     }
+    let user = call.signed_in_user().await?;
+    let reader = user.as_ref().map(|user| pages::mailed::Reader {
+        email: &user.email,
+        is_proven: user.email_verified || !email::is_mailbox(&user.email),
+    });
+    let target = target.map_or("/account", Target::as_str);
+    let frame = Frame::of(context, "This link has been used or is too old");
+    Ok(Reply::page(400, pages::mailed::spent_proof(&frame, reader, target)))
 }
 
 fn confirmed(call: &Call, email: &str, target: Option<&Target>) -> Reply {
@@ -270,7 +279,7 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
     let target = opening::target(&call.context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
     let token = call.request.param("token");
     let Some(letter) = read(call, token.clone()).await? else {
-        return Ok(spent(call, 302, target.as_ref()));
+        return spent(call, 302, target.as_ref()).await;
     };
     if letter.is_proven {
         return Ok(confirmed(call, &letter.claim.email, target.as_ref()));
@@ -294,12 +303,12 @@ pub async fn press(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let target = opening::target(&call.context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
     let Some(letter) = read(call, token).await? else {
-        return Ok(spent(call, 303, target.as_ref()));
+        return spent(call, 303, target.as_ref()).await;
     };
     let Claim { user_id, email } = &letter.claim;
     let proven = prove(call, user_id, email).await?;
     if proven == Proven::No {
-        return Ok(spent(call, 303, target.as_ref()));
+        return spent(call, 303, target.as_ref()).await;
     }
     let context = &call.context;
     let lost_password = letter.has_password && !letter.is_proven && context.config.ways_in.password;

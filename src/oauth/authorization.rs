@@ -412,6 +412,7 @@ pub(crate) mod tests {
             has_jwt_access_tokens: true,
             skips_consent: false,
             icon: None,
+            client_uri: None,
             policy_uri: None,
             tos_uri: None,
             backchannel_logout_uri: None,

@@ -216,6 +216,8 @@ pub struct Client {
     pub skips_consent: bool,
     /// Its picture.
     pub icon: Option<String>,
+    /// Its own page.
+    pub client_uri: Option<String>,
     /// Its policies.
     pub policy_uri: Option<String>,
     /// Its terms.

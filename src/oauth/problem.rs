@@ -114,13 +114,21 @@ pub struct Problem {
     pub reason: String,
     /// The scheme by which a resource wants to be asked (RFC 9110, section 11.6.1).
     pub scheme: &'static str,
+    /// The page of the client (`client_uri`), where its user begins again.
+    pub client_page: Option<String>,
 }
 
 impl Problem {
     /// An error whose reason is no secret.
     #[must_use]
     pub fn new(code: Code, description: &'static str) -> Self {
-        Self { code, description, reason: String::new(), scheme: "Bearer" }
+        Self { code, description, reason: String::new(), scheme: "Bearer", client_page: None }
+    }
+
+    /// The same in a client's name.
+    #[must_use]
+    pub fn of_client(self, client_page: Option<&str>) -> Self {
+        Self { client_page: client_page.map(str::to_owned), ..self }
     }
 
     /// The same at a resource that is asked with proof of possession (RFC 9449, section 7.1).

@@ -12,6 +12,8 @@ use crate::store::passkey::Listed;
 pub struct Account<'a> {
     /// The session.
     pub session: &'a LiveSession,
+    /// Whether the user has still to confirm the address.
+    pub asks_proof: bool,
     /// The user's passkeys.
     pub passkeys: &'a [Listed],
     /// Whether passkeys are a way in.
@@ -37,6 +39,12 @@ pub fn page(frame: &Frame<'_>, account: &Account<'_>) -> String {
             dt { "Two-step" } dd {
                 @if user.two_factor_enabled { "on" } @else { "off" }
                 " (" a href="/account/second-factor" { "change" } ")"
+            }
+        }
+        @if account.asks_proof {
+            form method="post" action="/verify-email/send" {
+                p { "Your address is not confirmed yet." }
+                button type="submit" class="plain" { "Mail me a link to confirm it" }
             }
         }
         @if account.trusted_devices > 0 {

@@ -38,6 +38,7 @@ pub fn page(frame: &Frame<'_>, asked: &Asked<'_>) -> String {
 pub fn sent(frame: &Frame<'_>, new: &str) -> String {
     frame.around(&html! {
         p { "A link is on its way to " strong { (new) } ". The address changes once it is followed." }
+        a class="button plain" href="/account" { "Your account" }
     })
 }
 
@@ -50,7 +51,7 @@ pub fn done(frame: &Frame<'_>, is_done: bool, new: &str) -> String {
         } @else {
             p { "Your e-mail address stays as it is: the new one belongs to another account, or yours changed meanwhile." }
         }
-        a class="button plain" href="/account" { "Go on" }
+        a class="button plain" href="/account" { "Your account" }
     })
 }
 
@@ -58,7 +59,7 @@ pub fn done(frame: &Frame<'_>, is_done: bool, new: &str) -> String {
 #[must_use]
 pub fn spent(frame: &Frame<'_>) -> String {
     frame.around(&html! {
-        p { "This link was used already, or is too old. Please ask for another one." }
-        a class="button plain" href="/account" { "Go on" }
+        p { "It has been used already, or is too old. Your address is as your account shows it. To change it, ask for a new link." }
+        a class="button plain" href="/account" { "Your account" }
     })
 }

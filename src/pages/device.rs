@@ -17,6 +17,7 @@ pub fn ask(frame: &Frame<'_>, problem: Option<&str>) -> String {
             }
             button type="submit" { "Continue" }
         }
+        p class="small" { a href="/account" { "Your account" } }
     })
 }
 
@@ -42,5 +43,6 @@ pub fn confirm(frame: &Frame<'_>, code: &str, client: &str, scopes: &[String], e
 pub fn done(frame: &Frame<'_>, agreed: bool) -> String {
     frame.around(&html! {
         @if agreed { p { "The device is connected. You can go back to it." } } @else { p { "The device was not connected." } }
+        a class="button plain" href="/account" { "Your account" }
     })
 }

@@ -2,14 +2,56 @@
 
 use maud::html;
 
+use crate::oauth::problem::Code;
 use crate::pages::Frame;
 
-/// A page with a text and the request's name, for whoever asks an administrator about it.
+/// Where a page leads that says what went wrong.
+#[derive(Clone, Copy)]
+pub struct NextStep<'a> {
+    /// The address.
+    pub href: &'a str,
+    /// What the button says.
+    pub label: &'a str,
+}
+
+impl NextStep<'_> {
+    /// The first page of the host.
+    pub const START: NextStep<'static> = NextStep { href: "/", label: "Start again" };
+}
+
+/// What went wrong.
+pub struct Told<'a> {
+    /// In sentences for the user.
+    pub text: &'a str,
+    /// The protocol's own words, for those who look after the program that sent the user here.
+    pub detail: Option<&'a str>,
+    /// Where the user can go on.
+    pub next: NextStep<'a>,
+    /// The request's name, for the user to tell an administrator.
+    pub request_id: &'a str,
+}
+
+/// The page.
 #[must_use]
-pub fn page(frame: &Frame<'_>, text: &str, request_id: &str) -> String {
+pub fn page(frame: &Frame<'_>, told: &Told<'_>) -> String {
     frame.around(&html! {
-        p { (text) }
-        a class="button plain" href="/" { "Start again" }
+        p { (told.text) }
+        a class="button plain" href=(told.next.href) { (told.next.label) }
+        @if let Some(detail) = told.detail { p class="small" { code { (detail) } } }
+        p class="small" { "Request " code { (told.request_id) } }
+    })
+}
+
+/// The page of a host that nobody answers on. In development it names the auth host, which the developer may have been
+/// looking for. It has no link to itself.
+#[must_use]
+pub fn unknown_host(frame: &Frame<'_>, host: &str, auth_origin: Option<&str>, request_id: &str) -> String {
+    frame.around(&html! {
+        p { "No website or organization answers at " strong { (host) } ". Please check the address." }
+        @if let Some(origin) = auth_origin {
+            p { "This server runs in development. Its auth host is AUTH_ORIGIN:" }
+            a class="button plain" href=(origin) { (origin) }
+        }
         p class="small" { "Request " code { (request_id) } }
     })
 }
@@ -58,6 +100,27 @@ pub const fn words_for_status(status: u16) -> (&'static str, &'static str) {
         502 => ("No answer", "The website behind this door does not answer. Please try again later."),
         503 => ("One moment", "The service is not available right now. Please try again in a moment."),
         _ => ("Something went wrong", "Something went wrong on our side. Please try again."),
+    }
+}
+
+/// Title and text for an error of the protocol by which other software signs its users in here.
+#[must_use]
+pub const fn words_for_problem(code: Code) -> (&'static str, &'static str) {
+    match code {
+        Code::InvalidRequestUri => (
+            "This sign-in has run out",
+            "The application asked for this sign-in too long ago, or it was completed already. Go back to the application, and begin \
+             again there.",
+        ),
+        Code::AccessDenied => (
+            "Not allowed",
+            "This question was for another user, or was answered with no. Go back to the application, and begin again there.",
+        ),
+        _ => (
+            "That did not work",
+            "The application that sent you here asked for something that it cannot have. Go back to it and try again. If it happens \
+             again, tell those who run the application what stands below.",
+        ),
     }
 }
 

@@ -19,12 +19,14 @@ pub struct Shown<'a> {
     pub roles: &'a str,
 }
 
-/// Asks whoever is signed in by the address whether they join; anybody else to sign in by it. `signed_in` is the address
+/// Asks the user who is signed in by the address whether they join, and anybody else to sign in by it. `signed_in` is the address
 /// that the browser is signed in with.
 #[must_use]
 pub fn page(frame: &Frame<'_>, shown: &Shown<'_>, signed_in: Option<&str>) -> String {
     let back = Target::own("/invitation").with_query("token", shown.token);
     let login = Target::own("/login").with_query("continue", back.as_str());
+    // The page of sign-in would send a user who is signed in back here at once.
+    let other = login.with_query("again", "true").with_query("login_hint", shown.email);
     let sign_up = Target::own("/sign-up").with_query("continue", back.as_str());
     frame.around(&html! {
         p {
@@ -41,7 +43,9 @@ pub fn page(frame: &Frame<'_>, shown: &Shown<'_>, signed_in: Option<&str>) -> St
             }
             Some(email) => {
                 p { "The invitation is for " strong { (shown.email) } ", and you are signed in as " strong { (email) } "." }
-                p { a href=(login.as_str()) { "Sign in as " (shown.email) } }
+                a class="button" href=(other.as_str()) { "Sign in as " (shown.email) }
+                p class="small" { "No account with that address yet? " a href=(sign_up.as_str()) { "Create one" } }
+                p class="small" { a href="/account" { "Stay signed in as " (email) } }
             }
             None => {
                 p { "The invitation is for " strong { (shown.email) } "." }
@@ -60,10 +64,25 @@ pub fn done(frame: &Frame<'_>, organization: &str, joined: bool) -> String {
     })
 }
 
+/// Says that its reader has accepted it already: they may come by a link that was mailed before they did.
+#[must_use]
+pub fn accepted(frame: &Frame<'_>, organization: &str) -> String {
+    frame.around(&html! {
+        p { "You have accepted the invitation to " strong { (organization) } " already. There is nothing left to do." }
+        a class="button" href="/account" { "Your account" }
+    })
+}
+
 /// Says that there is nothing to answer any more.
 #[must_use]
-pub fn spent(frame: &Frame<'_>) -> String {
+pub fn spent(frame: &Frame<'_>, is_signed_in: bool) -> String {
     frame.around(&html! {
-        p { "It was answered, taken back, or it is too old. Ask whoever invited you for another." }
+        p { "This invitation was answered or taken back, or it is too old." }
+        p { "If you have accepted it, you are a member. If you have not, ask the person who invited you for another one." }
+        @if is_signed_in {
+            a class="button plain" href="/account" { "Your account" }
+        } @else {
+            a class="button plain" href="/login" { "Sign in" }
+        }
     })
 }

@@ -10,6 +10,10 @@ use crate::store::issuer::Button;
 pub struct Login<'a> {
     /// What went wrong the last time.
     pub problem: Option<&'a str>,
+    /// Whether its reader was just signed out.
+    pub is_signed_out: bool,
+    /// The website that they were signed out at, as an origin.
+    pub website: Option<&'a str>,
     /// The address typed the last time.
     pub email: &'a str,
     /// Where to go afterwards.
@@ -33,6 +37,12 @@ pub fn page(frame: &Frame<'_>, login: &Login<'_>) -> String {
             p class="problem" role="alert" { (problem) }
         }
         p class="problem" role="alert" data-problem hidden {}
+        @if login.is_signed_out {
+            p role="status" {
+                "You are signed out."
+                @if let Some(website) = login.website { " " a href={ (website) "/" } { "Back to " (website) } }
+            }
+        }
         @if login.ways_in.password || login.ways_in.magic_link {
             form method="post" action="/login" {
                 input type="hidden" name="continue" value=(login.target);
@@ -55,6 +65,8 @@ pub fn page(frame: &Frame<'_>, login: &Login<'_>) -> String {
                 }
             }
         }
+        // Before the script of passkeys, which reads where its button leads.
+        script src="/fragment.js" type="module" {}
         @if login.ways_in.passkey {
             div data-passkey hidden {
                 button type="button" class="plain" data-sign-in=(login.target) { "Sign in with a passkey" }

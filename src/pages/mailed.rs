@@ -2,6 +2,7 @@
 
 use maud::html;
 
+use crate::http::redirect::Target;
 use crate::pages::Frame;
 
 /// The proof of an address.
@@ -51,9 +52,10 @@ pub fn ask_for_mail(frame: &Frame<'_>, email: &str, target: &str) -> String {
 
 /// Says that the link is on its way.
 #[must_use]
-pub fn proof_sent(frame: &Frame<'_>, email: &str) -> String {
+pub fn proof_sent(frame: &Frame<'_>, email: &str, target: &str) -> String {
     frame.around(&html! {
         p { "A link is on its way to " strong { (email) } ". Open it in this browser, and you can go on." }
+        a class="button plain" href=(target) { "I have opened the link: continue" }
     })
 }
 
@@ -66,12 +68,37 @@ pub fn proven(frame: &Frame<'_>, email: &str, target: &str) -> String {
     })
 }
 
-/// Says that a link proves nothing any more.
+/// The user who opens a link that proves nothing any more.
+#[derive(Clone, Copy)]
+pub struct Reader<'a> {
+    /// Their address.
+    pub email: &'a str,
+    /// Whether it is confirmed.
+    pub is_proven: bool,
+}
+
+/// Says that a link proves nothing any more, and offers another one. `reader` is the user who is signed in.
 #[must_use]
-pub fn spent_proof(frame: &Frame<'_>) -> String {
+pub fn spent_proof(frame: &Frame<'_>, reader: Option<Reader<'_>>, target: &str) -> String {
     frame.around(&html! {
-        p { "This link is too old, or the address of the account is another by now. Sign in, and you can ask for a new one." }
-        a class="button" href="/login" { "Sign in" }
+        p { "It has been used already, it is too old, or the address of the account has been changed since." }
+        @match reader {
+            Some(Reader { email, is_proven: true }) => {
+                p { "You are signed in as " strong { (email) } ", and this address is confirmed." }
+                a class="button" href=(target) { "Continue" }
+            }
+            Some(Reader { email, is_proven: false }) => {
+                p { "You are signed in as " strong { (email) } ", and this address is not confirmed yet." }
+                form method="post" action="/verify-email/send" {
+                    input type="hidden" name="continue" value=(target);
+                    button type="submit" { "Mail me a new link" }
+                }
+            }
+            None => {
+                p { "Sign in. If your address is not confirmed yet, your account has a button that mails you a new link." }
+                a class="button" href="/login" { "Sign in" }
+            }
+        }
     })
 }
 
@@ -99,13 +126,18 @@ pub fn ask_sign_in(frame: &Frame<'_>, asked: &SignIn<'_>) -> String {
     })
 }
 
-/// Says that a link signs nobody in any more.
+/// Says that a link signs nobody in any more. `signed_in` is the address that the browser is signed in with.
 #[must_use]
-pub fn spent_sign_in(frame: &Frame<'_>, target: &str) -> String {
-    let target = form_urlencoded::byte_serialize(target.as_bytes()).collect::<String>();
+pub fn spent_sign_in(frame: &Frame<'_>, target: &str, signed_in: Option<&str>) -> String {
+    let login = Target::own("/login").with_query("continue", target);
     frame.around(&html! {
-        p { "This link was used already, or is too old." }
-        a class="button" href={ "/login?continue=" (target) } { "Send another" }
+        p { "A sign-in link works once, and for a short time. This one has been used already, or is too old." }
+        @if let Some(email) = signed_in {
+            p { "You are signed in as " strong { (email) } " already." }
+            a class="button" href=(target) { "Continue" }
+        } @else {
+            a class="button" href=(login.as_str()) { "Ask for a new link, or sign in another way" }
+        }
     })
 }
 
@@ -136,7 +168,8 @@ pub fn deleted(frame: &Frame<'_>) -> String {
 #[must_use]
 pub fn spent_deletion(frame: &Frame<'_>, email: &str) -> String {
     frame.around(&html! {
-        p { "This link was used already, is too old, or is for another account than " strong { (email) } "." }
+        p { "It has been used already, it is too old, or it is for another account than " strong { (email) } "." }
+        p { "The account of " strong { (email) } " is not deleted. To delete it, ask for a new link." }
         a class="button plain" href="/account" { "Back to my account" }
     })
 }

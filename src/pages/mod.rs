@@ -29,6 +29,9 @@ pub const STYLESHEET_ANYWHERE: &str = "/.doorward/style.css";
 /// The script of the pages that ask for passkeys.
 pub const PASSKEY_SCRIPT: &str = include_str!("passkey.js");
 
+/// The script of the pages that a website's visitor signs in on.
+pub const FRAGMENT_SCRIPT: &str = include_str!("fragment.js");
+
 /// A door, ajar.
 const ICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Crect width='16' height='16' rx='3' fill='%230b57d0'/%3E%3Cpath d='M5 3h6v10H5z' fill='none' stroke='%23fff'/%3E%3Cpath d='M5 3l4 1.5v8L5 13z' fill='%23fff'/%3E%3C/svg%3E";
 

@@ -9,8 +9,28 @@ async function api(path, body) {
   const init = body && { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
   const reply = await fetch(`/api/auth/passkey/${path}`, init);
   const json = await reply.json().catch(() => ({}));
-  if (!reply.ok) throw new Error(json.message || `Status ${reply.status}`);
+  if (!reply.ok) throw Object.assign(new Error(json.message || `Status ${reply.status}`), { code: json.code, status: reply.status });
   return json;
+}
+
+// What the protocol and the browser call a problem, in sentences that help.
+const SENTENCES = {
+  SESSION_NOT_FRESH: "You signed in too long ago to change this. Please sign in again, and then come back.",
+  UNAUTHORIZED: "You are signed out. Please sign in again.",
+  PREVIOUSLY_REGISTERED: "This passkey belongs to an account already.",
+  CHALLENGE_NOT_FOUND: "That took too long. Please try again.",
+  PASSKEY_NOT_FOUND: "This passkey is not known here. It may have been removed. Please sign in another way.",
+  BANNED_USER: "This account is switched off. Please ask an administrator.",
+  ADDRESS_NOT_ALLOWED: "Your organization lets nobody in from the network that you are in.",
+  InvalidStateError: "This device has a passkey of your account already.",
+  SecurityError: "Passkeys do not work at this address.",
+  NotSupportedError: "This device cannot make a passkey of a kind that is accepted here.",
+};
+const SIGN_IN_AGAIN = ["SESSION_NOT_FRESH", "UNAUTHORIZED"];
+
+function sentence(problem) {
+  if (problem.status === 429) return "There were too many tries. Please try again later.";
+  return SENTENCES[problem.code] ?? SENTENCES[problem.name] ?? "That did not work. Please try again.";
 }
 
 const descriptors = (list = []) => list.map((one) => ({ ...one, id: bytes(one.id) }));
@@ -75,7 +95,13 @@ function tell(problem) {
   // Whoever closes the browser's own dialogue knows that they did.
   if (problem.name === "NotAllowedError" || problem.name === "AbortError") return;
   const place = document.querySelector("[data-problem]");
-  place.textContent = problem.message;
+  place.textContent = sentence(problem);
+  if (SIGN_IN_AGAIN.includes(problem.code)) {
+    const link = document.createElement("a");
+    link.href = `/login?again=true&continue=${encodeURIComponent(location.pathname + location.search)}`;
+    link.textContent = "Sign in again";
+    place.append(" ", link);
+  }
   place.hidden = false;
 }
 
@@ -97,6 +123,7 @@ if (window.PublicKeyCredential) {
   const form = document.querySelector("form[data-register]");
   form?.addEventListener("submit", (event) => {
     event.preventDefault();
-    register(form.elements.name.value || undefined).then(() => location.reload(), tell);
+    const { next } = form.dataset;
+    register(form.elements.name.value || undefined).then(() => (next ? location.assign(next) : location.reload()), tell);
   });
 }

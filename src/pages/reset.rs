@@ -40,6 +40,7 @@ pub fn choose(frame: &Frame<'_>, problem: Option<&str>, token: &str, shortest: u
             }
             button type="submit" { "Set the password" }
         }
+        p class="small" { "Does it not work? " a href="/forgot-password" { "Send a new link" } }
     })
 }
 
@@ -47,8 +48,9 @@ pub fn choose(frame: &Frame<'_>, problem: Option<&str>, token: &str, shortest: u
 #[must_use]
 pub fn spent(frame: &Frame<'_>) -> String {
     frame.around(&html! {
-        p { "This link was used already, is too old, or was replaced by a newer one." }
+        p { "It has been used already, it is too old, or a newer one was sent after it." }
         a class="button" href="/forgot-password" { "Send a new link" }
+        p class="small" { a href="/login" { "Sign in" } }
     })
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use maud::{Markup, PreEscaped, html};
 use qrcodegen::{QrCode, QrCodeEcc};
 
+use crate::http::redirect::Target;
 use crate::pages::Frame;
 
 /// A QR code (ISO/IEC 18004) as one path of SVG, with the four blank modules around it that readers want.
@@ -48,6 +49,7 @@ pub struct Challenge<'a> {
 /// Asks for a code.
 #[must_use]
 pub fn challenge(frame: &Frame<'_>, challenge: &Challenge<'_>) -> String {
+    let login = Target::own("/login").with_query("continue", challenge.target);
     let has = |method: &str| challenge.methods.iter().any(|one| one == method);
     frame.around(&html! {
         @if let Some(problem) = challenge.problem { p class="problem" role="alert" { (problem) } }
@@ -71,7 +73,7 @@ pub fn challenge(frame: &Frame<'_>, challenge: &Challenge<'_>) -> String {
                 button type="submit" class="plain" { "Mail me a code" }
             }
         }
-        p class="small" { a href="/login" { "Start again" } }
+        p class="small" { a href=(login.as_str()) { "Start again" } }
     })
 }
 
@@ -94,13 +96,26 @@ fn continuing(back: Option<&str>) -> Markup {
 }
 
 /// The settings of two-step sign-in.
+pub struct Settings<'a> {
+    /// What went wrong the last time.
+    pub problem: Option<&'a str>,
+    /// Where the second factor stands.
+    pub standing: Standing,
+    /// Whether the user has a password.
+    pub has_password: bool,
+    /// Where it goes on afterwards; the user was led here then, since their organization asks for a second factor.
+    pub back: Option<&'a str>,
+    /// Whether the user may do nothing else before.
+    pub must_enrol: bool,
+    /// Whether passkeys are a way in: signing in with one counts as two factors.
+    pub passkeys_are_open: bool,
+}
+
+/// The page.
 #[must_use]
-pub fn settings(
-    frame: &Frame<'_>,
-    problem: Option<&str>,
-    (standing, has_password): (Standing, bool),
-    back: Option<&str>,
-) -> String {
+pub fn settings(frame: &Frame<'_>, settings: &Settings<'_>) -> String {
+    let Settings { problem, standing, has_password, back, must_enrol, passkeys_are_open } = *settings;
+    let is_required = standing == Standing::Off && (must_enrol || back.is_some());
     let password = html! {
         @if has_password {
             label { "Your password"
@@ -110,6 +125,10 @@ pub fn settings(
     };
     frame.around(&html! {
         @if let Some(problem) = problem { p class="problem" role="alert" { (problem) } }
+        p class="problem" role="alert" data-problem hidden {}
+        @if is_required {
+            p { strong { "Your organization asks for two-step sign-in." } " Set it up here, and then you can go on." }
+        }
         @match standing {
             Standing::Off => p { "After your password, a code of an authenticator app is asked for." },
             Standing::Totp => p { "It is on, with an authenticator app." },
@@ -128,8 +147,30 @@ pub fn settings(
                 button type="submit" name="action" value="disable" class="plain" { "Switch it off" }
             }
         }
-        p class="small" { a href="/account" { "Back" } }
+        @if is_required && passkeys_are_open { (passkey(back)) }
+        @if must_enrol {
+            form method="post" action="/sign-out" { button type="submit" class="plain" { "Sign out" } }
+        } @else {
+            p class="small" { a href="/account" { "Back" } }
+        }
+        script src="/passkey.js" type="module" {}
     })
+}
+
+/// A passkey in the place of an authenticator app. The session that it is added in was opened without it, so that its user
+/// signs in once more.
+fn passkey(back: Option<&str>) -> Markup {
+    let next = Target::own("/login").with_query("continue", back.unwrap_or("/account"));
+    html! {
+        form data-register data-passkey data-next=(next.as_str()) hidden {
+            div class="or" { "or" }
+            p { "A passkey counts as two steps. Once you have added one, sign in once more, with the passkey." }
+            label { "A name for the passkey"
+                input type="text" name="name" maxlength="100" placeholder="My laptop";
+            }
+            button type="submit" class="plain" { "Add a passkey" }
+        }
+    }
 }
 
 /// Shows a seed and backup codes, once, and asks for the code that proves the seed.

@@ -40,5 +40,6 @@ pub fn page(frame: &Frame<'_>, sign_up: &SignUp<'_>) -> String {
             button type="submit" { "Create account" }
         }
         p class="small" { "Have an account? " a href={ "/login?continue=" (target) } { "Sign in" } }
+        script src="/fragment.js" type="module" {}
     })
 }

@@ -206,6 +206,16 @@ pub fn peek<K: TokenKind>(context: &Context, hash: &TokenHash<K>, bound_to: Opti
     .bind(context.now)
 }
 
+/// Reads a value whatever has become of it, and leaves it so: it opens nothing, and says what it was for.
+#[must_use]
+pub fn find<K: TokenKind>(context: &Context, hash: &TokenHash<K>) -> Statement {
+    sql("select json_object('id', id, 'identifier', identifier, 'payload_sealed', payload_sealed) as row
+         from verification where tenant_id = ?1 and kind = ?2 and token_hash = ?3")
+    .bind(&context.tenant().id)
+    .bind(K::NAME)
+    .bind(hash)
+}
+
 /// A link that proves an address, and how its user stands.
 #[derive(Debug, Deserialize)]
 pub struct Proof {

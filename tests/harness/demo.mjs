@@ -10,13 +10,13 @@ import { SETTINGS, freePort, startWorker } from "./worker.mjs";
 
 const WEBSITE = fileURLToPath(new URL("../../examples/website/server.mjs", import.meta.url));
 
-export async function startDemo() {
+export async function startDemo({ settings = {} } = {}) {
   const [port, websitePort] = [await freePort(), await freePort()];
   // What `npm run dev` uses too: the website must reach it by a name that every resolver knows.
   const auth = `http://localhost:${port}`;
   const website = `http://app.localhost:${port}`;
   const provider = await startProvider({ redirectUris: [`${auth}/api/auth/callback/demo`] });
-  const worker = await startWorker({ port, settings: { AUTH_ORIGIN: auth } });
+  const worker = await startWorker({ port, settings: { AUTH_ORIGIN: auth, ...settings } });
   const sql = seedSql({ secrets: SETTINGS.SECRETS, websitePort, providerPort: new URL(provider.issuer).port });
   await worker.d1.batch(splitStatements(sql).map((statement) => worker.d1.prepare(statement)));
   const env = { ...process.env, PORT: websitePort, AUTH_ORIGIN: auth };

@@ -16,14 +16,19 @@ use crate::store::invitation::Record;
 /// The longest token read, in characters.
 const LONGEST_TOKEN: usize = 200;
 
-fn spent(call: &Call) -> Reply {
-    Reply::page(400, pages::invitation::spent(&Frame::of(&call.context, "This invitation is spent")))
+async fn spent(call: &Call) -> Result<Reply> {
+    let is_signed_in = call.signed_in_user().await?.is_some();
+    let frame = Frame::of(&call.context, "This invitation cannot be answered any more");
+    Ok(Reply::page(400, pages::invitation::spent(&frame, is_signed_in)))
 }
 
-async fn open(call: &Call, token: &Token<Invited>) -> Result<Option<Record>> {
+async fn find(call: &Call, token: &Token<Invited>) -> Result<Option<Record>> {
     let context = &call.context;
-    let found: Option<Record> = context.db()?.first(store::invitation::find_by_token(context, &token.hash())).await?;
-    Ok(found.filter(|one| one.status == "pending" && one.expires_at > context.now))
+    Ok(context.db()?.first(store::invitation::find_by_token(context, &token.hash())).await?)
+}
+
+fn is_open(call: &Call, one: &Record) -> bool {
+    one.status == "pending" && one.expires_at > call.context.now
 }
 
 /// The open invitation that a page leads on to, `/invitation?token=…`, if it does: its address, and what was mailed.
@@ -36,7 +41,8 @@ pub async fn ahead(call: &Call, target: &Target) -> Result<Option<(String, Token
     let Some(token) = given.and_then(|(_, value)| Token::<Invited>::parse(&value)) else {
         return Ok(None);
     };
-    Ok(open(call, &token).await?.map(|one| (one.email, token.hash())))
+    let found = find(call, &token).await?.filter(|one| is_open(call, one));
+    Ok(found.map(|one| (one.email, token.hash())))
 }
 
 /// `GET /invitation?token=…`: looking answers nothing, since mail scanners look as well.
@@ -46,15 +52,23 @@ pub async fn ahead(call: &Call, target: &Target) -> Result<Option<(String, Token
 pub async fn page(call: &mut Call) -> Result<Reply> {
     let text = call.request.param("token").unwrap_or_default();
     let Some(token) = Token::<Invited>::parse(&text) else {
-        return Ok(spent(call));
+        return spent(call).await;
     };
-    let Some(one) = open(call, &token).await? else {
-        return Ok(spent(call));
+    let Some(one) = find(call, &token).await? else {
+        return spent(call).await;
     };
     let signed_in = match call.visitor(Depth::Database).await? {
         Authentication::Authenticated(found) => Some(found.session.user.email),
         _ => None,
     };
+    if !is_open(call, &one) {
+        // The mail that confirms their address may lead here once they have joined.
+        if one.status == "accepted" && signed_in.as_ref() == Some(&one.email) {
+            let frame = Frame::of(&call.context, "You have joined");
+            return Ok(Reply::page(200, pages::invitation::accepted(&frame, &one.tenant_name)));
+        }
+        return spent(call).await;
+    }
     let title = format!("Join {}", one.tenant_name);
     let roles = role_text(&one.roles);
     let shown = Shown {
@@ -77,11 +91,11 @@ pub async fn decide(call: &mut Call) -> Result<Reply> {
     let decision = fields.required("decision", 20);
     fields.finish()?;
     let Some(token) = Token::<Invited>::parse(&text) else {
-        return Ok(spent(call));
+        return spent(call).await;
     };
     let by = store::invitation::find_by_token(&call.context, &token.hash());
     let found = match invitations::invitee(call, by, true).await {
-        Err(error) if error.wire() == Wire::INVITATION_NOT_FOUND => return Ok(spent(call)),
+        Err(error) if error.wire() == Wire::INVITATION_NOT_FOUND => return spent(call).await,
         other => other?,
     };
     let (authenticated, one) = (&found.authenticated, &found.invitation);
@@ -98,12 +112,12 @@ pub async fn decide(call: &mut Call) -> Result<Reply> {
             context.db()?.batch([store::user::prove_email(context, &user.id, &user.email)]).await?;
         }
         match invitations::taken_up(call, authenticated, one).await {
-            Err(error) if error.wire() == Wire::INVITATION_NOT_FOUND => return Ok(spent(call)),
+            Err(error) if error.wire() == Wire::INVITATION_NOT_FOUND => return spent(call).await,
             other => other?.1,
         }
     } else {
         match invitations::turned_down(context, authenticated, one).await {
-            Err(error) if error.wire() == Wire::INVITATION_NOT_FOUND => return Ok(spent(call)),
+            Err(error) if error.wire() == Wire::INVITATION_NOT_FOUND => return spent(call).await,
             other => other?,
         }
         authenticated.cookies.clone()

@@ -121,7 +121,7 @@ pub async fn load(context: &Context, mut given: Parameters) -> Result<Asked> {
     let mut answers = context.db()?.batch(statements).await?;
     let client: Option<Client> = answers.row()?;
     let client = document::client(context, &client_id, client).await?.ok_or_else(unknown)?;
-    let old = || Problem::new(Code::InvalidRequestUri, "request_uri is unknown, used or too old");
+    let old = || too_old(&client);
     if let Some(carried) = given.get("request_uri").and_then(|uri| uri.strip_prefix(CARRIED)) {
         let Kept { parameters, signed_in_after, asks, wanted, pushed_id, .. } =
             open(context, &client, carried).ok_or_else(old)?;
@@ -142,6 +142,13 @@ pub async fn load(context: &Context, mut given: Parameters) -> Result<Asked> {
         found.ok_or_else(old)?;
     let pushed_id = if is_pushed { Some(id.clone()) } else { pushed_id };
     Ok(Asked { client, parameters, signed_in_after, kept_id: Some(id), wanted, asks, pushed_id })
+}
+
+/// A kept request that cannot be used any more: its user begins again at the client.
+#[must_use]
+pub fn too_old(client: &Client) -> Problem {
+    let problem = Problem::new(Code::InvalidRequestUri, "request_uri is unknown, used or too old");
+    problem.of_client(client.client_uri.as_deref())
 }
 
 /// Three round trips, and a fourth where it is looked up what they agreed to: the request is judged before anybody is looked
@@ -203,14 +210,14 @@ async fn authorize(call: &Call, query: &str) -> Result<Reply> {
         }
         let who = Some(session.id.clone());
         let (uri, statements) = keep(context, &asked, asked.signed_in_after, who)?;
-        write(context, statements).await?;
+        write(context, client, statements).await?;
         let page = Target::own("/consent").with_query("client_id", &client.client_id);
         return Ok(Reply::redirect(302, &page.with_query("request_uri", &uri)).with_cookies(authenticated.cookies));
     }
     let (code, keep) = code(context, client, &request, &authenticated)?;
     let mut statements = spend(context, &asked);
     statements.push(keep);
-    write(context, statements).await?;
+    write(context, client, statements).await?;
     let reply = answer(context, client, &place(&request), &[("code", code.expose())]).await?;
     Ok(reply.with_cookies(authenticated.cookies))
 }
@@ -276,7 +283,7 @@ async fn sign_in_first(context: &Context, asked: &Asked, request: &Authorization
     let mut back = page.with_query("request_uri", &carried(context, asked)?);
     if back.as_str().len() > Target::LONGEST {
         let (uri, statements) = keep(context, asked, Some(context.now), None)?;
-        write(context, statements).await?;
+        write(context, &asked.client, statements).await?;
         back = page.with_query("request_uri", &uri);
     }
     let mut page = Target::own(if request.prompt.create { "/sign-up" } else { "/login" });
@@ -301,11 +308,9 @@ pub fn spend(context: &Context, asked: &Asked) -> Vec<Statement> {
     asked.pushed_id.iter().flat_map(spend).collect()
 }
 
-async fn write(context: &Context, statements: Vec<Statement>) -> Result<()> {
+async fn write(context: &Context, client: &Client, statements: Vec<Statement>) -> Result<()> {
     match context.db()?.batch(statements).await {
-        Err(StoreError::Unchanged) => {
-            Err(Problem::new(Code::InvalidRequestUri, "request_uri is unknown, used or too old").into())
-        }
+        Err(StoreError::Unchanged) => Err(too_old(client).into()),
         other => Ok(other.map(|_| ())?),
     }
 }
@@ -427,7 +432,7 @@ pub fn place(request: &AuthorizationRequest) -> Place {
 /// The error, where it is told on our page.
 pub async fn refuse(context: &Context, client: &Client, refused: Refused) -> Result<Reply> {
     let Some(place) = refused.place else {
-        return Err(refused.problem.into());
+        return Err(refused.problem.of_client(client.client_uri.as_deref()).into());
     };
     context.log("/oauth2/authorize", &Error::from(refused.problem.clone()));
     let problem = refused.problem;

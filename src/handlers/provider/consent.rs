@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::handlers::Call;
-use crate::handlers::provider::authorize::{Asked, answer, code, load, place, refuse, spend};
+use crate::handlers::provider::authorize::{Asked, answer, code, load, place, refuse, spend, too_old};
 use crate::handlers::provider::{person, sign_in_page};
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
@@ -23,7 +23,7 @@ async fn asked(call: &Call, client_id: &str, request_uri: &str) -> Result<(Asked
     // What was kept was good; the client may have been changed since.
     match judge(&asked.parameters, &asked.client) {
         Ok(request) => Ok((asked, request)),
-        Err(refused) => Err(refused.problem.into()),
+        Err(refused) => Err(refused.problem.of_client(asked.client.client_uri.as_deref()).into()),
     }
 }
 
@@ -75,10 +75,11 @@ pub async fn decide(call: &mut Call) -> Result<Reply> {
     };
     if asked.asks.as_ref() != Some(&authenticated.session.id) {
         let problem = Problem::new(Code::AccessDenied, "somebody else was asked");
+        let problem = problem.of_client(asked.client.client_uri.as_deref());
         return Err(problem.because("the form was shown to another user, or to nobody").into());
     }
     let kept = asked.kept_id.clone().unwrap_or_default();
-    let spent = || Problem::new(Code::InvalidRequestUri, "request_uri is unknown, used or too old");
+    let spent = || too_old(&asked.client);
     let mut statements = vec![store::oauth::grant::redeem(context, &kept), must_change()];
     // The copy that was asked by, and the pushed request that it is of.
     statements.extend(spend(context, &asked));

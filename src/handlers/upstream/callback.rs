@@ -6,6 +6,7 @@ use crate::federation::callback::{AuthorizationCode, CallbackError, ExpectedIssu
 use crate::federation::id_token::Nonce;
 use crate::federation::request::{Flow, Purpose};
 use crate::handlers::Call;
+use crate::handlers::authenticate::{Authentication, Depth};
 use crate::handlers::upstream::begin::binding;
 use crate::handlers::upstream::identify::{Evidence, identify};
 use crate::handlers::upstream::sign_in::Arrived;
@@ -59,10 +60,10 @@ pub async fn callback(call: &mut Call) -> Result<Reply> {
 }
 
 async fn finish(call: &Call, name: &str) -> Ended<Reply> {
-    let context = &call.context;
-    let (upstream, code) = match accept(context, call.request.query(), name).await? {
-        Ok(accepted) => accepted,
-        Err(ended) => return Err(ended),
+    let (upstream, code) = match accept(&call.context, call.request.query(), name).await? {
+        Accepted::Code(upstream, code) => (*upstream, code),
+        Accepted::Refused(ended) => return Err(ended),
+        Accepted::Spent(target) => return go_on_signed_in(call, target).await,
     };
     let page = code.flow.error_callback_url.clone();
     go_on(call, &upstream, code).await.map_err(|end| match end {
@@ -71,8 +72,18 @@ async fn finish(call: &Call, name: &str) -> Ended<Reply> {
     })
 }
 
-/// A callback that belongs to a flow of this browser with this issuer. The outer error has no page to be told on.
-async fn accept(context: &Context, query: &str, name: &str) -> Ended<Ended<(Upstream, AuthorizationCode)>> {
+/// What a callback brings.
+enum Accepted {
+    /// The code of a flow that this browser began with this issuer.
+    Code(Box<Upstream>, AuthorizationCode),
+    /// Nothing that can be used; the flow's own page is told.
+    Refused(End),
+    /// A state that is used, expired or unknown; with the target of the sign-in, if that is known and this browser began it.
+    Spent(Option<String>),
+}
+
+/// Reads a callback, and uses its state up. An error has no page of the flow's to be told on.
+async fn accept(context: &Context, query: &str, name: &str) -> Ended<Accepted> {
     let unverified = UnverifiedCallback::parse(query)?;
     let state = unverified.state()?;
     // Used up by looking: whatever is wrong with the rest, this state is over.
@@ -81,29 +92,69 @@ async fn accept(context: &Context, query: &str, name: &str) -> Ended<Ended<(Upst
     let mut answers = context.db()?.batch(statements).await?;
     let used: Option<Used> = answers.row()?;
     let upstream: Option<Upstream> = answers.row()?;
-    let used = used.ok_or(CallbackError::StateMismatch("unknown, expired or used"))?;
-    let mine = binding(context).map(|binding| binding.hash());
-    let is_mine = mine.is_some_and(|hash| {
-        used.identifier.as_deref().is_some_and(|bound| equal_in_constant_time(bound, hash.as_str()))
-    });
-    if !is_mine {
+    let Some(used) = used else {
+        let found: Option<Used> = context.db()?.first(store::verification::find(context, &state.hash())).await?;
+        return Ok(Accepted::Spent(target_of_spent(context, found.as_ref())?));
+    };
+    if !is_of_this_browser(context, &used) {
         return Err(CallbackError::StateMismatch("begun in another browser").into());
     }
-    let payload = used.payload(context)?;
-    let flow: Flow = serde_json::from_slice(payload.expose())
-        .map_err(|error| Error::Internal(format!("verification.payload_sealed is no flow: {error}")))?;
+    let flow = read_flow(context, &used)?;
     let page = flow.error_callback_url.clone();
     let told = |end: End| match end {
         End::Failure(failure) => End::Failure(Failure { page: page.clone(), ..failure }),
         End::Error(error) => End::Error(error),
     };
     let Some(upstream) = upstream else {
-        return Ok(Err(told(End::failure("provider_not_found", "issuer is gone or disabled"))));
+        return Ok(Accepted::Refused(told(End::failure("provider_not_found", "issuer is gone or disabled"))));
     };
     let issuer = upstream.base_url.clone();
     let expected = ExpectedIssuer { id: &upstream.id, identifier: &issuer, sends_iss: upstream.sends_iss };
-    let code = unverified.verify(flow, &expected).map_err(|error| told(error.into()));
-    Ok(code.map(|code| (upstream, code)))
+    Ok(match unverified.verify(flow, &expected) {
+        Ok(code) => Accepted::Code(Box::new(upstream), code),
+        Err(error) => Accepted::Refused(told(error.into())),
+    })
+}
+
+/// Whether this browser began the flow.
+fn is_of_this_browser(context: &Context, used: &Used) -> bool {
+    let mine = binding(context).map(|binding| binding.hash());
+    mine.is_some_and(|hash| {
+        used.identifier.as_deref().is_some_and(|bound| equal_in_constant_time(bound, hash.as_str()))
+    })
+}
+
+fn read_flow(context: &Context, used: &Used) -> Result<Flow> {
+    serde_json::from_slice(used.payload(context)?.expose())
+        .map_err(|error| Error::Internal(format!("verification.payload_sealed is no flow: {error}")))
+}
+
+/// Where a sign-in was going whose state is used or expired. A flow that was to link an account is not a sign-in: who comes
+/// back from it must not believe that it worked.
+fn target_of_spent(context: &Context, found: Option<&Used>) -> Ended<Option<String>> {
+    let Some(found) = found.filter(|found| is_of_this_browser(context, found)) else {
+        return Ok(None);
+    };
+    let flow = read_flow(context, found)?;
+    match flow.purpose {
+        Purpose::SignIn => Ok(Some(flow.callback_url)),
+        Purpose::Link(_) | Purpose::SystemAccount(_) => {
+            Err(CallbackError::StateMismatch("used or expired, and not of a sign-in").into())
+        }
+    }
+}
+
+/// A callback that was reloaded, or that comes too late: a browser that is signed in goes on, as the user that it is signed in
+/// as. Nothing is exchanged and no session is opened.
+async fn go_on_signed_in(call: &Call, target: Option<String>) -> Ended<Reply> {
+    if call.request.source().is_navigation()
+        && let Authentication::Authenticated(one) = call.visitor(Depth::Database).await?
+        && !one.session.user.is_anonymous
+    {
+        let target = target.map_or_else(|| Target::own("/account"), Target::own);
+        return Ok(Reply::redirect(302, &target).with_cookies(one.cookies));
+    }
+    Err(CallbackError::StateMismatch("unknown, expired or used").into())
 }
 
 /// Exchanges the code, believes whom the issuer names, and does what the flow was for.
