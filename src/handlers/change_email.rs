@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
-use crate::handlers::authenticate::Authenticated;
+use crate::handlers::authenticate::{Authenticated, Authentication, Depth};
 use crate::handlers::{Call, counting, guard, opening, proof};
 use crate::http::email;
 use crate::http::incoming::Media;
@@ -151,7 +151,24 @@ fn spent(call: &Call) -> Reply {
     Reply::page(400, pages::change_email::spent(&Frame::of(&call.context, "This link has been used or is too old")))
 }
 
-/// `GET /change-email?token=…&step=…`: asks whether to go on.
+/// Whether this browser is signed in to the account that is to have the new address. A reader of the new mailbox who is not may
+/// have been sent the link by a stranger: proving their address would give it to the stranger's account.
+async fn is_own_browser(call: &Call, change: &Change) -> Result<bool> {
+    Ok(match call.visitor(Depth::Database).await? {
+        Authentication::Authenticated(found) => found.session.user.id == change.user_id,
+        _ => false,
+    })
+}
+
+fn sign_in_first(call: &Call, change: &Change, status: u16) -> Reply {
+    let query = call.request.query();
+    // After a form the link is in its fields, and the page of sign-in leads to the account.
+    let back = if query.is_empty() { Target::own("/account") } else { Target::own(format!("{PAGE}?{query}")) };
+    let frame = Frame::of(&call.context, "Sign in to change your address");
+    Reply::page(status, pages::change_email::sign_in_first(&frame, &change.old, &change.new, &back))
+}
+
+/// `GET /change-email?token=…&step=…`: asks whether to go on; the last step only in a browser that is signed in to the account.
 ///
 /// # Errors
 /// 503.
@@ -166,6 +183,9 @@ pub async fn ask(call: &mut Call) -> Result<Reply> {
         return Ok(spent(call));
     };
     let change = read(context, &used)?;
+    if matches!(step, Step::Prove(_)) && !is_own_browser(call, &change).await? {
+        return Ok(sign_in_first(call, &change, 200));
+    }
     let frame = Frame::of(context, "Change your e-mail address?");
     let asked = pages::change_email::Asked {
         token: token.as_deref().unwrap_or_default(),
@@ -180,7 +200,7 @@ pub async fn ask(call: &mut Call) -> Result<Reply> {
 /// `POST /change-email`: goes on.
 ///
 /// # Errors
-/// 403 for a bad `callbackURL`; 503.
+/// 403 for a bad `callbackURL`, and for the last step in a browser that is not signed in to the account; 503.
 pub async fn go_on(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Form).await?;
     let (name, token) = (fields.required("step", 50), fields.required("token", 200));
@@ -191,6 +211,16 @@ pub async fn go_on(call: &mut Call) -> Result<Reply> {
     let Some(step) = Step::parse(Some(&name), Some(&token)) else {
         return Ok(spent(call));
     };
+    if let Step::Prove(_) = step {
+        let seen: Option<Used> = context.db()?.first(step.peek(context)).await?;
+        let Some(seen) = seen else {
+            return Ok(spent(call));
+        };
+        let change = read(context, &seen)?;
+        if !is_own_browser(call, &change).await? {
+            return Ok(sign_in_first(call, &change, 403));
+        }
+    }
     let used: Option<Used> = context.db()?.first(step.take(context)).await?;
     let Some(used) = used else {
         return Ok(spent(call));

@@ -2,6 +2,7 @@
 
 use maud::html;
 
+use crate::http::redirect::Target;
 use crate::pages::Frame;
 
 /// What is asked.
@@ -30,6 +31,18 @@ pub fn page(frame: &Frame<'_>, asked: &Asked<'_>) -> String {
             button type="submit" { "Yes, change it" }
         }
         p class="small" { "If you did not ask for this, close this page." }
+    })
+}
+
+/// Asks for the sign-in that the last step needs: `back` leads here again.
+#[must_use]
+pub fn sign_in_first(frame: &Frame<'_>, old: &str, new: &str, back: &Target) -> String {
+    let login = Target::own("/login").with_query("continue", back.as_str());
+    let login = login.with_query("again", "true").with_query("login_hint", old);
+    frame.around(&html! {
+        p { "The account of " strong { (old) } " is to have the address " strong { (new) } ". If that is your account, sign in to it, or open the link in the browser in which you asked for the change." }
+        a class="button" href=(login.as_str()) { "Sign in as " (old) }
+        p class="small" { "If you did not ask for this, close this page: nothing changes." }
     })
 }
 

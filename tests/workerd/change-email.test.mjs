@@ -59,7 +59,15 @@ test("the old address agrees, the new one is proven, both are told; looking chan
   const second = await link(newEmail);
   for (let n = 0; n < 2; n += 1) assert.equal((await stranger.get(second)).status, 200);
   assert.deepEqual(await emailOf(id), { email, proven: 1 });
-  const done = await go(second, { browser: stranger });
+  // A reader of the new mailbox who is not signed in to the account may have been sent the link by somebody else.
+  for (const other of [stranger, (await person()).browser]) {
+    const refused = await go(second, { browser: other });
+    assert.deepEqual([refused.status, refused.text.includes(`Sign in as ${email}`)], [403, true]);
+    const shown = await other.get(second, { headers: { accept: "text/html" } });
+    assert.ok(!shown.text.includes("Yes, change it") && shown.text.includes("/login?continue=%2Fchange-email%3Ftoken%3D"), shown.text);
+  }
+  assert.deepEqual(await emailOf(id), { email, proven: 1 });
+  const done = await go(second, { browser });
   assert.deepEqual([done.status, done.location, done.cookies], [303, `${SPA}/done`, []]);
   assert.deepEqual(await emailOf(id), { email: newEmail, proven: 1 });
   assert.equal((await session(browser)).user.email, newEmail);
@@ -88,7 +96,7 @@ test("each link is good once, in time, and for its own step", async () => {
   await spent(first, "used");
   const second = await link(newEmail);
   await spent(second, "as the other step", { step: "change_email_confirm" });
-  assert.equal((await go(second)).status, 303);
+  assert.equal((await go(second, { browser })).status, 303);
   await spent(second, "used");
   assert.equal((await emailOf(id)).email, newEmail);
   const late = await person();
@@ -108,7 +116,7 @@ test("an address that was never proven has nobody to ask", async () => {
   const newEmail = uniqueEmail();
   await request(browser, newEmail);
   assert.equal((await mails(email)).length, before);
-  const page = await go(await link(newEmail));
+  const page = await go(await link(newEmail), { browser });
   assert.deepEqual([page.status, page.text.includes(newEmail)], [200, true]);
   assert.deepEqual(await emailOf(id), { email: newEmail, proven: 1 });
 });
@@ -130,7 +138,7 @@ test("who was quicker has the address; whoever comes second is told, and keeps t
     const [{ browser, id, email }, newEmail] = [await person({ isProven: false }), uniqueEmail()];
     await request(browser, newEmail, { callbackURL });
     await worker.browser().post(at("/sign-up/email"), { name: "Q", email: newEmail, password: PASSWORD });
-    const answer = await go(await link(newEmail));
+    const answer = await go(await link(newEmail), { browser });
     if (callbackURL) assert.deepEqual([answer.status, answer.location], [303, "/c?x=1&error=EMAIL_ALREADY_IN_USE"]);
     else assert.equal(answer.status, 400);
     assert.equal((await emailOf(id)).email, email);
@@ -142,8 +150,8 @@ test("of two changes that are under way, the second finds another address than i
   const [one, two] = [uniqueEmail(), uniqueEmail()];
   await request(browser, one);
   await request(browser, two);
-  assert.equal((await go(await link(one))).status, 200);
-  assert.equal((await go(await link(two))).status, 400);
+  assert.equal((await go(await link(one), { browser })).status, 200);
+  assert.equal((await go(await link(two), { browser })).status, 400);
   assert.equal((await emailOf(id)).email, one);
   assert.ok(!(await mails(two)).some(({ subject }) => subject === "Your e-mail address was changed"), "told of what did not happen");
 });
@@ -158,7 +166,7 @@ test("what the old address was sent opens nothing afterwards", async () => {
   const proof = linkIn((await mails(email)).find(({ subject }) => /Confirm/.test(subject)));
   const newEmail = uniqueEmail();
   await request(browser, newEmail);
-  await go(await link(newEmail));
+  await go(await link(newEmail), { browser });
   assert.equal((await stranger.post(at("/reset-password"), { token, newPassword: "another password" })).status, 400);
   assert.equal((await stranger.followMailedLink(proof)).status, 400);
   await stranger.followMailedLink(magic);
@@ -182,7 +190,7 @@ test("a new password ends the change of address that whoever knew the old one be
       const theirs = uniqueEmail();
       await request(thief, theirs);
       assert.equal((await way(someone)).status, 200);
-      await go(await link(theirs));
+      await go(await link(theirs), { browser: thief });
       assert.equal((await emailOf(someone.id)).email, someone.email, "the account is the thief's");
     });
   }
@@ -260,7 +268,7 @@ test("an isolated tenant's links are its own, and so are its addresses", async (
   await request(browser, newEmail);
   const url = await link(newEmail);
   assert.equal((await go(url.replace(AUTH, host))).status, 400);
-  assert.equal((await go(url)).status, 200, "taken in another pool");
+  assert.equal((await go(url, { browser })).status, 200, "taken in another pool");
   assert.equal((await emailOf(id)).email, newEmail);
 });
 
@@ -286,7 +294,7 @@ test("twenty uses of one link at once are one", async () => {
   await request(browser, newEmail);
   for (const to of [email, newEmail]) {
     const url = await link(to);
-    const answers = await Promise.all(Array.from({ length: 20 }, () => go(url)));
+    const answers = await Promise.all(Array.from({ length: 20 }, () => go(url, { browser })));
     assert.equal(answers.filter(({ status }) => status === 200).length, 1);
     for (const { status } of answers) assert.ok(status === 200 || status === 400, `${status}`);
   }

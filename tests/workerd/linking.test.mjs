@@ -604,7 +604,7 @@ test("whoever reads an address that its owner has left confirms no link any more
   for (const to of [who.email, next]) {
     const letter = (await mails(to)).find(({ text }) => text.includes("/change-email?"));
     const query = new URL(letter.text.match(/http\S+\/change-email\?\S+/)[0]).searchParams;
-    const done = await worker.browser().submit(`${AUTH}/change-email`, { token: query.get("token"), step: query.get("step") });
+    const done = await who.browser.submit(`${AUTH}/change-email`, { token: query.get("token"), step: query.get("step") });
     assert.equal(done.status, 200, done.text);
   }
   assert.equal((await worker.rows("select email from user where id = ?", who.id))[0].email, next);
