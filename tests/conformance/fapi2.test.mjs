@@ -243,6 +243,13 @@ module("dpop-negative-tests", async () => {
   }
   for (const scheme of ["DPoP", "Bearer"]) closed(await send(undefined, scheme), `no proof, as ${scheme}`);
   await rp.opens(access);
+
+  // Of a client whose proofs are signed with PS256: the same key signs with RS256.
+  const rsa = await fapiClient(plan, { alg: "PS256" });
+  const entered = await rsa.enter();
+  const by = { ...rsa.holder, alg: "RS256", key: await jose.importJWK(rsa.holder.privateJwk, "RS256") };
+  closed(await rsa.userinfo(entered.access_token, { proof: { by } }), "RS256");
+  await rsa.opens(entered.access_token);
 });
 module("refresh-token", async () => {
   const discovery = (await plan.worker.browser().get(`${AUTH}/.well-known/openid-configuration`)).json;
@@ -338,6 +345,7 @@ test("a proof without a nonce is answered with one, and the second try succeeds"
   await fresh.opens(got.access_token, { proof: { claims: { nonce: answer.headers["dpop-nonce"] } } });
 });
 for (const [place, refusedAt] of [
+  ["pushed requests", async (client, by) => client.push({}, {}, await client.proofOfPush({ by }))],
   ["the token endpoint", async (client, by) => client.redeem((await client.code()).code, {}, { proof: { by } })],
 ]) {
   test(`proofs that are signed with RS256 are refused at ${place}`, async () => {
