@@ -5,13 +5,13 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import { after, before, test } from "node:test";
 import * as jose from "jose";
-import { basicClient, onOurPage, startPlan } from "../harness/conformance.mjs";
+import { answered, basicClient, modulesOf, now, onOurPage, random, refusedBack, startPlan } from "../harness/conformance.mjs";
 import { formOf } from "../harness/relying-party.mjs";
 import { PAGE, signUp } from "../harness/seed.mjs";
 import { AUTH } from "../harness/worker.mjs";
 
 const AFTER = "https://suite.example/after";
-let plan, client, channels, told, party;
+let plan, client, byBack, byFront, told, party;
 before(async () => {
   told = [];
   party = createServer(async (request, response) => {
@@ -23,9 +23,11 @@ before(async () => {
   await once(party, "listening");
   plan = await startPlan({ SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0" });
   client = await plan.register({ classical: true, post_logout_redirect_uris: [AFTER] });
-  channels = await plan.register({
-    classical: true, post_logout_redirect_uris: [AFTER], backchannel_logout_uri: `http://127.0.0.1:${party.address().port}/out`,
-    frontchannel_logout_uri: "https://suite.example/front", frontchannel_logout_session_required: true,
+  byBack = await plan.register({
+    classical: true, post_logout_redirect_uris: [AFTER], backchannel_logout_uri: `http://127.0.0.1:${party.address().port}/out`, backchannel_logout_session_required: true,
+  });
+  byFront = await plan.register({
+    classical: true, post_logout_redirect_uris: [AFTER], frontchannel_logout_uri: "https://suite.example/front", frontchannel_logout_session_required: true,
   });
 });
 after(async () => {
@@ -48,81 +50,118 @@ async function confirmed(entered, page) {
   return entered.who.browser.submit(`${AUTH}${action}`, fields);
 }
 
-for (const name of ["rp-initiated-logout", "backchannel", "frontchannel"]) {
-  test(`oidcc-${name}: oidcc-discovery-endpoint-verification`, async () => {
+/** After the logout, a request that may show no page says that nobody is signed in. */
+async function isOut({ who }, to = client) {
+  const state = random().repeat(3).slice(0, 128);
+  refusedBack(answered(await basicClient(plan, to).ask({ prompt: "none", state }, who.browser)), "login_required", { state });
+}
+
+const initiated = modulesOf("oidcc-rp-initiated-logout-certification-test-plan");
+const back = modulesOf("oidcc-backchannel-rp-initiated-logout-certification-test-plan");
+const front = modulesOf("oidcc-frontchannel-rp-initiated-logout-certification-test-plan");
+for (const [{ module }, kind, channel] of [[initiated, "rp-initiated-logout"], [back, "backchannel-logout", "backchannel"], [front, "frontchannel-logout", "frontchannel"]]) {
+  module(`oidcc-${kind}-discovery-endpoint-verification`, async () => {
     const document = await discovery();
     assert.equal(document.end_session_endpoint, `${AUTH}/oauth2/end_session`);
-    for (const member of ["backchannel_logout_supported", "backchannel_logout_session_supported", "frontchannel_logout_supported", "frontchannel_logout_session_supported"]) assert.equal(document[member], true, member);
+    if (channel) assert.deepEqual([document[`${channel}_logout_supported`], document[`${channel}_logout_session_supported`]], [true, true]);
   });
 }
 
-test("oidcc-rp-initiated-logout", async () => {
+initiated.module("oidcc-rp-initiated-logout", async () => {
   const entered = await signedIn();
   const out = await end(entered, { id_token_hint: entered.tokens.id_token, post_logout_redirect_uri: AFTER, state: "s t" });
   assert.deepEqual([out.status, out.location], [303, `${AFTER}?state=s+t`]);
   assert.equal(await isSignedIn(entered), false);
+  await isOut(entered);
 });
-test("oidcc-rp-initiated-logout-no-state", async () => {
+initiated.module("oidcc-rp-initiated-logout-no-state", async () => {
   const entered = await signedIn();
   assert.equal((await end(entered, { id_token_hint: entered.tokens.id_token, post_logout_redirect_uri: AFTER })).location, AFTER);
+  await isOut(entered);
 });
-test("oidcc-rp-initiated-logout-bad-post-logout-redirect-uri", async () => {
+initiated.module("oidcc-rp-initiated-logout-bad-post-logout-redirect-uri", async () => {
   const entered = await signedIn();
-  onOurPage(await end(entered, { id_token_hint: entered.tokens.id_token, post_logout_redirect_uri: "https://evil.example/" }), /not registered/);
+  onOurPage(await end(entered, { id_token_hint: entered.tokens.id_token, post_logout_redirect_uri: `${AFTER}/${random().slice(0, 10)}`, state: "s" }), /not registered/);
   assert.equal(await isSignedIn(entered), true);
 });
-test("oidcc-rp-initiated-logout-query-added-to-post-logout-redirect-uri", async () => {
+initiated.module("oidcc-rp-initiated-logout-query-added-to-post-logout-redirect-uri", async () => {
   const entered = await signedIn();
-  onOurPage(await end(entered, { id_token_hint: entered.tokens.id_token, post_logout_redirect_uri: `${AFTER}?x=1` }), /not registered/);
+  onOurPage(await end(entered, { id_token_hint: entered.tokens.id_token, post_logout_redirect_uri: `${AFTER}?foo=bar`, state: "s" }), /not registered/);
 });
-test("oidcc-rp-initiated-logout-modified-id-token-hint", async () => {
+initiated.module("oidcc-rp-initiated-logout-modified-id-token-hint", async () => {
+  // The same claims, signed by nobody.
   const entered = await signedIn();
-  const [header, , signature] = entered.tokens.id_token.split(".");
-  const changed = Buffer.from(JSON.stringify({ ...entered.claims, sub: "another" })).toString("base64url");
-  onOurPage(await end(entered, { id_token_hint: `${header}.${changed}.${signature}`, post_logout_redirect_uri: AFTER }), /id_token_hint/);
+  const header = Buffer.from(JSON.stringify({ alg: "none" })).toString("base64url");
+  onOurPage(await end(entered, { id_token_hint: `${header}.${entered.tokens.id_token.split(".")[1]}.`, post_logout_redirect_uri: AFTER, state: "s" }), /id_token_hint/);
+  assert.equal(await isSignedIn(entered), true);
 });
-test("oidcc-rp-initiated-logout-bad-id-token-hint", async () => {
+initiated.module("oidcc-rp-initiated-logout-bad-id-token-hint", async () => {
+  // A token that the client made itself.
   const entered = await signedIn();
   const { privateKey } = await jose.generateKeyPair("RS256");
-  const forged = await new jose.SignJWT(entered.claims).setProtectedHeader({ alg: "RS256", kid: entered.header.kid }).sign(privateKey);
-  onOurPage(await end(entered, { id_token_hint: forged, post_logout_redirect_uri: AFTER }), /id_token_hint/);
+  const made = new jose.SignJWT({ iss: client.client_id, sub: "another", aud: AUTH, nonce: "n", iat: now(), exp: now() + 300 });
+  const forged = await made.setProtectedHeader({ alg: "RS256" }).sign(privateKey);
+  onOurPage(await end(entered, { id_token_hint: forged, post_logout_redirect_uri: AFTER, state: "s" }), /id_token_hint/);
+  assert.equal(await isSignedIn(entered), true);
 });
-test("oidcc-rp-initiated-logout-no-id-token-hint", async () => {
+initiated.module("oidcc-rp-initiated-logout-no-id-token-hint", async () => {
   const entered = await signedIn();
   // Nobody says whose the URI is: it is asked, and not followed.
   const done = await confirmed(entered, await end(entered, { post_logout_redirect_uri: AFTER, state: "s" }));
   assert.deepEqual([done.status, done.location, await isSignedIn(entered)], [200, undefined, false]);
 });
-test("oidcc-rp-initiated-logout-no-post-logout-redirect-uri", async () => {
+initiated.module("oidcc-rp-initiated-logout-no-post-logout-redirect-uri", async () => {
   const entered = await signedIn();
   const out = await end(entered, { id_token_hint: entered.tokens.id_token });
   assert.deepEqual([out.status, out.location, await isSignedIn(entered)], [200, undefined, false]);
 });
-test("oidcc-rp-initiated-logout-no-params", async () => {
+initiated.module("oidcc-rp-initiated-logout-no-params", async () => {
   const entered = await signedIn();
   assert.equal((await confirmed(entered, await end(entered, {}))).status, 200);
   assert.equal(await isSignedIn(entered), false);
 });
-test("oidcc-rp-initiated-logout-only-state", async () => {
+initiated.module("oidcc-rp-initiated-logout-only-state", async () => {
   const entered = await signedIn();
   assert.equal((await confirmed(entered, await end(entered, { state: "s" }))).location, undefined);
 });
-test("oidcc-backchannel-rp-initiated-logout", async () => {
-  const entered = await signedIn(channels);
-  await end(entered, { id_token_hint: entered.tokens.id_token, post_logout_redirect_uri: AFTER });
+back.module("oidcc-backchannel-rp-initiated-logout", async () => {
+  const entered = await signedIn(byBack);
+  const out = await end(entered, { id_token_hint: entered.tokens.id_token, post_logout_redirect_uri: AFTER, state: "s" });
+  assert.deepEqual([out.status, out.location], [303, `${AFTER}?state=s`]);
   const deadline = Date.now() + 10_000;
   while (told.length === 0 && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 25));
-  const { payload, protectedHeader } = await jose.jwtVerify(told[0], await plan.keys(), { issuer: AUTH, audience: channels.client_id, requiredClaims: ["jti", "iat"] });
+  const { payload, protectedHeader } = await jose.jwtVerify(told[0], await plan.keys(), { issuer: AUTH, audience: byBack.client_id, requiredClaims: ["jti", "iat"] });
   assert.equal(protectedHeader.typ, "logout+jwt");
   assert.deepEqual([payload.sub, payload.sid, payload.nonce], [entered.claims.sub, entered.claims.sid, undefined]);
   assert.deepEqual(payload.events, { "http://schemas.openid.net/event/backchannel-logout": {} });
+  await isOut(entered, byBack);
 });
-test("oidcc-frontchannel-rp-initiated-logout", async () => {
-  const entered = await signedIn(channels);
-  const page = await end(entered, { id_token_hint: entered.tokens.id_token, post_logout_redirect_uri: AFTER });
+front.module("oidcc-frontchannel-rp-initiated-logout", async () => {
+  const entered = await signedIn(byFront);
+  const page = await end(entered, { id_token_hint: entered.tokens.id_token, post_logout_redirect_uri: AFTER, state: "s" });
   assert.equal(page.status, 200);
   const [, source] = page.text.match(/<iframe[^>]* src="([^"]+)"/) ?? [];
   const framed = new URL(source.replaceAll("&amp;", "&"));
   assert.deepEqual([framed.origin + framed.pathname, framed.searchParams.get("iss"), framed.searchParams.get("sid")], ["https://suite.example/front", AUTH, entered.claims.sid]);
-  assert.ok(page.text.includes(AFTER));
+  assert.deepEqual([...framed.searchParams.keys()].sort(), ["iss", "sid"]);
+  assert.ok(page.text.includes(`${AFTER}?state=s`));
+  await isOut(entered, byFront);
 });
+for (const { complete } of [initiated, back, front]) complete();
+
+for (const [label, forge] of [
+  ["whose claims were changed", async ({ tokens, claims }) => {
+    const [header, , signature] = tokens.id_token.split(".");
+    return `${header}.${Buffer.from(JSON.stringify({ ...claims, sub: "another" })).toString("base64url")}.${signature}`;
+  }],
+  ["that names our key and is signed with another", async ({ claims, header }) => {
+    const { privateKey } = await jose.generateKeyPair("RS256");
+    return new jose.SignJWT(claims).setProtectedHeader({ alg: "RS256", kid: header.kid }).sign(privateKey);
+  }],
+]) {
+  test(`an id_token_hint ${label} is refused`, async () => {
+    const entered = await signedIn();
+    onOurPage(await end(entered, { id_token_hint: await forge(entered), post_logout_redirect_uri: AFTER }), /id_token_hint/);
+    assert.equal(await isSignedIn(entered), true);
+  });
+}

@@ -140,5 +140,5 @@ export async function clientKey(alg, kid = `${alg} ${randomBytes(6).toString("he
   const key = await jose.importJWK({ ...pair.privateKey.export({ format: "jwk" }), alg }, alg);
   const publicKey = await jose.importJWK({ ...pair.publicKey.export({ format: "jwk" }), alg }, alg, { extractable: true });
   const options = alg === "EdDSA" ? { [oauth.modifyAssertion]: (header) => { header.alg = "EdDSA"; } } : {};
-  return { alg, kid, jwk, key, pair: { privateKey: key, publicKey }, options };
+  return { alg, kid, jwk, key, privateJwk: pair.privateKey.export({ format: "jwk" }), pair: { privateKey: key, publicKey }, options };
 }

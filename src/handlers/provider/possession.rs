@@ -49,6 +49,17 @@ impl Held {
         Ok(Self { proof, certificate: context.certificate() })
     }
 
+    /// Checks that the proof is signed as a client of FAPI 2.0 may sign it (Security Profile, section 5.4.1).
+    ///
+    /// # Errors
+    /// `invalid_dpop_proof`.
+    pub fn check_algorithm(&self, is_fapi: bool) -> std::result::Result<(), Problem> {
+        if is_fapi && self.proof.as_ref().is_some_and(|proof| proof.algorithm == "RS256") {
+            return Err(Problem::new(Code::InvalidDpopProof, "this client's proofs are not signed with RS256"));
+        }
+        Ok(())
+    }
+
     /// What tokens of a client are bound to.
     ///
     /// # Errors
@@ -57,10 +68,7 @@ impl Held {
         if client.details.dpop_bound_access_tokens && self.proof.is_none() {
             return Err(Problem::new(Code::InvalidDpopProof, "this client's tokens are bound to a key"));
         }
-        // FAPI 2.0 Security Profile, section 5.4.1.
-        if client.details.fapi && self.proof.as_ref().is_some_and(|proof| proof.algorithm == "RS256") {
-            return Err(Problem::new(Code::InvalidDpopProof, "this client's proofs are not signed with RS256"));
-        }
+        self.check_algorithm(client.details.fapi)?;
         let mut confirmation =
             Confirmation { jkt: self.proof.as_ref().map(|proof| proof.jkt.clone()), certificate: None };
         if client.details.tls_client_certificate_bound_access_tokens {

@@ -32,6 +32,7 @@ pub async fn push(call: &mut Call) -> Result<Reply> {
     let found: Option<Client> = document::client(context, &presented.client_id, found).await?;
     let (client, once) = authenticate(context, found, &presented).await?;
     let held = Held::read(context, "POST", &format!("{}/oauth2/par", issuer(context)), None)?;
+    held.check_algorithm(client.details.fapi)?;
     if parameters.get("request_uri").is_some() {
         return Err(Problem::new(Code::InvalidRequest, "request_uri is what this answers with").into());
     }

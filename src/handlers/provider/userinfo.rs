@@ -85,6 +85,7 @@ async fn answer(context: &Context, method: &str, posted: Option<&str>) -> Result
         let problem = invalid("bound to another key, or to none");
         return Err(if found.cnf.jkt.is_some() { problem.with_dpop() } else { problem }.into());
     }
+    held.check_algorithm(found.is_fapi).map_err(said)?;
     // RFC 8707: a token for another resource is none for us.
     let issuer = issuer(context);
     let is_us = |resource: &String| resource.trim_end_matches('/') == issuer || *resource == userinfo(context);

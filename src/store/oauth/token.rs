@@ -303,6 +303,7 @@ pub fn revoke_exchanged(context: &Context, client_id: &str) -> Statement {
 
 /// A token, whichever kind it is, as introspection and userinfo need it.
 #[derive(Debug, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "columns")]
 pub struct Found {
     /// `oauth_token.id`.
     pub id: String,
@@ -346,6 +347,8 @@ pub struct Found {
     pub redirect_uris: Vec<String>,
     /// What the client's userinfo is signed with.
     pub userinfo_alg: Option<SigningAlgorithm>,
+    /// Whether the client is held to FAPI 2.0.
+    pub is_fapi: bool,
     /// The user; none for the client itself.
     pub person: Option<Person>,
     /// What else is known of them.
@@ -374,6 +377,7 @@ pub fn find(context: &Context, hash: &str) -> Statement {
                                and (select status from tenant where id = t.tenant_id) = 'active', 'true', 'false')),
            'client', c.id, 'origin', t.origin_client_id, 'is_offline', json(iif(t.is_offline, 'true', 'false')),
            'is_pairwise', json(iif(c.subject_type = 'pairwise', 'true', 'false')), 'redirect_uris', json(c.redirect_uris),
+           'is_fapi', json(iif(c.details ->> '$.fapi', 'true', 'false')),
            'person', iif(u.id is null, null, ",
         person_json!("u"),
         "), 'roles', ",
