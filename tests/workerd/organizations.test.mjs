@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { createHash, randomBytes, randomUUID } from "node:crypto";
 import test, { after, before } from "node:test";
 import { uniqueEmail } from "../harness/browser.mjs";
-import { PASSWORD, signUp } from "../harness/seed.mjs";
+import { PASSWORD, giveRole, signUp } from "../harness/seed.mjs";
 import { AUTH, DEFAULT_TENANT, startWorker } from "../harness/worker.mjs";
 
 let worker;
@@ -914,7 +914,7 @@ test("whatever is sent, nothing breaks, and what is no value of a field changes 
   const bodies = {
     "/create": { name: "N", slug: "s", logo: "/l", metadata: {} }, "/check-slug": { slug: "s" }, "/set-active": { organizationId: org.id,
       organizationSlug: org.slug },
-    "/update": { organizationId: org.id, data: { name: "N", slug: "s", logo: "l", metadata: {} } }, "/delete": { organizationId: org.id },
+    "/update": { organizationId: org.id, organizationSlug: org.slug, data: { name: "N", slug: "s", logo: "l", metadata: {} } }, "/delete": { organizationId: org.id },
       "/restore": { organizationId: org.id },
     "/invite-member": { email: other.email, role: "member", teamId, resend: false, organizationId: org.id }, "/cancel-invitation": { invitationId: "x",
       organizationId: org.id },
@@ -1150,6 +1150,24 @@ test("whoever signs up does not read everybody's address from the default tenant
   const found = await get(anybody, "/list-members", { organizationSlug: "default", filterField: "userId", filterValue: victim.id });
   assert.ok(!found.text.includes(victim.email), found.text);
   assert.deepEqual(readers, []);
+});
+
+test("an organization is named by its slug where it is named by its id, the server's own tenant too", async () => {
+  const [owner] = await people(1);
+  await giveRole(worker, owner.id, "owner");
+  const slug = "default";
+  const [{ name }] = await worker.rows("select name from tenant where slug = ?", slug);
+  try {
+    assert.equal(ok(await post(owner, "/update", { organizationSlug: slug, data: { name: "Acme" } })).name, "Acme");
+    assert.equal(ok(await get(owner, "/get-full-organization", { organizationSlug: slug })).name, "Acme");
+    ok(await post(owner, "/has-permission", { organizationSlug: slug, permissions: { policy: ["update"] } }));
+    refused(await post(owner, "/update", { organizationId: randomUUID(), organizationSlug: slug, data: { name: "X" } }), 404, "ORGANIZATION_NOT_FOUND");
+    refused(await post(owner, "/update", { organizationSlug: "nowhere", data: { name: "X" } }), 404, "ORGANIZATION_NOT_FOUND");
+    const org = await guarded();
+    refused(await post(owner, "/update", { organizationSlug: org.slug, data: { name: "X" } }), 404, "ORGANIZATION_NOT_FOUND");
+  } finally {
+    await worker.d1.prepare("update tenant set name = ? where slug = ?").bind(name, slug).run();
+  }
 });
 
 test("the record tells what happened alone", async () => {

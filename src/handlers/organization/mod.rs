@@ -60,9 +60,9 @@ impl Named {
         }
     }
 
-    /// By the field `organizationId`.
+    /// By the field `organizationId`, or else `organizationSlug`.
     pub fn in_fields(fields: &mut Fields) -> Self {
-        Self::by(fields.optional("organizationId", 100), None)
+        Self::by(fields.optional("organizationId", 100), fields.optional("organizationSlug", 63))
     }
 
     /// By the parameters `organizationId` and `organizationSlug`, of which the slug counts: a front-end that sends both has the
