@@ -259,7 +259,7 @@ test("the pages show what they were told, and run none of it", async () => {
     await (await signUp(worker, { name: nasty })).browser.get(`${AUTH}/account`),
   ];
   for (const [at, { text, headers }] of shown.entries()) {
-    assert.deepEqual(text.match(/<script.*?>/gi) ?? [], text.match(/<script src="\/passkey.js" type="module">/g) ?? [], `page ${at}`);
+    assert.deepEqual(text.match(/<script.*?>/gi) ?? [], text.match(/<script src="\/(?:passkey|fragment)\.js" type="module">/g) ?? [], `page ${at}`);
     assert.match(headers["content-security-policy"], /default-src 'none'.*frame-ancestors 'none'/);
   }
 });

@@ -74,7 +74,7 @@ const OPEN = new Set([
   // Answered alike for everybody, whether anything comes of it or not; a sign-up needs no more than an address.
   "POST /api/auth/sign-up/email", "POST /api/auth/sign-in/magic-link", "POST /api/auth/email-otp/request-password-reset", "POST /api/auth/forget-password/email-otp",
   "POST /api/auth/send-verification-email", "POST /api/auth/request-password-reset", "POST /oauth2/authorize",
-  "GET /reset-password", "POST /reset-password", "GET /account", "POST /sign-out", "GET /style.css", "GET /passkey.js", "GET /dev/mailbox",
+  "GET /reset-password", "POST /reset-password", "GET /account", "POST /sign-out", "GET /style.css", "GET /passkey.js", "GET /fragment.js", "GET /dev/mailbox",
 ]);
 /** What whoever is signed in may do with what is their own, whatever their roles: this list may only shrink. */
 const OWN = new Set([

@@ -183,6 +183,7 @@ const ASKED = {
   "POST /sign-out": form("/sign-out", {}),
   "GET /style.css": get("/style.css"),
   "GET /passkey.js": get("/passkey.js"),
+  "GET /fragment.js": get("/fragment.js"),
   "GET /dev/mailbox": get("/dev/mailbox"),
   "GET /gate/sign-in": get(() => `/gate/sign-in?app=app.localhost&state=${token()}`),
   "GET /forward-auth": (browser) => browser.get(`${AUTH}/forward-auth`, { headers: { "x-original-url": `${APP}/${token()}`, "x-original-method": "GET" } }),
