@@ -166,17 +166,17 @@ fn next_step<'a>(context: &Context, error: &'a Error) -> NextStep<'a> {
     let is_website = context.app().is_some();
     if let Error::OAuth(problem) = error {
         return match problem.client_page.as_deref() {
-            Some(href) => NextStep { href, label: "Back to the application" },
-            None => NextStep { href: "/account", label: "Your account" },
+            Some(page) => NextStep { href: &page.uri, label: "Back to", name: Some(&page.name) },
+            None => NextStep::new("/account", "Your account"),
         };
     }
     match error.wire() {
         Wire::SESSION_NOT_FRESH | Wire::SESSION_EXPIRED => {
-            NextStep { href: "/login?again=true&continue=%2Faccount", label: "Sign in again" }
+            NextStep::new("/login?again=true&continue=%2Faccount", "Sign in again")
         }
-        Wire::SIGN_UP_DISABLED => NextStep { href: "/login", label: "Sign in" },
-        wire if wire.status == 401 && is_website => NextStep { href: "/.doorward/sign-in", label: "Sign in" },
-        wire if wire.status == 401 => NextStep { href: "/login", label: "Sign in" },
+        Wire::SIGN_UP_DISABLED => NextStep::new("/login", "Sign in"),
+        wire if wire.status == 401 && is_website => NextStep::new("/.doorward/sign-in", "Sign in"),
+        wire if wire.status == 401 => NextStep::new("/login", "Sign in"),
         _ => NextStep::START,
     }
 }
@@ -339,7 +339,7 @@ fn without_host(status: u16, page: String) -> Reply {
 pub async fn page(call: &mut Call) -> Result<Reply> {
     let code = call.request.param("error").unwrap_or_default();
     let (title, text) = pages::error::words_for_code(&code);
-    let next = NextStep { href: "/login", label: "Start again" };
+    let next = NextStep::new("/login", "Start again");
     let told = Told { text, detail: None, next, request_id: call.context.request_id() };
     Ok(Reply::page(200, pages::error::page(&pages::Frame::of(&call.context, title), &told)))
 }

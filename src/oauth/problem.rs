@@ -103,6 +103,15 @@ impl Code {
     }
 }
 
+/// The page of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientPage {
+    /// `client_name`.
+    pub name: String,
+    /// `client_uri`.
+    pub uri: String,
+}
+
 /// An error of the protocol: what the wire says, and the exact reason for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -111,24 +120,25 @@ pub struct Problem {
     /// `error_description`: for whoever writes the client.
     pub description: &'static str,
     /// For the log alone.
-    pub reason: String,
+    pub reason: Box<str>,
     /// The scheme by which a resource wants to be asked (RFC 9110, section 11.6.1).
     pub scheme: &'static str,
-    /// The page of the client (`client_uri`), where its user begins again.
-    pub client_page: Option<String>,
+    /// The page of the client, where its user begins again.
+    pub client_page: Option<Box<ClientPage>>,
 }
 
 impl Problem {
     /// An error whose reason is no secret.
     #[must_use]
     pub fn new(code: Code, description: &'static str) -> Self {
-        Self { code, description, reason: String::new(), scheme: "Bearer", client_page: None }
+        Self { code, description, reason: Box::default(), scheme: "Bearer", client_page: None }
     }
 
-    /// The same in a client's name.
+    /// The same in a client's name; with its own page, if it has one.
     #[must_use]
-    pub fn of_client(self, client_page: Option<&str>) -> Self {
-        Self { client_page: client_page.map(str::to_owned), ..self }
+    pub fn of_client(self, name: &str, client_uri: Option<&str>) -> Self {
+        let page = |uri: &str| Box::new(ClientPage { name: name.to_owned(), uri: uri.to_owned() });
+        Self { client_page: client_uri.map(page), ..self }
     }
 
     /// The same at a resource that is asked with proof of possession (RFC 9449, section 7.1).
@@ -149,7 +159,7 @@ impl Problem {
     /// The same with more for the log.
     #[must_use]
     pub fn because(self, reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), ..self }
+        Self { reason: reason.into().into_boxed_str(), ..self }
     }
 }
 

@@ -12,11 +12,19 @@ pub struct NextStep<'a> {
     pub href: &'a str,
     /// What the button says.
     pub label: &'a str,
+    /// The name of other software, said after that.
+    pub name: Option<&'a str>,
 }
 
-impl NextStep<'_> {
+impl<'a> NextStep<'a> {
     /// The first page of the host.
-    pub const START: NextStep<'static> = NextStep { href: "/", label: "Start again" };
+    pub const START: NextStep<'static> = NextStep::new("/", "Start again");
+
+    /// A page of ours.
+    #[must_use]
+    pub const fn new(href: &'a str, label: &'a str) -> Self {
+        Self { href, label, name: None }
+    }
 }
 
 /// What went wrong.
@@ -36,7 +44,10 @@ pub struct Told<'a> {
 pub fn page(frame: &Frame<'_>, told: &Told<'_>) -> String {
     frame.around(&html! {
         p { (told.text) }
-        a class="button plain" href=(told.next.href) { (told.next.label) }
+        a class="button plain" href=(told.next.href) rel="noreferrer" {
+            (told.next.label)
+            @if let Some(name) = told.next.name { " " (name) }
+        }
         @if let Some(detail) = told.detail { p class="small" { code { (detail) } } }
         p class="small" { "Request " code { (told.request_id) } }
     })

@@ -332,7 +332,7 @@ test("a device that was decided on, and a sign-in of other software that has run
     assert.equal(new URL(hrefOf(decided, "Your account")).pathname, "/account", decision);
   }
   const request = { response_type: "code", redirect_uri: "https://wiki.example/cb", scope: "openid", code_challenge: createHash("sha256").update(randomBytes(32)).digest("base64url"), code_challenge_method: "S256" };
-  for (const [metadata, label, href] of [[{ client_uri: "https://wiki.example/start" }, "Back to the application", "https://wiki.example/start"], [{}, "Your account", `${AUTH}/account`]]) {
+  for (const [metadata, label, href] of [[{ client_uri: "https://wiki.example/start" }, "Back to A wiki", "https://wiki.example/start"], [{}, "Your account", `${AUTH}/account`]]) {
     const client = await register(metadata);
     const { request_uri } = (await post("par", client, { ...request, client_id: client.client_id })).json;
     await run("update oauth_grant set expires_at = 1");

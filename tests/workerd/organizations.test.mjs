@@ -830,7 +830,9 @@ test("the mailed link leads to a page, where its address alone answers, once, an
   assert.equal(after.email_verified, 1, "whoever has the link reads the address's mail");
   const roles = await worker.rows("select r.name from member m join member_role mr on mr.member_id = m.id join role r on r.id = mr.role_id where m.tenant_id = ? and m.user_id = ?", org.id, guest.id);
   assert.deepEqual(roles, [{ name: "admin" }]);
-  assert.equal((await guest.browser.get(url, PAGE_HEADERS)).status, 400, "spent");
+  const again = await guest.browser.get(url, PAGE_HEADERS);
+  assert.deepEqual([again.status, /accepted the invitation/.test(again.text), /name="decision"/.test(again.text)], [200, true, false]);
+  assert.equal((await worker.browser().get(url, PAGE_HEADERS)).status, 400, "spent");
   const unwilling = await signUp(worker);
   const other = await linkFor(unwilling.email);
   assert.equal((await answer(unwilling.browser, other, "reject")).status, 200);

@@ -999,7 +999,7 @@ test("sessions that are there are good for nothing from an address that is kept 
 test("every page and endpoint that is about people is closed to an address that is kept out", async () => {
   await setPolicy(blocked);
   const evil = worker.browser({ ip: "203.0.113.9" });
-  const open = /^\/(oauth2\/(token|userinfo|revoke|introspect|par|device_authorization|register.*)|\.well-known\/.*|api\/auth\/(jwks|ok|system-account\/token)|style\.css|passkey\.js|form-post\.js|sign-out\.js|forward-auth)$/;
+  const open = /^\/(oauth2\/(token|userinfo|revoke|introspect|par|device_authorization|register.*)|\.well-known\/.*|api\/auth\/(jwks|ok|system-account\/token)|style\.css|passkey\.js|fragment\.js|form-post\.js|sign-out\.js|forward-auth)$/;
   const wrong = [];
   for (const route of ROUTES.filter(({ path }) => !open.test(path))) {
     const { status, text } = await knock(evil, route);

@@ -879,7 +879,7 @@ test("the pages of the account set it up, make new codes and switch it off", asy
   assert.match((await browser.get(`${AUTH}/account`, { headers: PAGE })).text, /href="\/account\/second-factor"/);
   assert.match((await browser.get(url, { headers: PAGE })).text, /value="begin"/);
   const wrong = await browser.submit(url, { action: "begin", password: "wrong" });
-  assert.deepEqual([wrong.status, /Invalid password/.test(wrong.text)], [400, true]);
+  assert.deepEqual([wrong.status, /This is not your password/.test(wrong.text)], [400, true]);
   const begun = await browser.submit(url, { action: "begin", password: PASSWORD });
   assert.equal(begun.status, 200);
   assert.match(begun.headers["cache-control"], /no-store/);

@@ -148,7 +148,7 @@ pub async fn load(context: &Context, mut given: Parameters) -> Result<Asked> {
 #[must_use]
 pub fn too_old(client: &Client) -> Problem {
     let problem = Problem::new(Code::InvalidRequestUri, "request_uri is unknown, used or too old");
-    problem.of_client(client.client_uri.as_deref())
+    problem.of_client(&client.name, client.client_uri.as_deref())
 }
 
 /// Three round trips, and a fourth where it is looked up what they agreed to: the request is judged before anybody is looked
@@ -432,7 +432,7 @@ pub fn place(request: &AuthorizationRequest) -> Place {
 /// The error, where it is told on our page.
 pub async fn refuse(context: &Context, client: &Client, refused: Refused) -> Result<Reply> {
     let Some(place) = refused.place else {
-        return Err(refused.problem.of_client(client.client_uri.as_deref()).into());
+        return Err(refused.problem.of_client(&client.name, client.client_uri.as_deref()).into());
     };
     context.log("/oauth2/authorize", &Error::from(refused.problem.clone()));
     let problem = refused.problem;

@@ -23,7 +23,7 @@ async fn asked(call: &Call, client_id: &str, request_uri: &str) -> Result<(Asked
     // What was kept was good; the client may have been changed since.
     match judge(&asked.parameters, &asked.client) {
         Ok(request) => Ok((asked, request)),
-        Err(refused) => Err(refused.problem.of_client(asked.client.client_uri.as_deref()).into()),
+        Err(refused) => Err(refused.problem.of_client(&asked.client.name, asked.client.client_uri.as_deref()).into()),
     }
 }
 
@@ -75,7 +75,7 @@ pub async fn decide(call: &mut Call) -> Result<Reply> {
     };
     if asked.asks.as_ref() != Some(&authenticated.session.id) {
         let problem = Problem::new(Code::AccessDenied, "somebody else was asked");
-        let problem = problem.of_client(asked.client.client_uri.as_deref());
+        let problem = problem.of_client(&asked.client.name, asked.client.client_uri.as_deref());
         return Err(problem.because("the form was shown to another user, or to nobody").into());
     }
     let kept = asked.kept_id.clone().unwrap_or_default();

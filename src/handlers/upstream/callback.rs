@@ -61,7 +61,7 @@ pub async fn callback(call: &mut Call) -> Result<Reply> {
 
 async fn finish(call: &Call, name: &str) -> Ended<Reply> {
     let (upstream, code) = match accept(&call.context, call.request.query(), name).await? {
-        Accepted::Code(upstream, code) => (*upstream, code),
+        Accepted::Code(accepted) => *accepted,
         Accepted::Refused(ended) => return Err(ended),
         Accepted::Spent(target) => return go_on_signed_in(call, target).await,
     };
@@ -75,7 +75,7 @@ async fn finish(call: &Call, name: &str) -> Ended<Reply> {
 /// What a callback brings.
 enum Accepted {
     /// The code of a flow that this browser began with this issuer.
-    Code(Box<Upstream>, AuthorizationCode),
+    Code(Box<(Upstream, AuthorizationCode)>),
     /// Nothing that can be used; the flow's own page is told.
     Refused(End),
     /// A state that is used, expired or unknown; with the target of the sign-in, if that is known and this browser began it.
@@ -111,7 +111,7 @@ async fn accept(context: &Context, query: &str, name: &str) -> Ended<Accepted> {
     let issuer = upstream.base_url.clone();
     let expected = ExpectedIssuer { id: &upstream.id, identifier: &issuer, sends_iss: upstream.sends_iss };
     Ok(match unverified.verify(flow, &expected) {
-        Ok(code) => Accepted::Code(Box::new(upstream), code),
+        Ok(code) => Accepted::Code(Box::new((upstream, code))),
         Err(error) => Accepted::Refused(told(error.into())),
     })
 }
