@@ -166,7 +166,7 @@ test("the hosted pages: a passkey added in the account, and used at the login", 
   await page.getByText("My laptop").waitFor();
   await screenshot(page, "account-passkey");
   await button(page, "Sign out").click();
-  await page.waitForURL(`${auth}/login`);
+  await page.waitForURL(`${auth}/login?signed_out=true`);
   await screenshot(page, "login-passkey");
   await button(page, "Sign in with a passkey").click();
   await page.waitForURL(`${auth}/account`);
@@ -201,7 +201,7 @@ test("the hosted pages: two steps set up by QR code, asked for, and a browser tr
   await page.getByRole("link", { name: "change" }).click();
   await page.fill("input[name=password]", "wrong password");
   await button(page, "Set up an authenticator app").click();
-  assert.match(await page.textContent("[role=alert]"), /Invalid password/);
+  assert.match(await page.textContent("[role=alert]"), /This is not your password/);
   await page.fill("input[name=password]", PASSWORD);
   await button(page, "Set up an authenticator app").click();
   await page.locator("svg.qr").waitFor();
