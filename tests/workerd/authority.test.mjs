@@ -110,7 +110,7 @@ const FIELDS = {
     userId: null, securityPolicy: "an organization's policy",
   },
   "organization/members": { memberId: null, memberIdOrEmail: null, organizationId: null },
-  "organization/mod": { organizationId: null, role: "a member's role" },
+  "organization/mod": { organizationId: null, organizationSlug: null, role: "a member's role" },
   "organization/roles": {
     additionalFields: null, data: null, description: null, role: null, roleId: null, roleName: "a role's name", permission: "what a role allows", permissions: "what a role allows",
     isActive: "a role's name", isDefault: "a role for everybody",

@@ -81,7 +81,7 @@ test("a breached password signs nobody up, and leaves nothing", async () => {
   const refused = await signUp(BREACHED, email);
   assert.deepEqual([refused.status, refused.json, refused.cookies], [...COMPROMISED, []]);
   const page = await worker.browser().submit(`${AUTH}/sign-up`, { name: "P", email, password: BREACHED });
-  assert.deepEqual([page.status, page.cookies, /compromised/.test(page.text)], [400, [], true]);
+  assert.deepEqual([page.status, page.cookies, /theft of passwords/.test(page.text)], [400, [], true]);
   assert.deepEqual(await worker.rows("select id from user where email = ?", email), []);
   // The normal form is what is hashed, and what is looked up.
   assert.deepEqual((await signUp("pa\u00df".repeat(4))).json, COMPROMISED[1]);
