@@ -52,7 +52,7 @@ pub fn is_of_oauth(path: &str) -> bool {
     path.starts_with("/oauth2/")
 }
 
-/// An error in the JSON of whoever asks at this path.
+/// An error in the JSON that the callers of this path expect.
 ///
 /// # Errors
 /// None that happens.
@@ -274,7 +274,7 @@ fn later(seconds: i64) -> String {
     format!("There were too many tries. Please try again {when}.")
 }
 
-/// An error, for whoever sent the request: a page for a person who waits for one, whatever the method, and JSON for all
+/// An error for the sender of the request: a page for a person who waits for one, whatever the method, and JSON for all
 /// else.
 ///
 /// # Errors

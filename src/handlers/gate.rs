@@ -218,7 +218,7 @@ pub async fn callback(call: &mut Call) -> Result<Reply> {
         Err(error) if error.wire() == Wire::BAD_GATE_REQUEST => error,
         Err(error) => return Err(error),
     };
-    // Whoever reloads the callback, or had a second tab waiting, is signed in already: nothing is opened for them.
+    // A visitor who reloads the callback, or had a second tab waiting, is signed in already: nothing is opened for them.
     if let Authentication::Authenticated(_) = call.visitor(Depth::Database).await? {
         return Ok(Reply::redirect(302, &Target::own(request.return_to.clone())));
     }

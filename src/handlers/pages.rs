@@ -271,7 +271,7 @@ pub async fn reset(call: &mut Call) -> Result<Reply> {
             pages::reset::spent(&Frame::of(&call.context, "This link has been used or is too old")),
         ));
     };
-    // Whoever proved their address in another browser than their account's comes here from there.
+    // A user who proved their address in another browser than their account's comes here from there.
     let is_confirmed = call.request.param("confirmed").is_some();
     let title = if is_confirmed { "Your address is confirmed: set a password" } else { "Set a new password" };
     let frame = Frame::of(&call.context, title);

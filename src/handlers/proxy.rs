@@ -119,7 +119,7 @@ fn composed(path: &str) -> Option<String> {
     (normal != decoded).then_some(normal)
 }
 
-/// Who asks: whoever has yet to prove their address may be anybody, and counts as no member.
+/// Who asks. A user whose address is not proven may be anybody, and counts as no member.
 fn asking<'a>(call: &Call, session: &'a LiveSession) -> Visitor<'a> {
     let is_proven = is_proven(&call.context.config, &session.user);
     Visitor { is_member: session.is_member && is_proven, roles: &session.roles }

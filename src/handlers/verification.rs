@@ -70,7 +70,7 @@ pub async fn send(call: &mut Call) -> Result<Reply> {
     Reply::json(200, &json!({ "status": true }))
 }
 
-/// `POST /verify-email/send`: mails a link to whoever is signed in.
+/// `POST /verify-email/send`: mails a link to the signed-in user.
 ///
 /// # Errors
 /// 401, 429, 503.
@@ -190,7 +190,7 @@ async fn is_own_browser(call: &Call, user: &Id<User>) -> Result<bool> {
         if one.session.user.id == *user && one.session.impersonated_by.is_none()))
 }
 
-/// Notes that an address was proven, unless it is another by now. Unless this is the account's own browser, whoever made the
+/// Notes that an address was proven, unless it is another by now. Unless this is the account's own browser, the person who made the
 /// account loses it: they may have typed somebody else's address, and waited for its owner.
 ///
 /// # Errors

@@ -120,7 +120,7 @@ test("what is not there has a page, and the address of a form leads to the form"
   }
 });
 
-test("an error of an endpoint for scripts is a page for whoever opens it in a browser", async () => {
+test("an error of an endpoint for scripts is a page for a user who opens it in a browser", async () => {
   for (const path of ["/api/auth/verify-email?token=x", "/api/auth/token", "/oauth2/userinfo", "/forward-auth"]) {
     const answer = await visit(worker.browser(), AUTH + path);
     assert.ok([400, 401, 403].includes(answer.status), `${path}: ${answer.status}`);

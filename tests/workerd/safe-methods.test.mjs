@@ -18,9 +18,9 @@ const routes = [...atAuth.map((path) => ({ path, host: AUTH })), ...atApp.map((p
 const WRITES = new Map([
   ["/api/auth/passkey/generate-register-options", "begins a ceremony"],
   ["/api/auth/passkey/generate-authenticate-options", "begins a ceremony"],
-  ["/api/auth/one-time-token/generate", "makes a token for whoever is signed in"],
+  ["/api/auth/one-time-token/generate", "makes a token for a signed-in user"],
   ["/oauth2/authorize", "begins an authorization (RFC 6749, section 3.1: GET must be served)"],
-  ["/gate/sign-in", "makes a code for whoever is signed in"],
+  ["/gate/sign-in", "makes a code for a signed-in user"],
 ]);
 
 /** What changes by the mere use of a session, or by counting. */
@@ -192,7 +192,7 @@ test("the published client's own GETs work for a script of a trusted origin, whi
   assert.equal(await verified(fresh.email), 1);
 });
 
-/** What whoever made an account with another's address keeps to come back with. */
+/** What a person who made an account with another's address keeps to come back with. */
 async function squatter({ of = worker } = {}) {
   const maker = of.browser();
   const email = uniqueEmail();
@@ -204,7 +204,7 @@ async function squatter({ of = worker } = {}) {
 }
 const left = async (id) => Object.fromEntries(await Promise.all(["account", "passkey", "api_key"].map(async (name) => [name, (await worker.rows(`select id from ${name} where user_id = ?`, id)).length])));
 
-test("an address proven in another browser than its account's takes the account from whoever made it", async () => {
+test("an address proven in another browser than its account's takes the account from the person who made it", async () => {
   for (const by of ["button", "script", "code"]) {
     const { maker, email, id } = await squatter();
     const owner = worker.browser();
@@ -224,7 +224,7 @@ test("an address proven in another browser than its account's takes the account 
       assert.equal((await owner.post(api("/email-otp/verify-email"), { email, otp })).status, 200);
     }
     assert.equal(await verified(email), 1, by);
-    assert.equal(await session(maker), null, `${by}: the session of whoever made the account`);
+    assert.equal(await session(maker), null, `${by}: the session of the person who made the account`);
     assert.equal((await worker.browser().post(api("/sign-in/email"), { email, password: PASSWORD })).status, 401, `${by}: their password`);
     assert.deepEqual(await left(id), { account: by === "button" ? 1 : 0, passkey: 0, api_key: 0 }, by);
   }
