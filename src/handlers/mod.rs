@@ -220,28 +220,8 @@ pub async fn place(around: &Surroundings, host: &str) -> Result<Option<Rc<Place>
     if let Some(place) = directory::remembered(host, config.routing_cache_seconds, around.now) {
         return Ok(place);
     }
-    // While D1 is away a host is served as it was last known: public pages go on, and sessions are judged as ever.
-    let last_known = || directory::remembered(host, config.routing_stale_seconds, around.now).flatten();
-    if directory::is_paused(around.now)
-        && let Some(place) = last_known()
-    {
-        return Ok(Some(place));
-    }
     let is_default = host == config.auth_origin.host();
-    let found = directory::find(&around.env, host, is_default, around.now).await;
-    let error = match found {
-        Ok(place) => return Ok(place),
-        Err(error) => error,
-    };
-    let Some(place) = last_known() else {
-        return Err(error.into());
-    };
-    directory::pause(around.now);
-    context::note(
-        around.source.id(),
-        &format!("D1 does not answer about {host:?}, which is served as last known: {error:?}"),
-    );
-    Ok(Some(place))
+    Ok(directory::find(&around.env, host, is_default, around.now).await?)
 }
 
 async fn route(request: Incoming, around: Surroundings) -> Result<Reply> {

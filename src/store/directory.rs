@@ -1,7 +1,7 @@
 //! Which tenant or app answers on a host. Remembered by the isolate for `ROUTING_CACHE_SECONDS`, so that a request
 //! with a snapshot needs no I/O at all.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -119,25 +119,6 @@ pub fn remembered(host: &str, seconds: i64, now: Millis) -> Option<Option<Rc<Pla
         let (place, at) = cache.get(host)?;
         (now < at + seconds * 1000).then(|| place.clone())
     })
-}
-
-/// How long D1 is not asked about hosts again after it did not answer, in milliseconds: five seconds.
-const PAUSE: Millis = 5_000;
-
-thread_local! {
-    /// Until when D1 is not asked about hosts that are remembered.
-    static PAUSED_UNTIL: Cell<Millis> = const { Cell::new(0) };
-}
-
-/// Whether D1 did not answer a moment ago.
-#[must_use]
-pub fn is_paused(now: Millis) -> bool {
-    now < PAUSED_UNTIL.get()
-}
-
-/// Notes that D1 does not answer.
-pub fn pause(now: Millis) {
-    PAUSED_UNTIL.set(now + PAUSE);
 }
 
 fn remember(host: &str, place: Option<Rc<Place>>, now: Millis) {

@@ -130,39 +130,6 @@ test("a table that fails while the Worker runs: 503, nothing half done, no sessi
   }
 });
 
-test("while D1 is away a website is served as it was last known: public pages go on, and nothing else opens", async () => {
-  const origin = await startOrigin();
-  try {
-    const worker = await start({ settings: { ROUTING_CACHE_SECONDS: "0", ROUTING_STALE_SECONDS: "8", SESSION_COOKIE_CACHE_SECONDS: "60", SESSION_RECHECK_SECONDS: "2" } });
-    await seedApp(worker, "app.localhost", { origin: origin.url });
-    const member = await signUp(worker);
-    assert.equal((await visit(member.browser, `${APP}/secret`)).status, 200);
-    const nobody = worker.browser();
-    const tables = ["tenant", "session"];
-    assert.equal((await nobody.get(`${APP}/public/x`, { headers: API })).status, 200);
-    for (const name of tables) await worker.d1.prepare(`alter table ${name} rename to ${name}_away`).run();
-    // A copy of a session is good until it must be confirmed, and never longer.
-    assert.equal((await member.browser.get(`${APP}/secret`, { headers: API })).status, 200);
-    await sleep(2_100);
-    const heard = origin.to("/secret").length;
-    assert.equal((await member.browser.get(`${APP}/secret`, { headers: API })).status, 503);
-    assert.deepEqual([(await nobody.get(`${APP}/secret`, { headers: API })).status, (await nobody.get(`${APP}/internal/x`, { headers: API })).status], [401, 403]);
-    assert.equal(origin.to("/secret").length, heard);
-    assert.equal((await nobody.get(`${APP}/public/x`, { headers: API })).status, 200);
-    // A host that nobody has asked for before is not known.
-    assert.equal((await nobody.get("http://new.localhost/", { headers: API })).status, 503);
-    const noted = worker.logs().split("\n").filter((line) => line.includes("served as last known"));
-    assert.equal(noted.length, 1, "D1 is asked again after some seconds, and not by each request");
-    await sleep(8_000);
-    assert.equal((await nobody.get(`${APP}/public/x`, { headers: API })).status, 503, "for no longer than was said");
-    for (const name of tables) await worker.d1.prepare(`alter table ${name}_away rename to ${name}`).run();
-    assert.equal((await nobody.get(`${APP}/public/x`, { headers: API })).status, 200);
-    assert.equal((await member.browser.get(`${APP}/secret`, { headers: API })).status, 200);
-  } finally {
-    await origin.close();
-  }
-});
-
 test("rotating SECRETS: the old one's cookies, requests and sealed values hold while it is listed, and not after", async () => {
   const [OLD, NEW] = ["old: 0123456789abcdef0123456789abcdef", "new: fedcba9876543210fedcba9876543210"];
   const tables = ["user", "account", "member", "member_role", "session", "signing_key", "proxied_app", "verification"];
