@@ -109,6 +109,8 @@ pub struct Config {
     pub recheck_seconds: i64,
     /// `ROUTING_CACHE_SECONDS`: how long an isolate remembers hosts, apps and rules.
     pub routing_cache_seconds: i64,
+    /// `ROUTING_STALE_SECONDS`: how old what an isolate remembers of a host may be while D1 does not answer.
+    pub routing_stale_seconds: i64,
     /// `TOKEN_SECONDS`: life of the JWT of `/token`.
     pub token_seconds: i64,
     /// `ASSERTION_SECONDS`: life of the gate's identity assertion.
@@ -253,6 +255,7 @@ impl Config {
             cookie_cache_seconds: reader.number("SESSION_COOKIE_CACHE_SECONDS", 60, 0)?,
             recheck_seconds: reader.number("SESSION_RECHECK_SECONDS", 60, 0)?,
             routing_cache_seconds: reader.number("ROUTING_CACHE_SECONDS", 60, 0)?,
+            routing_stale_seconds: reader.number("ROUTING_STALE_SECONDS", 3600, 0)?,
             token_seconds: reader.number("TOKEN_SECONDS", 900, 10)?,
             assertion_seconds: reader.number("ASSERTION_SECONDS", 120, 10)?,
             flow_seconds: reader.number("FLOW_SECONDS", 600, 10)?,

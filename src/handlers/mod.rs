@@ -217,11 +217,11 @@ pub async fn serve(request: Request, env: Env, runtime: worker::Context) -> Resp
 /// If D1 does not answer.
 pub async fn place(around: &Surroundings, host: &str) -> Result<Option<Rc<Place>>> {
     let config = &around.config;
-    if let Some(place) = directory::remembered(host, config.routing_cache_seconds, around.now) {
+    if let Some(place) = directory::remembered(host, config, around.now) {
         return Ok(place);
     }
     let is_default = host == config.auth_origin.host();
-    Ok(directory::find(&around.env, host, is_default, around.now).await?)
+    Ok(directory::find(&around.env, host, is_default, config, around.now).await?)
 }
 
 async fn route(request: Incoming, around: Surroundings) -> Result<Reply> {

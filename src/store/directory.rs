@@ -1,5 +1,5 @@
 //! Which tenant or app answers on a host. Remembered by the isolate for `ROUTING_CACHE_SECONDS`, so that a request
-//! with a snapshot needs no I/O at all.
+//! with a snapshot needs no I/O at all; and for `ROUTING_STALE_SECONDS` while D1 does not answer.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -12,10 +12,12 @@ use worker::Env;
 
 use crate::access::policy::SecurityPolicy;
 use crate::config::Config;
+use crate::context::note;
+use crate::error::Error;
 use crate::federation::own::{Known, is_own as is_own_url, question};
 use crate::gate::rules::{Access, Rule};
 use crate::id::{App, Id, Millis, Tenant};
-use crate::store::database::{Database, Statement, Stored, sql};
+use crate::store::database::{Database, Statement, StoreError, Stored, sql};
 
 /// A tenant, as far as routing needs it.
 #[derive(Clone, Debug, Deserialize)]
@@ -102,22 +104,39 @@ pub struct Place {
     pub app: Option<AppPlace>,
 }
 
-/// A host that is asked for in vain is remembered as well: a flood of made-up hosts must not reach D1.
-type Remembered = (Option<Rc<Place>>, Millis);
+/// What an isolate remembers of a host.
+struct Remembered {
+    /// A host that is asked for in vain is remembered as well: a flood of made-up hosts must not reach D1.
+    place: Option<Rc<Place>>,
+    /// When D1 said so.
+    at: Millis,
+    /// When D1 was last asked in vain.
+    failed_at: Option<Millis>,
+}
 
 /// Hosts that an isolate remembers; past it, it forgets all and starts again.
 const MOST_REMEMBERED: usize = 1000;
+
+/// How long D1 is not asked again about a host after it failed, in milliseconds, if routes are remembered for longer than
+/// that: visitors would wait for it to fail at each request.
+const PAUSE: Millis = 5_000;
 
 thread_local! {
     static CACHE: RefCell<HashMap<String, Remembered>> = RefCell::new(HashMap::new());
 }
 
-/// The isolate's own answer, not older than `seconds`.
+/// The isolate's own answer, not older than `ROUTING_CACHE_SECONDS`; an older one right after D1 failed.
 #[must_use]
-pub fn remembered(host: &str, seconds: i64, now: Millis) -> Option<Option<Rc<Place>>> {
+pub fn remembered(host: &str, config: &Config, now: Millis) -> Option<Option<Rc<Place>>> {
+    let fresh = config.routing_cache_seconds * 1000;
     CACHE.with_borrow(|cache| {
-        let (place, at) = cache.get(host)?;
-        (now < at + seconds * 1000).then(|| place.clone())
+        let known = cache.get(host)?;
+        let is_paused = known.failed_at.is_some_and(|at| now < at + PAUSE.min(fresh));
+        if now < known.at + fresh {
+            return Some(known.place.clone());
+        }
+        let place = known.place.clone().filter(|_| is_paused && now < known.at + config.routing_stale_seconds * 1000)?;
+        Some(Some(place))
     })
 }
 
@@ -126,8 +145,19 @@ fn remember(host: &str, place: Option<Rc<Place>>, now: Millis) {
         if cache.len() >= MOST_REMEMBERED {
             cache.clear();
         }
-        cache.insert(host.to_owned(), (place, now));
+        cache.insert(host.to_owned(), Remembered { place, at: now, failed_at: None });
     });
+}
+
+/// What was remembered of a host, if it is not older than `ROUTING_STALE_SECONDS`: D1 has just failed. What it would say now
+/// nobody knows; it cannot have been changed by way of a database that does not answer either. A host that was asked for in
+/// vain may be one by now, and is not kept.
+fn stale(host: &str, config: &Config, now: Millis) -> Option<Rc<Place>> {
+    CACHE.with_borrow_mut(|cache| {
+        let known = cache.get_mut(host).filter(|known| now < known.at + config.routing_stale_seconds * 1000)?;
+        known.failed_at = Some(now);
+        known.place.clone()
+    })
 }
 
 /// Forgets every host: what was remembered of them was changed here. Other isolates follow when theirs is old.
@@ -166,29 +196,77 @@ macro_rules! place {
     };
 }
 
-/// Looks a host up. `is_default` says that it is the default tenant's auth host. Of a tenant whose data lives elsewhere
-/// the main database knows where, and on which hosts it answers; all else of it is there.
+/// Why a host was not looked up.
+enum Unread {
+    /// D1 did not answer.
+    Away(StoreError),
+    /// It did, and what it says cannot be read: nobody is let in by it, nor by what it said before.
+    Bad(StoreError),
+}
+
+/// D1 that answers with an error of a statement's has answered.
+fn unread(error: StoreError) -> Unread {
+    match error {
+        StoreError::Failed(text) if !text.contains("SQLITE_ERROR") => Unread::Away(StoreError::Failed(text)),
+        other => Unread::Bad(other),
+    }
+}
+
+/// Looks a host up. `is_default` says that it is the default tenant's auth host. While D1 does not answer, what was remembered
+/// is gone on with.
 ///
 /// # Errors
-/// If D1 does not answer.
-pub async fn find(env: &Env, host: &str, is_default: bool, now: Millis) -> Stored<Option<Rc<Place>>> {
-    let main = Database::open(env, Database::BINDING)?;
+/// If D1 does not answer and nothing is remembered, or if it answers what cannot be read.
+pub async fn find(
+    env: &Env,
+    host: &str,
+    is_default: bool,
+    config: &Config,
+    now: Millis,
+) -> Stored<Option<Rc<Place>>> {
+    match read(env, host, is_default).await {
+        Ok(place) => {
+            let place = place.map(Rc::new);
+            remember(host, place.clone(), now);
+            Ok(place)
+        }
+        Err(Unread::Bad(error)) => {
+            CACHE.with_borrow_mut(|cache| cache.remove(host));
+            Err(error)
+        }
+        Err(Unread::Away(error)) => {
+            let Some(place) = stale(host, config, now) else {
+                return Err(error);
+            };
+            note("none", &format!("D1 failed, and the route of {host} is remembered: {}", Error::from(error)));
+            Ok(Some(place))
+        }
+    }
+}
+
+/// Asks D1. Of a tenant whose data lives elsewhere the main database knows where, and on which hosts it answers; all else of
+/// it is there.
+async fn read(env: &Env, host: &str, is_default: bool) -> std::result::Result<Option<Place>, Unread> {
+    let main = Database::open(env, Database::BINDING).map_err(Unread::Bad)?;
     let statement = sql(place!(
         "iif(?2, (select id from tenant where slug = 'default'),
              coalesce((select tenant_id from proxied_app where host = ?1 and enabled = 1),
                       (select tenant_id from tenant_domain where host = ?1)))"
     ));
-    let mut place: Option<Place> = main.first(statement.bind(host).bind(is_default)).await?;
+    let mut answers = main.batch([statement.bind(host).bind(is_default)]).await.map_err(unread)?;
+    let mut place: Option<Place> = answers.row().map_err(Unread::Bad)?;
     if let Some((binding, id, is_active)) = place.as_ref().and_then(elsewhere) {
-        let own = Database::open(env, &binding)?;
-        place = own.first(sql(place!("?2")).bind(host).bind(&id)).await?;
+        let own = Database::open(env, &binding).map_err(Unread::Bad)?;
+        let statement = sql(place!("?2")).bind(host).bind(&id);
+        let answered = own.batch([statement]).await;
+        // The main database has just said that the tenant is closed: that holds, whatever is remembered.
+        let mut answers = answered.map_err(|error| if is_active { unread(error) } else { Unread::Bad(error) })?;
+        place = answers.row().map_err(Unread::Bad)?;
         if let Some(place) = &mut place {
             place.tenant.database = Some(binding);
             place.tenant.is_active &= is_active;
         }
     }
-    let place = place.map(Rc::new);
-    remember(host, place.clone(), now);
     Ok(place)
 }
 

@@ -130,6 +130,112 @@ test("a table that fails while the Worker runs: 503, nothing half done, no sessi
   }
 });
 
+// D1 that fails as it does when it is away, once a request says so. The Worker keeps what it was given as D1.
+const FAILING = `
+import worker from "./index.js";
+let wrapped, away = false, asked = 0;
+const wrap = (d1) => Object.create(d1, {
+  prepare: { value: (text) => d1.prepare(text) },
+  batch: { value: async (statements) => {
+    if (!away) return d1.batch(statements);
+    asked += 1;
+    throw new Error("D1_ERROR: Network connection lost.", { cause: new Error("Network connection lost.") });
+  } },
+});
+export default {
+  fetch(request, env, context) {
+    const said = request.headers.get("x-test-d1");
+    if (said) {
+      away = said === "away";
+      return new Response(String(asked));
+    }
+    wrapped ??= wrap(env.DB);
+    return worker.fetch(request, { ...env, DB: wrapped }, context);
+  },
+};`;
+const d1Is = async (worker, state) => Number((await worker.browser().get(`${AUTH}/`, { headers: { "x-test-d1": state } })).text);
+
+test("D1 is away for longer than routes are remembered: public paths go on, sessions are judged as before, and that has an end", async () => {
+  const origin = await startOrigin();
+  try {
+    for (const [name, stale, isKept] of [["kept on", null, true], ["no longer than that", "2", false], ["nothing is kept", "0", false]]) {
+      const settings = { ROUTING_CACHE_SECONDS: "1", ROUTING_STALE_SECONDS: stale, SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "600" };
+      const worker = await start({ main: FAILING, settings });
+      await seedApp(worker, "app.localhost", { origin: origin.url });
+      await seedApp(worker, "asked.localhost", {});
+      const { browser } = await signUp(worker);
+      const nobody = worker.browser();
+      assert.equal((await visit(browser, `${APP}/`)).status, 200);
+      const hosts = ["http://unknown.localhost/", `${AUTH}/forward-auth`];
+      for (const url of hosts) await nobody.get(url, { headers: API });
+      const check = { host: "auth.localhost", "x-forwarded-method": "GET", "x-forwarded-proto": "http", "x-forwarded-host": "asked.localhost" };
+      const asks = async (uri) => (await nobody.get("http://asked.localhost/forward-auth", { headers: { ...API, ...check, "x-forwarded-uri": uri } })).status;
+      assert.equal(await asks("/public/x"), 200);
+      await d1Is(worker, "away");
+      await sleep(2100);
+      const heard = origin.requests.length;
+      const status = async (who, path, headers = API) => (await who.get(APP + path, { headers })).status;
+      const known = (kept) => (isKept ? kept : 503);
+      assert.equal(await status(nobody, "/public/x"), known(200), `${name}: a public path`);
+      assert.equal(await status(browser, "/secret"), known(200), `${name}: a session that KV knows`);
+      assert.equal(await status(browser, "/admin"), known(403), `${name}: the same without the role`);
+      assert.equal(await status(nobody, "/secret"), known(401), `${name}: no session`);
+      assert.equal(await status(nobody, "/secret", { ...API, cookie: `doorward.session=${"A".repeat(43)}` }), known(401), `${name}: a made-up session`);
+      assert.deepEqual([await asks("/public/x"), await asks("/x")], [known(200), known(401)], `${name}: forward-auth`);
+      for (const url of ["http://unknown.localhost/", "http://never.localhost/"])
+        assert.equal((await nobody.get(url, { headers: API })).status, 503, `${name}: ${url}`);
+      assert.equal(origin.requests.length - heard, isKept ? 2 : 0, `${name}: the origin was asked`);
+      if (isKept) {
+        await sleep(1100);
+        const before = await d1Is(worker, "away");
+        for (let times = 0; times < 10; times++) assert.equal(await status(nobody, "/public/x"), 200);
+        assert.ok((await d1Is(worker, "away")) - before <= 1, "each request waits for D1 to fail");
+        assert.match(worker.logs(), /the route of app\.localhost is remembered: .*Network connection lost/);
+      }
+      await d1Is(worker, "back");
+      await sleep(1100);
+      await worker.d1.prepare("update access_rule set access = 'deny' where access = 'public'").run();
+      assert.equal(await status(nobody, "/public/x"), 403, `${name}: what D1 says once it is back`);
+    }
+  } finally {
+    await origin.close();
+  }
+});
+
+test("a session that only D1 knows passes nowhere while D1 is away", async () => {
+  const origin = await startOrigin();
+  try {
+    const worker = await start({ main: FAILING, settings: { ROUTING_CACHE_SECONDS: "1", SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0" } });
+    await seedApp(worker, "app.localhost", { origin: origin.url });
+    const { browser } = await signUp(worker);
+    assert.equal((await visit(browser, `${APP}/`)).status, 200);
+    await d1Is(worker, "away");
+    await sleep(1100);
+    const heard = origin.requests.length;
+    for (const path of ["/secret", "/admin"]) assert.equal((await browser.get(APP + path, { headers: API })).status, 503, path);
+    assert.equal(origin.requests.length, heard);
+  } finally {
+    await origin.close();
+  }
+});
+
+test("D1 that answers with an error is not away: what was remembered is not gone on with", async () => {
+  const origin = await startOrigin();
+  try {
+    const worker = await start({ settings: { ROUTING_CACHE_SECONDS: "1" } });
+    await seedApp(worker, "app.localhost", { origin: origin.url });
+    const ask = async () => (await worker.browser().get(`${APP}/public/x`, { headers: API })).status;
+    assert.equal(await ask(), 200);
+    await worker.d1.prepare("alter table proxied_app rename to proxied_app_away").run();
+    await sleep(1100);
+    assert.equal(await ask(), 503);
+    await worker.d1.prepare("alter table proxied_app_away rename to proxied_app").run();
+    assert.equal(await ask(), 200);
+  } finally {
+    await origin.close();
+  }
+});
+
 test("rotating SECRETS: the old one's cookies, requests and sealed values hold while it is listed, and not after", async () => {
   const [OLD, NEW] = ["old: 0123456789abcdef0123456789abcdef", "new: fedcba9876543210fedcba9876543210"];
   const tables = ["user", "account", "member", "member_role", "session", "signing_key", "proxied_app", "verification"];
