@@ -135,7 +135,8 @@ pub fn remembered(host: &str, config: &Config, now: Millis) -> Option<Option<Rc<
         if now < known.at + fresh {
             return Some(known.place.clone());
         }
-        let place = known.place.clone().filter(|_| is_paused && now < known.at + config.routing_stale_seconds * 1000)?;
+        let place =
+            known.place.clone().filter(|_| is_paused && now < known.at + config.routing_stale_seconds * 1000)?;
         Some(Some(place))
     })
 }
@@ -217,13 +218,7 @@ fn unread(error: StoreError) -> Unread {
 ///
 /// # Errors
 /// If D1 does not answer and nothing is remembered, or if it answers what cannot be read.
-pub async fn find(
-    env: &Env,
-    host: &str,
-    is_default: bool,
-    config: &Config,
-    now: Millis,
-) -> Stored<Option<Rc<Place>>> {
+pub async fn find(env: &Env, host: &str, is_default: bool, config: &Config, now: Millis) -> Stored<Option<Rc<Place>>> {
     match read(env, host, is_default).await {
         Ok(place) => {
             let place = place.map(Rc::new);
