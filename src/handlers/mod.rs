@@ -229,7 +229,8 @@ async fn route(request: Incoming, around: Surroundings) -> Result<Reply> {
         return guard::to_https(&request);
     }
     // Also where nobody answers, or D1 does not: the page that says so looks as all of them.
-    if request.path() == pages_of_all::STYLESHEET_ANYWHERE && matches!(request.method(), "GET" | "HEAD") {
+    let is_stylesheet = request.path() == pages_of_all::STYLESHEET_ANYWHERE && !forward_auth::is_astray(&request);
+    if is_stylesheet && matches!(request.method(), "GET" | "HEAD") {
         return Ok(pages::style().with("x-content-type-options", "nosniff"));
     }
     let Some(place) = place(&around, request.host()).await? else {
@@ -240,6 +241,10 @@ async fn route(request: Incoming, around: Surroundings) -> Result<Reply> {
         context::log(around.source.id(), request.path(), &error);
         return Ok(errors::unknown_host(&around.config, request.host(), around.source.id()));
     };
+    let has_origin = place.app.as_ref().is_some_and(|app| app.origin_url.is_some() || app.service_binding.is_some());
+    if !has_origin && forward_auth::is_astray(&request) {
+        return Err(Error::refused(Wire::FORBIDDEN, "a proxy's question about another path than it asks for"));
+    }
     // A website behind nginx: the reserved paths reach us on the auth host, under the website's name.
     let (place, asked) = match forward_auth::website(&request, &around, &place).await? {
         Some((website, asked)) => (website, Some(asked)),
@@ -247,12 +252,14 @@ async fn route(request: Incoming, around: Surroundings) -> Result<Reply> {
     };
     let is_secure = asked.as_ref().map_or_else(|| request.is_secure(), Asked::is_secure);
     let context = Context::new(around, place, is_secure);
-    let is_check = request.path() == forward_auth::PATH && (asked.is_some() || context.app().is_none());
+    let is_check = forward_auth::is_check(request.path()) && (asked.is_some() || !has_origin);
     let is_website = context.app().is_some() && !is_check;
     let table = if is_website { routes::PROTECTED_HOST } else { routes::AUTH_HOST };
     // Some proxies ask with the method that they were asked with.
     let method = if is_check { "GET" } else { request.method() };
-    let found = routes::find(table, method, request.path());
+    // Envoy puts what it was asked for behind the path of the check.
+    let path = if is_check { forward_auth::PATH } else { request.path() };
+    let found = routes::find(table, method, path);
     let is_reserved = !is_website || asked.is_some() || routes::is_reserved(request.path());
     let call = Call { context, request, segment: None, asked, takes_keys: false, authenticated: None };
     match found {

@@ -15,7 +15,7 @@ use crate::error::{Error, Result, Wire};
 use crate::gate::caching::{self, Audience, Said, Storage};
 use crate::gate::headers::{self, ASSERTION};
 use crate::gate::own_name::Names;
-use crate::gate::rules::{self, Verdict, Visitor};
+use crate::gate::rules::{self, Needs, Verdict, Visitor};
 use crate::handlers::Call;
 use crate::handlers::authenticate::{self, Authentication, Depth, Due, Look, Prolong};
 use crate::handlers::errors;
@@ -56,15 +56,21 @@ impl Judged {
     }
 }
 
-/// Judges a request for `method` and `path` of the app.
-///
-/// # Errors
-/// 503 if the session cannot be looked up: not even a public path then says that nobody is signed in.
-pub async fn judge(call: &Call, app: &AppPlace, method: &str, path: &str) -> Result<Judged> {
+/// What the app's rules ask of a request for `method` and `path`.
+#[must_use]
+pub fn needs(app: &AppPlace, method: &str, path: &str) -> Needs {
     let mut needs = rules::needs(&app.rules, &app.default_access, method, path);
     if let Some(composed) = composed(path) {
         needs.add(rules::needs(&app.rules, &app.default_access, method, &composed));
     }
+    needs
+}
+
+/// Judges a request that has these needs; `path` is for the log.
+///
+/// # Errors
+/// 503 if the session cannot be looked up: not even a public path then says that nobody is signed in.
+pub async fn judge(call: &Call, needs: Needs, path: &str) -> Result<Judged> {
     if let Some(token) = keyed::brought(&call.request) {
         policy::admits(&call.context)?;
         let session = keyed::authenticate(&call.context, &token).await?;
@@ -152,7 +158,8 @@ async fn attempt(call: &Call) -> Result<Reply> {
     if !call.context.tenant().is_active {
         return Err(Error::refused(Wire::TENANT_UNAVAILABLE, "tenant is not active"));
     }
-    let mut judged = judge(call, app, call.request.method(), call.request.path()).await?;
+    let needs = needs(app, call.request.method(), call.request.path());
+    let mut judged = judge(call, needs, call.request.path()).await?;
     match judged.verdict {
         Verdict::Pass => forward(call, app, judged).await,
         Verdict::SignIn if call.request.wants_page() => {

@@ -1,7 +1,7 @@
 // Software that PyPI has, in virtual environments of its own below target/, made where they are not there or are another's.
 
 import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -31,4 +31,12 @@ export async function virtualEnvironment(name, requirements) {
   await run(join(bin, "python"), ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "-r", list]);
   writeFileSync(made, requirements);
   return bin;
+}
+
+/** A file that a package of an environment brings beside its modules. */
+export function packageFile(bin, name) {
+  const lib = join(bin, "..", "lib");
+  const found = readdirSync(lib).map((python) => join(lib, python, "site-packages", name)).find(existsSync);
+  if (!found) throw new Error(`${lib} has no ${name}`);
+  return found;
 }

@@ -201,6 +201,112 @@ test("a proxy that asks with the visitor's own method gets the same answer", asy
   }
 });
 
+// Envoy asks by its own request line: the visitor's method, and their path behind ours; with the website's host, or with the
+// auth host's and the website's in X-Forwarded-Host.
+const HOSTS = { "the website's host": { host: "site.localhost" }, "the auth host": { host, "x-forwarded-host": "site.localhost", "x-forwarded-proto": "http" } };
+const envoy = ({ browser }, names, method, path, headers = API) =>
+  browser.send(method, `${SITE}/forward-auth${path}`, { headers: { ...headers, ...HOSTS[names] } });
+
+test("the table of rules, as Envoy asks", async () => {
+  const people = { nobody, member, admin };
+  const wrong = [];
+  for (const [method, path, ...wanted] of [
+    ["GET", "/", 401, 200, 200], ["GET", "/public/x?y=/admin", 200, 200, 200], ["HEAD", "/api/items", 200, 200, 200], ["POST", "/api/items", 401, 200, 200],
+    ["GET", "/admin", 401, 403, 200], ["PROPFIND", "/admin/x", 401, 403, 200], ["DELETE", "/reports/1", 401, 403, 200], ["GET", "/internal/x", 403, 403, 403],
+    ["OPTIONS", "/x", 401, 200, 200], ["GET", "/forward-auth/public/x", 401, 200, 200],
+  ]) {
+    for (const names of Object.keys(HOSTS)) {
+      for (const [at, [who, person]] of Object.entries(people).entries()) {
+        const { status, headers } = await envoy(person, names, method, path);
+        if (status !== wanted[at]) wrong.push(`${names}: ${who} ${method} ${path}: ${status}`);
+        const named = headers["x-doorward-user"];
+        if (named !== (status === 200 ? person.id : undefined)) wrong.push(`${names}: ${who} is named ${named}`);
+        const removed = headers["x-envoy-auth-headers-to-remove"] ?? "";
+        if (status === 200 && removed.includes("x-doorward-user") === Boolean(person.id)) wrong.push(`${names}: ${who} ${path} removes ${removed}`);
+      }
+    }
+  }
+  assert.deepEqual(wrong, []);
+});
+
+test("Envoy's visitor is sent to sign in, and back to where they were going", async () => {
+  for (const names of Object.keys(HOSTS)) {
+    const { status, location } = await envoy(nobody, names, "GET", "/deep?x=1&y=%2F", PAGE);
+    assert.deepEqual([status, location], [302, `${SITE}/.doorward/sign-in?return=/deep?x=1%26y=%252F`], names);
+    assert.equal((await envoy(nobody, names, "POST", "/deep", PAGE)).status, 401, names);
+  }
+});
+
+test("of Envoy's question the request line holds, and no header lets more through", async () => {
+  const through = [];
+  for (const names of Object.keys(HOSTS)) {
+    for (const [method, path, headers] of [
+      ["GET", "/admin", { "x-forwarded-uri": "/public/x" }], ["GET", "/admin", { "x-original-url": `${SITE}/public/x` }], ["GET", "/public/x", { "x-forwarded-uri": "/admin/../public/x" }],
+      ["DELETE", "/reports/1", { "x-forwarded-method": "GET" }], ["DELETE", "/reports/1", { "x-original-method": "GET" }], ["GET", "/public/x", { "x-forwarded-uri": "/public/x, /admin" }],
+      ["GET", "/public/x", { "x-forwarded-uri": "http://site.localhost/public/x" }], ["GET", "/public/x", { "x-forwarded-uri": "" }],
+    ]) {
+      const { status } = await envoy(member, names, method, path, { ...API, ...headers });
+      if (status !== 403) through.push(`${names}: ${method} ${path} with ${JSON.stringify(headers)}: ${status}`);
+    }
+  }
+  // With the website's host X-Forwarded-Host is not read; on the auth host two of them are none.
+  const spoofed = { ...API, "x-forwarded-host": "open.localhost" };
+  if ((await member.browser.get(`${SITE}/forward-auth/admin`, { headers: spoofed })).status !== 403) through.push("another website by X-Forwarded-Host");
+  const two = { ...API, host, "x-forwarded-host": "open.localhost, site.localhost" };
+  if ((await member.browser.get(`${SITE}/forward-auth/x`, { headers: two })).status !== 403) through.push("two hosts");
+  if ((await member.browser.get(`${AUTH}/forward-auth/public/x`, { headers: API })).status !== 403) through.push("no website");
+  assert.deepEqual(through, []);
+});
+
+test("a path that leads Envoy's question out of the check is answered 200 by nothing", async () => {
+  const through = [];
+  for (const path of ["/../style.css", "/admin/../../style.css", "/../api/auth/ok", "/../.doorward/style.css", "/%2e%2e/login", "/..\\style.css", "/../x/..//style.css"]) {
+    for (const [names, headers] of Object.entries(HOSTS)) {
+      const all = { ...headers, "x-forwarded-uri": path };
+      const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}`);
+      const { status } = await raw(worker.port, [`GET /forward-auth${path} HTTP/1.1`, ...lines]);
+      if (status < 400) through.push(`${names}: ${path}: ${status}`);
+    }
+  }
+  assert.deepEqual(through, []);
+});
+
+test("a website that we ask the origin of has its own /forward-auth", async () => {
+  await seedApp(worker, "own.localhost", { binding: "NOTHING", access: "public", rules: [] });
+  const answer = await nobody.browser.get("http://own.localhost/forward-auth/x", { headers: API });
+  assert.equal(answer.status, 502, "it is passed on, and the binding is not there");
+});
+
+test("the cookies that Envoy passes on are those of the website", async () => {
+  const ours = cookieOf(member, "site.localhost");
+  for (const [cookie, kept, removed] of [[ours, undefined, "cookie"], [`a=1; ${ours}; b=2`, "a=1; b=2", undefined], ["a=1", "a=1", undefined]]) {
+    const { status, headers } = await envoy(member, "the website's host", "GET", "/public/x", { ...API, cookie });
+    assert.deepEqual([status, headers.cookie], [200, kept]);
+    assert.equal((headers["x-envoy-auth-headers-to-remove"] ?? "").split(", ").includes("cookie"), removed === "cookie", cookie);
+  }
+});
+
+test("a scheme counts in whichever case, and a WebSocket's as that which it is made of", async () => {
+  const answered = {};
+  for (const scheme of ["ws", "WS", "http", "HTTP"]) {
+    const headers = { ...API, ...STYLES.caddy("GET", `${SITE}/`), "x-forwarded-proto": scheme };
+    answered[scheme] = (await member.browser.get(`${SITE}/forward-auth`, { headers })).status;
+  }
+  const secure = await signUp(worker);
+  await signInAt(secure, "caddy", "https://site.localhost");
+  for (const scheme of ["wss", "WSS", "https", "HTTPS", "Https"]) {
+    const headers = { ...API, ...STYLES.caddy("GET", `${SITE}/`), "x-forwarded-proto": scheme };
+    answered[scheme] = (await secure.browser.get(`${SITE}/forward-auth`, { headers })).status;
+  }
+  for (const scheme of ["wsss", "ftp", "https,http", "https, wss"]) {
+    const headers = { ...API, ...STYLES.caddy("GET", `${SITE}/`), "x-forwarded-proto": scheme };
+    assert.equal((await secure.browser.get(`${SITE}/forward-auth`, { headers })).status, 403, scheme);
+  }
+  assert.deepEqual([...new Set(Object.values(answered))], [200], JSON.stringify(answered));
+  const nginx = await member.browser.get(`${SITE}/forward-auth`, { headers: { ...API, host, "x-original-method": "GET", "x-original-url": "WS://site.localhost/" } });
+  assert.equal(nginx.status, 200);
+});
+
 test("the reserved paths serve the website, and only through its proxy", async () => {
   for (const style of Object.keys(STYLES)) {
     const person = await signUp(worker);

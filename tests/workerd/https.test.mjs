@@ -71,7 +71,7 @@ test("forward-auth takes https on its own port, written or not, and by a WebSock
   const nginx = (url) => ask({ "x-original-method": "GET", "x-original-url": url });
   for (const [proto, host, status] of [
     ["https", "site.localhost", 401], ["https", "site.localhost:443", 401], ["HTTPS", "Site.localhost:443", 401], ["wss", "site.localhost", 401], ["WSS", "site.localhost:443", 401],
-    ["http", "site.localhost", 403], ["ws", "site.localhost", 403], ["https", "site.localhost:8443", 403], ["https", "site.localhost:80", 403], ["ftp", "site.localhost", 403],
+    ["http", "site.localhost", 403], ["ws", "site.localhost", 403], ["https", "site.localhost:8443", 403], ["https", "site.localhost:80", 403], ["https", "site.localhost:443:443", 403], ["ftp", "site.localhost", 403],
   ]) assert.equal(await caddy(proto, host), status, `${proto}://${host}`);
   for (const [url, status] of [
     ["https://site.localhost/x", 401], ["https://site.localhost:443/x", 401], ["wss://site.localhost/x", 401], ["http://site.localhost/x", 403], ["https://site.localhost:8443/x", 403],
