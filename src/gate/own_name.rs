@@ -27,8 +27,10 @@ impl Names {
         let value = value.trim();
         let names_host = value.starts_with("//") || value.starts_with("/\\") || Url::parse(value).is_ok();
         if !names_host {
-            // A path of the origin that is not the website's has no place at the website, and stays.
-            return if self.prefix.is_empty() { None } else { self.below_prefix(value) };
+            // A path of the origin that is not the website's stays.
+            let path = if self.prefix.is_empty() { None } else { self.below_prefix(value) }?;
+            // Absolute, since what is left may begin with `//` or `/\\`, which would name another host.
+            return Some(format!("{}{path}", self.public));
         }
         let url = self.origin.join(value).ok().filter(|url| self.is_origin(url))?;
         let path = &url[url::Position::BeforePath..];
@@ -142,8 +144,11 @@ mod tests {
             ("http://shared.internal:8000/wiki/page", Some("https://app.example.com/page")),
             ("http://shared.internal:8000/wiki", Some("https://app.example.com/")),
             ("http://shared.internal:8000/wikipedia", Some("https://app.example.com/wikipedia")),
-            ("/wiki/page?x", Some("/page?x")),
-            ("/wiki", Some("/")),
+            ("/wiki/page?x", Some("https://app.example.com/page?x")),
+            ("/wiki", Some("https://app.example.com/")),
+            ("/wiki//evil.example/", Some("https://app.example.com//evil.example/")),
+            ("/wiki/\\evil.example/", Some("https://app.example.com/\\evil.example/")),
+            ("http://shared.internal:8000/wiki//evil.example/", Some("https://app.example.com//evil.example/")),
             ("/other", None),
             ("page", None),
         ] {
@@ -161,6 +166,11 @@ mod tests {
         assert_eq!(
             at.refresh("5;URL='http://intranet.internal:8080/x'").as_deref(),
             Some("5;URL=https://app.example.com/x")
+        );
+        let below = names("http://shared.internal:8000/wiki");
+        assert_eq!(
+            below.refresh("0; url=/wiki//evil.example/").as_deref(),
+            Some("0; url=https://app.example.com//evil.example/")
         );
         assert_eq!(at.refresh("5"), None);
         assert_eq!(at.refresh("5; url=/x"), None);

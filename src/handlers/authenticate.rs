@@ -260,11 +260,11 @@ async fn from_database(
         session.updated_at = context.now;
         if before.is_none() {
             writes.push(store::session::prolong(context, &session.id, session.parent_id.as_ref()));
-            cookies.push(session_cookie(context, &ticket.token, &session));
+            cookies.push(renewed_cookie(context, &ticket.token, &session));
         }
     }
     if ticket.is_by_former_key && cookies.is_empty() {
-        cookies.push(session_cookie(context, &ticket.token, &session));
+        cookies.push(renewed_cookie(context, &ticket.token, &session));
     }
     if last_activity_at + ACTIVITY <= context.now {
         writes.push(store::record::activity(tenant, &session.id, context.now));
@@ -304,6 +304,12 @@ const LONGEST_COOKIE: i64 = 34_560_000;
 pub fn lasting_cookie(context: &Context, token: &Token<SessionToken>, session: &LiveSession) -> String {
     let value = crate::session::cookie_value(&context.config.keyring, token);
     Cookie::Session.set(context.is_secure, &value, session.is_remembered.then_some(LONGEST_COOKIE))
+}
+
+/// The session cookie of a session that goes on: for a website that a proxy stands in front of, the lasting one.
+fn renewed_cookie(context: &Context, token: &Token<SessionToken>, session: &LiveSession) -> String {
+    let is_asked = context.app().is_some_and(|app| app.origin_url.is_none() && app.service_binding.is_none());
+    if is_asked { lasting_cookie(context, token, session) } else { session_cookie(context, token, session) }
 }
 
 /// The snapshot's `Set-Cookie` line, if a snapshot is worth sending.

@@ -155,7 +155,10 @@ fn spent(call: &Call) -> Reply {
 /// have been sent the link by a stranger: proving their address would give it to the stranger's account.
 async fn is_own_browser(call: &Call, change: &Change) -> Result<bool> {
     Ok(match call.visitor(Depth::Database).await? {
-        Authentication::Authenticated(found) => found.session.user.id == change.user_id,
+        // An administrator who acts as the user proves nothing for them.
+        Authentication::Authenticated(found) => {
+            found.session.user.id == change.user_id && found.session.impersonated_by.is_none()
+        }
         _ => false,
     })
 }
@@ -165,7 +168,9 @@ fn sign_in_first(call: &Call, change: &Change, status: u16) -> Reply {
     // After a form the link is in its fields, and the page of sign-in leads to the account.
     let back = if query.is_empty() { Target::own("/account") } else { Target::own(format!("{PAGE}?{query}")) };
     let frame = Frame::of(&call.context, "Sign in to change your address");
-    Reply::page(status, pages::change_email::sign_in_first(&frame, &change.old, &change.new, &back))
+    // A stand-in is nobody's address.
+    let old = email::is_mailbox(&change.old).then_some(change.old.as_str());
+    Reply::page(status, pages::change_email::sign_in_first(&frame, old, &change.new, &back))
 }
 
 /// `GET /change-email?token=…&step=…`: asks whether to go on; the last step only in a browser that is signed in to the account.

@@ -114,14 +114,26 @@ fn sign_in_at_auth_host(request: &str) -> Target {
     Target::own(SIGN_IN).with_query("request", request)
 }
 
-/// The origin of the website that a page goes on to, if it does: we signed it.
+/// A target as a mail may carry it: what stands after `#` in the way back to a website is for the browser alone, which would
+/// have sent it to no server. Targets of front-ends stay as they gave them.
+#[must_use]
+pub fn without_fragment(target: Target) -> Target {
+    match target.as_str().split_once('#') {
+        Some((before, _)) if before.starts_with(SIGN_IN) => Target::own(before),
+        _ => target,
+    }
+}
+
+/// The origin of the website of this pool that a page goes on to, if it does and the request is in time: we signed it.
 #[must_use]
 pub fn website_of(context: &Context, target: &Target) -> Option<String> {
     let query = target.as_str().strip_prefix(SIGN_IN)?.strip_prefix('?')?;
     let (_, text) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "request")?;
-    let (Found::Fresh(request) | Found::TooOld(request)) =
-        GateRequest::read(&context.config.keyring, &text, context.now)?;
-    Some(request.origin)
+    let Found::Fresh(request) = GateRequest::read(&context.config.keyring, &text, context.now)? else {
+        return None;
+    };
+    let is_alone = request.is_isolated || context.tenant().is_isolated;
+    (!is_alone || request.tenant_id == context.tenant().id).then_some(request.origin)
 }
 
 /// `GET /.doorward/sign-in?return=/path` on a protected host: for links, and for a forward-auth proxy's 401.

@@ -9,7 +9,7 @@ use crate::error::{Error, Result, Wire};
 use crate::handlers::arrival::{self, Arrival};
 use crate::handlers::opening::{self, Outcome};
 use crate::handlers::sign_up::LONGEST_NAME;
-use crate::handlers::{Call, errors, guard, mailing};
+use crate::handlers::{Call, errors, gate, guard, mailing};
 use crate::http::incoming::Media;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
@@ -80,7 +80,8 @@ pub async fn mail_link(call: &Call, email: &str, name: &str, ways: &Ways) -> Res
     let url = format!("{}{PAGE}", context.auth_origin());
     let mut url = Target::own(url).with_query("token", token.expose());
     let home = Target::own("/account");
-    url = url.with_query("callbackURL", ways.callback.as_ref().unwrap_or(&home).as_str());
+    let callback = gate::without_fragment(ways.callback.clone().unwrap_or(home));
+    url = url.with_query("callbackURL", callback.as_str());
     for (name, target) in [("newUserCallbackURL", &ways.on_new), ("errorCallbackURL", &ways.on_error)] {
         if let Some(target) = target {
             url = url.with_query(name, target.as_str());

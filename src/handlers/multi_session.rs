@@ -35,7 +35,10 @@ fn tokens(context: &Context) -> Vec<Kept> {
         [Cookie::Others, Cookie::Unremembered].map(|cookie| context.cookie(cookie).unwrap_or_default());
     let current = context.cookie(Cookie::Session).unwrap_or_default();
     // Of a token that stands in no further cookie it is not known, and what is not known goes with the browser.
-    let current = std::iter::once((current.as_str(), remembered.split(BETWEEN).any(|value| value == current)));
+    // By the token, and not by the text: after a rotation of SECRETS one is signed anew, and the other not yet.
+    let token_of = |value: &str| value.split('.').next().unwrap_or_default().to_owned();
+    let is_listed = remembered.split(BETWEEN).any(|value| token_of(value) == token_of(&current));
+    let current = std::iter::once((current.as_str(), is_listed));
     let further = remembered.split(BETWEEN).map(|value| (value, true));
     let further = further.chain(others.split(BETWEEN).map(|value| (value, false)));
     let mut tokens: Vec<Kept> = Vec::new();

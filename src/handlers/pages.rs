@@ -77,8 +77,9 @@ async fn show_login(call: &Call, status: u16, problem: Option<&str>, email: &str
     let mut answers = context.db()?.batch([store::issuer::buttons(&context.tenant().id)]).await?;
     let issuers: Vec<Button> = answers.rows()?;
     let config = &context.config;
-    // Asked for by our own redirect after a sign-out.
-    let is_signed_out = problem.is_none() && call.request.param(SIGNED_OUT).as_deref() == Some("true");
+    // Asked for by our own redirect after a sign-out, and by anybody who writes such a link.
+    let is_asked = problem.is_none() && call.request.param(SIGNED_OUT).as_deref() == Some("true");
+    let is_signed_out = is_asked && call.signed_in_user().await?.is_none();
     let website = if is_signed_out { gate::website_of(context, target) } else { None };
     let login = Login {
         problem,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::authenticate::{self, Authentication, Depth};
-use crate::handlers::{Call, counting, guard, mailing, opening, reset};
+use crate::handlers::{Call, counting, gate, guard, mailing, opening, reset};
 use crate::http::cookie::Cookie;
 use crate::http::email;
 use crate::http::incoming::Media;
@@ -107,7 +107,7 @@ pub fn link(context: &Context, user_id: &Id<User>, email: &str, target: Option<T
     let (config, tenant) = (&context.config, context.tenant());
     let expires_at = context.now + config.verification_seconds * 1000;
     let mut url = Target::own(format!("{}{PAGE}", context.auth_origin())).with_query("token", token.expose());
-    if let Some(target) = target {
+    if let Some(target) = target.map(gate::without_fragment) {
         url = url.with_query("callbackURL", target.as_str());
     }
     let mail = mail::verification(&tenant.name, url.as_str(), config.verification_seconds / 60);

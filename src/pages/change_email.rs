@@ -34,14 +34,16 @@ pub fn page(frame: &Frame<'_>, asked: &Asked<'_>) -> String {
     })
 }
 
-/// Asks for the sign-in that the last step needs: `back` leads here again.
+/// Asks for the sign-in that the last step needs: `back` leads here again. `old` is the address now, if the account has one.
 #[must_use]
-pub fn sign_in_first(frame: &Frame<'_>, old: &str, new: &str, back: &Target) -> String {
+pub fn sign_in_first(frame: &Frame<'_>, old: Option<&str>, new: &str, back: &Target) -> String {
     let login = Target::own("/login").with_query("continue", back.as_str());
-    let login = login.with_query("again", "true").with_query("login_hint", old);
+    let login = login.with_query("again", "true");
+    let login = if let Some(old) = old { login.with_query("login_hint", old) } else { login };
     frame.around(&html! {
-        p { "The account of " strong { (old) } " is to have the address " strong { (new) } ". If that is your account, sign in to it, or open the link in the browser in which you asked for the change." }
-        a class="button" href=(login.as_str()) { "Sign in as " (old) }
+        p { "The address of " @if let Some(old) = old { "the account " strong { (old) } } @else { "an account" } " will be " strong { (new) } "." }
+        p { "Is that your account? Open the link in the browser in which you asked for the change. Or sign in here." }
+        a class="button" href=(login.as_str()) { "Sign in" @if let Some(old) = old { " as " (old) } }
         p class="small" { "If you did not ask for this, close this page: nothing changes." }
     })
 }

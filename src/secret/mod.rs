@@ -226,7 +226,14 @@ impl Keyring {
             return None;
         }
         let (first, others) = secrets.split_first()?;
-        Some(Self { first: Key::derive(first), others: others.iter().map(|secret| Key::derive(secret)).collect() })
+        // One that stands there twice is one key.
+        let mut known = vec![*first];
+        let others = others.iter().filter(|secret| {
+            let is_new = !known.contains(secret);
+            known.push(secret);
+            is_new
+        });
+        Some(Self { first: Key::derive(first), others: others.map(|secret| Key::derive(secret)).collect() })
     }
 
     fn keys(&self) -> impl Iterator<Item = &Key> {
@@ -359,6 +366,7 @@ mod tests {
         assert!(Keyring::new(&[]).is_none());
         assert!(Keyring::new(&["short"]).is_none());
         assert!(Keyring::new(&[A, "short"]).is_none());
+        assert_eq!(ring(&[A, B, A, B]).former_key_ids().count(), 1, "one that stands there twice is one key");
     }
 
     #[test]

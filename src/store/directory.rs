@@ -151,7 +151,7 @@ fn remember(host: &str, place: Option<Rc<Place>>, now: Millis) {
 }
 
 /// What was remembered of a host, if it is not older than `ROUTING_STALE_SECONDS`: D1 has just failed. What it would say now
-/// nobody knows; it cannot have been changed by way of a database that does not answer either. A host that was asked for in
+/// nobody knows: where D1 answers others and not this isolate, a change is not seen here until it answers again. A host that was asked for in
 /// vain may be one by now, and is not kept.
 fn stale(host: &str, config: &Config, now: Millis) -> Option<Rc<Place>> {
     CACHE.with_borrow_mut(|cache| {
@@ -199,8 +199,8 @@ macro_rules! place {
 
 /// Why a host was not looked up.
 enum Unread {
-    /// D1 did not answer.
-    Away(StoreError),
+    /// D1 did not answer. Of a tenant's own database that did not: what the main one has just said of the host.
+    Away(StoreError, Option<(String, Id<Tenant>)>),
     /// It did, and what it says cannot be read: nobody is let in by it, nor by what it said before.
     Bad(StoreError),
 }
@@ -208,7 +208,7 @@ enum Unread {
 /// D1 that answers with an error of a statement's has answered.
 fn unread(error: StoreError) -> Unread {
     match error {
-        StoreError::Failed(text) if !text.contains("SQLITE_ERROR") => Unread::Away(StoreError::Failed(text)),
+        StoreError::Failed(text) if !text.contains("SQLITE_ERROR") => Unread::Away(StoreError::Failed(text), None),
         other => Unread::Bad(other),
     }
 }
@@ -229,8 +229,14 @@ pub async fn find(env: &Env, host: &str, is_default: bool, config: &Config, now:
             CACHE.with_borrow_mut(|cache| cache.remove(host));
             Err(error)
         }
-        Err(Unread::Away(error)) => {
-            let Some(place) = stale(host, config, now) else {
+        Err(Unread::Away(error, named)) => {
+            // A host that was given to another tenant meanwhile is not served to the one that had it.
+            let is_named = |place: &Rc<Place>| {
+                named.as_ref().is_none_or(|(binding, tenant)| {
+                    place.tenant.id == *tenant && place.tenant.database.as_ref() == Some(binding)
+                })
+            };
+            let Some(place) = stale(host, config, now).filter(is_named) else {
                 return Err(error);
             };
             note("none", &format!("D1 failed, and the route of {host} is remembered: {}", Error::from(error)));
@@ -255,7 +261,10 @@ async fn read(env: &Env, host: &str, is_default: bool) -> std::result::Result<Op
         let statement = sql(place!("?2")).bind(host).bind(&id);
         let answered = own.batch([statement]).await;
         // The main database has just said that the tenant is closed: that holds, whatever is remembered.
-        let mut answers = answered.map_err(|error| if is_active { unread(error) } else { Unread::Bad(error) })?;
+        let mut answers = answered.map_err(|error| match unread(error) {
+            Unread::Away(error, _) if is_active => Unread::Away(error, Some((binding.clone(), id))),
+            Unread::Away(error, _) | Unread::Bad(error) => Unread::Bad(error),
+        })?;
         place = answers.row().map_err(Unread::Bad)?;
         if let Some(place) = &mut place {
             place.tenant.database = Some(binding);

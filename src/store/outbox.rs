@@ -176,7 +176,8 @@ pub async fn claim(db: &Database, has_messages: bool, now: Millis) -> Stored<Vec
                                       order by next_attempt_at limit 20)
                       union all
                       select id from (select id, next_attempt_at,
-                                             row_number() over (partition by substr(recipient, 1, instr(substr(recipient, 9), '/') + 8)
+                                             row_number() over (partition by lower(substr(recipient, 1, instr(
+                                                                  replace(replace(substr(recipient, 9), '?', '/'), '#', '/') || '/', '/') + 7))
                                                                 order by next_attempt_at) as place
                                       from outbox
                                       where next_attempt_at <= ?1 and delivered_at is null and failed_at is null

@@ -185,7 +185,7 @@ test("no disguise leads around the rules, and no header changes what Envoy asks 
   assert.deepEqual([me.status, me.json.user?.id], [200, member.id]);
 });
 
-test("a WebSocket opens for whoever may", async () => {
+test("a WebSocket opens for a visitor who may see the website, and for nobody else", async () => {
   const cookie = cookieOf(await signedIn(member), "app.localhost");
   const connection = connect(envoy.port);
   const socket = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="];

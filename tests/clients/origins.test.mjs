@@ -72,6 +72,7 @@ before(async () => {
     "/made": ({ headers }, response) => response.writeHead(201, { "content-location": `http://${headers.host}/items/1`, location: `https://${headers.host}/items/1` }).end(),
     "/wait": ({ headers }, response) => response.writeHead(200, { refresh: `5; url=http://${headers.host}/home` }).end(),
     "/cookie": (_, response) => response.writeHead(200, { "set-cookie": ["a=1; Domain=127.0.0.1; Path=/", "b=2; Path=/; HttpOnly"] }).end(),
+    "/base//evil.example": ({ url }, response) => response.writeHead(301, { location: `${url}/`, refresh: `0; url=${url}/` }).end(),
     "/away": (_, response) => response.writeHead(302, { location: "https://elsewhere.example/?back=http://127.0.0.1/" }).end(),
   });
   opened.push(() => worker.dispose(), nginx.stop, apache.stop, own.close);
@@ -80,6 +81,7 @@ before(async () => {
   await seedApp(worker, "apache.localhost", { origin: `http://127.0.0.1:${apache.port}`, rules: [] });
   await seedApp(worker, "service.localhost", { binding: "ORIGIN", rules: [] });
   await seedApp(worker, "own.localhost", { origin: own.url, rules: [] });
+  await seedApp(worker, "based.localhost", { origin: `${own.url}/base`, access: "public", rules: [] });
 });
 after(() => Promise.all(opened.map((close) => close())));
 
@@ -95,6 +97,12 @@ for (const [name, page] of [["nginx", "nginx: docs"], ["apache", "apache: docs"]
 test("a Worker behind a binding is asked by the website's own name", async () => {
   const answer = await visit(member.browser, "http://service.localhost/docs/?a=b");
   assert.match(answer.text, /http:\/\/service\.localhost\/docs\/\?a=b(service\.localhost|null)/);
+});
+
+test("a path without the origin's prefix is no other website's address", async () => {
+  const answer = await member.browser.get("http://based.localhost//evil.example", { headers: PAGE });
+  assert.equal(answer.status, 301);
+  for (const told of [answer.location, answer.headers.refresh.split("url=")[1]]) assert.equal(new URL(told, "http://based.localhost/").host, "based.localhost", told);
 });
 
 test("absolute addresses, refreshes and cookie domains of an origin become the website's, and all others stay", async () => {

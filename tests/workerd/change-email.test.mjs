@@ -81,6 +81,16 @@ test("the old address agrees, the new one is proven, both are told; looking chan
   assert.deepEqual(JSON.parse(event.details), { old: email, new: newEmail });
 });
 
+test("an administrator who acts as the user does not prove a new address for them", async () => {
+  const [admin, user] = [await person(), await person({ isProven: false })];
+  await giveRole(worker, admin.id, "owner");
+  const newEmail = uniqueEmail();
+  await request(user.browser, newEmail);
+  assert.equal((await admin.browser.post(at("/admin/impersonate-user"), { userId: user.id })).status, 200);
+  assert.equal((await go(await link(newEmail), { browser: admin.browser })).status, 403);
+  assert.equal((await emailOf(user.id)).email, user.email);
+});
+
 test("each link is good once, in time, and for its own step", async () => {
   const spent = async (url, why, fields) => {
     const looked = await worker.browser().get(url, { headers: { accept: "text/html" } });

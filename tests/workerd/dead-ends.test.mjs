@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import test, { after, before } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { startOrigin } from "../harness/origin.mjs";
-import { API, PAGE, logIn, seedApp, signUp, upToCallback, visit } from "../harness/seed.mjs";
+import { API, PAGE, logIn, seedApp, seedDomain, seedTenant, signUp, upToCallback, visit } from "../harness/seed.mjs";
 import { AUTH, startWorker } from "../harness/worker.mjs";
 
 const APP = "http://app.localhost";
@@ -76,6 +76,36 @@ test("tabs that ask at the same moment each end at their page, with few cookies"
   for (const [at, { location }] of begun.entries()) assert.equal((await visit(browser, location)).url, APP + paths[at]);
   const names = [...browser.cookies("app.localhost").keys()].filter((name) => name.includes(".gate"));
   assert.ok(names.length >= 1 && names.length <= 8, String(names));
+});
+
+test("what stands after # in the way back goes into no mail, and a front-end's own does", async () => {
+  const person = await signUp(worker);
+  const login = await visit(worker.browser(), `${APP}/document`);
+  const target = login.text.match(/name="continue" value="([^"]*)"/)[1].replaceAll("&amp;", "&");
+  const mailed = async (mail) => {
+    await mail();
+    return (await worker.browser().get(`${AUTH}/dev/mailbox?to=${encodeURIComponent(person.email)}`)).json[0].text;
+  };
+  const hosted = await mailed(() => worker.browser().submit(`${AUTH}/login/link`, { email: person.email, continue: `${target}#key=the-secret-of-the-document` }));
+  assert.match(hosted, /gate%2Fsign-in/);
+  assert.doesNotMatch(hosted, /the-secret/);
+  const script = await mailed(() => worker.browser().post(`${AUTH}/api/auth/sign-in/magic-link`, { email: person.email, callbackURL: "/account#inbox" }));
+  assert.match(script, /account%23inbox/);
+});
+
+test("the page of sign-in says that a user is signed out where that is so, and names no website of another pool", async () => {
+  const other = await seedTenant(worker, { slug: "other-pool", pool: "isolated" });
+  await seedDomain(worker, other, "login.other.localhost");
+  await seedApp(worker, "bank-login.localhost", { tenant: other, origin: origin.url, rules: [] });
+  const { browser } = await signUp(worker);
+  for (const [app, told] of [["http://bank-login.localhost", false], [APP, true]]) {
+    const begun = await worker.browser().get(`${app}/x`, { headers: PAGE });
+    const url = `${AUTH}/login?signed_out=true&again=true&continue=${encodeURIComponent(`/gate/sign-in?request=${new URL(begun.location).searchParams.get("request")}`)}`;
+    assert.ok(!(await browser.get(url, { headers: PAGE })).text.includes("You are signed out"), "a user who is signed in");
+    const page = await worker.browser().get(url, { headers: PAGE });
+    assert.ok(page.text.includes("You are signed out"));
+    assert.equal(page.text.includes(`href="${app}`), told, app);
+  }
 });
 
 test("links as dashboards have them come back whole", async () => {

@@ -202,6 +202,29 @@ test("D1 is away for longer than routes are remembered: public paths go on, sess
   }
 });
 
+test("a host that was given to another tenant is not served to the former one while the new one's database is away", async () => {
+  const origin = await startOrigin();
+  try {
+    const settings = { ROUTING_CACHE_SECONDS: "1", SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0" };
+    const worker = await start({ main: FAILING.replaceAll("DB", "DB_ACME").replaceAll("DB_ACME_ERROR", "DB_ERROR"), databases: ["DB_ACME"], settings });
+    const admin = await signUp(worker, { roles: ["owner"] });
+    const made = await admin.browser.post(`${AUTH}/api/auth/admin/tenants`, { name: "Acme", slug: "acme", database: "DB_ACME", hosts: ["acme.localhost"], owner: { email: "boss@acme.example", name: "Boss" } });
+    assert.equal(made.status, 201, made.text);
+    const app = await seedApp(worker, "moved.localhost", { origin: origin.url, access: "public", rules: [] });
+    const ask = async () => (await worker.browser().get("http://moved.localhost/x", { headers: API })).status;
+    assert.equal(await ask(), 200);
+    await worker.d1.prepare("delete from proxied_app where id = ?").bind(app).run();
+    await worker.d1.prepare("insert into tenant_domain (id, tenant_id, host, is_primary, created_at, updated_at) values ('moved', ?, 'moved.localhost', 0, 0, 0)").bind(made.json.id).run();
+    await d1Is(worker, "away");
+    await sleep(1100);
+    const heard = origin.requests.length;
+    assert.equal(await ask(), 503);
+    assert.equal(origin.requests.length, heard, "the former tenant's origin was asked");
+  } finally {
+    await origin.close();
+  }
+});
+
 test("a session that only D1 knows passes nowhere while D1 is away", async () => {
   const origin = await startOrigin();
   try {

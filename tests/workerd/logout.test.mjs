@@ -221,10 +221,12 @@ test("a host that does not listen keeps no other's news, however many clients it
   await worker.d1.prepare("update outbox set next_attempt_at = ?").bind(now + 3_600_000).run();
   await insert(Array.from({ length: 100 }, (_, n) => `http://deaf.example:81/${n}?x=/`), now - 5000);
   await insert(Array.from({ length: 100 }, () => "https://deaf.example/one"), now - 5000);
-  await insert([place("/prompt")], now - 1000);
+  await insert(Array.from({ length: 30 }, (_, n) => `https://flat.example?${n}/`), now - 5000);
+  await insert(["https://other.example?logout", place("/prompt")], now - 1000);
   await worker.scheduled();
   const tried = async (prefix) => (await worker.rows("select 1 from outbox where recipient like ? and attempts > 0", `${prefix}%`)).length;
   assert.deepEqual([await tried("http://deaf.example:81/"), await tried("https://deaf.example/")], [8, 8], "a few a host");
+  assert.deepEqual([await tried("https://flat.example"), await tried("https://other.example")], [8, 1], "hosts without a slash behind them");
   assert.equal((await worker.rows("select 1 from outbox where recipient = ? and delivered_at is not null", place("/prompt"))).length, 1);
 });
 

@@ -5,8 +5,9 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { decodeProtectedHeader } from "jose";
 import { seal } from "../../scripts/keyring.mjs";
+import { uniqueEmail } from "../harness/browser.mjs";
 import { keyId, open } from "../harness/keyring.mjs";
-import { PASSWORD, giveRole, signUp } from "../harness/seed.mjs";
+import { PAGE, PASSWORD, giveRole, seedApp, signUp } from "../harness/seed.mjs";
 import { addIssuer } from "../harness/issuer.mjs";
 import { readUri, totp } from "../harness/totp.mjs";
 import { consent, startUpstream, stranger } from "../harness/upstream.mjs";
@@ -41,9 +42,9 @@ async function sealedColumns(worker) {
 const TABLES = ["user", "account", "member", "member_role", "session", "signing_key", "two_factor", "issuer", "issuer_refresh_token", "issuer_access_token", "system_account"];
 
 /** Gives another Worker the rows of this one, in its database of its own. */
-async function copyRows(from, to) {
+async function copyRows(from, to, tables = TABLES) {
   const statements = [];
-  for (const table of TABLES) {
+  for (const table of tables) {
     for (const row of await from.rows(`select * from ${table}`)) {
       const names = Object.keys(row);
       statements.push(to.d1.prepare(`insert or replace into ${table} (${names}) values (${names.map(() => "?")})`).bind(...Object.values(row)));
@@ -131,6 +132,37 @@ test("what the former secret sealed is sealed again, the log says when it may go
   assert.equal(decodeProtectedHeader((await browser.get(at("/token"))).json.token).kid, kid, "the signing key is the same");
   assert.equal((await (await signIn()).post(at("/two-factor/verify-backup-code"), { code: backupCodes[0] })).status, 200);
   assert.equal((await (await signIn()).post(at("/two-factor/verify-backup-code"), { code: backupCodes[0] })).status, 401, "a code is good once");
+});
+
+test("a rotation takes no cookie's life: not of a website behind nginx, nor of a browser with several accounts", async () => {
+  const old = await start(OLD, { MULTI_SESSION: "on" });
+  await seedApp(old, "nginx.localhost", { rules: [] });
+  const ada = await signUp(old);
+  const asked = (path) => ({ ...PAGE, host: "auth.localhost", "x-original-url": `http://nginx.localhost${path}`, "x-original-method": "GET" });
+  const via = (worker, path, cookie) => worker.browser().get(`http://nginx.localhost${path}`, { headers: { ...asked(path), cookie } });
+  const begun = await via(old, "/.doorward/sign-in?return=/");
+  const back = new URL((await ada.browser.get(begun.location, { headers: PAGE })).location);
+  const done = await via(old, back.pathname + back.search, begun.cookies[0].split(";")[0]);
+  const session = ({ cookies }) => cookies.find((line) => line.startsWith("doorward.session="));
+  const lasting = /Max-Age=34560000/;
+  assert.match(session(done), lasting);
+  const rotated = await start(`${NEW},${OLD}`, { MULTI_SESSION: "on" });
+  await copyRows(old, rotated, [...TABLES, "proxied_app"]);
+  assert.match(session(await via(rotated, "/.doorward/me", session(done).split(";")[0])), lasting);
+
+  // The session cookie is signed anew by a visit, and the list of further accounts is not yet.
+  const jar = new Map(ada.browser.cookies("auth.localhost"));
+  const header = () => ({ cookie: [...jar].map((pair) => pair.join("=")).join("; ") });
+  const keep = ({ cookies }) => cookies.forEach((line) => jar.set(...line.match(/^([^=]+)=([^;]*)/).slice(1)));
+  keep(await rotated.browser().get(at("/get-session"), { headers: header() }));
+  const second = await rotated.browser().post(at("/sign-up/email"), { name: "B", email: uniqueEmail(), password: PASSWORD }, { headers: header() });
+  const others = second.cookies.find((line) => line.startsWith("doorward.others="));
+  assert.match(others, /Max-Age=604800/);
+  jar.clear();
+  keep(second);
+  const listed = await rotated.browser().get(at("/multi-session/list-device-sessions"), { headers: header() });
+  assert.equal(listed.json.length, 2);
+  assert.ok(!second.cookies.some((line) => line.startsWith("doorward.unremembered=")), "the first account is remembered");
 });
 
 test("the log says what only time or a user can change, and what does not open", async () => {

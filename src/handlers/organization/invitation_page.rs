@@ -64,7 +64,7 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
     if !is_open(call, &one) {
         // The mail that confirms their address may lead here once they have joined.
         if one.status == "accepted" && signed_in.as_ref() == Some(&one.email) {
-            let frame = Frame::of(&call.context, "You have joined");
+            let frame = Frame::of(&call.context, "You have accepted this invitation");
             return Ok(Reply::page(200, pages::invitation::accepted(&frame, &one.tenant_name)));
         }
         return spent(call).await;
