@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use worker::{Env, console_error, console_log};
@@ -13,7 +14,7 @@ use crate::http::cookie::{self, Cookie};
 use crate::http::incoming::Source;
 use crate::http::origin::Origin;
 use crate::id::{Id, Millis};
-use crate::session::{Judged, Presented, Record, Rejection};
+use crate::pages::{Frame, STYLESHEET_ANYWHERE};
 use crate::store::database::{Database, Stored};
 use crate::store::directory::{AppPlace, Place, TenantPlace};
 
@@ -29,12 +30,20 @@ pub struct Context {
     pub is_secure: bool,
     /// Whether this is asked of by whoever must set up a second factor before anything else.
     pub is_before_enrolment: bool,
+    /// How a logout token is sent.
+    pub send_logout: SendLogout,
     runtime: worker::Context,
     source: Rc<Source>,
     client: OnceCell<Client>,
     place: Rc<Place>,
     db: OnceCell<Database>,
 }
+
+/// Sends the logout token of an outbox row, by its id: the provider's part in delivering the outbox.
+pub type SendLogout = for<'a> fn(&'a Env, &'a Database, &'a Config, &'a str, Millis) -> Sending<'a>;
+
+/// A message on its way; `Err` says for the log what went wrong.
+pub type Sending<'a> = Pin<Box<dyn Future<Output = std::result::Result<(), String>> + 'a>>;
 
 /// What a context is made from.
 pub struct Surroundings {
@@ -48,6 +57,8 @@ pub struct Surroundings {
     pub env: Env,
     /// For what outlives the answer.
     pub runtime: worker::Context,
+    /// How a logout token is sent.
+    pub send_logout: SendLogout,
 }
 
 impl Context {
@@ -59,6 +70,7 @@ impl Context {
             now: around.now,
             env: around.env,
             runtime: around.runtime,
+            send_logout: around.send_logout,
             is_secure,
             is_before_enrolment: false,
             source: around.source,
@@ -144,13 +156,11 @@ impl Context {
         Ok(self.db.get_or_init(|| db))
     }
 
-    /// Judges a session that was presented with this request.
-    ///
-    /// # Errors
-    /// Why it does not hold.
-    pub fn judge(&self, record: Record) -> std::result::Result<Judged, Rejection> {
-        let app = self.app().map(|app| &app.id);
-        record.judge(&Presented { app, ip: &self.client().ip, life: self.config.session_seconds, now: self.now })
+    /// The frame of a page on the host that was asked.
+    #[must_use]
+    pub fn frame<'a>(&'a self, title: &'a str) -> Frame<'a> {
+        let stylesheet = if self.app().is_some() { STYLESHEET_ANYWHERE } else { "/style.css" };
+        Frame { title, tenant: &self.tenant().name, stylesheet }
     }
 
     /// Round trips to D1 so far.

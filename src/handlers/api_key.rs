@@ -362,8 +362,8 @@ pub async fn get(call: &mut Call) -> Result<Reply> {
 /// 400, 401, 403, 404.
 pub async fn list(call: &mut Call) -> Result<Reply> {
     let organization = call.request.param("organizationId").filter(|id| !id.is_empty());
-    let limit = bounded(call, "limit", 100, (0, 1000))?;
-    let offset = bounded(call, "offset", 0, (0, MOST))?;
+    let limit = bounded(&call.request, "limit", 100, (0, 1000))?;
+    let offset = bounded(&call.request, "offset", 0, (0, MOST))?;
     let by = match call.request.param("sortBy").as_deref() {
         None | Some("" | "createdAt") => "created_at",
         Some("name") => "name",

@@ -6,7 +6,7 @@ use crate::handlers::policy;
 use crate::http::cookie::{self, Cookie, Presented};
 use crate::http::incoming::Incoming;
 use crate::secret::{SessionToken, Token, TokenHash};
-use crate::session::{Judged, Life, LiveSession, Rejection, read_cookie};
+use crate::session::{Judged, Life, LiveSession, Record, Rejection, read_cookie};
 use crate::store;
 use crate::store::database::{Answers, Database, Statement};
 
@@ -194,6 +194,16 @@ pub async fn confirm(context: &Context, ticket: Ticket, more: Vec<Statement>) ->
     Ok((authenticated, answers))
 }
 
+/// Judges a session that was presented with this request.
+///
+/// # Errors
+/// Why it does not hold.
+pub fn judge(context: &Context, record: Record) -> std::result::Result<Judged, Rejection> {
+    let (app, ip) = (context.app().map(|app| &app.id), &context.client().ip);
+    let request = crate::session::Presented { app, ip, life: context.config.session_seconds, now: context.now };
+    record.judge(&request)
+}
+
 /// What whoever presents a session that does not hold is told. Where it was presented is no fault of the session's.
 #[must_use]
 pub fn refused(rejection: Rejection) -> Error {
@@ -233,7 +243,7 @@ async fn from_database(
     let statements = std::iter::once(store::session::load(tenant, &ticket.hash)).chain(more);
     let mut answers = context.db()?.batch(statements).await?;
     let record = store::session::read(&mut answers)?;
-    let judged = record.ok_or(Rejection::Unknown).and_then(|record| context.judge(record));
+    let judged = record.ok_or(Rejection::Unknown).and_then(|record| judge(context, record));
     let Judged { mut session, life, parent: above, last_activity_at, begins_grace, .. } = match judged {
         Ok(judged) => judged,
         Err(rejection) => {

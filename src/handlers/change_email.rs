@@ -13,7 +13,7 @@ use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::id::{Id, User};
 use crate::jobs::outbox::deliver_later;
-use crate::pages::{self, Frame, mail};
+use crate::pages::{self, mail};
 use crate::secret::{ChangeConfirm, ChangeProof, Token, TokenKind};
 use crate::store;
 use crate::store::database::{Statement, StoreError, must_change};
@@ -148,7 +148,7 @@ fn read(context: &Context, used: &Used) -> Result<Change> {
 }
 
 fn spent(call: &Call) -> Reply {
-    Reply::page(400, pages::change_email::spent(&Frame::of(&call.context, "This link has been used or is too old")))
+    Reply::page(400, pages::change_email::spent(&call.context.frame("This link has been used or is too old")))
 }
 
 /// Whether this browser is signed in to the account that is to have the new address. A reader of the new mailbox who is not may
@@ -167,7 +167,7 @@ fn sign_in_first(call: &Call, change: &Change, status: u16) -> Reply {
     let query = call.request.query();
     // After a form the link is in its fields, and the page of sign-in leads to the account.
     let back = if query.is_empty() { Target::own("/account") } else { Target::own(format!("{PAGE}?{query}")) };
-    let frame = Frame::of(&call.context, "Sign in to change your address");
+    let frame = call.context.frame("Sign in to change your address");
     // A stand-in is nobody's address.
     let old = email::is_mailbox(&change.old).then_some(change.old.as_str());
     Reply::page(status, pages::change_email::sign_in_first(&frame, old, &change.new, &back))
@@ -191,7 +191,7 @@ pub async fn ask(call: &mut Call) -> Result<Reply> {
     if matches!(step, Step::Prove(_)) && !is_own_browser(call, &change).await? {
         return Ok(sign_in_first(call, &change, 200));
     }
-    let frame = Frame::of(context, "Change your e-mail address?");
+    let frame = context.frame("Change your e-mail address?");
     let asked = pages::change_email::Asked {
         token: token.as_deref().unwrap_or_default(),
         step: name.as_deref().unwrap_or_default(),
@@ -234,7 +234,7 @@ pub async fn go_on(call: &mut Call) -> Result<Reply> {
     if let Step::Prove(_) = step {
         let is_done = carry_out(context, &change.user_id, &change.old, &change.new).await?;
         let Some(target) = target else {
-            let frame = Frame::of(context, if is_done { "Your address was changed" } else { "That did not work" });
+            let frame = context.frame(if is_done { "Your address was changed" } else { "That did not work" });
             let status = if is_done { 200 } else { 400 };
             return Ok(Reply::page(status, pages::change_email::done(&frame, is_done, &change.new)));
         };
@@ -249,7 +249,7 @@ pub async fn go_on(call: &mut Call) -> Result<Reply> {
     if let Some(target) = target {
         return Ok(Reply::redirect(303, &target));
     }
-    let frame = Frame::of(context, "Look into your mail");
+    let frame = context.frame("Look into your mail");
     Ok(Reply::page(200, pages::change_email::sent(&frame, &change.new)))
 }
 

@@ -14,7 +14,7 @@ use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::id::{Id, User};
 use crate::jobs::outbox::deliver_later;
-use crate::pages::{self, Frame, mail};
+use crate::pages::{self, mail};
 use crate::secret::{Deletion, Token};
 use crate::session::Person;
 use crate::store;
@@ -106,8 +106,8 @@ async fn send_link(context: &Context, user: &Person, target: Option<&Target>) ->
 /// # Errors
 /// 403 for a bad `callbackURL`, 404 signed out or for a bad token; 503.
 pub async fn callback(call: &mut Call) -> Result<Reply> {
-    if !guard::asked_by_script(call) {
-        return Ok(guard::to_page(call, PAGE));
+    if !guard::asked_by_script(&call.context, &call.request) {
+        return Ok(guard::to_page(&call.request, PAGE));
     }
     let given = call.request.param("callbackURL").filter(|given| !given.is_empty());
     let target = opening::target(&call.context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
@@ -126,7 +126,7 @@ pub async fn callback(call: &mut Call) -> Result<Reply> {
 fn spent(call: &Call, user: &Person) -> Reply {
     Reply::page(
         400,
-        pages::mailed::spent_deletion(&Frame::of(&call.context, "This link has been used or is too old"), &user.email),
+        pages::mailed::spent_deletion(&call.context.frame("This link has been used or is too old"), &user.email),
     )
 }
 
@@ -153,7 +153,7 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
     if link.is_none() {
         return Ok(spent(call, user));
     }
-    let frame = Frame::of(context, "Delete your account?");
+    let frame = context.frame("Delete your account?");
     let page = pages::mailed::ask_deletion(&frame, &text, target.as_ref().map(Target::as_str), &user.email);
     Ok(Reply::page(200, page))
 }
@@ -183,7 +183,7 @@ pub async fn press(call: &mut Call) -> Result<Reply> {
     }
     let reply = match target {
         Some(target) => Reply::redirect(303, &target),
-        None => Reply::page(200, pages::mailed::deleted(&Frame::of(&call.context, "Your account is deleted"))),
+        None => Reply::page(200, pages::mailed::deleted(&call.context.frame("Your account is deleted"))),
     };
     Ok(reply.with_cookies(cleared(&call.context)))
 }

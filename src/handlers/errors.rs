@@ -9,12 +9,12 @@ use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::Call;
 use crate::handlers::forward_auth::Asked;
+use crate::http::incoming::Incoming;
 use crate::http::reply::Reply;
 use crate::oauth::jws::ALGORITHMS;
 use crate::oauth::problem::{Code, Problem};
 use crate::pages;
 use crate::pages::error::{NextStep, Told};
-use crate::session::LiveSession;
 
 /// An error in the login protocol's JSON. What is not there at all is an empty 404.
 ///
@@ -145,7 +145,7 @@ pub fn html(context: &Context, error: &Error) -> Reply {
     };
     let next = next_step(context, error);
     let told = Told { text, detail: detail.as_deref(), next, request_id: context.request_id() };
-    let reply = Reply::page(wire.status, pages::error::page(&pages::Frame::of(context, title), &told));
+    let reply = Reply::page(wire.status, pages::error::page(&context.frame(title), &told));
     match error {
         Error::TooManyRequests { retry_after, .. } => reply.with("retry-after", retry_after.to_string()),
         _ => reply,
@@ -279,32 +279,32 @@ fn later(seconds: i64) -> String {
 ///
 /// # Errors
 /// None that happens.
-pub fn to_visitor(call: &Call, error: &Error) -> Result<Reply> {
-    let is_website = call.context.app().is_some();
+pub fn to_visitor(context: &Context, request: &Incoming, asked: Option<&Asked>, error: &Error) -> Result<Reply> {
+    let is_website = context.app().is_some();
     let is_signed_out = is_website && error.wire() == Wire::UNAUTHORIZED;
-    let reply = if !call.request.source().is_navigation() {
+    let reply = if !request.source().is_navigation() {
         json(error)?
     } else if is_signed_out {
-        let frame = pages::Frame::of(&call.context, "Please sign in");
-        let is_sent = !matches!(asked_method(call), "GET" | "HEAD");
+        let frame = context.frame("Please sign in");
+        let is_sent = !matches!(asked_method(request, asked), "GET" | "HEAD");
         Reply::page(401, pages::error::signed_out(&frame, is_sent))
     } else {
-        html(&call.context, error)
+        html(context, error)
     };
     // RFC 9110, section 15.5.2. Browsers know no such scheme, and ask their users for nothing.
     Ok(if is_signed_out { reply.with("www-authenticate", "Cookie form-action=\"/.doorward/sign-in\"") } else { reply })
 }
 
 /// The method that the visitor sent: a proxy asks by one of its own.
-fn asked_method(call: &Call) -> &str {
-    call.asked.as_ref().and_then(Asked::method).unwrap_or_else(|| call.request.method())
+fn asked_method<'a>(request: &'a Incoming, asked: Option<&'a Asked>) -> &'a str {
+    asked.and_then(Asked::method).unwrap_or_else(|| request.method())
 }
 
 /// The page for somebody whom a website's rules keep out.
 #[must_use]
-pub fn forbidden(context: &Context, session: Option<&LiveSession>) -> Reply {
-    let frame = pages::Frame::of(context, "Not for you");
-    Reply::page(403, pages::error::forbidden(&frame, session.map(|session| session.user.email.as_str())))
+pub fn forbidden(context: &Context, email: Option<&str>) -> Reply {
+    let frame = context.frame("Not for you");
+    Reply::page(403, pages::error::forbidden(&frame, email))
 }
 
 /// An error as a page where the host's pages cannot be looked up: with a stylesheet that every host has.
@@ -341,7 +341,7 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
     let (title, text) = pages::error::words_for_code(&code);
     let next = NextStep::new("/login", "Start again");
     let told = Told { text, detail: None, next, request_id: call.context.request_id() };
-    Ok(Reply::page(200, pages::error::page(&pages::Frame::of(&call.context, title), &told)))
+    Ok(Reply::page(200, pages::error::page(&call.context.frame(title), &told)))
 }
 
 /// A failed sign-in or sign-up, in words for its page. None for what is not said there.

@@ -279,7 +279,7 @@ pub async fn check(call: &mut Call) -> Result<Reply> {
         }
         Verdict::Forbidden if call.request.source().is_navigation() => {
             call.context.log(path, &Error::refused(Wire::FORBIDDEN, format!("{method} {path}")));
-            Ok(errors::forbidden(&call.context, judged.session.as_ref()))
+            Ok(errors::forbidden(&call.context, judged.email()))
         }
         Verdict::Forbidden => Err(Error::refused(Wire::FORBIDDEN, format!("{method} {path}"))),
         Verdict::SignIn => {
@@ -291,7 +291,7 @@ pub async fn check(call: &mut Call) -> Result<Reply> {
             }
             let error = Error::refused(Wire::UNAUTHORIZED, "not signed in");
             call.context.log(path, &error);
-            let reply = errors::to_visitor(call, &error)?;
+            let reply = errors::to_visitor(&call.context, &call.request, call.asked.as_ref(), &error)?;
             Ok(if wants_page { reply.with("x-doorward-location", target.as_str().to_owned()) } else { reply })
         }
     }

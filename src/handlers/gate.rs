@@ -9,7 +9,9 @@ use serde_json::json;
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::gate::request::{Found, GateRequest, sign_in_page};
-use crate::handlers::authenticate::{Authentication, Depth, lasting_cookie, remember, session_cookie, snapshot_cookie};
+use crate::handlers::authenticate::{
+    Authentication, Depth, judge, lasting_cookie, remember, session_cookie, snapshot_cookie,
+};
 use crate::handlers::pages::SIGNED_OUT;
 use crate::handlers::session::end_this;
 use crate::handlers::{Call, proxy};
@@ -179,7 +181,7 @@ pub async fn authorize(call: &mut Call) -> Result<Reply> {
     if !proxy::is_proven(&context.config, user) {
         // A website takes the address for its visitor's: first it must be.
         let back = sign_in_at_auth_host(&text);
-        let frame = pages::Frame::of(context, "Confirm your address first");
+        let frame = context.frame("Confirm your address first");
         let page = pages::mailed::ask_for_mail(&frame, &user.email, back.as_str());
         return Ok(Reply::page(403, page).with_cookies(authenticated.cookies));
     }
@@ -283,7 +285,7 @@ async fn redeem(call: &Call, app: &AppPlace, request: &GateRequest) -> Result<Re
     ];
     let mut answers = context.db()?.batch(statements).await?.skip(1);
     let record = store::session::read(&mut answers)?.ok_or_else(|| bad("the session on the auth host is over"))?;
-    let session = match context.judge(record) {
+    let session = match judge(context, record) {
         Ok(judged) => judged.session,
         Err(rejection) => {
             // Nobody has it: it does not stay behind.
@@ -311,7 +313,7 @@ async fn redeem(call: &Call, app: &AppPlace, request: &GateRequest) -> Result<Re
 /// 404 off a protected host.
 pub async fn ask_sign_out(call: &mut Call) -> Result<Reply> {
     let app = app(&call.context)?;
-    let page = pages::sign_out::page(&pages::Frame::of(&call.context, "Sign out"), &app.name, "/.doorward/sign-out");
+    let page = pages::sign_out::page(&call.context.frame("Sign out"), &app.name, "/.doorward/sign-out");
     Ok(Reply::page(200, page))
 }
 

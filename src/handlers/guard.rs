@@ -109,14 +109,13 @@ pub fn check_origin(call: &Call, route: &Route) -> Result<()> {
 /// Whether a script of a trusted origin asks, by a GET of the client's protocol that changes something: browsers say so. Mail
 /// scanners, link previews and prefetching browsers open links too, and say nothing of the kind.
 #[must_use]
-pub fn asked_by_script(call: &Call) -> bool {
-    let request = &call.request;
+pub fn asked_by_script(context: &Context, request: &Incoming) -> bool {
     let mode = request.header("Sec-Fetch-Mode");
     if request.method() != "GET" || request.is_prefetch() || mode.as_deref() == Some("navigate") {
         return false;
     }
     match request.header("Origin").filter(|origin| !origin.is_empty()) {
-        Some(_) => readable_by(call).is_some(),
+        Some(_) => readable_by(context, request).is_some(),
         // A page of our own origin sends none with a GET.
         None => {
             request.header("Sec-Fetch-Site").as_deref() == Some("same-origin")
@@ -134,8 +133,8 @@ pub fn is_elsewhere(context: &Context, target: &Target) -> bool {
 
 /// From an address of the client's protocol to our page with a button, which takes the same parameters.
 #[must_use]
-pub fn to_page(call: &Call, page: &str) -> Reply {
-    let query = call.request.query();
+pub fn to_page(request: &Incoming, page: &str) -> Reply {
+    let query = request.query();
     let target = if query.is_empty() { page.to_owned() } else { format!("{page}?{query}") };
     // The token must not go on to wherever the page's links lead.
     Reply::redirect(302, &Target::own(target)).with("referrer-policy", "no-referrer")
@@ -203,7 +202,7 @@ pub fn preflight_or_not_found(call: &Call, table: &'static [Route]) -> Result<Re
             .with("access-control-allow-headers", "*, Authorization, Content-Type, DPoP")
             .with("access-control-max-age", "600"));
     }
-    if readable_by(call).is_none() {
+    if readable_by(&call.context, &call.request).is_none() {
         return Ok(reply);
     }
     Ok(reply
@@ -249,17 +248,18 @@ pub fn is_for_programs(path: &str) -> bool {
 }
 
 /// The trusted origin whose script asks.
-fn readable_by(call: &Call) -> Option<String> {
-    if call.context.app().is_some() {
+#[must_use]
+pub fn readable_by(context: &Context, request: &Incoming) -> Option<String> {
+    if context.app().is_some() {
         return None;
     }
-    let said = call.request.header("Origin")?;
+    let said = request.header("Origin")?;
     if let Some(origin) = Origin::parse(&said) {
-        return trusts(&call.context, &origin).then(|| origin.as_str().to_owned());
+        return trusts(context, &origin).then(|| origin.as_str().to_owned());
     }
     // An extension of a browser asks by CORS as a website does.
     let url = url::Url::parse(&said).ok()?;
-    call.context.config.trusts_app(&url).then(|| said.to_ascii_lowercase())
+    context.config.trusts_app(&url).then(|| said.to_ascii_lowercase())
 }
 
 /// Pages that are part of no client's flow.
@@ -319,7 +319,7 @@ pub fn finish(call: &Call, surface: Surface, mut reply: Reply) -> Reply {
     if let Some(token) = bearer {
         reply = reply.with("set-auth-token", token);
     }
-    match readable_by(call) {
+    match readable_by(&call.context, &call.request) {
         Some(origin) => reply
             .with("access-control-allow-origin", origin)
             .with("access-control-allow-credentials", "true")

@@ -15,7 +15,7 @@ use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::id::{Id, User};
 use crate::jobs::outbox::deliver_later;
-use crate::pages::{self, Frame, mail};
+use crate::pages::{self, mail};
 use crate::secret::{MagicLink, Token};
 use crate::store;
 use crate::store::sign_in::By;
@@ -119,8 +119,8 @@ fn ways(context: &Context, mut given: impl FnMut(&str) -> Option<String>) -> Res
 /// 403 for bad URLs; 503. A link that is not good is told on the page that it leads to.
 pub async fn verify(call: &mut Call) -> Result<Reply> {
     guard::open_way(call.context.config.ways_in.magic_link)?;
-    if !guard::asked_by_script(call) {
-        return Ok(guard::to_page(call, PAGE));
+    if !guard::asked_by_script(&call.context, &call.request) {
+        return Ok(guard::to_page(&call.request, PAGE));
     }
     let context = &call.context;
     let Ways { callback, on_new, on_error } = ways(context, |name| call.request.param(name))?;
@@ -157,7 +157,7 @@ async fn refused(call: &Call, status: u16, ways: &Ways, error: &Error) -> Result
     }
     let target = ways.callback.as_ref().map_or("/account", Target::as_str);
     let user = call.signed_in_user().await?;
-    let frame = Frame::of(context, "This link has been used or is too old");
+    let frame = context.frame("This link has been used or is too old");
     let signed_in = user.as_ref().map(|user| user.email.as_str());
     Ok(Reply::page(400, pages::mailed::spent_sign_in(&frame, target, signed_in)))
 }
@@ -185,7 +185,7 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
     let targets: Vec<(&str, &str)> =
         given.into_iter().filter_map(|(name, target)| Some((name, target.as_ref()?.as_str()))).collect();
     let asked = pages::mailed::SignIn { token: &text, email: &email, targets: &targets };
-    Ok(Reply::page(200, pages::mailed::ask_sign_in(&Frame::of(context, "Sign in?"), &asked)))
+    Ok(Reply::page(200, pages::mailed::ask_sign_in(&context.frame("Sign in?"), &asked)))
 }
 
 /// `POST /sign-in-link`: signs in.

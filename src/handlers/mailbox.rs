@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result};
 use crate::handlers::Call;
 use crate::http::reply::Reply;
-use crate::pages::{Frame, mailbox};
+use crate::pages::mailbox;
 use crate::session::iso;
 use crate::store::outbox::{self, Mail, Queued};
 
@@ -27,7 +27,7 @@ pub async fn show(call: &mut Call) -> Result<Reply> {
         .map(|(mail, row)| (row, mail))
         .collect();
     if call.request.header("Accept").is_some_and(|accept| accept.contains("text/html")) {
-        return Ok(Reply::page(200, mailbox::page(&Frame::of(context, "Mailbox"), &mails)));
+        return Ok(Reply::page(200, mailbox::page(&context.frame("Mailbox"), &mails)));
     }
     let body: Vec<Value> = mails
         .iter()

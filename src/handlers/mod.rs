@@ -63,6 +63,7 @@ use crate::http::incoming::Incoming;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::id::{Id, Millis, User};
+use crate::jobs::SEND_LOGOUT;
 use crate::pages as pages_of_all;
 use crate::routes::{self, Access, Route, Surface};
 use crate::session::Person;
@@ -81,7 +82,8 @@ pub struct Call {
     pub asked: Option<Asked>,
     /// Whether a program's key opens this as well.
     pub takes_keys: bool,
-    authenticated: Option<Authenticated>,
+    /// The session of an [`Access::Session`] route, once it has been looked up.
+    pub authenticated: Option<Authenticated>,
 }
 
 impl Call {
@@ -190,7 +192,7 @@ pub async fn serve(request: Request, env: Env, runtime: worker::Context) -> Resp
     let is_head = request.method() == "HEAD";
     let reply = match config(&env) {
         Ok(config) => {
-            let around = Surroundings { config, now, source: source.clone(), env, runtime };
+            let around = Surroundings { config, now, source: source.clone(), env, runtime, send_logout: SEND_LOGOUT };
             route(request, around).await
         }
         Err(error) => Err(error),
@@ -291,7 +293,7 @@ fn fail(route: &Route, call: &Call, error: &Error) -> Result<Reply> {
     let reply = match route.surface {
         // Some programs say by default that they read pages: where they ask, a browser is known by what it alone sends.
         Surface::Api if may_be_a_program(route, call) => errors::told(call.request.path(), error)?,
-        Surface::Api => errors::to_visitor(call, error)?,
+        Surface::Api => errors::to_visitor(&call.context, &call.request, call.asked.as_ref(), error)?,
         // Whoever must set up a second factor is led to where that is done, and comes back.
         Surface::Page if error.wire() == Wire::SECOND_FACTOR_REQUIRED && call.context.app().is_none() => {
             let back = if route.method == "GET" { call.request.path_and_query() } else { "/account" };

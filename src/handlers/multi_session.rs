@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
-use crate::handlers::authenticate::{forget, remember, session_cookie, snapshot_cookie, write_later};
+use crate::handlers::authenticate::{forget, judge, remember, session_cookie, snapshot_cookie, write_later};
 use crate::handlers::opening::cleared;
 use crate::handlers::{Call, guard, policy};
 use crate::http::cookie::Cookie;
@@ -123,7 +123,7 @@ async fn sessions(context: &Context) -> Result<Vec<Account>> {
     let mut sessions: Vec<Account> = Vec::new();
     for Kept { token, .. } in tokens {
         let record = store::session::read(&mut answers)?;
-        let Some(Ok(Judged { session, .. })) = record.map(|record| context.judge(record)) else {
+        let Some(Ok(Judged { session, .. })) = record.map(|record| judge(context, record)) else {
             continue;
         };
         // Of an account that must set up a second factor first, nothing is shown or switched to.

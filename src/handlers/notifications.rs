@@ -15,7 +15,10 @@ use crate::store::notification::{Deed, Record};
 const MOST_LISTED: i64 = 100;
 
 fn page(call: &Call) -> Result<(i64, i64)> {
-    Ok((bounded(call, "limit", 20, (1, MOST_LISTED))?, bounded(call, "offset", 0, (0, 1_000_000_000))?))
+    Ok((
+        bounded(&call.request, "limit", 20, (1, MOST_LISTED))?,
+        bounded(&call.request, "offset", 0, (0, 1_000_000_000))?,
+    ))
 }
 
 fn json_of(one: &Record) -> Value {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
-use crate::handlers::authenticate::{brought, forget, remember, session_cookie, snapshot_cookie, write_later};
+use crate::handlers::authenticate::{brought, forget, judge, remember, session_cookie, snapshot_cookie, write_later};
 use crate::handlers::multi_session;
 use crate::http::cookie::{self, Cookie};
 use crate::http::redirect::Target;
@@ -311,7 +311,7 @@ async fn settle(
     (id, hash): (&Id<Session>, &TokenHash<SessionToken>),
     record: Record,
 ) -> Result<LiveSession> {
-    let judged = match context.judge(record) {
+    let judged = match judge(context, record) {
         Ok(judged) => judged,
         Err(rejection) => {
             context.db()?.batch([store::session::discard(&context.tenant().id, hash)]).await?;

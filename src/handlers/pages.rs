@@ -22,7 +22,7 @@ use crate::http::reply::Reply;
 use crate::pages::login::Login;
 use crate::pages::second_factor::Challenge;
 use crate::pages::sign_up::SignUp;
-use crate::pages::{self, Frame, STYLESHEET};
+use crate::pages::{self, STYLESHEET};
 use crate::store;
 use crate::store::issuer::Button;
 use crate::store::sign_in::By;
@@ -92,7 +92,7 @@ async fn show_login(call: &Call, status: u16, problem: Option<&str>, email: &str
         ways_in: config.ways_in,
         again: again(call),
     };
-    Ok(Reply::page_with_script(status, pages::login::page(&Frame::of(context, "Sign in"), &login)))
+    Ok(Reply::page_with_script(status, pages::login::page(&context.frame("Sign in"), &login)))
 }
 
 /// `POST /login`.
@@ -178,7 +178,7 @@ fn show_sign_up(call: &Call, status: u16, problem: Option<&str>, typed: (&str, &
         target: target.as_str(),
         shortest: call.context.config.password_min,
     };
-    Reply::page_with_script(status, pages::sign_up::page(&Frame::of(&call.context, "Create an account"), &page))
+    Reply::page_with_script(status, pages::sign_up::page(&call.context.frame("Create an account"), &page))
 }
 
 /// `POST /sign-up`.
@@ -233,7 +233,7 @@ pub async fn create_account(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// None.
 pub async fn forgot(call: &mut Call) -> Result<Reply> {
-    let frame = Frame::of(&call.context, "Forgot your password?");
+    let frame = call.context.frame("Forgot your password?");
     Ok(Reply::page(200, pages::reset::forgot(&frame, None, "")))
 }
 
@@ -245,13 +245,13 @@ pub async fn send_link(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Form).await?;
     let typed = fields.required("email", email::LONGEST);
     fields.finish()?;
-    let frame = Frame::of(&call.context, "Forgot your password?");
+    let frame = call.context.frame("Forgot your password?");
     let Some(address) = email::normalise(&typed) else {
         let problem = Some("This is not an e-mail address.");
         return Ok(Reply::page(400, pages::reset::forgot(&frame, problem, &typed)));
     };
     match resetting::send_link(&call.context, &address, None).await {
-        Ok(()) => Ok(Reply::page(200, pages::reset::sent(&Frame::of(&call.context, "Look into your mail"), &address))),
+        Ok(()) => Ok(Reply::page(200, pages::reset::sent(&call.context.frame("Look into your mail"), &address))),
         Err(error @ Error::TooManyRequests { .. }) => {
             call.context.log(call.request.path(), &error);
             let page = pages::reset::forgot(&frame, Some(&told(&error)), &typed);
@@ -267,15 +267,12 @@ pub async fn send_link(call: &mut Call) -> Result<Reply> {
 /// None.
 pub async fn reset(call: &mut Call) -> Result<Reply> {
     let Some(token) = call.request.param("token") else {
-        return Ok(Reply::page(
-            400,
-            pages::reset::spent(&Frame::of(&call.context, "This link has been used or is too old")),
-        ));
+        return Ok(Reply::page(400, pages::reset::spent(&call.context.frame("This link has been used or is too old"))));
     };
     // A user who proved their address in another browser than their account's comes here from there.
     let is_confirmed = call.request.param("confirmed").is_some();
     let title = if is_confirmed { "Your address is confirmed: set a password" } else { "Set a new password" };
-    let frame = Frame::of(&call.context, title);
+    let frame = call.context.frame(title);
     let page = pages::reset::choose(&frame, None, &token, call.context.config.password_min);
     // `same-origin`, as every page: with `no-referrer` a browser would send this page's own form with `Origin: null`.
     Ok(Reply::page(200, page))
@@ -292,19 +289,16 @@ pub async fn set_password(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     match resetting::set_password(&call.context, &token, &password).await {
         Ok(()) => {
-            let page = pages::reset::done(&Frame::of(&call.context, "Your password is set"));
+            let page = pages::reset::done(&call.context.frame("Your password is set"));
             Ok(Reply::page(200, page).with_cookies(cleared(&call.context)))
         }
         Err(error) if error.wire() == Wire::INVALID_TOKEN => {
             call.context.log(call.request.path(), &error);
-            Ok(Reply::page(
-                400,
-                pages::reset::spent(&Frame::of(&call.context, "This link has been used or is too old")),
-            ))
+            Ok(Reply::page(400, pages::reset::spent(&call.context.frame("This link has been used or is too old"))))
         }
         Err(error) if error.wire().status == 400 => {
             call.context.log(call.request.path(), &error);
-            let frame = Frame::of(&call.context, "Set a new password");
+            let frame = call.context.frame("Set a new password");
             let page = pages::reset::choose(&frame, Some(&told(&error)), &token, call.context.config.password_min);
             Ok(Reply::page(400, page))
         }
@@ -314,7 +308,7 @@ pub async fn set_password(call: &mut Call) -> Result<Reply> {
 
 /// Says that a mail is on its way.
 fn sent(call: &Call, email: &str) -> Reply {
-    Reply::page(200, pages::login::sent(&Frame::of(&call.context, "Look into your mail"), email))
+    Reply::page(200, pages::login::sent(&call.context.frame("Look into your mail"), email))
 }
 
 /// `POST /login/link`: mails a link that signs in.
@@ -367,7 +361,7 @@ async fn show_second_factor(call: &Call, status: u16, said: Said<'_>, target: &T
     };
     let Said { problem, note, is_mailed } = said;
     let challenge = Challenge { problem, note, methods: &methods, is_mailed, target: target.as_str() };
-    Ok(Reply::page(status, pages::second_factor::challenge(&Frame::of(context, "One more step"), &challenge)))
+    Ok(Reply::page(status, pages::second_factor::challenge(&context.frame("One more step"), &challenge)))
 }
 
 /// `POST /second-factor`: a code of whichever kind; which it is shows in its form.

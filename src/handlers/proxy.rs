@@ -42,6 +42,12 @@ pub struct Judged {
 }
 
 impl Judged {
+    /// The address of the user who asks, if they are signed in.
+    #[must_use]
+    pub fn email(&self) -> Option<&str> {
+        self.session.as_ref().map(|session| session.user.email.as_str())
+    }
+
     /// Somebody who is to sign in.
     #[must_use]
     pub const fn signed_out() -> Self {
@@ -149,7 +155,7 @@ pub async fn serve(call: Call) -> Result<Reply> {
             // The auth host knows where a second factor is set up, and the way back.
             return send_to_sign_in(&call, call.request.origin()?.as_str(), call.request.path_and_query());
         }
-        errors::to_visitor(&call, &error)
+        errors::to_visitor(&call.context, &call.request, call.asked.as_ref(), &error)
     })
 }
 
@@ -180,7 +186,7 @@ async fn attempt(call: &Call) -> Result<Reply> {
             }
             call.context.log(call.request.path(), &error);
             let cookies = judged.cookies(&call.context, true);
-            Ok(errors::forbidden(&call.context, judged.session.as_ref()).with_cookies(cookies))
+            Ok(errors::forbidden(&call.context, judged.email()).with_cookies(cookies))
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::context::nfkc;
 use crate::credentials::password::{LONGEST_READ, Password};
 use crate::error::{Error, Result, Wire};
-use crate::handlers::authenticate::{Authentication, Depth, remember, snapshot_cookie};
+use crate::handlers::authenticate::{Authentication, Depth, judge, remember, snapshot_cookie};
 use crate::handlers::opening::{self, taken_back};
 use crate::handlers::provider::consents;
 use crate::handlers::{Call, errors, passkey_registration, policy, proof, second_factor_setup as setup};
@@ -13,7 +13,7 @@ use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::pages::account::Account;
 use crate::pages::second_factor::{self as pages, Standing};
-use crate::pages::{self as all, Frame};
+use crate::pages::{self as all};
 use crate::session::Rejection;
 use crate::store;
 use crate::store::oauth::consent::Listed as Consent;
@@ -44,7 +44,7 @@ pub async fn account(call: &mut Call) -> Result<Reply> {
     ];
     let mut answers = context.db()?.batch(statements).await?;
     let record = store::session::read(&mut answers)?;
-    let session = match record.ok_or(Rejection::Unknown).and_then(|record| context.judge(record)) {
+    let session = match record.ok_or(Rejection::Unknown).and_then(|record| judge(context, record)) {
         Ok(judged) => judged.session,
         Err(rejection) => {
             let reply = Reply::redirect(302, &Target::own("/login"));
@@ -56,7 +56,7 @@ pub async fn account(call: &mut Call) -> Result<Reply> {
     let trusted_devices: i64 = answers.row()?.unwrap_or(0);
     let consents: Vec<Consent> = answers.rows()?;
     let page = all::account::page(
-        &Frame::of(context, "You are signed in"),
+        &context.frame("You are signed in"),
         &Account {
             session: &session,
             asks_proof: !session.user.email_verified && email::is_mailbox(&session.user.email),
@@ -130,7 +130,7 @@ async fn show_second_factor(call: &Call, status: u16, problem: Option<&str>, bac
         must_enrol: authenticated.session.must_enrol,
         passkeys_are_open: call.context.config.ways_in.passkey,
     };
-    let page = pages::settings(&Frame::of(&call.context, TITLE), &settings);
+    let page = pages::settings(&call.context.frame(TITLE), &settings);
     Ok(Reply::page_with_script(status, page).with_cookies(authenticated.cookies))
 }
 
@@ -188,13 +188,13 @@ async fn act(call: &Call, action: &str, password: Option<&Password>, back: Optio
     match action {
         "begin" => {
             let begun = setup::begin(context, &proof.authenticated, &factors, None).await?;
-            let frame = Frame::of(context, "Set up an authenticator app");
+            let frame = context.frame("Set up an authenticator app");
             let page = pages::begun(&frame, (&begun.uri, &begun.seed), &begun.backup_codes, back);
             Ok(Reply::page(200, page).with_cookies(cookies))
         }
         "codes" => {
             let codes = setup::new_codes(context, &proof.authenticated, &factors).await?;
-            Ok(Reply::page(200, pages::new_codes(&Frame::of(context, "Backup codes"), &codes)).with_cookies(cookies))
+            Ok(Reply::page(200, pages::new_codes(&context.frame("Backup codes"), &codes)).with_cookies(cookies))
         }
         "disable" => {
             let opened = setup::switch_off(call, &proof.authenticated, &factors).await?;
@@ -228,11 +228,7 @@ pub async fn verify_second_factor(call: &mut Call) -> Result<Reply> {
             call.context.log(call.request.path(), &error);
             Ok(Reply::page(
                 400,
-                pages::verify(
-                    &Frame::of(&call.context, TITLE),
-                    "This is not the code.",
-                    back.as_ref().map(Target::as_str),
-                ),
+                pages::verify(&call.context.frame(TITLE), "This is not the code.", back.as_ref().map(Target::as_str)),
             ))
         }
         Err(error) => Err(error),

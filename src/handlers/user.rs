@@ -6,7 +6,7 @@ use crate::access::action::Action;
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::Call;
-use crate::handlers::authenticate::{Authenticated, remember, snapshot_cookie};
+use crate::handlers::authenticate::{Authenticated, judge, remember, snapshot_cookie};
 use crate::handlers::sign_up::{LONGEST_IMAGE, LONGEST_NAME};
 use crate::handlers::{admin, profile, proof};
 use crate::http::cookie::Cookie;
@@ -99,7 +99,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let mut reply = Reply::json(200, &json!({ "status": true }))?.with_cookies(authenticated.cookies);
     // The copies of the session say the new name at once; other sessions follow at their next recheck. Of two cookies
     // of one name a browser keeps the later.
-    if let Some(Ok(Judged { session, .. })) = record.map(|record| context.judge(record)) {
+    if let Some(Ok(Judged { session, .. })) = record.map(|record| judge(context, record)) {
         remember(context, &authenticated.hash, &session);
         // What no longer fits into a snapshot must not leave the old one to answer.
         let snapshot = snapshot_cookie(context, &authenticated.hash, &session);
@@ -116,7 +116,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
 pub async fn refreshed(context: &Context, authenticated: &Authenticated) -> Result<Vec<String>> {
     let record = store::session::find(context.db()?, &context.tenant().id, &authenticated.hash).await?;
     let mut cookies = authenticated.cookies.clone();
-    if let Some(Ok(Judged { session, .. })) = record.map(|record| context.judge(record)) {
+    if let Some(Ok(Judged { session, .. })) = record.map(|record| judge(context, record)) {
         remember(context, &authenticated.hash, &session);
         let snapshot = snapshot_cookie(context, &authenticated.hash, &session);
         cookies.push(snapshot.unwrap_or_else(|| Cookie::Snapshot.clear(context.is_secure)));

@@ -14,7 +14,7 @@ use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::id::{Id, Millis, User};
 use crate::jobs::outbox::deliver_later;
-use crate::pages::{self, Frame, mail};
+use crate::pages::{self, mail};
 use crate::secret::{EmailProof, Purpose, Token};
 use crate::store;
 use crate::store::database::{Statement, StoreError};
@@ -91,7 +91,7 @@ pub async fn send_again(call: &mut Call) -> Result<Reply> {
     let on = target.as_ref().map_or("/account", Target::as_str).to_owned();
     context.db()?.batch(link(context, &user.id, &user.email, target)?).await?;
     deliver_later(context);
-    let page = pages::mailed::proof_sent(&Frame::of(context, "Look into your mail"), &user.email, &on);
+    let page = pages::mailed::proof_sent(&context.frame("Look into your mail"), &user.email, &on);
     Ok(Reply::page(200, page).with_cookies(authenticated.cookies))
 }
 
@@ -228,8 +228,8 @@ pub enum Proven {
 /// # Errors
 /// 401 for a link that is not good and has nowhere to go; 403 for a bad `callbackURL`; 503.
 pub async fn verify(call: &mut Call) -> Result<Reply> {
-    if !guard::asked_by_script(call) {
-        return Ok(guard::to_page(call, PAGE));
+    if !guard::asked_by_script(&call.context, &call.request) {
+        return Ok(guard::to_page(&call.request, PAGE));
     }
     let given = call.request.param("callbackURL").filter(|given| !given.is_empty());
     let target = opening::target(&call.context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
@@ -259,12 +259,12 @@ async fn spent(call: &Call, status: u16, target: Option<&Target>) -> Result<Repl
         is_proven: user.email_verified || !email::is_mailbox(&user.email),
     });
     let target = target.map_or("/account", Target::as_str);
-    let frame = Frame::of(context, "This link has been used or is too old");
+    let frame = context.frame("This link has been used or is too old");
     Ok(Reply::page(400, pages::mailed::spent_proof(&frame, reader, target)))
 }
 
 fn confirmed(call: &Call, email: &str, target: Option<&Target>) -> Reply {
-    let frame = Frame::of(&call.context, "Your address is confirmed");
+    let frame = call.context.frame("Your address is confirmed");
     let target = target.map_or("/account", Target::as_str);
     Reply::page(200, pages::mailed::proven(&frame, email, target))
 }
@@ -290,7 +290,7 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
         email: &letter.claim.email,
         is_own_browser: is_own_browser(call, &letter.claim.user_id).await?,
     };
-    Ok(Reply::page(200, pages::mailed::ask_proof(&Frame::of(&call.context, "Is this your address?"), &asked)))
+    Ok(Reply::page(200, pages::mailed::ask_proof(&call.context.frame("Is this your address?"), &asked)))
 }
 
 /// `POST /verify-email`: proves the address. In another browser than the account's own, its owner then sets a password.

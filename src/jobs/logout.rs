@@ -14,7 +14,6 @@ use crate::oauth::logout::{TYPE, claims};
 use crate::store::database::Database;
 use crate::store::directory::is_own;
 use crate::store::oauth::logout::{Told, told};
-use crate::store::outbox::Queued;
 use crate::store::signing_key;
 
 /// How long a logout token is good, in seconds (section 2.4 advises two minutes at most).
@@ -24,8 +23,8 @@ const SECONDS: i64 = 120;
 ///
 /// # Errors
 /// What went wrong: it is noted in the row, and tried again.
-pub async fn send((env, db): (&Env, &Database), config: &Config, queued: &Queued, now: Millis) -> Result<(), String> {
-    let found: Option<Told> = db.first(told(&queued.id)).await.map_err(|error| format!("{error:?}"))?;
+pub async fn send(env: &Env, db: &Database, config: &Config, id: &str, now: Millis) -> Result<(), String> {
+    let found: Option<Told> = db.first(told(id)).await.map_err(|error| format!("{error:?}"))?;
     // The client is gone: there is nobody to tell.
     let Some(told) = found else {
         return Ok(());
@@ -45,5 +44,5 @@ pub async fn send((env, db): (&Env, &Database), config: &Config, queued: &Queued
     let signer = signing_key::signer_of((db, config), &told.tenant_id, told.algorithm, now).await.map_err(describe)?;
     let token = signer.sign_as(TYPE, Value::Object(claims), now, SECONDS).await.map_err(describe)?;
     let form = form_urlencoded::Serializer::new(String::new()).append_pair("logout_token", &token).finish();
-    post(url.as_str(), None, &queued.id, Body::Form(form)).await
+    post(url.as_str(), None, id, Body::Form(form)).await
 }

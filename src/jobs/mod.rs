@@ -9,12 +9,15 @@ pub mod tenants;
 use worker::Env;
 
 use crate::config::Config;
-use crate::context::note;
+use crate::context::{SendLogout, note};
 use crate::handlers::{config, read_clock};
 use crate::id::Millis;
 use crate::jobs::secrets::Rotation;
 use crate::store::database::{Database, Stored};
 use crate::store::jobs::{Kept, bindings, prune};
+
+/// How a logout token is sent: the outbox knows when, and the provider knows what.
+pub const SEND_LOGOUT: SendLogout = |env, db, config, id, now| Box::pin(logout::send(env, db, config, id, now));
 
 /// What the settings say of how long things are kept.
 const fn kept(config: &Config) -> Kept {
@@ -92,7 +95,7 @@ async fn run_in((env, db): (&Env, &Database), (config, rotation): (&Config, &mut
         rotation.is_complete = false;
         note("cron", &format!("secrets: {error:?}"));
     }
-    if let Err(error) = outbox::deliver((env, db), config, now).await {
+    if let Err(error) = outbox::deliver((env, db), config, SEND_LOGOUT, now).await {
         note("cron", &format!("outbox: {error:?}"));
     }
 }

@@ -9,9 +9,8 @@ use worker::email::SendEmailBuilder;
 use worker::{AbortSignal, Env, Fetch, Headers, Method, Request, RequestInit, RequestRedirect};
 
 use crate::config::Config;
-use crate::context::{Context, note};
+use crate::context::{Context, SendLogout, note};
 use crate::id::Millis;
-use crate::jobs::logout;
 use crate::secret::Secret;
 use crate::store::database::{Database, Stored};
 use crate::store::outbox::{self, Kind, Mail, Queued};
@@ -26,14 +25,19 @@ const BINDING: &str = "MAIL";
 ///
 /// # Errors
 /// If D1 does not answer. What a service says is noted in the row, and tried again.
-pub async fn deliver((env, db): (&Env, &Database), config: &Config, now: Millis) -> Stored<()> {
+pub async fn deliver(
+    (env, db): (&Env, &Database),
+    config: &Config,
+    send_logout: SendLogout,
+    now: Millis,
+) -> Stored<()> {
     // In development, without anything to send by, messages wait in the mailbox to be read there.
     let sends = config.mail_webhook.is_some() || config.sms_webhook.is_some() || env.send_email(BINDING).is_ok();
     let claimed = outbox::claim(db, sends || !config.development, now).await?;
     // At once: one that lets us wait makes nobody else wait.
     let settled = join_all(claimed.iter().map(async |queued| {
         let sent = match queued.kind {
-            Kind::Logout => logout::send((env, db), config, queued, now).await,
+            Kind::Logout => send_logout(env, db, config, &queued.id, now).await,
             Kind::Mail | Kind::Webhook => send(env, config, queued).await,
         };
         let problem = sent.err();
@@ -52,10 +56,10 @@ pub async fn deliver((env, db): (&Env, &Database), config: &Config, now: Millis)
 /// Delivers after this request's answer.
 pub fn deliver_later(context: &Context) {
     let (env, config, now): (Env, Rc<Config>, Millis) = (context.env.clone(), context.config.clone(), context.now);
-    let binding = context.binding().to_owned();
+    let (binding, send_logout) = (context.binding().to_owned(), context.send_logout);
     context.after(async move {
         let delivered = match Database::open(&env, &binding) {
-            Ok(db) => deliver((&env, &db), &config, now).await,
+            Ok(db) => deliver((&env, &db), &config, send_logout, now).await,
             Err(error) => Err(error),
         };
         if let Err(error) = delivered {

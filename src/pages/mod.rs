@@ -18,8 +18,6 @@ pub mod sign_up;
 
 use maud::{DOCTYPE, Markup, html};
 
-use crate::context::Context;
-
 /// The stylesheet of every page.
 pub const STYLESHEET: &str = include_str!("style.css");
 
@@ -45,18 +43,7 @@ pub struct Frame<'a> {
     pub stylesheet: &'static str,
 }
 
-impl<'a> Frame<'a> {
-    /// The frame of a page on the host that was asked.
-    #[must_use]
-    pub fn of(context: &'a Context, title: &'a str) -> Self {
-        let on_website = context.app().is_some();
-        Self {
-            title,
-            tenant: &context.tenant().name,
-            stylesheet: if on_website { STYLESHEET_ANYWHERE } else { "/style.css" },
-        }
-    }
-
+impl Frame<'_> {
     /// The page around `content`.
     #[must_use]
     pub fn around(&self, content: &Markup) -> String {

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::Call;
 use crate::handlers::admin::users::{found, overseer};
-use crate::handlers::authenticate::{forget, remember, session_cookie, snapshot_cookie};
+use crate::handlers::authenticate::{forget, judge, remember, session_cookie, snapshot_cookie};
 use crate::http::cookie::Cookie;
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
@@ -60,7 +60,7 @@ pub async fn begin(call: &mut Call) -> Result<Reply> {
         store::session::load(&context.tenant().id, &hash),
     ];
     let record: Option<Record> = context.db()?.batch(statements).await?.last()?;
-    let judged = record.map(|record| context.judge(record));
+    let judged = record.map(|record| judge(context, record));
     let Some(Ok(judged)) = judged else {
         // Nobody has it: it does not stay behind.
         context.db()?.batch([store::session::discard(&context.tenant().id, &hash)]).await?;
@@ -102,7 +102,7 @@ pub async fn stop(call: &mut Call) -> Result<Reply> {
         return Err(Error::refused(Wire::NOT_IMPERSONATING, "a session of one's own"));
     };
     let own: Option<Record> = if aside.is_some() { answers.row()? } else { None };
-    let own = own.and_then(|record| context.judge(record).ok()).map(|judged| judged.session);
+    let own = own.and_then(|record| judge(context, record).ok()).map(|judged| judged.session);
     // A cookie from elsewhere must not sign anybody in: only whoever began this goes back.
     let own = own.filter(|own| own.user.id == *administrator && own.impersonated_by.is_none());
     let deed = Deed {

@@ -163,8 +163,8 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
         Some("desc") => true,
         Some(_) => return Err(invalid("sortDirection", "asc or desc")),
     };
-    let limit = bounded(call, "limit", 100, (0, MOST_LISTED))?;
-    let offset = bounded(call, "offset", 0, (0, 1_000_000_000))?;
+    let limit = bounded(&call.request, "limit", 100, (0, MOST_LISTED))?;
+    let offset = bounded(&call.request, "offset", 0, (0, 1_000_000_000))?;
     let overseer = overseer(call, Action::ListUsers).await?;
     let context = &call.context;
     let page = (if limit == 0 { 100 } else { limit }, offset);

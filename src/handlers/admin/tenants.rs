@@ -322,7 +322,8 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
     if status.as_deref().is_some_and(|status| !matches!(status, "active" | "suspended" | "pending_deletion")) {
         return Err(invalid("status", "active, suspended or pending_deletion"));
     }
-    let page = (bounded(call, "limit", 100, (1, 1000))?, bounded(call, "offset", 0, (0, 1_000_000_000))?);
+    let page =
+        (bounded(&call.request, "limit", 100, (1, 1000))?, bounded(&call.request, "offset", 0, (0, 1_000_000_000))?);
     let manager = manager(call).await?;
     let records: Vec<Record> =
         call.context.db()?.batch([store::tenancy::list(status.as_deref(), page)]).await?.rows()?;

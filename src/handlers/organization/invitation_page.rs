@@ -8,7 +8,7 @@ use crate::http::incoming::Media;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::pages::invitation::Shown;
-use crate::pages::{self, Frame};
+use crate::pages::{self};
 use crate::secret::{Invited, Token, TokenHash};
 use crate::store;
 use crate::store::invitation::Record;
@@ -18,7 +18,7 @@ const LONGEST_TOKEN: usize = 200;
 
 async fn spent(call: &Call) -> Result<Reply> {
     let is_signed_in = call.signed_in_user().await?.is_some();
-    let frame = Frame::of(&call.context, "This invitation cannot be answered any more");
+    let frame = call.context.frame("This invitation cannot be answered any more");
     Ok(Reply::page(400, pages::invitation::spent(&frame, is_signed_in)))
 }
 
@@ -64,7 +64,7 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
     if !is_open(call, &one) {
         // The mail that confirms their address may lead here once they have joined.
         if one.status == "accepted" && signed_in.as_ref() == Some(&one.email) {
-            let frame = Frame::of(&call.context, "You have accepted this invitation");
+            let frame = call.context.frame("You have accepted this invitation");
             return Ok(Reply::page(200, pages::invitation::accepted(&frame, &one.tenant_name)));
         }
         return spent(call).await;
@@ -78,7 +78,7 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
         email: &one.email,
         roles: &roles,
     };
-    Ok(Reply::page(200, pages::invitation::page(&Frame::of(&call.context, &title), &shown, signed_in.as_deref())))
+    Ok(Reply::page(200, pages::invitation::page(&call.context.frame(&title), &shown, signed_in.as_deref())))
 }
 
 /// `POST /invitation`: joins, or turns it down. Whoever has the link reads the address's mail, so it is proven as well.
@@ -122,6 +122,6 @@ pub async fn decide(call: &mut Call) -> Result<Reply> {
         }
         authenticated.cookies.clone()
     };
-    let frame = Frame::of(context, if joins { "Welcome" } else { "Turned down" });
+    let frame = context.frame(if joins { "Welcome" } else { "Turned down" });
     Ok(Reply::page(200, pages::invitation::done(&frame, &one.tenant_name, joins)).with_cookies(cookies))
 }

@@ -11,7 +11,7 @@ use crate::handlers::organization::{
 use crate::handlers::{Call, keyed};
 use crate::http::email;
 use crate::http::fields::Fields;
-use crate::http::incoming::Media;
+use crate::http::incoming::{Incoming, Media};
 use crate::http::reply::Reply;
 use crate::id::{Id, Tenant};
 use crate::session::iso;
@@ -45,8 +45,8 @@ fn standing_json(standing: &Standing) -> Value {
 ///
 /// # Errors
 /// 400 for anything else.
-pub fn bounded(call: &Call, name: &str, otherwise: i64, (least, most): (i64, i64)) -> Result<i64> {
-    let Some(text) = call.request.param(name).filter(|text| !text.is_empty()) else {
+pub fn bounded(request: &Incoming, name: &str, otherwise: i64, (least, most): (i64, i64)) -> Result<i64> {
+    let Some(text) = request.param(name).filter(|text| !text.is_empty()) else {
         return Ok(otherwise);
     };
     let number = text.parse().ok().filter(|number| (least..=most).contains(number));
@@ -66,8 +66,8 @@ pub fn page(call: &Call) -> Result<Page> {
         Some(_) => return Err(invalid("sortDirection", "asc or desc")),
     };
     Ok(Page {
-        limit: bounded(call, "limit", MOST_LISTED, (1, 1000))?,
-        offset: bounded(call, "offset", 0, (0, 1_000_000_000))?,
+        limit: bounded(&call.request, "limit", MOST_LISTED, (1, 1000))?,
+        offset: bounded(&call.request, "offset", 0, (0, 1_000_000_000))?,
         descends,
     })
 }

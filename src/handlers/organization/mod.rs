@@ -17,7 +17,7 @@ use crate::access::permission::Permissions;
 use crate::context::Context;
 use crate::error::{Error, Result, Wire};
 use crate::handlers::Call;
-use crate::handlers::authenticate::{Authenticated, remember, snapshot_cookie};
+use crate::handlers::authenticate::{Authenticated, judge, remember, snapshot_cookie};
 use crate::handlers::{keyed, policy, proof};
 use crate::http::cookie::Cookie;
 use crate::http::fields::Fields;
@@ -281,7 +281,7 @@ pub async fn commit_and_refresh(
     let mut answers: Answers = context.db()?.batch(statements).await?.skip(skipped);
     let record = store::session::read(&mut answers)?;
     let mut cookies = authenticated.cookies.clone();
-    if let Some(Ok(Judged { session, .. })) = record.map(|record| context.judge(record)) {
+    if let Some(Ok(Judged { session, .. })) = record.map(|record| judge(context, record)) {
         remember(context, &authenticated.hash, &session);
         let snapshot = snapshot_cookie(context, &authenticated.hash, &session);
         cookies.push(snapshot.unwrap_or_else(|| Cookie::Snapshot.clear(context.is_secure)));

@@ -170,7 +170,7 @@ async fn meant(call: &Call) -> Result<Option<Acting>> {
 /// # Errors
 /// As [`get`].
 pub async fn full(call: &mut Call) -> Result<Reply> {
-    let limit = members::bounded(call, "membersLimit", members::MOST_LISTED, (1, members::MOST_LISTED))?;
+    let limit = members::bounded(&call.request, "membersLimit", members::MOST_LISTED, (1, members::MOST_LISTED))?;
     let Some(acting) = meant(call).await? else {
         return Reply::json(200, &Value::Null);
     };

@@ -18,7 +18,7 @@ use crate::oauth::client_authentication::CREDENTIALS;
 use crate::oauth::parameters::Parameters;
 use crate::oauth::problem::{Code, Problem};
 use crate::oauth::token::Granted;
-use crate::pages::{self, Frame};
+use crate::pages::{self};
 use crate::secret::{AuthorizationCode, Cell, KeptRequest, Token};
 use crate::store;
 use crate::store::database::{Statement, StoreError};
@@ -472,7 +472,7 @@ pub async fn answer(context: &Context, client: &Client, place: &Place, parameter
             Reply::redirect(302, &Target::own(format!("{}#{pairs}", place.redirect_uri)))
         }
         ResponseMode::FormPost | ResponseMode::FormPostJwt => {
-            let frame = Frame::of(context, "One moment");
+            let frame = context.frame("One moment");
             Reply::page_with_script(200, pages::consent::form_post(&frame, &place.redirect_uri, &all))
         }
     };

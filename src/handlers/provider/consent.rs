@@ -10,7 +10,7 @@ use crate::http::reply::Reply;
 use crate::oauth::authorization::{AuthorizationRequest, Refused, judge};
 use crate::oauth::parameters::Parameters;
 use crate::oauth::problem::{Code, Problem};
-use crate::pages::{self, Frame};
+use crate::pages::{self};
 use crate::store;
 use crate::store::database::{StoreError, must_change};
 use crate::store::record::Severity;
@@ -45,7 +45,7 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
     }
     let title = format!("Sign in to {}?", asked.client.name);
     let page = pages::consent::page(
-        &Frame::of(&call.context, &title),
+        &call.context.frame(&title),
         &pages::consent::Question {
             client: &asked.client,
             scopes: &request.consent_scopes(&asked.client),

@@ -18,7 +18,7 @@ use crate::oauth::client_authentication::UnverifiedClient;
 use crate::oauth::device::{self, UserCode};
 use crate::oauth::parameters::Parameters;
 use crate::oauth::problem::{Code, Problem};
-use crate::pages::{self, Frame};
+use crate::pages::{self};
 use crate::secret::{DeviceCode, Purpose, Token};
 use crate::store;
 use crate::store::database::{StoreError, must_change};
@@ -90,7 +90,7 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
         return Ok(Reply::redirect(302, &sign_in_page(call.request.path_and_query())));
     };
     let context = &call.context;
-    let frame = Frame::of(context, "Connect a device");
+    let frame = context.frame("Connect a device");
     let Some(typed) = call.request.param("user_code").filter(|typed| !typed.is_empty()) else {
         return Ok(Reply::page(200, pages::device::ask(&frame, None)).with_cookies(authenticated.cookies));
     };
@@ -138,7 +138,7 @@ pub async fn decide(call: &mut Call) -> Result<Reply> {
         return Ok(Reply::redirect(303, &sign_in_page(back.as_str())));
     };
     let context = &call.context;
-    let frame = Frame::of(context, "Connect a device");
+    let frame = context.frame("Connect a device");
     let gone = || Reply::page(400, pages::device::ask(&frame, Some("This code is unknown, used, or too old.")));
     let Some((_, waiting)) = look(context, authenticated.session.user.id.as_str(), &typed).await? else {
         return Ok(gone());

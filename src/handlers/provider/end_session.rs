@@ -14,7 +14,7 @@ use crate::oauth::client::Client;
 use crate::oauth::logout::front_channel;
 use crate::oauth::parameters::Parameters;
 use crate::oauth::problem::{Code, Problem};
-use crate::pages::{self, Frame};
+use crate::pages::{self};
 use crate::session::LiveSession;
 use crate::store;
 use crate::store::oauth::logout::Framed;
@@ -65,8 +65,7 @@ async fn end(call: &Call, parameters: &Parameters) -> Result<Reply> {
         return end_and_tell(call, &session, asked.target).await;
     }
     let name = asked.client.as_ref().map(|client| client.name.as_str());
-    let page =
-        pages::sign_out::confirm(&Frame::of(context, "Sign out"), name, &session.user.email, call.request.query());
+    let page = pages::sign_out::confirm(&context.frame("Sign out"), name, &session.user.email, call.request.query());
     Ok(Reply::page(200, page))
 }
 
@@ -104,8 +103,7 @@ async fn end_and_tell(call: &Call, session: &LiveSession, target: Option<Target>
         return Ok(done(context, target).with_cookies(cookies));
     }
     let (uris, origins): (Vec<String>, Vec<String>) = frames.into_iter().unzip();
-    let page =
-        pages::sign_out::frames(&Frame::of(context, "Signing you out"), &uris, target.as_ref().map(Target::as_str));
+    let page = pages::sign_out::frames(&context.frame("Signing you out"), &uris, target.as_ref().map(Target::as_str));
     Ok(Reply::page_with_frames(200, page, &origins).with_cookies(cookies))
 }
 
@@ -116,7 +114,7 @@ fn name_for(context: &Context, session: &LiveSession, client: &Client) -> String
 fn done(context: &Context, target: Option<Target>) -> Reply {
     match target {
         Some(target) => Reply::redirect(303, &target),
-        None => Reply::page(200, pages::sign_out::done(&Frame::of(context, "You are signed out"))),
+        None => Reply::page(200, pages::sign_out::done(&context.frame("You are signed out"))),
     }
 }
 

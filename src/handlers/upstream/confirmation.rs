@@ -11,7 +11,7 @@ use crate::http::incoming::Media;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::id::{Account, Id, User};
-use crate::pages::{self, Frame, mail};
+use crate::pages::{self, mail};
 use crate::secret::{AccountConfirmation, Token};
 use crate::store;
 use crate::store::database::{Statement, StoreError, must_change};
@@ -73,7 +73,7 @@ fn read(context: &Context, used: &Used) -> Result<Waiting> {
 }
 
 fn spent(call: &Call) -> Reply {
-    Reply::page(400, pages::confirmation::spent(&Frame::of(&call.context, "This link is spent")))
+    Reply::page(400, pages::confirmation::spent(&call.context.frame("This link is spent")))
 }
 
 /// `GET /confirm-account?token=…`: asks whether to confirm.
@@ -91,7 +91,7 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
         return Ok(spent(call));
     };
     let waiting = read(context, &used)?;
-    let frame = Frame::of(context, "Is this account yours?");
+    let frame = context.frame("Is this account yours?");
     Ok(Reply::page(200, pages::confirmation::page(&frame, &text, &waiting.issuer, &waiting.identity)))
 }
 
@@ -127,6 +127,6 @@ pub async fn confirm(call: &mut Call) -> Result<Reply> {
         Err(StoreError::Unchanged) => return Ok(spent(call)),
         other => other?,
     };
-    let frame = Frame::of(context, "Confirmed");
+    let frame = context.frame("Confirmed");
     Ok(Reply::page(200, pages::confirmation::done(&frame, &waiting.issuer)))
 }
