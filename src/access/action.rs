@@ -1,8 +1,8 @@
 //! What each action needs, in one table; and the permit that a privileged write takes.
 
 use crate::access::permission::Permissions;
-use crate::error::{Error, Wire};
-use crate::id::{Id, Tenant, User};
+use crate::platform::error::{Error, Wire};
+use crate::platform::id::{Id, Tenant, User};
 
 /// Declares actions: the permission that each needs, and how it is refused.
 macro_rules! actions {

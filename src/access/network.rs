@@ -12,8 +12,10 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// `::ffff:0:0`, the first of the IPv4-mapped addresses.
 const FIRST_MAPPED: Ipv6Addr = Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0);
+
 /// The prefix length that all of them have in common.
 const MAPPED_PREFIX: u8 = 96;
+
 /// From here on, a range around all of them is written for their sake, and not for that of IPv6 as such, like `::/0`.
 const SHORTEST_AROUND_MAPPED: u8 = 81;
 

@@ -163,8 +163,9 @@ fn is_name(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
+
+    use super::*;
 
     fn set(names: &[&str]) -> Permissions {
         Permissions::of(names.iter().map(|name| (*name).to_owned()))

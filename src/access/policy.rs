@@ -9,15 +9,19 @@ use std::ops::RangeInclusive;
 use chrono::DateTime;
 use serde_json::{Map, Value, json};
 
-use crate::access::network::{self, IpRefusal, IpRestrictions, Network};
-use crate::id::Millis;
-use crate::session::iso;
+use crate::access::network;
+use crate::access::network::{IpRefusal, IpRestrictions, Network};
+use crate::platform::id::Millis;
+use crate::platform::time::iso;
 
 const DAY: Millis = 86_400_000;
+
 /// 9999-12-31T23:59:59.999Z: later times have no ISO 8601 of four-digit years.
 const LAST: Millis = 253_402_300_799_999;
+
 /// The most entries of each list of addresses: all of them are compared at every sign-in.
 const MOST_NETWORKS: usize = 1000;
+
 /// The most roles exempt.
 const MOST_ROLES: usize = 100;
 

@@ -1,8 +1,7 @@
-//! Credentials, PURE: the decision about a sign-in, passwords, second factors, passkeys.
+//! Passwords, TOTP, backup codes and `WebAuthn`, without I/O.
 
 pub mod backup_code;
 pub mod password;
-pub mod sign_in;
 pub mod stored;
 pub mod totp;
 pub mod webauthn;

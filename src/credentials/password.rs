@@ -4,11 +4,11 @@ use argon2::password_hash::{PasswordHasher, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
 
 use crate::credentials::stored::{Preferred, StoredHash, StoredHashError};
-use crate::error::{Error, Result};
-use crate::secret::Secret;
+use crate::platform::error::{Error, Result};
+use crate::platform::secret::Secret;
 
 /// What an unknown user's password is compared with, so that it takes as long as a known one's. It is the hash of
-/// 32 random bytes that were thrown away, made with [`parameters`].
+/// 32 random bytes that were thrown away, made with the parameters of `stored::Preferred`.
 const NOBODY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$yMsh8DL4dZxX0Kk0VxXWyw$2Nw1dMsPv2Q1XQn5o3V8cKzB0H0b3oQqk0m8hT5sY9E";
 
@@ -60,7 +60,7 @@ impl Password {
 /// The PHC string of a password, with a salt of 16 random bytes.
 ///
 /// # Errors
-/// [`Error::Internal`] if the hasher fails, which it does for no password.
+/// [`Error::Internal`](crate::platform::error::Error::Internal) if the hasher fails, which it does for no password.
 pub fn hash(password: &Password, salt: [u8; 16]) -> Result<Secret<String>> {
     let fail = |error: argon2::password_hash::Error| Error::Internal(format!("argon2: {error}"));
     let salt = SaltString::encode_b64(&salt).map_err(fail)?;
@@ -71,7 +71,7 @@ pub fn hash(password: &Password, salt: [u8; 16]) -> Result<Secret<String>> {
 /// Reads a stored hash; for an unknown user, one that no password has.
 ///
 /// # Errors
-/// [`Error::Internal`] for a row that cannot be.
+/// [`Error::Internal`](crate::platform::error::Error::Internal) for a row that cannot be.
 pub fn read(stored: Option<&Secret<String>>) -> Result<StoredHash> {
     StoredHash::parse(stored.map_or(NOBODY, |secret| secret.expose().as_str())).map_err(impossible)
 }
@@ -79,7 +79,7 @@ pub fn read(stored: Option<&Secret<String>>) -> Result<StoredHash> {
 /// Whether the password is the one hashed. Whoever hashed elsewhere may have hashed what was typed, not its normal form.
 ///
 /// # Errors
-/// [`Error::Internal`] if the hash is one that WebCrypto verifies, or the hasher fails.
+/// [`Error::Internal`](crate::platform::error::Error::Internal) if the hash is one that WebCrypto verifies, or the hasher fails.
 pub fn verify(password: &Password, stored: &StoredHash) -> Result<bool> {
     let is_right = stored.verify(password.bytes()).map_err(impossible)?;
     match &password.typed {
@@ -95,8 +95,9 @@ fn impossible(error: StoredHashError) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use argon2::password_hash::PasswordHash;
+
+    use super::*;
 
     fn verifies(password: &Password, stored: &Secret<String>) -> bool {
         verify(password, &read(Some(stored)).expect("reads")).expect("verifies")

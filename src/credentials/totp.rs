@@ -4,7 +4,8 @@ use base32ct::{Base32Unpadded, Base32UpperUnpadded, Encoding};
 use hmac::{Hmac, Mac};
 use sha1::Sha1;
 
-use crate::id::Millis;
+use crate::platform::id::Millis;
+use crate::platform::secret;
 
 /// Seconds of a time step (RFC 6238, section 4.1).
 pub const PERIOD: i64 = 30;
@@ -41,7 +42,7 @@ pub fn matches(seed: &[u8], typed: &str, now: Millis, last_used: i64) -> Option<
     // All three are computed whatever matches, and compared without leaving early.
     [at, at - 1, at + 1]
         .into_iter()
-        .filter(|&step| crate::secret::equal_in_constant_time(&code(seed, step, 6), &typed))
+        .filter(|&step| secret::equal_in_constant_time(&code(seed, step, 6), &typed))
         .find(|&step| step > last_used)
 }
 

@@ -5,8 +5,8 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::federation::request::Flow;
-use crate::id::{Id, Issuer};
-use crate::secret::{Token, UpstreamState};
+use crate::platform::id::{Id, Issuer};
+use crate::platform::secret::{Token, UpstreamState};
 
 /// What the browser brought back. Nobody has checked it.
 #[derive(Debug, Default)]

@@ -1,8 +1,7 @@
 //! How we authenticate to a token endpoint (RFC 6749, section 2.3; RFC 7523, section 2.2).
 
-use serde_json::{Map, Value, json};
-
 use base64ct::{Base64, Encoding};
+use serde_json::{Map, Value, json};
 
 /// How long a client assertion is good, in seconds: one request.
 pub const ASSERTION_SECONDS: i64 = 60;

@@ -6,9 +6,9 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
-use crate::id::Millis;
-use crate::oauth::jws::{JwsError, UnverifiedJws, Verified, audiences};
-use crate::secret::equal_in_constant_time;
+use crate::jose::jws::{JwsError, UnverifiedJws, Verified, audiences};
+use crate::platform::id::Millis;
+use crate::platform::secret::equal_in_constant_time;
 
 /// How far the issuer's clock may be from ours, in seconds.
 const LEEWAY: i64 = 60;
@@ -123,7 +123,7 @@ impl<'a> UnverifiedIdToken<'a> {
     /// signs access tokens and logout tokens with the same key.
     ///
     /// # Errors
-    /// [`JwsError::Malformed`].
+    /// [`JwsError::Malformed`](crate::jose::jws::JwsError::Malformed).
     pub fn jws(self) -> Result<UnverifiedJws<'a>, IdTokenError> {
         let token = UnverifiedJws(self.0);
         match token.kind().filter(|kind| kind.ends_with("+jwt")) {
@@ -222,10 +222,11 @@ fn check(claims: &Map<String, Value>, algorithm: &str, expected: &Expected<'_>) 
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::oauth::jose::tests::Signer;
-    use crate::oauth::jws::KeySet;
     use serde_json::json;
+
+    use super::*;
+    use crate::jose::jws::KeySet;
+    use crate::jose::signature::tests::Signer;
 
     impl UnverifiedIdToken<'_> {
         fn verify(self, keys: &KeySet, expected: &Expected<'_>) -> Result<IdToken, IdTokenError> {

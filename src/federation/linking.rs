@@ -3,8 +3,8 @@
 use serde::Deserialize;
 
 use crate::federation::profile::Profile;
-use crate::id::{Account, Id, Millis, User};
-use crate::session::user_is_active;
+use crate::platform::id::{Account, Id, Millis, User};
+use crate::users::person::user_is_active;
 
 /// What the issuer is allowed.
 #[derive(Clone, Debug)]

@@ -150,8 +150,9 @@ fn fits(member: &str, value: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
+
+    use super::*;
 
     fn said() -> Map<String, Value> {
         let value = json!({

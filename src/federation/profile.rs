@@ -7,7 +7,7 @@ use crate::federation::id_token::IdToken;
 use crate::federation::mapping::{Field, Mapping};
 use crate::http::visible::is_hidden;
 use crate::http::{email, username};
-use crate::id::Millis;
+use crate::platform::id::Millis;
 
 /// The visitor, in the issuer's words.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -159,9 +159,10 @@ pub fn described(said: Map<String, Value>, mapping: &Mapping, subject: &str) -> 
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::federation::service::ServiceType;
-    use serde_json::json;
 
     fn map(value: Value) -> Map<String, Value> {
         serde_json::from_value(value).expect("object")

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::id::{Id, Issuer, Millis, User};
-use crate::secret::sha256_base64url;
+use crate::platform::id::{Id, Issuer, Millis, User};
+use crate::platform::secret::sha256_base64url;
 
 /// What a flow is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::federation::preset::{self, Preset};
+use crate::federation::preset;
+use crate::federation::preset::Preset;
 
 /// A kind of service: `issuer.service_type`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

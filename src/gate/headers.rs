@@ -2,6 +2,8 @@
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
+use crate::http::header_name;
+
 /// Headers of one hop (RFC 9110, section 7.6.1), which a proxy consumes.
 const HOP_BY_HOP: [&str; 9] = [
     "connection",
@@ -63,13 +65,6 @@ const FAMILIES: [&str; 17] = [
 /// The JWT that an origin verifies.
 pub const ASSERTION: &str = "X-Doorward-Assertion";
 
-/// A header's name as origins may know it: CGI, WSGI and their like make one variable of `X-Doorward-User`,
-/// `X_Doorward_User` and, some of them, `x.doorward!user` (RFC 3875, section 4.1.18, and beyond).
-#[must_use]
-pub fn canonical(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
-}
-
 /// Whether a visitor's header is kept from the origin.
 ///
 /// A visitor who could send these could be any user. `also_named` is what `Connection` lists.
@@ -78,11 +73,11 @@ pub fn is_dropped(name: &str, also_named: &[String], keeps_upgrade: bool) -> boo
     if keeps_upgrade && (name.eq_ignore_ascii_case("upgrade") || name.eq_ignore_ascii_case("connection")) {
         return false;
     }
-    let name = canonical(name);
+    let name = header_name::canonical(name);
     HOP_BY_HOP.contains(&name.as_str())
         || FAMILIES.iter().any(|family| name.starts_with(family))
         || SAID_BY_PROXIES.contains(&name.as_str())
-        || also_named.iter().any(|named| canonical(named) == name)
+        || also_named.iter().any(|named| header_name::canonical(named) == name)
 }
 
 /// The names in a `Connection` header, but those whose loss would change what the request means to us.

@@ -1,8 +1,11 @@
-//! The gate, PURE: which rule a request falls under, whether a session satisfies it, and what the origin is told.
+//! Websites that are protected: path rules, headers, proxy, forward-auth, and signing in to a website.
 
 pub mod caching;
+pub mod endpoints;
+pub mod forward_auth;
 pub mod headers;
 pub mod own_name;
-pub mod path;
+pub mod proxy;
 pub mod request;
-pub mod rules;
+pub mod reserved;
+pub mod sign_in;

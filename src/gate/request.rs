@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{App, Id, Millis, Tenant};
-use crate::secret::{Keyring, Purpose};
+use crate::platform::id::{App, Id, Millis, Tenant};
+use crate::platform::secret::{Keyring, Purpose};
 
 /// The request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,7 +104,7 @@ impl GateRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::with;
+    use crate::platform::config::tests::with;
 
     #[test]
     fn a_request_of_ours_is_read_and_known_to_be_too_old() {

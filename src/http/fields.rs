@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Result, Wire};
 use crate::http::{email, visible};
+use crate::platform::error::{Error, Result, Wire};
 
 /// The fields of a JSON object or a form, and what was wrong with those read so far.
 #[derive(Debug, Default)]
@@ -338,7 +338,7 @@ impl Fields {
     /// Ends the reading.
     ///
     /// # Errors
-    /// [`Error::Validation`] naming every field that was wrong.
+    /// [`Error::Validation`](crate::platform::error::Error::Validation) naming every field that was wrong.
     pub fn finish(self) -> Result<()> {
         if self.problems.is_empty() {
             return Ok(());

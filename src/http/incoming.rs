@@ -9,10 +9,11 @@ use js_sys::Reflect;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::Request;
 
-use crate::error::{Error, Result, Wire};
 use crate::http::client::{Certificate, Client};
 use crate::http::fields::Fields;
-use crate::http::origin::Origin;
+use crate::platform::error::{Error, Result, Wire};
+use crate::platform::origin::Origin;
+use crate::platform::random;
 
 /// What a request says beside what it asks. Read when somebody wants it: each header costs a call into JavaScript, and
 /// a request that is answered from its snapshot wants almost none.
@@ -33,7 +34,7 @@ impl Source {
     pub fn id(&self) -> &str {
         self.id.get_or_init(|| {
             self.header("CF-Ray").unwrap_or_else(|| {
-                let random = crate::context::random::<8>();
+                let random = random::random::<8>();
                 random.map_or_else(|_| "none".to_owned(), |bytes| bytes.map(|byte| format!("{byte:02x}")).concat())
             })
         })
@@ -136,7 +137,7 @@ impl Incoming {
     /// The origin that was asked.
     ///
     /// # Errors
-    /// [`Error::Internal`] if the runtime hands over a URL without one.
+    /// [`Error::Internal`](crate::platform::error::Error::Internal) if the runtime hands over a URL without one.
     pub fn origin(&self) -> Result<Origin> {
         Origin::parse(&self.url[..self.path_start])
             .ok_or_else(|| Error::Internal("request URL without an origin".to_owned()))

@@ -1,14 +1,14 @@
-//! HTTP as the handlers see it: the request, its cookies, fields and origin, and the reply.
+//! Requests, replies, fields, cookies, redirects, and the frame of a page.
 
 pub mod client;
 pub mod cookie;
 pub mod email;
 pub mod fields;
+pub mod header_name;
 pub mod incoming;
-pub mod origin;
+pub mod page;
 pub mod phone;
 pub mod redirect;
 pub mod reply;
-pub mod trusted;
 pub mod username;
 pub mod visible;

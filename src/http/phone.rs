@@ -1,5 +1,7 @@
 //! Phone numbers in the international form (ITU-T E.164): a plus and 7 to 15 digits.
 
+use crate::platform::error;
+
 /// The longest text that is read as one, in characters.
 pub const LONGEST_READ: usize = 40;
 
@@ -19,8 +21,8 @@ pub fn normalise(text: &str) -> Option<String> {
 ///
 /// # Errors
 /// `INVALID_PHONE_NUMBER`.
-pub fn number(text: &str) -> crate::error::Result<String> {
-    use crate::error::{Error, Wire};
+pub fn number(text: &str) -> error::Result<String> {
+    use crate::platform::error::{Error, Wire};
     normalise(text).ok_or_else(|| Error::refused(Wire::INVALID_PHONE_NUMBER, "not in the form of E.164"))
 }
 

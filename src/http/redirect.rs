@@ -3,7 +3,7 @@
 
 use url::Url;
 
-use crate::http::origin::Origin;
+use crate::platform::origin::Origin;
 
 /// A redirect target that was checked: what it holds is what is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::cell::RefCell;
 use serde::Serialize;
 use worker::{Headers, Response, ResponseBody, ResponseBuilder};
 
-use crate::error::{Error, Result};
 use crate::http::redirect::Target;
+use crate::platform::error::{Error, Result};
 
 type Header = (&'static str, Cow<'static, str>);
 
@@ -46,7 +46,7 @@ impl Reply {
     /// A JSON body.
     ///
     /// # Errors
-    /// [`Error::Internal`] if the value cannot be written as JSON.
+    /// [`Error::Internal`](crate::platform::error::Error::Internal) if the value cannot be written as JSON.
     pub fn json(status: u16, value: &impl Serialize) -> Result<Self> {
         let text = serde_json::to_string(value).map_err(|error| Error::Internal(error.to_string()))?;
         Ok(Self::text(status, "application/json", text))
@@ -168,7 +168,7 @@ impl Reply {
     /// The runtime's response.
     ///
     /// # Errors
-    /// [`Error::Internal`] if a header cannot be sent.
+    /// [`Error::Internal`](crate::platform::error::Error::Internal) if a header cannot be sent.
     pub fn into_response(self) -> Result<Response> {
         let (common, own): (Vec<Header>, Vec<Header>) =
             self.headers.into_iter().partition(|(_, value)| matches!(value, Cow::Borrowed(_)));

@@ -1,12 +1,13 @@
 //! User names, as the login protocol accepts them: 3 to 30 ASCII letters, digits, underscores and dots, whatever their
 //! case.
 
-use crate::error::{Error, Wire};
+use crate::platform::error::{Error, Wire};
 
 /// The longest text that is read as one, in characters.
 pub const LONGEST_READ: usize = 256;
 
 const SHORTEST: usize = 3;
+
 const LONGEST: usize = 30;
 
 /// Why a text is no user name.

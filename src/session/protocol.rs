@@ -1,10 +1,11 @@
 //! Sessions and users, as the login protocol shows them.
 
-use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 
-use crate::id::{Id, Millis};
-use crate::session::{LiveSession, Person};
+use crate::platform::id::Id;
+use crate::platform::time;
+use crate::session::live_session::LiveSession;
+use crate::users::person::Person;
 
 impl LiveSession {
     /// The `user` of the login protocol.
@@ -20,9 +21,9 @@ impl LiveSession {
             id: self.id.as_str(),
             token: self.id.as_str(),
             user_id: self.user.id.as_str(),
-            expires_at: iso(self.expires_at),
-            created_at: iso(self.created_at),
-            updated_at: iso(self.updated_at),
+            expires_at: time::iso(self.expires_at),
+            created_at: time::iso(self.created_at),
+            updated_at: time::iso(self.updated_at),
             ip_address: self.ip_address.as_deref(),
             user_agent: self.user_agent.as_deref(),
             active_organization_id: self.active_tenant_id.as_ref().map(Id::as_str),
@@ -96,8 +97,8 @@ impl<'a> UserJson<'a> {
             email: &user.email,
             email_verified: user.email_verified,
             image: user.image.as_deref(),
-            created_at: iso(user.created_at),
-            updated_at: iso(user.updated_at),
+            created_at: time::iso(user.created_at),
+            updated_at: time::iso(user.updated_at),
             username: user.username.as_deref(),
             display_username: user.display_username.as_deref(),
             phone_number: user.phone_number.as_deref(),
@@ -120,12 +121,6 @@ pub fn user_role(roles: &[String]) -> String {
     std::iter::once(first).chain(own).collect::<Vec<_>>().join(",")
 }
 
-/// ISO 8601 with milliseconds and `Z`, as the protocol writes times.
-#[must_use]
-pub fn iso(time: Millis) -> String {
-    DateTime::from_timestamp_millis(time).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,11 +132,5 @@ mod tests {
         assert_eq!(said(&["member"]), "user");
         assert_eq!(said(&["owner", "member", "support"]), "admin,support");
         assert_eq!(said(&["member", "support", "sales"]), "user,support,sales");
-    }
-
-    #[test]
-    fn times_are_written_as_the_protocol_does() {
-        assert_eq!(iso(0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(iso(4_102_444_800_123), "2100-01-01T00:00:00.123Z");
     }
 }

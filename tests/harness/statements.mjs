@@ -1,8 +1,8 @@
-// The statements of src/store, as they reach D1: what macros make of them included.
+// The statements of all stores below src, as they reach D1: what macros make of them included.
 
 import { readFileSync, readdirSync } from "node:fs";
 
-const folder = new URL("../../src/store/", import.meta.url);
+const folder = new URL("../../src/", import.meta.url);
 
 /** Without comments and tests; texts stay as they are. */
 const code = (source) => source.split(/^#\[cfg\(test\)\]/m)[0].replace(/'"'|"(?:[^"\\]|\\.)*"|\/\/[^\n]*/g, (piece) => (piece.startsWith('"') ? piece : ""));
@@ -80,16 +80,16 @@ function expand(expression, lookup) {
   return expand(makes, macro.lookup);
 }
 
-/** Every statement: the file and the function that it is in, and its text. */
+/** Every statement: the room, the file and the function that it is in, and its text. */
 export function statements() {
-  const files = readdirSync(folder, { recursive: true }).filter((name) => name.endsWith(".rs"));
+  const files = readdirSync(folder, { recursive: true }).filter((name) => /(^|\/)store(\/.*)?\.rs$|^platform\/d1\.rs$/.test(name));
   const sources = files.map((name) => code(readFileSync(new URL(name, folder), "utf8")));
   const known = macros(sources);
   const found = [];
   for (const [n, source] of sources.entries()) {
     let rest = source;
     for (let match; (match = rest.match(/macro_rules! \w+ \{/)); ) rest = rest.slice(0, match.index) + rest.slice(closing(rest, match.index + match[0].length - 1));
-    const file = files[n].replace(/\.rs$/, "");
+    const file = files[n].replace(/(\/mod)?\.rs$/, "").replace(/\/store(?=\/|$)/, "");
     for (let at = 0; at < rest.length; at += 1) {
       if (rest[at] !== '"' && !(/\w/.test(rest[at]) && !/[\w!:]/.test(rest[at - 1] ?? ""))) continue;
       const call = rest.slice(at).match(CALL);

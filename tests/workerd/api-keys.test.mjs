@@ -377,7 +377,7 @@ test("a key beside a cookie: the key speaks where keys do, and a bad one never h
 });
 
 test("every endpoint: a key without permission gets what nobody gets, and changes nothing", async () => {
-  const table = readFileSync(new URL("../../src/routes.rs", import.meta.url), "utf8").match(/pub const AUTH_HOST[^]*?\n};/)[0];
+  const table = readFileSync(new URL("../../src/server/routes.rs", import.meta.url), "utf8").match(/pub const AUTH_HOST[^]*?\n};/)[0];
   const routes = [...table.matchAll(/^\s+(GET|POST|PUT|PATCH|DELETE)\s+"([^"]+)"\s+(\w+)\s/gm)].map(([, method, path, access]) => ({ method, path, access }));
   assert.ok(routes.length > 200 && routes.some(({ access }) => access === "Permitted"), `${routes.length} routes`);
   const team = (await post(owner, "/organization/create-team", { ...mine, name: `Open ${randomUUID()}`, isOpen: true, isPublic: true })).json;

@@ -79,59 +79,61 @@ async function organization() {
 // ---- every field ----
 
 /**
- * Every member of a body that these handlers read. `null` is no more than the endpoint's own permission is for; a text names the
+ * Every member of a body that these files read. `null` is no more than the endpoint's own permission is for; a text names the
  * case below in which somebody has that permission and not what the field takes.
  */
 const FIELDS = {
-  "admin/tenants": {
+  "admin/endpoints/tenants": {
     colors: null, database: null, features: null, featureFlags: null, gracePeriodDays: null, hosts: null, logo: null, metadata: null, name: null,
     onboardingStatus: null, reason: null, slug: null, userPool: null, owner: "an owner of a tenant", email: "an owner of a tenant",
     securityPolicy: "a tenant's policy", settings: "a tenant's passkey origins",
   },
-  "admin/users": {
+  "admin/endpoints/users": {
     data: null, displayUsername: null, emailPreferences: null, image: null, metadata: null, name: null, preferences: null, profile: null, userId: null, username: null,
     // What a new user is told to sign in with; of somebody who is there it has an endpoint and a permission of its own.
     password: null, newPassword: null,
     email: "a user's address", emailVerified: "a proven address", role: "a user's role",
   },
-  "admin/status": { banExpiresIn: null, banReason: null, reason: null },
-  "admin/impersonation": { userId: null },
-  "admin/user_sessions": { sessionToken: null },
-  "admin/system_account": { callbackURL: null, disableRedirect: null, errorCallbackURL: null },
-  "admin/issuer_draft": {
+  "admin/endpoints/status": { banExpiresIn: null, banReason: null, reason: null },
+  "admin/endpoints/impersonation": { userId: null },
+  "admin/endpoints/user_sessions": { sessionToken: null },
+  "federation/endpoints/system_account": { callbackURL: null, disableRedirect: null, errorCallbackURL: null },
+  "federation/issuer_draft": {
     basicAuth: null, clientKey: null, clientSecret: null, enabled: null, generateKey: null, image: null, label: null, loginParams: null, loginParamsOffline: null,
     loginScopes: null, loginScopesOffline: null, name: null, showOnLoginPage: null, sortOrder: null, syncProfile: null, global: "an issuer of everybody's",
     trustEmail: "an issuer that is believed about addresses", requireConfirmation: "an issuer that is believed about addresses", allowedDomains: "an issuer that is believed about addresses",
     baseUrl: "an issuer's identity", serviceType: "an issuer's identity", endpoints: "an issuer's identity", mapping: "an issuer's identity",
     clientId: "an issuer's audience", settings: "an issuer's audience",
   },
-  "organization/tenants": {
+  "tenants/endpoints/tenants": {
     data: null, keepCurrentActiveOrganization: null, logo: null, metadata: null, name: null, organizationId: null, organizationSlug: null, reason: null, slug: null,
     userId: null, securityPolicy: "an organization's policy",
   },
-  "organization/members": { memberId: null, memberIdOrEmail: null, organizationId: null },
-  "organization/mod": { organizationId: null, organizationSlug: null, role: "a member's role" },
-  "organization/roles": {
-    additionalFields: null, data: null, description: null, role: null, roleId: null, roleName: "a role's name", permission: "what a role allows", permissions: "what a role allows",
+  "tenants/endpoints/members": { memberId: null, memberIdOrEmail: null, organizationId: null },
+  "tenants/roles": { permission: "what a role allows", permissions: "what a role allows" },
+  "admin/users": { userId: null },
+  "tenants/caller": { organizationId: null, organizationSlug: null, role: "a member's role" },
+  "tenants/endpoints/roles": {
+    additionalFields: null, data: null, description: null, role: null, roleId: null, roleName: "a role's name", permission: "what a role allows",
     isActive: "a role's name", isDefault: "a role for everybody",
   },
-  "organization/group_draft": {
+  "tenants/group_draft": {
     description: null, groupType: null, maxMembers: null, name: null, settings: null, slug: null, tags: null,
     isSystem: "a system group", roles: "a group's roles", isActive: "a group that carries a role", isOpen: "a group that carries a role", isPublic: "a group that carries a role",
   },
-  "organization/groups": { data: null, name: null, organizationId: null, teamId: null, ownerId: "a group that carries a role" },
-  "organization/group_members": { teamId: null, userId: "a group that carries a role", role: "a group that carries a role", isActive: "a group that carries a role" },
-  "organization/invitations": { email: null, invitationId: null, resend: "an invitation", teamId: "an invitation" },
-  "organization/invitation_page": { decision: null, token: null },
-  "api_key": {
+  "tenants/endpoints/groups": { data: null, name: null, organizationId: null, teamId: null, ownerId: "a group that carries a role" },
+  "tenants/endpoints/group_members": { teamId: null, userId: "a group that carries a role", role: "a group that carries a role", isActive: "a group that carries a role" },
+  "tenants/endpoints/invitations": { email: null, invitationId: null, resend: "an invitation", teamId: "an invitation" },
+  "tenants/endpoints/invitation_page": { decision: null, token: null },
+  "tenants/endpoints/api_keys": {
     configId: null, expiresIn: null, keyId: "a stronger key", metadata: null, name: null, organizationId: null, prefix: null, rateLimitEnabled: null, rateLimitMax: null,
     rateLimitTimeWindow: null, refillAmount: null, refillInterval: null, remaining: null, userId: null, enabled: "a stronger key", permissions: "a key's permissions",
   },
 };
 
-/** The members that a handler's source reads. */
+/** The members that a file's source reads. */
 function fieldsOf(file) {
-  const source = read(`../../src/handlers/${file}.rs`).split("#[cfg(test)]")[0];
+  const source = read(`../../src/${file}.rs`).split("#[cfg(test)]")[0];
   const names = [...source.matchAll(/\.(?:required|line|name|name_or_empty|optional_name|change_name|optional|optional_line|change|email|boolean|object|nested|nested_optional|list|texts|number|take|has)\(\s*"(\w+)"/g),
     ...source.matchAll(/\b(?:object|number|member_field)\((?:&mut )?\w+, "(\w+)"/g)].map(([, name]) => name);
   for (const [, list] of source.matchAll(/(?:MEMBERS|KNOWN|SETTABLE)[^=]*= \[(.*?)\];/gs)) names.push(...[...list.matchAll(/"(\w+)"/g)].map(([, name]) => name));
@@ -139,10 +141,10 @@ function fieldsOf(file) {
 }
 
 test("every field that administrators send has a row here", () => {
-  const handlers = [...read("../../src/routes.rs").matchAll(/ (?:admin|organization|api_key)::[\w:]+;/g)].map(([text]) => text.trim().split("::").slice(0, -1).join("/"));
-  const files = new Set([...handlers.filter((file) => fieldsOf(file).length > 0), "admin/issuer_draft", "organization/group_draft", "organization/mod"]);
-  assert.deepEqual([...files].sort(), Object.keys(FIELDS).sort(), "a file of handlers without its fields here");
-  for (const [file, fields] of Object.entries(FIELDS)) assert.deepEqual(fieldsOf(file), Object.keys(fields).sort(), `src/handlers/${file}.rs reads other fields than this table says`);
+  const handlers = [...read("../../src/server/routes.rs").matchAll(/ (admin|tenants)::(\w+)::\w+;/g)].map(([, room, file]) => `${room}/endpoints/${file}`);
+  const files = new Set([...handlers.filter((file) => fieldsOf(file).length > 0), "federation/issuer_draft", "federation/endpoints/system_account", "tenants/group_draft", "tenants/caller", "tenants/roles", "admin/users"]);
+  assert.deepEqual([...files].sort(), Object.keys(FIELDS).sort(), "a file of endpoints without its fields here");
+  for (const [file, fields] of Object.entries(FIELDS)) assert.deepEqual(fieldsOf(file), Object.keys(fields).sort(), `src/${file}.rs reads other fields than this table says`);
   const named = new Set(Object.values(FIELDS).flatMap((fields) => Object.values(fields)).filter(Boolean));
   assert.deepEqual([...named].sort(), Object.keys(CASES).sort(), "each case is a field's, and there is one for each");
 });
@@ -525,7 +527,7 @@ test("an issuer that becomes another while it names somebody links nobody", asyn
 
 // ---- in somebody's name ----
 
-const ROUTES = [...read("../../src/routes.rs").split("PROTECTED_HOST")[0].matchAll(/^ {4}(GET|POST|PUT|PATCH|DELETE) +"([^"]+)" +(\w+) +(\w+) +(\w+) +([\w:]+);/gm)]
+const ROUTES = [...read("../../src/server/routes.rs").split("PROTECTED_HOST")[0].matchAll(/^ {4}(GET|POST|PUT|PATCH|DELETE) +"([^"]+)" +(\w+) +(\w+) +(\w+) +([\w:]+);/gm)]
   .map(([, method, path, access, , surface]) => ({ method, path, access, surface, name: `${method} ${path}` }));
 
 /** What an administrator does in a user's session by no more than acting as them: nothing of the user's changes by it. */

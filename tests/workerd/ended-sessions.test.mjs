@@ -94,7 +94,7 @@ after(async () => {
 // ---- what the requests are ----
 
 /** Every endpoint of an auth host, as routes.rs lists them. */
-const routes = [...readFileSync(new URL("../../src/routes.rs", import.meta.url), "utf8").split("PROTECTED_HOST")[0].matchAll(/^ {4}(GET|POST|PUT|PATCH|DELETE) +"([^"]+)" +(\w+) +(\w+) +(\w+) +([\w:]+);/gm)]
+const routes = [...readFileSync(new URL("../../src/server/routes.rs", import.meta.url), "utf8").split("PROTECTED_HOST")[0].matchAll(/^ {4}(GET|POST|PUT|PATCH|DELETE) +"([^"]+)" +(\w+) +(\w+) +(\w+) +([\w:]+);/gm)]
   .map(([, method, path, access]) => ({ method, path, access, name: `${method} ${path}` }));
 
 const organization = async (who) => (await post(who, "/organization/create", { name: "Org", slug: `org-${unique()}` })).json.id;

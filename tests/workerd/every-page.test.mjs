@@ -12,7 +12,7 @@ import { PAGE, seedApp, signUp } from "../harness/seed.mjs";
 import { AUTH, DEFAULT_TENANT, startWorker } from "../harness/worker.mjs";
 
 const APP = "http://app.localhost";
-const table = readFileSync(new URL("../../src/routes.rs", import.meta.url), "utf8");
+const table = readFileSync(new URL("../../src/server/routes.rs", import.meta.url), "utf8");
 const ROUTE = /^ {4}(\w+) +"([^"]+)" +(\w+) +(\w+) +(\w+) /gm;
 const [atAuth, atApp] = table.split("PROTECTED_HOST: ").map((part) => [...part.matchAll(ROUTE)].map(([, method, path, , , surface]) => ({ method, path, surface })));
 const all = [...atAuth.map((route) => ({ ...route, host: AUTH })), ...atApp.map((route) => ({ ...route, host: APP }))];

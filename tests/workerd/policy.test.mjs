@@ -383,7 +383,7 @@ test("a gate's code of a session that the policy has ended opens nothing", async
 
 // session.requireMFA, of whoever has no second factor
 
-const ROUTES = [...readFileSync(new URL("../../src/routes.rs", import.meta.url), "utf8").split("pub const PROTECTED_HOST")[0]
+const ROUTES = [...readFileSync(new URL("../../src/server/routes.rs", import.meta.url), "utf8").split("pub const PROTECTED_HOST")[0]
   .matchAll(/^ {4}(GET|POST|PUT|PATCH|DELETE) +"([^"]+)" +(Anybody|Session|Confirmed) +(?:Trusted|Any) +(Api|Page) /gm)].map(([, method, path, access, surface]) => ({ method, path, access, surface }));
 /** What is open before a second factor is set up. */
 const OPEN = [/^\/api\/auth\/(get-session|sign-out|organization\/list|sign-in\/anonymous|error)$/, /^\/(oauth2\/end_session|sign-out$)/, /^\/api\/auth\/(two-factor|passkey)\//, /^\/(account\/second-factor|second-factor)(\/|$)/];

@@ -195,7 +195,7 @@ const ASKED = {
   "GET /.doorward/style.css": (browser) => browser.get(`${APP}/.doorward/style.css`),
 };
 
-const routes = [...readFileSync(new URL("../../src/routes.rs", import.meta.url), "utf8").matchAll(/^ {4}(GET|POST|PUT|PATCH|DELETE)\s+"([^"]+)"\s+Anybody\s/gm)]
+const routes = [...readFileSync(new URL("../../src/server/routes.rs", import.meta.url), "utf8").matchAll(/^ {4}(GET|POST|PUT|PATCH|DELETE)\s+"([^"]+)"\s+Anybody\s/gm)]
   .map(([, method, path]) => `${method} ${path}`);
 
 test("every public route is asked here, and no other", () => {

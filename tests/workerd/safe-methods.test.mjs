@@ -10,7 +10,7 @@ import { PAGE, PASSWORD, seedApp, signUp } from "../harness/seed.mjs";
 import { AUTH, SPA, startWorker } from "../harness/worker.mjs";
 
 const APP = "http://app.localhost";
-const table = readFileSync(new URL("../../src/routes.rs", import.meta.url), "utf8");
+const table = readFileSync(new URL("../../src/server/routes.rs", import.meta.url), "utf8");
 const [atAuth, atApp] = table.split("PROTECTED_HOST: ").map((part) => [...part.matchAll(/^ {4}GET +"([^"]+)"/gm)].map(([, path]) => path));
 const routes = [...atAuth.map((path) => ({ path, host: AUTH })), ...atApp.map((path) => ({ path, host: APP }))];
 

@@ -76,7 +76,7 @@ test("no statement reads a whole table that grows", async () => {
   const wrong = [];
   for (const { name, text } of made) {
     // What follows `from` in a lease's is the holder's table.
-    if (name === "lease::look") continue;
+    if (name === "federation/lease::look") continue;
     for (const { detail } of await plan(text)) {
       const [, table] = detail.match(/^SCAN (\w+)(?! VIRTUAL)/) ?? [];
       if (table && !/VIRTUAL TABLE|USING (COVERING )?INDEX/.test(detail) && table !== "CONSTANT") wrong.push(`${name}: ${detail}`);
@@ -89,11 +89,11 @@ test("a page of what there may be much of is read in the order of an index", asy
   // Sorting would read all of them for the first page; of ties in the last column alone it does not. Whoever asks for another
   // order than that of creation waits for it.
   for (const [name, index, count] of [
-    ["people::list", "user_shared_created_at", 2], ["people::list", "user_isolated_created_at", 2], ["member::list", "member_tenant_id", 2],
-    ["invitation::list", "invitation_tenant_id", 1], ["group::list", "user_group_tenant_id", 1], ["api_key::list", "api_key_tenant_id", 2],
-    ["api_key::list", "api_key_user_id", 2], ["notification::list", "notification_user_id", 1],
-    ["notification::deeds", "audit_event_actor_id", 1], ["notification::deeds", "audit_event_user_id", 1],
-    ["oauth/client::of", "oauth_client_tenant_id", 1], ["oauth/client::of", "oauth_client_global", 1], ["oauth/client::of", "oauth_client_user_id", 1],
+    ["admin::list", "user_shared_created_at", 2], ["admin::list", "user_isolated_created_at", 2], ["tenants/member::list", "member_tenant_id", 2],
+    ["tenants/invitation::list", "invitation_tenant_id", 1], ["tenants/group::list", "user_group_tenant_id", 1], ["session/api_key::list", "api_key_tenant_id", 2],
+    ["session/api_key::list", "api_key_user_id", 2], ["records/notification::list", "notification_user_id", 1],
+    ["records/notification::deeds", "audit_event_actor_id", 1], ["records/notification::deeds", "audit_event_user_id", 1],
+    ["provider/client::of", "oauth_client_tenant_id", 1], ["provider/client::of", "oauth_client_global", 1], ["provider/client::of", "oauth_client_user_id", 1],
   ]) {
     let found = 0;
     for (const { text } of made.filter((statement) => statement.name === name)) {
@@ -107,7 +107,7 @@ test("a page of what there may be much of is read in the order of an index", asy
 });
 
 test("what a user began is found by indexes alone", async () => {
-  const { text } = made.find(({ name }) => name === "verification::forget");
+  const { text } = made.find(({ name }) => name === "request/verification::forget");
   const details = (await plan(text)).map(({ detail }) => detail);
   assert.deepEqual(details.filter((detail) => detail.startsWith("SCAN")), []);
   assert.equal(details.filter((detail) => detail.includes("verification_identifier")).length, 2, details.join("\n"));

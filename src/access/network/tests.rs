@@ -1,6 +1,6 @@
 //! Addresses in every notation, against every list.
 
-use super::*;
+use crate::access::network::*;
 
 fn ip(text: &str) -> IpAddr {
     text.parse().expect(text)

@@ -1,11 +1,12 @@
 //! Policies as they are written: what is read, and what is refused by its path.
 
-use super::*;
-
 mod decisions;
 mod generated;
 
+use crate::access::policy::*;
+
 const DATE: Millis = 1_767_225_600_000; // 2026-01-01
+
 const NOON: Millis = DATE + DAY / 2;
 
 #[expect(clippy::needless_pass_by_value, reason = "reads better in a table")]

@@ -19,7 +19,7 @@ use blowfish::Blowfish;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use crate::secret::Secret;
+use crate::platform::secret::Secret;
 
 /// The longest text read at all, in bytes: the longest form has fewer than 300.
 const LONGEST: usize = 512;
@@ -74,16 +74,26 @@ struct Bounds {
 
 // 64 MiB of the 128 that an isolate has.
 const ARGON2_MEMORY: Bounds = Bounds { what: "argon2: m", least: 8, most: 65_536 };
+
 const ARGON2_PASSES: Bounds = Bounds { what: "argon2: t", least: 1, most: 16 };
+
 const ARGON2_LANES: Bounds = Bounds { what: "argon2: p", least: 1, most: 16 };
+
 const ARGON2_SALT: Bounds = Bounds { what: "argon2: length of the salt", least: 8, most: 64 };
+
 const ARGON2_OUTPUT: Bounds = Bounds { what: "argon2: length of the hash", least: 16, most: 64 };
+
 const BCRYPT_COST: Bounds = Bounds { what: "bcrypt: cost", least: 4, most: 14 };
+
 const SCRYPT_SALT: Bounds = Bounds { what: "scrypt: length of the salt in hex", least: 16, most: 128 };
+
 const DJANGO_ITERATIONS: Bounds = Bounds { what: "pbkdf2_sha256: iterations", least: 1, most: 2_000_000 };
+
 const DJANGO_SALT: Bounds = Bounds { what: "pbkdf2_sha256: length of the salt", least: 1, most: 128 };
+
 // The runtime's PBKDF2 refuses more.
 const PEPPERED_ITERATIONS: Bounds = Bounds { what: "doorward-pbkdf2: i", least: 1, most: 100_000 };
+
 const PEPPERED_KEY_ID: Bounds = Bounds { what: "doorward-pbkdf2: length of k", least: 1, most: 32 };
 
 impl Bounds {

@@ -1,7 +1,8 @@
-use super::StoredHashError::{Malformed, Refused, Unknown};
-use super::*;
+use crate::credentials::stored::StoredHashError::{Malformed, Refused, Unknown};
+use crate::credentials::stored::*;
 
 const HORSE: &str = "correct horse";
+
 const UNICODE: &str = "Gr\u{fc}\u{df}e, \u{43f}\u{430}\u{440}\u{43e}\u{43b}\u{44c} \u{5bc6}\u{7801}";
 
 /// Made by other software, and what it hashed.
@@ -110,7 +111,9 @@ fn bcrypt_uses_72_bytes_and_no_nul() {
 }
 
 const SALT: &str = "AAECAwQFBgcICQoLDA0ODw";
+
 const HASH: &str = "0AuQxA+RjPiJeA19Op7DwrFxnfh9xeTU2T6mFj2wThc";
+
 const HEX: &str = "8deb2394605befa28a9b6db497c1c991";
 
 /// Each text is refused with its error, and the error quotes nothing. Nothing is hashed in finding out: these

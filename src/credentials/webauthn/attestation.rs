@@ -1,9 +1,9 @@
 //! Attestation objects (section 6.5.4), and the two formats that say nothing of the authenticator's make.
 
-use super::WebauthnError;
-use super::cbor::{Entries, Reader};
-use super::error::excerpt;
-use super::key::PublicKey;
+use crate::credentials::webauthn::WebauthnError;
+use crate::credentials::webauthn::cbor::{Entries, Reader};
+use crate::credentials::webauthn::error::excerpt;
+use crate::credentials::webauthn::key::PublicKey;
 
 /// An attestation object.
 pub(super) struct AttestationObject<'a> {

@@ -2,18 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
-use super::cbor::Reader;
-use super::{LONGEST_CREDENTIAL_ID, WebauthnError};
-
-/// Bits of `flags`.
-mod flag {
-    pub(super) const UP: u8 = 0x01;
-    pub(super) const UV: u8 = 0x04;
-    pub(super) const BE: u8 = 0x08;
-    pub(super) const BS: u8 = 0x10;
-    pub(super) const AT: u8 = 0x40;
-    pub(super) const ED: u8 = 0x80;
-}
+use crate::credentials::webauthn::cbor::Reader;
+use crate::credentials::webauthn::{LONGEST_CREDENTIAL_ID, WebauthnError};
 
 /// Authenticator data, read to their last byte.
 pub(super) struct AuthenticatorData<'a> {
@@ -114,4 +104,14 @@ impl<'a> AttestedCredentialData<'a> {
         let after = rest.get(public_key.len()..).ok_or(TOO_SHORT)?;
         Ok((Self { aaguid: *aaguid, credential_id, public_key }, after))
     }
+}
+
+/// Bits of `flags`.
+mod flag {
+    pub(super) const UP: u8 = 0x01;
+    pub(super) const UV: u8 = 0x04;
+    pub(super) const BE: u8 = 0x08;
+    pub(super) const BS: u8 = 0x10;
+    pub(super) const AT: u8 = 0x40;
+    pub(super) const ED: u8 = 0x80;
 }

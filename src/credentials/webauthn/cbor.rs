@@ -10,6 +10,7 @@ use minicbor::data::Type;
 /// CTAP2 allows four levels; a compound attestation (section 8.9) has one more. What matters is that there is a limit:
 /// each level is a frame on the stack.
 const DEEPEST: u8 = 8;
+
 /// No map of ours has more than five entries. Entries are compared with one another, which must not become work.
 const MOST_ENTRIES: u64 = 32;
 

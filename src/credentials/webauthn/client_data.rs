@@ -4,8 +4,8 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 
-use super::error::excerpt;
-use super::{LONGEST_CLIENT_DATA, WebauthnError, decoded};
+use crate::credentials::webauthn::error::excerpt;
+use crate::credentials::webauthn::{LONGEST_CLIENT_DATA, WebauthnError, decoded};
 
 /// `CollectedClientData`. Members that we do not know are ignored: the section promises more of them.
 #[derive(Deserialize)]

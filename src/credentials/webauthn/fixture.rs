@@ -7,61 +7,30 @@ use rsa::{BigUint, RsaPrivateKey};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::*;
+use crate::credentials::webauthn::*;
 
 pub(super) const RP_ID: &str = "example.org";
+
 pub(super) const ORIGIN: &str = "https://login.example.org";
+
 pub(super) const CHALLENGE: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+
 pub(super) const USER_HANDLE: &[u8] = b"0192f0c0-user";
 
 /// UP, UV, AT.
 pub(super) const CREATED: u8 = 0x45;
+
 /// UP, UV.
 pub(super) const USED: u8 = 0x05;
+
 pub(super) const BE: u8 = 0x08;
+
 pub(super) const BS: u8 = 0x10;
+
 pub(super) const ED: u8 = 0x80;
 
 pub(super) fn base64url(bytes: &[u8]) -> Value {
     Base64UrlUnpadded::encode_string(bytes).into()
-}
-
-pub(super) mod encode {
-    fn head(major: u8, value: u64) -> Vec<u8> {
-        let major = major << 5;
-        match value {
-            0..24 => vec![major | value.to_be_bytes()[7]],
-            24..0x100 => vec![major | 0x18, value.to_be_bytes()[7]],
-            _ => [&[major | 0x19], &value.to_be_bytes()[6..]].concat(),
-        }
-    }
-
-    pub(in super::super) fn integer(value: i64) -> Vec<u8> {
-        if value < 0 { head(1, value.unsigned_abs() - 1) } else { head(0, value.unsigned_abs()) }
-    }
-
-    pub(in super::super) fn bytes(value: &[u8]) -> Vec<u8> {
-        [head(2, value.len() as u64), value.to_vec()].concat()
-    }
-
-    pub(in super::super) fn text(value: &str) -> Vec<u8> {
-        [head(3, value.len() as u64), value.as_bytes().to_vec()].concat()
-    }
-
-    pub(in super::super) fn array(items: &[Vec<u8>]) -> Vec<u8> {
-        [head(4, items.len() as u64), items.concat()].concat()
-    }
-
-    pub(in super::super) fn map(entries: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
-        let entries_in_one: Vec<u8> = entries.iter().flat_map(|(key, value)| [&key[..], value].concat()).collect();
-        [head(5, entries.len() as u64), entries_in_one].concat()
-    }
-
-    /// A COSE key.
-    pub(in super::super) fn key(parameters: &[(i64, Vec<u8>)]) -> Vec<u8> {
-        let entries: Vec<_> = parameters.iter().map(|(label, value)| (integer(*label), value.clone())).collect();
-        map(&entries)
-    }
 }
 
 /// A credential's private key.
@@ -288,4 +257,42 @@ pub(super) fn authenticate(response: Value, public_key: &[u8]) -> Result<Asserti
         backup_eligible: false,
     };
     verify_authentication(&serde_json::from_value(response).expect("members"), &stored, &EXPECTED)
+}
+
+pub(super) mod encode {
+    fn head(major: u8, value: u64) -> Vec<u8> {
+        let major = major << 5;
+        match value {
+            0..24 => vec![major | value.to_be_bytes()[7]],
+            24..0x100 => vec![major | 0x18, value.to_be_bytes()[7]],
+            _ => [&[major | 0x19], &value.to_be_bytes()[6..]].concat(),
+        }
+    }
+
+    pub(in super::super) fn integer(value: i64) -> Vec<u8> {
+        if value < 0 { head(1, value.unsigned_abs() - 1) } else { head(0, value.unsigned_abs()) }
+    }
+
+    pub(in super::super) fn bytes(value: &[u8]) -> Vec<u8> {
+        [head(2, value.len() as u64), value.to_vec()].concat()
+    }
+
+    pub(in super::super) fn text(value: &str) -> Vec<u8> {
+        [head(3, value.len() as u64), value.as_bytes().to_vec()].concat()
+    }
+
+    pub(in super::super) fn array(items: &[Vec<u8>]) -> Vec<u8> {
+        [head(4, items.len() as u64), items.concat()].concat()
+    }
+
+    pub(in super::super) fn map(entries: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+        let entries_in_one: Vec<u8> = entries.iter().flat_map(|(key, value)| [&key[..], value].concat()).collect();
+        [head(5, entries.len() as u64), entries_in_one].concat()
+    }
+
+    /// A COSE key.
+    pub(in super::super) fn key(parameters: &[(i64, Vec<u8>)]) -> Vec<u8> {
+        let entries: Vec<_> = parameters.iter().map(|(label, value)| (integer(*label), value.clone())).collect();
+        map(&entries)
+    }
 }

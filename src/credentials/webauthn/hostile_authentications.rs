@@ -2,9 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::WebauthnError as E;
-use super::fixture::*;
-use super::*;
+use crate::credentials::webauthn::fixture::*;
+use crate::credentials::webauthn::{WebauthnError as E, *};
 
 type Spoil<T> = fn(&mut T);
 

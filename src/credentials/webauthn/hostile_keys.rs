@@ -1,8 +1,7 @@
 //! COSE keys that are none, and the error that each gets.
 
-use super::WebauthnError as E;
-use super::fixture::*;
-use super::*;
+use crate::credentials::webauthn::fixture::*;
+use crate::credentials::webauthn::{WebauthnError as E, *};
 
 fn set(parameters: &mut [(i64, Vec<u8>)], label: i64, value: Vec<u8>) {
     parameters.iter_mut().find(|(other, _)| *other == label).expect("label").1 = value;

@@ -5,8 +5,8 @@ use rsa::traits::PublicKeyParts as _;
 use rsa::{BigUint, Pkcs1v15Sign, RsaPublicKey};
 use sha2::{Digest, Sha256};
 
-use super::WebauthnError;
-use super::cbor::Reader;
+use crate::credentials::webauthn::WebauthnError;
+use crate::credentials::webauthn::cbor::Reader;
 
 /// The signature algorithms to ask for in `pubKeyCredParams`, by their COSE identifiers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,31 +38,9 @@ impl Algorithm {
     }
 }
 
-/// Labels of COSE key parameters, and values of `kty` and `crv` (IANA, "COSE Key Common Parameters", "COSE Key Type
-/// Parameters", "COSE Key Types" and "COSE Elliptic Curves").
-mod cose {
-    pub(super) const KTY: i64 = 1;
-    pub(super) const ALG: i64 = 3;
-
-    pub(super) const OKP: i64 = 1;
-    pub(super) const EC2: i64 = 2;
-    pub(super) const RSA: i64 = 3;
-
-    /// Of OKP and EC2.
-    pub(super) const CRV: i64 = -1;
-    pub(super) const X: i64 = -2;
-    /// Of EC2.
-    pub(super) const Y: i64 = -3;
-    /// Of RSA.
-    pub(super) const N: i64 = -1;
-    pub(super) const E: i64 = -2;
-
-    pub(super) const P256: i64 = 1;
-    pub(super) const ED25519: i64 = 6;
-}
-
 /// Fewest bits of an RSA modulus (RFC 8812, section 2), and the most: verifying is work, and the key is a stranger's.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+
 /// The smallest RSA exponent (FIPS 186-5, section A.1.1: more than 2^16, and odd).
 const RSA_EXPONENT: u32 = 65_537;
 
@@ -179,4 +157,27 @@ fn rsa_key(parameters: &mut Parameters<'_>) -> Result<RsaPublicKey, WebauthnErro
         return Err(WebauthnError::PublicKey("an exponent that is too small"));
     }
     Ok(key)
+}
+
+/// Labels of COSE key parameters, and values of `kty` and `crv` (IANA, "COSE Key Common Parameters", "COSE Key Type
+/// Parameters", "COSE Key Types" and "COSE Elliptic Curves").
+mod cose {
+    pub(super) const KTY: i64 = 1;
+    pub(super) const ALG: i64 = 3;
+
+    pub(super) const OKP: i64 = 1;
+    pub(super) const EC2: i64 = 2;
+    pub(super) const RSA: i64 = 3;
+
+    /// Of OKP and EC2.
+    pub(super) const CRV: i64 = -1;
+    pub(super) const X: i64 = -2;
+    /// Of EC2.
+    pub(super) const Y: i64 = -3;
+    /// Of RSA.
+    pub(super) const N: i64 = -1;
+    pub(super) const E: i64 = -2;
+
+    pub(super) const P256: i64 = 1;
+    pub(super) const ED25519: i64 = 6;
 }

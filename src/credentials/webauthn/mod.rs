@@ -13,36 +13,29 @@ mod error;
 mod key;
 mod registration;
 
-#[cfg(test)]
-mod fixture;
-#[cfg(test)]
-mod hostile_authentications;
-#[cfg(test)]
-mod hostile_keys;
-#[cfg(test)]
-mod hostile_registrations;
-#[cfg(test)]
-mod mutation;
-
 pub use authentication::{Assertion, StoredCredential, UnverifiedAuthenticationResponse, verify_authentication};
+use base64ct::{Base64UrlUnpadded, Encoding};
 pub use error::WebauthnError;
 pub use key::Algorithm;
 pub use registration::{NewCredential, UnverifiedRegistrationResponse, verify_registration};
 
-use base64ct::{Base64UrlUnpadded, Encoding};
-
 /// The longest credential id (section 7.1, step 25).
 pub const LONGEST_CREDENTIAL_ID: usize = 1023;
+
 /// The longest user handle (section 5.4.3, `id`).
 pub const LONGEST_USER_HANDLE: usize = 64;
+
 /// A few hundred bytes in practice; browsers may add members of any kind (section 5.8.1).
-const LONGEST_CLIENT_DATA: usize = 8 * 1024;
+pub const LONGEST_CLIENT_DATA: usize = 8 * 1024;
+
 /// Room for certificates, so that an attestation with them is refused for what it is.
-const LONGEST_ATTESTATION_OBJECT: usize = 32 * 1024;
+pub const LONGEST_ATTESTATION_OBJECT: usize = 32 * 1024;
+
 /// 37 bytes and the outputs of extensions.
-const LONGEST_AUTHENTICATOR_DATA: usize = 4 * 1024;
+pub const LONGEST_AUTHENTICATOR_DATA: usize = 4 * 1024;
+
 /// RSA with 8192 bits.
-const LONGEST_SIGNATURE: usize = 1024;
+pub const LONGEST_SIGNATURE: usize = 1024;
 
 /// What a response must say.
 #[derive(Clone, Copy, Debug)]
@@ -76,3 +69,18 @@ fn claimed_id(kind: &str, id: &str, raw_id: &str) -> Result<Vec<u8>, WebauthnErr
     // Looking one up and verifying the other would be the way into another's account.
     if decoded("id", id, LONGEST_CREDENTIAL_ID)? == bytes { Ok(bytes) } else { Err(WebauthnError::CredentialId) }
 }
+
+#[cfg(test)]
+mod fixture;
+
+#[cfg(test)]
+mod hostile_authentications;
+
+#[cfg(test)]
+mod hostile_keys;
+
+#[cfg(test)]
+mod hostile_registrations;
+
+#[cfg(test)]
+mod mutation;

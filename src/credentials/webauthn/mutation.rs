@@ -1,9 +1,9 @@
 //! Every byte of a good response, spoilt in several ways.
 
-use super::cbor::Reader;
-use super::fixture::*;
-use super::key::PublicKey;
-use super::*;
+use crate::credentials::webauthn::cbor::Reader;
+use crate::credentials::webauthn::fixture::*;
+use crate::credentials::webauthn::key::PublicKey;
+use crate::credentials::webauthn::*;
 
 /// `good` with each byte changed, left out, and doubled, and with everything after it left out.
 fn mutants(good: &[u8]) -> impl Iterator<Item = Vec<u8>> {

@@ -2,12 +2,13 @@
 
 use serde::Deserialize;
 
-use super::Expectation;
-use super::attestation::AttestationObject;
-use super::authenticator_data::AuthenticatorData;
-use super::client_data::{self, Expected};
-use super::key::{Algorithm, PublicKey};
-use super::{LONGEST_ATTESTATION_OBJECT, WebauthnError, claimed_id, decoded};
+use crate::credentials::webauthn::attestation::AttestationObject;
+use crate::credentials::webauthn::authenticator_data::AuthenticatorData;
+use crate::credentials::webauthn::client_data::Expected;
+use crate::credentials::webauthn::key::{Algorithm, PublicKey};
+use crate::credentials::webauthn::{
+    Expectation, LONGEST_ATTESTATION_OBJECT, WebauthnError, claimed_id, client_data, decoded,
+};
 
 /// The transports that we know (section 5.8.4), sorted.
 const TRANSPORTS: [&str; 6] = ["ble", "hybrid", "internal", "nfc", "smart-card", "usb"];

@@ -1,6 +1,6 @@
 //! What a policy decides, in a table.
 
-use super::*;
+use crate::access::policy::tests::*;
 
 #[test]
 fn the_table_of_who_is_asked() {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::*;
+use crate::access::policy::tests::*;
 
 /// Marsaglia's xorshift: enough to make policies of.
 struct Dice(u64);

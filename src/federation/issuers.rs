@@ -1,0 +1,49 @@
+//! Loading an issuer for its administrators.
+
+use crate::access::action::Action;
+use crate::admin::administrator::{Administrator, administrator};
+use crate::federation::store::issuer::Record;
+use crate::platform::error::{Error, Result, Wire};
+use crate::platform::id::{Id, Issuer};
+use crate::session::call::Call;
+
+pub(crate) fn not_found() -> Error {
+    Error::refused(Wire::ISSUER_NOT_FOUND, "unknown, or another tenant's")
+}
+
+/// The id in the path.
+///
+/// # Errors
+/// 404 for what is none.
+pub fn id(call: &Call) -> Result<Id<Issuer>> {
+    call.segment.as_deref().and_then(Id::parse).ok_or_else(not_found)
+}
+
+/// Whether an issuer is the administrator's to change.
+///
+/// # Errors
+/// 403 for one that is everybody's, and they are not the one who looks after those.
+pub fn may_change(administrator: &Administrator, record: &Record) -> Result<()> {
+    if record.is_global && !administrator.is_global {
+        return Err(Error::refused(Wire::FORBIDDEN, "an issuer of every tenant's"));
+    }
+    Ok(())
+}
+
+/// The administrator, and the issuer that the path names.
+///
+/// # Errors
+/// 401, 403, 404.
+pub async fn named(call: &Call) -> Result<(Administrator, Record)> {
+    let id = id(call)?;
+    let context = &call.context;
+    let mut administrator = administrator(
+        call,
+        Action::ManageIssuers,
+        vec![crate::federation::store::issuer::record(&context.tenant().id, &id)],
+    )
+    .await?;
+    let record: Option<Record> = administrator.answers.row()?;
+    let record = record.ok_or_else(not_found)?.with_public_key(context)?;
+    Ok((administrator, record))
+}

@@ -1,0 +1,3 @@
+//! Pages of `federation`: HTML forms that work without JavaScript.
+
+pub mod confirmation;

@@ -1,0 +1,108 @@
+//! Sign-in with a password, by address, user name or phone number.
+
+use serde_json::{Value, json};
+
+use crate::credentials::password::{LONGEST_READ, Password};
+use crate::http::incoming::Media;
+use crate::http::redirect::Target;
+use crate::http::reply::Reply;
+use crate::http::username::NoUsername;
+use crate::http::{phone, username};
+use crate::login::sign_in;
+use crate::login::sign_in::Typed;
+use crate::platform::error::{Error, Result, Wire};
+use crate::platform::unicode::nfkc;
+use crate::request::origins;
+use crate::session::call::Call;
+use crate::session::live_session::LiveSession;
+use crate::session::open::Outcome;
+use crate::users::store::sign_in::By;
+
+/// What kind of name a password is given with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Email,
+    Username,
+    Phone,
+}
+
+/// `POST /sign-in/email`.
+///
+/// # Errors
+/// 400 for bad fields, 401 for bad credentials, 403 for a bad `callbackURL` or a banned user, 429.
+pub async fn email(call: &mut Call) -> Result<Reply> {
+    by_name(call, Kind::Email).await
+}
+
+/// `POST /sign-in/username`.
+///
+/// # Errors
+/// As [`email`]; 422 for what is no user name.
+pub async fn username(call: &mut Call) -> Result<Reply> {
+    by_name(call, Kind::Username).await
+}
+
+/// `POST /sign-in/phone-number`.
+///
+/// # Errors
+/// As [`email`]; 400 for what is no phone number; 404 where phones are not a way in.
+pub async fn phone_number(call: &mut Call) -> Result<Reply> {
+    origins::open_way(call.context.config.ways_in.phone)?;
+    by_name(call, Kind::Phone).await
+}
+
+async fn by_name(call: &mut Call, kind: Kind) -> Result<Reply> {
+    if !call.context.config.ways_in.password {
+        return Err(Error::refused(Wire::EMAIL_PASSWORD_DISABLED, "SIGN_IN_WITH is without password"));
+    }
+    let mut fields = call.request.fields(Media::Both).await?;
+    let name = match kind {
+        Kind::Email => fields.email("email"),
+        Kind::Username => fields.required("username", username::LONGEST_READ),
+        Kind::Phone => fields.required("phoneNumber", phone::LONGEST_READ),
+    };
+    let password = Password::new(fields.required("password", LONGEST_READ), nfkc);
+    let remember = fields.boolean("rememberMe");
+    let callback = fields.optional("callbackURL", Target::LONGEST);
+    fields.finish()?;
+    let target = origins::target(&call.context, callback.as_deref(), Wire::INVALID_CALLBACK_URL)?;
+    let name = match kind {
+        Kind::Email => name,
+        Kind::Username => username::normalise(&name).map_err(NoUsername::when_asked)?,
+        Kind::Phone => phone::number(&name)?,
+    };
+    let by = match kind {
+        Kind::Email => By::Email(&name),
+        Kind::Username => By::Username(&name),
+        Kind::Phone => By::Phone(&name),
+    };
+    let typed = Typed { by, password, is_remembered: remember.unwrap_or(true), callback: target.clone() };
+    let outcome = sign_in::with_password(&call.context, &typed).await?;
+    if kind == Kind::Phone {
+        return outcome.json(|session| json!({ "token": session.id, "user": session.user_json() }));
+    }
+    outcome.answer(target.as_ref())
+}
+
+impl Outcome {
+    /// The answer of `sign-in/…`: the session's handle and user, and where to go.
+    ///
+    /// # Errors
+    /// None that happens.
+    pub fn answer(self, target: Option<&Target>) -> Result<Reply> {
+        let is_open = matches!(self, Self::Opened(_));
+        let reply = self.json(|session| body(session, target))?;
+        Ok(match target.filter(|_| is_open) {
+            Some(target) => reply.with("location", target.as_str().to_owned()),
+            None => reply,
+        })
+    }
+}
+
+fn body(session: &LiveSession, target: Option<&Target>) -> Value {
+    let mut body = json!({ "redirect": target.is_some(), "token": session.id, "user": session.user_json() });
+    if let Some(target) = target {
+        body["url"] = json!(target.as_str());
+    }
+    body
+}

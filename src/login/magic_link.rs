@@ -1,0 +1,91 @@
+//! Mailing a link that signs in.
+
+use serde::{Deserialize, Serialize};
+
+use crate::gate::sign_in;
+use crate::http::redirect::Target;
+use crate::platform::error::{Error, Result, Wire};
+use crate::platform::id::{Id, User};
+use crate::platform::secret::{MagicLink, Token};
+use crate::records::deliver::deliver_later;
+use crate::records::mail;
+use crate::request::context::Context;
+use crate::request::origins;
+use crate::session::call::Call;
+use crate::users::addressee;
+use crate::users::store::sign_in::By;
+use crate::{records, request};
+
+/// The page that the mailed link leads to. It asks once more: mail scanners follow links, and must use none up.
+pub const PAGE: &str = "/sign-in-link";
+
+/// What the link knows beside its address.
+#[derive(Serialize, Deserialize)]
+pub struct Letter {
+    pub(crate) email: String,
+    pub(crate) name: String,
+    /// The guest who asked for it: a link that somebody else sent makes nobody's guest theirs.
+    pub(crate) guest: Option<Id<User>>,
+}
+
+/// Where a link leads.
+#[derive(Default)]
+pub struct Ways {
+    /// In the end.
+    pub callback: Option<Target>,
+    /// Somebody new.
+    pub on_new: Option<Target>,
+    /// Whom it did not let in.
+    pub on_error: Option<Target>,
+}
+
+/// Mails a link to whoever has the address, or may have an account with it.
+///
+/// # Errors
+/// 429, 503.
+pub async fn mail_link(call: &Call, email: &str, name: &str, ways: &Ways) -> Result<()> {
+    let context = &call.context;
+    let user = addressee::addressee(context, "magic-link", By::Email(email)).await?;
+    let token: Token<MagicLink> = Token::new(context.random()?);
+    let letter = Letter { email: email.to_owned(), name: name.trim().to_owned(), guest: call.guest().await? };
+    let payload = serde_json::to_vec(&letter).map_err(|error| Error::Internal(error.to_string()))?;
+    let (config, tenant) = (&context.config, context.tenant());
+    let url = format!("{}{PAGE}", context.auth_origin());
+    let mut url = Target::own(url).with_query("token", token.expose());
+    let home = Target::own("/account");
+    let callback = sign_in::without_fragment(ways.callback.clone().unwrap_or(home));
+    url = url.with_query("callbackURL", callback.as_str());
+    for (name, target) in [("newUserCallbackURL", &ways.on_new), ("errorCallbackURL", &ways.on_error)] {
+        if let Some(target) = target {
+            url = url.with_query(name, target.as_str());
+        }
+    }
+    let expires_at = context.now + config.magic_link_seconds * 1000;
+    // The same is written for whoever gets none, but for the mail's recipient: the time taken tells nothing.
+    let is_welcome = user.is_some() || config.sign_up_open;
+    let mail = mail::magic_link(&tenant.name, url.as_str(), config.magic_link_seconds / 60);
+    let user_id = user.as_ref().map(|user| &user.user_id);
+    let mut statements =
+        vec![request::store::verification::keep(context, &tenant.id, &token, email, &payload, expires_at)?];
+    if is_welcome {
+        statements.push(records::store::outbox::queue(context, user_id, email, &mail)?);
+    }
+    context.db()?.batch(statements).await?;
+    deliver_later(context);
+    Ok(())
+}
+
+/// Reads where a link leads.
+///
+/// # Errors
+/// The refusal of a target that is not trusted.
+pub fn ways(context: &Context, mut given: impl FnMut(&str) -> Option<String>) -> Result<Ways> {
+    let mut target = |name: &str, refusal: Wire| {
+        origins::target(context, given(name).filter(|given| !given.is_empty()).as_deref(), refusal)
+    };
+    Ok(Ways {
+        callback: target("callbackURL", Wire::INVALID_CALLBACK_URL)?,
+        on_new: target("newUserCallbackURL", Wire::INVALID_NEW_USER_CALLBACK_URL)?,
+        on_error: target("errorCallbackURL", Wire::INVALID_ERROR_CALLBACK_URL)?,
+    })
+}

@@ -1,0 +1,17 @@
+//! The token endpoint (RFC 6749, section 3.2): at most one batch that reads, and one that writes.
+
+use crate::http::reply::Reply;
+use crate::platform::error::Result;
+use crate::provider::authorize::doubled;
+use crate::provider::parameters::Parameters;
+use crate::provider::token_grant;
+use crate::session::call::Call;
+
+/// `POST /oauth2/token`.
+///
+/// # Errors
+/// OAuth's own; 415, 503.
+pub async fn token(call: &mut Call) -> Result<Reply> {
+    let form = call.request.form().await?;
+    token_grant::answer(&call.context, &Parameters::parse(&form).map_err(doubled)?).await
+}

@@ -1,0 +1,3 @@
+//! Pages of `server`: HTML forms that work without JavaScript.
+
+pub mod mailbox;

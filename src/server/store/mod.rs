@@ -1,0 +1,3 @@
+//! SQL of `server`, and the types of its answers.
+
+pub mod sealed;

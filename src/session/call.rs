@@ -1,0 +1,99 @@
+//! A request on its way through an endpoint, and who is asking.
+
+use crate::http::incoming::Incoming;
+use crate::platform::d1::{Answers, Statement};
+use crate::platform::error::{Error, Result, Wire};
+use crate::platform::id::{Id, User};
+use crate::request::asked::Asked;
+use crate::request::context::Context;
+use crate::session::authenticate;
+use crate::session::authenticate::{Authenticated, Authentication, Depth, Look, Prolong};
+use crate::users::person::Person;
+
+/// A request on its way through a handler.
+pub struct Call {
+    /// What it is served with.
+    pub context: Context,
+    /// What came in.
+    pub request: Incoming,
+    /// The route's `:name` segment.
+    pub segment: Option<String>,
+    /// What the proxy in front of the website was asked for, if one stands there.
+    pub asked: Option<Asked>,
+    /// Whether a program's key opens this as well.
+    pub takes_keys: bool,
+    /// The session of an [`Access::Session`](crate::server::routes::Access::Session) route, once it has been looked up.
+    pub authenticated: Option<Authenticated>,
+}
+
+impl Call {
+    /// The session of an [`Access::Session`](crate::server::routes::Access::Session) route.
+    ///
+    /// # Errors
+    /// 401, if the route table does not ask for one.
+    pub fn session(&self) -> Result<&Authenticated> {
+        self.authenticated
+            .as_ref()
+            .ok_or_else(|| Error::refused(Wire::UNAUTHORIZED, "handler of a session without one"))
+    }
+
+    /// The session of an [`Access::Confirmed`](crate::server::routes::Access::Confirmed) route, confirmed by D1 in one batch with `more` statements, whose
+    /// answers come along.
+    ///
+    /// # Errors
+    /// 401 if it does not hold; 503 if D1 does not answer.
+    pub async fn confirmed(&self, more: Vec<Statement>) -> Result<(Authenticated, Answers)> {
+        let presented = self.presented()?;
+        authenticate::confirm(&self.context, presented, more).await
+    }
+
+    /// The session cookie, genuine but not yet looked up.
+    ///
+    /// # Errors
+    /// 401 if there is none.
+    pub fn presented(&self) -> Result<authenticate::Ticket> {
+        authenticate::present(&self.context, &self.request)
+            .map_err(|rejection| Error::refused(Wire::UNAUTHORIZED, format!("{rejection:?}")))?
+            .ok_or_else(|| Error::refused(Wire::UNAUTHORIZED, "not signed in"))
+    }
+
+    /// The guest who is asking, if it is one: whoever signs up in their browser becomes a user in their place.
+    ///
+    /// # Errors
+    /// 503 if D1 does not answer.
+    pub async fn guest(&self) -> Result<Option<Id<User>>> {
+        if !self.context.config.ways_in.anonymous || authenticate::brought(&self.context).is_none() {
+            return Ok(None);
+        }
+        let visitor = self.visitor(Depth::Database).await?;
+        // Nothing is written in this session's name: somebody signs in.
+        self.context.db()?.let_go();
+        match visitor {
+            Authentication::Authenticated(one) if one.session.user.is_anonymous => Ok(Some(one.session.user.id)),
+            _ => Ok(None),
+        }
+    }
+
+    /// The user who is signed in in this browser, for a page that has another next step for them. A guest is nobody.
+    ///
+    /// # Errors
+    /// 503 if D1 does not answer.
+    pub async fn signed_in_user(&self) -> Result<Option<Person>> {
+        if authenticate::brought(&self.context).is_none() {
+            return Ok(None);
+        }
+        Ok(match self.visitor(Depth::Database).await? {
+            Authentication::Authenticated(one) if !one.session.user.is_anonymous => Some(one.session.user),
+            _ => None,
+        })
+    }
+
+    /// Who is asking, if anybody is signed in. What was presented and is bad counts as nobody here, so use this only
+    /// where nobody is welcome too.
+    ///
+    /// # Errors
+    /// 503 if D1 does not answer.
+    pub async fn visitor(&self, depth: Depth) -> Result<Authentication> {
+        authenticate::authenticate(&self.context, &self.request, Look { depth, prolong: Prolong::Now }).await
+    }
+}

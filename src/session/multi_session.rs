@@ -1,0 +1,160 @@
+//! Several accounts in one browser.
+//! Their session tokens stand in one further cookie, each signed as the session cookie is; D1 says which of them still hold.
+
+use crate::http::cookie::Cookie;
+use crate::platform::error::Result;
+use crate::platform::secret::{SessionToken, Token, TokenHash};
+use crate::request::context::Context;
+use crate::request::write_later::write_later;
+use crate::session::authenticate::{forget, judge};
+use crate::session::call::Call;
+use crate::session::live_session::{Judged, LiveSession, cookie_value, read_cookie};
+use crate::session::store::session::Which;
+use crate::session::{policy, store};
+
+/// The most accounts of a browser: what a cookie's 4 kB hold, and a person keeps apart.
+const MOST: usize = 8;
+
+/// Between two tokens.
+const BETWEEN: char = '~';
+
+/// A session's token that a browser brings, and whether it may outlive the browser.
+struct Kept {
+    token: Token<SessionToken>,
+    is_remembered: bool,
+}
+
+/// The tokens that a browser brings: those of the further cookies and the session cookie's.
+fn tokens(context: &Context) -> Vec<Kept> {
+    let [remembered, others] =
+        [Cookie::Others, Cookie::Unremembered].map(|cookie| context.cookie(cookie).unwrap_or_default());
+    let current = context.cookie(Cookie::Session).unwrap_or_default();
+    // Of a token that stands in no further cookie it is not known, and what is not known goes with the browser.
+    // By the token, and not by the text: after a rotation of SECRETS one is signed anew, and the other not yet.
+    let token_of = |value: &str| value.split('.').next().unwrap_or_default().to_owned();
+    let is_listed = remembered.split(BETWEEN).any(|value| token_of(value) == token_of(&current));
+    let current = std::iter::once((current.as_str(), is_listed));
+    let further = remembered.split(BETWEEN).map(|value| (value, true));
+    let further = further.chain(others.split(BETWEEN).map(|value| (value, false)));
+    let mut tokens: Vec<Kept> = Vec::new();
+    for (value, is_remembered) in current.chain(further) {
+        let Some(token) = read_cookie(&context.config.keyring, value) else {
+            continue;
+        };
+        if tokens.len() < MOST && !tokens.iter().any(|known| known.token.expose() == token.expose()) {
+            tokens.push(Kept { token, is_remembered });
+        }
+    }
+    tokens
+}
+
+/// The further cookies with these tokens, each with whether it may outlive the browser.
+pub fn cookies<'a>(context: &Context, tokens: impl Iterator<Item = (&'a Token<SessionToken>, bool)>) -> Vec<String> {
+    let (remembered, others): (Vec<_>, Vec<_>) = tokens.partition(|(_, is_remembered)| *is_remembered);
+    let line = |cookie: Cookie, tokens: Vec<(&Token<SessionToken>, bool)>, seconds: Option<i64>| {
+        if tokens.is_empty() {
+            return context.cookie(cookie).map(|_| cookie.clear(context.is_secure));
+        }
+        let value = |(token, _): &(&Token<SessionToken>, bool)| cookie_value(&context.config.keyring, token);
+        let values: Vec<String> = tokens.iter().map(value).collect();
+        Some(cookie.set(context.is_secure, &values.join(&BETWEEN.to_string()), seconds))
+    };
+    let remembered = line(Cookie::Others, remembered, Some(context.config.session_seconds));
+    remembered.into_iter().chain(line(Cookie::Unremembered, others, None)).collect()
+}
+
+/// The further cookies once a session is opened: it comes first, the others stay.
+#[must_use]
+pub fn listed(context: &Context, new: &Token<SessionToken>, is_remembered: bool) -> Vec<String> {
+    if !context.config.multi_session {
+        return Vec::new();
+    }
+    let known = tokens(context);
+    // A session that no cookie names any more could not be signed out.
+    let dropped: Vec<TokenHash<SessionToken>> = known.iter().skip(MOST - 1).map(|kept| kept.token.hash()).collect();
+    if !dropped.is_empty() {
+        let end = |hash| store::session::end(context, hash, "displaced");
+        write_later(context, dropped.iter().map(end).collect());
+        forget(context, dropped);
+    }
+    let known = known.iter().map(|kept| (&kept.token, kept.is_remembered));
+    cookies(context, std::iter::once((new, is_remembered)).chain(known).take(MOST))
+}
+
+/// An account of the browser.
+pub struct Account {
+    pub(crate) token: Token<SessionToken>,
+    pub(crate) session: LiveSession,
+}
+
+impl Account {
+    pub(crate) const fn kept(&self) -> (&Token<SessionToken>, bool) {
+        (&self.token, self.session.is_remembered)
+    }
+}
+
+/// The accounts of the browser, one a user: of two sessions, the one opened last.
+///
+/// # Errors
+/// 503 if D1 does not answer.
+pub async fn accounts(context: &Context) -> Result<Vec<Account>> {
+    let mut accounts: Vec<Account> = Vec::new();
+    for one in sessions(context).await? {
+        match accounts.iter_mut().find(|known| known.session.user.id == one.session.user.id) {
+            Some(known) if known.session.created_at < one.session.created_at => *known = one,
+            Some(_) => (),
+            None => accounts.push(one),
+        }
+    }
+    Ok(accounts)
+}
+
+/// The sessions of the browser that hold.
+async fn sessions(context: &Context) -> Result<Vec<Account>> {
+    let tokens = tokens(context);
+    if tokens.is_empty() {
+        return Ok(Vec::new());
+    }
+    let tenant = &context.tenant().id;
+    let statements: Vec<_> = tokens.iter().map(|kept| store::session::load(tenant, &kept.token.hash())).collect();
+    let mut answers = context.db()?.batch(statements).await?;
+    let mut sessions: Vec<Account> = Vec::new();
+    for Kept { token, .. } in tokens {
+        let record = store::session::read(&mut answers)?;
+        let Some(Ok(Judged { session, .. })) = record.map(|record| judge(context, record)) else {
+            continue;
+        };
+        // Of an account that must set up a second factor first, nothing is shown or switched to.
+        if policy::may_act(context, &session).is_ok() {
+            sessions.push(Account { token, session });
+        }
+    }
+    Ok(sessions)
+}
+
+/// Ends every session of the browser but the active one, which the caller ends: signed out is signed out.
+///
+/// # Errors
+/// 503.
+pub async fn end_others(call: &Call) -> Result<Vec<String>> {
+    let context = &call.context;
+    let brought = [Cookie::Others, Cookie::Unremembered].into_iter();
+    let brought: Vec<Cookie> = brought.filter(|cookie| context.cookie(*cookie).is_some()).collect();
+    if !context.config.multi_session || brought.is_empty() {
+        return Ok(Vec::new());
+    }
+    let accounts = sessions(context).await?;
+    let statements: Vec<_> = accounts
+        .iter()
+        .map(|Account { session, .. }| {
+            store::session::revoke(context, &session.user.id, Which::One(&session.id), "signed_out", None)
+        })
+        .collect();
+    if !statements.is_empty() {
+        let mut answers = context.db()?.batch(statements).await?;
+        for _ in &accounts {
+            forget(context, store::session::revoked(&mut answers)?);
+        }
+    }
+    Ok(brought.into_iter().map(|cookie| cookie.clear(context.is_secure)).collect())
+}

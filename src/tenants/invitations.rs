@@ -1,0 +1,183 @@
+//! Invitations: accepting and declining them.
+
+use serde_json::{Value, json};
+
+use crate::access::action::{Action, Permit};
+use crate::platform::d1::{Statement, StoreError, must_change};
+use crate::platform::error::{Error, Result, Wire};
+use crate::platform::id::{Group, Id, Member, Millis};
+use crate::platform::time::iso;
+use crate::records::store::audit::Severity;
+use crate::records::store::notification::News;
+use crate::request::context::Context;
+use crate::session::authenticate::Authenticated;
+use crate::session::call::Call;
+use crate::session::proof;
+use crate::session::store::deed::Deed;
+use crate::session::store::permission::Standing;
+use crate::tenants::caller::{Acting, commit_and_refresh, role_text};
+use crate::tenants::store;
+use crate::tenants::store::invitation::Record;
+use crate::{records, session};
+
+/// An invitation, as the protocol shows it. One that ran out is not pending, whatever cron has said.
+#[must_use]
+pub fn json(one: &Record, now: Millis) -> Value {
+    let status = match one.status.as_str() {
+        "cancelled" => "canceled",
+        "pending" if one.expires_at <= now => "expired",
+        other => other,
+    };
+    json!({
+        "id": one.id, "organizationId": one.tenant_id, "email": one.email, "role": role_text(&one.roles),
+        "teamId": team_text(&one.groups), "status": status, "expiresAt": iso(one.expires_at), "createdAt": iso(one.created_at),
+        "inviterId": one.inviter_id,
+    })
+}
+
+/// Groups, as the protocol shows them in an invitation: one text, or none.
+fn team_text(groups: &[Id<Group>]) -> Option<String> {
+    let ids: Vec<&str> = groups.iter().map(Id::as_str).collect();
+    (!ids.is_empty()).then(|| ids.join(","))
+}
+
+pub(crate) fn not_found() -> Error {
+    Error::refused(Wire::INVITATION_NOT_FOUND, "unknown, answered, or another's")
+}
+
+/// The groups of these ids, whose roles the actor may give.
+///
+/// # Errors
+/// 400 for a group that is not there or cannot be given; 403; 503.
+pub async fn groups(call: &Call, acting: &Acting, ids: &[Id<Group>]) -> Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let user = &acting.standing.user_id;
+    let statements = ids.iter().map(|id| store::group::find(acting.tenant(), user, id));
+    let mut answers = call.context.db()?.batch(statements).await?;
+    for _ in ids {
+        let group: Option<store::group::Record> = answers.row()?;
+        let sees = |group: &store::group::Record| {
+            group.is_public || group.mine.is_some() || acting.permit(Action::UpdateTeam).is_ok()
+        };
+        let group = group
+            .filter(sees)
+            .ok_or_else(|| Error::refused(Wire::TEAM_NOT_FOUND, "unknown, hidden, or of another organization"))?;
+        acting.gives(&group.carried, Wire::NOT_ALLOWED_TO_INVITE_WITH_ROLE)?;
+    }
+    Ok(())
+}
+
+/// Whoever the invitation may be for: signed in, and by their own address.
+pub struct Invitee {
+    /// Their session.
+    pub authenticated: Authenticated,
+    /// The invitation, open.
+    pub invitation: Record,
+}
+
+/// The invitation that a request names, and whether it is its user's to answer. With `proves` what was mailed to the
+/// address was presented.
+///
+/// # Errors
+/// 400 for one that is not open, 401, 403 for another's or an address that is not proven.
+pub async fn invitee(call: &Call, by: Statement, proves: bool) -> Result<Invitee> {
+    let (authenticated, mut answers) = call.confirmed(vec![by]).await?;
+    let one: Option<Record> = answers.row()?;
+    let open = |one: &Record| one.status == "pending" && one.expires_at > call.context.now;
+    let invitation = one.filter(open).ok_or_else(not_found)?;
+    let user = &authenticated.session.user;
+    if user.email != invitation.email {
+        return Err(Error::refused(Wire::NOT_THE_RECIPIENT, "another address"));
+    }
+    // An address that anybody may have typed is nobody's. What was mailed to it proves it.
+    if !user.email_verified && !proves {
+        return Err(Error::refused(Wire::INVITATION_NEEDS_PROOF, "address not proven"));
+    }
+    Ok(Invitee { authenticated, invitation })
+}
+
+/// Makes the user a member, with the roles and groups that the invitation names: once, however many accept at once.
+///
+/// # Errors
+/// 400 for one that was answered meanwhile, 403 where whoever invited may not any more, or a group is full.
+pub async fn taken_up(call: &Call, authenticated: &Authenticated, one: &Record) -> Result<(Id<Member>, Vec<String>)> {
+    proof::not_impersonated(authenticated)?;
+    let context = &call.context;
+    let session = &authenticated.session;
+    let permit = Permit::for_oneself(&one.tenant_id, &session.user.id);
+    // A third round trip: whoever signed up on the tenant's own host meanwhile is a member already, without what they were
+    // invited to.
+    let standing: Option<Standing> =
+        context.db()?.first(session::store::permission::standing_of(&one.tenant_id, &session.user.id)).await?;
+    let deed = Deed {
+        event: "invitation.accepted",
+        severity: Severity::Medium,
+        subject: Some(&session.user.id),
+        details: json!({ "invitation": one.id, "roles": one.roles }),
+    };
+    let mut statements = vec![
+        store::invitation::inviter_may(&one.tenant_id, &one.id),
+        store::invitation::accept(context, &permit, &one.id),
+        must_change(),
+    ];
+    let member = if let Some(standing) = standing {
+        statements.push(session::store::permission::holds_still(&permit));
+        standing.member_id
+    } else {
+        let id = context.id()?;
+        statements.extend([store::member::add(context, &permit, &id, &session.user.id), must_change()]);
+        id
+    };
+    statements.extend(store::invitation::give(context, &permit, &one.id, &member));
+    statements.push(session::store::deed::deed(context, &one.tenant_id, session, &deed)?);
+    if let Some(inviter) = &one.inviter_id {
+        let message = format!("{} is a member of {} now.", session.user.name, one.tenant_name);
+        let about = json!({ "invitation": one.id, "user": session.user.id });
+        let news = News { tenant: &one.tenant_id, kind: deed.event, message: &message, details: &about };
+        statements.push(records::store::notification::tell(context, inviter, &news)?);
+    }
+    let group = one.groups.first().filter(|_| one.groups.len() == 1);
+    statements.push(store::tenant::set_active(context, &authenticated.hash, Some(&one.tenant_id), group));
+    let cookies = match commit_and_refresh(context, authenticated, statements).await {
+        Err(StoreError::Unchanged) => return Err(not_found()),
+        Err(StoreError::Conflict(_)) => return Err(Error::refused(Wire::ALREADY_A_MEMBER, "a member already")),
+        Err(StoreError::Broken(name)) if name == store::invitation::INVITER => {
+            return Err(Error::refused(Wire::INVITER_LEFT, "whoever invited may not any more"));
+        }
+        Err(StoreError::Broken(name)) if name == store::group::FULL => {
+            return Err(Error::refused(Wire::TEAM_FULL, "a group of the invitation is full"));
+        }
+        other => other?,
+    };
+    Ok((member, cookies))
+}
+
+/// Rejects it.
+///
+/// # Errors
+/// 400 for one that was answered meanwhile.
+pub async fn turned_down(context: &Context, authenticated: &Authenticated, one: &Record) -> Result<()> {
+    proof::not_impersonated(authenticated)?;
+    let session = &authenticated.session;
+    let permit = Permit::for_oneself(&one.tenant_id, &session.user.id);
+    let deed = Deed {
+        event: "invitation.rejected",
+        severity: Severity::Low,
+        subject: Some(&session.user.id),
+        details: json!({ "invitation": one.id }),
+    };
+    let statements = [
+        store::invitation::reject(context, &permit, &one.id),
+        must_change(),
+        session::store::deed::deed(context, &one.tenant_id, session, &deed)?,
+    ];
+    match context.db()?.batch(statements).await {
+        Err(StoreError::Unchanged) => Err(not_found()),
+        other => {
+            other?;
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Members as the login protocol shows them.
+
+use serde_json::{Value, json};
+
+use crate::access::action::Action;
+use crate::platform::error::Result;
+use crate::platform::id::{Id, Tenant};
+use crate::platform::time::iso;
+use crate::tenants::caller::{Acting, role_text};
+use crate::tenants::store::member::Listed;
+
+/// The most members of a page.
+pub const MOST_LISTED: i64 = 100;
+
+/// A member, as the protocol shows them.
+#[must_use]
+pub fn json(tenant: &Id<Tenant>, member: &Listed) -> Value {
+    json!({
+        "id": member.id, "organizationId": tenant, "userId": member.user_id, "role": role_text(&member.roles),
+        "createdAt": iso(member.created_at),
+        "user": { "id": member.user_id, "name": member.name, "email": member.email, "image": member.image },
+    })
+}
+
+/// Members of an organization see each other. Of the default tenant everybody is one who ever signed up: only whoever may
+/// list users sees them.
+///
+/// # Errors
+/// 403.
+pub fn sees_everybody(acting: &Acting) -> Result<()> {
+    acting.reads("member")?;
+    if acting.standing.tenant.slug == "default" {
+        acting.permit(Action::ListUsers)?;
+    }
+    Ok(())
+}

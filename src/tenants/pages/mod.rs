@@ -1,0 +1,3 @@
+//! Pages of `tenants`: HTML forms that work without JavaScript.
+
+pub mod invitation;

@@ -1,0 +1,176 @@
+//! `passkey`: credentials of Web Authentication.
+
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::credentials::webauthn::NewCredential;
+use crate::platform::d1::{Statement, sql};
+use crate::platform::id::{Id, Millis, Passkey, User};
+use crate::request::context::Context;
+
+/// A passkey, as its owner sees it.
+#[derive(Debug, Deserialize)]
+pub struct Listed {
+    /// Id.
+    pub id: Id<Passkey>,
+    /// Whose.
+    pub user_id: Id<User>,
+    /// The credential's id in base64url.
+    pub credential_id: String,
+    /// `COSE_Key` in base64url.
+    pub public_key: String,
+    /// Signature counter.
+    pub counter: u32,
+    /// How it can be reached.
+    pub transports: Vec<String>,
+    /// `singleDevice` or `multiDevice`.
+    pub device_type: String,
+    /// Whether it is backed up.
+    pub backed_up: bool,
+    /// The authenticator's make.
+    pub aaguid: String,
+    /// What its owner calls it.
+    pub name: Option<String>,
+    /// Last use.
+    pub last_used_at: Option<Millis>,
+    /// Registration.
+    pub created_at: Millis,
+}
+
+/// `json_object` of a [`Listed`].
+macro_rules! listed_json {
+    () => {
+        "json_object('id', p.id, 'user_id', p.user_id, 'credential_id', p.credential_id, 'public_key', p.public_key,
+            'counter', p.counter, 'transports', json(p.transports), 'device_type', p.device_type,
+            'backed_up', json(iif(p.backed_up, 'true', 'false')), 'aaguid', p.aaguid, 'name', p.name,
+            'last_used_at', p.last_used_at, 'created_at', p.created_at)"
+    };
+}
+
+/// The select of a [`Listed`], for what follows `from`.
+macro_rules! listed {
+    ($source:literal) => {
+        sql(concat!("select ", listed_json!(), " as row from ", $source))
+    };
+}
+
+/// A user's passkeys, the oldest first.
+#[must_use]
+pub fn of_user(context: &Context, user: &Id<User>) -> Statement {
+    listed!(
+        "passkey p join user u on u.id = p.user_id
+         where (u.tenant_id is null or u.tenant_id = ?1) and p.user_id = ?2 order by p.created_at, p.id"
+    )
+    .bind(&context.tenant().id)
+    .bind(user)
+}
+
+/// A passkey of a user, by its id.
+#[must_use]
+pub fn one(context: &Context, user: &Id<User>, id: &Id<Passkey>) -> Statement {
+    listed!(
+        "passkey p join user u on u.id = p.user_id
+         where (u.tenant_id is null or u.tenant_id = ?1) and p.user_id = ?2 and p.id = ?3"
+    )
+    .bind(&context.tenant().id)
+    .bind(user)
+    .bind(id)
+}
+
+/// A credential that somebody answers with, and its owner.
+#[derive(Debug, Deserialize)]
+pub struct Presented {
+    /// The passkey.
+    pub passkey: Listed,
+    /// The RP ID that it was made for.
+    pub rp_id: String,
+    /// Whether it verified its user when it was made.
+    pub uv_initialized: bool,
+    /// `user.status`.
+    pub status: String,
+    /// `user.suspended_until`.
+    pub suspended_until: Option<Millis>,
+}
+
+/// A credential by its own id, of the tenant's pool: another tenant's users are nobody here.
+#[must_use]
+pub fn presented(context: &Context, credential_id: &str) -> Statement {
+    sql(concat!(
+        "select json_object('rp_id', p.rp_id, 'uv_initialized', json(iif(p.uv_initialized, 'true', 'false')),
+                'status', u.status, 'suspended_until', u.suspended_until, 'passkey', ",
+        listed_json!(),
+        ") as row
+         from passkey p join user u on u.id = p.user_id
+         where p.credential_id = ?2 and u.tenant_id is ?1 and u.deleted_at is null"
+    ))
+    .bind(context.tenant().pool())
+    .bind(credential_id)
+}
+
+/// A passkey to be kept.
+pub struct NewPasskey<'a> {
+    /// Id.
+    pub id: &'a Id<Passkey>,
+    /// Whose.
+    pub user_id: &'a Id<User>,
+    /// RP ID.
+    pub rp_id: &'a str,
+    /// The credential's id in base64url.
+    pub credential_id: &'a str,
+    /// `COSE_Key` in base64url.
+    pub public_key: &'a str,
+    /// The authenticator's make, as a UUID.
+    pub aaguid: &'a str,
+    /// What its owner calls it.
+    pub name: Option<&'a str>,
+    /// The rest.
+    pub credential: &'a NewCredential,
+}
+
+/// Keeps a passkey. A credential id that anybody has is a conflict (`WebAuthn` Level 3, section 7.1, step 26).
+#[must_use]
+pub fn keep(context: &Context, new: &NewPasskey<'_>) -> Statement {
+    sql("insert into passkey (id, user_id, rp_id, credential_id, public_key, counter, transports, device_type, backed_up, aaguid,
+                              name, uv_initialized, created_at, updated_at)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?13, ?12, ?12)")
+    .bind(new.id)
+    .bind(new.user_id)
+    .bind(new.rp_id)
+    .bind(new.credential_id)
+    .bind(new.public_key)
+    .bind(Millis::from(new.credential.counter))
+    .bind(json!(new.credential.transports).to_string())
+    .bind(if new.credential.backup_eligible { "multiDevice" } else { "singleDevice" })
+    .bind(new.credential.backed_up)
+    .bind(new.aaguid)
+    .bind(new.name)
+    .bind(context.now)
+    .bind(new.credential.user_verified)
+}
+
+/// Notes a use (section 7.2, step 24), if the counter still goes forward by it: of two keys that count alike, one does.
+#[must_use]
+pub fn used(context: &Context, id: &Id<Passkey>, counter: u32, backed_up: bool) -> Statement {
+    sql("update passkey set counter = ?2, backed_up = ?3, last_used_at = ?4, updated_at = ?4
+         where id = ?1 and (counter < ?2 or (counter = 0 and ?2 = 0))")
+    .bind(id)
+    .bind(Millis::from(counter))
+    .bind(backed_up)
+    .bind(context.now)
+}
+
+/// Names a passkey; answers whether it is theirs.
+#[must_use]
+pub fn rename(context: &Context, user: &Id<User>, id: &Id<Passkey>, name: &str) -> Statement {
+    sql("update passkey set name = ?3, updated_at = ?4 where user_id = ?1 and id = ?2 returning json_quote(id) as row")
+        .bind(user)
+        .bind(id)
+        .bind(name)
+        .bind(context.now)
+}
+
+/// Deletes a passkey, if it is theirs.
+#[must_use]
+pub fn delete(user: &Id<User>, id: &Id<Passkey>) -> Statement {
+    sql("delete from passkey where user_id = ?1 and id = ?2").bind(user).bind(id)
+}

@@ -1,0 +1,209 @@
+//! `user` and `account`, as their owner sees and changes them.
+
+use crate::http::fields::Change;
+use crate::platform::d1::{Statement, sql};
+use crate::platform::id::{Id, User};
+use crate::platform::secret::{SessionToken, TokenHash};
+use crate::request::context::Context;
+use crate::request::store::verification::begun_by;
+use crate::users::store::person::person_json;
+
+/// Changes of a user's own profile.
+pub struct Changes {
+    /// `name`; none keeps it.
+    pub name: Option<String>,
+    /// `image`.
+    pub image: Change,
+    /// User name, in lower case.
+    pub username: Change,
+    /// The user name as its owner writes it.
+    pub display_username: Change,
+}
+
+impl Changes {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let kept = |change: &Change| *change == Change::Keep;
+        self.name.is_none() && kept(&self.image) && kept(&self.username) && kept(&self.display_username)
+    }
+}
+
+/// Changes a user.
+#[must_use]
+pub fn update(context: &Context, user: &Id<User>, changes: &Changes) -> Statement {
+    let parts = |change: &Change| match change {
+        Change::Keep => (false, None),
+        Change::Clear => (true, None),
+        Change::Set(text) => (true, Some(text.clone())),
+    };
+    let (image, username, shown) = (parts(&changes.image), parts(&changes.username), parts(&changes.display_username));
+    sql("update user set name = coalesce(?3, name), image = iif(?4, ?5, image), username = iif(?6, ?7, username),
+                         display_username = iif(?8, ?9, display_username), updated_at = ?10
+         where (tenant_id is null or tenant_id = ?1) and id = ?2")
+    .bind(&context.tenant().id)
+    .bind(user)
+    .bind(changes.name.as_ref())
+    .bind(image.0)
+    .bind(image.1)
+    .bind(username.0)
+    .bind(username.1)
+    .bind(shown.0)
+    .bind(shown.1)
+    .bind(context.now)
+}
+
+/// Notes that a user proved an address, if it is still theirs; answers whether it is.
+#[must_use]
+pub fn prove_email(context: &Context, user: &Id<User>, email: &str) -> Statement {
+    sql("update user set email_verified = 1, updated_at = iif(email_verified, updated_at, ?4)
+         where (tenant_id is null or tenant_id = ?1) and id = ?2 and email = ?3 and deleted_at is null
+         returning json_quote(id) as row")
+    .bind(&context.tenant().id)
+    .bind(user)
+    .bind(email)
+    .bind(context.now)
+}
+
+/// Notes that a user proved the address that they have: by a value that was mailed to it, and is good for no other.
+#[must_use]
+pub fn prove_own_email(context: &Context, user: &Id<User>) -> Statement {
+    sql("update user set email_verified = 1, updated_at = iif(email_verified, updated_at, ?3)
+         where (tenant_id is null or tenant_id = ?1) and id = ?2 and deleted_at is null")
+    .bind(&context.tenant().id)
+    .bind(user)
+    .bind(context.now)
+}
+
+/// A user, as a client is told.
+#[must_use]
+pub fn person(context: &Context, user: &Id<User>) -> Statement {
+    sql(concat!(
+        "select ",
+        person_json!("u"),
+        " as row from user u where (u.tenant_id is null or u.tenant_id = ?1) and u.id = ?2 and u.deleted_at is null"
+    ))
+    .bind(&context.tenant().id)
+    .bind(user)
+}
+
+/// Takes an account whose address was never proven from whoever made it, for the owner of the address: the password,
+/// linked identities, passkeys, second factors and the phone number were the maker's, and so are the sessions and what
+/// they began (account pre-hijacking). To be run before [`prove_email`]; of a proven address it changes nothing.
+#[must_use]
+pub fn reclaim(context: &Context, user: &Id<User>) -> [Statement; 12] {
+    macro_rules! of_unproven {
+        ($text:expr) => {
+            sql(concat!(
+                $text,
+                " and ?3 > 0 and exists (select 1 from user
+                                         where (tenant_id is null or tenant_id = ?1) and id = ?2 and email_verified = 0)"
+            ))
+            .bind(&context.tenant().id)
+            .bind(user)
+            .bind(context.now)
+        };
+    }
+    [
+        of_unproven!("delete from account where user_id = ?2"),
+        of_unproven!("delete from passkey where user_id = ?2"),
+        of_unproven!("delete from two_factor where user_id = ?2"),
+        of_unproven!("delete from trusted_device where user_id = ?2"),
+        of_unproven!(concat!("update verification set used_at = ?3, updated_at = ?3 where ", begun_by!("?2"))),
+        of_unproven!(
+            "update session set revoked_at = ?3, revocation_reason = 'address_proven', updated_at = ?3
+             where user_id = ?2 and revoked_at is null"
+        ),
+        of_unproven!(
+            "update oauth_token set revoked_at = ?3, revocation_reason = 'address_proven', updated_at = ?3
+             where user_id = ?2 and revoked_at is null"
+        ),
+        of_unproven!("update oauth_grant set used_at = ?3, updated_at = ?3 where user_id = ?2 and used_at is null"),
+        of_unproven!("delete from api_key where user_id = ?2"),
+        of_unproven!("delete from oauth_consent where user_id = ?2"),
+        of_unproven!("update oauth_client set disabled = 1, updated_at = ?3 where user_id = ?2"),
+        of_unproven!("update user set phone_number = null, phone_number_verified = 0, updated_at = ?3 where id = ?2"),
+    ]
+}
+
+/// Gives a user another address, proven, if the old one is still theirs.
+#[must_use]
+pub fn change_email(context: &Context, user: &Id<User>, old: &str, new: &str) -> Statement {
+    sql("update user set email = ?4, email_verified = 1, is_anonymous = 0, updated_at = ?5
+         where (tenant_id is null or tenant_id = ?1) and id = ?2 and email = ?3 and deleted_at is null")
+    .bind(&context.tenant().id)
+    .bind(user)
+    .bind(old)
+    .bind(new)
+    .bind(context.now)
+}
+
+/// Gives a user a proven phone number, or with none takes it away.
+#[must_use]
+pub fn change_phone(context: &Context, user: &Id<User>, number: Option<&str>) -> Statement {
+    sql("update user set phone_number = ?3, phone_number_verified = ?3 is not null,
+                         is_anonymous = iif(?3 is null, is_anonymous, 0), updated_at = ?4
+         where (tenant_id is null or tenant_id = ?1) and id = ?2 and deleted_at is null")
+    .bind(&context.tenant().id)
+    .bind(user)
+    .bind(number)
+    .bind(context.now)
+}
+
+/// Deletes a user softly: nobody signs in as them any more, whatever they signed in with is gone, their address is free.
+#[must_use]
+pub fn delete(context: &Context, user: &Id<User>, reason: &str) -> [Statement; 7] {
+    delete_by(context, user, user, reason)
+}
+
+/// The same, by somebody else.
+#[must_use]
+pub fn delete_by(context: &Context, user: &Id<User>, actor: &Id<User>, reason: &str) -> [Statement; 7] {
+    [
+        sql("update user set status = 'deleted', status_reason = ?3, status_changed_at = ?4, status_changed_by = ?5,
+                             deleted_at = ?4, deleted_by = ?5, updated_at = ?4
+             where (tenant_id is null or tenant_id = ?1) and id = ?2 and deleted_at is null")
+        .bind(&context.tenant().id)
+        .bind(user)
+        .bind(reason)
+        .bind(context.now)
+        .bind(actor),
+        sql("delete from account where user_id = ?1").bind(user),
+        sql("delete from passkey where user_id = ?1").bind(user),
+        sql("delete from two_factor where user_id = ?1").bind(user),
+        sql("delete from trusted_device where user_id = ?1").bind(user),
+        sql("delete from password_reset where user_id = ?1").bind(user),
+        sql("delete from api_key where user_id = ?1").bind(user),
+    ]
+}
+
+/// Deletes the guest whose session somebody brought along when they signed in as a user, and ends it.
+#[must_use]
+pub fn absorb_guest(context: &Context, guest_session: &TokenHash<SessionToken>, user: &Id<User>) -> [Statement; 3] {
+    [
+        sql("update user set status = 'deleted', status_reason = 'guest_signed_in', status_changed_at = ?4, deleted_at = ?4,
+                             deleted_by = ?3, updated_at = ?4
+             where is_anonymous = 1 and deleted_at is null and id <> ?3
+               and id = (select user_id from session where tenant_id = ?1 and token_hash = ?2)")
+        .bind(&context.tenant().id)
+        .bind(guest_session)
+        .bind(user)
+        .bind(context.now),
+        sql("insert into audit_event (id, tenant_id, user_id, subject, actor_id, event, details, request_id, created_at)
+             select ?5, ?1, ?3, ?3, ?3, 'guest.absorbed', json_object('guest', user_id), ?6, ?4
+             from session where tenant_id = ?1 and token_hash = ?2 and changes() = 1")
+        .bind(&context.tenant().id)
+        .bind(guest_session)
+        .bind(user)
+        .bind(context.now)
+        .bind(context.row_id().unwrap_or_default())
+        .bind(context.request_id()),
+        sql("update session set revoked_at = ?3, revocation_reason = 'guest_signed_in', updated_at = ?3
+             where revoked_at is null
+               and user_id = (select s.user_id from session s join user u on u.id = s.user_id
+                              where s.tenant_id = ?1 and s.token_hash = ?2 and u.is_anonymous = 1 and u.deleted_at = ?3)")
+        .bind(&context.tenant().id)
+        .bind(guest_session)
+        .bind(context.now),
+    ]
+}
