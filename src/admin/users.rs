@@ -13,7 +13,7 @@ use crate::platform::time::iso;
 use crate::records::store::audit::Severity;
 use crate::request::context::Context;
 use crate::session::call::Call;
-use crate::session::live_session::user_role;
+use crate::session::protocol::user_role;
 use crate::session::store::deed::Deed;
 use crate::tenants;
 use crate::tenants::caller::{Acting, Named, acting};

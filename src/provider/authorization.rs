@@ -5,22 +5,17 @@ use serde::{Deserialize, Serialize};
 use crate::federation::request::is_scope;
 use crate::platform::id::Millis;
 use crate::platform::problem::{Code, Problem};
-use crate::provider::claims::SCOPES;
 use crate::provider::claims_request::ClaimsRequest;
 use crate::provider::client::{Client, GrantType};
 use crate::provider::parameters::Parameters;
-
-/// What begins a resource that was agreed to.
-pub const RESOURCE: &str = "resource:";
+use crate::provider::scope;
+use crate::provider::scope::{OFFLINE, SCOPES};
 
 /// The longest `nonce` and `resource`, in bytes.
 const LONGEST: usize = 2048;
 
 /// The longest `state`: some clients keep in it where their user was.
 const LONGEST_STATE: usize = 4096;
-
-/// The scope that asks for tokens that outlive the session (OpenID Connect Core 1.0, section 11).
-pub const OFFLINE: &str = "offline_access";
 
 /// How the answer travels (OAuth 2.0 Multiple Response Type Encoding Practices, section 2.1; Form Post Response Mode).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -273,7 +268,7 @@ pub fn asked_for<'a>(
 /// What is agreed to by whoever lets a client use a resource in their name, among the scopes.
 #[must_use]
 pub fn of_resource(resource: &str) -> String {
-    format!("{RESOURCE}{resource}")
+    format!("{}{resource}", scope::RESOURCE)
 }
 
 /// Whether a client may ask for these resources: those that are known, of which its own are a part where they are listed.
@@ -288,21 +283,6 @@ pub fn judge_resources(resources: &[String], client: &Client) -> Result<(), Prob
         return Ok(());
     }
     Err(Problem::new(Code::InvalidTarget, "a resource is not the client's to ask for"))
-}
-
-/// Whether a text names this server itself, in whichever spelling. That is what our own front-ends' JWTs are for: a client's
-/// token that was made out to it would pass for one of theirs (RFC 8725, section 3.12).
-#[must_use]
-pub fn is_issuer(text: &str, issuer: &str) -> bool {
-    let (Ok(named), Ok(issuer)) = (url::Url::parse(text.trim()), url::Url::parse(issuer)) else {
-        return text.trim().eq_ignore_ascii_case(issuer);
-    };
-    let host = |url: &url::Url| url.host_str().map(|host| host.trim_end_matches('.').to_owned());
-    let path = percent_encoding::percent_decode_str(named.path()).decode_utf8_lossy();
-    named.scheme() == issuer.scheme()
-        && host(&named) == host(&issuer)
-        && named.port_or_known_default() == issuer.port_or_known_default()
-        && path.chars().all(|c| matches!(c, '/' | '\\' | '.' | ';') || c.is_whitespace() || c.is_control())
 }
 
 /// Whether a text is a SHA-256 in base64url.
@@ -389,6 +369,7 @@ fn prompt(parameters: &Parameters) -> Result<Prompt, Problem> {
 pub(crate) mod tests {
     use super::*;
     use crate::platform::id::Id;
+    use crate::provider::client;
     use crate::provider::client::{AuthMethod, Details};
 
     const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
@@ -457,7 +438,7 @@ pub(crate) mod tests {
             "https:\\\\auth.example\\",
             " https://auth.example",
         ] {
-            assert!(is_issuer(text, issuer), "{text}");
+            assert!(client::is_issuer(text, issuer), "{text}");
             let mut client = client();
             client.known_resources.push(text.to_owned());
             assert!(judge_resources(&[text.to_owned()], &client).is_err(), "{text}");
@@ -470,9 +451,9 @@ pub(crate) mod tests {
             "http://auth.example:443x",
             "urn:auth.example",
         ] {
-            assert!(!is_issuer(text, issuer), "{text}");
+            assert!(!client::is_issuer(text, issuer), "{text}");
         }
-        assert!(is_issuer("http://auth.localhost:8787/", "http://auth.localhost:8787"));
+        assert!(client::is_issuer("http://auth.localhost:8787/", "http://auth.localhost:8787"));
     }
 
     #[test]

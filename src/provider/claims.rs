@@ -5,21 +5,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::provider::authorization::RESOURCE;
+use crate::provider::scope::{RESOURCE, SCOPES};
 use crate::users::person::Person;
-
-/// The scopes that we give a meaning, and the words that a user is asked with.
-pub const SCOPES: [(&str, &str); 9] = [
-    ("openid", "Know who you are"),
-    ("profile", "See your name and picture"),
-    ("email", "See your e-mail address"),
-    ("phone", "See your phone number"),
-    ("address", "See your postal address"),
-    ("offline_access", "Stay signed in while you are away"),
-    ("roles", "See your roles"),
-    ("groups", "See which groups you are in"),
-    ("org", "See which organization you signed in to"),
-];
 
 /// The claims that a scope stands for (section 5.4).
 const CLAIMS: [(&str, &str); 16] = [

@@ -6,7 +6,22 @@ use serde_json::Value;
 use crate::platform::algorithm::SigningAlgorithm;
 use crate::platform::id::{Id, Millis, OauthClient};
 use crate::platform::redirect_uri;
-use crate::provider::authorization::{OFFLINE, is_issuer};
+use crate::provider::scope::OFFLINE;
+
+/// Whether a text names this server itself, in whichever spelling. That is what our own front-ends' JWTs are for: a client's
+/// token that was made out to it would pass for one of theirs (RFC 8725, section 3.12).
+#[must_use]
+pub fn is_issuer(text: &str, issuer: &str) -> bool {
+    let (Ok(named), Ok(issuer)) = (url::Url::parse(text.trim()), url::Url::parse(issuer)) else {
+        return text.trim().eq_ignore_ascii_case(issuer);
+    };
+    let host = |url: &url::Url| url.host_str().map(|host| host.trim_end_matches('.').to_owned());
+    let path = percent_encoding::percent_decode_str(named.path()).decode_utf8_lossy();
+    named.scheme() == issuer.scheme()
+        && host(&named) == host(&issuer)
+        && named.port_or_known_default() == issuer.port_or_known_default()
+        && path.chars().all(|c| matches!(c, '/' | '\\' | '.' | ';') || c.is_whitespace() || c.is_control())
+}
 
 /// How a client authenticates at the token endpoint (RFC 7591, section 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

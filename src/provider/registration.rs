@@ -10,9 +10,9 @@ use crate::platform::algorithm::{ALGORITHMS, SigningAlgorithm};
 use crate::platform::outbound_url::check_url;
 use crate::platform::problem::{Code, Problem};
 use crate::platform::redirect_uri;
-use crate::provider::authorization::{is_issuer, judge_resource};
-use crate::provider::claims::SCOPES;
-use crate::provider::client::{AuthMethod, Details, GrantType, NewClient};
+use crate::provider::authorization::judge_resource;
+use crate::provider::client::{AuthMethod, Details, GrantType, NewClient, is_issuer};
+use crate::provider::scope::SCOPES;
 
 /// The most redirect URIs and contacts.
 const MOST: usize = 30;

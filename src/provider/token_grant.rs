@@ -3,41 +3,29 @@
 use serde_json::{Map, Value};
 
 use crate::http::reply::Reply;
-use crate::platform::d1::{Answers, Statement, StoreError, must_change};
+use crate::platform::d1::{Answers, Statement};
 use crate::platform::error::{Error, Result};
 use crate::platform::problem::{Code, Problem};
 use crate::platform::secret::{AuthorizationCode, DeviceCode, Purpose, RefreshToken, Token};
-use crate::provider::authenticate_client::{Once, authenticate};
+use crate::provider::authenticate_client::authenticate;
 use crate::provider::authorization::judge_resources;
-use crate::provider::claims::{SCOPES, Subject, by_name, by_scope};
+use crate::provider::claims::{Subject, by_name, by_scope};
 use crate::provider::client::{Client, GrantType};
 use crate::provider::client_authentication::UnverifiedClient;
 use crate::provider::device::Stored;
 use crate::provider::dpop::Confirmation;
+use crate::provider::grant::Granting;
 use crate::provider::issue::{Issue, Refreshing, Saying};
 use crate::provider::parameters::Parameters;
+use crate::provider::scope::SCOPES;
 use crate::provider::sender_constraint::Held;
 use crate::provider::store::token::Described;
 use crate::provider::subject::issuer;
 use crate::provider::token::{Denied, Refresh, StoredCode, StoredRefresh, narrowed, redeem, refresh, resources};
-use crate::provider::{device, jwt_bearer_grant, refresh_policy, store, token_exchange};
+use crate::provider::{device, grant, jwt_bearer_grant, refresh_policy, store, token_exchange};
 use crate::request::context::Context;
 use crate::session::policy;
 use crate::users;
-
-/// A request whose client has shown who it is.
-pub struct Granting<'a> {
-    /// The client.
-    pub client: &'a Client,
-    /// The parameters.
-    pub parameters: &'a Parameters,
-    /// The key or certificate that it comes with.
-    pub held: &'a Held,
-    /// What its tokens are bound to.
-    pub cnf: Confirmation,
-    /// What it uses up.
-    pub once: Once,
-}
 
 /// Answers parameters that were read.
 ///
@@ -162,21 +150,6 @@ async fn deny(context: &Context, family: &str, denied: Denied) -> Error {
     denied.problem.into()
 }
 
-/// Writes what a request ends in: what it uses up must be there to be used, and nothing is done otherwise. `None` if it was
-/// not.
-///
-/// # Errors
-/// As [`Once::settled`](crate::provider::authenticate_client::Once::settled).
-pub async fn commit(context: &Context, once: &Once, used_up: Statement, tokens: Vec<Statement>) -> Result<Option<()>> {
-    let mut statements = vec![used_up, must_change()];
-    statements.extend(once.statements(context)?);
-    statements.extend(tokens);
-    match context.db()?.batch(statements).await {
-        Err(StoreError::Unchanged) => Ok(None),
-        other => once.settled(context, other).await.map(|_| Some(())),
-    }
-}
-
 /// Whether what is granted for these scopes outlives the session.
 fn is_offline(client: &Client, scope: &str) -> bool {
     client.lasts(scope.split(' '))
@@ -240,7 +213,7 @@ async fn by_code(context: &Context, granting: Granting<'_>, answers: &mut Answer
     };
     let (body, tokens) = issue.carry_out(context).await?;
     let used_up = store::grant::redeem(context, &code.id);
-    if commit(context, &granting.once, used_up, tokens).await?.is_none() {
+    if grant::commit(context, &granting.once, used_up, tokens).await?.is_none() {
         // Of many at once one redeems it, and the others show that somebody has it who should not.
         let problem = Problem::new(Code::InvalidGrant, "the code or token is not good, or another client's");
         let denied = Denied { problem: problem.because("redeemed by another request"), is_replay: true };
@@ -302,14 +275,14 @@ async fn by_refresh(context: &Context, granting: Granting<'_>, answers: &mut Ans
         // It is good for as long again as if it had been rotated.
         let until = context.now + context.config.refresh_token_seconds * 1000;
         let alive = store::token::prolong(context, &stored.id, until);
-        commit(context, &granting.once, alive, tokens).await?.ok_or_else(|| not_good("revoked meanwhile"))?;
+        grant::commit(context, &granting.once, alive, tokens).await?.ok_or_else(|| not_good("revoked meanwhile"))?;
         return Ok(body);
     }
     if decision == Refresh::Rotate {
         let (body, tokens) = issue(Given::New).carry_out(context).await?;
         let used_up = store::token::rotate(context, &stored.id);
         // Otherwise another request was first, a moment ago, or it was revoked.
-        if commit(context, &granting.once, used_up, tokens).await?.is_some() {
+        if grant::commit(context, &granting.once, used_up, tokens).await?.is_some() {
             return Ok(body);
         }
     }
@@ -317,7 +290,7 @@ async fn by_refresh(context: &Context, granting: Granting<'_>, answers: &mut Ans
     // It may have been revoked since it was read, or its successor used.
     let alive = store::token::repeat(context, &stored.id, &successor(context, &presented).hash());
     let gone = || not_good("revoked meanwhile, or its successor was used");
-    commit(context, &granting.once, alive, tokens).await?.ok_or_else(gone)?;
+    grant::commit(context, &granting.once, alive, tokens).await?.ok_or_else(gone)?;
     Ok(body)
 }
 
@@ -366,6 +339,8 @@ async fn by_device(context: &Context, granting: Granting<'_>, answers: &mut Answ
     };
     let (body, tokens) = issue.carry_out(context).await?;
     let used_up = store::grant::redeem(context, &stored.id);
-    commit(context, &granting.once, used_up, tokens).await?.ok_or_else(|| not_good("redeemed by another request"))?;
+    grant::commit(context, &granting.once, used_up, tokens)
+        .await?
+        .ok_or_else(|| not_good("redeemed by another request"))?;
     Ok(body)
 }

@@ -13,7 +13,6 @@ use crate::access::policy::{Facts, Requirement, SecurityPolicy};
 use crate::platform::config::Config;
 use crate::platform::id::{App, Group, Id, Millis, Session, Tenant, User};
 use crate::platform::secret::{Keyring, Purpose, SessionToken, Token, TokenHash};
-pub use crate::session::protocol::{SessionJson, UserJson, user_role};
 use crate::users::person;
 use crate::users::person::Person;
 

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::account::passkey_registration;
-use crate::credentials::webauthn::{Algorithm, Expectation, UnverifiedRegistrationResponse, verify_registration};
+use crate::credentials::webauthn::expectation::Expectation;
+use crate::credentials::webauthn::{Algorithm, UnverifiedRegistrationResponse, verify_registration};
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::platform::d1::StoreError;

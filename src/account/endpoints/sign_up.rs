@@ -13,7 +13,7 @@ use crate::platform::error::{Result, Wire};
 use crate::platform::unicode::nfkc;
 use crate::request::origins;
 use crate::session::call::Call;
-use crate::session::live_session::UserJson;
+use crate::session::protocol::UserJson;
 use crate::users::fields;
 use crate::users::fields::{LONGEST_IMAGE, LONGEST_NAME};
 

@@ -14,7 +14,7 @@ use crate::records::deliver::deliver_later;
 use crate::records::store::audit::Severity;
 use crate::session::authenticate::forget;
 use crate::session::call::Call;
-use crate::session::live_session::SessionJson;
+use crate::session::protocol::SessionJson;
 use crate::session::store::session::Which;
 use crate::{request, session};
 

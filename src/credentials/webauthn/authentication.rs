@@ -4,11 +4,11 @@ use serde::Deserialize;
 
 use crate::credentials::webauthn::authenticator_data::AuthenticatorData;
 use crate::credentials::webauthn::client_data::Expected;
-use crate::credentials::webauthn::key::PublicKey;
-use crate::credentials::webauthn::{
-    Expectation, LONGEST_AUTHENTICATOR_DATA, LONGEST_SIGNATURE, LONGEST_USER_HANDLE, WebauthnError, claimed_id,
-    client_data, decoded,
+use crate::credentials::webauthn::expectation::{
+    Expectation, LONGEST_AUTHENTICATOR_DATA, LONGEST_SIGNATURE, LONGEST_USER_HANDLE, claimed_id, decoded,
 };
+use crate::credentials::webauthn::key::PublicKey;
+use crate::credentials::webauthn::{WebauthnError, client_data};
 
 /// `AuthenticationResponseJSON` (section 5.1) as the browser sent it. Members that we have no use for are ignored.
 #[derive(Clone, Debug, Deserialize)]

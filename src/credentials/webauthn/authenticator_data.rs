@@ -2,8 +2,9 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::credentials::webauthn::WebauthnError;
 use crate::credentials::webauthn::cbor::Reader;
-use crate::credentials::webauthn::{LONGEST_CREDENTIAL_ID, WebauthnError};
+use crate::credentials::webauthn::expectation::LONGEST_CREDENTIAL_ID;
 
 /// Authenticator data, read to their last byte.
 pub(super) struct AuthenticatorData<'a> {

@@ -4,8 +4,9 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 
+use crate::credentials::webauthn::WebauthnError;
 use crate::credentials::webauthn::error::excerpt;
-use crate::credentials::webauthn::{LONGEST_CLIENT_DATA, WebauthnError, decoded};
+use crate::credentials::webauthn::expectation::{LONGEST_CLIENT_DATA, decoded};
 
 /// `CollectedClientData`. Members that we do not know are ignored: the section promises more of them.
 #[derive(Deserialize)]

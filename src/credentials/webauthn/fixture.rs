@@ -7,6 +7,7 @@ use rsa::{BigUint, RsaPrivateKey};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::credentials::webauthn::expectation::*;
 use crate::credentials::webauthn::*;
 
 pub(super) const RP_ID: &str = "example.org";

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::credentials::webauthn::expectation::*;
 use crate::credentials::webauthn::fixture::*;
 use crate::credentials::webauthn::{WebauthnError as E, *};
 

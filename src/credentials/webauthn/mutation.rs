@@ -1,6 +1,7 @@
 //! Every byte of a good response, spoilt in several ways.
 
 use crate::credentials::webauthn::cbor::Reader;
+use crate::credentials::webauthn::expectation::*;
 use crate::credentials::webauthn::fixture::*;
 use crate::credentials::webauthn::key::PublicKey;
 use crate::credentials::webauthn::*;

@@ -5,10 +5,9 @@ use serde::Deserialize;
 use crate::credentials::webauthn::attestation::AttestationObject;
 use crate::credentials::webauthn::authenticator_data::AuthenticatorData;
 use crate::credentials::webauthn::client_data::Expected;
+use crate::credentials::webauthn::expectation::{Expectation, LONGEST_ATTESTATION_OBJECT, claimed_id, decoded};
 use crate::credentials::webauthn::key::{Algorithm, PublicKey};
-use crate::credentials::webauthn::{
-    Expectation, LONGEST_ATTESTATION_OBJECT, WebauthnError, claimed_id, client_data, decoded,
-};
+use crate::credentials::webauthn::{WebauthnError, client_data};
 
 /// The transports that we know (section 5.8.4), sorted.
 const TRANSPORTS: [&str; 6] = ["ble", "hybrid", "internal", "nfc", "smart-card", "usb"];

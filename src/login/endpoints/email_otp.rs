@@ -17,7 +17,7 @@ use crate::records::deliver::deliver_later;
 use crate::request::context::Context;
 use crate::request::origins;
 use crate::session::call::Call;
-use crate::session::live_session;
+use crate::session::protocol;
 use crate::users::fields::{LONGEST_IMAGE, LONGEST_NAME};
 use crate::users::store::code::{CodeKind, digits};
 use crate::users::store::sign_in::By;
@@ -115,7 +115,7 @@ pub async fn verify_email(call: &mut Call) -> Result<Reply> {
     let Some(person) = person.filter(|_| proven != Proven::No) else {
         return Err(Error::refused(Wire::INVALID_OTP, "the address is another by now"));
     };
-    let user = live_session::UserJson::new(&person, &[]);
+    let user = protocol::UserJson::new(&person, &[]);
     Reply::json(200, &json!({ "status": true, "token": null, "user": user }))
 }
 

@@ -3,8 +3,9 @@
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::{Value, json};
 
+use crate::credentials::webauthn::expectation::Expectation;
 use crate::credentials::webauthn::{
-    Assertion, Expectation, StoredCredential, UnverifiedAuthenticationResponse, WebauthnError, verify_authentication,
+    Assertion, StoredCredential, UnverifiedAuthenticationResponse, WebauthnError, verify_authentication,
 };
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;

@@ -8,8 +8,9 @@ use crate::platform::config::Registration;
 use crate::platform::error::Result;
 use crate::provider::assurance;
 use crate::provider::authorization::ResponseMode;
-use crate::provider::claims::{SCOPES, names};
+use crate::provider::claims::names;
 use crate::provider::client::{AuthMethod, GrantType};
+use crate::provider::scope::SCOPES;
 use crate::provider::subject::issuer;
 use crate::session::call::Call;
 

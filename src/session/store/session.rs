@@ -8,7 +8,8 @@ use crate::platform::id::{App, Group, Id, Millis, Session, Tenant, User};
 use crate::platform::secret::{OneTime, SessionToken, TokenHash, TrustedDevice};
 use crate::platform::time::iso;
 use crate::request::context::Context;
-use crate::session::live_session::{Record, SessionJson, UNREMEMBERED_SECONDS};
+use crate::session::live_session::{Record, UNREMEMBERED_SECONDS};
+use crate::session::protocol::SessionJson;
 use crate::session::store::permission::{may, role_ids, role_names, signs_in};
 use crate::users::store::person::person_json;
 

@@ -1,43 +1,24 @@
 //! `issuer`, `issuer_endpoint` and `issuer_field_mapping`, as a flow needs them.
 
 mod record;
+pub mod settings;
 
 use std::collections::BTreeMap;
 
 pub use record::{Change, Draft, IN_USE, Record, delete, nobody_is_linked, record, records, save};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::federation::discovery::Metadata;
 use crate::federation::id_token::ExpectedIssuer;
 use crate::federation::mapping::Mapping;
 use crate::federation::preset::Protocol;
 use crate::federation::service::ServiceType;
+use crate::federation::store::issuer::settings::Settings;
 use crate::platform::d1::{Statement, StoreError, Stored, sql};
 use crate::platform::error;
 use crate::platform::id::{Id, Issuer, Millis, Tenant};
-use crate::platform::secret::{Cell, Secret};
+use crate::platform::secret::Secret;
 use crate::request::context::Context;
-
-/// Settings of one kind of service or another: `issuer.settings`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Settings {
-    /// Microsoft: whose people; an id, `common` or `organizations`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tenant: Option<String>,
-    /// Apple: the team that signs client secrets.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub team_id: Option<String>,
-    /// Client ids of native apps, whose ID tokens sign in as well.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub audiences: Vec<String>,
-    /// Whether its assertions are grants (RFC 7523, section 2.1): it may speak for its people while they are not there.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub accept_assertions: bool,
-    /// `false` for a service that refuses PKCE's parameters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pkce: Option<bool>,
-}
 
 /// An issuer, as a sign-in through it needs it.
 #[derive(Clone, Debug, Deserialize)]
@@ -111,7 +92,7 @@ impl Upstream {
         let Some(sealed) = sealed else {
             return Ok(None);
         };
-        let opened = context.config.keyring.open(cell(column, self.id.as_str()), sealed);
+        let opened = context.config.keyring.open(settings::cell(column, self.id.as_str()), sealed);
         let text = opened.ok().and_then(|bytes| String::from_utf8(bytes.expose().clone()).ok());
         text.map(|text| Some(Secret::new(text)))
             .ok_or_else(|| StoreError::Failed(format!("issuer.{column} of {} does not open", self.id)))
@@ -173,12 +154,6 @@ impl Upstream {
     pub fn audiences(&self) -> Vec<&str> {
         std::iter::once(&self.client_id).chain(&self.settings.audiences).map(String::as_str).collect()
     }
-}
-
-/// The cell of a sealed column.
-#[must_use]
-pub const fn cell<'a>(column: &'a str, issuer: &'a str) -> Cell<'a> {
-    Cell { table: "issuer", column, row: issuer }
 }
 
 /// `json_object` of an [`Upstream`], for an issuer `i`.

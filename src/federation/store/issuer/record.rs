@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::federation::service::ServiceType;
-use crate::federation::store::issuer::{Settings, cell};
+use crate::federation::store::issuer::settings::{Settings, cell};
 use crate::platform::d1::{Statement, StoreError, Stored, must_change, sql};
 use crate::platform::error;
 use crate::platform::id::{Id, Issuer, Millis, Tenant, User};
