@@ -24,7 +24,7 @@ const file = args.flatMap((arg, at) => (/^(--config|-c)$/.test(arg) ? [args[at +
 // Another environment has a section of its own.
 const placeholders = which.some((arg) => /^(--env|-e)/.test(arg)) ? [] : missing(readFileSync(file, "utf8"));
 if (placeholders.length > 0) {
-  const text = `${file} is not yet yours:\n${placeholders.map((line) => `  - ${line}`).join("\n")}\nREADME, "Deploy", says where each comes from.`;
+  const text = `${file} is not yet yours:\n${placeholders.map((line) => `  - ${line}`).join("\n")}\ndocs/deploy.md says where each comes from.`;
   if (!dry) {
     console.error(text);
     process.exit(1);

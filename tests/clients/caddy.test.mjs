@@ -1,11 +1,12 @@
-// A real Caddy in front of a website, with the README's own configuration: the newest, and one of a series that lets headers of
-// visitors through by itself.
+// A real Caddy in front of a website, with the configuration of docs/behind-a-proxy.md: the newest, and one of a series that
+// lets headers of visitors through by itself.
 
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Browser } from "../harness/browser.mjs";
+import { about, shown } from "../harness/docs.mjs";
 import { lines, raw, startOrigin } from "../harness/origin.mjs";
 import { scratch, startProgram } from "../harness/program.mjs";
 import { virtualEnvironment } from "../harness/python.mjs";
@@ -15,16 +16,15 @@ import { freePort, startWorker } from "../harness/worker.mjs";
 const APP = "http://app.localhost";
 const NAMES = ["User", "Email", "Tenant", "Roles", "Assertion"];
 
-/** The README's Caddyfile, but for names, ports and TLS. The browser reaches the auth host at the same port. */
+/** The page's Caddyfile, but for names, ports and TLS. The browser reaches the auth host at the same port. */
 function caddyfile({ port, worker, origin }) {
-  const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
-  const [, shown] = readme.match(/```caddyfile\n([^]*?)```/);
-  const site = shown
-    .replace(/^intranet\.example\.com \{/, `http://app.localhost:${port} {`)
-    .replaceAll("https://auth.example.com", `127.0.0.1:${worker}`)
-    .replaceAll("auth.example.com", "auth.localhost")
-    .replace("reverse_proxy website", `reverse_proxy 127.0.0.1:${origin}`);
-  assert.doesNotMatch(site, /example\.com|website/, "a name of the README is left");
+  const site = about(shown("behind-a-proxy.md", "caddyfile"), [
+    ["intranet.example.com {", `http://app.localhost:${port} {`],
+    ["https://auth.example.com", `127.0.0.1:${worker}`],
+    ["auth.example.com", "auth.localhost"],
+    ["reverse_proxy website", `reverse_proxy 127.0.0.1:${origin}`],
+  ]);
+  assert.doesNotMatch(site, /example\.com|website/, "a name of the page is left");
   return `{\n\tadmin off\n\tauto_https off\n\tpersist_config off\n}\n${site}\nhttp://auth.localhost:${port} {\n\treverse_proxy 127.0.0.1:${worker}\n}\n`;
 }
 

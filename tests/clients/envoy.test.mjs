@@ -1,11 +1,12 @@
-// A real Envoy in front of a website, which asks by ext_authz, with the very configuration that the README shows, but for
-// names and ports.
+// A real Envoy in front of a website, which asks by ext_authz, with the configuration of docs/behind-a-proxy.md, but
+// for names and ports.
 
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test, { after, before } from "node:test";
 import { Browser } from "../harness/browser.mjs";
+import { about, shown } from "../harness/docs.mjs";
 import { connect, frame, lines, raw, readFrame, startOrigin } from "../harness/origin.mjs";
 import { scratch, startProgram } from "../harness/program.mjs";
 import { packageFile, virtualEnvironment } from "../harness/python.mjs";
@@ -32,7 +33,7 @@ ${manager.replaceAll(/^(?=.)/gm, "          ")}`;
 
 const config = ({ port, loopback, worker, origin }) => `
 static_resources:
-  listeners:${listener("site", port, `upgrade_configs: [{ upgrade_type: websocket }]\n${readmeManager()}`)}${listener("to-auth", loopback, `
+  listeners:${listener("site", port, `upgrade_configs: [{ upgrade_type: websocket }]\n${shownManager()}`)}${listener("to-auth", loopback, `
 route_config:
   virtual_hosts:
   - name: all
@@ -46,15 +47,9 @@ http_filters:
   clusters:${cluster("doorward", loopback)}${cluster("auth_example_com", worker)}${cluster("website", origin)}
 `;
 
-/** The README's block, about this machine. */
-function readmeManager() {
-  const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
-  const [, block] = readme.match(/### Behind Envoy\n[^]*?```yaml\n([^]*?)```/);
-  let manager = block;
-  for (const [shown, here] of [["intranet.example.com", "app.localhost"], ["https://auth.example.com", "http://auth.localhost"]]) {
-    assert.ok(manager.includes(shown), `the README's configuration no longer has ${shown}`);
-    manager = manager.replaceAll(shown, here);
-  }
+/** The page's block, about this machine. */
+function shownManager() {
+  let manager = about(shown("behind-a-proxy.md", "yaml"), [["intranet.example.com", "app.localhost"], ["https://auth.example.com", "http://auth.localhost"]]);
   // Tests speak plain http, and production believes nothing but https.
   assert.equal(manager.match(/value: https }/g).length, 2);
   manager = manager.replaceAll("value: https }", "value: http }");

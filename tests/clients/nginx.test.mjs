@@ -6,59 +6,23 @@ import { join } from "node:path";
 import test, { after, before } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Browser } from "../harness/browser.mjs";
+import { about, shown } from "../harness/docs.mjs";
 import { lines, raw, startOrigin } from "../harness/origin.mjs";
 import { scratch, startProgram } from "../harness/program.mjs";
 import { API, PAGE, PASSWORD, cookieOf, disguises, logIn, seedApp, signUp, visit } from "../harness/seed.mjs";
 import { freePort, startWorker } from "../harness/worker.mjs";
 
-// What the README shows, but for names and ports.
+// What docs/behind-a-proxy.md shows, but for names and ports: a part of `http`, and a part of the website's server.
+const [inHttp, inServer] = about(shown("behind-a-proxy.md", "nginx"), [
+  ["Host auth.example.com", "Host auth.localhost"],
+  ["https://auth.example.com", "http://doorward"],
+]).split("# In `server`.\n");
+
 const site = (port) => `
   server {
     listen 127.0.0.1:${port};
     server_name app.localhost;
-
-    location / {
-      auth_request /forward-auth;
-      auth_request_set $sign_in   $upstream_http_x_doorward_location;
-      auth_request_set $user      $upstream_http_x_doorward_user;
-      auth_request_set $email     $upstream_http_x_doorward_email;
-      auth_request_set $tenant    $upstream_http_x_doorward_tenant;
-      auth_request_set $roles     $upstream_http_x_doorward_roles;
-      auth_request_set $assertion $upstream_http_x_doorward_assertion;
-      error_page 401 = @sign_in;
-
-      # All five, always: what is not set here comes from the visitor. Other spellings of them (X_Doorward_User) nginx drops,
-      # unless \`underscores_in_headers\` or \`ignore_invalid_headers\` are changed.
-      proxy_set_header X-Doorward-User      $user;
-      proxy_set_header X-Doorward-Email     $email;
-      proxy_set_header X-Doorward-Tenant    $tenant;
-      proxy_set_header X-Doorward-Roles     $roles;
-      proxy_set_header X-Doorward-Assertion $assertion;
-      proxy_set_header Cookie               $without_three;
-      proxy_pass http://website;
-    }
-    location @sign_in {
-      if ($sign_in = "") { return 401; }
-      return 302 $sign_in;
-    }
-    location = /forward-auth {
-      internal;
-      proxy_pass_request_body off;
-      proxy_set_header Content-Length "";
-      proxy_set_header Host auth.localhost;
-      proxy_set_header X-Original-Method $request_method;
-      proxy_set_header X-Original-URL $scheme://$host$request_uri;
-      proxy_buffer_size 16k;
-      proxy_buffers 4 16k;
-      proxy_pass http://doorward;
-    }
-    location /.doorward/ {
-      proxy_set_header Host auth.localhost;
-      proxy_set_header X-Original-URL $scheme://$host$request_uri;
-      proxy_buffer_size 16k;
-      proxy_buffers 4 16k;
-      proxy_pass http://doorward;
-    }
+${inServer}
   }`;
 
 // The browser reaches every host at one port, so the auth host is here as well; and a second website, open to all.
@@ -73,10 +37,7 @@ http {
   ${["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((name) => `${name}_temp_path ${directory}/${name};`).join(" ")}
   upstream doorward { server 127.0.0.1:${worker}; }
   upstream website { server 127.0.0.1:${origin}; }
-  # In \`http\`: our cookies, of which a website's host has three, are not for the website.
-  map $http_cookie $without_one   { default $http_cookie;   "~*^(|.*?; ?)(?:__Host-)?doorward\\.[^;]*(?:; ?|$)(.*)$" "$1$2"; }
-  map $without_one $without_two   { default $without_one;   "~*^(|.*?; ?)(?:__Host-)?doorward\\.[^;]*(?:; ?|$)(.*)$" "$1$2"; }
-  map $without_two $without_three { default $without_two;   "~*^(|.*?; ?)(?:__Host-)?doorward\\.[^;]*(?:; ?|$)(.*)$" "$1$2"; }
+  ${inHttp}
   ${site(port)}
   ${site(port).replace("server_name app.localhost", "server_name open.localhost")}
   server {
