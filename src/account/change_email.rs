@@ -11,8 +11,7 @@ use crate::records::mail;
 use crate::records::store::audit::Severity;
 use crate::request::context::Context;
 use crate::session::authenticate::Authenticated;
-use crate::session::call::Call;
-use crate::session::proof;
+use crate::session::{authenticate, proof};
 use crate::users::store::sign_in::{By, Counters, candidate};
 use crate::users::{limits, sign_in_decision};
 use crate::{records, request, users};
@@ -22,14 +21,13 @@ use crate::{records, request, users};
 ///
 /// # Errors
 /// 400 for the address they have, 401, 403 for a session that is not fresh, 429.
-pub async fn wish(call: &Call, new: &str, counters: &Counters) -> Result<(Authenticated, bool)> {
-    let context = &call.context;
-    let ticket = call.presented()?;
+pub async fn wish(context: &Context, new: &str, counters: &Counters) -> Result<(Authenticated, bool)> {
+    let ticket = authenticate::presented(context)?;
     let limit = context.config.limit_mail;
     let mut more = vec![request::store::rate_limit::count_for_session(context, "change-email", &ticket.hash, limit)];
     more.extend(counters.statements(context));
     more.push(candidate(context, By::Email(new)));
-    let (authenticated, mut answers) = call.confirmed(more).await?;
+    let (authenticated, mut answers) = authenticate::confirmed(context, more).await?;
     let window: Option<request::store::rate_limit::Window> = answers.row()?;
     if let Some(retry_after) = window.and_then(|window| window.retry_after(limit, context.now)) {
         return Err(Error::TooManyRequests { retry_after, limit: "change-email by account" });

@@ -15,11 +15,10 @@ use crate::records::mail;
 use crate::records::store::audit::Severity;
 use crate::request::context::Context;
 use crate::session::authenticate::{Authenticated, forget};
-use crate::session::call::Call;
 use crate::session::live_session::{has_two_factors, with_second};
 use crate::session::open::{Opened, Opening};
 use crate::session::proof::Proof;
-use crate::session::{open, policy, proof};
+use crate::session::{authenticate, open, policy, proof};
 use crate::users::store::second_factor::{Factor, NewFactor};
 use crate::{records, users};
 
@@ -41,10 +40,10 @@ pub struct Begun {
 ///
 /// # Errors
 /// As [`proof::by_password`](crate::session::proof::by_password).
-pub async fn proven(call: &Call, password: Option<&Password>) -> Result<(Proof, Vec<Factor>)> {
-    let ticket = call.presented()?;
-    let more = vec![users::store::second_factor::of_session(&call.context, &ticket.hash)];
-    let mut proof = proof::by_password(call, password, "second-factor", more).await?;
+pub async fn proven(context: &Context, password: Option<&Password>) -> Result<(Proof, Vec<Factor>)> {
+    let ticket = authenticate::presented(context)?;
+    let more = vec![users::store::second_factor::of_session(context, &ticket.hash)];
+    let mut proof = proof::by_password(context, password, "second-factor", more).await?;
     proof::not_impersonated(&proof.authenticated)?;
     let factors: Vec<Factor> = proof.answers.rows()?;
     Ok((proof, factors))
@@ -109,11 +108,10 @@ pub(crate) fn switching_on_mailed(context: &Context, user: &Id<User>) -> Result<
 ///
 /// # Errors
 /// 403 for a session that is not fresh.
-pub async fn enrol_mailed(call: &Call, authenticated: Authenticated) -> Result<Reply> {
-    let context = &call.context;
+pub async fn enrol_mailed(context: &Context, authenticated: Authenticated) -> Result<Reply> {
     proof::fresh(context, &authenticated)?;
     let before = switching_on_mailed(context, &authenticated.session.user.id)?;
-    let opened = rotate(call, &authenticated, before, Some(Wire::INVALID_CODE)).await?;
+    let opened = rotate(context, &authenticated, before, Some(Wire::INVALID_CODE)).await?;
     let body = json!({ "token": opened.session.id, "user": opened.session.user_json() });
     Ok(Reply::json(200, &body)?.with_cookies(opened.cookies))
 }
@@ -132,12 +130,12 @@ pub fn proves(context: &Context, pending: &Factor, typed: &str) -> Result<Option
 /// # Errors
 /// 400 without a pending factor, 401 for a wrong code.
 pub async fn put_to_use(
-    call: &Call,
+    context: &Context,
     authenticated: Authenticated,
     pending: Option<&Factor>,
     typed: &str,
 ) -> Result<Reply> {
-    let opened = verify_pending(call, authenticated, pending, typed).await?;
+    let opened = verify_pending(context, authenticated, pending, typed).await?;
     let body = json!({ "token": opened.session.id, "user": opened.session.user_json() });
     Ok(Reply::json(200, &body)?.with_cookies(opened.cookies))
 }
@@ -147,12 +145,11 @@ pub async fn put_to_use(
 /// # Errors
 /// The same.
 pub async fn verify_pending(
-    call: &Call,
+    context: &Context,
     authenticated: Authenticated,
     pending: Option<&Factor>,
     typed: &str,
 ) -> Result<Opened> {
-    let context = &call.context;
     proof::not_impersonated(&authenticated)?;
     let pending = pending.ok_or_else(|| Error::refused(Wire::TOTP_NOT_ENABLED, "nothing pending"))?;
     if pending.is_locked() {
@@ -166,7 +163,7 @@ pub async fn verify_pending(
     // Of two requests with codes of one pending factor, one puts it to use.
     before.push(must_change());
     before.extend(tell(context, user, "second_factor.enabled", "on")?);
-    rotate(call, &authenticated, before, Some(Wire::INVALID_CODE)).await
+    rotate(context, &authenticated, before, Some(Wire::INVALID_CODE)).await
 }
 
 /// The statements that tell the owner, and the auditor.
@@ -187,12 +184,11 @@ fn tell(context: &Context, user: &Id<User>, event: &str, how: &str) -> Result<[S
 /// # Errors
 /// `given`; 503.
 pub async fn rotate(
-    call: &Call,
+    context: &Context,
     authenticated: &Authenticated,
     before: Vec<Statement>,
     given: Option<Wire>,
 ) -> Result<Opened> {
-    let context = &call.context;
     let session = &authenticated.session;
     let first = session.amr.iter().map(String::as_str);
     let amr: Vec<&str> = if given.is_some() { with_second(first) } else { first.collect() };
@@ -238,8 +234,7 @@ pub async fn new_codes(context: &Context, authenticated: &Authenticated, factors
 ///
 /// # Errors
 /// 403 as [`gave_second`]; 503.
-pub async fn switch_off(call: &Call, authenticated: &Authenticated, factors: &[Factor]) -> Result<Opened> {
-    let context = &call.context;
+pub async fn switch_off(context: &Context, authenticated: &Authenticated, factors: &[Factor]) -> Result<Opened> {
     let user = &authenticated.session.user.id;
     policy::may_disable(context, &authenticated.session)?;
     gave_second(authenticated, factors)?;
@@ -248,5 +243,5 @@ pub async fn switch_off(call: &Call, authenticated: &Authenticated, factors: &[F
     if factors.iter().any(|factor| factor.is_verified) {
         before.extend(tell(context, user, "second_factor.disabled", "off")?);
     }
-    rotate(call, authenticated, before, None).await
+    rotate(context, authenticated, before, None).await
 }

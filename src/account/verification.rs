@@ -14,7 +14,6 @@ use crate::records::mail;
 use crate::request::context::Context;
 use crate::session::authenticate;
 use crate::session::authenticate::{Authentication, Depth};
-use crate::session::call::Call;
 use crate::users::limits;
 use crate::{records, request, users};
 
@@ -88,8 +87,7 @@ pub fn maker_cookie(context: &Context, user_id: &Id<User>) -> String {
 ///
 /// # Errors
 /// 503 if D1 does not answer.
-pub async fn is_own_browser(call: &Call, user: &Id<User>) -> Result<bool> {
-    let context = &call.context;
+pub async fn is_own_browser(context: &Context, user: &Id<User>) -> Result<bool> {
     let said = context.cookie(Cookie::Maker).and_then(|text| context.config.keyring.read_text(Purpose::Maker, &text));
     let maker = said.and_then(|payload| serde_json::from_slice::<Maker>(&payload).ok());
     if maker.is_some_and(|maker| maker.user_id == *user && maker.expires_at > context.now) {
@@ -98,7 +96,7 @@ pub async fn is_own_browser(call: &Call, user: &Id<User>) -> Result<bool> {
     if authenticate::brought(context).is_none() {
         return Ok(false);
     }
-    let visitor = call.visitor(Depth::Database).await?;
+    let visitor = authenticate::visitor(context, Depth::Database).await?;
     Ok(matches!(visitor, Authentication::Authenticated(one)
         if one.session.user.id == *user && one.session.impersonated_by.is_none()))
 }
@@ -108,9 +106,8 @@ pub async fn is_own_browser(call: &Call, user: &Id<User>) -> Result<bool> {
 ///
 /// # Errors
 /// 503.
-pub async fn prove(call: &Call, user: &Id<User>, email: &str) -> Result<Proven> {
-    let context = &call.context;
-    let is_own = is_own_browser(call, user).await?;
+pub async fn prove(context: &Context, user: &Id<User>, email: &str) -> Result<Proven> {
+    let is_own = is_own_browser(context, user).await?;
     let mut statements: Vec<Statement> = Vec::new();
     if !is_own {
         statements.extend(users::store::user::reclaim(context, user));

@@ -9,9 +9,8 @@ use crate::platform::id::{Id, User};
 use crate::request::context::Context;
 use crate::session;
 use crate::session::authenticate::{Authenticated, Authentication, Depth};
-use crate::session::call::Call;
-use crate::session::proof;
 use crate::session::store::permission::{Standing, Which};
+use crate::session::{authenticate, proof};
 
 /// The tenant whose administrators look after what is everybody's.
 const DEFAULT_TENANT: &str = "default";
@@ -40,45 +39,47 @@ pub fn is_global(context: &Context) -> bool {
 ///
 /// # Errors
 /// 401 if none was presented.
-pub fn standing_here(call: &Call) -> Result<Statement> {
-    let context = &call.context;
-    Ok(session::store::permission::standing(context, &call.presented()?.hash, Which::Id(&context.tenant().id)))
+pub fn standing_here(context: &Context) -> Result<Statement> {
+    Ok(session::store::permission::standing(
+        context,
+        &authenticate::presented(context)?.hash,
+        Which::Id(&context.tenant().id),
+    ))
 }
 
 /// The permit for an action, of whoever has this standing.
 ///
 /// # Errors
 /// The action's refusal; whoever is no member may nothing.
-pub fn permit(call: &Call, standing: Option<&Standing>, action: Action, user: &Id<User>) -> Result<Permit> {
+pub fn permit(context: &Context, standing: Option<&Standing>, action: Action, user: &Id<User>) -> Result<Permit> {
     let held = standing.map(|standing| standing.permissions.clone()).unwrap_or_default();
-    Permit::of(&held, action, &call.context.tenant().id, user)
+    Permit::of(&held, action, &context.tenant().id, user)
 }
 
 /// The administrator who is asking, if they may do this, in one batch with `more` statements.
 ///
 /// # Errors
 /// 401, 403 for anybody else.
-pub async fn administrator(call: &Call, action: Action, more: Vec<Statement>) -> Result<Administrator> {
-    let statements = std::iter::once(standing_here(call)?).chain(more).collect();
-    let (authenticated, mut answers) = call.confirmed(statements).await?;
+pub async fn administrator(context: &Context, action: Action, more: Vec<Statement>) -> Result<Administrator> {
+    let statements = std::iter::once(standing_here(context)?).chain(more).collect();
+    let (authenticated, mut answers) = authenticate::confirmed(context, statements).await?;
     proof::not_impersonated(&authenticated)?;
     let standing: Option<Standing> = answers.row()?;
-    let permit = permit(call, standing.as_ref(), action, &authenticated.session.user.id)?;
+    let permit = permit(context, standing.as_ref(), action, &authenticated.session.user.id)?;
     let held = standing.map(|standing| standing.permissions).unwrap_or_default();
-    Ok(Administrator { authenticated, permit, held, is_global: is_global(&call.context), answers })
+    Ok(Administrator { authenticated, permit, held, is_global: is_global(context), answers })
 }
 
 /// The administrator who is signed in in this browser, if it is one who may do this.
 ///
 /// # Errors
 /// 503 if D1 does not answer.
-pub async fn present(call: &Call, action: Action) -> Result<Option<Permit>> {
-    let session = match call.visitor(Depth::Database).await? {
+pub async fn present(context: &Context, action: Action) -> Result<Option<Permit>> {
+    let session = match authenticate::visitor(context, Depth::Database).await? {
         Authentication::Authenticated(one) if one.session.impersonated_by.is_none() => one.session,
         _ => return Ok(None),
     };
-    let context = &call.context;
     let standing =
         context.db()?.first(session::store::permission::standing_of(&context.tenant().id, &session.user.id)).await?;
-    Ok(permit(call, standing.as_ref(), action, &session.user.id).ok())
+    Ok(permit(context, standing.as_ref(), action, &session.user.id).ok())
 }

@@ -12,7 +12,6 @@ use crate::platform::id::{Id, Millis, User};
 use crate::platform::time::iso;
 use crate::records::store::audit::Severity;
 use crate::request::context::Context;
-use crate::session::call::Call;
 use crate::session::protocol::user_role;
 use crate::session::store::deed::Deed;
 use crate::tenants;
@@ -55,9 +54,9 @@ impl Overseer {
 ///
 /// # Errors
 /// 401; 403 for anybody else, an administrator who acts as somebody among them.
-pub async fn overseer(call: &Call, action: Action) -> Result<Overseer> {
-    let here = call.context.tenant();
-    let found = acting(call, &Named::Id(Some(here.id.clone()))).await;
+pub async fn overseer(context: &Context, action: Action) -> Result<Overseer> {
+    let here = context.tenant();
+    let found = acting(context, &Named::Id(Some(here.id.clone()))).await;
     let acting = found.map_err(|error| match error.wire() {
         Wire::ORGANIZATION_NOT_FOUND => Error::refused(action.refusal(), "no member of the tenant"),
         Wire::FORBIDDEN => Error::refused(action.refusal(), error.to_string()),

@@ -5,7 +5,7 @@ use crate::admin::administrator::{Administrator, administrator};
 use crate::federation::store::issuer::Record;
 use crate::platform::error::{Error, Result, Wire};
 use crate::platform::id::{Id, Issuer};
-use crate::session::call::Call;
+use crate::request::context::Context;
 
 pub(crate) fn not_found() -> Error {
     Error::refused(Wire::ISSUER_NOT_FOUND, "unknown, or another tenant's")
@@ -15,8 +15,8 @@ pub(crate) fn not_found() -> Error {
 ///
 /// # Errors
 /// 404 for what is none.
-pub fn id(call: &Call) -> Result<Id<Issuer>> {
-    call.segment.as_deref().and_then(Id::parse).ok_or_else(not_found)
+pub fn id(segment: Option<&str>) -> Result<Id<Issuer>> {
+    segment.and_then(Id::parse).ok_or_else(not_found)
 }
 
 /// Whether an issuer is the administrator's to change.
@@ -34,11 +34,10 @@ pub fn may_change(administrator: &Administrator, record: &Record) -> Result<()> 
 ///
 /// # Errors
 /// 401, 403, 404.
-pub async fn named(call: &Call) -> Result<(Administrator, Record)> {
-    let id = id(call)?;
-    let context = &call.context;
+pub async fn named(context: &Context, segment: Option<&str>) -> Result<(Administrator, Record)> {
+    let id = id(segment)?;
     let mut administrator = administrator(
-        call,
+        context,
         Action::ManageIssuers,
         vec![crate::federation::store::issuer::record(&context.tenant().id, &id)],
     )

@@ -16,17 +16,18 @@ use crate::gate::headers::ASSERTION;
 use crate::gate::own_name::Names;
 use crate::gate::sign_in::send_to_sign_in;
 use crate::gate::{caching, headers};
+use crate::http::incoming::Incoming;
 use crate::http::reply::Reply;
 use crate::http::{cookie, email};
 use crate::jose;
 use crate::platform::config::Config;
 use crate::platform::error::{Error, Result, Wire};
 use crate::platform::id::Millis;
+use crate::request::asked::Asked;
 use crate::request::context::Context;
 use crate::request::errors;
 use crate::request::store::directory::AppPlace;
 use crate::session::authenticate::{Authentication, Depth, Due, Look, Prolong};
-use crate::session::call::Call;
 use crate::session::live_session::LiveSession;
 use crate::session::open::taken_back;
 use crate::session::{api_key, authenticate, policy};
@@ -79,25 +80,25 @@ pub fn needs(app: &AppPlace, method: &str, path: &str) -> Needs {
 ///
 /// # Errors
 /// 503 if the session cannot be looked up: not even a public path then says that nobody is signed in.
-pub async fn judge(call: &Call, needs: Needs, path: &str) -> Result<Judged> {
-    if let Some(token) = api_key::brought(&call.request) {
-        policy::admits(&call.context)?;
-        let session = api_key::authenticate(&call.context, &token).await?;
-        let visitor = asking(call, &session);
+pub async fn judge(context: &Context, needs: Needs, path: &str) -> Result<Judged> {
+    if let Some(token) = api_key::brought(context) {
+        policy::admits(context)?;
+        let session = api_key::authenticate(context, &token).await?;
+        let visitor = asking(context, &session);
         let verdict = needs.judge(Some(visitor));
         let audience = if needs.is_public() { Audience::Known } else { Audience::One };
         return Ok(Judged { verdict, session: Some(session), audience, cookies: Vec::new(), due: None });
     }
-    if call.request.header(api_key::HEADER).is_some_and(|value| api_key::mentions(&value)) {
+    if context.header(api_key::HEADER).is_some_and(|value| api_key::mentions(&value)) {
         return Err(Error::refused(Wire::INVALID_API_KEY, "more than one key, or a key among other things"));
     }
     if !needs.is_public() {
-        policy::admits(&call.context)?;
+        policy::admits(context)?;
     }
     // A public page is no use of the session.
     let prolong = if needs.is_public() { Prolong::No } else { Prolong::Later };
     let look = Look { depth: Depth::Snapshot, prolong };
-    let visitor = match authenticate::authenticate(&call.context, &call.request, look).await {
+    let visitor = match authenticate::authenticate(context, look).await {
         // A public page is for everybody, whatever is asked of those who are signed in.
         Err(error) if error.wire() == Wire::SECOND_FACTOR_REQUIRED && needs.is_public() => Authentication::NotPresented,
         other => other?,
@@ -107,11 +108,11 @@ pub async fn judge(call: &Call, needs: Needs, path: &str) -> Result<Judged> {
         Authentication::NotPresented => (None, Vec::new(), None),
         Authentication::Authenticated(one) => (Some(one.session), one.cookies, one.due),
         Authentication::Rejected(rejection) => {
-            call.context.log(path, &Error::refused(Wire::UNAUTHORIZED, format!("{rejection:?}")));
-            (None, taken_back(&call.context, rejection), None)
+            context.log(path, &Error::refused(Wire::UNAUTHORIZED, format!("{rejection:?}")));
+            (None, taken_back(context, rejection), None)
         }
     };
-    let visitor = session.as_ref().map(|session| asking(call, session));
+    let visitor = session.as_ref().map(|session| asking(context, session));
     let audience = match (needs.is_public(), is_known) {
         (true, false) => Audience::Everybody,
         (true, true) => Audience::Known,
@@ -135,8 +136,8 @@ fn composed(path: &str) -> Option<String> {
 }
 
 /// Who asks. A user whose address is not proven may be anybody, and counts as no member.
-fn asking<'a>(call: &Call, session: &'a LiveSession) -> Visitor<'a> {
-    let is_proven = is_proven(&call.context.config, &session.user);
+fn asking<'a>(context: &Context, session: &'a LiveSession) -> Visitor<'a> {
+    let is_proven = is_proven(&context.config, &session.user);
     Visitor { is_member: session.is_member && is_proven, roles: &session.roles }
 }
 
@@ -150,56 +151,55 @@ pub fn is_proven(config: &Config, user: &Person) -> bool {
 ///
 /// # Errors
 /// 503. Refusals are answered here.
-pub async fn serve(call: Call) -> Result<Reply> {
-    let reply = attempt(&call).await;
+pub async fn serve(context: &Context, request: &Incoming, asked: Option<&Asked>) -> Result<Reply> {
+    let reply = attempt(context, request).await;
     reply.or_else(|error| {
-        call.context.log(call.request.path(), &error);
-        if call.request.wants_page() && error.wire() == Wire::SECOND_FACTOR_REQUIRED {
+        context.log(request.path(), &error);
+        if request.wants_page() && error.wire() == Wire::SECOND_FACTOR_REQUIRED {
             // The auth host knows where a second factor is set up, and the way back.
-            return send_to_sign_in(&call, call.request.origin()?.as_str(), call.request.path_and_query());
+            return send_to_sign_in(context, request.origin()?.as_str(), request.path_and_query());
         }
-        errors::to_visitor(&call.context, &call.request, call.asked.as_ref(), &error)
+        errors::to_visitor(context, request, asked, &error)
     })
 }
 
-async fn attempt(call: &Call) -> Result<Reply> {
-    let app = call.context.app().ok_or(Error::NotFound)?;
-    if !call.context.tenant().is_active {
+async fn attempt(context: &Context, request: &Incoming) -> Result<Reply> {
+    let app = context.app().ok_or(Error::NotFound)?;
+    if !context.tenant().is_active {
         return Err(Error::refused(Wire::TENANT_UNAVAILABLE, "tenant is not active"));
     }
-    let needs = needs(app, call.request.method(), call.request.path());
-    let mut judged = judge(call, needs, call.request.path()).await?;
+    let needs = needs(app, request.method(), request.path());
+    let mut judged = judge(context, needs, request.path()).await?;
     match judged.verdict {
-        Verdict::Pass => forward(call, app, judged).await,
-        Verdict::SignIn if call.request.wants_page() => {
-            let reply = send_to_sign_in(call, call.request.origin()?.as_str(), call.request.path_and_query())?;
-            Ok(reply.with_cookies(judged.cookies(&call.context, true)))
+        Verdict::Pass => forward(context, request, app, judged).await,
+        Verdict::SignIn if request.wants_page() => {
+            let reply = send_to_sign_in(context, request.origin()?.as_str(), request.path_and_query())?;
+            Ok(reply.with_cookies(judged.cookies(context, true)))
         }
         Verdict::SignIn => Err(Error::refused(Wire::UNAUTHORIZED, "not signed in")),
         Verdict::Forbidden => {
             let reason = format!(
                 "{} {} is not allowed to {:?}",
-                call.request.method(),
-                call.request.path(),
+                request.method(),
+                request.path(),
                 judged.session.as_ref().map(|session| &session.user.id)
             );
             let error = Error::refused(Wire::FORBIDDEN, reason);
-            if !call.request.source().is_navigation() {
+            if !request.source().is_navigation() {
                 return Err(error);
             }
-            call.context.log(call.request.path(), &error);
-            let cookies = judged.cookies(&call.context, true);
-            Ok(errors::forbidden(&call.context, judged.email()).with_cookies(cookies))
+            context.log(request.path(), &error);
+            let cookies = judged.cookies(context, true);
+            Ok(errors::forbidden(context, judged.email()).with_cookies(cookies))
         }
     }
 }
 
-async fn forward(call: &Call, app: &AppPlace, mut judged: Judged) -> Result<Reply> {
-    let context = &call.context;
-    let outbound = outbound_headers(call, app, judged.session.as_ref()).await?;
-    let incoming = call.request.raw().inner();
+async fn forward(context: &Context, request: &Incoming, app: &AppPlace, mut judged: Judged) -> Result<Reply> {
+    let outbound = outbound_headers(context, request, app, judged.session.as_ref()).await?;
+    let incoming = request.raw().inner();
     let init = web_sys::RequestInit::new();
-    init.set_method(call.request.method());
+    init.set_method(request.method());
     init.set_headers(outbound.as_ref());
     // A redirect that we followed would carry cookies and assertion to another host.
     init.set_redirect(web_sys::RequestRedirect::Manual);
@@ -210,30 +210,30 @@ async fn forward(call: &Call, app: &AppPlace, mut judged: Judged) -> Result<Repl
             .map_err(|error| Error::Internal(format!("{error:?}")))?;
     }
     // A body with GET makes `fetch` throw.
-    if !matches!(call.request.method(), "GET" | "HEAD")
+    if !matches!(request.method(), "GET" | "HEAD")
         && let Some(body) = incoming.body()
     {
         init.set_body(&body);
     }
-    let public = call.request.origin()?;
+    let public = request.origin()?;
     // A Worker behind a binding is found by no name, so it is asked by the website's.
     let base = app.origin_url.as_deref().unwrap_or(public.as_str()).trim_end_matches('/');
-    let url = format!("{base}{}", call.request.path_and_query());
+    let url = format!("{base}{}", request.path_and_query());
     let refused = |error: String| Error::refused(Wire::BAD_GATEWAY, format!("origin of {}: {error}", app.host));
-    let request =
+    let outgoing =
         web_sys::Request::new_with_str_and_init(&url, &init).map_err(|error| refused(format!("{error:?}")))?;
     let answer = match (&app.service_binding, &app.origin_url) {
         (Some(binding), _) => {
             let service = context.env.service(binding).map_err(|error| refused(error.to_string()))?;
-            service.fetch_request(worker::Request::from(request)).await.map_err(|error| error.to_string())
+            service.fetch_request(worker::Request::from(outgoing)).await.map_err(|error| error.to_string())
         }
-        (None, Some(_)) => fetch(&request).await,
+        (None, Some(_)) => fetch(&outgoing).await,
         (None, None) => Err("neither origin_url nor service_binding".to_owned()),
     };
     let response = answer.map_err(refused)?;
     // A status that no Response can be made of would take the whole isolate down.
     let status = response.status_code();
-    let is_upgrade = status == 101 && is_websocket(call);
+    let is_upgrade = status == 101 && is_websocket(request);
     if !(200..600).contains(&status) && !is_upgrade {
         return Err(refused(format!("status {status}")));
     }
@@ -328,36 +328,41 @@ fn names(headers: &Headers) -> String {
     js_sys::Array::from(&headers.0.keys()).join("\n").into()
 }
 
-fn is_websocket(call: &Call) -> bool {
-    call.request.header("Upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"))
+fn is_websocket(request: &Incoming) -> bool {
+    request.header("Upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"))
 }
 
-async fn outbound_headers(call: &Call, app: &AppPlace, session: Option<&LiveSession>) -> Result<Headers> {
-    let named = call.request.header("Connection").map(|value| headers::named_by_connection(&value));
+async fn outbound_headers(
+    context: &Context,
+    request: &Incoming,
+    app: &AppPlace,
+    session: Option<&LiveSession>,
+) -> Result<Headers> {
+    let named = request.header("Connection").map(|value| headers::named_by_connection(&value));
     let named = named.unwrap_or_default();
-    let is_websocket = is_websocket(call);
-    let outbound = call.request.raw().headers().clone();
+    let is_websocket = is_websocket(request);
+    let outbound = request.raw().headers().clone();
     for name in names(&outbound).split('\n').filter(|name| !name.is_empty()) {
         let is_our_key =
-            api_key::is_header(name) && call.request.header(name).is_some_and(|value| api_key::mentions(&value));
+            api_key::is_header(name) && request.header(name).is_some_and(|value| api_key::mentions(&value));
         if is_our_key || headers::is_dropped(name, &named, is_websocket) {
             outbound.delete(name)?;
         }
     }
-    if let Some(cookies) = call.request.header("Cookie") {
+    if let Some(cookies) = request.header("Cookie") {
         match cookie::without_ours(&cookies) {
             Some(rest) => outbound.set("cookie", &rest)?,
             None => outbound.delete("cookie")?,
         }
     }
-    let client = call.context.client();
+    let client = context.client();
     if !client.ip.is_empty() {
         outbound.set("X-Forwarded-For", &client.ip)?;
     }
-    let origin = call.request.origin()?;
+    let origin = request.origin()?;
     outbound.set("X-Forwarded-Proto", origin.scheme())?;
     outbound.set("X-Forwarded-Host", origin.as_str().split_once("://").map_or("", |(_, host)| host))?;
-    for (name, value) in identity(&call.context, app, session).await? {
+    for (name, value) in identity(context, app, session).await? {
         outbound.set(name, &value)?;
     }
     Ok(outbound)

@@ -9,7 +9,6 @@ use crate::platform::error::{Error, Result};
 use crate::platform::secret::{GateCode, Token};
 use crate::request::context::Context;
 use crate::request::store::directory::AppPlace;
-use crate::session::call::Call;
 
 pub(crate) fn app(context: &Context) -> Result<&AppPlace> {
     context.app().ok_or(Error::NotFound)
@@ -22,9 +21,9 @@ pub fn slot(binding: &str) -> u8 {
 }
 
 /// The value of one of the cookies that tie gate requests to this browser, as it was presented.
-pub fn binding(call: &Call, slot: u8) -> Option<Token<GateCode>> {
-    let header = call.request.header("Cookie")?;
-    match cookie::read(&header, &gate_name(call.context.is_secure, slot)) {
+pub fn binding(context: &Context, slot: u8) -> Option<Token<GateCode>> {
+    let header = context.header("Cookie")?;
+    match cookie::read(&header, &gate_name(context.is_secure, slot)) {
         Presented::Value(value) => Token::parse(value),
         _ => None,
     }
@@ -34,13 +33,13 @@ pub fn binding(call: &Call, slot: u8) -> Option<Token<GateCode>> {
 ///
 /// # Errors
 /// If the platform has no randomness.
-pub fn send_to_sign_in(call: &Call, origin: &str, return_to: &str) -> Result<Reply> {
-    begin_request(call, origin, return_to, false)
+pub fn send_to_sign_in(context: &Context, origin: &str, return_to: &str) -> Result<Reply> {
+    begin_request(context, origin, return_to, false)
 }
 
-pub(crate) fn begin_request(call: &Call, origin: &str, return_to: &str, is_again: bool) -> Result<Reply> {
-    let begun = new_request(call, origin, return_to, is_again)?;
-    let target = Target::own(format!("{}{}", call.context.auth_origin(), begun.page.as_str()));
+pub(crate) fn begin_request(context: &Context, origin: &str, return_to: &str, is_again: bool) -> Result<Reply> {
+    let begun = new_request(context, origin, return_to, is_again)?;
+    let target = Target::own(format!("{}{}", context.auth_origin(), begun.page.as_str()));
     Ok(Reply::redirect(302, &target).with_cookie(begun.cookie).with("cache-control", "no-store"))
 }
 
@@ -52,10 +51,9 @@ pub struct Begun {
     pub(crate) cookie: String,
 }
 
-pub(crate) fn new_request(call: &Call, origin: &str, return_to: &str, is_again: bool) -> Result<Begun> {
-    let context = &call.context;
+pub(crate) fn new_request(context: &Context, origin: &str, return_to: &str, is_again: bool) -> Result<Begun> {
     // A value that is there already is used again: only tabs that ask at the same moment need one each.
-    let binding = match (0..GATE_SLOTS).find_map(|slot| binding(call, slot)) {
+    let binding = match (0..GATE_SLOTS).find_map(|slot| binding(context, slot)) {
         Some(binding) => binding,
         None => Token::new(context.random()?),
     };

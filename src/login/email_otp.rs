@@ -10,9 +10,8 @@ use crate::platform::error::{Error, Result, Wire};
 use crate::records::deliver::deliver_later;
 use crate::records::mail;
 use crate::request::context::Context;
-use crate::session::call::Call;
 use crate::session::open::Outcome;
-use crate::session::proof;
+use crate::session::{authenticate, proof};
 use crate::users::store::code::{CodeKind, Verdict};
 use crate::users::store::sign_in::{By, Loaded};
 use crate::users::{limits, lockout, sign_in_decision};
@@ -110,10 +109,9 @@ pub async fn redeem(context: &Context, kind: CodeKind, by: By<'_>, typed: &str, 
 ///
 /// # Errors
 /// 400 for a wrong code, or one that has expired or was tried too often; 403 where new users are not made; 429; 503.
-pub async fn by_code(call: &Call, email: &str, otp: &str, name: &str, image: Option<&str>) -> Result<Outcome> {
-    let context = &call.context;
+pub async fn by_code(context: &Context, email: &str, otp: &str, name: &str, image: Option<&str>) -> Result<Outcome> {
     let loaded = redeem(context, CodeKind::SignIn, By::Email(email), otp, false).await?;
-    let guest = if loaded.candidate.is_none() { call.guest().await? } else { None };
+    let guest = if loaded.candidate.is_none() { authenticate::guest(context).await? } else { None };
     let arrival = Arrival {
         email,
         phone_number: None,

@@ -11,7 +11,7 @@ use crate::records::deliver::deliver_later;
 use crate::records::mail;
 use crate::request::context::Context;
 use crate::request::origins;
-use crate::session::call::Call;
+use crate::session::authenticate;
 use crate::users::addressee;
 use crate::users::store::sign_in::By;
 use crate::{records, request};
@@ -43,11 +43,11 @@ pub struct Ways {
 ///
 /// # Errors
 /// 429, 503.
-pub async fn mail_link(call: &Call, email: &str, name: &str, ways: &Ways) -> Result<()> {
-    let context = &call.context;
+pub async fn mail_link(context: &Context, email: &str, name: &str, ways: &Ways) -> Result<()> {
     let user = addressee::addressee(context, "magic-link", By::Email(email)).await?;
     let token: Token<MagicLink> = Token::new(context.random()?);
-    let letter = Letter { email: email.to_owned(), name: name.trim().to_owned(), guest: call.guest().await? };
+    let letter =
+        Letter { email: email.to_owned(), name: name.trim().to_owned(), guest: authenticate::guest(context).await? };
     let payload = serde_json::to_vec(&letter).map_err(|error| Error::Internal(error.to_string()))?;
     let (config, tenant) = (&context.config, context.tenant());
     let url = format!("{}{PAGE}", context.auth_origin());

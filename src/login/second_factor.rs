@@ -13,9 +13,8 @@ use crate::records::mail;
 use crate::request::context::Context;
 use crate::request::store::verification::Claim;
 use crate::session::authenticate::Authenticated;
-use crate::session::call::Call;
 use crate::session::open::{FirstFactor, Opened, Opening};
-use crate::session::{live_session, open, policy};
+use crate::session::{authenticate, live_session, open, policy};
 use crate::users::person::Person;
 use crate::users::store::code::{CodeKind, Verdict, digits};
 use crate::users::store::second_factor::{Factor, MOST_ATTEMPTS, MOST_FAILURES, Waiting};
@@ -244,8 +243,7 @@ pub(crate) async fn wrong(context: &Context, user: &Id<User>, typed: Typed<'_>, 
 ///
 /// # Errors
 /// 401 without a sign-in to go on with, 429.
-pub async fn send_code(call: &Call) -> Result<Option<Authenticated>> {
-    let context = &call.context;
+pub async fn send_code(context: &Context) -> Result<Option<Authenticated>> {
     let limit = context.config.limit_mail;
     let gone = |reason: &str| Error::refused(Wire::INVALID_SECOND_FACTOR_COOKIE, reason);
     let (about, person, is_welcome, authenticated) = if let Some(hash) = waiting(context) {
@@ -262,9 +260,10 @@ pub async fn send_code(call: &Call) -> Result<Option<Authenticated>> {
         let person = person.ok_or_else(|| gone("nothing waits, or no more"))?;
         (hash.as_str().to_owned(), person, methods.iter().any(|method| method == "otp"), None)
     } else {
-        let ticket = call.presented().map_err(|_| gone("neither a sign-in that waits nor a session"))?;
+        let ticket =
+            authenticate::presented(context).map_err(|_| gone("neither a sign-in that waits nor a session"))?;
         let count = request::store::rate_limit::count_for_session(context, "code", &ticket.hash, limit);
-        let (authenticated, mut answers) = call.confirmed(vec![count]).await?;
+        let (authenticated, mut answers) = authenticate::confirmed(context, vec![count]).await?;
         within(context, answers.row()?)?;
         let user = &authenticated.session.user;
         if !user.email_verified || !email::is_mailbox(&user.email) {

@@ -2,19 +2,18 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::http::incoming::Media;
+use crate::http::incoming::{Incoming, Media};
 use crate::platform::error::{Error, Result};
 use crate::platform::secret::{ClientSecret, Token};
 use crate::request;
 use crate::request::context::Context;
-use crate::session::call::Call;
 
 /// The body of a request, as it is.
 ///
 /// # Errors
 /// 400, 415.
-pub async fn metadata(call: &mut Call) -> Result<Map<String, Value>> {
-    let mut fields = call.request.fields(Media::Json).await?;
+pub async fn metadata(request: &mut Incoming) -> Result<Map<String, Value>> {
+    let mut fields = request.fields(Media::Json).await?;
     let names: Vec<String> = fields.names().map(str::to_owned).collect();
     Ok(names.into_iter().filter_map(|name| fields.take(&name).map(|value| (name, value))).collect())
 }

@@ -7,8 +7,8 @@ use crate::platform::error::Result;
 use crate::platform::id::{Id, Session, User};
 use crate::platform::secret::sha256_base64url;
 use crate::request::context::Context;
+use crate::session::authenticate;
 use crate::session::authenticate::{Authenticated, Authentication, Depth};
-use crate::session::call::Call;
 
 /// What begins a `request_uri` of ours (RFC 9126, section 2.2).
 pub const REQUEST_URI: &str = "urn:ietf:params:oauth:request_uri:";
@@ -23,8 +23,8 @@ pub fn issuer(context: &Context) -> String {
 ///
 /// # Errors
 /// 503.
-pub async fn person(call: &Call) -> Result<Option<Authenticated>> {
-    Ok(match call.visitor(Depth::Database).await? {
+pub async fn person(context: &Context) -> Result<Option<Authenticated>> {
+    Ok(match authenticate::visitor(context, Depth::Database).await? {
         Authentication::Authenticated(one)
             if !one.session.user.is_anonymous && one.session.impersonated_by.is_none() =>
         {

@@ -30,8 +30,8 @@ pub struct Context {
     pub env: Env,
     /// Whether the request came over https: cookies are named by it.
     pub is_secure: bool,
-    /// Whether this is asked of by whoever must set up a second factor before anything else.
-    pub is_before_enrolment: bool,
+    /// What the table of routes says of the endpoint that was asked.
+    pub endpoint: Endpoint,
     /// How a logout token is sent.
     pub send_logout: SendLogout,
     runtime: worker::Context,
@@ -46,6 +46,17 @@ pub type SendLogout = for<'a> fn(&'a Env, &'a Database, &'a Config, &'a str, Mil
 
 /// A message on its way; `Err` says for the log what went wrong.
 pub type Sending<'a> = Pin<Box<dyn Future<Output = std::result::Result<(), String>> + 'a>>;
+
+/// What the table of routes says of an endpoint that matters below the server.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Endpoint {
+    /// Whether it is open to somebody who must set up a second factor before anything else.
+    pub is_before_enrolment: bool,
+    /// Whether a program's key opens it as well.
+    pub takes_keys: bool,
+    /// Whether it changes something in an organization. An administrator who acts as somebody may not ask for that.
+    pub changes_organizations: bool,
+}
 
 /// What a context is made from.
 pub struct Surroundings {
@@ -74,7 +85,7 @@ impl Context {
             runtime: around.runtime,
             send_logout: around.send_logout,
             is_secure,
-            is_before_enrolment: false,
+            endpoint: Endpoint::default(),
             source: around.source,
             client: OnceCell::new(),
             place,

@@ -11,7 +11,7 @@ use crate::login::hosted_pages;
 use crate::platform::error::{Error, Result, Wire};
 use crate::platform::{clock, log};
 use crate::request::asked::Asked;
-use crate::request::context::{Context, Surroundings};
+use crate::request::context::{Context, Endpoint, Surroundings};
 use crate::request::{errors, hosts, settings};
 use crate::server::cron::SEND_LOGOUT;
 use crate::server::routes::{Access, Route, Surface};
@@ -19,6 +19,9 @@ use crate::server::{guard, routes};
 use crate::session::authenticate::{Authentication, Depth};
 use crate::session::call::Call;
 use crate::session::{api_key, authenticate, open, policy};
+
+/// Unsafe requests that change nothing in an organization but what the session works in.
+const HARMLESS: [&str; 3] = ["/has-permission", "/set-active", "/set-active-team"];
 
 /// Serves a request. Whatever goes wrong is an answer.
 pub async fn serve(request: Request, env: Env, runtime: worker::Context) -> Response {
@@ -87,17 +90,20 @@ async fn route(request: Incoming, around: Surroundings) -> Result<Reply> {
     let path = if is_check { forward_auth::PATH } else { request.path() };
     let found = routes::find(table, method, path);
     let is_reserved = !is_website || asked.is_some() || reserved::is_reserved(request.path());
-    let call = Call { context, request, segment: None, asked, takes_keys: false, authenticated: None };
+    let call = Call { context, request, segment: None, asked, authenticated: None };
     match found {
         Some((route, segment)) => dispatch(route, Call { segment, ..call }).await,
         None if is_reserved => guard::preflight_or_not_found(&call, table),
-        None => proxy::serve(call).await,
+        None => proxy::serve(&call.context, &call.request, call.asked.as_ref()).await,
     }
 }
 
 async fn dispatch(route: &'static Route, mut call: Call) -> Result<Reply> {
-    call.takes_keys = route.access == Access::Permitted;
-    call.context.is_before_enrolment = policy::is_before_enrolment(route.path);
+    call.context.endpoint = Endpoint {
+        is_before_enrolment: policy::is_before_enrolment(route.path),
+        takes_keys: route.access == Access::Permitted,
+        changes_organizations: call.request.is_unsafe() && !HARMLESS.iter().any(|path| route.path.ends_with(path)),
+    };
     let reply = match (admit(route, &mut call).await, guard::merely_looks(&call, route)) {
         (Ok(()), Some(looked)) => Ok(looked),
         (Ok(()), None) => (route.handler)(&mut call).await,
@@ -149,7 +155,7 @@ async fn admit(route: &'static Route, call: &mut Call) -> Result<()> {
     }
     match route.access {
         Access::Anybody => Ok(()),
-        Access::Permitted if api_key::brought(&call.request).is_some() => Ok(()),
+        Access::Permitted if api_key::brought(&call.context).is_some() => Ok(()),
         Access::Confirmed | Access::Permitted => call.presented().map(|_| ()),
         Access::Session => match call.visitor(Depth::Snapshot).await? {
             Authentication::Authenticated(session) => {

@@ -2,7 +2,6 @@
 
 use crate::access::permission::Permissions;
 use crate::http::header_name;
-use crate::http::incoming::Incoming;
 use crate::platform::error::{Error, Result, Wire};
 use crate::platform::id::Id;
 use crate::platform::secret::{ApiKeySecret, Token, sha256_base64url};
@@ -46,8 +45,8 @@ fn read(text: &str) -> Option<Token<ApiKeySecret>> {
 
 /// The key that a request presents, if it is one of ours by its form.
 #[must_use]
-pub fn brought(request: &Incoming) -> Option<Token<ApiKeySecret>> {
-    request.header(HEADER).as_deref().map(str::trim).and_then(read)
+pub fn brought(context: &Context) -> Option<Token<ApiKeySecret>> {
+    context.header(HEADER).as_deref().map(str::trim).and_then(read)
 }
 
 /// Whether a key of ours is somewhere in a header's value, alone or among other things.

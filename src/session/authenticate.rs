@@ -2,9 +2,9 @@
 
 use crate::http::cookie;
 use crate::http::cookie::{Cookie, Presented};
-use crate::http::incoming::Incoming;
 use crate::platform::d1::{Answers, Statement};
 use crate::platform::error::{Error, Result, Wire};
+use crate::platform::id::{Id, User};
 use crate::platform::log::note;
 use crate::platform::secret::{SessionToken, Token, TokenHash};
 use crate::records;
@@ -12,6 +12,7 @@ use crate::request::context::Context;
 use crate::request::write_later;
 use crate::session::live_session::{Judged, Life, LiveSession, Record, Rejection, read_cookie};
 use crate::session::{live_session, policy, store};
+use crate::users::person::Person;
 
 /// How deep to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,14 +116,14 @@ pub enum Authentication {
 ///
 /// # Errors
 /// [`Rejection::Malformed`](crate::session::live_session::Rejection::Malformed) for one that we did not make, or several that differ.
-pub fn present(context: &Context, request: &Incoming) -> std::result::Result<Option<Ticket>, Rejection> {
+pub fn present(context: &Context) -> std::result::Result<Option<Ticket>, Rejection> {
     let bearer = bearer(context);
     if let Some(token) = bearer.as_deref().and_then(|text| read_cookie(&context.config.keyring, text)) {
         return Ok(Some(Ticket { hash: token.hash(), token, snapshot: None, is_by_former_key: false }));
     }
     // A header that is not of our making may be meant for somebody else on the way: a cookie beside it still speaks.
     let nothing = || if bearer.is_some() { Err(Rejection::Malformed) } else { Ok(None) };
-    let Some(header) = request.header("Cookie") else {
+    let Some(header) = context.header("Cookie") else {
         return nothing();
     };
     let secure = context.is_secure;
@@ -162,8 +163,8 @@ pub fn brought(context: &Context) -> Option<Token<SessionToken>> {
 ///
 /// # Errors
 /// 503 if D1 must be asked and does not answer.
-pub async fn authenticate(context: &Context, request: &Incoming, look: Look) -> Result<Authentication> {
-    let ticket = match present(context, request) {
+pub async fn authenticate(context: &Context, look: Look) -> Result<Authentication> {
+    let ticket = match present(context) {
         Ok(Some(ticket)) => ticket,
         Ok(None) => return Ok(Authentication::NotPresented),
         Err(rejection) => return Ok(Authentication::Rejected(rejection)),
@@ -186,6 +187,64 @@ pub async fn authenticate(context: &Context, request: &Incoming, look: Look) -> 
     Ok(match answer {
         Ok(authenticated) => Authentication::Authenticated(Box::new(authenticated)),
         Err(rejection) => Authentication::Rejected(rejection),
+    })
+}
+
+/// The session cookie, genuine but not yet looked up.
+///
+/// # Errors
+/// 401 if there is none.
+pub fn presented(context: &Context) -> Result<Ticket> {
+    present(context)
+        .map_err(|rejection| Error::refused(Wire::UNAUTHORIZED, format!("{rejection:?}")))?
+        .ok_or_else(|| Error::refused(Wire::UNAUTHORIZED, "not signed in"))
+}
+
+/// The session that was presented, confirmed by D1 in one batch with `more` statements, whose answers come along.
+///
+/// # Errors
+/// 401 if it does not hold; 503 if D1 does not answer.
+pub async fn confirmed(context: &Context, more: Vec<Statement>) -> Result<(Authenticated, Answers)> {
+    confirm(context, presented(context)?, more).await
+}
+
+/// Who is asking, if anybody is signed in. What was presented and is bad counts as nobody here, so use this only
+/// where nobody is welcome too.
+///
+/// # Errors
+/// 503 if D1 does not answer.
+pub async fn visitor(context: &Context, depth: Depth) -> Result<Authentication> {
+    authenticate(context, Look { depth, prolong: Prolong::Now }).await
+}
+
+/// The guest who is asking, if it is one: somebody who signs up in their browser becomes a user in their place.
+///
+/// # Errors
+/// 503 if D1 does not answer.
+pub async fn guest(context: &Context) -> Result<Option<Id<User>>> {
+    if !context.config.ways_in.anonymous || brought(context).is_none() {
+        return Ok(None);
+    }
+    let visitor = visitor(context, Depth::Database).await?;
+    // Nothing is written in this session's name: somebody signs in.
+    context.db()?.let_go();
+    match visitor {
+        Authentication::Authenticated(one) if one.session.user.is_anonymous => Ok(Some(one.session.user.id)),
+        _ => Ok(None),
+    }
+}
+
+/// The user who is signed in in this browser, for a page that has another next step for them. A guest is nobody.
+///
+/// # Errors
+/// 503 if D1 does not answer.
+pub async fn signed_in_user(context: &Context) -> Result<Option<Person>> {
+    if brought(context).is_none() {
+        return Ok(None);
+    }
+    Ok(match visitor(context, Depth::Database).await? {
+        Authentication::Authenticated(one) if !one.session.user.is_anonymous => Some(one.session.user),
+        _ => None,
     })
 }
 

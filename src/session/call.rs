@@ -7,7 +7,7 @@ use crate::platform::id::{Id, User};
 use crate::request::asked::Asked;
 use crate::request::context::Context;
 use crate::session::authenticate;
-use crate::session::authenticate::{Authenticated, Authentication, Depth, Look, Prolong};
+use crate::session::authenticate::{Authenticated, Authentication, Depth};
 use crate::users::person::Person;
 
 /// A request on its way through a handler.
@@ -20,14 +20,12 @@ pub struct Call {
     pub segment: Option<String>,
     /// What the proxy in front of the website was asked for, if one stands there.
     pub asked: Option<Asked>,
-    /// Whether a program's key opens this as well.
-    pub takes_keys: bool,
-    /// The session of an [`Access::Session`](crate::server::routes::Access::Session) route, once it has been looked up.
+    /// The session of a route that asks for one, once it has been looked up.
     pub authenticated: Option<Authenticated>,
 }
 
 impl Call {
-    /// The session of an [`Access::Session`](crate::server::routes::Access::Session) route.
+    /// The session of a route that asks for one.
     ///
     /// # Errors
     /// 401, if the route table does not ask for one.
@@ -37,14 +35,12 @@ impl Call {
             .ok_or_else(|| Error::refused(Wire::UNAUTHORIZED, "handler of a session without one"))
     }
 
-    /// The session of an [`Access::Confirmed`](crate::server::routes::Access::Confirmed) route, confirmed by D1 in one batch with `more` statements, whose
-    /// answers come along.
+    /// The session that was presented, confirmed by D1 in one batch with `more` statements, whose answers come along.
     ///
     /// # Errors
     /// 401 if it does not hold; 503 if D1 does not answer.
     pub async fn confirmed(&self, more: Vec<Statement>) -> Result<(Authenticated, Answers)> {
-        let presented = self.presented()?;
-        authenticate::confirm(&self.context, presented, more).await
+        authenticate::confirmed(&self.context, more).await
     }
 
     /// The session cookie, genuine but not yet looked up.
@@ -52,26 +48,15 @@ impl Call {
     /// # Errors
     /// 401 if there is none.
     pub fn presented(&self) -> Result<authenticate::Ticket> {
-        authenticate::present(&self.context, &self.request)
-            .map_err(|rejection| Error::refused(Wire::UNAUTHORIZED, format!("{rejection:?}")))?
-            .ok_or_else(|| Error::refused(Wire::UNAUTHORIZED, "not signed in"))
+        authenticate::presented(&self.context)
     }
 
-    /// The guest who is asking, if it is one: whoever signs up in their browser becomes a user in their place.
+    /// The guest who is asking, if it is one: somebody who signs up in their browser becomes a user in their place.
     ///
     /// # Errors
     /// 503 if D1 does not answer.
     pub async fn guest(&self) -> Result<Option<Id<User>>> {
-        if !self.context.config.ways_in.anonymous || authenticate::brought(&self.context).is_none() {
-            return Ok(None);
-        }
-        let visitor = self.visitor(Depth::Database).await?;
-        // Nothing is written in this session's name: somebody signs in.
-        self.context.db()?.let_go();
-        match visitor {
-            Authentication::Authenticated(one) if one.session.user.is_anonymous => Ok(Some(one.session.user.id)),
-            _ => Ok(None),
-        }
+        authenticate::guest(&self.context).await
     }
 
     /// The user who is signed in in this browser, for a page that has another next step for them. A guest is nobody.
@@ -79,13 +64,7 @@ impl Call {
     /// # Errors
     /// 503 if D1 does not answer.
     pub async fn signed_in_user(&self) -> Result<Option<Person>> {
-        if authenticate::brought(&self.context).is_none() {
-            return Ok(None);
-        }
-        Ok(match self.visitor(Depth::Database).await? {
-            Authentication::Authenticated(one) if !one.session.user.is_anonymous => Some(one.session.user),
-            _ => None,
-        })
+        authenticate::signed_in_user(&self.context).await
     }
 
     /// Who is asking, if anybody is signed in. What was presented and is bad counts as nobody here, so use this only
@@ -94,6 +73,6 @@ impl Call {
     /// # Errors
     /// 503 if D1 does not answer.
     pub async fn visitor(&self, depth: Depth) -> Result<Authentication> {
-        authenticate::authenticate(&self.context, &self.request, Look { depth, prolong: Prolong::Now }).await
+        authenticate::visitor(&self.context, depth).await
     }
 }

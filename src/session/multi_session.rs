@@ -7,7 +7,6 @@ use crate::platform::secret::{SessionToken, Token, TokenHash};
 use crate::request::context::Context;
 use crate::request::write_later::write_later;
 use crate::session::authenticate::{forget, judge};
-use crate::session::call::Call;
 use crate::session::live_session::{Judged, LiveSession, cookie_value, read_cookie};
 use crate::session::store::session::Which;
 use crate::session::{policy, store};
@@ -136,8 +135,7 @@ async fn sessions(context: &Context) -> Result<Vec<Account>> {
 ///
 /// # Errors
 /// 503.
-pub async fn end_others(call: &Call) -> Result<Vec<String>> {
-    let context = &call.context;
+pub async fn end_others(context: &Context) -> Result<Vec<String>> {
     let brought = [Cookie::Others, Cookie::Unremembered].into_iter();
     let brought: Vec<Cookie> = brought.filter(|cookie| context.cookie(*cookie).is_some()).collect();
     if !context.config.multi_session || brought.is_empty() {

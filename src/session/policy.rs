@@ -176,7 +176,7 @@ pub fn is_before_enrolment(path: &str) -> bool {
 /// # Errors
 /// 403 `TWO_FACTOR_REQUIRED`.
 pub fn may_act(context: &Context, session: &LiveSession) -> Result<()> {
-    if !session.must_enrol || context.is_before_enrolment {
+    if !session.must_enrol || context.endpoint.is_before_enrolment {
         return Ok(());
     }
     Err(Error::refused(Wire::SECOND_FACTOR_REQUIRED, "the tenant asks for a second factor, and the user has none"))

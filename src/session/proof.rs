@@ -13,8 +13,8 @@ use crate::records::store::audit::{Attempt, Severity};
 use crate::request::context::Context;
 use crate::request::fetch::Outgoing;
 use crate::request::{fetch, password_hash};
+use crate::session::authenticate;
 use crate::session::authenticate::Authenticated;
-use crate::session::call::Call;
 use crate::users::lockout;
 use crate::users::sign_in_decision::Refusal;
 use crate::{records, request, users};
@@ -35,20 +35,19 @@ pub struct Proof {
 /// # Errors
 /// 400 for a wrong or missing password, 401, 403 for a session that is not fresh, 429.
 pub async fn by_password(
-    call: &Call,
+    context: &Context,
     typed: Option<&Password>,
     purpose: &'static str,
     more: Vec<Statement>,
 ) -> Result<Proof> {
-    let context = &call.context;
-    let ticket = call.presented()?;
+    let ticket = authenticate::presented(context)?;
     let limit = context.config.limit_change_password;
     let mut statements = vec![
         request::store::rate_limit::count_for_session(context, "change-password", &ticket.hash, limit),
         users::store::password::of_session(context, &ticket.hash),
     ];
     statements.extend(more);
-    let (authenticated, mut answers) = call.confirmed(statements).await?;
+    let (authenticated, mut answers) = authenticate::confirmed(context, statements).await?;
     let window: Option<request::store::rate_limit::Window> = answers.row()?;
     if let Some(retry_after) = window.and_then(|window| window.retry_after(limit, context.now)) {
         return Err(Error::TooManyRequests { retry_after, limit: "passwords in a session's name" });

@@ -7,14 +7,14 @@ use crate::platform::error::Result;
 use crate::records::deliver::deliver_later;
 use crate::records::store::audit::Severity;
 use crate::records::store::outbox::has_logouts;
+use crate::request::context::Context;
 use crate::session::authenticate::{Authentication, Depth, Ticket, forget};
-use crate::session::call::Call;
 use crate::session::live_session::LiveSession;
 use crate::session::open::cleared;
 use crate::session::store::deed::Deed;
 use crate::session::store::permission::holds_still;
 use crate::session::store::session::Which;
-use crate::session::{impersonation, multi_session, store};
+use crate::session::{authenticate, impersonation, multi_session, store};
 use crate::{records, request};
 
 /// The header in which `get-session` carries a JWT, where that is switched on.
@@ -25,20 +25,19 @@ pub const SET_AUTH_JWT: &str = "set-auth-jwt";
 ///
 /// # Errors
 /// 503.
-pub async fn end_this(call: &Call) -> Result<Vec<String>> {
-    let mut gone = Vec::from(cleared(&call.context));
+pub async fn end_this(context: &Context) -> Result<Vec<String>> {
+    let mut gone = Vec::from(cleared(context));
     // What ends sessions is done whether or not this one has ended by itself.
-    call.context.db()?.let_go();
-    gone.extend(multi_session::end_others(call).await?);
-    gone.extend(impersonation::end_aside(&call.context).await?);
-    let authenticated = match call.visitor(Depth::Database).await? {
+    context.db()?.let_go();
+    gone.extend(multi_session::end_others(context).await?);
+    gone.extend(impersonation::end_aside(context).await?);
+    let authenticated = match authenticate::visitor(context, Depth::Database).await? {
         Authentication::Authenticated(authenticated) => authenticated,
         // What keeps it from holding here and now may pass, an address, a suspension, a policy: signed out is signed out.
         Authentication::Rejected(_) => {
-            let Ok(Ticket { hash, .. }) = call.presented() else {
+            let Ok(Ticket { hash, .. }) = authenticate::presented(context) else {
                 return Ok(gone);
             };
-            let context = &call.context;
             let statements = [store::session::end_family(context, &hash, "signed_out"), has_logouts(context.now)];
             let mut answers = context.db()?.batch(statements).await?;
             forget(context, store::session::revoked(&mut answers)?);
@@ -49,21 +48,20 @@ pub async fn end_this(call: &Call) -> Result<Vec<String>> {
         }
         Authentication::NotPresented => return Ok(gone),
     };
-    call.context.db()?.let_go();
+    context.db()?.let_go();
     let session = &authenticated.session;
     // A protected host's session ends with the one that it hangs on, and so do its siblings: signed out is signed out.
     let id = session.parent_id.as_ref().unwrap_or(&session.id);
-    end(call, session, Which::One(id), ("signed_out", None)).await?;
+    end(context, session, Which::One(id), ("signed_out", None)).await?;
     Ok(gone)
 }
 
 pub(crate) async fn end(
-    call: &Call,
+    context: &Context,
     session: &LiveSession,
     which: Which<'_>,
     (reason, permit): (&str, Option<Permit>),
 ) -> Result<()> {
-    let context = &call.context;
     let event = match which {
         Which::One(_) => "session.ended",
         Which::All | Which::AllBut(_) => "sessions.ended",

@@ -7,6 +7,7 @@ use crate::access::giving::{Gift, Giver};
 use crate::access::permission::Permissions;
 use crate::http::cookie::Cookie;
 use crate::http::fields::Fields;
+use crate::http::incoming::Incoming;
 use crate::http::reply::Reply;
 use crate::platform::d1;
 use crate::platform::d1::{Answers, Statement};
@@ -18,20 +19,16 @@ use crate::records::store::audit::Severity;
 use crate::records::store::notification::News;
 use crate::request::context::Context;
 use crate::session::authenticate::{Authenticated, judge, remember, snapshot_cookie};
-use crate::session::call::Call;
 use crate::session::live_session::{Judged, LiveSession};
 use crate::session::store::deed::Deed;
 use crate::session::store::organization::Organization;
 use crate::session::store::permission::{Standing, Which};
-use crate::session::{api_key, policy, proof};
+use crate::session::{api_key, authenticate, policy, proof};
 use crate::tenants::store;
 use crate::{records, session};
 
 /// The longest name of an organization, a role or a group, in characters.
 pub const LONGEST_NAME: usize = 128;
-
-/// Unsafe requests that change nothing but what the session works in.
-const HARMLESS: [&str; 3] = ["/has-permission", "/set-active", "/set-active-team"];
 
 /// Which organization a request means, by its fields or its query.
 #[derive(Clone, Debug)]
@@ -63,10 +60,10 @@ impl Named {
     /// By the parameters `organizationId` and `organizationSlug`, of which the slug counts: a front-end that sends both has the
     /// slug from its address, and the id from what was active before.
     #[must_use]
-    pub fn in_query(call: &Call) -> Self {
-        match call.request.param("organizationSlug").filter(|slug| !slug.is_empty()) {
+    pub fn in_query(request: &Incoming) -> Self {
+        match request.param("organizationSlug").filter(|slug| !slug.is_empty()) {
             Some(slug) => Self::Slug(slug),
-            None => Self::by(call.request.param("organizationId"), None),
+            None => Self::by(request.param("organizationId"), None),
         }
     }
 
@@ -198,8 +195,8 @@ impl Acting {
 ///
 /// # Errors
 /// 400 where no organization is active, 401, 403 where its policy does not let them in, 404.
-pub async fn acting(call: &Call, named: &Named) -> Result<Acting> {
-    let acting = whatever_its_status(call, named).await?;
+pub async fn acting(context: &Context, named: &Named) -> Result<Acting> {
+    let acting = whatever_its_status(context, named).await?;
     if acting.standing.tenant.status != "active" {
         return Err(Error::refused(Wire::TENANT_UNAVAILABLE, "organization is not active"));
     }
@@ -210,15 +207,14 @@ pub async fn acting(call: &Call, named: &Named) -> Result<Acting> {
 ///
 /// # Errors
 /// As [`acting`].
-pub async fn whatever_its_status(call: &Call, named: &Named) -> Result<Acting> {
-    let context = &call.context;
-    let key = api_key::brought(&call.request).filter(|_| call.takes_keys);
+pub async fn whatever_its_status(context: &Context, named: &Named) -> Result<Acting> {
+    let key = api_key::brought(context).filter(|_| context.endpoint.takes_keys);
     let (authenticated, standing) = if let Some(token) = key {
         by_key(context, &token, named).await?
     } else {
-        let hash = call.presented()?.hash;
+        let hash = authenticate::presented(context)?.hash;
         let statement = session::store::permission::standing(context, &hash, named.which()?);
-        let (authenticated, mut answers) = call.confirmed(vec![statement]).await?;
+        let (authenticated, mut answers) = authenticate::confirmed(context, vec![statement]).await?;
         (authenticated, answers.row::<Standing>()?)
     };
     let standing = standing.ok_or_else(|| match named {
@@ -227,8 +223,7 @@ pub async fn whatever_its_status(call: &Call, named: &Named) -> Result<Acting> {
     })?;
     policy::admits_to(context, &standing, &authenticated.session)?;
     // An administrator who acts as somebody sees what they see, and decides nothing for their organizations.
-    let is_harmless = HARMLESS.iter().any(|path| call.request.path().ends_with(path));
-    if call.request.is_unsafe() && !is_harmless {
+    if context.endpoint.changes_organizations {
         proof::not_impersonated(&authenticated)?;
     }
     Ok(Acting { authenticated, standing })

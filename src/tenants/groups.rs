@@ -7,8 +7,8 @@ use crate::platform::d1::StoreError;
 use crate::platform::error::{Error, Result, Wire};
 use crate::platform::id::{Group, Id};
 use crate::platform::time::iso;
+use crate::request::context::Context;
 use crate::session::api_key;
-use crate::session::call::Call;
 use crate::tenants::caller::Acting;
 use crate::tenants::store::group::{FULL, Record};
 use crate::tenants::{caller, store};
@@ -47,10 +47,10 @@ pub fn refused(error: StoreError) -> Error {
 ///
 /// # Errors
 /// 404.
-pub async fn seen(call: &Call, acting: &Acting, id: &str) -> Result<Record> {
+pub async fn seen(context: &Context, acting: &Acting, id: &str) -> Result<Record> {
     let id: Id<Group> = Id::parse(id).ok_or_else(not_found)?;
     let statement = store::group::find(acting.tenant(), &acting.standing.user_id, &id);
-    let group: Option<Record> = call.context.db()?.first(statement).await?;
+    let group: Option<Record> = context.db()?.first(statement).await?;
     let sees = |group: &Record| group.is_public || group.mine.is_some() || acting.permit(Action::UpdateTeam).is_ok();
     group.filter(sees).ok_or_else(not_found)
 }

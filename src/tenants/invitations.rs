@@ -11,10 +11,9 @@ use crate::records::store::audit::Severity;
 use crate::records::store::notification::News;
 use crate::request::context::Context;
 use crate::session::authenticate::Authenticated;
-use crate::session::call::Call;
-use crate::session::proof;
 use crate::session::store::deed::Deed;
 use crate::session::store::permission::Standing;
+use crate::session::{authenticate, proof};
 use crate::tenants::caller::{Acting, commit_and_refresh, role_text};
 use crate::tenants::store;
 use crate::tenants::store::invitation::Record;
@@ -49,13 +48,13 @@ pub(crate) fn not_found() -> Error {
 ///
 /// # Errors
 /// 400 for a group that is not there or cannot be given; 403; 503.
-pub async fn groups(call: &Call, acting: &Acting, ids: &[Id<Group>]) -> Result<()> {
+pub async fn groups(context: &Context, acting: &Acting, ids: &[Id<Group>]) -> Result<()> {
     if ids.is_empty() {
         return Ok(());
     }
     let user = &acting.standing.user_id;
     let statements = ids.iter().map(|id| store::group::find(acting.tenant(), user, id));
-    let mut answers = call.context.db()?.batch(statements).await?;
+    let mut answers = context.db()?.batch(statements).await?;
     for _ in ids {
         let group: Option<store::group::Record> = answers.row()?;
         let sees = |group: &store::group::Record| {
@@ -82,10 +81,10 @@ pub struct Invitee {
 ///
 /// # Errors
 /// 400 for one that is not open, 401, 403 for another's or an address that is not proven.
-pub async fn invitee(call: &Call, by: Statement, proves: bool) -> Result<Invitee> {
-    let (authenticated, mut answers) = call.confirmed(vec![by]).await?;
+pub async fn invitee(context: &Context, by: Statement, proves: bool) -> Result<Invitee> {
+    let (authenticated, mut answers) = authenticate::confirmed(context, vec![by]).await?;
     let one: Option<Record> = answers.row()?;
-    let open = |one: &Record| one.status == "pending" && one.expires_at > call.context.now;
+    let open = |one: &Record| one.status == "pending" && one.expires_at > context.now;
     let invitation = one.filter(open).ok_or_else(not_found)?;
     let user = &authenticated.session.user;
     if user.email != invitation.email {
@@ -102,9 +101,12 @@ pub async fn invitee(call: &Call, by: Statement, proves: bool) -> Result<Invitee
 ///
 /// # Errors
 /// 400 for one that was answered meanwhile, 403 where whoever invited may not any more, or a group is full.
-pub async fn taken_up(call: &Call, authenticated: &Authenticated, one: &Record) -> Result<(Id<Member>, Vec<String>)> {
+pub async fn taken_up(
+    context: &Context,
+    authenticated: &Authenticated,
+    one: &Record,
+) -> Result<(Id<Member>, Vec<String>)> {
     proof::not_impersonated(authenticated)?;
-    let context = &call.context;
     let session = &authenticated.session;
     let permit = Permit::for_oneself(&one.tenant_id, &session.user.id);
     // A third round trip: whoever signed up on the tenant's own host meanwhile is a member already, without what they were

@@ -45,7 +45,7 @@ pub async fn request(call: &mut Call) -> Result<Reply> {
     let target = origins::target(&call.context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
     let context = &call.context;
     let (authenticated, is_free) =
-        change_email::wish(call, &new, &limits::mails(context, "change-email", &new)).await?;
+        change_email::wish(&call.context, &new, &limits::mails(context, "change-email", &new)).await?;
     let user = &authenticated.session.user;
     let change = Change { user_id: user.id.clone(), old: user.email.clone(), new };
     // An address that was never proven has nobody to ask, and neither has a stand-in.

@@ -48,7 +48,7 @@ pub async fn request(call: &mut Call) -> Result<Reply> {
         return deleted(call);
     }
     if password.is_some() {
-        let proof = proof::by_password(call, password.as_ref(), "delete-user", Vec::new()).await?;
+        let proof = proof::by_password(&call.context, password.as_ref(), "delete-user", Vec::new()).await?;
         proof::not_impersonated(&proof.authenticated)?;
         if proof.current.is_none() {
             return Err(Error::refused(Wire::CREDENTIAL_ACCOUNT_NOT_FOUND, "user without a password"));

@@ -33,7 +33,7 @@ pub async fn change(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
     proof::acceptable_length(context, &new)?;
     let Proof { authenticated, current, .. } =
-        proof::by_password(call, Some(&current), "change-password", Vec::new()).await?;
+        proof::by_password(&call.context, Some(&current), "change-password", Vec::new()).await?;
     proof::not_impersonated(&authenticated)?;
     let stored =
         current.ok_or_else(|| Error::refused(Wire::CREDENTIAL_ACCOUNT_NOT_FOUND, "user without a password"))?;

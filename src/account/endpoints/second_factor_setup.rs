@@ -30,7 +30,7 @@ pub async fn enable(call: &mut Call) -> Result<Reply> {
         let text = "[body.method] Invalid option: expected one of \"otp\"|\"totp\"";
         return Err(Error::Validation(text.to_owned()));
     }
-    let (proof, factors) = second_factor_setup::proven(call, password.as_ref()).await?;
+    let (proof, factors) = second_factor_setup::proven(&call.context, password.as_ref()).await?;
     if method == "otp" {
         return enable_mailed(call, proof.authenticated, &factors).await;
     }
@@ -56,7 +56,7 @@ async fn enable_mailed(call: &Call, authenticated: Authenticated, factors: &[Fac
         deliver_later(context);
         return Ok(Reply::json(200, &json!({ "method": "otp" }))?.with_cookies(cleared(context)));
     }
-    let opened = second_factor_setup::rotate(call, &authenticated, before, None).await?;
+    let opened = second_factor_setup::rotate(&call.context, &authenticated, before, None).await?;
     Ok(Reply::json(200, &json!({ "method": "otp" }))?.with_cookies(opened.cookies))
 }
 
@@ -68,7 +68,7 @@ pub async fn uri(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let password = second_factor_setup::password(&mut fields);
     fields.finish()?;
-    let (proof, factors) = second_factor_setup::proven(call, password.as_ref()).await?;
+    let (proof, factors) = second_factor_setup::proven(&call.context, password.as_ref()).await?;
     second_factor_setup::gave_second(&proof.authenticated, &factors)?;
     let context = &call.context;
     let factor = factors.iter().find(|factor| factor.method == "totp");
@@ -86,7 +86,7 @@ pub async fn backup_codes(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let password = second_factor_setup::password(&mut fields);
     fields.finish()?;
-    let (proof, factors) = second_factor_setup::proven(call, password.as_ref()).await?;
+    let (proof, factors) = second_factor_setup::proven(&call.context, password.as_ref()).await?;
     let codes = second_factor_setup::new_codes(&call.context, &proof.authenticated, &factors).await?;
     let body = json!({ "status": true, "backupCodes": codes });
     Ok(Reply::json(200, &body)?.with_cookies(proof.authenticated.cookies))
@@ -100,7 +100,7 @@ pub async fn disable(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let password = second_factor_setup::password(&mut fields);
     fields.finish()?;
-    let (proof, factors) = second_factor_setup::proven(call, password.as_ref()).await?;
-    let opened = second_factor_setup::switch_off(call, &proof.authenticated, &factors).await?;
+    let (proof, factors) = second_factor_setup::proven(&call.context, password.as_ref()).await?;
+    let opened = second_factor_setup::switch_off(&call.context, &proof.authenticated, &factors).await?;
     Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(opened.cookies))
 }

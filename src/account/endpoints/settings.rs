@@ -185,7 +185,7 @@ pub async fn change_second_factor(call: &mut Call) -> Result<Reply> {
 
 async fn act(call: &Call, action: &str, password: Option<&Password>, back: Option<&str>) -> Result<Reply> {
     let context = &call.context;
-    let (proof, factors) = setup::proven(call, password).await?;
+    let (proof, factors) = setup::proven(&call.context, password).await?;
     let cookies = proof.authenticated.cookies.clone();
     match action {
         "begin" => {
@@ -200,7 +200,7 @@ async fn act(call: &Call, action: &str, password: Option<&Password>, back: Optio
                 .with_cookies(cookies))
         }
         "disable" => {
-            let opened = setup::switch_off(call, &proof.authenticated, &factors).await?;
+            let opened = setup::switch_off(&call.context, &proof.authenticated, &factors).await?;
             Ok(Reply::redirect(303, &Target::own("/account/second-factor")).with_cookies(opened.cookies))
         }
         _ => Err(Error::Validation("[body.action] Invalid option".to_owned())),
@@ -222,7 +222,7 @@ pub async fn verify_second_factor(call: &mut Call) -> Result<Reply> {
     let (authenticated, mut answers) = call.confirmed(vec![attempt]).await?;
     let factors: Vec<Factor> = answers.rows()?;
     let pending = factors.iter().find(|factor| !factor.is_verified);
-    match setup::verify_pending(call, authenticated, pending, &code).await {
+    match setup::verify_pending(&call.context, authenticated, pending, &code).await {
         Ok(opened) => {
             let on = back.unwrap_or_else(|| Target::own("/account/second-factor"));
             Ok(Reply::redirect(303, &on).with_cookies(opened.cookies))

@@ -118,7 +118,9 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
     let given = call.request.param("callbackURL").filter(|given| !given.is_empty());
     let target = origins::target(&call.context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
     let is_proven = match read(call, call.request.param("token")).await? {
-        Some(letter) => verification::prove(call, &letter.claim.user_id, &letter.claim.email).await? != Proven::No,
+        Some(letter) => {
+            verification::prove(&call.context, &letter.claim.user_id, &letter.claim.email).await? != Proven::No
+        }
         None => false,
     };
     match (is_proven, target) {
@@ -172,7 +174,7 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
         token: token.as_deref().unwrap_or_default(),
         callback: target.as_ref().map(Target::as_str),
         email: &letter.claim.email,
-        is_own_browser: verification::is_own_browser(call, &letter.claim.user_id).await?,
+        is_own_browser: verification::is_own_browser(&call.context, &letter.claim.user_id).await?,
     };
     Ok(Reply::page(200, mailed::ask_proof(&call.context.frame("Is this your address?"), &asked)))
 }
@@ -190,7 +192,7 @@ pub async fn press(call: &mut Call) -> Result<Reply> {
         return spent(call, 303, target.as_ref()).await;
     };
     let Claim { user_id, email } = &letter.claim;
-    let proven = verification::prove(call, user_id, email).await?;
+    let proven = verification::prove(&call.context, user_id, email).await?;
     if proven == Proven::No {
         return spent(call, 303, target.as_ref()).await;
     }

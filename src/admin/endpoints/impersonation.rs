@@ -37,7 +37,7 @@ pub async fn begin(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let id = fields.line("userId", 100);
     fields.finish()?;
-    let overseer = overseer(call, Action::ImpersonateUser).await?;
+    let overseer = overseer(&call.context, Action::ImpersonateUser).await?;
     let context = &call.context;
     let target = found(context, &id).await?;
     let own = call.presented()?.into_token();

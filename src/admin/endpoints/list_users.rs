@@ -141,7 +141,7 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
     };
     let limit = bounded(&call.request, "limit", 100, (0, MOST_LISTED))?;
     let offset = bounded(&call.request, "offset", 0, (0, 1_000_000_000))?;
-    let overseer = overseer(call, Action::ListUsers).await?;
+    let overseer = overseer(&call.context, Action::ListUsers).await?;
     let context = &call.context;
     let page = (if limit == 0 { 100 } else { limit }, offset);
     let statements = [store::list(context, &wanted, (order, descends), page), store::count(context, &wanted)];

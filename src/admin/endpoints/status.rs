@@ -107,7 +107,7 @@ async fn take_back(call: &Call, id: &str, from: &str, to: &Transition<'_>, event
 }
 
 async fn target(call: &Call, id: &str) -> Result<(Overseer, Record)> {
-    let overseer = overseer(call, Action::BanUser).await?;
+    let overseer = overseer(&call.context, Action::BanUser).await?;
     let target = found(&call.context, id).await?;
     overseer.may_act_upon(&target, Action::BanUser)?;
     Ok((overseer, target))
@@ -166,7 +166,7 @@ pub async fn remove(call: &mut Call) -> Result<Reply> {
     let id = user_field(&mut fields);
     let reason = fields.optional_line("reason", LONGEST_REASON);
     fields.finish()?;
-    let overseer = overseer(call, Action::RemoveUser).await?;
+    let overseer = overseer(&call.context, Action::RemoveUser).await?;
     let context = &call.context;
     let target = found(context, &id).await?;
     let user = &target.person.id;

@@ -44,7 +44,7 @@ async fn manager(call: &Call) -> Result<Manager> {
     if !here.is_default() {
         return Err(refused("tenants are managed on the default tenant's host"));
     }
-    let found = acting(call, &Named::Id(Some(here.id.clone()))).await;
+    let found = acting(&call.context, &Named::Id(Some(here.id.clone()))).await;
     let acting = found.map_err(|error| match error.wire() {
         Wire::ORGANIZATION_NOT_FOUND => refused("no member of the default tenant"),
         _ => error,

@@ -26,7 +26,7 @@ pub async fn sessions(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let id = user_field(&mut fields);
     fields.finish()?;
-    let overseer = overseer(call, Action::ListUserSessions).await?;
+    let overseer = overseer(&call.context, Action::ListUserSessions).await?;
     let context = &call.context;
     let target = found(context, &id).await?;
     let statement = session::store::session::list(&context.tenant().id, &target.person.id, context.now);
@@ -43,7 +43,7 @@ pub async fn revoke_session(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let handle = fields.required("sessionToken", 100);
     fields.finish()?;
-    let overseer = overseer(call, Action::RevokeUserSessions).await?;
+    let overseer = overseer(&call.context, Action::RevokeUserSessions).await?;
     let context = &call.context;
     if let Some(session) = Id::parse(&handle) {
         let target: Option<Record> = context.db()?.first(store::find_by_session(context, &session)).await?;
@@ -63,7 +63,7 @@ pub async fn revoke_sessions(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let id = user_field(&mut fields);
     fields.finish()?;
-    let overseer = overseer(call, Action::RevokeUserSessions).await?;
+    let overseer = overseer(&call.context, Action::RevokeUserSessions).await?;
     let target = found(&call.context, &id).await?;
     overseer.may_act_upon(&target, Action::RevokeUserSessions)?;
     end(call, &overseer, &target, Which::All).await?;

@@ -38,7 +38,7 @@ use crate::{records, request, session, tenants};
 /// # Errors
 /// 400, 401, 403, 404.
 pub async fn get(call: &mut Call) -> Result<Reply> {
-    let overseer = users::overseer(call, Action::GetUser).await?;
+    let overseer = users::overseer(&call.context, Action::GetUser).await?;
     let id = call.request.param("id").unwrap_or_default();
     let body = users::json(&users::found(&call.context, &id).await?, call.context.now);
     overseer.acting.answer(&body)
@@ -112,7 +112,7 @@ pub async fn set_role(call: &mut Call) -> Result<Reply> {
     let id = users::user_field(&mut fields);
     let names = roles_field(&mut fields);
     fields.finish()?;
-    let overseer = users::overseer(call, Action::SetUserRole).await?;
+    let overseer = users::overseer(&call.context, Action::SetUserRole).await?;
     let context = &call.context;
     let target = users::found(context, &id).await?;
     overseer.may_act_upon(&target, Action::SetUserRole)?;
@@ -195,7 +195,7 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     let (changes, _) = data(&mut more);
     fields.absorb("data", more);
     fields.finish()?;
-    let overseer = users::overseer(call, Action::CreateUser).await?;
+    let overseer = users::overseer(&call.context, Action::CreateUser).await?;
     let context = &call.context;
     let given = roles(call, &overseer, names).await?;
     let mut further = Vec::new();
@@ -256,7 +256,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     if has_password {
         return Err(Error::refused(Wire::PASSWORD_BY_ITS_OWN_ENDPOINT, "password in update-user"));
     }
-    let overseer = users::overseer(call, Action::UpdateUser).await?;
+    let overseer = users::overseer(&call.context, Action::UpdateUser).await?;
     if changes.is_empty() && names.is_none() {
         return Err(Error::refused(Wire::NO_DATA_TO_UPDATE, "nothing to update"));
     }
@@ -310,7 +310,7 @@ pub async fn set_password(call: &mut Call) -> Result<Reply> {
     let id = users::user_field(&mut fields);
     let typed = fields.required("newPassword", LONGEST_READ);
     fields.finish()?;
-    let overseer = users::overseer(call, Action::SetUserPassword).await?;
+    let overseer = users::overseer(&call.context, Action::SetUserPassword).await?;
     let context = &call.context;
     let target = users::found(context, &id).await?;
     let user = &target.person.id;
@@ -361,7 +361,7 @@ pub async fn has_permission(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let here = call.context.tenant().id.clone();
     let context = &call.context;
-    let asked = acting(call, &Named::Id(Some(here.clone()))).await;
+    let asked = acting(&call.context, &Named::Id(Some(here.clone()))).await;
     let acting = match asked {
         // Whoever is signed in without being a member may nothing, and is told so.
         Err(error) if error.wire() == Wire::ORGANIZATION_NOT_FOUND && user.is_none() && role.is_none() => {

@@ -184,11 +184,11 @@ async fn go_on(call: &Call, upstream: &Upstream, code: AuthorizationCode) -> End
             Ok(outcome.redirect(302, &Target::own(target)))
         }
         Purpose::Link(user) => {
-            let cookies = link::link(call, upstream, &profile, &tokens, user).await?;
+            let cookies = link::link(&call.context, upstream, &profile, &tokens, user).await?;
             Ok(Reply::redirect(302, &Target::own(&code.flow.callback_url)).with_cookies(cookies))
         }
         Purpose::SystemAccount(administrator) => {
-            service_token::connected(call, upstream, &profile, &tokens, administrator).await?;
+            service_token::connected(&call.context, upstream, &profile, &tokens, administrator).await?;
             Ok(Reply::redirect(302, &Target::own(&code.flow.callback_url)))
         }
     }

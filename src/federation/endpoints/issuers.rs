@@ -26,7 +26,7 @@ use crate::{records, request, session};
 pub async fn list(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
     let mut administrator =
-        administrator(call, Action::ManageIssuers, vec![store::issuer::records(&context.tenant().id)]).await?;
+        administrator(&call.context, Action::ManageIssuers, vec![store::issuer::records(&context.tenant().id)]).await?;
     let records: Vec<Record> = administrator.answers.rows()?;
     let records: Vec<Record> =
         records.into_iter().map(|record| record.with_public_key(context)).collect::<Stored<_>>()?;
@@ -38,7 +38,7 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 401, 403, 404.
 pub async fn show(call: &mut Call) -> Result<Reply> {
-    let (administrator, record) = issuers::named(call).await?;
+    let (administrator, record) = issuers::named(&call.context, call.segment.as_deref()).await?;
     Ok(Reply::json(200, &record)?.with_cookies(administrator.authenticated.cookies))
 }
 
@@ -49,7 +49,7 @@ pub async fn show(call: &mut Call) -> Result<Reply> {
 /// 409 for a name that is taken.
 pub async fn create(call: &mut Call) -> Result<Reply> {
     let fields = call.request.fields(Media::Json).await?;
-    let administrator = administrator(call, Action::ManageIssuers, Vec::new()).await?;
+    let administrator = administrator(&call.context, Action::ManageIssuers, Vec::new()).await?;
     let context = &call.context;
     let mut draft = issuer_draft::read(context, fields, None).await?;
     draft.record.id = context.row_id()?;
@@ -66,7 +66,7 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
 /// users are linked.
 pub async fn update(call: &mut Call) -> Result<Reply> {
     let fields = call.request.fields(Media::Json).await?;
-    let (administrator, record) = issuers::named(call).await?;
+    let (administrator, record) = issuers::named(&call.context, call.segment.as_deref()).await?;
     issuers::may_change(&administrator, &record)?;
     let context = &call.context;
     let is_in_use = record.is_in_use;
@@ -174,7 +174,7 @@ async fn answer(context: &Context, id: &Id<Issuer>, problem: Option<String>) -> 
 /// 401, 403, 404. What is wrong with the document is told.
 pub async fn discover(call: &mut Call) -> Result<Reply> {
     call.request.fields(Media::Json).await?.finish()?;
-    let (administrator, record) = issuers::named(call).await?;
+    let (administrator, record) = issuers::named(&call.context, call.segment.as_deref()).await?;
     issuers::may_change(&administrator, &record)?;
     let context = &call.context;
     let id = Id::trusted(record.id);
@@ -192,7 +192,7 @@ pub async fn discover(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 401, 403, 404, 409.
 pub async fn delete(call: &mut Call) -> Result<Reply> {
-    let (administrator, record) = issuers::named(call).await?;
+    let (administrator, record) = issuers::named(&call.context, call.segment.as_deref()).await?;
     issuers::may_change(&administrator, &record)?;
     let context = &call.context;
     let force = call.request.param("force").as_deref() == Some("true");

@@ -88,7 +88,7 @@ pub async fn link(call: &mut Call) -> Result<Reply> {
         let Believed { upstream, profile, response } =
             believe(context, named(context, &wish), Native::read(native)?).await?;
         let tokens = response.tokens(&upstream.login_scopes);
-        let linked = linking::link(call, &upstream, &profile, &tokens, user).await;
+        let linked = linking::link(&call.context, &upstream, &profile, &tokens, user).await;
         let waits = matches!(&linked, Err(End::Failure(failure)) if failure.code == "account_not_confirmed");
         if !waits {
             linked.map_err(refused)?;

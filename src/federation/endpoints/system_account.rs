@@ -31,7 +31,7 @@ fn none() -> Error {
 /// # Errors
 /// 401, 403, 404.
 pub async fn show(call: &mut Call) -> Result<Reply> {
-    let (administrator, record) = named(call).await?;
+    let (administrator, record) = named(&call.context, call.segment.as_deref()).await?;
     // Whose account it is, is its keepers' business: reading is guarded as writing.
     may_change(&administrator, &record)?;
     let id: Id<Issuer> = Id::trusted(record.id);
@@ -61,7 +61,7 @@ pub async fn connect(call: &mut Call) -> Result<Reply> {
     let error_callback_url = fields.optional("errorCallbackURL", Target::LONGEST);
     let disable_redirect = fields.boolean("disableRedirect").unwrap_or(false);
     fields.finish()?;
-    let (administrator, record) = named(call).await?;
+    let (administrator, record) = named(&call.context, call.segment.as_deref()).await?;
     may_change(&administrator, &record)?;
     let context = &call.context;
     proof::fresh(context, &administrator.authenticated)?;
@@ -82,7 +82,7 @@ pub async fn connect(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 401, 403, 404.
 pub async fn disconnect(call: &mut Call) -> Result<Reply> {
-    let (administrator, record) = named(call).await?;
+    let (administrator, record) = named(&call.context, call.segment.as_deref()).await?;
     may_change(&administrator, &record)?;
     let context = &call.context;
     let id: Id<Issuer> = Id::trusted(record.id);
@@ -106,7 +106,7 @@ pub async fn disconnect(call: &mut Call) -> Result<Reply> {
 /// 401, 403 also for a session that is not fresh, 404.
 pub async fn service_token(call: &mut Call) -> Result<Reply> {
     call.request.fields(Media::Json).await?.finish()?;
-    let (administrator, record) = named(call).await?;
+    let (administrator, record) = named(&call.context, call.segment.as_deref()).await?;
     may_change(&administrator, &record)?;
     let context = &call.context;
     proof::fresh(context, &administrator.authenticated)?;

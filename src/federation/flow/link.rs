@@ -13,8 +13,8 @@ use crate::records;
 use crate::records::deliver::deliver_later;
 use crate::records::store::audit::Severity;
 use crate::request::context::Context;
+use crate::session::authenticate;
 use crate::session::authenticate::{Authentication, Depth};
-use crate::session::call::Call;
 use crate::users::person::Person;
 
 /// What a page is told of an identity that is somebody else's.
@@ -26,19 +26,18 @@ const OF_ANOTHER: &str = "account_already_linked_to_different_user";
 /// # Errors
 /// A failure for the page.
 pub async fn link(
-    call: &Call,
+    context: &Context,
     upstream: &Upstream,
     profile: &Profile,
     tokens: &Tokens<'_>,
     user: &Id<User>,
 ) -> Ended<Vec<String>> {
-    let Authentication::Authenticated(authenticated) = call.visitor(Depth::Database).await? else {
+    let Authentication::Authenticated(authenticated) = authenticate::visitor(context, Depth::Database).await? else {
         return Err(End::failure("not_signed_in", "nobody is signed in any more"));
     };
     if authenticated.session.user.id != *user || authenticated.session.impersonated_by.is_some() {
         return Err(End::failure("not_signed_in", "somebody else is signed in by now"));
     }
-    let context = &call.context;
     if !sign_in::domain_is_allowed(upstream, profile) {
         return Err(End::failure("domain_not_allowed", "not of an allowed domain"));
     }

@@ -12,7 +12,7 @@ use crate::federation::store::system_account::NewSystemAccount;
 use crate::federation::store::upstream::Tokens;
 use crate::platform::id::{Id, User};
 use crate::records::store::audit::Severity;
-use crate::session::call::Call;
+use crate::request::context::Context;
 use crate::{records, session};
 
 /// Connects the account that the flow ended with. The administrator who began must be signed in still, and be one.
@@ -20,14 +20,13 @@ use crate::{records, session};
 /// # Errors
 /// A failure for the page.
 pub async fn connected(
-    call: &Call,
+    context: &Context,
     upstream: &Upstream,
     profile: &Profile,
     tokens: &Tokens<'_>,
     administrator: &Id<User>,
 ) -> Ended<()> {
-    let context = &call.context;
-    let present = administrator::present(call, Action::ManageIssuers).await?;
+    let present = administrator::present(context, Action::ManageIssuers).await?;
     let Some(permit) = present.filter(|permit| permit.actor() == administrator) else {
         return Err(End::failure("not_signed_in", "the administrator is gone"));
     };

@@ -43,7 +43,7 @@ pub async fn check(call: &mut Call) -> Result<Reply> {
     if let Some(too) = &asked.uri_too {
         needs.add(proxy::needs(app, method, &path_of(too)));
     }
-    let mut judged = match proxy::judge(call, needs, path).await {
+    let mut judged = match proxy::judge(&call.context, needs, path).await {
         // The auth host knows where a second factor is set up, and the way back.
         Err(error) if error.wire() == Wire::SECOND_FACTOR_REQUIRED => {
             call.context.log(path, &error);

@@ -56,7 +56,7 @@ pub async fn begin(call: &mut Call) -> Result<Reply> {
     let return_to = call.request.param("return").unwrap_or_else(|| "/".to_owned());
     let origin = origin_used(call)?;
     let is_again = call.request.param("again").as_deref() == Some("true");
-    sign_in::begin_request(call, &origin, &return_to, is_again)
+    sign_in::begin_request(&call.context, &origin, &return_to, is_again)
 }
 
 /// `GET /gate/sign-in?request=…` on the auth host: whoever is signed in goes back with a code, and whoever is not
@@ -174,7 +174,7 @@ fn bad(reason: &str) -> Error {
 /// Uses the code up and opens the session that it stands for.
 async fn redeem(call: &Call, app: &AppPlace, request: &GateRequest) -> Result<Redeemed> {
     let context = &call.context;
-    let mine = sign_in::binding(call, sign_in::slot(&request.binding))
+    let mine = sign_in::binding(&call.context, sign_in::slot(&request.binding))
         .ok_or_else(|| bad("no cookie of this browser's request"))?
         .hash();
     if !equal_in_constant_time(&request.binding, mine.as_str()) {
@@ -238,9 +238,9 @@ pub async fn ask_sign_out(call: &mut Call) -> Result<Reply> {
 pub async fn sign_out(call: &mut Call) -> Result<Reply> {
     // Read, so that the connection can be used again; nothing in it matters.
     call.request.fields(Media::Both).await.ok();
-    let gone = end_this(call).await?;
+    let gone = end_this(&call.context).await?;
     // Another sign-in leads back to the website, and its page has a link there.
-    let begun = sign_in::new_request(call, &origin_used(call)?, "/", false)?;
+    let begun = sign_in::new_request(&call.context, &origin_used(call)?, "/", false)?;
     let target = Target::own(format!("{}/login", call.context.auth_origin())).with_query(SIGNED_OUT, "true");
     let target = target.with_query("continue", begun.page.as_str());
     // What the browser kept of the website was this visitor's (W3C Clear Site Data, section 3.1).

@@ -91,7 +91,7 @@ pub async fn sign_in(call: &mut Call) -> Result<Reply> {
     let image = fields.optional("image", LONGEST_IMAGE);
     fields.finish()?;
     judged?;
-    let outcome = email_otp::by_code(call, &email, &otp, &name, image.as_deref()).await?;
+    let outcome = email_otp::by_code(&call.context, &email, &otp, &name, image.as_deref()).await?;
     outcome.json(|session| json!({ "token": session.id, "user": session.user_json() }))
 }
 
@@ -109,7 +109,7 @@ pub async fn verify_email(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
     let loaded = email_otp::redeem(context, CodeKind::EmailProof, By::Email(&email), &otp, false).await?;
     let user = loaded.candidate.ok_or_else(|| Error::refused(Wire::INVALID_OTP, "nobody has the address"))?;
-    let proven = verification::prove(call, &user.user_id, &email).await?;
+    let proven = verification::prove(&call.context, &user.user_id, &email).await?;
     let person: Option<person::Person> =
         context.db()?.first(users::store::user::person(context, &user.user_id)).await?;
     let Some(person) = person.filter(|_| proven != Proven::No) else {
@@ -159,7 +159,7 @@ pub async fn request_change(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let context = &call.context;
     let counters = limits::mails(context, "change-email", &new);
-    let (authenticated, is_free) = change_email::wish(call, &new, &counters).await?;
+    let (authenticated, is_free) = change_email::wish(&call.context, &new, &counters).await?;
     let user = &authenticated.session.user;
     if user.email_verified && email::is_mailbox(&user.email) {
         // The old address agrees: by the code that `send-verification-otp` mails to it.
@@ -195,7 +195,7 @@ pub async fn change(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let context = &call.context;
     // Guesses are counted by the address that they would prove: of accounts that guess there may be any number.
-    let (authenticated, _) = change_email::wish(call, &new, &limits::codes(context, &new)).await?;
+    let (authenticated, _) = change_email::wish(&call.context, &new, &limits::codes(context, &new)).await?;
     let user = &authenticated.session.user;
     let verdict =
         users::store::code::try_alone(context, CodeKind::ChangeEmail, &bound(&user.id, &new), otp.trim()).await?;

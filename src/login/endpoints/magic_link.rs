@@ -38,7 +38,7 @@ pub async fn send(call: &mut Call) -> Result<Reply> {
         on_new: origins::target(context, on_new.as_deref(), Wire::INVALID_NEW_USER_CALLBACK_URL)?,
         on_error: origins::target(context, on_error.as_deref(), Wire::INVALID_ERROR_CALLBACK_URL)?,
     };
-    magic_link::mail_link(call, &email, &name, &ways).await?;
+    magic_link::mail_link(&call.context, &email, &name, &ways).await?;
     Reply::json(200, &json!({ "status": true }))
 }
 

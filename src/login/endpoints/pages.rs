@@ -164,7 +164,7 @@ pub async fn log_in_upstream(call: &mut Call) -> Result<Reply> {
 /// 400 if sign-up is closed.
 pub async fn sign_up(call: &mut Call) -> Result<Reply> {
     let target = target(call, call.request.param("continue").as_deref());
-    let invited = invitation_page::ahead(call, &target).await?;
+    let invited = invitation_page::ahead(&call.context, &target).await?;
     if !call.context.config.sign_up_open && invited.is_none() {
         return Err(Error::refused(Wire::SIGN_UP_DISABLED, "SIGN_UP is closed"));
     }
@@ -201,7 +201,7 @@ pub async fn create_account(call: &mut Call) -> Result<Reply> {
     let guest = call.guest().await?;
     let callback = Some(target.clone());
     // What was mailed to the address proves it, and lets its reader in where nobody else may sign up.
-    let invited = invitation_page::ahead(call, &target).await?;
+    let invited = invitation_page::ahead(&call.context, &target).await?;
     let invitation = invited.filter(|(invited, _)| *invited == email).map(|(_, hash)| hash);
     let applicant = Applicant {
         email,
@@ -328,7 +328,7 @@ pub async fn log_in_by_link(call: &mut Call) -> Result<Reply> {
         return show_login(call, 400, Some("This is not an e-mail address."), &typed, &target).await;
     };
     let ways = Ways { callback: Some(target.clone()), ..Ways::default() };
-    match magic_link::mail_link(call, &address, "", &ways).await {
+    match magic_link::mail_link(&call.context, &address, "", &ways).await {
         Ok(()) => Ok(sent(call, &address)),
         Err(error @ Error::TooManyRequests { .. }) => {
             call.context.log(call.request.path(), &error);
@@ -413,7 +413,7 @@ pub async fn send_second_factor(call: &mut Call) -> Result<Reply> {
     let given = fields.optional("continue", LONGEST_CONTINUE);
     fields.finish()?;
     let target = target(call, given.as_deref());
-    match second_factor::send_code(call).await {
+    match second_factor::send_code(&call.context).await {
         Ok(_) => {
             let note = Some("A code is on its way to your mail.");
             show_second_factor(call, 200, Said { note, is_mailed: true, ..Said::default() }, &target).await
@@ -473,7 +473,7 @@ pub async fn sign_out_script(_call: &mut Call) -> Result<Reply> {
 /// 503.
 pub async fn sign_out(call: &mut Call) -> Result<Reply> {
     call.request.fields(Media::Both).await.ok();
-    let gone = end_this(call).await?;
+    let gone = end_this(&call.context).await?;
     Ok(Reply::redirect(303, &Target::own("/login").with_query(SIGNED_OUT, "true")).with_cookies(gone))
 }
 

@@ -93,13 +93,13 @@ async fn again(call: &Call, typed: Typed<'_>) -> Result<Reply> {
     if let (Typed::Totp(typed), Some(factor)) = (typed, pending) {
         let replaces_mailed_codes = in_use.is_none_or(|factor| factor.method != "totp");
         if replaces_mailed_codes || second_factor_setup::proves(context, factor, typed)?.is_some() {
-            return second_factor_setup::put_to_use(call, authenticated, Some(factor), typed).await;
+            return second_factor_setup::put_to_use(&call.context, authenticated, Some(factor), typed).await;
         }
     }
     let Some(factor) = in_use else {
         if let Some(verdict) = verdict {
             second_factor::mailed(verdict)?;
-            return second_factor_setup::enrol_mailed(call, authenticated).await;
+            return second_factor_setup::enrol_mailed(&call.context, authenticated).await;
         }
         let wire =
             if matches!(typed, Typed::Totp(_)) { Wire::TOTP_NOT_ENABLED } else { Wire::SECOND_FACTOR_NOT_ENABLED };
@@ -115,7 +115,8 @@ async fn again(call: &Call, typed: Typed<'_>) -> Result<Reply> {
     let session = &authenticated.session;
     if !has_two_factors(&session.amr) {
         // A trusted browser was not asked for it: from now on the session says that it was given.
-        let opened = second_factor_setup::rotate(call, &authenticated, Vec::new(), Some(typed.wrong())).await?;
+        let opened =
+            second_factor_setup::rotate(&call.context, &authenticated, Vec::new(), Some(typed.wrong())).await?;
         let body = json!({ "token": opened.session.id, "user": opened.session.user_json() });
         return Ok(Reply::json(200, &body)?.with_cookies(opened.cookies));
     }
@@ -148,7 +149,7 @@ async fn without_session(call: &Call, hash: &TokenHash<SecondFactor>, typed: &st
 /// 401 without a sign-in to go on with, 429.
 pub async fn send(call: &mut Call) -> Result<Reply> {
     call.request.fields(Media::Json).await?.finish()?;
-    let authenticated = second_factor::send_code(call).await?;
+    let authenticated = second_factor::send_code(&call.context).await?;
     let cookies = authenticated.map(|authenticated| authenticated.cookies).unwrap_or_default();
     Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(cookies))
 }

@@ -55,14 +55,15 @@ impl Caretaker {
     }
 
     async fn with(call: &Call, more: Vec<Statement>) -> Result<(Self, Answers)> {
-        let statements = std::iter::once(standing_here(call)?).chain(more).collect();
+        let statements = std::iter::once(standing_here(&call.context)?).chain(more).collect();
         let (authenticated, mut answers) = call.confirmed(statements).await?;
         proof::not_impersonated(&authenticated)?;
         if authenticated.session.user.is_anonymous {
             return Err(Error::refused(Wire::FORBIDDEN, "a guest"));
         }
         let standing: Option<Standing> = answers.row()?;
-        let permit = permit(call, standing.as_ref(), Action::ManageClients, &authenticated.session.user.id).ok();
+        let permit =
+            permit(&call.context, standing.as_ref(), Action::ManageClients, &authenticated.session.user.id).ok();
         Ok((Self { authenticated, permit, is_global: is_global(&call.context) }, answers))
     }
 
@@ -107,8 +108,8 @@ impl Caretaker {
 /// # Errors
 /// 400, 401, 403.
 pub async fn create_by_administrator(call: &mut Call) -> Result<Reply> {
-    let metadata = metadata(call).await?;
-    let administrator = administrator(call, Action::ManageClients, Vec::new()).await?;
+    let metadata = metadata(&mut call.request).await?;
+    let administrator = administrator(&call.context, Action::ManageClients, Vec::new()).await?;
     let new = New {
         metadata: &metadata,
         permit: Some(&administrator.permit),
@@ -126,7 +127,7 @@ pub async fn create_by_administrator(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 400, 401, 403.
 pub async fn create_by_user(call: &mut Call) -> Result<Reply> {
-    let metadata = metadata(call).await?;
+    let metadata = metadata(&mut call.request).await?;
     let caretaker = Caretaker::of(call).await?;
     let is_open = call.context.config.registration >= Registration::Users;
     if !is_open && caretaker.permit.is_none() {
@@ -153,7 +154,7 @@ pub async fn create_by_user(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 401, 403.
 pub async fn initial_access_token(call: &mut Call) -> Result<Reply> {
-    let administrator = administrator(call, Action::ManageClients, Vec::new()).await?;
+    let administrator = administrator(&call.context, Action::ManageClients, Vec::new()).await?;
     let context = &call.context;
     let user = &administrator.authenticated.session.user.id;
     let token: Token<InitialAccessToken> = Token::new(context.random()?);

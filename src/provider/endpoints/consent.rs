@@ -35,7 +35,7 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
     let parameter = |name: &str| call.request.param(name).unwrap_or_default();
     let (client_id, request_uri) = (parameter("client_id"), parameter("request_uri"));
     let (asked, request) = asked(call, &client_id, &request_uri).await?;
-    let Some(authenticated) = person(call).await? else {
+    let Some(authenticated) = person(&call.context).await? else {
         return Ok(Reply::redirect(302, &sign_in_page(call.request.path_and_query())));
     };
     if asked.asks.as_ref() != Some(&authenticated.session.id) {
@@ -68,7 +68,7 @@ pub async fn decide(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let (asked, request) = asked(call, &client_id, &request_uri).await?;
     let context = &call.context;
-    let authenticated = person(call).await?;
+    let authenticated = person(&call.context).await?;
     let Some(authenticated) = authenticated else {
         let back = Target::own("/consent").with_query("client_id", &client_id).with_query("request_uri", &request_uri);
         return Ok(Reply::redirect(303, &sign_in_page(back.as_str())));

@@ -25,7 +25,7 @@ pub async fn begin(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 429, 503.
 pub async fn page(call: &mut Call) -> Result<Reply> {
-    let Some(authenticated) = person(call).await? else {
+    let Some(authenticated) = person(&call.context).await? else {
         return Ok(Reply::redirect(302, &sign_in_page(call.request.path_and_query())));
     };
     let context = &call.context;
@@ -51,7 +51,7 @@ pub async fn decide(call: &mut Call) -> Result<Reply> {
     let typed = fields.required("user_code", 50);
     let agrees = fields.required("decision", 10) == "allow";
     fields.finish()?;
-    let authenticated = person(call).await?;
+    let authenticated = person(&call.context).await?;
     let Some(authenticated) = authenticated else {
         let back = Target::own(PAGE).with_query("user_code", &typed);
         return Ok(Reply::redirect(303, &sign_in_page(back.as_str())));

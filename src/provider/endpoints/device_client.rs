@@ -64,7 +64,7 @@ pub async fn show(call: &mut Call) -> Result<Reply> {
     let typed = typed.ok_or_else(|| {
         Error::Validation("[query.user_code] Invalid input: expected string, received undefined".to_owned())
     })?;
-    let authenticated = person(call).await?;
+    let authenticated = person(&call.context).await?;
     let context = &call.context;
     let who = authenticated.as_ref().map(|one| one.session.user.id.as_str().to_owned());
     let who = who.unwrap_or_else(|| format!("network {}", context.client().network()));
@@ -98,7 +98,7 @@ async fn decide(call: &mut Call, agrees: bool) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let typed = fields.required("userCode", 50);
     fields.finish()?;
-    let authenticated = person(call).await?;
+    let authenticated = person(&call.context).await?;
     let authenticated = authenticated.ok_or_else(|| Error::refused(Wire::UNAUTHORIZED, "nobody who may agree"))?;
     let context = &call.context;
     let user = authenticated.session.user.id.as_str();

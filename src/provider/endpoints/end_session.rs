@@ -90,7 +90,7 @@ async fn end_and_tell(call: &Call, session: &LiveSession, target: Option<Target>
     let context = &call.context;
     let statement = store::logout::front_channels(context, &session.id);
     let channels: Vec<Framed> = context.db()?.batch([statement]).await?.rows()?;
-    let cookies = end_this(call).await?;
+    let cookies = end_this(&call.context).await?;
     let issuer = issuer(context);
     let frames: Vec<(String, String)> = channels
         .iter()

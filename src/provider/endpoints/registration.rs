@@ -28,7 +28,7 @@ fn not_good(reason: &str) -> Problem {
 /// # Errors
 /// 400, 401, 403 where it is closed, 429.
 pub async fn register(call: &mut Call) -> Result<Reply> {
-    let metadata = client_registration::metadata(call).await?;
+    let metadata = client_registration::metadata(&mut call.request).await?;
     let context = &call.context;
     open(context)?;
     let registration = context.config.registration;
@@ -93,7 +93,7 @@ pub async fn read(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 400, 401.
 pub async fn replace(call: &mut Call) -> Result<Reply> {
-    let metadata = client_registration::metadata(call).await?;
+    let metadata = client_registration::metadata(&mut call.request).await?;
     let (client, token) = itself(call).await?;
     let context = &call.context;
     let invalid = |description| Problem::new(Code::InvalidRequest, description);

@@ -37,7 +37,7 @@ pub async fn get(call: &mut Call) -> Result<Reply> {
     let depth = if with_jwt || asks("disableCookieCache") { Depth::Database } else { Depth::Snapshot };
     let prolong = if asks("disableRefresh") { Prolong::No } else { Prolong::Now };
     let look = Look { depth, prolong };
-    match authenticate(&call.context, &call.request, look).await? {
+    match authenticate(&call.context, look).await? {
         Authentication::NotPresented => Reply::json(200, &Value::Null),
         Authentication::Rejected(rejection) => {
             call.context.log(call.request.path(), &Error::refused(Wire::UNAUTHORIZED, format!("{rejection:?}")));
@@ -95,7 +95,7 @@ pub async fn revoke_one(call: &mut Call) -> Result<Reply> {
     if let Some(id) = Id::parse(&handle) {
         // An administrator who acts as a user may leave, and ends none of that user's sessions by it.
         let ends = if id == authenticated.session.id { None } else { may_end(call, &authenticated.session).await? };
-        sessions::end(call, &authenticated.session, Which::One(&id), ("revoked", ends)).await?;
+        sessions::end(&call.context, &authenticated.session, Which::One(&id), ("revoked", ends)).await?;
         if id == authenticated.session.id {
             cookies = cleared(&call.context).into();
         }
@@ -110,7 +110,7 @@ pub async fn revoke_one(call: &mut Call) -> Result<Reply> {
 pub async fn revoke_all(call: &mut Call) -> Result<Reply> {
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
     let ends = may_end(call, &authenticated.session).await?;
-    sessions::end(call, &authenticated.session, Which::All, ("revoked", ends)).await?;
+    sessions::end(&call.context, &authenticated.session, Which::All, ("revoked", ends)).await?;
     Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(cleared(&call.context)))
 }
 
@@ -122,7 +122,7 @@ pub async fn revoke_others(call: &mut Call) -> Result<Reply> {
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
     let session = &authenticated.session;
     let ends = may_end(call, session).await?;
-    sessions::end(call, session, Which::AllBut(&session.id), ("revoked", ends)).await?;
+    sessions::end(&call.context, session, Which::AllBut(&session.id), ("revoked", ends)).await?;
     Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(authenticated.cookies))
 }
 
@@ -131,7 +131,7 @@ pub async fn revoke_others(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 503: a session that could not be ended must not look ended.
 pub async fn sign_out(call: &mut Call) -> Result<Reply> {
-    let gone = sessions::end_this(call).await?;
+    let gone = sessions::end_this(&call.context).await?;
     Ok(Reply::json(200, &json!({ "success": true }))?.with_cookies(gone))
 }
 

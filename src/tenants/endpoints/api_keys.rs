@@ -91,7 +91,7 @@ impl Whose {
             let (authenticated, _) = call.confirmed(Vec::new()).await?;
             return Ok(Self::Own(Box::new(authenticated)));
         };
-        let acting = acting(call, &Named::by(Some(organization), None)).await?;
+        let acting = acting(&call.context, &Named::by(Some(organization), None)).await?;
         let permit = acting.permit(action)?;
         Ok(Self::Organization(Box::new(acting), permit))
     }

@@ -31,7 +31,7 @@ fn in_group_json(one: &InGroup) -> Value {
 async fn named_or_active(call: &Call, acting: &Acting, id: Option<String>) -> Result<Record> {
     let id = id.or_else(|| acting.session().active_group_id.as_ref().map(|id| id.as_str().to_owned()));
     let id = id.ok_or_else(|| Error::refused(Wire::NO_ACTIVE_TEAM, "none"))?;
-    seen(call, acting, &id).await
+    seen(&call.context, acting, &id).await
 }
 
 /// `GET /organization/list-team-members`: of a group that the user is in, or may change.
@@ -40,8 +40,8 @@ async fn named_or_active(call: &Call, acting: &Acting, id: Option<String>) -> Re
 /// 400, 401, 403, 404.
 pub async fn list(call: &mut Call) -> Result<Reply> {
     let id = call.request.param("teamId").filter(|id| !id.is_empty());
-    let named = match (Named::in_query(call), &id) {
-        (Named::Active, Some(id)) if api_key::brought(&call.request).is_none() => {
+    let named = match (Named::in_query(&call.request), &id) {
+        (Named::Active, Some(id)) if api_key::brought(&call.context).is_none() => {
             // The group names its organization; a further round trip, where the request does not.
             let context = &call.context;
             let found = store::group::tenant_of(&context.tenant().id, &call.presented()?.hash, id);
@@ -51,7 +51,7 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
         }
         (named, _) => named,
     };
-    let acting = acting(call, &named).await?;
+    let acting = acting(&call.context, &named).await?;
     acting.reads("team")?;
     let group = named_or_active(call, &acting, id).await?;
     if group.mine.is_none() && acting.permit(Action::UpdateTeam).is_err() {
@@ -95,8 +95,8 @@ pub async fn add(call: &mut Call) -> Result<Reply> {
     let pair = pair(&mut fields);
     let role = role_in_group(&mut fields);
     fields.finish()?;
-    let acting = acting(call, &pair.named).await?;
-    let group = seen(call, &acting, &pair.group).await?;
+    let acting = acting(&call.context, &pair.named).await?;
+    let group = seen(&call.context, &acting, &pair.group).await?;
     let permit = manages(&acting, &group, Action::AddTeamMember)?;
     if role.as_deref() == Some("owner") {
         own_or_permitted(&acting, &group)?;
@@ -160,8 +160,8 @@ pub async fn remove(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let pair = pair(&mut fields);
     fields.finish()?;
-    let acting = acting(call, &pair.named).await?;
-    let group = seen(call, &acting, &pair.group).await?;
+    let acting = acting(&call.context, &pair.named).await?;
+    let group = seen(&call.context, &acting, &pair.group).await?;
     let user: Id<User> = Id::parse(&pair.user).ok_or_else(no_member)?;
     let is_oneself = user == acting.standing.user_id && acting.session().login_method != api_key::METHOD;
     let permit = if is_oneself {
@@ -218,8 +218,8 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let role = role_in_group(&mut fields);
     let is_active = fields.boolean("isActive");
     fields.finish()?;
-    let acting = acting(call, &pair.named).await?;
-    let group = seen(call, &acting, &pair.group).await?;
+    let acting = acting(&call.context, &pair.named).await?;
+    let group = seen(&call.context, &acting, &pair.group).await?;
     let permit = manages(&acting, &group, Action::UpdateTeam)?;
     let user: Id<User> = Id::parse(&pair.user).ok_or_else(no_member)?;
     let context = &call.context;
@@ -252,8 +252,8 @@ async fn by_themselves(call: &mut Call) -> Result<(Acting, Record)> {
     let named = Named::in_fields(&mut fields);
     let id = fields.line("teamId", 100);
     fields.finish()?;
-    let acting = acting(call, &named).await?;
-    let group = seen(call, &acting, &id).await?;
+    let acting = acting(&call.context, &named).await?;
+    let group = seen(&call.context, &acting, &id).await?;
     Ok((acting, group))
 }
 

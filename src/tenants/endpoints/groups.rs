@@ -45,7 +45,7 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     }
     fields.finish()?;
     draft.slug = Some(slug);
-    let acting = acting(call, &named).await?;
+    let acting = acting(&call.context, &named).await?;
     let permit = acting.permit(Action::CreateTeam)?;
     let roles = carried(call, &acting, &roles.unwrap_or_default(), Action::CreateTeam).await?;
     let ids: Vec<_> = roles.iter().map(|role| &role.id).collect();
@@ -88,8 +88,8 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let owner = data.optional("ownerId", 100);
     fields.absorb("data", data);
     fields.finish()?;
-    let acting = acting(call, &named).await?;
-    let group = groups::seen(call, &acting, &id).await?;
+    let acting = acting(&call.context, &named).await?;
+    let group = groups::seen(&call.context, &acting, &id).await?;
     let permit = groups::manages(&acting, &group, Action::UpdateTeam)?;
     let context = &call.context;
     let mut statements = vec![
@@ -128,9 +128,9 @@ pub async fn remove(call: &mut Call) -> Result<Reply> {
     let named = Named::in_fields(&mut fields);
     let id = fields.line("teamId", 100);
     fields.finish()?;
-    let acting = acting(call, &named).await?;
+    let acting = acting(&call.context, &named).await?;
     acting.permit(Action::DeleteTeam)?;
-    let group = groups::seen(call, &acting, &id).await?;
+    let group = groups::seen(&call.context, &acting, &id).await?;
     let permit = groups::manages(&acting, &group, Action::DeleteTeam)?;
     if group.is_system {
         return Err(Error::refused(Wire::NOT_ALLOWED_TO_DELETE_TEAM, "a system group"));
@@ -156,7 +156,7 @@ pub async fn remove(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 401, 404.
 pub async fn list(call: &mut Call) -> Result<Reply> {
-    let acting = acting(call, &Named::in_query(call)).await?;
+    let acting = acting(&call.context, &Named::in_query(&call.request)).await?;
     acting.reads("team")?;
     let all = acting.permit(Action::UpdateTeam).is_ok();
     let statement = store::group::list(acting.tenant(), &acting.standing.user_id, all);
@@ -171,13 +171,13 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 401, 403, 404.
 pub async fn of_user(call: &mut Call) -> Result<Reply> {
-    let named = Named::in_query(call);
+    let named = Named::in_query(&call.request);
     let asked = call.request.param("userId").filter(|user| !user.is_empty());
     // A key works in one organization.
-    if matches!(named, Named::Active) && asked.is_none() && api_key::brought(&call.request).is_none() {
+    if matches!(named, Named::Active) && asked.is_none() && api_key::brought(&call.context).is_none() {
         return everywhere(call).await;
     }
-    let acting = acting(call, &named).await?;
+    let acting = acting(&call.context, &named).await?;
     acting.reads("team")?;
     let user: Id<User> = match asked {
         Some(user) if user != acting.standing.user_id.as_str() => {
@@ -221,11 +221,11 @@ pub async fn set_active(call: &mut Call) -> Result<Reply> {
     let id = fields.change("teamId", 100);
     let named = Named::in_fields(&mut fields);
     fields.finish()?;
-    let acting = acting(call, &named).await?;
+    let acting = acting(&call.context, &named).await?;
     let context = &call.context;
     let hash = &acting.authenticated.hash;
     let group = match &id {
-        Change::Set(id) => Some(groups::seen(call, &acting, id).await?),
+        Change::Set(id) => Some(groups::seen(&call.context, &acting, id).await?),
         Change::Keep | Change::Clear => None,
     };
     if group.as_ref().is_some_and(|group| group.mine.is_none()) {

@@ -29,14 +29,14 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
     let Some(token) = Token::<Invited>::parse(&text) else {
         return spent(call).await;
     };
-    let Some(one) = invitation_page::find(call, &token).await? else {
+    let Some(one) = invitation_page::find(&call.context, &token).await? else {
         return spent(call).await;
     };
     let signed_in = match call.visitor(Depth::Database).await? {
         Authentication::Authenticated(found) => Some(found.session.user.email),
         _ => None,
     };
-    if !invitation_page::is_open(call, &one) {
+    if !invitation_page::is_open(&call.context, &one) {
         // The mail that confirms their address may lead here once they have joined.
         if one.status == "accepted" && signed_in.as_ref() == Some(&one.email) {
             let frame = call.context.frame("You have accepted this invitation");
@@ -69,7 +69,7 @@ pub async fn decide(call: &mut Call) -> Result<Reply> {
         return spent(call).await;
     };
     let by = store::invitation::find_by_token(&call.context, &token.hash());
-    let found = match invitations::invitee(call, by, true).await {
+    let found = match invitations::invitee(&call.context, by, true).await {
         Err(error) if error.wire() == Wire::INVITATION_NOT_FOUND => return spent(call).await,
         other => other?,
     };
@@ -86,7 +86,7 @@ pub async fn decide(call: &mut Call) -> Result<Reply> {
             // A third round trip, for those who came to be users by this invitation.
             context.db()?.batch([users::store::user::prove_email(context, &user.id, &user.email)]).await?;
         }
-        match invitations::taken_up(call, authenticated, one).await {
+        match invitations::taken_up(&call.context, authenticated, one).await {
             Err(error) if error.wire() == Wire::INVITATION_NOT_FOUND => return spent(call).await,
             other => other?.1,
         }

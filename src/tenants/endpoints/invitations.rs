@@ -52,12 +52,12 @@ pub async fn invite(call: &mut Call) -> Result<Reply> {
     let teams = teams_field(&mut fields);
     let resends = fields.boolean("resend").unwrap_or(false);
     fields.finish()?;
-    let acting = acting(call, &named).await?;
+    let acting = acting(&call.context, &named).await?;
     let permit = acting.permit(Action::Invite)?;
     let context = &call.context;
     let refusals = (Wire::ROLE_NOT_FOUND, Wire::NOT_ALLOWED_TO_INVITE_WITH_ROLE);
     let granted = grantable(context, &acting, &roles, refusals).await?;
-    invitations::groups(call, &acting, &teams).await?;
+    invitations::groups(&call.context, &acting, &teams).await?;
     let key = request::store::rate_limit::key(
         &context.config,
         "invite:member",
@@ -168,7 +168,7 @@ pub async fn cancel(call: &mut Call) -> Result<Reply> {
         }
         named => named,
     };
-    let acting = acting(call, &named).await.map_err(|error| match error.wire() {
+    let acting = acting(&call.context, &named).await.map_err(|error| match error.wire() {
         Wire::ORGANIZATION_NOT_FOUND => invitations::not_found(),
         _ => error,
     })?;
@@ -198,7 +198,7 @@ async fn signed_in_or(call: &Call, error: Error) -> Error {
 /// # Errors
 /// 401, 404.
 pub async fn list(call: &mut Call) -> Result<Reply> {
-    let acting = acting(call, &Named::in_query(call)).await?;
+    let acting = acting(&call.context, &Named::in_query(&call.request)).await?;
     acting.reads("invitation")?;
     if acting.standing.tenant.slug == "default" {
         acting.permit(Action::Invite)?;
@@ -224,7 +224,7 @@ pub async fn get(call: &mut Call) -> Result<Reply> {
     let Some(id) = Id::parse(&id) else {
         return Err(signed_in_or(call, invitations::not_found()).await);
     };
-    let found = invitations::invitee(call, store::invitation::find_for_anybody(context, &id), false).await?;
+    let found = invitations::invitee(&call.context, store::invitation::find_for_anybody(context, &id), false).await?;
     let one = &found.invitation;
     let mut body = invitations::json(one, context.now);
     body["organizationName"] = json!(one.tenant_name);
@@ -267,8 +267,9 @@ pub async fn of_user(call: &mut Call) -> Result<Reply> {
 pub async fn accept(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let id = id_field(&mut fields)?;
-    let found = invitations::invitee(call, store::invitation::find_for_anybody(&call.context, &id), false).await?;
-    let (member, cookies) = invitations::taken_up(call, &found.authenticated, &found.invitation).await?;
+    let found =
+        invitations::invitee(&call.context, store::invitation::find_for_anybody(&call.context, &id), false).await?;
+    let (member, cookies) = invitations::taken_up(&call.context, &found.authenticated, &found.invitation).await?;
     let context = &call.context;
     let mut invitation = invitations::json(&found.invitation, context.now);
     invitation["status"] = json!("accepted");
@@ -293,7 +294,8 @@ fn given_text(one: &Record) -> String {
 pub async fn reject(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let id = id_field(&mut fields)?;
-    let found = invitations::invitee(call, store::invitation::find_for_anybody(&call.context, &id), false).await?;
+    let found =
+        invitations::invitee(&call.context, store::invitation::find_for_anybody(&call.context, &id), false).await?;
     let context = &call.context;
     invitations::turned_down(context, &found.authenticated, &found.invitation).await?;
     let mut invitation = invitations::json(&found.invitation, context.now);

@@ -99,7 +99,7 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
     if !matches!(call.request.param("sortBy").as_deref(), None | Some("" | "createdAt")) {
         return Err(listing::invalid("sortBy", "createdAt"));
     }
-    let acting = acting(call, &Named::in_query(call)).await?;
+    let acting = acting(&call.context, &Named::in_query(&call.request)).await?;
     members::sees_everybody(&acting)?;
     let tenant = acting.tenant();
     let statements = [store::member::list(tenant, &filter, page), store::member::count(tenant, &filter)];
@@ -115,7 +115,7 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 400 where no organization is active, 401.
 pub async fn active(call: &mut Call) -> Result<Reply> {
-    let acting = acting(call, &Named::Active).await?;
+    let acting = acting(&call.context, &Named::Active).await?;
     acting.reads("member")?;
     let (mut body, user) = (standing_json(&acting.standing), &acting.session().user);
     body["user"] = json!({ "id": user.id, "name": user.name, "email": user.email, "image": user.image });
@@ -127,7 +127,7 @@ pub async fn active(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 400, 401, 403 where the other is no member, 404.
 pub async fn active_role(call: &mut Call) -> Result<Reply> {
-    let acting = acting(call, &Named::in_query(call)).await?;
+    let acting = acting(&call.context, &Named::in_query(&call.request)).await?;
     acting.reads("member")?;
     let Some(user) = call.request.param("userId").filter(|user| !user.is_empty()) else {
         let role = role_text(&acting.standing.given);
@@ -172,7 +172,7 @@ pub async fn update_role(call: &mut Call) -> Result<Reply> {
     let roles = roles_field(&mut fields);
     let member = member_field(&mut fields, "memberId");
     fields.finish()?;
-    let acting = acting(call, &named).await?;
+    let acting = acting(&call.context, &named).await?;
     let permit = acting.permit(Action::UpdateMember)?;
     let missing = || Error::refused(Wire::MEMBER_NOT_FOUND, "no id");
     let member = Id::parse(&member).ok_or_else(missing)?;
@@ -219,7 +219,7 @@ pub async fn remove(call: &mut Call) -> Result<Reply> {
     let named = Named::in_fields(&mut fields);
     let whom = member_field(&mut fields, "memberIdOrEmail");
     fields.finish()?;
-    let acting = acting(call, &named).await?;
+    let acting = acting(&call.context, &named).await?;
     let tenant = acting.tenant();
     let statement = match (email::normalise(&whom), Id::parse(&whom)) {
         (Some(address), _) => session::store::permission::standing_of_email(tenant, &address),
@@ -279,7 +279,7 @@ pub async fn leave(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let named = Named::by(Some(fields.required("organizationId", 100)), None);
     fields.finish()?;
-    let acting = acting(call, &named).await?;
+    let acting = acting(&call.context, &named).await?;
     let cookies = take_out(call, &acting, &caller::oneself(&acting), &acting.standing, "member.left").await?;
     Ok(Reply::json(200, &standing_json(&acting.standing))?.with_cookies(cookies))
 }

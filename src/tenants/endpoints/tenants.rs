@@ -154,8 +154,8 @@ pub async fn get(call: &mut Call) -> Result<Reply> {
 
 /// The organization that the query means; none where it means the active one, and there is none.
 async fn meant(call: &Call) -> Result<Option<Acting>> {
-    let named = Named::in_query(call);
-    match acting(call, &named).await {
+    let named = Named::in_query(&call.request);
+    match acting(&call.context, &named).await {
         Err(error) if error.wire() == Wire::NO_ACTIVE_ORGANIZATION => Ok(None),
         other => other.map(Some),
     }
@@ -211,7 +211,7 @@ pub async fn set_active(call: &mut Call) -> Result<Reply> {
         let cookies = commit_and_refresh(context, &authenticated, vec![statement]).await?;
         return Ok(Reply::json(200, &Value::Null)?.with_cookies(cookies));
     }
-    let acting = match acting(call, &named).await {
+    let acting = match acting(&call.context, &named).await {
         Err(error) if error.wire() == Wire::NO_ACTIVE_ORGANIZATION => return Reply::json(200, &Value::Null),
         other => other?,
     };
@@ -246,7 +246,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
         Change::Keep | Change::Clear => None,
     };
     let changes = Changes { name: set(name), slug: set(slug), logo, metadata };
-    let acting = acting(call, &named).await?;
+    let acting = acting(&call.context, &named).await?;
     let permit = acting.permit(Action::UpdateOrganization)?;
     let context = &call.context;
     // Of a tenant with a database of its own, only the main one knows whether another has the slug.
@@ -286,7 +286,7 @@ pub async fn delete(call: &mut Call) -> Result<Reply> {
     let named = Named::by(Some(fields.required("organizationId", 100)), None);
     let reason = fields.optional_line("reason", 256);
     fields.finish()?;
-    let acting = whatever_its_status(call, &named).await?;
+    let acting = whatever_its_status(&call.context, &named).await?;
     proof::not_impersonated(&acting.authenticated)?;
     let permit = acting.permit(Action::DeleteOrganization)?;
     let context = &call.context;
@@ -318,7 +318,7 @@ pub async fn restore(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let named = Named::by(Some(fields.required("organizationId", 100)), None);
     fields.finish()?;
-    let acting = whatever_its_status(call, &named).await?;
+    let acting = whatever_its_status(&call.context, &named).await?;
     proof::not_impersonated(&acting.authenticated)?;
     let permit = acting.permit(Action::DeleteOrganization)?;
     let context = &call.context;
@@ -347,7 +347,7 @@ pub async fn has_permission(call: &mut Call) -> Result<Reply> {
     let named = Named::in_fields(&mut fields);
     let wanted = roles::permission_field(&mut fields);
     fields.finish()?;
-    let acting = acting(call, &named).await?;
+    let acting = acting(&call.context, &named).await?;
     // Nothing asked for is nothing allowed: an empty question is a mistake in the client.
     let success = !wanted.is_empty() && acting.standing.permissions.covers(&wanted);
     let error = if success { Value::Null } else { json!("not authorized") };
@@ -359,7 +359,7 @@ pub async fn has_permission(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 401, 403, 404.
 pub async fn policy(call: &mut Call) -> Result<Reply> {
-    let acting = acting(call, &Named::in_query(call)).await?;
+    let acting = acting(&call.context, &Named::in_query(&call.request)).await?;
     acting.permit(Action::ReadPolicy)?;
     let body = acting.standing.tenant.security_policy.clone();
     acting.answer(&json!({ "securityPolicy": body }))
@@ -375,7 +375,7 @@ pub async fn set_policy(call: &mut Call) -> Result<Reply> {
     let given = fields.object("securityPolicy");
     fields.finish()?;
     let parsed = policy::read(&given)?;
-    let acting = acting(call, &named).await?;
+    let acting = acting(&call.context, &named).await?;
     proof::not_impersonated(&acting.authenticated)?;
     let permit = acting.permit(Action::UpdatePolicy)?;
     let context = &call.context;
