@@ -43,26 +43,30 @@ pub fn json(error: &Error) -> Result<Reply> {
     })
 }
 
-/// Where a device of the login protocol's client polls, answered as the token endpoint is (RFC 8628, section 3.5).
-const DEVICE_TOKEN: &str = "/api/auth/device/token";
-
-/// Whether what is there is asked by clients, who read errors as OAuth says them.
-#[must_use]
-pub fn is_of_oauth(path: &str) -> bool {
-    path.starts_with("/oauth2/")
+/// The JSON in which callers expect errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorFormat {
+    /// Of the login protocol.
+    Login,
+    /// Of the login protocol for a device that polls: a denial is answered as the token endpoint does (RFC 8628, section 3.5).
+    Device,
+    /// Of OAuth (RFC 6749, section 5.2).
+    OAuth,
+    /// Of dynamic client registration (RFC 7591, section 3.2.2).
+    Registration,
 }
 
-/// An error in the JSON that the callers of this path expect.
+/// An error in the JSON that its callers expect.
 ///
 /// # Errors
 /// None that happens.
-pub fn told(path: &str, error: &Error) -> Result<Reply> {
-    if !is_of_oauth(path) {
+pub fn told(format: ErrorFormat, error: &Error) -> Result<Reply> {
+    if matches!(format, ErrorFormat::Login | ErrorFormat::Device) {
         let reply = json(error)?;
         let is_denied = matches!(error, Error::OAuth(problem) if problem.code == Code::AccessDenied);
-        return Ok(if is_denied && path == DEVICE_TOKEN { reply.with_status(400) } else { reply });
+        return Ok(if is_denied && format == ErrorFormat::Device { reply.with_status(400) } else { reply });
     }
-    let is_registration = path.starts_with("/oauth2/register");
+    let is_registration = format == ErrorFormat::Registration;
     if let Error::OAuth(problem) = error {
         let reply = oauth(problem)?;
         // RFC 6749, section 5.2 (and RFC 8628, section 3.5): 400, but for who a client is.

@@ -9,7 +9,7 @@ use crate::platform::origin::Origin;
 use crate::provider::sender_constraint::nonces;
 use crate::request::{errors, origins};
 use crate::server::routes;
-use crate::server::routes::{Route, Surface};
+use crate::server::routes::{Fact, Route, Surface};
 use crate::session::call::Call;
 use crate::session::sessions::SET_AUTH_JWT;
 
@@ -75,22 +75,11 @@ pub fn check_origin(call: &Call, route: &Route) -> Result<()> {
     Err(Error::refused(Wire::INVALID_ORIGIN, format!("{said:?}")))
 }
 
-/// GETs that a standard or the client's protocol makes write something.
-const WRITING_GETS: [&str; 7] = [
-    "/api/auth/passkey/generate-register-options",
-    "/api/auth/passkey/generate-authenticate-options",
-    "/api/auth/one-time-token/generate",
-    "/api/auth/callback/:id",
-    "/oauth2/authorize",
-    "/oauth2/end_session",
-    "/gate/sign-in",
-];
-
 /// The answer to a request that only looks at such a GET: a HEAD, and a browser that fetches ahead, which asks again in earnest when
 /// it gets an error.
 #[must_use]
 pub fn merely_looks(call: &Call, route: &Route) -> Option<Reply> {
-    let is_get = !call.request.is_unsafe() && route.method == "GET" && WRITING_GETS.contains(&route.path);
+    let is_get = !call.request.is_unsafe() && route.method == "GET" && route.is(Fact::GetWrites);
     match call.request.method() {
         "HEAD" if is_get => Some(Reply::empty(200)),
         _ if is_get && call.request.is_prefetch() => Some(Reply::empty(503)),
@@ -107,30 +96,30 @@ pub fn preflight_or_not_found(call: &Call, table: &'static [Route]) -> Result<Re
     let is_preflight =
         call.request.method() == "OPTIONS" && call.request.header("Access-Control-Request-Method").is_some();
     let path = call.request.path();
+    let route = if call.context.app().is_none() { routes::with_path(routes::AUTH_HOST, path) } else { None };
     if !is_preflight {
         if call.request.wants_page()
             && let Some(page) = routes::page_of_form(table, path)
         {
-            return Ok(finish(call, Surface::Page, Reply::redirect(303, &Target::own(page))));
+            return Ok(finish(call, route, Surface::Page, Reply::redirect(303, &Target::own(page))));
         }
         call.context.log(path, &Error::NotFound);
         let allowed = if call.context.app().is_none() { routes::methods(routes::AUTH_HOST, path) } else { Vec::new() };
-        let is_for_clients = errors::is_of_oauth(path) || path.starts_with("/.well-known/");
-        if is_for_clients && !allowed.is_empty() {
-            return Ok(finish(call, Surface::Api, errors::wrong_method(&allowed)?));
+        if routes::is_of_oauth(path) && !allowed.is_empty() {
+            return Ok(finish(call, route, Surface::Api, errors::wrong_method(&allowed)?));
         }
         if call.request.source().is_navigation() {
-            return Ok(finish(call, Surface::Page, errors::html(&call.context, &Error::NotFound)));
+            return Ok(finish(call, route, Surface::Page, errors::html(&call.context, &Error::NotFound)));
         }
         let reply = if call.context.app().is_none() {
-            errors::told(path, &Error::NotFound)?
+            errors::told(routes::error_format(path), &Error::NotFound)?
         } else {
             errors::json(&Error::NotFound)?
         };
-        return Ok(finish(call, Surface::Api, reply));
+        return Ok(finish(call, route, Surface::Api, reply));
     }
-    let reply = finish(call, Surface::Api, Reply::empty(204));
-    if call.context.app().is_none() && is_for_clients(call.request.path()) {
+    let reply = finish(call, route, Surface::Api, Reply::empty(204));
+    if route.is_some_and(|route| route.is(Fact::AnyScript)) {
         return Ok(reply
             .with("access-control-allow-methods", "GET, POST, PUT, DELETE")
             // No cookies travel here. The star stands for all but `Authorization` (Fetch, section 3.3.2).
@@ -149,48 +138,10 @@ pub fn preflight_or_not_found(call: &Call, table: &'static [Route]) -> Result<Re
 /// What scripts of clients may read beside the body.
 const FOR_CLIENTS: &str = "DPoP-Nonce, WWW-Authenticate, Retry-After";
 
-/// What clients ask by credentials of their own, and never by cookies: a script of any origin may, as any server.
-fn is_for_clients(path: &str) -> bool {
-    const PATHS: [&str; 9] = [
-        "/oauth2/token",
-        "/oauth2/userinfo",
-        "/oauth2/revoke",
-        "/oauth2/introspect",
-        "/oauth2/par",
-        "/oauth2/device_authorization",
-        "/.well-known/openid-configuration",
-        "/.well-known/oauth-authorization-server",
-        "/api/auth/jwks",
-    ];
-    PATHS.contains(&path) || path.starts_with("/oauth2/register")
-}
-
-/// What programs ask, from wherever they run: a tenant's restriction to addresses is about its people. What a client asks
-/// in a user's name is restricted where it is a user's own device that asks.
-#[must_use]
-pub fn is_for_programs(path: &str) -> bool {
-    is_for_clients(path)
-        || matches!(
-            path,
-            "/api/auth/ok"
-                | "/api/auth/system-account/token"
-                | "/style.css"
-                | "/passkey.js"
-                | "/fragment.js"
-                | "/form-post.js"
-                | "/sign-out.js"
-        )
-}
-
-/// Pages that are part of no client's flow.
-fn is_own_business(path: &str) -> bool {
-    path.starts_with("/account")
-        || matches!(path, "/change-email" | "/confirm-account" | "/device" | "/invitation" | "/reset-password")
-}
-
 /// Adds what every answer carries.
 #[must_use]
-pub fn finish(call: &Call, surface: Surface, mut reply: Reply) -> Reply {
+pub fn finish(call: &Call, route: Option<&Route>, surface: Surface, mut reply: Reply) -> Reply {
+    let is = |fact| route.is_some_and(|route| route.is(fact));
     if !reply.has("x-content-type-options") {
         reply = reply.with("x-content-type-options", "nosniff");
     }
@@ -208,13 +159,13 @@ pub fn finish(call: &Call, surface: Surface, mut reply: Reply) -> Reply {
         };
     }
     // Not where people are signed in and asked: a client may have opened that in a window of its own, and waits for it.
-    if surface == Surface::Page && call.context.app().is_none() && is_own_business(call.request.path()) {
+    if surface == Surface::Page && is(Fact::OwnWindow) {
         reply = reply.with("cross-origin-opener-policy", "same-origin");
     }
     if surface == Surface::Page || call.context.app().is_some() {
         return reply;
     }
-    let is_for_clients = is_for_clients(call.request.path());
+    let is_for_clients = is(Fact::AnyScript);
     // RFC 9449, section 8: who shows a key is told the nonce for the next time.
     if is_for_clients && call.request.header("DPoP").is_some() {
         let [nonce, _] = nonces(&call.context);

@@ -14,14 +14,11 @@ use crate::request::asked::Asked;
 use crate::request::context::{Context, Endpoint, Surroundings};
 use crate::request::{errors, hosts, settings};
 use crate::server::cron::SEND_LOGOUT;
-use crate::server::routes::{Access, Route, Surface};
+use crate::server::routes::{Access, Fact, Route, Surface};
 use crate::server::{guard, routes};
 use crate::session::authenticate::{Authentication, Depth};
 use crate::session::call::Call;
 use crate::session::{api_key, authenticate, open, policy};
-
-/// Unsafe requests that change nothing in an organization but what the session works in.
-const HARMLESS: [&str; 3] = ["/has-permission", "/set-active", "/set-active-team"];
 
 /// Serves a request. Whatever goes wrong is an answer.
 pub async fn serve(request: Request, env: Env, runtime: worker::Context) -> Response {
@@ -39,7 +36,11 @@ pub async fn serve(request: Request, env: Env, runtime: worker::Context) -> Resp
     };
     let reply = reply.or_else(|error| {
         log::log(source.id(), &path, &error);
-        if source.is_navigation() { Ok(errors::bare(&error, source.id())) } else { errors::told(&path, &error) }
+        if source.is_navigation() {
+            Ok(errors::bare(&error, source.id()))
+        } else {
+            errors::told(routes::error_format(&path), &error)
+        }
     });
     let response = reply.and_then(|reply| {
         // HEAD is answered as GET without the body (RFC 9110, section 9.3.2).
@@ -100,9 +101,9 @@ async fn route(request: Incoming, around: Surroundings) -> Result<Reply> {
 
 async fn dispatch(route: &'static Route, mut call: Call) -> Result<Reply> {
     call.context.endpoint = Endpoint {
-        is_before_enrolment: policy::is_before_enrolment(route.path),
+        is_before_enrolment: route.is(Fact::BeforeEnrolment),
         takes_keys: route.access == Access::Permitted,
-        changes_organizations: call.request.is_unsafe() && !HARMLESS.iter().any(|path| route.path.ends_with(path)),
+        changes_organizations: call.request.is_unsafe() && !route.is(Fact::ChangesNothing),
     };
     let reply = match (admit(route, &mut call).await, guard::merely_looks(&call, route)) {
         (Ok(()), Some(looked)) => Ok(looked),
@@ -113,7 +114,7 @@ async fn dispatch(route: &'static Route, mut call: Call) -> Result<Reply> {
         Ok(reply) => reply,
         Err(error) => fail(route, &call, &error)?,
     };
-    Ok(guard::finish(&call, route.surface, reply))
+    Ok(guard::finish(&call, Some(route), route.surface, reply))
 }
 
 fn fail(route: &Route, call: &Call, error: &Error) -> Result<Reply> {
@@ -122,7 +123,9 @@ fn fail(route: &Route, call: &Call, error: &Error) -> Result<Reply> {
     let signed_out = error.wire() == Wire::UNAUTHORIZED && route.access != Access::Anybody;
     let reply = match route.surface {
         // Some programs say by default that they read pages: where they ask, a browser is known by what it alone sends.
-        Surface::Api if may_be_a_program(route, call) => errors::told(call.request.path(), error)?,
+        Surface::Api if may_be_a_program(route, call) => {
+            errors::told(routes::error_format(call.request.path()), error)?
+        }
         Surface::Api => errors::to_visitor(&call.context, &call.request, call.asked.as_ref(), error)?,
         // Whoever must set up a second factor is led to where that is done, and comes back.
         Surface::Page if error.wire() == Wire::SECOND_FACTOR_REQUIRED && call.context.app().is_none() => {
@@ -144,13 +147,13 @@ fn fail(route: &Route, call: &Call, error: &Error) -> Result<Reply> {
 }
 
 fn may_be_a_program(route: &Route, call: &Call) -> bool {
-    let asks = call.request.is_unsafe() || guard::is_for_programs(route.path);
+    let asks = call.request.is_unsafe() || route.is_for_programs();
     asks && call.asked.is_none() && call.request.header("Sec-Fetch-Mode").is_none()
 }
 
 async fn admit(route: &'static Route, call: &mut Call) -> Result<()> {
     guard::check_origin(call, route)?;
-    if call.context.app().is_none() && !guard::is_for_programs(route.path) {
+    if call.context.app().is_none() && !route.is_for_programs() {
         policy::admits(&call.context)?;
     }
     match route.access {

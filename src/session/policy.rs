@@ -149,28 +149,6 @@ pub fn may_disable(context: &Context, session: &LiveSession) -> Result<()> {
     }
 }
 
-/// What whoever must set up a second factor may do before: that, and leave.
-const BEFORE_ENROLMENT: &[&str] = &[
-    "/api/auth/get-session",
-    "/api/auth/sign-",
-    "/api/auth/two-factor/",
-    "/api/auth/passkey/",
-    "/account/second-factor",
-    "/second-factor",
-    "/sign-",
-    "/login",
-    "/oauth2/end_session",
-    "/.doorward/sign-",
-    "/.doorward/callback",
-];
-
-/// Whether a path is open to whoever must set up a second factor first.
-#[must_use]
-pub fn is_before_enrolment(path: &str) -> bool {
-    matches!(path, "/" | "/api/auth/organization/list")
-        || BEFORE_ENROLMENT.iter().any(|prefix| path.starts_with(prefix))
-}
-
 /// Whether the session may be used for what was asked.
 ///
 /// # Errors

@@ -2,7 +2,6 @@
 
 import assert from "node:assert/strict";
 import { createHash, randomBytes, randomUUID } from "node:crypto";
-import { readFileSync } from "node:fs";
 import test, { after, before } from "node:test";
 import { Authenticator } from "../harness/authenticator.mjs";
 import { uniqueEmail } from "../harness/browser.mjs";
@@ -20,6 +19,7 @@ import { AUTH, DEFAULT_TENANT, startWorker } from "../harness/worker.mjs";
  */
 const MAIN = `
 import worker from "./index.js";
+import { authRoutes } from "../harness/routes.mjs";
 let wrapped, armed;
 const wrap = (d1) => Object.create(d1, {
   prepare: { value: (text) => d1.prepare(text) },
@@ -93,9 +93,7 @@ after(async () => {
 
 // ---- what the requests are ----
 
-/** Every endpoint of an auth host, as routes.rs lists them. */
-const routes = [...readFileSync(new URL("../../src/server/routes.rs", import.meta.url), "utf8").split("PROTECTED_HOST")[0].matchAll(/^ {4}(GET|POST|PUT|PATCH|DELETE) +"([^"]+)" +(\w+) +(\w+) +(\w+) +([\w:]+);/gm)]
-  .map(([, method, path, access]) => ({ method, path, access, name: `${method} ${path}` }));
+const routes = authRoutes;
 
 const organization = async (who) => (await post(who, "/organization/create", { name: "Org", slug: `org-${unique()}` })).json.id;
 const person = async () => {

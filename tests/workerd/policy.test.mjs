@@ -2,7 +2,6 @@
 
 import assert from "node:assert/strict";
 import { createHash, randomBytes, randomInt, randomUUID } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { after, afterEach, before, test } from "node:test";
 import { Authenticator } from "../harness/authenticator.mjs";
 import { uniqueEmail } from "../harness/browser.mjs";
@@ -12,6 +11,7 @@ import { startOrigin } from "../harness/origin.mjs";
 import { API, PAGE, PASSWORD, giveRole, memberOf, seedApp, seedDomain, seedTenant, signUp, upToCallback, visit } from "../harness/seed.mjs";
 import { base32, readUri, totp } from "../harness/totp.mjs";
 import { AUTH, DEFAULT_TENANT, SPA, startWorker } from "../harness/worker.mjs";
+import { authRoutes } from "../harness/routes.mjs";
 
 const [APP, SITE, DAY] = ["http://app.localhost", "http://site.localhost", 86_400_000];
 const REDIRECT = "https://rp.example/cb";
@@ -383,8 +383,7 @@ test("a gate's code of a session that the policy has ended opens nothing", async
 
 // session.requireMFA, of whoever has no second factor
 
-const ROUTES = [...readFileSync(new URL("../../src/server/routes.rs", import.meta.url), "utf8").split("pub const PROTECTED_HOST")[0]
-  .matchAll(/^ {4}(GET|POST|PUT|PATCH|DELETE) +"([^"]+)" +(Anybody|Session|Confirmed) +(?:Trusted|Any) +(Api|Page) /gm)].map(([, method, path, access, surface]) => ({ method, path, access, surface }));
+const ROUTES = authRoutes.filter(({ access }) => access !== "Permitted");
 /** What is open before a second factor is set up. */
 const OPEN = [/^\/api\/auth\/(get-session|sign-out|organization\/list|sign-in\/anonymous|error)$/, /^\/(oauth2\/end_session|sign-out$)/, /^\/api\/auth\/(two-factor|passkey)\//, /^\/(account\/second-factor|second-factor)(\/|$)/];
 const ID = randomUUID();

@@ -2,17 +2,16 @@
 // changes nothing. What a mailed link is for is done by the button of the page that it leads to.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { uniqueEmail } from "../harness/browser.mjs";
 import { startOrigin } from "../harness/origin.mjs";
 import { PAGE, PASSWORD, seedApp, signUp } from "../harness/seed.mjs";
 import { AUTH, SPA, startWorker } from "../harness/worker.mjs";
+import { authRoutes, websiteRoutes } from "../harness/routes.mjs";
 
 const APP = "http://app.localhost";
-const table = readFileSync(new URL("../../src/server/routes.rs", import.meta.url), "utf8");
-const [atAuth, atApp] = table.split("PROTECTED_HOST: ").map((part) => [...part.matchAll(/^ {4}GET +"([^"]+)"/gm)].map(([, path]) => path));
-const routes = [...atAuth.map((path) => ({ path, host: AUTH })), ...atApp.map((path) => ({ path, host: APP }))];
+const gets = (routes, host) => routes.filter(({ method }) => method === "GET").map(({ path }) => ({ path, host }));
+const routes = [...gets(authRoutes, AUTH), ...gets(websiteRoutes, APP)];
 
 /** GETs that a standard or the client's protocol makes write something. A HEAD or a prefetch of them writes nothing either. */
 const WRITES = new Map([
