@@ -1,4 +1,6 @@
 //! What each action needs, in one table; and the permit that a privileged write takes.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use crate::access::permission::Permissions;
 use crate::platform::error::{Error, Wire};

@@ -1,5 +1,7 @@
 //! Who may give what: one rule for every door by which somebody comes to more than they had. Its double in SQL, which the
 //! batch asks once more, is `gives!` in `store/access.rs`.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use serde::Deserialize;
 

@@ -4,6 +4,8 @@
 //! that knew only one of them would be passed by the other, so everything is brought into IPv4 first, on both sides.
 //! Other embeddings (NAT64's `64:ff9b::/96`, 6to4, the compatible `::10.0.0.1`) go through somebody's translator: what
 //! they name is an IPv6 address, and no IPv4 range speaks of it.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};

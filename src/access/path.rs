@@ -4,6 +4,8 @@
 //! one reading could be walked around by another: `/;/admin`, `/%61dmin`, `//admin`, `/x/..%2fadmin`, `/ADMIN`. Servers
 //! in a row each do something to a path, so every order of what they do is tried: `/secret.;x`, `/x%2fy/../%61dmin`.
 //! Each reading is judged, and the strictest wins.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use std::borrow::Cow;
 use std::collections::HashSet;

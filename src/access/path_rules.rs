@@ -1,4 +1,6 @@
 //! Access rules: what a request to a protected host needs.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,6 @@
 //! Permissions: a resource and what may be done with it, `organization:update`.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use std::collections::{BTreeMap, BTreeSet};
 

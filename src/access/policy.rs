@@ -2,6 +2,8 @@
 //!
 //! A policy is an object of three, all optional: `session`, `twoFactor` and `ipRestrictions`. It is read exactly: a key
 //! misspelt (`twoFactor.graceLogin`) would be a restriction that its author believes in and nobody enforces.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use std::fmt;
 use std::ops::RangeInclusive;

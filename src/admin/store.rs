@@ -6,9 +6,10 @@ use serde_json::Value;
 use crate::access::action::Permit;
 use crate::access::permission::Permissions;
 use crate::http::fields::Change;
-use crate::platform::d1::{Parameter, Statement, sql};
+use crate::platform::d1::{Parameter, Statement};
 use crate::platform::id::{Id, Millis, Session, Tenant, User};
 use crate::platform::secret;
+use crate::platform::sql::sql;
 use crate::request::context::Context;
 use crate::session::store::permission::{given_roles, permissions, role_ids, role_names};
 use crate::tenants::listing::Where;
@@ -75,7 +76,7 @@ macro_rules! of_pool {
         concat!(
             "select ",
             record_json!(),
-            " as row from user u left join member m on m.tenant_id = ?2 and m.user_id = u.id
+            " as row from user u left join member m on m.tenant_id = :id and m.user_id = u.id
              where u.deleted_at is null and ",
             $pool,
             $condition
@@ -87,17 +88,22 @@ macro_rules! of_pool {
 #[must_use]
 pub fn find(context: &Context, user: &Id<User>) -> Statement {
     let tenant = context.tenant();
-    sql(of_pool!("u.tenant_id is ?1", " and u.id = ?3")).bind(tenant.pool()).bind(&tenant.id).bind(user)
+    sql!(of_pool!("u.tenant_id is :pool", " and u.id = :user"), pool = tenant.pool(), id = &tenant.id, user)
 }
 
 /// Whose session it is, if it is one of the pool's users.
 #[must_use]
 pub fn find_by_session(context: &Context, session: &Id<Session>) -> Statement {
     let tenant = context.tenant();
-    sql(of_pool!("u.tenant_id is ?1", " and u.id = (select user_id from session where id = ?3 and tenant_id = ?2)"))
-        .bind(tenant.pool())
-        .bind(&tenant.id)
-        .bind(session)
+    sql!(
+        of_pool!(
+            "u.tenant_id is :pool",
+            " and u.id = (select user_id from session where id = :session and tenant_id = :id)"
+        ),
+        pool = tenant.pool(),
+        id = &tenant.id,
+        session
+    )
 }
 
 /// By what a list of users is ordered.
@@ -138,26 +144,36 @@ impl Wanted {
             && self.range.1.is_none()
             && self.role.is_none()
     }
+}
 
-    fn bind(&self, statement: Statement) -> Statement {
-        let (pattern, at, is_name) =
-            self.search.as_ref().map_or((None, None, false), |(text, at, name)| (Some(text), Some(at.as_str()), *name));
-        let (one_of, one_is) = self.one_of.as_ref().map_or((None, true), |(list, is)| (Some(list), *is));
-        let (role, role_is) = self.role.as_ref().map_or((None, true), |(name, is)| (Some(name), *is));
-        statement
-            .bind(pattern)
-            .bind(is_name)
-            .bind(self.column)
-            .bind(one_of)
-            .bind(one_is)
-            .bind(self.like.as_ref().map(|(text, _)| text))
-            .bind(self.range.0)
-            .bind(self.range.1)
-            .bind(role)
-            .bind(role_is)
-            .bind(at)
-            .bind(self.like.as_ref().map(|(_, at)| at.as_str()))
-    }
+/// A statement with [`wanted!`] in it, and further parameters.
+macro_rules! wanted_sql {
+    (match $on:tt $arms:tt, $wanted:ident $(, $name:ident $(= $value:expr)?)*) => {{
+        let (pattern, pattern_at, is_name) = $wanted
+            .search
+            .as_ref()
+            .map_or((None, None, false), |(text, at, name)| (Some(text), Some(at.as_str()), *name));
+        let (one_of, one_is) = $wanted.one_of.as_ref().map_or((None, true), |(list, is)| (Some(list), *is));
+        let (role, role_is) = $wanted.role.as_ref().map_or((None, true), |(name, is)| (Some(name), *is));
+        let (like, like_at) =
+            $wanted.like.as_ref().map_or((None, None), |(text, at)| (Some(text), Some(at.as_str())));
+        sql!(
+            match $on $arms,
+            pattern,
+            pattern_at,
+            is_name,
+            field = $wanted.column,
+            one_of,
+            one_is,
+            like,
+            like_at,
+            from = $wanted.range.0,
+            before = $wanted.range.1,
+            role,
+            role_is
+            $(, $name $(= $value)?)*
+        )
+    }};
 }
 
 /// The column under a name: what is not here cannot be asked for.
@@ -170,7 +186,7 @@ macro_rules! column {
               when 'status' then u.status when 'created_at' then u.created_at when 'updated_at' then u.updated_at
               when 'last_login_at' then u.last_login_at when 'email_verified' then u.email_verified
               when 'is_anonymous' then u.is_anonymous
-              when 'banned' then (u.status = 'suspended' and coalesce(u.suspended_until > ?15, 1)) end"
+              when 'banned' then (u.status = 'suspended' and coalesce(u.suspended_until > :now, 1)) end"
         )
     };
 }
@@ -207,27 +223,27 @@ macro_rules! found {
 macro_rules! wanted {
     () => {
         concat!(
-            " and (?3 is null or ",
-            found!("iif(?4, u.name, u.email)", "?3", "?13"),
+            " and (:pattern is null or ",
+            found!("iif(:is_name, u.name, u.email)", ":pattern", ":pattern_at"),
             ")
-              and (?6 is null or coalesce(",
-            column!("?5"),
-            " in (select value from json_each(?6)), 0) = ?7)
-              and (?8 is null or iif(?5 = 'role', exists (select 1 from role r where r.is_active = 1 and r.id in (",
+              and (:one_of is null or coalesce(",
+            column!(":field"),
+            " in (select value from json_each(:one_of)), 0) = :one_is)
+              and (:like is null or iif(:field = 'role', exists (select 1 from role r where r.is_active = 1 and r.id in (",
             role_ids!("m"),
             ") and ",
-            found!("iif(r.name = 'member', 'user', r.name)", "?8", "?14"),
+            found!("iif(r.name = 'member', 'user', r.name)", ":like", ":like_at"),
             "), ",
-            found!(column!("?5"), "?8", "?14"),
+            found!(column!(":field"), ":like", ":like_at"),
             "))
-              and (?9 is null or ",
-            column!("?5"),
-            " >= ?9)
-              and (?10 is null or ",
-            column!("?5"),
-            " < ?10)
-              and (?11 is null
-                   or ('user' in (select value from json_each(?11))
+              and (:from is null or ",
+            column!(":field"),
+            " >= :from)
+              and (:before is null or ",
+            column!(":field"),
+            " < :before)
+              and (:role is null
+                   or ('user' in (select value from json_each(:role))
                        and not exists (select 1 from role r where r.is_active = 1 and r.tenant_id is null and r.name in ('owner', 'admin')
                                         and r.id in (",
             role_ids!("m"),
@@ -235,9 +251,9 @@ macro_rules! wanted {
                        or exists (select 1 from role r
                                   where r.is_active = 1 and r.id in (",
             role_ids!("m"),
-            ") and (r.name in (select value from json_each(?11))
-                                       or ('admin' in (select value from json_each(?11)) and r.tenant_id is null and r.name = 'owner'))))
-                      = ?12)"
+            ") and (r.name in (select value from json_each(:role))
+                                       or ('admin' in (select value from json_each(:role)) and r.tenant_id is null and r.name = 'owner'))))
+                      = :role_is)"
         )
     };
 }
@@ -250,49 +266,55 @@ pub fn list(
     (order, descends): (Order, bool),
     (limit, offset): (i64, i64),
 ) -> Statement {
-    // Two pools, because an index on `tenant_id is null` serves no `tenant_id is ?1`.
-    let shared = context.tenant().pool().is_none();
-    let text = match (shared, order, descends) {
-        (true, Order::CreatedAt, false) => of_pool!(
-            "u.tenant_id is null and ?1 is null",
-            concat!(wanted!(), " and ?18 is null order by u.created_at, u.id limit ?16 offset ?17")
-        ),
-        (true, Order::CreatedAt, true) => of_pool!(
-            "u.tenant_id is null and ?1 is null",
-            concat!(wanted!(), " and ?18 is null order by u.created_at desc, u.id desc limit ?16 offset ?17")
-        ),
-        (true, Order::By(_), false) => of_pool!(
-            "u.tenant_id is null and ?1 is null",
-            concat!(wanted!(), " order by ", column!("?18"), ", u.id limit ?16 offset ?17")
-        ),
-        (true, Order::By(_), true) => of_pool!(
-            "u.tenant_id is null and ?1 is null",
-            concat!(wanted!(), " order by ", column!("?18"), " desc, u.id desc limit ?16 offset ?17")
-        ),
-        (false, Order::CreatedAt, false) => of_pool!(
-            "u.tenant_id = ?1 and u.tenant_id is not null",
-            concat!(wanted!(), " and ?18 is null order by u.created_at, u.id limit ?16 offset ?17")
-        ),
-        (false, Order::CreatedAt, true) => of_pool!(
-            "u.tenant_id = ?1 and u.tenant_id is not null",
-            concat!(wanted!(), " and ?18 is null order by u.created_at desc, u.id desc limit ?16 offset ?17")
-        ),
-        (false, Order::By(_), false) => of_pool!(
-            "u.tenant_id = ?1 and u.tenant_id is not null",
-            concat!(wanted!(), " order by ", column!("?18"), ", u.id limit ?16 offset ?17")
-        ),
-        (false, Order::By(_), true) => of_pool!(
-            "u.tenant_id = ?1 and u.tenant_id is not null",
-            concat!(wanted!(), " order by ", column!("?18"), " desc, u.id desc limit ?16 offset ?17")
-        ),
-    };
+    // Two pools, because an index on `tenant_id is null` serves no `tenant_id is :pool`.
     let tenant = context.tenant();
-    let statement = wanted.bind(sql(text).bind(tenant.pool()).bind(&tenant.id));
-    let column = match order {
+    let order = match order {
         Order::CreatedAt => None,
         Order::By(column) => Some(column),
     };
-    statement.bind(context.now).bind(limit).bind(offset).bind(column)
+    wanted_sql!(
+        match (tenant.pool().is_none(), order, descends) {
+            (true, None, false) => of_pool!(
+                "u.tenant_id is null",
+                concat!(wanted!(), " order by u.created_at, u.id limit :limit offset :offset")
+            ),
+            (true, None, true) => of_pool!(
+                "u.tenant_id is null",
+                concat!(wanted!(), " order by u.created_at desc, u.id desc limit :limit offset :offset")
+            ),
+            (true, Some(_), false) => of_pool!(
+                "u.tenant_id is null",
+                concat!(wanted!(), " order by ", column!(":order"), ", u.id limit :limit offset :offset")
+            ),
+            (true, Some(_), true) => of_pool!(
+                "u.tenant_id is null",
+                concat!(wanted!(), " order by ", column!(":order"), " desc, u.id desc limit :limit offset :offset")
+            ),
+            (false, None, false) => of_pool!(
+                "u.tenant_id = :pool and u.tenant_id is not null",
+                concat!(wanted!(), " order by u.created_at, u.id limit :limit offset :offset")
+            ),
+            (false, None, true) => of_pool!(
+                "u.tenant_id = :pool and u.tenant_id is not null",
+                concat!(wanted!(), " order by u.created_at desc, u.id desc limit :limit offset :offset")
+            ),
+            (false, Some(_), false) => of_pool!(
+                "u.tenant_id = :pool and u.tenant_id is not null",
+                concat!(wanted!(), " order by ", column!(":order"), ", u.id limit :limit offset :offset")
+            ),
+            (false, Some(_), true) => of_pool!(
+                "u.tenant_id = :pool and u.tenant_id is not null",
+                concat!(wanted!(), " order by ", column!(":order"), " desc, u.id desc limit :limit offset :offset")
+            ),
+        },
+        wanted,
+        pool = tenant.pool(),
+        id = &tenant.id,
+        order,
+        now = context.now,
+        limit,
+        offset
+    )
 }
 
 /// How many users there are of those that are wanted. Of all, the tenant knows.
@@ -300,22 +322,26 @@ pub fn list(
 pub fn count(context: &Context, wanted: &Wanted) -> Statement {
     let tenant = context.tenant();
     if wanted.is_everybody() {
-        return sql("select json_quote(user_count) as row from tenant where id = ?1").bind(&tenant.id);
+        return sql!("select json_quote(user_count) as row from tenant where id = :id", id = &tenant.id);
     }
-    let text = if tenant.pool().is_none() {
-        concat!(
-            "select json_quote(count(*)) as row from user u left join member m on m.tenant_id = ?2 and m.user_id = u.id
-             where u.deleted_at is null and u.tenant_id is null and ?1 is null",
-            wanted!()
-        )
-    } else {
-        concat!(
-            "select json_quote(count(*)) as row from user u left join member m on m.tenant_id = ?2 and m.user_id = u.id
-             where u.deleted_at is null and u.tenant_id = ?1 and u.tenant_id is not null",
-            wanted!()
-        )
-    };
-    wanted.bind(sql(text).bind(tenant.pool()).bind(&tenant.id)).bind(context.now)
+    wanted_sql!(
+        match (tenant.pool()) {
+            None => concat!(
+                "select json_quote(count(*)) as row from user u left join member m on m.tenant_id = :id and m.user_id = u.id
+                 where u.deleted_at is null and u.tenant_id is null",
+                wanted!()
+            ),
+            Some(_) => concat!(
+                "select json_quote(count(*)) as row from user u left join member m on m.tenant_id = :id and m.user_id = u.id
+                 where u.deleted_at is null and u.tenant_id = :pool and u.tenant_id is not null",
+                wanted!()
+            ),
+        },
+        wanted,
+        pool = tenant.pool(),
+        id = &tenant.id,
+        now = context.now
+    )
 }
 
 /// A change of a user's standing.
@@ -331,18 +357,10 @@ pub struct Transition<'a> {
 /// Changes what may become of a user whose status is `from`, and says who did it and when.
 #[must_use]
 pub fn transition(context: &Context, permit: &Permit, user: &Id<User>, from: &str, to: &Transition<'_>) -> Statement {
-    sql("update user set status = ?4, status_reason = ?5, status_changed_at = ?6, status_changed_by = ?3, suspended_until = ?7,
-                         deactivated_at = iif(?4 = 'inactive', ?6, null), deactivated_by = iif(?4 = 'inactive', ?3, null),
-                         deactivation_reason = iif(?4 = 'inactive', ?5, null), updated_at = ?6
-         where tenant_id is ?1 and id = ?2 and deleted_at is null and status = ?8")
-    .bind(context.tenant().pool())
-    .bind(user)
-    .bind(permit.actor())
-    .bind(to.status)
-    .bind(to.reason)
-    .bind(context.now)
-    .bind(to.until)
-    .bind(from)
+    sql!("update user set status = :status, status_reason = :reason, status_changed_at = :now, status_changed_by = :actor, suspended_until = :until,
+                         deactivated_at = iif(:status = 'inactive', :now, null), deactivated_by = iif(:status = 'inactive', :actor, null),
+                         deactivation_reason = iif(:status = 'inactive', :reason, null), updated_at = :now
+         where tenant_id is :pool and id = :user and deleted_at is null and status = :from", pool = context.tenant().pool(), user, actor = permit.actor(), status = to.status, reason = to.reason, now = context.now, until = to.until, from)
 }
 
 /// Changes of a user by whoever looks after the pool.
@@ -381,40 +399,22 @@ impl Changes {
 /// Changes a user.
 #[must_use]
 pub fn update(context: &Context, user: &Id<User>, changes: &Changes) -> Statement {
-    sql("update user set name = coalesce(?3, name), image = iif(?4, ?5, image),
-                         email_verified = coalesce(?7, iif(?6 is null or ?6 = email, email_verified, 0)),
-                         email = coalesce(?6, email), username = coalesce(?9, username),
-                         display_username = coalesce(?10, display_username), updated_at = ?8
-         where tenant_id is ?1 and id = ?2 and deleted_at is null")
-    .bind(context.tenant().pool())
-    .bind(user)
-    .bind(changes.name.as_ref())
-    .bind(changes.image.is_some())
-    .bind(changes.image.clone().flatten())
-    .bind(changes.email.as_ref())
-    .bind(changes.email_verified)
-    .bind(context.now)
-    .bind(changes.username.as_ref())
-    .bind(changes.display_username.as_ref())
+    sql!("update user set name = coalesce(:name, name), image = iif(:is_some, :flatten, image),
+                         email_verified = coalesce(:email_verified, iif(:email is null or :email = email, email_verified, 0)),
+                         email = coalesce(:email, email), username = coalesce(:username, username),
+                         display_username = coalesce(:display_username, display_username), updated_at = :now
+         where tenant_id is :pool and id = :user and deleted_at is null", pool = context.tenant().pool(), user, name = changes.name.as_ref(), is_some = changes.image.is_some(), flatten = changes.image.clone().flatten(), email = changes.email.as_ref(), email_verified = changes.email_verified, now = context.now, username = changes.username.as_ref(), display_username = changes.display_username.as_ref())
 }
 
 /// Patches what a user keeps here. Nothing changes where it would be more than may be kept.
 #[must_use]
 pub fn patch(context: &Context, user: &Id<User>, patches: &Patches) -> Statement {
     let or_none = |patch: &Option<String>| -> Parameter { patch.clone().unwrap_or_else(|| "{}".to_owned()).into() };
-    sql("update user set profile = json_patch(profile, ?3), preferences = json_patch(preferences, ?4),
-                         email_preferences = json_patch(email_preferences, ?5), metadata = json_patch(metadata, ?6), updated_at = ?7
-         where tenant_id is ?1 and id = ?2 and deleted_at is null
-           and length(json_patch(profile, ?3)) <= ?8 and length(json_patch(preferences, ?4)) <= ?8
-           and length(json_patch(email_preferences, ?5)) <= ?8 and length(json_patch(metadata, ?6)) <= ?8")
-    .bind(context.tenant().pool())
-    .bind(user)
-    .bind(or_none(&patches.profile))
-    .bind(or_none(&patches.preferences))
-    .bind(or_none(&patches.email_preferences))
-    .bind(or_none(&patches.metadata))
-    .bind(context.now)
-    .bind(LONGEST_KEPT)
+    sql!("update user set profile = json_patch(profile, :profile), preferences = json_patch(preferences, :preferences),
+                         email_preferences = json_patch(email_preferences, :email_preferences), metadata = json_patch(metadata, :metadata), updated_at = :now
+         where tenant_id is :pool and id = :user and deleted_at is null
+           and length(json_patch(profile, :profile)) <= :longest_kept and length(json_patch(preferences, :preferences)) <= :longest_kept
+           and length(json_patch(email_preferences, :email_preferences)) <= :longest_kept and length(json_patch(metadata, :metadata)) <= :longest_kept", pool = context.tenant().pool(), user, profile = or_none(&patches.profile), preferences = or_none(&patches.preferences), email_preferences = or_none(&patches.email_preferences), metadata = or_none(&patches.metadata), now = context.now, longest_kept = LONGEST_KEPT)
 }
 
 /// What a user keeps here.
@@ -433,11 +433,13 @@ pub struct Kept {
 /// Reads that, of a session's user.
 #[must_use]
 pub fn kept(tenant: &Id<Tenant>, hash: &secret::TokenHash<secret::SessionToken>) -> Statement {
-    sql("select json_object('profile', json(u.profile), 'preferences', json(u.preferences),
+    sql!(
+        "select json_object('profile', json(u.profile), 'preferences', json(u.preferences),
                             'email_preferences', json(u.email_preferences), 'metadata', json(u.metadata)) as row
-         from session s join user u on u.id = s.user_id where s.tenant_id = ?1 and s.token_hash = ?2")
-    .bind(tenant)
-    .bind(hash)
+         from session s join user u on u.id = s.user_id where s.tenant_id = :tenant and s.token_hash = :hash",
+        tenant,
+        hash
+    )
 }
 
 /// A change that may be kept, set or cleared, as an option of an option.

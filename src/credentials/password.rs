@@ -1,4 +1,6 @@
 //! Passwords: Argon2id in PHC strings.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use argon2::password_hash::{PasswordHasher, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};

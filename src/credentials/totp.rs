@@ -1,4 +1,6 @@
 //! Time-based one-time passwords (RFC 6238): SHA-1, six digits, 30 seconds, as every authenticator app reads them.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use base32ct::{Base32Unpadded, Base32UpperUnpadded, Encoding};
 use hmac::{Hmac, Mac};

@@ -1,4 +1,6 @@
 //! The authorization response (RFC 6749, section 4.1.2; RFC 9207).
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use std::fmt;
 

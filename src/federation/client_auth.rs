@@ -1,4 +1,6 @@
 //! How we authenticate to a token endpoint (RFC 6749, section 2.3; RFC 7523, section 2.2).
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use base64ct::{Base64, Encoding};
 use serde_json::{Map, Value, json};

@@ -1,4 +1,6 @@
 //! The issuer's metadata (OpenID Connect Discovery 1.0, section 3; RFC 8414, section 2).
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use std::collections::BTreeMap;
 

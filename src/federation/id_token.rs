@@ -1,4 +1,6 @@
 //! The ID token (OpenID Connect Core 1.0, section 3.1.3.7), checked against the issuer's JWK set.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use std::fmt;
 

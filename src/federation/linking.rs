@@ -1,4 +1,6 @@
 //! Which user an upstream identity becomes.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use serde::Deserialize;
 

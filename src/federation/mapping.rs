@@ -1,4 +1,6 @@
 //! Field mapping: dotted paths into what an issuer says, and the fields of ours that take their values.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use serde_json::{Map, Value};
 

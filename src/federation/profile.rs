@@ -1,5 +1,7 @@
 //! Whom an issuer describes, in an ID token (OpenID Connect Core 1.0, section 5.1), a userinfo answer (section 5.3) or an
 //! answer of its own.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use serde_json::{Map, Value};
 

@@ -1,4 +1,6 @@
 //! Kinds of upstream service, and what each does otherwise than the others.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

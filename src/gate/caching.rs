@@ -1,6 +1,8 @@
 //! What caches may keep of an origin's answer (RFC 9111). An origin behind the gate may know nothing of its visitors, and
 //! says of a page for one of them what it would say of a page for everybody. Kept by a cache it would be shown to the
 //! next one, and a cookie of ours in it would be theirs.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 /// Who an answer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

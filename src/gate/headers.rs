@@ -1,4 +1,6 @@
 //! What goes to the origin: nothing that only we may say, and what we say.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 

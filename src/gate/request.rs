@@ -1,5 +1,7 @@
 //! A protected host's request that its visitor be signed in: carried by the visitor to the auth host and back,
 //! signed, so that nothing is stored for visitors who never come back.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use serde::{Deserialize, Serialize};
 

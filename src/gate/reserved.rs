@@ -1,4 +1,6 @@
 //! The paths that a protected host keeps for itself.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 /// What a protected host reserves.
 pub const RESERVED: &str = "/.doorward/";

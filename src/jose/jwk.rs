@@ -1,4 +1,6 @@
 //! JSON Web Keys (RFC 7517), as far as they name somebody.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use serde_json::{Value, json};
 

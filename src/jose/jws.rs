@@ -1,4 +1,6 @@
 //! JSON Web Signatures of others (RFC 7515), verified with their JWK sets (RFC 7517).
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use std::fmt;
 

@@ -9,12 +9,13 @@ use serde_json::{Map, Value};
 use crate::jose::signature::{Unsigned, public_jwk};
 use crate::platform::algorithm::SigningAlgorithm;
 use crate::platform::config::Config;
-use crate::platform::d1::{Database, Statement, sql};
+use crate::platform::d1::{Database, Statement};
 use crate::platform::error::{Error, Result};
 use crate::platform::id::{Id, Millis, SigningKey, Tenant};
 use crate::platform::log::note;
 use crate::platform::random::random;
 use crate::platform::secret::{Cell, Secret};
+use crate::platform::sql::sql;
 use crate::platform::webcrypto;
 use crate::platform::webcrypto::SigningHandle;
 use crate::request::context::Context;
@@ -81,10 +82,12 @@ const fn cell(id: &str) -> Cell<'_> {
 }
 
 fn current(tenant: &Id<Tenant>, algorithm: SigningAlgorithm) -> Statement {
-    sql("select json_object('id', id, 'private_key_sealed', private_key_sealed) as row
-         from signing_key where tenant_id = ?1 and algorithm = ?2 and status = 'current'")
-    .bind(tenant)
-    .bind(algorithm.as_str())
+    sql!(
+        "select json_object('id', id, 'private_key_sealed', private_key_sealed) as row
+         from signing_key where tenant_id = :tenant and algorithm = :algorithm and status = 'current'",
+        tenant,
+        algorithm = algorithm.as_str()
+    )
 }
 
 /// The key that the tenant signs with unless a client wants another algorithm.
@@ -148,12 +151,14 @@ fn open(config: &Config, stored: &Stored) -> Option<Secret<Value>> {
 
 /// Retires a key: it signs no more, and stays published for a day, longer than anything that it signed lives.
 fn retire(tenant: &Id<Tenant>, id: Option<&Id<SigningKey>>, now: Millis) -> Statement {
-    sql("update signing_key set status = 'retired', retired_at = ?3, expires_at = ?4, updated_at = ?3
-         where tenant_id = ?1 and id = ?2 and status = 'current'")
-    .bind(tenant)
-    .bind(id)
-    .bind(now)
-    .bind(now + 86_400_000)
+    sql!(
+        "update signing_key set status = 'retired', retired_at = :now, expires_at = :expires_at, updated_at = :now
+         where tenant_id = :tenant and id = :id and status = 'current'",
+        tenant,
+        id,
+        now,
+        expires_at = now + 86_400_000
+    )
 }
 
 async fn insert(
@@ -168,16 +173,9 @@ async fn insert(
         .ok_or_else(|| Error::Internal("WebCrypto made a key of another kind".to_owned()))?;
     let text = private.expose().to_string();
     let sealed = config.keyring.seal(cell(id.as_str()), text.as_bytes(), random()?);
-    Ok(sql("insert into signing_key (id, tenant_id, algorithm, status, public_jwk, private_key_sealed, activated_at, created_at, updated_at)
-            values (?2, ?1, ?3, ?4, ?5, ?6, iif(?4 = 'current', ?7, null), ?7, ?7)
-            on conflict do nothing")
-    .bind(tenant)
-    .bind(&id)
-    .bind(algorithm.as_str())
-    .bind(status)
-    .bind(public.to_string())
-    .bind(sealed)
-    .bind(now))
+    Ok(sql!("insert into signing_key (id, tenant_id, algorithm, status, public_jwk, private_key_sealed, activated_at, created_at, updated_at)
+            values (:id, :tenant, :algorithm, :status, :public, :sealed, iif(:status = 'current', :now, null), :now, :now)
+            on conflict do nothing", tenant, id = &id, algorithm = algorithm.as_str(), status, public = public.to_string(), sealed, now))
 }
 
 /// A key that has signed for long enough.
@@ -192,10 +190,12 @@ pub struct Due {
 /// Keys that have signed since before `old`.
 #[must_use]
 pub fn due(old: Millis, most: i64) -> Statement {
-    sql("select json_object('tenant_id', tenant_id, 'algorithm', algorithm) as row
-         from signing_key where status = 'current' and activated_at < ?1 limit ?2")
-    .bind(old)
-    .bind(most)
+    sql!(
+        "select json_object('tenant_id', tenant_id, 'algorithm', algorithm) as row
+         from signing_key where status = 'current' and activated_at < :old limit :most",
+        old,
+        most
+    )
 }
 
 /// Makes the key that a tenant signs with next, if it has none.
@@ -211,22 +211,13 @@ pub async fn make_next(config: &Config, due: &Due, now: Millis) -> Result<Statem
 #[must_use]
 pub fn promote(due: &Due, old: Millis, published: Millis, until: Millis, now: Millis) -> [Statement; 2] {
     [
-        sql("update signing_key set status = 'retired', retired_at = ?5, expires_at = ?4, updated_at = ?5
-             where tenant_id = ?1 and algorithm = ?6 and status = 'current' and activated_at < ?2
+        sql!("update signing_key set status = 'retired', retired_at = :now, expires_at = :until, updated_at = :now
+             where tenant_id = :tenant_id and algorithm = :algorithm and status = 'current' and activated_at < :old
                and exists (select 1 from signing_key next
-                           where next.tenant_id = ?1 and next.algorithm = signing_key.algorithm and next.status = 'next'
-                             and next.created_at < ?3)")
-        .bind(&due.tenant_id)
-        .bind(old)
-        .bind(published)
-        .bind(until)
-        .bind(now)
-        .bind(due.algorithm.as_str()),
-        sql("update signing_key set status = 'current', activated_at = ?2, updated_at = ?2
-             where tenant_id = ?1 and algorithm = ?3 and status = 'next' and changes() = 1")
-        .bind(&due.tenant_id)
-        .bind(now)
-        .bind(due.algorithm.as_str()),
+                           where next.tenant_id = :tenant_id and next.algorithm = signing_key.algorithm and next.status = 'next'
+                             and next.created_at < :published)", tenant_id = &due.tenant_id, old, published, until, now, algorithm = due.algorithm.as_str()),
+        sql!("update signing_key set status = 'current', activated_at = :now, updated_at = :now
+             where tenant_id = :tenant_id and algorithm = :algorithm and status = 'next' and changes() = 1", tenant_id = &due.tenant_id, now, algorithm = due.algorithm.as_str()),
     ]
 }
 
@@ -237,10 +228,12 @@ pub fn promote(due: &Due, old: Millis, published: Millis, until: Millis, now: Mi
 pub async fn published(context: &Context) -> Result<Vec<Value>> {
     // Before the first signature there is nothing to publish; a verifier that asks early gets the key all the same.
     signer(context).await?;
-    let statement = sql("select public_jwk as row from signing_key
-         where tenant_id = ?1 and (expires_at is null or expires_at > ?2)
-         order by status <> 'current', created_at desc limit 20")
-    .bind(&context.tenant().id)
-    .bind(context.now);
+    let statement = sql!(
+        "select public_jwk as row from signing_key
+         where tenant_id = :tenant and (expires_at is null or expires_at > :now)
+         order by status <> 'current', created_at desc limit 20",
+        tenant = &context.tenant().id,
+        now = context.now
+    );
     Ok(context.db()?.batch([statement]).await?.rows()?)
 }

@@ -1,4 +1,6 @@
 //! The script and style of the hosted pages.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use crate::http::page::STYLESHEET;
 use crate::http::reply::Reply;

@@ -122,9 +122,9 @@ pub struct Statement {
 /// What statements break with that ask again whether a permit holds.
 const LOST: &str = "permit";
 
-/// Begins a statement.
+/// Begins a statement whose parameters are positions (`?1`). [`sql!`](crate::platform::sql::sql) names them.
 #[must_use]
-pub const fn sql(text: &'static str) -> Statement {
+pub const fn begin(text: &'static str) -> Statement {
     Statement { text, parameters: Vec::new() }
 }
 
@@ -138,7 +138,7 @@ const BROKEN: &str = "doorward:broken:";
 /// condition is then written without repeating it.
 #[must_use]
 pub const fn must_change() -> Statement {
-    sql("select json_extract('{}', iif(changes() > 0, '$', 'doorward:unchanged')) as row")
+    begin("select json_extract('{}', iif(changes() > 0, '$', 'doorward:unchanged')) as row")
 }
 
 /// What a statement breaks with that asks whether a session, or a key, still holds.
@@ -393,9 +393,9 @@ mod tests {
             "delete from a",
             "with a as (select 1) update b set c = 1",
         ] {
-            assert!(sql(text).writes(), "{text}");
+            assert!(begin(text).writes(), "{text}");
         }
-        assert!(!sql("select 1 as row").writes() && !must_change().writes());
+        assert!(!begin("select 1 as row").writes() && !must_change().writes());
     }
 
     #[test]

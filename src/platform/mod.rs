@@ -13,6 +13,7 @@ pub mod problem;
 pub mod random;
 pub mod redirect_uri;
 pub mod secret;
+pub mod sql;
 pub mod time;
 pub mod trusted_origins;
 pub mod unicode;

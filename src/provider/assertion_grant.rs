@@ -1,5 +1,7 @@
 //! Assertions of upstream issuers as grants (RFC 7523, section 2.1): an issuer that is trusted to do so names a user of its own,
 //! and a client gets a token for them.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use serde_json::{Map, Value};
 

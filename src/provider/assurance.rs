@@ -1,4 +1,6 @@
 //! How well a user proved who they are: `acr` (OpenID Connect Core 1.0, section 2).
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 /// Phishing-resistant (OpenID Connect Extended Authentication Profile ACR Values 1.0, section 2): a passkey.
 pub const PHISHING_RESISTANT: &str = "phr";

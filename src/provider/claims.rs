@@ -1,4 +1,6 @@
 //! What a client is told of a user, by scope (OpenID Connect Core 1.0, section 5.4).
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use std::borrow::Cow;
 

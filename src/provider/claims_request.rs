@@ -1,4 +1,6 @@
 //! Claims asked for one by one: the `claims` parameter (OpenID Connect Core 1.0, section 5.5).
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -1,4 +1,6 @@
 //! A client: other software that signs people in with us (RFC 6749, section 2; RFC 7591, section 2).
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -1,4 +1,6 @@
 //! Client authentication (RFC 6749, section 2.3; RFC 7521, section 4.2; RFC 7523, section 3).
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use base64ct::{Base64, Encoding};
 use serde_json::{Map, Value};

@@ -1,4 +1,6 @@
 //! Device authorization (RFC 8628): the code that a user types, and how a poll fares.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use serde::Deserialize;
 

@@ -1,4 +1,6 @@
 //! Demonstrating Proof of Possession (RFC 9449): whoever presents a token holds the key that it was made for.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -1,4 +1,6 @@
 //! Token exchange (RFC 8693): a token for another token, for less or for elsewhere.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use serde_json::{Value, json};
 

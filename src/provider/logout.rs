@@ -1,4 +1,6 @@
 //! What clients are told when a session ends (OpenID Connect Back-Channel Logout 1.0, Front-Channel Logout 1.0).
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use serde_json::{Map, Value, json};
 use url::Url;

@@ -1,4 +1,6 @@
 //! Parameters of the protocol's requests (RFC 6749, sections 3.1 and 3.2).
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use std::collections::BTreeMap;
 

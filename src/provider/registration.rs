@@ -1,4 +1,6 @@
 //! Client metadata (RFC 7591, section 2), judged.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use serde_json::{Map, Value};
 use url::Url;

@@ -1,4 +1,6 @@
 //! Authorization requests that are signed: JWT-Secured Authorization Request (RFC 9101).
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use serde_json::{Map, Value};
 

@@ -1,5 +1,7 @@
 //! What the token endpoint decides: whether a code or a refresh token is good, and for what (RFC 6749, sections 4.1.3, 5
 //! and 6; OAuth 2.1).
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,6 @@
 //! Mails: the same words as text and as HTML.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use maud::{DOCTYPE, html};
 

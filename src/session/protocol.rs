@@ -1,4 +1,6 @@
 //! Sessions and users, as the login protocol shows them.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use serde::Serialize;
 

@@ -1,4 +1,6 @@
 //! What somebody writes of a group: read and checked.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use serde_json::Value;
 

@@ -1,4 +1,6 @@
 //! Reading the bounds, filters and order of a list from a query.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use crate::http::incoming::Incoming;
 use crate::platform::error::{Error, Result};

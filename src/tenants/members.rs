@@ -1,4 +1,6 @@
 //! Members as the login protocol shows them.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,6 @@
 //! Reading permissions from a request.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use crate::access::permission::Permissions;
 use crate::http::fields::Fields;

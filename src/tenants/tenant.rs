@@ -1,4 +1,6 @@
 //! Slugs of tenants.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 /// Whether a text may be a slug: lower-case letters, digits and dashes, as in a host name (RFC 1035, section 2.3.1).
 #[must_use]

@@ -1,4 +1,6 @@
 //! Bounds and spelling of a user's names and pictures.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use crate::http::fields::Fields;
 use crate::http::username;

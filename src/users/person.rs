@@ -1,4 +1,6 @@
 //! A user as sessions carry them.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,6 @@
 //! A user's profile: its fields, read and checked.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use serde_json::{Map, Value, json};
 

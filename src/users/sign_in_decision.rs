@@ -1,4 +1,6 @@
 //! The decision about a sign-in with a password.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use serde::Deserialize;
 

@@ -48,8 +48,10 @@ function macros(sources) {
       const arm = body.indexOf("{", body.indexOf("=>", end));
       const makes = body.slice(arm + 1, closing(body, arm) - 1).trim();
       const parameters = [...body.slice(open, end).matchAll(/\$(\w+):/g)].map(([, name]) => name);
+      // What follows `$(` may be left out.
+      const required = [...body.slice(open, end).split("$(")[0].matchAll(/\$\w+:/g)].length;
       const lookup = (name) => found.get(name) ?? shared.get(name);
-      found.set(match[1], { parameters, makes, lookup });
+      found.set(match[1], { parameters, required, makes, lookup });
       if (new RegExp(`\\buse ${match[1]};`).test(source)) shared.set(match[1], found.get(match[1]));
     }
     return (name) => found.get(name) ?? shared.get(name);
@@ -62,8 +64,8 @@ const CALL = /^(?:\$crate::)?(?:\w+::)*(\w+)!\s*\(/;
 function expand(expression, lookup) {
   const text = expression.trim();
   if (text.startsWith('"')) return /^"(?:[^"\\]|\\.)*"$/.test(text) ? text.slice(1, -1).replaceAll('\\"', '"').replaceAll("\\\\", "\\") : undefined;
-  const made = text.match(/^sql\(([^]*)\)$/);
-  if (made) return expand(made[1], lookup);
+  const made = text.match(/^sql!\(([^]*)\)$/);
+  if (made) return expand(list(made[1])[0], lookup);
   const call = text.match(CALL);
   if (!call || closing(text, call[0].length - 1) !== text.length) return undefined;
   const given = list(text.slice(call[0].length, -1));
@@ -72,12 +74,22 @@ function expand(expression, lookup) {
     return pieces.includes(undefined) ? undefined : pieces.join("");
   }
   const macro = lookup(call[1]);
-  if (!macro || macro.parameters.length !== given.length) return undefined;
+  if (!macro || given.length > macro.parameters.length || given.length < macro.required) return undefined;
   // What is given is the caller's to expand, what is made is the macro's.
   const texts = given.map((piece) => expand(piece, lookup));
   const values = given.map((piece, n) => (texts[n] === undefined ? piece : `"${texts[n].replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`));
   const makes = macro.makes.replace(/\$(\w+)\b(?!::)/g, (name, parameter) => (macro.parameters.includes(parameter) ? values[macro.parameters.indexOf(parameter)] : name));
   return expand(makes, macro.lookup);
+}
+
+/** With positions in the place of names, as they reach D1; names in quotes are none. */
+function numbered(text) {
+  const names = [];
+  return text.replace(/'[^']*'|:([a-z_0-9]+)/g, (piece, name) => {
+    if (!name) return piece;
+    if (!names.includes(name)) names.push(name);
+    return `?${names.indexOf(name) + 1}`;
+  });
 }
 
 /** Every statement: the room, the file and the function that it is in, and its text. */
@@ -98,7 +110,7 @@ export function statements() {
       const text = expand(rest.slice(at, at + length), known[n]);
       if (text === undefined) continue;
       const name = [...rest.slice(0, at).matchAll(/\bfn (\w+)/g)].at(-1)?.[1];
-      if (/^\s*(select|insert|update|delete|with)\s/.test(text)) found.push({ name: `${file}::${name}`, text });
+      if (/^\s*(select|insert|update|delete|with)\s/.test(text)) found.push({ name: `${file}::${name}`, text: numbered(text) });
       at += length - 1;
     }
   }

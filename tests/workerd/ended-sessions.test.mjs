@@ -12,6 +12,7 @@ import { PAGE, PASSWORD, giveRole, seedApp, signUp } from "../harness/seed.mjs";
 import { readUri, totp } from "../harness/totp.mjs";
 import { consent, startUpstream, stranger } from "../harness/upstream.mjs";
 import { AUTH, DEFAULT_TENANT, startWorker } from "../harness/worker.mjs";
+import { authRoutes } from "../harness/routes.mjs";
 
 /**
  * Stands in front of the Worker, and ends a session between what a request reads and what it writes: as soon as the Worker has
@@ -19,7 +20,6 @@ import { AUTH, DEFAULT_TENANT, startWorker } from "../harness/worker.mjs";
  */
 const MAIN = `
 import worker from "./index.js";
-import { authRoutes } from "../harness/routes.mjs";
 let wrapped, armed;
 const wrap = (d1) => Object.create(d1, {
   prepare: { value: (text) => d1.prepare(text) },

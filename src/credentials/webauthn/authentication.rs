@@ -1,4 +1,6 @@
 //! Verifying an authentication assertion (section 7.2).
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use serde::Deserialize;
 

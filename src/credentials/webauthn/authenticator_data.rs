@@ -1,4 +1,6 @@
 //! Authenticator data (section 6.1): what the authenticator signs.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use sha2::{Digest, Sha256};
 

@@ -3,6 +3,8 @@
 //!
 //! The order of keys and the shortest form of numbers are not insisted on (section 2.4 says SHOULD): nothing depends on
 //! them once no key can come twice, and password managers write their attestation objects themselves.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use minicbor::Decoder;
 use minicbor::data::Type;

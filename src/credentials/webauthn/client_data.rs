@@ -1,4 +1,6 @@
 //! The client data: what the browser says of the ceremony (section 5.8.1).
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};

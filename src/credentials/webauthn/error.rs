@@ -1,4 +1,6 @@
 //! Why a response is not believed.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use std::fmt;
 

@@ -1,4 +1,6 @@
 //! What a response must say, and how long its parts may be.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 

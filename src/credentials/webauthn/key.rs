@@ -1,4 +1,6 @@
 //! Credential public keys: COSE keys (RFC 9052, section 7) of three kinds.
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use p256::ecdsa::signature::Verifier as _;
 use rsa::traits::PublicKeyParts as _;

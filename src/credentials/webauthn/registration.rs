@@ -1,4 +1,6 @@
 //! Registering a new credential (section 7.1).
+//!
+//! PURE: no I/O, no clock, no randomness.
 
 use serde::Deserialize;
 

@@ -4,9 +4,10 @@ use serde::Deserialize;
 
 use crate::federation::store::issuer::{Upstream, upstream_json};
 use crate::federation::store::upstream::refresh_cell;
-use crate::platform::d1::{Statement, StoreError, Stored, sql};
+use crate::platform::d1::{Statement, StoreError, Stored};
 use crate::platform::id::{Account, Id, Millis, Tenant, User};
 use crate::platform::secret::{Cell, Secret};
+use crate::platform::sql::sql;
 use crate::request::context::Context;
 
 /// A linked identity, as its owner sees it.
@@ -29,33 +30,33 @@ pub struct Linked {
 /// A user's linked identities, the oldest first. One that waits for its confirmation is none yet.
 #[must_use]
 pub fn of_user(tenant: &Id<Tenant>, user: &Id<User>) -> Statement {
-    sql("select json_object('id', a.id, 'provider', coalesce(i.name, 'credential'), 'subject', a.subject, 'scope', a.scope,
+    sql!("select json_object('id', a.id, 'provider', coalesce(i.name, 'credential'), 'subject', a.subject, 'scope', a.scope,
                             'created_at', a.created_at, 'updated_at', a.updated_at) as row
          from account a left join issuer i on i.id = a.issuer_id
-         where (a.tenant_id is null or a.tenant_id = ?1) and a.user_id = ?2
+         where (a.tenant_id is null or a.tenant_id = :tenant) and a.user_id = :user
            and (a.issuer_id is null or a.confirmed_at is not null)
-         order by a.created_at, a.id limit 100")
-    .bind(tenant)
-    .bind(user)
+         order by a.created_at, a.id limit 100", tenant, user)
 }
 
 /// Unlinks an identity, or takes the password away, if another way in is left: another account, or a passkey where those
 /// are open. Of two that unlink the last two at once, one does.
 #[must_use]
 pub fn unlink(context: &Context, user: &Id<User>, account: &Id<Account>) -> Statement {
-    sql("delete from account
-         where (tenant_id is null or tenant_id = ?1) and user_id = ?2 and id = ?3
+    sql!(
+        "delete from account
+         where (tenant_id is null or tenant_id = :tenant) and user_id = :user and id = :account
            and (exists (select 1 from account other
-                        where other.user_id = ?2 and other.id <> ?3 and other.is_active = 1
-                          and ((other.issuer_id is null and ?5)
+                        where other.user_id = :user and other.id <> :account and other.is_active = 1
+                          and ((other.issuer_id is null and :password)
                                or (other.confirmed_at is not null
                                    and exists (select 1 from issuer where id = other.issuer_id and enabled = 1))))
-                or (?4 and exists (select 1 from passkey where user_id = ?2)))")
-    .bind(&context.tenant().id)
-    .bind(user)
-    .bind(account)
-    .bind(context.config.ways_in.passkey)
-    .bind(context.config.ways_in.password)
+                or (:passkey and exists (select 1 from passkey where user_id = :user)))",
+        tenant = &context.tenant().id,
+        user,
+        account,
+        passkey = context.config.ways_in.passkey,
+        password = context.config.ways_in.password
+    )
 }
 
 /// What [`keeps_way_in`] breaks with.
@@ -67,21 +68,16 @@ pub const LAST_WAY_IN: &str = "last_way_in";
 #[must_use]
 pub fn keeps_way_in(context: &Context, user: &Id<User>) -> Statement {
     let ways = &context.config.ways_in;
-    sql("select json_extract('{}', iif(exists (
+    sql!("select json_extract('{}', iif(exists (
            select 1 from account a
-           where a.user_id = ?1 and a.is_active = 1
-             and ((a.issuer_id is null and ?2)
+           where a.user_id = :user and a.is_active = 1
+             and ((a.issuer_id is null and :password)
                   or (a.confirmed_at is not null and exists (select 1 from issuer where id = a.issuer_id and enabled = 1))))
-         or (?3 and exists (select 1 from passkey where user_id = ?1))
+         or (:passkey and exists (select 1 from passkey where user_id = :user))
          or exists (select 1 from user
-                    where id = ?1 and ((?4 and email_verified = 1 and email not like '%.invalid')
-                                       or (?5 and phone_number is not null and phone_number_verified = 1))),
-         '$', 'doorward:broken:last_way_in')) as row")
-    .bind(user)
-    .bind(ways.password)
-    .bind(ways.passkey)
-    .bind(ways.magic_link || ways.email_otp || ways.password)
-    .bind(ways.phone)
+                    where id = :user and ((:by_mail and email_verified = 1 and email not like '%.invalid')
+                                       or (:phone and phone_number is not null and phone_number_verified = 1))),
+         '$', 'doorward:broken:last_way_in')) as row", user, password = ways.password, passkey = ways.passkey, by_mail = ways.magic_link || ways.email_otp || ways.password, phone = ways.phone)
 }
 
 /// A refresh token, as it is kept.
@@ -166,7 +162,7 @@ impl Holding {
 /// An account of a user, with its tokens. Its issuer must be the tenant's, or everybody's.
 #[must_use]
 pub fn holding(context: &Context, user: &Id<User>, account: &Id<Account>) -> Statement {
-    sql(concat!(
+    sql!(concat!(
         "select json_object(
            'id', a.id, 'subject', a.subject, 'label', (select login_page_name from issuer where id = a.issuer_id), 'issuer', iif(i.id is null, null, ",
         upstream_json!(),
@@ -174,29 +170,27 @@ pub fn holding(context: &Context, user: &Id<User>, account: &Id<Account>) -> Sta
            'requested_scope', a.requested_scope, 'id_token_sealed', a.id_token_sealed,
            'refresh_token', json((select json_object('id', id, 'token_sealed', token_sealed, 'scope', scope)
                                   from issuer_refresh_token
-                                  where account_id = a.id and (expires_at is null or expires_at > ?4)
+                                  where account_id = a.id and (expires_at is null or expires_at > :now)
                                   order by length(scope) desc, updated_at desc limit 1))) as row
          from account a
-         left join issuer i on i.id = a.issuer_id and i.enabled = 1 and (i.tenant_id = ?1 or i.tenant_id is null)
-         where (a.tenant_id is null or a.tenant_id = ?1) and a.user_id = ?2 and a.id = ?3
+         left join issuer i on i.id = a.issuer_id and i.enabled = 1 and (i.tenant_id = :tenant or i.tenant_id is null)
+         where (a.tenant_id is null or a.tenant_id = :tenant) and a.user_id = :user and a.id = :account
            and a.is_active = 1 and (a.issuer_id is null or a.confirmed_at is not null)"
-    ))
-    .bind(&context.tenant().id)
-    .bind(user)
-    .bind(account)
-    .bind(context.now)
+    ), tenant = &context.tenant().id, user, account, now = context.now)
 }
 
 /// The refresh tokens of an account.
 #[must_use]
 pub fn refresh_tokens(account: &Id<Account>) -> Statement {
-    sql("select json_object('id', id, 'token_sealed', token_sealed, 'scope', scope) as row
-         from issuer_refresh_token where account_id = ?1")
-    .bind(account)
+    sql!(
+        "select json_object('id', id, 'token_sealed', token_sealed, 'scope', scope) as row
+         from issuer_refresh_token where account_id = :account",
+        account
+    )
 }
 
 /// Forgets a refresh token that the issuer honours no more.
 #[must_use]
 pub fn forget_refresh_token(account: &Id<Account>, token: &RefreshToken) -> Statement {
-    sql("delete from issuer_refresh_token where account_id = ?1 and id = ?2").bind(account).bind(&token.id)
+    sql!("delete from issuer_refresh_token where account_id = :account and id = :id", account, id = &token.id)
 }

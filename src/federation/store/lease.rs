@@ -2,8 +2,9 @@
 
 use serde::Deserialize;
 
-use crate::platform::d1::{Statement, sql};
+use crate::platform::d1::Statement;
 use crate::platform::id::{Account, Id, Millis};
+use crate::platform::sql::sql;
 use crate::request::context::Context;
 
 /// The row that holds an access token.
@@ -26,11 +27,15 @@ impl Holder<'_> {
 
 /// The statement for the table of a holder.
 macro_rules! of {
-    ($holder:expr, $before:literal, $after:literal) => {
-        match $holder {
-            Holder::Account(_) => sql(concat!($before, " account ", $after)),
-            Holder::System(_) => sql(concat!($before, " system_account ", $after)),
-        }
+    ($holder:ident, $before:literal, $after:literal $(, $name:ident)*) => {
+        sql!(
+            match $holder {
+                Holder::Account(_) => concat!($before, " account ", $after),
+                Holder::System(_) => concat!($before, " system_account ", $after),
+            }
+            $(, $name)*,
+            id = $holder.id()
+        )
     };
 }
 
@@ -40,13 +45,12 @@ pub fn take(holder: Holder<'_>, by: &str, now: Millis, until: Millis) -> Stateme
     of!(
         holder,
         "update",
-        "set leased_by = ?2, leased_until = ?4 where id = ?1 and (leased_until is null or leased_until <= ?3)
-         returning json_quote(id) as row"
+        "set leased_by = :by, leased_until = :until where id = :id and (leased_until is null or leased_until <= :now)
+         returning json_quote(id) as row",
+        by,
+        now,
+        until
     )
-    .bind(holder.id())
-    .bind(by)
-    .bind(now)
-    .bind(until)
 }
 
 /// Gives the lease back after a failure, of which those who wait are told.
@@ -55,11 +59,10 @@ pub fn fail(holder: Holder<'_>, by: &str, now: Millis) -> Statement {
     of!(
         holder,
         "update",
-        "set leased_by = null, leased_until = null, refresh_failed_at = ?3 where id = ?1 and leased_by = ?2"
+        "set leased_by = null, leased_until = null, refresh_failed_at = :now where id = :id and leased_by = :by",
+        by,
+        now
     )
-    .bind(holder.id())
-    .bind(by)
-    .bind(now)
 }
 
 /// Gives the lease back: it is done, or there was nothing to do.
@@ -68,10 +71,9 @@ pub fn release(holder: Holder<'_>, by: &str) -> Statement {
     of!(
         holder,
         "update",
-        "set leased_by = null, leased_until = null, refresh_failed_at = null where id = ?1 and leased_by = ?2"
+        "set leased_by = null, leased_until = null, refresh_failed_at = null where id = :id and leased_by = :by",
+        by
     )
-    .bind(holder.id())
-    .bind(by)
 }
 
 /// What whoever waits looks at.
@@ -89,26 +91,17 @@ pub fn look(holder: Holder<'_>) -> Statement {
     of!(
         holder,
         "select json_object('leased_until', leased_until, 'refresh_failed_at', refresh_failed_at) as row from",
-        "where id = ?1"
+        "where id = :id"
     )
-    .bind(holder.id())
 }
 
 /// Gives the lease back with the new token, which was sealed for the holder's column.
 #[must_use]
 pub fn settle_account(context: &Context, account: &Id<Account>, by: &str, new: &Settled<'_>) -> Statement {
-    sql("update account set access_token_sealed = ?3, access_token_expires_at = ?4, scope = ?5, requested_scope = ?6,
-                            id_token_sealed = coalesce(?7, id_token_sealed), leased_by = null, leased_until = null,
-                            refresh_failed_at = null, updated_at = ?8
-         where id = ?1 and leased_by = ?2")
-    .bind(account)
-    .bind(by)
-    .bind(new.token_sealed)
-    .bind(new.expires_at)
-    .bind(new.scope)
-    .bind(new.requested)
-    .bind(new.id_token_sealed)
-    .bind(context.now)
+    sql!("update account set access_token_sealed = :token_sealed, access_token_expires_at = :expires_at, scope = :scope, requested_scope = :requested,
+                            id_token_sealed = coalesce(:id_token_sealed, id_token_sealed), leased_by = null, leased_until = null,
+                            refresh_failed_at = null, updated_at = :now
+         where id = :account and leased_by = :by", account, by, token_sealed = new.token_sealed, expires_at = new.expires_at, scope = new.scope, requested = new.requested, id_token_sealed = new.id_token_sealed, now = context.now)
 }
 
 /// A new access token.
@@ -128,9 +121,11 @@ pub struct Settled<'a> {
 /// Keeps a new access token of a system account's.
 #[must_use]
 pub fn settle_system(context: &Context, row: &str, token_sealed: &str, expires_at: Option<Millis>) -> Statement {
-    sql("update issuer_access_token set token_sealed = ?2, expires_at = ?3, updated_at = ?4 where id = ?1")
-        .bind(row)
-        .bind(token_sealed)
-        .bind(expires_at)
-        .bind(context.now)
+    sql!(
+        "update issuer_access_token set token_sealed = :token_sealed, expires_at = :expires_at, updated_at = :now where id = :id",
+        id = row,
+        token_sealed,
+        expires_at,
+        now = context.now
+    )
 }

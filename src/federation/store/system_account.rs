@@ -4,10 +4,11 @@ use serde::Deserialize;
 
 use crate::federation::request::scope_hash;
 use crate::federation::store::issuer::{Upstream, upstream_json};
-use crate::platform::d1::{Statement, StoreError, Stored, sql};
+use crate::platform::d1::{Statement, StoreError, Stored};
 use crate::platform::error;
 use crate::platform::id::{Id, Issuer, Millis, User};
 use crate::platform::secret::{Cell, Secret, ServiceToken, TokenHash};
+use crate::platform::sql::sql;
 use crate::request::context::Context;
 
 /// A connected account, as administrators see it.
@@ -34,11 +35,13 @@ pub struct Shown {
 /// The account of an issuer.
 #[must_use]
 pub fn show(issuer: &Id<Issuer>) -> Statement {
-    sql("select json_object('subject', subject, 'email', email, 'username', username, 'granted_scopes', granted_scopes,
+    sql!(
+        "select json_object('subject', subject, 'email', email, 'username', username, 'granted_scopes', granted_scopes,
                             'has_service_token', json(iif(service_token_hash is null, 'false', 'true')),
                             'updated_by', updated_by, 'created_at', created_at, 'updated_at', updated_at) as row
-         from system_account where issuer_id = ?1")
-    .bind(issuer)
+         from system_account where issuer_id = :issuer",
+        issuer
+    )
 }
 
 /// An account to be connected.
@@ -76,24 +79,15 @@ const fn token_cell(row: &str) -> Cell<'_> {
 pub fn connect(context: &Context, new: &NewSystemAccount<'_>) -> error::Result<[Statement; 2]> {
     let sealed = context.config.keyring.seal(cell(new.id), new.refresh_token.as_bytes(), context.random()?);
     Ok([
-        sql("insert into system_account
+        sql!("insert into system_account
                (id, issuer_id, subject, email, username, granted_scopes, refresh_token_sealed, updated_by, created_at, updated_at)
-             values (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)
+             values (:id, :issuer, :subject, :email, :username, :granted_scopes, :sealed, :by, :now, :now)
              on conflict (issuer_id) do update set
                id = excluded.id, subject = excluded.subject, email = excluded.email, username = excluded.username,
                granted_scopes = excluded.granted_scopes, refresh_token_sealed = excluded.refresh_token_sealed,
-               updated_by = excluded.updated_by, updated_at = excluded.updated_at")
-        .bind(new.issuer)
-        .bind(new.id)
-        .bind(new.subject)
-        .bind(new.email)
-        .bind(new.username)
-        .bind(new.granted_scopes)
-        .bind(sealed)
-        .bind(new.by)
-        .bind(context.now),
+               updated_by = excluded.updated_by, updated_at = excluded.updated_at", issuer = new.issuer, id = new.id, subject = new.subject, email = new.email, username = new.username, granted_scopes = new.granted_scopes, sealed, by = new.by, now = context.now),
         // They were the other account's.
-        sql("delete from issuer_access_token where issuer_id = ?1").bind(new.issuer),
+        sql!("delete from issuer_access_token where issuer_id = :issuer", issuer = new.issuer),
     ])
 }
 
@@ -101,8 +95,8 @@ pub fn connect(context: &Context, new: &NewSystemAccount<'_>) -> error::Result<[
 #[must_use]
 pub fn disconnect(issuer: &Id<Issuer>) -> [Statement; 2] {
     [
-        sql("delete from issuer_access_token where issuer_id = ?1").bind(issuer),
-        sql("delete from system_account where issuer_id = ?1").bind(issuer),
+        sql!("delete from issuer_access_token where issuer_id = :issuer", issuer),
+        sql!("delete from system_account where issuer_id = :issuer", issuer),
     ]
 }
 
@@ -114,11 +108,13 @@ pub fn set_service_token(
     hash: &TokenHash<ServiceToken>,
     by: &Id<User>,
 ) -> Statement {
-    sql("update system_account set service_token_hash = ?2, updated_by = ?3, updated_at = ?4 where issuer_id = ?1")
-        .bind(issuer)
-        .bind(hash)
-        .bind(by)
-        .bind(context.now)
+    sql!(
+        "update system_account set service_token_hash = :hash, updated_by = :by, updated_at = :now where issuer_id = :issuer",
+        issuer,
+        hash,
+        by,
+        now = context.now
+    )
 }
 
 /// A connected account and its issuer.
@@ -153,29 +149,26 @@ fn opened(context: &Context, cell: Cell<'_>, sealed: &str) -> Stored<Secret<Stri
 /// The account that a service's token is for, if its issuer is enabled and this tenant's or everybody's.
 #[must_use]
 pub fn of_service(context: &Context, hash: &TokenHash<ServiceToken>) -> Statement {
-    sql(concat!(
+    sql!(concat!(
         "select json_object('id', s.id, 'granted_scopes', s.granted_scopes, 'refresh_token_sealed', s.refresh_token_sealed,
                 'issuer', ",
         upstream_json!(),
         ") as row
          from system_account s join issuer i on i.id = s.issuer_id
-         where s.service_token_hash = ?2 and i.enabled = 1 and (i.tenant_id = ?1 or i.tenant_id is null)"
-    ))
-    .bind(&context.tenant().id)
-    .bind(hash)
+         where s.service_token_hash = :hash and i.enabled = 1 and (i.tenant_id = :tenant or i.tenant_id is null)"
+    ), tenant = &context.tenant().id, hash)
 }
 
 /// The account of an issuer, for whoever revokes it or refreshes for it.
 #[must_use]
 pub fn of_issuer(issuer: &Id<Issuer>) -> Statement {
-    sql(concat!(
+    sql!(concat!(
         "select json_object('id', s.id, 'granted_scopes', s.granted_scopes, 'refresh_token_sealed', s.refresh_token_sealed,
                 'issuer', ",
         upstream_json!(),
         ") as row
-         from system_account s join issuer i on i.id = s.issuer_id where s.issuer_id = ?1"
-    ))
-    .bind(issuer)
+         from system_account s join issuer i on i.id = s.issuer_id where s.issuer_id = :issuer"
+    ), issuer)
 }
 
 /// A cached access token.
@@ -212,13 +205,15 @@ impl Cached {
 /// If the platform has no randomness.
 pub fn cached(context: &Context, issuer: &Id<Issuer>, scope: &str) -> error::Result<[Statement; 2]> {
     Ok([
-        sql("insert into issuer_access_token (id, issuer_id, scope, scope_hash, created_at, updated_at)
-             values (?2, ?1, ?3, ?4, ?5, ?5) on conflict (issuer_id, scope_hash) do nothing")
-        .bind(issuer)
-        .bind(context.row_id()?)
-        .bind(scope)
-        .bind(scope_hash(scope))
-        .bind(context.now),
+        sql!(
+            "insert into issuer_access_token (id, issuer_id, scope, scope_hash, created_at, updated_at)
+             values (:id, :issuer, :scope, :scope_hash, :now, :now) on conflict (issuer_id, scope_hash) do nothing",
+            issuer,
+            id = context.row_id()?,
+            scope,
+            scope_hash = scope_hash(scope),
+            now = context.now
+        ),
         look(issuer, scope),
     ])
 }
@@ -226,10 +221,12 @@ pub fn cached(context: &Context, issuer: &Id<Issuer>, scope: &str) -> error::Res
 /// The cached access token of a set of scopes.
 #[must_use]
 pub fn look(issuer: &Id<Issuer>, scope: &str) -> Statement {
-    sql("select json_object('id', id, 'token_sealed', token_sealed, 'expires_at', expires_at, 'scope', scope) as row
-         from issuer_access_token where issuer_id = ?1 and scope_hash = ?2")
-    .bind(issuer)
-    .bind(scope_hash(scope))
+    sql!(
+        "select json_object('id', id, 'token_sealed', token_sealed, 'expires_at', expires_at, 'scope', scope) as row
+         from issuer_access_token where issuer_id = :issuer and scope_hash = :scope_hash",
+        issuer,
+        scope_hash = scope_hash(scope)
+    )
 }
 
 /// Seals an access token for its row.
@@ -246,9 +243,11 @@ pub fn sealed(context: &Context, row: &str, token: &str) -> error::Result<String
 /// If the platform has no randomness.
 pub fn rotate(context: &Context, connected: &Connected, lease: &str, token: &str) -> error::Result<Statement> {
     let sealed = context.config.keyring.seal(cell(&connected.id), token.as_bytes(), context.random()?);
-    Ok(sql("update system_account set refresh_token_sealed = ?3, updated_at = ?4 where id = ?1 and leased_by = ?2")
-        .bind(&connected.id)
-        .bind(lease)
-        .bind(sealed)
-        .bind(context.now))
+    Ok(sql!(
+        "update system_account set refresh_token_sealed = :sealed, updated_at = :now where id = :id and leased_by = :lease",
+        id = &connected.id,
+        lease,
+        sealed,
+        now = context.now
+    ))
 }

@@ -5,11 +5,12 @@ use crate::federation::profile::Profile;
 use crate::federation::request::scope_hash;
 use crate::federation::store::issuer::Upstream;
 use crate::jose::jws::UnverifiedJws;
-use crate::platform::d1::{Statement, Stored, sql};
+use crate::platform::d1::{Statement, Stored};
 use crate::platform::error;
 use crate::platform::error::Error;
 use crate::platform::id::{Account, Id, Issuer, Millis, Tenant, User};
 use crate::platform::secret::{Cell, SeenIdToken, Token, sha256_base64url};
+use crate::platform::sql::sql;
 use crate::request::context::Context;
 use crate::{request, users};
 
@@ -44,7 +45,7 @@ pub async fn candidates(context: &Context, issuer: &Id<Issuer>, profile: &Profil
     })
 }
 
-/// Two texts each, because an index on `tenant_id is null` serves no `tenant_id is ?1`.
+/// Two texts each, because an index on `tenant_id is null` serves no `tenant_id is :pool`.
 macro_rules! linked {
     ($pool:literal) => {
         concat!(
@@ -54,7 +55,7 @@ macro_rules! linked {
                                 'email', u.email, 'email_verified', json(iif(u.email_verified, 'true', 'false')),
                                 'status', u.status, 'suspended_until', u.suspended_until) as row
              from account a join user u on u.id = a.user_id
-             where a.issuer_id = ?2 and a.subject = ?3 and ",
+             where a.issuer_id = :issuer and a.subject = :subject and ",
             $pool
         )
     };
@@ -67,26 +68,33 @@ macro_rules! same_email {
                                 'account_is_confirmed', json('false'),
                                 'email', email, 'email_verified', json(iif(email_verified, 'true', 'false')),
                                 'status', status, 'suspended_until', suspended_until) as row
-             from user where email = ?2 and deleted_at is null and ",
+             from user where email = :email and deleted_at is null and ",
             $pool
         )
     };
 }
 
 fn linked(pool: Option<&Id<Tenant>>, issuer: &Id<Issuer>, subject: &str) -> Statement {
-    let text = match pool {
-        Some(_) => linked!("a.tenant_id = ?1 and a.tenant_id is not null"),
-        None => linked!("a.tenant_id is null and ?1 is null"),
-    };
-    sql(text).bind(pool).bind(issuer).bind(subject)
+    sql!(
+        match pool {
+            Some(_) => linked!("a.tenant_id = :pool and a.tenant_id is not null"),
+            None => linked!("a.tenant_id is null"),
+        },
+        pool,
+        issuer,
+        subject
+    )
 }
 
 fn same_email(pool: Option<&Id<Tenant>>, email: Option<&str>) -> Statement {
-    let text = match pool {
-        Some(_) => same_email!("tenant_id = ?1 and tenant_id is not null"),
-        None => same_email!("tenant_id is null and ?1 is null"),
-    };
-    sql(text).bind(pool).bind(email)
+    sql!(
+        match pool {
+            Some(_) => same_email!("tenant_id = :pool and tenant_id is not null"),
+            None => same_email!("tenant_id is null"),
+        },
+        pool,
+        email
+    )
 }
 
 /// The tokens of a token response, as they are kept.
@@ -119,81 +127,65 @@ pub fn link(
     is_confirmed: bool,
 ) -> [Statement; 2] {
     [
-        sql("select json_extract('{}', iif(exists (select 1 from issuer where id = ?1 and revision = ?2), '$',
-               'doorward:broken:issuer_changed')) as row")
-        .bind(&upstream.id)
-        .bind(upstream.revision),
-        sql("insert into account (id, tenant_id, user_id, issuer_id, subject, confirmed_at, created_at, updated_at)
-             values (?2, ?1, ?3, ?4, ?5, iif(?7, ?6, null), ?6, ?6)")
-        .bind(context.tenant().pool())
-        .bind(account)
-        .bind(user)
-        .bind(&upstream.id)
-        .bind(subject)
-        .bind(context.now)
-        .bind(is_confirmed),
+        sql!(
+            "select json_extract('{}', iif(exists (select 1 from issuer where id = :id and revision = :revision), '$',
+               'doorward:broken:issuer_changed')) as row",
+            id = &upstream.id,
+            revision = upstream.revision
+        ),
+        sql!(
+            "insert into account (id, tenant_id, user_id, issuer_id, subject, confirmed_at, created_at, updated_at)
+             values (:account, :pool, :user, :id, :subject, iif(:is_confirmed, :now, null), :now, :now)",
+            pool = context.tenant().pool(),
+            account,
+            user,
+            id = &upstream.id,
+            subject,
+            now = context.now,
+            is_confirmed
+        ),
     ]
 }
 
 /// Confirms a link that waits.
 #[must_use]
 pub fn confirm(context: &Context, user: &Id<User>, account: &Id<Account>) -> Statement {
-    sql("update account set confirmed_at = ?4, updated_at = ?4
-         where (tenant_id is null or tenant_id = ?1) and id = ?3 and user_id = ?2 and confirmed_at is null")
-    .bind(&context.tenant().id)
-    .bind(user)
-    .bind(account)
-    .bind(context.now)
+    sql!("update account set confirmed_at = :now, updated_at = :now
+         where (tenant_id is null or tenant_id = :tenant) and id = :account and user_id = :user and confirmed_at is null", tenant = &context.tenant().id, user, account, now = context.now)
 }
 
 /// Takes the mapped fields over into the user. What the issuer does not say stays; a user name is taken only by whoever has
 /// none, and if it is free.
 #[must_use]
 pub fn take_over(context: &Context, user: &Id<User>, profile: &Profile) -> Statement {
-    sql("update user set
-           name = coalesce(?3, name), first_name = coalesce(?4, first_name), last_name = coalesce(?5, last_name),
-           image = coalesce(?6, image), external_id = coalesce(?8, external_id), profile = json_patch(profile, ?9),
-           username = iif(username is null and ?7 is not null
+    sql!("update user set
+           name = coalesce(:name, name), first_name = coalesce(:first_name, first_name), last_name = coalesce(:last_name, last_name),
+           image = coalesce(:picture, image), external_id = coalesce(:external_id, external_id), profile = json_patch(profile, :extra),
+           username = iif(username is null and :username is not null
                             and not exists (select 1 from user other
-                                            where other.username = ?7 and other.deleted_at is null
+                                            where other.username = :username and other.deleted_at is null
                                               and other.tenant_id is null and user.tenant_id is null)
                             and not exists (select 1 from user other
-                                            where other.username = ?7 and other.deleted_at is null
-                                              and other.tenant_id = user.tenant_id), ?7, username),
-           display_username = iif(username is null and ?7 is not null
+                                            where other.username = :username and other.deleted_at is null
+                                              and other.tenant_id = user.tenant_id), :username, username),
+           display_username = iif(username is null and :username is not null
                             and not exists (select 1 from user other
-                                            where other.username = ?7 and other.deleted_at is null
+                                            where other.username = :username and other.deleted_at is null
                                               and other.tenant_id is null and user.tenant_id is null)
                             and not exists (select 1 from user other
-                                            where other.username = ?7 and other.deleted_at is null
-                                              and other.tenant_id = user.tenant_id), ?7, display_username),
-           updated_at = ?10
-         where (tenant_id is null or tenant_id = ?1) and id = ?2 and deleted_at is null")
-    .bind(&context.tenant().id)
-    .bind(user)
-    .bind(profile.name.as_ref())
-    .bind(profile.first_name.as_ref())
-    .bind(profile.last_name.as_ref())
-    .bind(profile.picture.as_ref())
-    .bind(profile.username.as_ref())
-    .bind(profile.external_id.as_ref())
-    .bind(serde_json::Value::Object(profile.extra.clone()).to_string())
-    .bind(context.now)
+                                            where other.username = :username and other.deleted_at is null
+                                              and other.tenant_id = user.tenant_id), :username, display_username),
+           updated_at = :now
+         where (tenant_id is null or tenant_id = :tenant) and id = :user and deleted_at is null", tenant = &context.tenant().id, user, name = profile.name.as_ref(), first_name = profile.first_name.as_ref(), last_name = profile.last_name.as_ref(), picture = profile.picture.as_ref(), username = profile.username.as_ref(), external_id = profile.external_id.as_ref(), extra = serde_json::Value::Object(profile.extra.clone()).to_string(), now = context.now)
 }
 
 /// A guest who links an identity is a user from now on, under the same id. The address counts as unproven: nobody asked for
 /// it here.
 #[must_use]
 pub fn name_guest(context: &Context, user: &Id<User>, profile: &Profile) -> Statement {
-    sql("update user set is_anonymous = 0, email = coalesce(?3, email), email_verified = 0, name = coalesce(?4, name),
-                         image = coalesce(?5, image), updated_at = ?6
-         where (tenant_id is null or tenant_id = ?1) and id = ?2 and is_anonymous = 1 and deleted_at is null")
-    .bind(&context.tenant().id)
-    .bind(user)
-    .bind(profile.email.as_ref())
-    .bind(profile.name.as_ref())
-    .bind(profile.picture.as_ref())
-    .bind(context.now)
+    sql!("update user set is_anonymous = 0, email = coalesce(:email, email), email_verified = 0, name = coalesce(:name, name),
+                         image = coalesce(:picture, image), updated_at = :now
+         where (tenant_id is null or tenant_id = :tenant) and id = :user and is_anonymous = 1 and deleted_at is null", tenant = &context.tenant().id, user, email = profile.email.as_ref(), name = profile.name.as_ref(), picture = profile.picture.as_ref(), now = context.now)
 }
 
 /// A refresh token's cell.
@@ -214,18 +206,11 @@ pub fn keep_refresh_token(
 ) -> error::Result<Statement> {
     let id = context.row_id()?;
     let sealed = context.config.keyring.seal(refresh_cell(&id), token.as_bytes(), context.random()?);
-    Ok(sql("insert into issuer_refresh_token (id, account_id, scope, scope_hash, token_sealed, expires_at, created_at, updated_at)
-            values (?2, ?1, ?3, ?4, ?5, ?7, ?6, ?6)
+    Ok(sql!("insert into issuer_refresh_token (id, account_id, scope, scope_hash, token_sealed, expires_at, created_at, updated_at)
+            values (:id, :account, :scope, :scope_hash, :sealed, :expires_in, :now, :now)
             on conflict (account_id, scope_hash) do update set
               id = excluded.id, token_sealed = excluded.token_sealed, expires_at = excluded.expires_at,
-              updated_at = excluded.updated_at")
-    .bind(account)
-    .bind(&id)
-    .bind(scope)
-    .bind(scope_hash(scope))
-    .bind(sealed)
-    .bind(context.now)
-    .bind(expires_in.map(|seconds| context.now + seconds * 1000)))
+              updated_at = excluded.updated_at", account, id = &id, scope, scope_hash = scope_hash(scope), sealed, now = context.now, expires_in = expires_in.map(|seconds| context.now + seconds * 1000)))
 }
 
 /// Seals a token for a column of an account.
@@ -278,27 +263,13 @@ pub fn refresh(
         .transpose()?;
     let id_token = tokens.id_token.map(|text| sealed(context, account, "id_token_sealed", text)).transpose()?;
     let mut statements = vec![
-        sql("update account set
-               access_token_expires_at = iif(?2 is null, access_token_expires_at, ?3),
-               scope = iif(?2 is null, scope, ?5), requested_scope = iif(?2 is null, requested_scope, ?14),
-               access_token_sealed = coalesce(?2, access_token_sealed), id_token_sealed = coalesce(?4, id_token_sealed),
-               email = ?6, email_verified = ?7, name = ?8, first_name = ?9, last_name = ?10,
-               picture = ?11, raw_profile = ?12, last_login_at = ?13, refresh_failed_at = null, updated_at = ?13
-             where id = ?1")
-        .bind(account)
-        .bind(access_token)
-        .bind(tokens.expires_in.map(|seconds| context.now + seconds * 1000))
-        .bind(id_token)
-        .bind(&tokens.granted)
-        .bind(profile.email.as_ref())
-        .bind(profile.email_verified)
-        .bind(profile.name.as_ref())
-        .bind(profile.first_name.as_ref())
-        .bind(profile.last_name.as_ref())
-        .bind(profile.picture.as_ref())
-        .bind(serde_json::Value::Object(profile.raw.clone()).to_string())
-        .bind(context.now)
-        .bind(tokens.requested),
+        sql!("update account set
+               access_token_expires_at = iif(:access_token is null, access_token_expires_at, :expires_in),
+               scope = iif(:access_token is null, scope, :granted), requested_scope = iif(:access_token is null, requested_scope, :requested),
+               access_token_sealed = coalesce(:access_token, access_token_sealed), id_token_sealed = coalesce(:id_token, id_token_sealed),
+               email = :email, email_verified = :email_verified, name = :name, first_name = :first_name, last_name = :last_name,
+               picture = :picture, raw_profile = :raw_profile, last_login_at = :now, refresh_failed_at = null, updated_at = :now
+             where id = :account", account, access_token, expires_in = tokens.expires_in.map(|seconds| context.now + seconds * 1000), id_token, granted = &tokens.granted, email = profile.email.as_ref(), email_verified = profile.email_verified, name = profile.name.as_ref(), first_name = profile.first_name.as_ref(), last_name = profile.last_name.as_ref(), picture = profile.picture.as_ref(), raw_profile = serde_json::Value::Object(profile.raw.clone()).to_string(), now = context.now, requested = tokens.requested),
     ];
     statements.extend(tokens.id_token.map(|text| seen(context, &upstream.id, text)).transpose()?);
     if let Some(token) = tokens.refresh_token {

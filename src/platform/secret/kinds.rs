@@ -1,6 +1,10 @@
 //! What tokens open: a marker each, and the name by which `verification.kind` tells them apart.
 
-use crate::platform::secret::TokenKind;
+/// What a token opens; a hash of one kind is never looked up as another.
+pub trait TokenKind {
+    /// Names the kind in `verification.kind`.
+    const NAME: &'static str;
+}
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $name:literal;)*) => {

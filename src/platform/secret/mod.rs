@@ -38,12 +38,6 @@ impl<T> fmt::Debug for Secret<T> {
     }
 }
 
-/// What a token opens; a hash of one kind is never looked up as another.
-pub trait TokenKind {
-    /// Names the kind in `verification.kind`.
-    const NAME: &'static str;
-}
-
 /// 256 random bits in base64url, handed out once.
 pub struct Token<K> {
     text: String,

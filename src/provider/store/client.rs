@@ -3,20 +3,21 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::platform::d1::{Statement, sql};
+use crate::platform::d1::Statement;
 use crate::platform::id::{Id, Millis, OauthClient, User};
 use crate::platform::secret::{ClientSecret, RegistrationToken, TokenHash};
+use crate::platform::sql::sql;
 use crate::provider::client::NewClient;
 use crate::request::context::Context;
 
 /// An enabled client of the tenant's, or everybody's, by its `client_id`. A user's own is good for as long as they are.
 #[must_use]
 pub fn by_client_id(context: &Context, client_id: &str) -> Statement {
-    sql("select json_object(
+    sql!("select json_object(
            'id', id, 'client_id', client_id,
            'secret_hashes', json((select json_group_array(value)
-              from json_each(json_array(iif(coalesce(secret_expires_at, ?3 + 1) > ?3, secret_hash, null),
-                                        iif(previous_secret_expires_at > ?3, previous_secret_hash, null)))
+              from json_each(json_array(iif(coalesce(secret_expires_at, :now + 1) > :now, secret_hash, null),
+                                        iif(previous_secret_expires_at > :now, previous_secret_hash, null)))
               where value is not null)),
            'name', name, 'is_native', json(iif(type = 'native', 'true', 'false')),
            'auth_method', token_endpoint_auth_method, 'redirect_uris', json(redirect_uris), 'post_logout_redirect_uris', json(post_logout_redirect_uris),
@@ -27,22 +28,18 @@ pub fn by_client_id(context: &Context, client_id: &str) -> Statement {
            'icon', icon, 'client_uri', uri, 'policy_uri', policy_uri, 'tos_uri', tos_uri,
            'backchannel_logout_uri', backchannel_logout_uri, 'frontchannel_logout_uri', frontchannel_logout_uri, 'details', json(details),
            'document_read_at', document_read_at,
-           'issuer', ?4,
+           'issuer', :auth_origin,
            'is_vouched_for', json(iif(user_id is null and registration_token_hash is null and document_read_at is null, 'true', 'false')),
            'known_resources', (select json_group_array(value) from (
               select r.details ->> '$.resource' as value from oauth_client r
-              where r.tenant_id = ?1 and r.details ->> '$.resource' is not null and r.disabled = 0
+              where r.tenant_id = :tenant and r.details ->> '$.resource' is not null and r.disabled = 0
               union
               select named.value from oauth_client r, json_each(r.details, '$.resources') named
-              where r.tenant_id = ?1 and r.details -> '$.resources' is not null and r.disabled = 0
+              where r.tenant_id = :tenant and r.details -> '$.resources' is not null and r.disabled = 0
                 and r.user_id is null and r.registration_token_hash is null and r.document_read_at is null))) as row
          from oauth_client
-         where client_id = ?2 and disabled = 0 and (tenant_id is null or tenant_id = ?1)
-           and (user_id is null or exists (select 1 from user u where u.id = oauth_client.user_id and u.status = 'active'))")
-    .bind(&context.tenant().id)
-    .bind(client_id)
-    .bind(context.now)
-    .bind(context.auth_origin().as_str())
+         where client_id = :client_id and disabled = 0 and (tenant_id is null or tenant_id = :tenant)
+           and (user_id is null or exists (select 1 from user u where u.id = oauth_client.user_id and u.status = 'active'))", tenant = &context.tenant().id, client_id, now = context.now, auth_origin = context.auth_origin().as_str())
 }
 
 /// What a new client is known by.
@@ -59,24 +56,47 @@ pub struct NewRow<'a> {
     pub owner: Option<&'a Id<User>>,
 }
 
+/// A statement that writes the metadata of a client, and further parameters.
+macro_rules! with_metadata {
+    ($new:ident, $text:expr $(, $name:ident $(= $value:expr)?)*) => {{
+        let [uri, icon, policy_uri, tos_uri] = &$new.uris;
+        sql!(
+            $text,
+            name = &$new.name,
+            kind = if $new.is_native { "native" } else { "web" },
+            auth_method = $new.auth_method.as_str(),
+            redirect_uris = json!($new.redirect_uris).to_string(),
+            post_logout_redirect_uris = json!($new.post_logout_redirect_uris).to_string(),
+            grant_types = json!($new.grant_types).to_string(),
+            scopes = json!($new.scopes).to_string(),
+            jwks = $new.jwks.as_ref().map(ToString::to_string),
+            jwks_uri = $new.jwks_uri.as_ref(),
+            subject_type = if $new.is_pairwise { "pairwise" } else { "public" },
+            access_token_format = if $new.has_jwt_access_tokens { "jwt" } else { "opaque" },
+            skip_consent = $new.skips_consent,
+            uri = uri.as_ref(),
+            icon = icon.as_ref(),
+            policy_uri = policy_uri.as_ref(),
+            tos_uri = tos_uri.as_ref(),
+            contacts = json!($new.contacts).to_string(),
+            backchannel_logout_uri = $new.backchannel_logout_uri.as_ref(),
+            frontchannel_logout_uri = $new.frontchannel_logout_uri.as_ref(),
+            details = json!($new.details).to_string()
+            $(, $name $(= $value)?)*
+        )
+    }};
+}
+
 /// Registers a client of the tenant's.
 #[must_use]
 pub fn create(context: &Context, row: &NewRow<'_>, new: &NewClient) -> Statement {
-    let statement = sql("insert into oauth_client
+    with_metadata!(new, "insert into oauth_client
            (id, tenant_id, client_id, secret_hash, registration_token_hash, user_id, created_at, updated_at,
             name, type, token_endpoint_auth_method, redirect_uris, post_logout_redirect_uris, grant_types, scopes, jwks, jwks_uri,
             subject_type, access_token_format, skip_consent, uri, icon, policy_uri, tos_uri, contacts, backchannel_logout_uri,
             frontchannel_logout_uri, details)
-         values (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24,
-                 ?25, ?26, ?27)")
-    .bind(&context.tenant().id)
-    .bind(row.id)
-    .bind(row.client_id)
-    .bind(row.secret)
-    .bind(row.registration)
-    .bind(row.owner)
-    .bind(context.now);
-    with_metadata(statement, new)
+         values (:id, :tenant, :client_id, :secret, :registration, :owner, :now, :now, :name, :kind, :auth_method, :redirect_uris, :post_logout_redirect_uris, :grant_types, :scopes, :jwks, :jwks_uri, :subject_type, :access_token_format, :skip_consent, :uri, :icon, :policy_uri, :tos_uri, :contacts,
+                 :backchannel_logout_uri, :frontchannel_logout_uri, :details)", tenant = &context.tenant().id, id = row.id, client_id = row.client_id, secret = row.secret, registration = row.registration, owner = row.owner, now = context.now)
 }
 
 /// Keeps what a client's own document says of it, for every tenant: it is the same everywhere.
@@ -88,12 +108,12 @@ pub fn keep_document(
     read_at: Millis,
     new: &NewClient,
 ) -> Statement {
-    let statement = sql("insert into oauth_client
+    with_metadata!(new, "insert into oauth_client
            (id, client_id, document_read_at, created_at, updated_at,
             name, type, token_endpoint_auth_method, redirect_uris, post_logout_redirect_uris, grant_types, scopes, jwks, jwks_uri,
             subject_type, access_token_format, skip_consent, uri, icon, policy_uri, tos_uri, contacts, backchannel_logout_uri,
             frontchannel_logout_uri, details)
-         values (?1, ?2, ?24, ?3, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)
+         values (:id, :url, :read_at, :now, :now, :name, :kind, :auth_method, :redirect_uris, :post_logout_redirect_uris, :grant_types, :scopes, :jwks, :jwks_uri, :subject_type, :access_token_format, :skip_consent, :uri, :icon, :policy_uri, :tos_uri, :contacts, :backchannel_logout_uri, :frontchannel_logout_uri, :details)
          on conflict (client_id) do update set
            document_read_at = excluded.document_read_at, updated_at = excluded.updated_at,
            name = excluded.name, type = excluded.type, token_endpoint_auth_method = excluded.token_endpoint_auth_method,
@@ -103,20 +123,18 @@ pub fn keep_document(
            icon = excluded.icon, policy_uri = excluded.policy_uri, tos_uri = excluded.tos_uri, contacts = excluded.contacts,
            backchannel_logout_uri = excluded.backchannel_logout_uri,
            frontchannel_logout_uri = excluded.frontchannel_logout_uri, details = excluded.details
-         where oauth_client.tenant_id is null and oauth_client.document_read_at is not null")
-    .bind(id)
-    .bind(url)
-    .bind(context.now);
-    with_metadata(statement, new).bind(read_at)
+         where oauth_client.tenant_id is null and oauth_client.document_read_at is not null", id, url, now = context.now, read_at)
 }
 
 /// Puts off reading a client's document again, by the time that counts as the last one.
 #[must_use]
 pub fn read_later(context: &Context, url: &str, read_at: Millis) -> Statement {
-    sql("update oauth_client set document_read_at = ?2, updated_at = ?3 where client_id = ?1 and document_read_at is not null")
-        .bind(url)
-        .bind(read_at)
-        .bind(context.now)
+    sql!(
+        "update oauth_client set document_read_at = :read_at, updated_at = :now where client_id = :url and document_read_at is not null",
+        url,
+        read_at,
+        now = context.now
+    )
 }
 
 /// Who may change a client.
@@ -157,49 +175,15 @@ pub fn replace(
     (read_at, secret): (Millis, Option<&TokenHash<ClientSecret>>),
 ) -> Statement {
     let (owner, token) = keeper.parts();
-    let statement = sql("update oauth_client set
-           secret_hash = iif(?28, coalesce(?5, secret_hash), null), previous_secret_hash = iif(?28, previous_secret_hash, null),
-           previous_secret_expires_at = iif(?28, previous_secret_expires_at, null), updated_at = max(?6, updated_at + 1),
-           name = ?8, type = ?9, token_endpoint_auth_method = ?10, redirect_uris = ?11, post_logout_redirect_uris = ?12,
-           grant_types = ?13, scopes = ?14, jwks = ?15, jwks_uri = ?16, subject_type = ?17, access_token_format = ?18,
-           skip_consent = ?19, uri = ?20, icon = ?21, policy_uri = ?22, tos_uri = ?23, contacts = ?24,
-           backchannel_logout_uri = ?25, frontchannel_logout_uri = ?26, details = ?27
-         where tenant_id = ?1 and client_id = ?2 and updated_at = ?7
-           and (?3 is null or user_id = ?3) and (?4 is null or registration_token_hash = ?4)")
-    .bind(&context.tenant().id)
-    .bind(client_id)
-    .bind(owner)
-    .bind(token)
-    .bind(secret)
-    .bind(context.now)
-    .bind(read_at);
-    with_metadata(statement, new).bind(new.auth_method.has_secret())
-}
-
-/// Binds the metadata, in the order of every statement above.
-fn with_metadata(statement: Statement, new: &NewClient) -> Statement {
-    let [uri, icon, policy_uri, tos_uri] = &new.uris;
-    statement
-        .bind(&new.name)
-        .bind(if new.is_native { "native" } else { "web" })
-        .bind(new.auth_method.as_str())
-        .bind(json!(new.redirect_uris).to_string())
-        .bind(json!(new.post_logout_redirect_uris).to_string())
-        .bind(json!(new.grant_types).to_string())
-        .bind(json!(new.scopes).to_string())
-        .bind(new.jwks.as_ref().map(ToString::to_string))
-        .bind(new.jwks_uri.as_ref())
-        .bind(if new.is_pairwise { "pairwise" } else { "public" })
-        .bind(if new.has_jwt_access_tokens { "jwt" } else { "opaque" })
-        .bind(new.skips_consent)
-        .bind(uri.as_ref())
-        .bind(icon.as_ref())
-        .bind(policy_uri.as_ref())
-        .bind(tos_uri.as_ref())
-        .bind(json!(new.contacts).to_string())
-        .bind(new.backchannel_logout_uri.as_ref())
-        .bind(new.frontchannel_logout_uri.as_ref())
-        .bind(json!(new.details).to_string())
+    with_metadata!(new, "update oauth_client set
+           secret_hash = iif(:has_secret, coalesce(:secret, secret_hash), null), previous_secret_hash = iif(:has_secret, previous_secret_hash, null),
+           previous_secret_expires_at = iif(:has_secret, previous_secret_expires_at, null), updated_at = max(:now, updated_at + 1),
+           name = :name, type = :kind, token_endpoint_auth_method = :auth_method, redirect_uris = :redirect_uris, post_logout_redirect_uris = :post_logout_redirect_uris,
+           grant_types = :grant_types, scopes = :scopes, jwks = :jwks, jwks_uri = :jwks_uri, subject_type = :subject_type, access_token_format = :access_token_format,
+           skip_consent = :skip_consent, uri = :uri, icon = :icon, policy_uri = :policy_uri, tos_uri = :tos_uri, contacts = :contacts,
+           backchannel_logout_uri = :backchannel_logout_uri, frontchannel_logout_uri = :frontchannel_logout_uri, details = :details
+         where tenant_id = :tenant and client_id = :client_id and updated_at = :read_at
+           and (:owner is null or user_id = :owner) and (:token is null or registration_token_hash = :token)", tenant = &context.tenant().id, client_id, owner, token, secret, now = context.now, read_at, has_secret = new.auth_method.has_secret())
 }
 
 /// A client, as whoever looks after it sees it.
@@ -224,7 +208,7 @@ pub struct Listed {
 /// The select of a [`Listed`], for what follows `from`. A patch leaves out what is null (RFC 7396).
 macro_rules! listed {
     ($source:literal) => {
-        sql(concat!(
+        concat!(
             "select json_object('client_id', client_id, 'disabled', json(iif(disabled, 'true', 'false')), 'user_id', user_id,
                     'created_at', created_at, 'updated_at', updated_at, 'secret_hash', secret_hash,
                     'metadata', json(json_patch(details, json_object(
@@ -239,7 +223,7 @@ macro_rules! listed {
                        'frontchannel_logout_uri', frontchannel_logout_uri)))) as row
              from oauth_client where ",
             $source
-        ))
+        )
     };
 }
 
@@ -247,34 +231,42 @@ macro_rules! listed {
 #[must_use]
 pub fn of(context: &Context, keeper: Keeper<'_>) -> Statement {
     // Of each kind the newest by its index: where clients register themselves there are many.
-    let statement = match keeper.parts().0 {
-        Some(_) => listed!(
-            "id in (select id from oauth_client indexed by oauth_client_user_id where user_id = ?2 and tenant_id = ?1 and not ?3)
-             order by created_at desc limit 200"
-        ),
-        None => listed!(
-            "id in (select id from (select id from oauth_client where tenant_id = ?1 and ?2 is null order by created_at desc limit 200)
-                    union all
-                    select id from (select id from oauth_client where tenant_id is null and ?3 order by created_at desc limit 200))
-             order by created_at desc limit 200"
-        ),
-    };
-    statement.bind(&context.tenant().id).bind(keeper.parts().0).bind(keeper.is_everybody())
+    let owner = keeper.parts().0;
+    sql!(
+        match owner {
+            Some(_) => listed!(
+                "id in (select id from oauth_client indexed by oauth_client_user_id where user_id = :owner and tenant_id = :tenant)
+                 order by created_at desc limit 200"
+            ),
+            None => listed!(
+                "id in (select id from (select id from oauth_client where tenant_id = :tenant order by created_at desc limit 200)
+                        union all
+                        select id from (select id from oauth_client where tenant_id is null and :is_everybody
+                                        order by created_at desc limit 200))
+                 order by created_at desc limit 200"
+            ),
+        },
+        owner,
+        is_everybody = keeper.is_everybody(),
+        tenant = &context.tenant().id
+    )
 }
 
 /// A client that somebody looks after.
 #[must_use]
 pub fn one(context: &Context, client_id: &str, keeper: Keeper<'_>) -> Statement {
     let (owner, token) = keeper.parts();
-    listed!(
-        "client_id = ?2 and (tenant_id = ?1 or (?5 and tenant_id is null))
-           and (?3 is null or user_id = ?3) and (?4 is null or registration_token_hash = ?4)"
+    sql!(
+        listed!(
+            "client_id = :client_id and (tenant_id = :tenant or (:is_everybody and tenant_id is null))
+               and (:owner is null or user_id = :owner) and (:token is null or registration_token_hash = :token)"
+        ),
+        tenant = &context.tenant().id,
+        client_id,
+        owner,
+        token,
+        is_everybody = keeper.is_everybody()
     )
-    .bind(&context.tenant().id)
-    .bind(client_id)
-    .bind(owner)
-    .bind(token)
-    .bind(keeper.is_everybody())
 }
 
 /// Gives a client another secret; the one before is good until a time.
@@ -286,39 +278,37 @@ pub fn rotate_secret(
     hash: &TokenHash<ClientSecret>,
     until: Millis,
 ) -> Statement {
-    sql("update oauth_client set previous_secret_hash = secret_hash, previous_secret_expires_at = ?5, secret_hash = ?4,
-                                 secret_expires_at = null, updated_at = ?6
-         where tenant_id = ?1 and client_id = ?2 and secret_hash is not null and (?3 is null or user_id = ?3)")
-    .bind(&context.tenant().id)
-    .bind(client_id)
-    .bind(keeper.parts().0)
-    .bind(hash)
-    .bind(until)
-    .bind(context.now)
+    sql!("update oauth_client set previous_secret_hash = secret_hash, previous_secret_expires_at = :until, secret_hash = :hash,
+                                 secret_expires_at = null, updated_at = :now
+         where tenant_id = :tenant and client_id = :client_id and secret_hash is not null and (:user_id is null or user_id = :user_id)", tenant = &context.tenant().id, client_id, user_id = keeper.parts().0, hash, until, now = context.now)
 }
 
 /// Switches a client off or on.
 #[must_use]
 pub fn disable(context: &Context, client_id: &str, keeper: Keeper<'_>, disabled: bool) -> Statement {
-    sql("update oauth_client set disabled = ?3, updated_at = ?4
-         where client_id = ?2 and (tenant_id = ?1 or (?5 and tenant_id is null))")
-    .bind(&context.tenant().id)
-    .bind(client_id)
-    .bind(disabled)
-    .bind(context.now)
-    .bind(keeper.is_everybody())
+    sql!(
+        "update oauth_client set disabled = :disabled, updated_at = :now
+         where client_id = :client_id and (tenant_id = :tenant or (:is_everybody and tenant_id is null))",
+        tenant = &context.tenant().id,
+        client_id,
+        disabled,
+        now = context.now,
+        is_everybody = keeper.is_everybody()
+    )
 }
 
 /// Deletes a client.
 #[must_use]
 pub fn delete(context: &Context, client_id: &str, keeper: Keeper<'_>) -> Statement {
     let (owner, token) = keeper.parts();
-    sql("delete from oauth_client
-         where client_id = ?2 and (tenant_id = ?1 or (?5 and tenant_id is null))
-           and (?3 is null or user_id = ?3) and (?4 is null or registration_token_hash = ?4)")
-    .bind(&context.tenant().id)
-    .bind(client_id)
-    .bind(owner)
-    .bind(token)
-    .bind(keeper.is_everybody())
+    sql!(
+        "delete from oauth_client
+         where client_id = :client_id and (tenant_id = :tenant or (:is_everybody and tenant_id is null))
+           and (:owner is null or user_id = :owner) and (:token is null or registration_token_hash = :token)",
+        tenant = &context.tenant().id,
+        client_id,
+        owner,
+        token,
+        is_everybody = keeper.is_everybody()
+    )
 }

@@ -4,10 +4,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::platform::algorithm::SigningAlgorithm;
-use crate::platform::d1::{Statement, sql};
+use crate::platform::d1::Statement;
 use crate::platform::error;
 use crate::platform::id::{Id, Millis, OauthClient, Session, User};
 use crate::platform::secret::{AccessToken, DeviceCode, RefreshToken, TokenHash, TokenKind};
+use crate::platform::sql::sql;
 use crate::provider::claims::{Profile, Subject};
 use crate::provider::dpop::Confirmation;
 use crate::request::context::Context;
@@ -50,33 +51,14 @@ pub struct NewToken<'a, K> {
 }
 
 fn keep<K: TokenKind>(context: &Context, kind: &str, new: &NewToken<'_, K>) -> error::Result<Statement> {
-    Ok(sql("insert into oauth_token
+    Ok(sql!("insert into oauth_token
               (id, tenant_id, kind, token_hash, client_id, user_id, session_id, family_id, scope, audience, authenticated_at, amr,
                expires_at, created_at, updated_at, cnf, act, requested_claims, origin_client_id, is_offline, trusted_device_id)
-            values (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14, ?15, ?16, ?17, ?18, ?19,
-                    iif(?3 = 'refresh',
-                        coalesce((select trusted_device_id from session where id = ?7),
-                                 (select trusted_device_id from oauth_token where family_id = ?8 and trusted_device_id is not null limit 1)),
-                        null))")
-    .bind(&context.tenant().id)
-    .bind(context.row_id()?)
-    .bind(kind)
-    .bind(new.hash)
-    .bind(new.client)
-    .bind(new.user)
-    .bind(new.session)
-    .bind(new.family)
-    .bind(new.scope)
-    .bind(json!(new.audience).to_string())
-    .bind(new.authenticated_at)
-    .bind(json!(new.amr).to_string())
-    .bind(new.expires_at)
-    .bind(context.now)
-    .bind((!new.cnf.is_none()).then(|| json!(new.cnf).to_string()))
-    .bind(new.act.map(ToString::to_string))
-    .bind((!new.userinfo_claims.is_empty()).then(|| json!(new.userinfo_claims).to_string()))
-    .bind(new.origin)
-    .bind(new.is_offline))
+            values (:id, :tenant, :kind, :hash, :client, :user, :session, :family, :scope, :audience, :authenticated_at, :amr, :expires_at, :now, :now, :cnf, :act, :requested_claims, :origin, :is_offline,
+                    iif(:kind = 'refresh',
+                        coalesce((select trusted_device_id from session where id = :session),
+                                 (select trusted_device_id from oauth_token where family_id = :family and trusted_device_id is not null limit 1)),
+                        null))", tenant = &context.tenant().id, id = context.row_id()?, kind, hash = new.hash, client = new.client, user = new.user, session = new.session, family = new.family, scope = new.scope, audience = json!(new.audience).to_string(), authenticated_at = new.authenticated_at, amr = json!(new.amr).to_string(), expires_at = new.expires_at, now = context.now, cnf = (!new.cnf.is_none()).then(|| json!(new.cnf).to_string()), act = new.act.map(ToString::to_string), requested_claims = (!new.userinfo_claims.is_empty()).then(|| json!(new.userinfo_claims).to_string()), origin = new.origin, is_offline = new.is_offline))
 }
 
 /// Keeps an access token.
@@ -98,13 +80,13 @@ pub fn keep_refresh(context: &Context, new: &NewToken<'_, RefreshToken>) -> erro
 /// A refresh token, with its user; `successor` is the token that it is rotated to, if it was.
 #[must_use]
 pub fn refresh(context: &Context, hash: &TokenHash<RefreshToken>, successor: &TokenHash<RefreshToken>) -> Statement {
-    sql(concat!(
+    sql!(concat!(
         "select json_object('id', t.id, 'client_id', t.client_id, 'user_id', t.user_id, 'session_id', t.session_id,
                             'family_id', t.family_id, 'scope', t.scope, 'audience', json(t.audience),
                             'authenticated_at', t.authenticated_at, 'amr', json(t.amr), 'expires_at', t.expires_at,
                             'used_at', t.used_at, 'revoked_at', t.revoked_at, 'cnf', json(coalesce(t.cnf, '{}')),
                             'is_successor_used', json(iif(exists (
-                              select 1 from oauth_token where token_hash = ?3 and used_at is not null), 'true', 'false')),
+                              select 1 from oauth_token where token_hash = :successor and used_at is not null), 'true', 'false')),
                             'userinfo_claims', json(coalesce(t.requested_claims, '[]')),
                             'user_status', u.status, 'suspended_until', u.suspended_until,
                             'has_second_factor', json(iif(
@@ -118,32 +100,33 @@ pub fn refresh(context: &Context, hash: &TokenHash<RefreshToken>, successor: &To
         ") as row
          from oauth_token t join user u on u.id = t.user_id
          left join member m on m.tenant_id = t.tenant_id and m.user_id = t.user_id and m.status = 'active'
-         where t.tenant_id = ?1 and t.kind = 'refresh' and t.token_hash = ?2"
-    ))
-    .bind(&context.tenant().id)
-    .bind(hash)
-    .bind(successor)
+         where t.tenant_id = :tenant and t.kind = 'refresh' and t.token_hash = :hash"
+    ), tenant = &context.tenant().id, hash, successor)
 }
 
 /// Rotates a refresh token, if nobody has.
 #[must_use]
 pub fn rotate(context: &Context, id: &str) -> Statement {
-    sql("update oauth_token set used_at = ?3, updated_at = ?3
-         where tenant_id = ?1 and id = ?2 and used_at is null and revoked_at is null")
-    .bind(&context.tenant().id)
-    .bind(id)
-    .bind(context.now)
+    sql!(
+        "update oauth_token set used_at = :now, updated_at = :now
+         where tenant_id = :tenant and id = :id and used_at is null and revoked_at is null",
+        tenant = &context.tenant().id,
+        id,
+        now = context.now
+    )
 }
 
 /// Prolongs a token that is not revoked.
 #[must_use]
 pub fn prolong(context: &Context, id: &str, until: Millis) -> Statement {
-    sql("update oauth_token set expires_at = max(expires_at, ?4), updated_at = ?3
-         where tenant_id = ?1 and id = ?2 and used_at is null and revoked_at is null")
-    .bind(&context.tenant().id)
-    .bind(id)
-    .bind(context.now)
-    .bind(until)
+    sql!(
+        "update oauth_token set expires_at = max(expires_at, :until), updated_at = :now
+         where tenant_id = :tenant and id = :id and used_at is null and revoked_at is null",
+        tenant = &context.tenant().id,
+        id,
+        now = context.now,
+        until
+    )
 }
 
 /// The user of a grant or refresh token, for ID tokens that say what their scopes stand for.
@@ -175,7 +158,7 @@ impl Described {
 /// be read for nothing.
 macro_rules! described {
     ($source:literal) => {
-        sql(concat!(
+        concat!(
             "select json_object('person', ",
             person_json!("u"),
             ", 'profile', json_object('first_name', u.first_name, 'last_name', u.last_name, 'profile', json(u.profile), 'groups', ",
@@ -185,93 +168,94 @@ macro_rules! described {
             ") as row from ",
             $source,
             " join oauth_client c on c.id = t.client_id join user u on u.id = t.user_id
-             where t.tenant_id = ?1 and t.token_hash = ?2
+             where t.tenant_id = :tenant and t.token_hash = :hash
                and coalesce(c.details ->> '$.id_token_scope_claims', c.details ->> '$.classical', 0) = 1"
-        ))
+        )
     };
 }
 
 /// The user of a refresh token.
 #[must_use]
 pub fn refreshing_user(context: &Context, hash: &TokenHash<RefreshToken>) -> Statement {
-    described!("oauth_token t").bind(&context.tenant().id).bind(hash)
+    sql!(described!("oauth_token t"), tenant = &context.tenant().id, hash)
 }
 
 /// The user who agreed to a device.
 #[must_use]
 pub fn device_user(context: &Context, hash: &TokenHash<DeviceCode>) -> Statement {
-    described!("oauth_grant t").bind(&context.tenant().id).bind(hash)
+    sql!(described!("oauth_grant t"), tenant = &context.tenant().id, hash)
 }
 
 /// Gives a rotated refresh token's successor once more, unless it is revoked or the successor was used.
 #[must_use]
 pub fn repeat(context: &Context, id: &str, successor: &TokenHash<RefreshToken>) -> Statement {
-    sql("update oauth_token set updated_at = ?3
-         where tenant_id = ?1 and id = ?2 and revoked_at is null
-           and not exists (select 1 from oauth_token where token_hash = ?4 and used_at is not null)")
-    .bind(&context.tenant().id)
-    .bind(id)
-    .bind(context.now)
-    .bind(successor)
+    sql!(
+        "update oauth_token set updated_at = :now
+         where tenant_id = :tenant and id = :id and revoked_at is null
+           and not exists (select 1 from oauth_token where token_hash = :successor and used_at is not null)",
+        tenant = &context.tenant().id,
+        id,
+        now = context.now,
+        successor
+    )
 }
 
 /// Touches a token that is not revoked.
 #[must_use]
 pub fn touch(context: &Context, id: &str) -> Statement {
-    sql("update oauth_token set updated_at = ?3 where tenant_id = ?1 and id = ?2 and revoked_at is null")
-        .bind(&context.tenant().id)
-        .bind(id)
-        .bind(context.now)
+    sql!(
+        "update oauth_token set updated_at = :now where tenant_id = :tenant and id = :id and revoked_at is null",
+        tenant = &context.tenant().id,
+        id,
+        now = context.now
+    )
 }
 
 /// Revokes one token.
 #[must_use]
 pub fn revoke(context: &Context, id: &str, reason: &str) -> Statement {
-    sql("update oauth_token set revoked_at = ?3, revocation_reason = ?4, updated_at = ?3
-         where tenant_id = ?1 and id = ?2 and revoked_at is null")
-    .bind(&context.tenant().id)
-    .bind(id)
-    .bind(context.now)
-    .bind(reason)
+    sql!(
+        "update oauth_token set revoked_at = :now, revocation_reason = :reason, updated_at = :now
+         where tenant_id = :tenant and id = :id and revoked_at is null",
+        tenant = &context.tenant().id,
+        id,
+        now = context.now,
+        reason
+    )
 }
 
 /// Revokes all that came of an authorization.
 #[must_use]
 pub fn revoke_family(context: &Context, family: &str, reason: &str) -> Statement {
-    sql("update oauth_token set revoked_at = ?3, revocation_reason = ?4, updated_at = ?3
-         where tenant_id = ?1 and family_id = ?2 and revoked_at is null")
-    .bind(&context.tenant().id)
-    .bind(family)
-    .bind(context.now)
-    .bind(reason)
+    sql!(
+        "update oauth_token set revoked_at = :now, revocation_reason = :reason, updated_at = :now
+         where tenant_id = :tenant and family_id = :family and revoked_at is null",
+        tenant = &context.tenant().id,
+        family,
+        now = context.now,
+        reason
+    )
 }
 
 /// Revokes what a client has in a user's name, by what the user agreed to, and what others got for it.
 #[must_use]
 pub fn revoke_consented(context: &Context, user: &Id<User>, consent: &str) -> Statement {
-    sql("update oauth_token set revoked_at = ?4, revoked_by = ?2, revocation_reason = 'consent withdrawn', updated_at = ?4
-         where tenant_id = ?1 and user_id = ?2 and revoked_at is null
-           and (client_id = (select client_id from oauth_consent where id = ?3 and user_id = ?2 and tenant_id = ?1)
+    sql!("update oauth_token set revoked_at = :now, revoked_by = :user, revocation_reason = 'consent withdrawn', updated_at = :now
+         where tenant_id = :tenant and user_id = :user and revoked_at is null
+           and (client_id = (select client_id from oauth_consent where id = :consent and user_id = :user and tenant_id = :tenant)
                 or family_id in (select family_id from oauth_token
-                                 where tenant_id = ?1 and user_id = ?2 and origin_client_id is null
+                                 where tenant_id = :tenant and user_id = :user and origin_client_id is null
                                    and client_id = (select client_id from oauth_consent
-                                                    where id = ?3 and user_id = ?2 and tenant_id = ?1)))")
-    .bind(&context.tenant().id)
-    .bind(user)
-    .bind(consent)
-    .bind(context.now)
+                                                    where id = :consent and user_id = :user and tenant_id = :tenant)))", tenant = &context.tenant().id, user, consent, now = context.now)
 }
 
 /// Revokes what others got for tokens of a client's, or for such again: where the client is switched off or deleted.
 #[must_use]
 pub fn revoke_exchanged(context: &Context, client_id: &str) -> Statement {
-    sql("update oauth_token set revoked_at = ?3, revocation_reason = 'client ended', updated_at = ?3
-         where tenant_id = ?1 and revoked_at is null and origin_client_id is not null
+    sql!("update oauth_token set revoked_at = :now, revocation_reason = 'client ended', updated_at = :now
+         where tenant_id = :tenant and revoked_at is null and origin_client_id is not null
            and family_id in (select family_id from oauth_token
-                             where tenant_id = ?1 and client_id = (select id from oauth_client where client_id = ?2))")
-    .bind(&context.tenant().id)
-    .bind(client_id)
-    .bind(context.now)
+                             where tenant_id = :tenant and client_id = (select id from oauth_client where client_id = :client_id))", tenant = &context.tenant().id, client_id, now = context.now)
 }
 
 /// A token, whichever kind it is, as introspection and userinfo need it.
@@ -333,7 +317,7 @@ pub struct Found {
 /// A token by the hash of its text. One that was given for the length of a session ends with it.
 #[must_use]
 pub fn find(context: &Context, hash: &str) -> Statement {
-    sql(concat!(
+    sql!(concat!(
         "select json_object(
            'id', t.id, 'kind', t.kind, 'client_id', c.client_id, 'family_id', t.family_id, 'scope', t.scope, 'audience', json(t.audience),
            'cnf', json(coalesce(t.cnf, '{}')), 'act', json(t.act), 'userinfo_claims', json(coalesce(t.requested_claims, '[]')),
@@ -342,9 +326,9 @@ pub fn find(context: &Context, hash: &str) -> Statement {
         group_slugs!("t.tenant_id", "t.user_id"),
         "),
            'authenticated_at', t.authenticated_at, 'created_at', t.created_at, 'expires_at', t.expires_at,
-           'is_good', json(iif(t.used_at is null and t.revoked_at is null and t.expires_at > ?3 and c.disabled = 0
+           'is_good', json(iif(t.used_at is null and t.revoked_at is null and t.expires_at > :now and c.disabled = 0
                                and (t.user_id is null
-                                    or u.status = 'active' or (u.status = 'suspended' and u.suspended_until <= ?3))
+                                    or u.status = 'active' or (u.status = 'suspended' and u.suspended_until <= :now))
                                and (t.session_id is null or t.is_offline = 1 or s.revoked_at is null)
                                and coalesce(o.disabled, 0) = 0
                                and (select status from tenant where id = t.tenant_id) = 'active', 'true', 'false')),
@@ -361,9 +345,6 @@ pub fn find(context: &Context, hash: &str) -> Statement {
          left join user u on u.id = t.user_id
          left join session s on s.id = t.session_id
          left join oauth_client o on o.id = t.origin_client_id
-         where t.tenant_id = ?1 and t.token_hash = ?2"
-    ))
-    .bind(&context.tenant().id)
-    .bind(hash)
-    .bind(context.now)
+         where t.tenant_id = :tenant and t.token_hash = :hash"
+    ), tenant = &context.tenant().id, hash, now = context.now)
 }

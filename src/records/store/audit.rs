@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-use crate::platform::d1::{Statement, sql};
+use crate::platform::d1::Statement;
 use crate::platform::id::{Id, Millis, Session, Tenant, User};
+use crate::platform::sql::sql;
 use crate::request::context::Context;
 
 /// How serious an audit event is.
@@ -44,21 +45,10 @@ pub struct Attempt<'a> {
 #[must_use]
 pub fn login(context: &Context, id: &str, attempt: Attempt<'_>) -> Statement {
     let client = context.client();
-    sql("insert into login_history
+    sql!("insert into login_history
            (id, tenant_id, user_id, session_id, status, failure_reason, login_method, ip_address, user_agent, location, created_at)
-         select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11
-         where ?4 is null or exists (select 1 from session where id = ?4)")
-    .bind(id)
-    .bind(&context.tenant().id)
-    .bind(attempt.user_id)
-    .bind(attempt.session_id)
-    .bind(if attempt.failure.is_some() { "failed" } else { "success" })
-    .bind(attempt.failure)
-    .bind(attempt.method)
-    .bind(&client.ip)
-    .bind(&client.user_agent)
-    .bind(client.location.as_ref())
-    .bind(context.now)
+         select :id, :tenant, :user_id, :session_id, :status, :failure, :method, :ip, :user_agent, :location, :now
+         where :session_id is null or exists (select 1 from session where id = :session_id)", id, tenant = &context.tenant().id, user_id = attempt.user_id, session_id = attempt.session_id, status = if attempt.failure.is_some() { "failed" } else { "success" }, failure = attempt.failure, method = attempt.method, ip = &client.ip, user_agent = &client.user_agent, location = client.location.as_ref(), now = context.now)
 }
 
 /// A row of `audit_event` about a user.
@@ -72,63 +62,50 @@ pub fn audit(
     details: &Value,
 ) -> Statement {
     let client = context.client();
-    sql("insert into audit_event
+    sql!(
+        "insert into audit_event
            (id, tenant_id, user_id, subject, event, severity, details, ip_address, user_agent, request_id, created_at)
-         values (?1, ?2, ?3, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")
-    .bind(id)
-    .bind(&context.tenant().id)
-    .bind(user_id)
-    .bind(event)
-    .bind(severity.as_str())
-    .bind(details.to_string())
-    .bind(&client.ip)
-    .bind(&client.user_agent)
-    .bind(context.request_id())
-    .bind(context.now)
+         values (:id, :tenant, :user_id, :user_id, :event, :severity, :details, :ip, :user_agent, :request_id, :now)",
+        id,
+        tenant = &context.tenant().id,
+        user_id,
+        event,
+        severity = severity.as_str(),
+        details = details.to_string(),
+        ip = &client.ip,
+        user_agent = &client.user_agent,
+        request_id = context.request_id(),
+        now = context.now
+    )
 }
 
 /// A row of `audit_event` about a new user, if they have this address: of two who make a user of one guest, one did.
 #[must_use]
 pub fn created(context: &Context, id: &str, user_id: &Id<User>, email: &str, details: &Value) -> Statement {
     let client = context.client();
-    sql("insert into audit_event
+    sql!("insert into audit_event
            (id, tenant_id, user_id, subject, event, severity, details, ip_address, user_agent, request_id, created_at)
-         select ?1, ?2, id, id, 'user.created', 'low', ?5, ?6, ?7, ?8, ?9 from user where id = ?3 and email = ?4")
-    .bind(id)
-    .bind(&context.tenant().id)
-    .bind(user_id)
-    .bind(email)
-    .bind(details.to_string())
-    .bind(&client.ip)
-    .bind(&client.user_agent)
-    .bind(context.request_id())
-    .bind(context.now)
+         select :id, :tenant, id, id, 'user.created', 'low', :details, :ip, :user_agent, :request_id, :now from user where id = :user_id and email = :email", id, tenant = &context.tenant().id, user_id, email, details = details.to_string(), ip = &client.ip, user_agent = &client.user_agent, request_id = context.request_id(), now = context.now)
 }
 
 /// A row of `audit_event`, if the failure just counted has locked the account.
 #[must_use]
 pub fn locked(context: &Context, id: &str, user_id: &Id<User>) -> Statement {
     let client = context.client();
-    sql("insert into audit_event
+    sql!("insert into audit_event
            (id, tenant_id, user_id, subject, event, severity, details, ip_address, user_agent, request_id, created_at)
-         select ?2, ?1, id, id, 'account.locked', 'medium',
-                json_object('failures', failed_login_count, 'locked_until', locked_until), ?5, ?6, ?7, ?8
-         from user where id = ?3 and locked_until > ?8 and failed_login_count % cast(?4 as integer) = 0")
-    .bind(&context.tenant().id)
-    .bind(id)
-    .bind(user_id)
-    .bind(context.config.lockout_failures)
-    .bind(&client.ip)
-    .bind(&client.user_agent)
-    .bind(context.request_id())
-    .bind(context.now)
+         select :id, :tenant, id, id, 'account.locked', 'medium',
+                json_object('failures', failed_login_count, 'locked_until', locked_until), :ip, :user_agent, :request_id, :now
+         from user where id = :user_id and locked_until > :now and failed_login_count % cast(:lockout_failures as integer) = 0", tenant = &context.tenant().id, id, user_id, lockout_failures = context.config.lockout_failures, ip = &client.ip, user_agent = &client.user_agent, request_id = context.request_id(), now = context.now)
 }
 
 /// Notes that a session is in use.
 #[must_use]
 pub fn activity(tenant: &Id<Tenant>, session: &Id<Session>, now: Millis) -> Statement {
-    sql("update session set last_activity_at = ?3, request_count = request_count + 1 where tenant_id = ?1 and id = ?2")
-        .bind(tenant)
-        .bind(session)
-        .bind(now)
+    sql!(
+        "update session set last_activity_at = :now, request_count = request_count + 1 where tenant_id = :tenant and id = :session",
+        tenant,
+        session,
+        now
+    )
 }

@@ -3,10 +3,11 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::platform::d1::{Statement, sql};
+use crate::platform::d1::Statement;
 use crate::platform::error;
 use crate::platform::id::{Id, Millis, Tenant, User};
 use crate::platform::secret::{SessionToken, TokenHash};
+use crate::platform::sql::sql;
 use crate::request::context::Context;
 
 /// Something that a user is to be told.
@@ -26,15 +27,8 @@ pub struct News<'a> {
 /// # Errors
 /// If the platform has no randomness.
 pub fn tell(context: &Context, user: &Id<User>, news: &News<'_>) -> error::Result<Statement> {
-    Ok(sql("insert into notification (id, tenant_id, user_id, kind, message, details, created_at, updated_at)
-            select ?2, ?1, id, ?4, ?5, ?6, ?7, ?7 from user where id = ?3 and deleted_at is null")
-    .bind(news.tenant)
-    .bind(context.row_id()?)
-    .bind(user)
-    .bind(news.kind)
-    .bind(news.message)
-    .bind(news.details.to_string())
-    .bind(context.now))
+    Ok(sql!("insert into notification (id, tenant_id, user_id, kind, message, details, created_at, updated_at)
+            select :id, :tenant, id, :kind, :message, :details, :now, :now from user where id = :user and deleted_at is null", tenant = news.tenant, id = context.row_id()?, user, kind = news.kind, message = news.message, details = news.details.to_string(), now = context.now))
 }
 
 /// Tells whoever has an address in the pool that was asked, if anybody has.
@@ -42,19 +36,11 @@ pub fn tell(context: &Context, user: &Id<User>, news: &News<'_>) -> error::Resul
 /// # Errors
 /// As [`tell`].
 pub fn tell_email(context: &Context, email: &str, news: &News<'_>) -> error::Result<Statement> {
-    Ok(sql("insert into notification (id, tenant_id, user_id, kind, message, details, created_at, updated_at)
-            select ?2, ?1, u.id, ?4, ?5, ?6, ?7, ?7 from user u
-            where u.id in (select id from user where tenant_id is null and ?8 is null and email = ?3 and deleted_at is null
+    Ok(sql!("insert into notification (id, tenant_id, user_id, kind, message, details, created_at, updated_at)
+            select :id, :tenant, u.id, :kind, :message, :details, :now, :now from user u
+            where u.id in (select id from user where tenant_id is null and :pool is null and email = :email and deleted_at is null
                            union all
-                           select id from user where tenant_id = ?8 and tenant_id is not null and email = ?3 and deleted_at is null)")
-    .bind(news.tenant)
-    .bind(context.row_id()?)
-    .bind(email)
-    .bind(news.kind)
-    .bind(news.message)
-    .bind(news.details.to_string())
-    .bind(context.now)
-    .bind(context.tenant().pool()))
+                           select id from user where tenant_id = :pool and tenant_id is not null and email = :email and deleted_at is null)", tenant = news.tenant, id = context.row_id()?, email, kind = news.kind, message = news.message, details = news.details.to_string(), now = context.now, pool = context.tenant().pool()))
 }
 
 /// A notification.
@@ -84,42 +70,44 @@ pub fn list(
     unread: bool,
     (limit, offset): (i64, i64),
 ) -> Statement {
-    sql("select json_object('id', n.id, 'tenant_id', n.tenant_id, 'kind', n.kind, 'message', n.message,
+    sql!(
+        "select json_object('id', n.id, 'tenant_id', n.tenant_id, 'kind', n.kind, 'message', n.message,
                             'details', json(n.details), 'read_at', n.read_at, 'created_at', n.created_at) as row
          from notification n
-         where n.user_id = (select user_id from session where tenant_id = ?1 and token_hash = ?2)
-           and (not ?3 or n.read_at is null)
-         order by n.created_at desc, n.id desc limit ?4 offset ?5")
-    .bind(tenant)
-    .bind(hash)
-    .bind(unread)
-    .bind(limit)
-    .bind(offset)
+         where n.user_id = (select user_id from session where tenant_id = :tenant and token_hash = :hash)
+           and (not :unread or n.read_at is null)
+         order by n.created_at desc, n.id desc limit :limit offset :offset",
+        tenant,
+        hash,
+        unread,
+        limit,
+        offset
+    )
 }
 
 /// How many of them are unread.
 #[must_use]
 pub fn unread(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Statement {
-    sql("select json_quote(count(*)) as row from notification
-         where user_id = (select user_id from session where tenant_id = ?1 and token_hash = ?2) and read_at is null")
-    .bind(tenant)
-    .bind(hash)
+    sql!("select json_quote(count(*)) as row from notification
+         where user_id = (select user_id from session where tenant_id = :tenant and token_hash = :hash) and read_at is null", tenant, hash)
 }
 
 /// Notes that a user read one of their notifications, or with none all of them.
 #[must_use]
 pub fn read(context: &Context, user: &Id<User>, id: Option<&str>) -> Statement {
-    sql("update notification set read_at = ?3, updated_at = ?3
-         where user_id = ?1 and read_at is null and (?2 is null or id = ?2)")
-    .bind(user)
-    .bind(id)
-    .bind(context.now)
+    sql!(
+        "update notification set read_at = :now, updated_at = :now
+         where user_id = :user and read_at is null and (:id is null or id = :id)",
+        user,
+        id,
+        now = context.now
+    )
 }
 
 /// Deletes one of a user's notifications.
 #[must_use]
 pub fn delete(user: &Id<User>, id: &str) -> Statement {
-    sql("delete from notification where user_id = ?1 and id = ?2").bind(user).bind(id)
+    sql!("delete from notification where user_id = :user and id = :id", user, id)
 }
 
 /// Something that somebody did.
@@ -145,20 +133,16 @@ pub struct Deed {
 /// did to them is not theirs to read.
 #[must_use]
 pub fn deeds(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>, (limit, offset): (i64, i64)) -> Statement {
-    sql("select json_object('id', a.id, 'action', a.event, 'details', json(a.details), 'subject', a.subject,
+    sql!("select json_object('id', a.id, 'action', a.event, 'details', json(a.details), 'subject', a.subject,
                             'ip_address', a.ip_address, 'user_agent', a.user_agent, 'created_at', a.created_at) as row
          from audit_event a
          where a.id in (
            select id from (select id from audit_event
-                           where actor_id = (select user_id from session where tenant_id = ?1 and token_hash = ?2)
-                           order by created_at desc, id desc limit ?3 + ?4)
+                           where actor_id = (select user_id from session where tenant_id = :tenant and token_hash = :hash)
+                           order by created_at desc, id desc limit :limit + :offset)
            union all
            select id from (select id from audit_event
-                           where user_id = (select user_id from session where tenant_id = ?1 and token_hash = ?2) and actor_id is null
-                           order by created_at desc, id desc limit ?3 + ?4))
-         order by a.created_at desc, a.id desc limit ?3 offset ?4")
-    .bind(tenant)
-    .bind(hash)
-    .bind(limit)
-    .bind(offset)
+                           where user_id = (select user_id from session where tenant_id = :tenant and token_hash = :hash) and actor_id is null
+                           order by created_at desc, id desc limit :limit + :offset))
+         order by a.created_at desc, a.id desc limit :limit offset :offset", tenant, hash, limit, offset)
 }

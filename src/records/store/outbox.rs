@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::platform::config::Limit;
-use crate::platform::d1::{Database, Statement, Stored, sql};
+use crate::platform::d1::{Database, Statement, Stored};
 use crate::platform::error;
 use crate::platform::id::{Id, Millis, Tenant, User};
 use crate::platform::secret::{Cell, Keyring};
+use crate::platform::sql::sql;
 use crate::request::context::Context;
 
 /// A mail.
@@ -78,14 +79,8 @@ fn sealed(context: &Context, mail: &Mail) -> error::Result<(String, String)> {
 /// If the platform has no randomness.
 pub fn queue(context: &Context, user: Option<&Id<User>>, recipient: &str, mail: &Mail) -> error::Result<Statement> {
     let (id, sealed) = sealed(context, mail)?;
-    Ok(sql("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
-            values (?2, ?1, ?3, 'mail', ?4, ?5, ?6, ?6, ?6)")
-    .bind(&context.tenant().id)
-    .bind(&id)
-    .bind(user)
-    .bind(recipient)
-    .bind(sealed)
-    .bind(context.now))
+    Ok(sql!("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
+            values (:id, :tenant, :user, 'mail', :recipient, :sealed, :now, :now, :now)", tenant = &context.tenant().id, id = &id, user, recipient, sealed, now = context.now))
 }
 
 /// Queues a mail to a user's own address; with `if_password`, only if that is the hash of their password now.
@@ -99,16 +94,10 @@ pub fn queue_to_user(
     if_password: Option<&str>,
 ) -> error::Result<Statement> {
     let (id, sealed) = sealed(context, mail)?;
-    Ok(sql("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
-            select ?2, ?1, id, 'mail', email, ?4, ?5, ?5, ?5 from user
-            where (tenant_id is null or tenant_id = ?1) and id = ?3 and email not like '%.invalid'
-              and (?6 is null or exists (select 1 from account where user_id = ?3 and issuer_id is null and password_hash = ?6))")
-    .bind(&context.tenant().id)
-    .bind(&id)
-    .bind(user)
-    .bind(sealed)
-    .bind(context.now)
-    .bind(if_password))
+    Ok(sql!("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
+            select :id, :tenant, id, 'mail', email, :sealed, :now, :now, :now from user
+            where (tenant_id is null or tenant_id = :tenant) and id = :user and email not like '%.invalid'
+              and (:if_password is null or exists (select 1 from account where user_id = :user and issuer_id is null and password_hash = :if_password))", tenant = &context.tenant().id, id = &id, user, sealed, now = context.now, if_password))
 }
 
 /// Queues a mail to a user's address, if it is theirs, unless the request just counted under `key` is over the limit.
@@ -122,18 +111,10 @@ pub fn queue_within(
     (key, limit): (&str, Limit),
 ) -> error::Result<Statement> {
     let (id, sealed) = sealed(context, mail)?;
-    Ok(sql("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
-            select ?2, ?1, id, 'mail', email, ?4, ?5, ?5, ?5 from user
-            where (tenant_id is null or tenant_id = ?1) and id = ?3 and email not like '%.invalid'
-              and email = ?8 and (select count from rate_limit where key = ?6) <= ?7")
-    .bind(&context.tenant().id)
-    .bind(&id)
-    .bind(user)
-    .bind(sealed)
-    .bind(context.now)
-    .bind(key)
-    .bind(limit.count)
-    .bind(email))
+    Ok(sql!("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
+            select :id, :tenant, id, 'mail', email, :sealed, :now, :now, :now from user
+            where (tenant_id is null or tenant_id = :tenant) and id = :user and email not like '%.invalid'
+              and email = :email and (select count from rate_limit where key = :key) <= :count", tenant = &context.tenant().id, id = &id, user, sealed, now = context.now, key, count = limit.count, email))
 }
 
 /// Queues a mail to a user whose account the failure just counted has locked.
@@ -142,16 +123,10 @@ pub fn queue_within(
 /// If the platform has no randomness.
 pub fn queue_if_locked(context: &Context, user: &Id<User>, mail: &Mail) -> error::Result<Statement> {
     let (id, sealed) = sealed(context, mail)?;
-    Ok(sql("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
-            select ?2, ?1, id, 'mail', email, ?4, ?5, ?5, ?5 from user
-            where (tenant_id is null or tenant_id = ?1) and id = ?3 and email not like '%.invalid'
-              and locked_until > ?5 and last_failed_login_at = ?5 and failed_login_count % cast(?6 as integer) = 0")
-    .bind(&context.tenant().id)
-    .bind(&id)
-    .bind(user)
-    .bind(sealed)
-    .bind(context.now)
-    .bind(context.config.lockout_failures))
+    Ok(sql!("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
+            select :id, :tenant, id, 'mail', email, :sealed, :now, :now, :now from user
+            where (tenant_id is null or tenant_id = :tenant) and id = :user and email not like '%.invalid'
+              and locked_until > :now and last_failed_login_at = :now and failed_login_count % cast(:lockout_failures as integer) = 0", tenant = &context.tenant().id, id = &id, user, sealed, now = context.now, lockout_failures = context.config.lockout_failures))
 }
 
 /// How often a delivery is tried: over some two days.
@@ -165,10 +140,10 @@ pub const MOST_ATTEMPTS: i64 = 12;
 /// # Errors
 /// If D1 does not answer.
 pub async fn claim(db: &Database, has_messages: bool, now: Millis) -> Stored<Vec<Queued>> {
-    let statement = sql("update outbox set attempts = attempts + 1, next_attempt_at = ?1 + (60000 << min(attempts, 12)), updated_at = ?1
+    let statement = sql!("update outbox set attempts = attempts + 1, next_attempt_at = :now + (60000 << min(attempts, 12)), updated_at = :now
          where id in (select id from (select id from outbox
-                                      where next_attempt_at <= ?1 and delivered_at is null and failed_at is null
-                                        and ?2 and kind <> 'logout'
+                                      where next_attempt_at <= :now and delivered_at is null and failed_at is null
+                                        and :has_messages and kind <> 'logout'
                                       order by next_attempt_at limit 20)
                       union all
                       select id from (select id, next_attempt_at,
@@ -176,37 +151,30 @@ pub async fn claim(db: &Database, has_messages: bool, now: Millis) -> Stored<Vec
                                                                   replace(replace(substr(recipient, 9), '?', '/'), '#', '/') || '/', '/') + 7))
                                                                 order by next_attempt_at) as place
                                       from outbox
-                                      where next_attempt_at <= ?1 and delivered_at is null and failed_at is null
+                                      where next_attempt_at <= :now and delivered_at is null and failed_at is null
                                         and kind = 'logout')
                       where place <= 8
                       limit 60)
-           and next_attempt_at <= ?1
+           and next_attempt_at <= :now
          returning json_object('id', id, 'kind', kind, 'recipient', recipient, 'payload_sealed', payload_sealed, 'attempts', attempts,
-                               'created_at', created_at) as row")
-    .bind(now)
-    .bind(has_messages);
+                               'created_at', created_at) as row", now, has_messages);
     db.batch([statement]).await?.rows()
 }
 
 /// Whether clients wait to be told of the end of sessions. In the batch that ended them.
 #[must_use]
 pub fn has_logouts(now: Millis) -> Statement {
-    sql("select json(iif(exists (select 1 from outbox
-                                 where next_attempt_at <= ?1 and delivered_at is null and failed_at is null and kind = 'logout'),
-                         'true', 'false')) as row")
-    .bind(now)
+    sql!("select json(iif(exists (select 1 from outbox
+                                 where next_attempt_at <= :now and delivered_at is null and failed_at is null and kind = 'logout'),
+                         'true', 'false')) as row", now)
 }
 
 /// Notes how a delivery ended. One that failed for the last time stays, for whoever looks into it.
 #[must_use]
 pub fn settle(id: &str, problem: Option<&str>, attempts: i64, now: Millis) -> Statement {
     let gives_up = problem.is_some() && attempts >= MOST_ATTEMPTS;
-    sql("update outbox set last_error = ?2, delivered_at = iif(?2 is null, ?4, null), failed_at = iif(?3, ?4, null), updated_at = ?4
-         where id = ?1")
-    .bind(id)
-    .bind(problem)
-    .bind(gives_up)
-    .bind(now)
+    sql!("update outbox set last_error = :problem, delivered_at = iif(:problem is null, :now, null), failed_at = iif(:gives_up, :now, null), updated_at = :now
+         where id = :id", id, problem, gives_up, now)
 }
 
 /// The newest mails of a tenant, to one address or to all, for the development mailbox.
@@ -214,14 +182,10 @@ pub fn settle(id: &str, problem: Option<&str>, attempts: i64, now: Millis) -> St
 /// # Errors
 /// If D1 does not answer.
 pub async fn newest(db: &Database, tenant: &Id<Tenant>, to: Option<&str>) -> Stored<Vec<Queued>> {
-    let statement = sql(
-        "select json_object('id', id, 'kind', kind, 'recipient', recipient, 'payload_sealed', payload_sealed, 'attempts', attempts,
+    let statement = sql!("select json_object('id', id, 'kind', kind, 'recipient', recipient, 'payload_sealed', payload_sealed, 'attempts', attempts,
                                             'created_at', created_at) as row
-         from outbox where tenant_id = ?1 and kind <> 'logout' and (?2 is null or recipient = ?2)
-         order by created_at desc, id desc limit 100",
-    )
-    .bind(tenant)
-    .bind(to);
+         from outbox where tenant_id = :tenant and kind <> 'logout' and (:to is null or recipient = :to)
+         order by created_at desc, id desc limit 100", tenant, to);
     db.batch([statement]).await?.rows()
 }
 
@@ -232,12 +196,6 @@ pub async fn newest(db: &Database, tenant: &Id<Tenant>, to: Option<&str>) -> Sto
 pub fn queue_sms(context: &Context, user: Option<&Id<User>>, number: &str, text: &str) -> error::Result<Statement> {
     let mail = Mail { subject: String::new(), text: text.to_owned(), html: String::new() };
     let (id, sealed) = sealed(context, &mail)?;
-    Ok(sql("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
-            values (?2, ?1, ?3, 'webhook', ?4, ?5, ?6, ?6, ?6)")
-    .bind(&context.tenant().id)
-    .bind(&id)
-    .bind(user)
-    .bind(number)
-    .bind(sealed)
-    .bind(context.now))
+    Ok(sql!("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
+            values (:id, :tenant, :user, 'webhook', :number, :sealed, :now, :now, :now)", tenant = &context.tenant().id, id = &id, user, number, sealed, now = context.now))
 }

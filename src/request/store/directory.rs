@@ -13,10 +13,11 @@ use worker::Env;
 use crate::access::path_rules::{Access, Rule};
 use crate::access::policy::SecurityPolicy;
 use crate::platform::config::Config;
-use crate::platform::d1::{Database, Statement, StoreError, Stored, sql};
+use crate::platform::d1::{Database, Statement, StoreError, Stored};
 use crate::platform::error::Error;
 use crate::platform::id::{App, Id, Millis, Tenant};
 use crate::platform::log::note;
+use crate::platform::sql::sql;
 use crate::request::own_hosts::{Known, is_own as is_own_url, question};
 
 /// A tenant, as far as routing needs it.
@@ -190,7 +191,7 @@ macro_rules! place {
                            from (select * from access_rule where proxied_app_id = a.id order by position)))))
              as row
              from tenant t
-             left join proxied_app a on a.tenant_id = t.id and a.host = ?1 and a.enabled = 1
+             left join proxied_app a on a.tenant_id = t.id and a.host = :host and a.enabled = 1
              where t.id = ",
             $condition
         )
@@ -249,16 +250,20 @@ pub async fn find(env: &Env, host: &str, is_default: bool, config: &Config, now:
 /// it is there.
 async fn read(env: &Env, host: &str, is_default: bool) -> std::result::Result<Option<Place>, Unread> {
     let main = Database::open(env, Database::BINDING).map_err(Unread::Bad)?;
-    let statement = sql(place!(
-        "iif(?2, (select id from tenant where slug = 'default'),
-             coalesce((select tenant_id from proxied_app where host = ?1 and enabled = 1),
-                      (select tenant_id from tenant_domain where host = ?1)))"
-    ));
-    let mut answers = main.batch([statement.bind(host).bind(is_default)]).await.map_err(unread)?;
+    let statement = sql!(
+        place!(
+            "iif(:is_default, (select id from tenant where slug = 'default'),
+                 coalesce((select tenant_id from proxied_app where host = :host and enabled = 1),
+                          (select tenant_id from tenant_domain where host = :host)))"
+        ),
+        host,
+        is_default
+    );
+    let mut answers = main.batch([statement]).await.map_err(unread)?;
     let mut place: Option<Place> = answers.row().map_err(Unread::Bad)?;
     if let Some((binding, id, is_active)) = place.as_ref().and_then(elsewhere) {
         let own = Database::open(env, &binding).map_err(Unread::Bad)?;
-        let statement = sql(place!("?2")).bind(host).bind(&id);
+        let statement = sql!(place!(":id"), host, id = &id);
         let answered = own.batch([statement]).await;
         // The main database has just said that the tenant is closed: that holds, whatever is remembered.
         let mut answers = answered.map_err(|error| match unread(error) {
@@ -316,16 +321,18 @@ pub async fn is_own(env: &Env, config: &Config, binding: &str, url: &Url, now: M
 
 /// What is known of a host: `secure` and `plain` are what the URLs of origins on it begin with.
 fn known(host: &str, secure: &str, plain: &str) -> Statement {
-    sql("select json_object(
-           'is_host', json(iif(exists (select 1 from tenant_domain where host = ?1)
-                               or exists (select 1 from proxied_app where host = ?1), 'true', 'false')),
+    sql!(
+        "select json_object(
+           'is_host', json(iif(exists (select 1 from tenant_domain where host = :host)
+                               or exists (select 1 from proxied_app where host = :host), 'true', 'false')),
            'origins', (select json_group_array(origin_url) from (
              select origin_url from proxied_app
-             where origin_url >= ?2 collate nocase and origin_url < ?2 || '~' collate nocase
+             where origin_url >= :secure collate nocase and origin_url < :secure || '~' collate nocase
              union all
              select origin_url from proxied_app
-             where origin_url >= ?3 collate nocase and origin_url < ?3 || '~' collate nocase))) as row")
-    .bind(host)
-    .bind(secure)
-    .bind(plain)
+             where origin_url >= :plain collate nocase and origin_url < :plain || '~' collate nocase))) as row",
+        host,
+        secure,
+        plain
+    )
 }

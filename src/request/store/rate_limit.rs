@@ -4,9 +4,10 @@ use serde::Deserialize;
 
 use crate::http::cookie::Cookie;
 use crate::platform::config::{Config, Limit};
-use crate::platform::d1::{Statement, sql};
+use crate::platform::d1::Statement;
 use crate::platform::id::Millis;
 use crate::platform::secret::{Purpose, SecondFactor, SessionToken, Token, TokenHash, TrustedDevice};
+use crate::platform::sql::sql;
 use crate::request::context::Context;
 
 /// A window after a request was counted in it.
@@ -33,10 +34,10 @@ pub fn key(config: &Config, purpose: &str, tenant: &str, whom: &str) -> String {
     format!("{purpose}:{digest}")
 }
 
-/// The statement that counts, for what comes from `$source`. A window that is over begins anew.
+/// The text that counts, for what comes from `$source`. A window that is over begins anew.
 macro_rules! counting {
     ($source:literal) => {
-        sql(concat!(
+        concat!(
             "insert into rate_limit (key, count, window_started_at, last_request_at, expires_at) ",
             $source,
             " on conflict (key) do update set
@@ -47,14 +48,14 @@ macro_rules! counting {
                                  excluded.expires_at, rate_limit.expires_at),
                 last_request_at = excluded.last_request_at
               returning json_object('count', count, 'expires_at', expires_at) as row"
-        ))
+        )
     };
 }
 
 /// Counts a request and answers its [`Window`].
 #[must_use]
 pub fn count(key: &str, limit: Limit, now: Millis) -> Statement {
-    counting!("values (?1, 1, ?2, ?2, ?3)").bind(key).bind(now).bind(now + limit.seconds * 1000)
+    sql!(counting!("values (:key, 1, :now, :now, :until)"), key, now, until = now + limit.seconds * 1000)
 }
 
 /// Whether a browser is one that the user called `$name` trusts, for `where`. It is who they were when they trusted it that
@@ -83,8 +84,8 @@ macro_rules! counting_apart {
     ($condition:literal) => {
         concat!(
             "insert into rate_limit (key, count, window_started_at, last_request_at, expires_at)
-             select iif(is_trusted, ?2, ?1), 1, ?3, ?3, ?4 from (select ",
-            trusts!("?5", "?6", "?7", "?3"),
+             select iif(is_trusted, :trusted_key, :key), 1, :now, :now, :until from (select ",
+            trusts!(":device", ":name", ":pool", ":now"),
             " as is_trusted) where ",
             $condition,
             " on conflict (key) do update set
@@ -107,21 +108,19 @@ pub fn trusted_device(context: &Context) -> Option<TokenHash<TrustedDevice>> {
     device.map(|token| token.hash())
 }
 
-fn apart(statement: Statement, context: &Context, name: &str, (key, trusted): (&str, &str), limit: Limit) -> Statement {
-    statement
-        .bind(key)
-        .bind(trusted)
-        .bind(context.now)
-        .bind(context.now + limit.seconds * 1000)
-        .bind(trusted_device(context).as_ref())
-        .bind(name)
-        .bind(context.tenant().pool())
-}
-
 /// Counts a request about somebody called `name` under `keys`: the first, or the second if the browser is one that they trust.
 #[must_use]
-pub fn count_apart(context: &Context, name: &str, keys: (&str, &str), limit: Limit) -> Statement {
-    apart(sql(counting_apart!("true")), context, name, keys, limit)
+pub fn count_apart(context: &Context, name: &str, (key, trusted_key): (&str, &str), limit: Limit) -> Statement {
+    sql!(
+        counting_apart!("true"),
+        key,
+        trusted_key,
+        until = context.now + limit.seconds * 1000,
+        device = trusted_device(context).as_ref(),
+        name,
+        pool = context.tenant().pool(),
+        now = context.now
+    )
 }
 
 /// The same, if what the statement before it counted under `first` was within its limit; else no row. What an address is
@@ -130,58 +129,78 @@ pub fn count_apart(context: &Context, name: &str, keys: (&str, &str), limit: Lim
 pub fn count_apart_within(
     context: &Context,
     name: &str,
-    keys: (&str, &str),
+    (key, trusted_key): (&str, &str),
     limit: Limit,
     (first, first_trusted, most): (&str, &str, i64),
 ) -> Statement {
-    let text =
-        counting_apart!("changes() = 1 and (select count from rate_limit where key = iif(is_trusted, ?9, ?8)) <= ?10");
-    apart(sql(text), context, name, keys, limit).bind(first).bind(first_trusted).bind(most)
+    sql!(
+        counting_apart!(
+            "changes() = 1 and (select count from rate_limit where key = iif(is_trusted, :first_trusted, :first)) <= :most"
+        ),
+        key,
+        trusted_key,
+        until = context.now + limit.seconds * 1000,
+        device = trusted_device(context).as_ref(),
+        name,
+        pool = context.tenant().pool(),
+        first,
+        first_trusted,
+        most,
+        now = context.now
+    )
 }
 
 /// Gives back what was counted: what succeeded was no guess. Not if its window is over.
 #[must_use]
 pub fn give_back(key: &str, now: Millis) -> Statement {
-    sql("update rate_limit set count = count - 1 where key = ?1 and count > 0 and window_started_at <= ?2")
-        .bind(key)
-        .bind(now)
+    sql!(
+        "update rate_limit set count = count - 1 where key = :key and count > 0 and window_started_at <= :now",
+        key,
+        now
+    )
 }
 
 /// Counts a request in the name of a session's user, and answers their [`Window`]; no row without such a session.
 #[must_use]
 pub fn count_for_session(context: &Context, purpose: &str, hash: &TokenHash<SessionToken>, limit: Limit) -> Statement {
-    counting!(
-        "select ?3 || ':' || user_id, 1, ?4, ?4, ?5 from session
-         where tenant_id = ?1 and token_hash = ?2 and revoked_at is null and expires_at > ?4"
+    sql!(
+        counting!(
+            "select :purpose || ':' || user_id, 1, :now, :now, :until from session
+             where tenant_id = :tenant and token_hash = :hash and revoked_at is null and expires_at > :now"
+        ),
+        tenant = &context.tenant().id,
+        hash,
+        purpose,
+        now = context.now,
+        until = context.now + limit.seconds * 1000
     )
-    .bind(&context.tenant().id)
-    .bind(hash)
-    .bind(purpose)
-    .bind(context.now)
-    .bind(context.now + limit.seconds * 1000)
 }
 
 /// Counts a request in the name of the user whose sign-in waits for its second factor.
 #[must_use]
 pub fn count_for_asked(context: &Context, purpose: &str, hash: &TokenHash<SecondFactor>, limit: Limit) -> Statement {
-    counting!(
-        "select ?3 || ':' || user_id, 1, ?4, ?4, ?5 from verification
-         where tenant_id = ?1 and kind = 'second_factor' and token_hash = ?2 and used_at is null and expires_at > ?4"
+    sql!(
+        counting!(
+            "select :purpose || ':' || user_id, 1, :now, :now, :until from verification
+             where tenant_id = :tenant and kind = 'second_factor' and token_hash = :hash and used_at is null and expires_at > :now"
+        ),
+        tenant = &context.tenant().id,
+        hash,
+        purpose,
+        now = context.now,
+        until = context.now + limit.seconds * 1000
     )
-    .bind(&context.tenant().id)
-    .bind(hash)
-    .bind(purpose)
-    .bind(context.now)
-    .bind(context.now + limit.seconds * 1000)
 }
 
 /// Fails, and the whole batch with it, if what was just counted in it is more than the limit: for what is counted only if
 /// all else of the batch may happen.
 #[must_use]
 pub fn is_within(key: &str, limit: Limit) -> Statement {
-    sql("select json_extract('{}', iif((select count from rate_limit where key = ?1) <= ?2, '$', 'doorward:broken:rate_limit')) as row")
-        .bind(key)
-        .bind(limit.count)
+    sql!(
+        "select json_extract('{}', iif((select count from rate_limit where key = :key) <= :count, '$', 'doorward:broken:rate_limit')) as row",
+        key,
+        count = limit.count
+    )
 }
 
 /// Counts what anybody may write, by network, in the batch that writes it: what is one too many is not written, and neither is
@@ -196,7 +215,7 @@ pub fn hold(context: &Context, purpose: &str) -> [Statement; 2] {
 /// Forgets what was counted: a success is no guess.
 #[must_use]
 pub fn reset(key: &str) -> Statement {
-    sql("delete from rate_limit where key = ?1").bind(key)
+    sql!("delete from rate_limit where key = :key", key)
 }
 
 #[cfg(test)]

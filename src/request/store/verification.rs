@@ -3,10 +3,11 @@
 use serde::Deserialize;
 
 use crate::platform::config::Limit;
-use crate::platform::d1::{Statement, StoreError, Stored, sql};
+use crate::platform::d1::{Statement, StoreError, Stored};
 use crate::platform::error;
 use crate::platform::id::{Id, Millis, Session, Tenant, User};
 use crate::platform::secret::{Cell, Secret, Token, TokenHash, TokenKind};
+use crate::platform::sql::sql;
 use crate::request::context::Context;
 
 /// A used-up value.
@@ -33,16 +34,8 @@ pub fn keep<K: TokenKind>(
 ) -> error::Result<Statement> {
     let id = context.row_id()?;
     let sealed = context.config.keyring.seal(cell(&id), payload, context.random()?);
-    Ok(sql("insert into verification (id, tenant_id, kind, token_hash, identifier, payload_sealed, expires_at, created_at, updated_at)
-            values (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?8)")
-    .bind(tenant)
-    .bind(&id)
-    .bind(K::NAME)
-    .bind(&token.hash())
-    .bind(identifier)
-    .bind(sealed)
-    .bind(expires_at)
-    .bind(context.now))
+    Ok(sql!("insert into verification (id, tenant_id, kind, token_hash, identifier, payload_sealed, expires_at, created_at, updated_at)
+            values (:id, :tenant, :kind, :hash, :identifier, :sealed, :expires_at, :now, :now)", tenant, id = &id, kind = K::NAME, hash = &token.hash(), identifier, sealed, expires_at, now = context.now))
 }
 
 /// [`keep`] without a payload, unless it is kept already.
@@ -56,15 +49,17 @@ pub fn keep_unless<K: TokenKind>(
     identifier: &str,
     expires_at: Millis,
 ) -> error::Result<Statement> {
-    Ok(sql("insert into verification (id, tenant_id, kind, token_hash, identifier, expires_at, created_at, updated_at)
-            values (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?7) on conflict do nothing")
-    .bind(tenant)
-    .bind(context.row_id()?)
-    .bind(K::NAME)
-    .bind(&token.hash())
-    .bind(identifier)
-    .bind(expires_at)
-    .bind(context.now))
+    Ok(sql!(
+        "insert into verification (id, tenant_id, kind, token_hash, identifier, expires_at, created_at, updated_at)
+            values (:id, :tenant, :kind, :hash, :identifier, :expires_at, :now, :now) on conflict do nothing",
+        tenant,
+        id = context.row_id()?,
+        kind = K::NAME,
+        hash = &token.hash(),
+        identifier,
+        expires_at,
+        now = context.now
+    ))
 }
 
 /// Notes that something was used that is good once and is not ours to make: the second time conflicts.
@@ -77,25 +72,15 @@ pub fn note(
     (now, until): (Millis, Millis),
     id: String,
 ) -> Statement {
-    sql("insert into verification (id, tenant_id, kind, token_hash, identifier, used_at, expires_at, created_at, updated_at)
-         values (?2, ?1, ?3, ?4, ?5, ?7, ?6, ?7, ?7)")
-    .bind(&context.tenant().id)
-    .bind(id)
-    .bind(kind)
-    .bind(hash)
-    .bind(about)
-    .bind(until)
-    .bind(now)
+    sql!("insert into verification (id, tenant_id, kind, token_hash, identifier, used_at, expires_at, created_at, updated_at)
+         values (:id, :tenant, :kind, :hash, :about, :now, :until, :now, :now)", tenant = &context.tenant().id, id, kind, hash, about, until, now)
 }
 
 /// Whether something of a kind is there.
 #[must_use]
 pub fn is_kept(context: &Context, kind: &'static str, hash: &str) -> Statement {
-    sql("select json(iif(exists (select 1 from verification where tenant_id = ?1 and kind = ?2 and token_hash = ?3),
-                         'true', 'false')) as row")
-    .bind(&context.tenant().id)
-    .bind(kind)
-    .bind(hash)
+    sql!("select json(iif(exists (select 1 from verification where tenant_id = :tenant and kind = :kind and token_hash = :hash),
+                         'true', 'false')) as row", tenant = &context.tenant().id, kind, hash)
 }
 
 /// [`keep`], unless the request just counted under `key` is over the limit: what anybody may ask for must not fill the
@@ -113,32 +98,17 @@ pub fn keep_within<K: TokenKind>(
 ) -> error::Result<Statement> {
     let id = context.row_id()?;
     let sealed = context.config.keyring.seal(cell(&id), payload, context.random()?);
-    Ok(sql("insert into verification (id, tenant_id, kind, token_hash, identifier, payload_sealed, expires_at, created_at, updated_at)
-            select ?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?8 where (select count from rate_limit where key = ?9) <= ?10")
-    .bind(&context.tenant().id)
-    .bind(&id)
-    .bind(K::NAME)
-    .bind(&token.hash())
-    .bind(identifier)
-    .bind(sealed)
-    .bind(expires_at)
-    .bind(context.now)
-    .bind(key)
-    .bind(limit.count))
+    Ok(sql!("insert into verification (id, tenant_id, kind, token_hash, identifier, payload_sealed, expires_at, created_at, updated_at)
+            select :id, :tenant, :kind, :hash, :identifier, :sealed, :expires_at, :now, :now where (select count from rate_limit where key = :key) <= :count", tenant = &context.tenant().id, id = &id, kind = K::NAME, hash = &token.hash(), identifier, sealed, expires_at, now = context.now, key, count = limit.count))
 }
 
 /// Uses a value up, if it is bound to what it has to be: of any number of attempts, one is answered.
 #[must_use]
 pub fn take<K: TokenKind>(context: &Context, hash: &TokenHash<K>, bound_to: Option<&str>) -> Statement {
-    sql("update verification set used_at = ?5, updated_at = ?5
-         where tenant_id = ?1 and kind = ?2 and token_hash = ?3 and (?4 is null or identifier = ?4)
-           and used_at is null and expires_at > ?5
-         returning json_object('id', id, 'identifier', identifier, 'payload_sealed', payload_sealed) as row")
-    .bind(&context.tenant().id)
-    .bind(K::NAME)
-    .bind(hash)
-    .bind(bound_to)
-    .bind(context.now)
+    sql!("update verification set used_at = :now, updated_at = :now
+         where tenant_id = :tenant and kind = :kind and token_hash = :hash and (:bound_to is null or identifier = :bound_to)
+           and used_at is null and expires_at > :now
+         returning json_object('id', id, 'identifier', identifier, 'payload_sealed', payload_sealed) as row", tenant = &context.tenant().id, kind = K::NAME, hash, bound_to, now = context.now)
 }
 
 /// The values that a user began and did not use, for `where`: each way to them has an index. The owner's id stands in
@@ -168,9 +138,11 @@ pub(crate) use begun_by;
 /// known what is now another.
 #[must_use]
 pub fn forget(context: &Context, user: &Id<User>) -> Statement {
-    sql(concat!("update verification set used_at = ?2, updated_at = ?2 where ", begun_by!("?1")))
-        .bind(user)
-        .bind(context.now)
+    sql!(
+        concat!("update verification set used_at = :now, updated_at = :now where ", begun_by!(":user")),
+        user,
+        now = context.now
+    )
 }
 
 /// A value that the session to be opened uses up.
@@ -185,37 +157,29 @@ pub struct Claim<'a> {
 /// Uses a value up in the name of a session: of many in parallel, one's name stands there, and only that one opens.
 #[must_use]
 pub fn claim(context: &Context, claim: Claim<'_>, session: &Id<Session>) -> Statement {
-    sql("update verification set used_at = ?4, used_by = ?3, updated_at = ?4
-         where tenant_id = ?1 and id = ?2 and used_at is null and expires_at > ?4 and (not ?5 or changes() = 1)")
-    .bind(&context.tenant().id)
-    .bind(claim.id)
-    .bind(session)
-    .bind(context.now)
-    .bind(claim.if_changed)
+    sql!("update verification set used_at = :now, used_by = :session, updated_at = :now
+         where tenant_id = :tenant and id = :id and used_at is null and expires_at > :now and (not :if_changed or changes() = 1)", tenant = &context.tenant().id, id = claim.id, session, now = context.now, if_changed = claim.if_changed)
 }
 
 /// Reads a value that is still good and bound to what it has to be, and leaves it so.
 #[must_use]
 pub fn peek<K: TokenKind>(context: &Context, hash: &TokenHash<K>, bound_to: Option<&str>) -> Statement {
-    sql("select json_object('id', id, 'identifier', identifier, 'payload_sealed', payload_sealed) as row
+    sql!("select json_object('id', id, 'identifier', identifier, 'payload_sealed', payload_sealed) as row
          from verification
-         where tenant_id = ?1 and kind = ?2 and token_hash = ?3 and (?4 is null or identifier = ?4)
-           and used_at is null and expires_at > ?5")
-    .bind(&context.tenant().id)
-    .bind(K::NAME)
-    .bind(hash)
-    .bind(bound_to)
-    .bind(context.now)
+         where tenant_id = :tenant and kind = :kind and token_hash = :hash and (:bound_to is null or identifier = :bound_to)
+           and used_at is null and expires_at > :now", tenant = &context.tenant().id, kind = K::NAME, hash, bound_to, now = context.now)
 }
 
 /// Reads a value whatever has become of it, and leaves it so: it opens nothing, and says what it was for.
 #[must_use]
 pub fn find<K: TokenKind>(context: &Context, hash: &TokenHash<K>) -> Statement {
-    sql("select json_object('id', id, 'identifier', identifier, 'payload_sealed', payload_sealed) as row
-         from verification where tenant_id = ?1 and kind = ?2 and token_hash = ?3")
-    .bind(&context.tenant().id)
-    .bind(K::NAME)
-    .bind(hash)
+    sql!(
+        "select json_object('id', id, 'identifier', identifier, 'payload_sealed', payload_sealed) as row
+         from verification where tenant_id = :tenant and kind = :kind and token_hash = :hash",
+        tenant = &context.tenant().id,
+        kind = K::NAME,
+        hash
+    )
 }
 
 /// A link that proves an address, and how its user stands.
@@ -235,17 +199,13 @@ pub struct Proof {
 /// Reads a link that proves an address: it does the same each time until it expires, and looking changes nothing.
 #[must_use]
 pub fn look<K: TokenKind>(context: &Context, hash: &TokenHash<K>) -> Statement {
-    sql("select json_object('id', v.id, 'identifier', v.identifier, 'payload_sealed', v.payload_sealed, 'email', u.email,
+    sql!("select json_object('id', v.id, 'identifier', v.identifier, 'payload_sealed', v.payload_sealed, 'email', u.email,
                             'is_proven', json(iif(u.email_verified, 'true', 'false')),
                             'has_password', json(iif(exists (select 1 from account a where a.user_id = u.id
                                                              and a.password_hash is not null), 'true', 'false'))) as row
          from verification v join user u on u.id = v.identifier
-         where v.tenant_id = ?1 and v.kind = ?2 and v.token_hash = ?3 and v.expires_at > ?4
-           and (u.tenant_id is null or u.tenant_id = ?1) and u.deleted_at is null")
-    .bind(&context.tenant().id)
-    .bind(K::NAME)
-    .bind(hash)
-    .bind(context.now)
+         where v.tenant_id = :tenant and v.kind = :kind and v.token_hash = :hash and v.expires_at > :now
+           and (u.tenant_id is null or u.tenant_id = :tenant) and u.deleted_at is null", tenant = &context.tenant().id, kind = K::NAME, hash, now = context.now)
 }
 
 impl Used {

@@ -4,11 +4,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::platform::config::Config;
-use crate::platform::d1::{Database, Statement, sql};
+use crate::platform::d1::begin;
+use crate::platform::d1::{Database, Statement};
 use crate::platform::error::Result;
 use crate::platform::id::Millis;
 use crate::platform::random::random;
 use crate::platform::secret::Cell;
+use crate::platform::sql::{numbered, sql};
 
 /// The most values of a column that one run seals again.
 const MOST: usize = 200;
@@ -22,7 +24,7 @@ struct Column {
     is_leased: bool,
 }
 
-/// The values of a column that the key `?1` sealed.
+/// The values of a column that the key `:prefix` sealed.
 macro_rules! find {
     ($table:literal, $column:literal) => {
         concat!(
@@ -34,12 +36,12 @@ macro_rules! find {
             $column,
             " is not null and substr(",
             $column,
-            ", 1, 10) = ?1 limit 200"
+            ", 1, 10) = :prefix limit 200"
         )
     };
 }
 
-/// Replaces the values of a column by those of `?1`. One that a request has changed meanwhile stays as that left it.
+/// Replaces the values of a column by those of `:changed`. One that a request has changed meanwhile stays as that left it.
 macro_rules! replace {
     ($table:literal, $column:literal, $condition:literal) => {
         concat!(
@@ -48,7 +50,7 @@ macro_rules! replace {
             " set ",
             $column,
             " = changed.new
-             from (select value ->> '$.id' as id, value ->> '$.old' as old, value ->> '$.new' as new from json_each(?1)) changed
+             from (select value ->> '$.id' as id, value ->> '$.old' as old, value ->> '$.new' as new from json_each(:changed)) changed
              where ",
             $table,
             ".id = changed.id and ",
@@ -64,14 +66,26 @@ macro_rules! replace {
 /// A column of values that change only when their owner changes them.
 macro_rules! column {
     ($table:literal, $column:literal, $find:expr, $replace:expr) => {
-        Column { table: $table, name: $column, find: $find, replace: $replace, is_leased: false }
+        Column {
+            table: $table,
+            name: $column,
+            find: numbered!($find, &["prefix"]),
+            replace: numbered!($replace, &["changed"]),
+            is_leased: false,
+        }
     };
 }
 
 /// A column of tokens that are refreshed under a lease: its holder seals the new one with the first key.
 macro_rules! leased {
     ($table:literal, $column:literal, $find:expr, $replace:expr) => {
-        Column { table: $table, name: $column, find: $find, replace: $replace, is_leased: true }
+        Column {
+            table: $table,
+            name: $column,
+            find: numbered!($find, &["prefix"]),
+            replace: numbered!($replace, &["changed", "now"]),
+            is_leased: true,
+        }
     };
 }
 
@@ -98,13 +112,13 @@ const COLUMNS: [Column; 9] = [
         "account",
         "access_token_sealed",
         find!("account", "access_token_sealed"),
-        replace!("account", "access_token_sealed", " and coalesce(leased_until, 0) <= ?2")
+        replace!("account", "access_token_sealed", " and coalesce(leased_until, 0) <= :now")
     ),
     leased!(
         "account",
         "id_token_sealed",
         find!("account", "id_token_sealed"),
-        replace!("account", "id_token_sealed", " and coalesce(leased_until, 0) <= ?2")
+        replace!("account", "id_token_sealed", " and coalesce(leased_until, 0) <= :now")
     ),
     column!(
         "issuer_refresh_token",
@@ -116,7 +130,7 @@ const COLUMNS: [Column; 9] = [
         "system_account",
         "refresh_token_sealed",
         find!("system_account", "refresh_token_sealed"),
-        replace!("system_account", "refresh_token_sealed", " and coalesce(leased_until, 0) <= ?2")
+        replace!("system_account", "refresh_token_sealed", " and coalesce(leased_until, 0) <= :now")
     ),
     column!(
         "issuer_access_token",
@@ -177,15 +191,14 @@ impl std::ops::AddAssign for Needs {
 
 /// Counts what only time or its user can change: short-lived values, peppered passwords, backup codes.
 fn count(key_id: &str) -> Statement {
-    sql("select json_object(
-           'outbox', (select count(*) from (select 1 from outbox where substr(payload_sealed, 1, 10) = '1.' || ?1
+    sql!("select json_object(
+           'outbox', (select count(*) from (select 1 from outbox where substr(payload_sealed, 1, 10) = '1.' || :key_id
                                               and delivered_at is null and failed_at is null limit 1000)),
            'passwords', (select count(*) from (select 1 from account
                                                where substr(password_hash, 2, 15) = 'doorward-pbkdf2'
-                                                 and substr(password_hash, 29, 8) = ?1 limit 1000)),
+                                                 and substr(password_hash, 29, 8) = :key_id limit 1000)),
            'backup_codes', (select count(*) from (select 1 from two_factor
-                                                  where substr(backup_codes, 3, 2) <> 's:' and backup_codes <> '[]' limit 1000))) as row")
-        .bind(key_id)
+                                                  where substr(backup_codes, 3, 2) <> 's:' and backup_codes <> '[]' limit 1000))) as row", key_id)
 }
 
 /// Seals the values of one former key again with the first one, up to a bound, and says what still needs the former.
@@ -194,7 +207,8 @@ fn count(key_id: &str) -> Statement {
 /// If D1 does not answer, or the platform has no randomness.
 pub async fn seal_again(db: &Database, config: &Config, key_id: &str, now: Millis) -> Result<Needs> {
     let prefix = format!("1.{key_id}");
-    let mut statements: Vec<Statement> = COLUMNS.iter().map(|column| sql(column.find).bind(prefix.as_str())).collect();
+    let mut statements: Vec<Statement> =
+        COLUMNS.iter().map(|column| begin(column.find).bind(prefix.as_str())).collect();
     statements.push(count(key_id));
     let mut answers = db.batch(statements).await?;
     let mut writes = Vec::new();
@@ -218,7 +232,7 @@ pub async fn seal_again(db: &Database, config: &Config, key_id: &str, now: Milli
             continue;
         }
         asked += changed.len();
-        let write = sql(column.replace).bind(Value::from(changed).to_string());
+        let write = begin(column.replace).bind(Value::from(changed).to_string());
         writes.push(if column.is_leased { write.bind(now) } else { write });
     }
     let mut needs: Needs = answers.row()?.unwrap_or_default();

@@ -4,9 +4,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::access::permission::Permissions;
-use crate::platform::d1::{Statement, sql};
+use crate::platform::d1::Statement;
 use crate::platform::id::{ApiKey, Id, Millis, Tenant, User};
 use crate::platform::secret::{ApiKeySecret, TokenHash};
+use crate::platform::sql::sql;
 use crate::request::context::Context;
 use crate::session::store::permission::{permissions, role_names, signs_in};
 use crate::users::person::Person;
@@ -209,82 +210,46 @@ const MOST_KEYS: i64 = 1000;
 #[must_use]
 pub fn create(context: &Context, tenant: &Id<Tenant>, new: &NewKey<'_>, draft: &Draft) -> Statement {
     let refill = draft.refill.flatten();
-    sql("insert into api_key (id, tenant_id, user_id, created_by, config_id, name, prefix, start, key_hash, permissions, metadata,
+    sql!("insert into api_key (id, tenant_id, user_id, created_by, config_id, name, prefix, start, key_hash, permissions, metadata,
                               remaining, refill_amount, refill_interval, rate_limit_enabled, rate_limit_time_window,
                               rate_limit_max, expires_at, created_at, updated_at)
-         select ?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, coalesce(?15, 1), ?16, ?17, ?18, ?19, ?19
-         where (select count(*) from api_key where tenant_id = ?1 and user_id is ?3) < ?20")
-    .bind(tenant)
-    .bind(new.id)
-    .bind(new.owner.user())
-    .bind(new.created_by)
-    .bind(new.config_id)
-    .bind(draft.name.as_ref())
-    .bind(new.prefix)
-    .bind(new.start)
-    .bind(new.hash)
-    .bind(draft.permissions.clone().flatten())
-    .bind(draft.metadata.clone().flatten())
-    .bind(draft.remaining.flatten())
-    .bind(refill.map(|(amount, _)| amount))
-    .bind(refill.map(|(_, interval)| interval))
-    .bind(draft.rate_limit_enabled)
-    .bind(draft.rate_limit_time_window.unwrap_or(context.config.limit_api_key.seconds * 1000))
-    .bind(draft.rate_limit_max.unwrap_or(context.config.limit_api_key.count))
-    .bind(draft.expires_at.flatten())
-    .bind(context.now)
-    .bind(MOST_KEYS)
+         select :id, :tenant, :user, :created_by, :config_id, :name, :prefix, :start, :hash, :flatten, :metadata, :remaining, :refill, :refill_interval, coalesce(:rate_limit_enabled, 1), :rate_limit_time_window, :rate_limit_max, :expires_at, :now, :now
+         where (select count(*) from api_key where tenant_id = :tenant and user_id is :user) < :most_keys", tenant, id = new.id, user = new.owner.user(), created_by = new.created_by, config_id = new.config_id, name = draft.name.as_ref(), prefix = new.prefix, start = new.start, hash = new.hash, flatten = draft.permissions.clone().flatten(), metadata = draft.metadata.clone().flatten(), remaining = draft.remaining.flatten(), refill = refill.map(|(amount, _)| amount), refill_interval = refill.map(|(_, interval)| interval), rate_limit_enabled = draft.rate_limit_enabled, rate_limit_time_window = draft.rate_limit_time_window.unwrap_or(context.config.limit_api_key.seconds * 1000), rate_limit_max = draft.rate_limit_max.unwrap_or(context.config.limit_api_key.count), expires_at = draft.expires_at.flatten(), now = context.now, most_keys = MOST_KEYS)
 }
 
 /// Changes a key.
 #[must_use]
 pub fn update(context: &Context, tenant: &Id<Tenant>, owner: Owner<'_>, key: &Id<ApiKey>, draft: &Draft) -> Statement {
     let refill = draft.refill.flatten();
-    sql("update api_key set name = coalesce(?4, name), enabled = coalesce(?5, enabled),
-           permissions = iif(?6, ?7, permissions), metadata = iif(?8, ?9, metadata), remaining = iif(?10, ?11, remaining),
-           refill_amount = iif(?12, ?13, refill_amount), refill_interval = iif(?12, ?14, refill_interval),
-           rate_limit_enabled = coalesce(?15, rate_limit_enabled),
-           rate_limit_time_window = coalesce(?16, rate_limit_time_window), rate_limit_max = coalesce(?17, rate_limit_max),
-           expires_at = iif(?18, ?19, expires_at), updated_at = ?20
-         where tenant_id = ?1 and user_id is ?2 and id = ?3")
-    .bind(tenant)
-    .bind(owner.user())
-    .bind(key)
-    .bind(draft.name.as_ref())
-    .bind(draft.enabled)
-    .bind(draft.permissions.is_some())
-    .bind(draft.permissions.clone().flatten())
-    .bind(draft.metadata.is_some())
-    .bind(draft.metadata.clone().flatten())
-    .bind(draft.remaining.is_some())
-    .bind(draft.remaining.flatten())
-    .bind(draft.refill.is_some())
-    .bind(refill.map(|(amount, _)| amount))
-    .bind(refill.map(|(_, interval)| interval))
-    .bind(draft.rate_limit_enabled)
-    .bind(draft.rate_limit_time_window)
-    .bind(draft.rate_limit_max)
-    .bind(draft.expires_at.is_some())
-    .bind(draft.expires_at.flatten())
-    .bind(context.now)
+    sql!("update api_key set name = coalesce(:name, name), enabled = coalesce(:enabled, enabled),
+           permissions = iif(:is_some, :flatten, permissions), metadata = iif(:metadata_is_some, :metadata_flatten, metadata), remaining = iif(:remaining_is_some, :remaining_flatten, remaining),
+           refill_amount = iif(:refill_is_some, :refill, refill_amount), refill_interval = iif(:refill_is_some, :refill_refill, refill_interval),
+           rate_limit_enabled = coalesce(:rate_limit_enabled, rate_limit_enabled),
+           rate_limit_time_window = coalesce(:rate_limit_time_window, rate_limit_time_window), rate_limit_max = coalesce(:rate_limit_max, rate_limit_max),
+           expires_at = iif(:expires_at_is_some, :expires_at_flatten, expires_at), updated_at = :now
+         where tenant_id = :tenant and user_id is :user and id = :key", tenant, user = owner.user(), key, name = draft.name.as_ref(), enabled = draft.enabled, is_some = draft.permissions.is_some(), flatten = draft.permissions.clone().flatten(), metadata_is_some = draft.metadata.is_some(), metadata_flatten = draft.metadata.clone().flatten(), remaining_is_some = draft.remaining.is_some(), remaining_flatten = draft.remaining.flatten(), refill_is_some = draft.refill.is_some(), refill = refill.map(|(amount, _)| amount), refill_refill = refill.map(|(_, interval)| interval), rate_limit_enabled = draft.rate_limit_enabled, rate_limit_time_window = draft.rate_limit_time_window, rate_limit_max = draft.rate_limit_max, expires_at_is_some = draft.expires_at.is_some(), expires_at_flatten = draft.expires_at.flatten(), now = context.now)
 }
 
 /// One key of an owner's.
 #[must_use]
 pub fn find(tenant: &Id<Tenant>, owner: Owner<'_>, key: &Id<ApiKey>) -> Statement {
-    sql(concat!("select ", record_json!(""), " as row from api_key where tenant_id = ?1 and user_id is ?2 and id = ?3"))
-        .bind(tenant)
-        .bind(owner.user())
-        .bind(key)
+    sql!(
+        concat!(
+            "select ",
+            record_json!(""),
+            " as row from api_key where tenant_id = :tenant and user_id is :user and id = :key"
+        ),
+        tenant,
+        user = owner.user(),
+        key
+    )
 }
 
 /// The tenant whose own key this is, if the user is a member of it.
 #[must_use]
 pub fn tenant_of(key: &Id<ApiKey>, user: &Id<User>) -> Statement {
-    sql("select json_quote(k.tenant_id) as row from api_key k join member m on m.tenant_id = k.tenant_id and m.user_id = ?2
-         where k.id = ?1 and k.user_id is null and m.status = 'active'")
-    .bind(key)
-    .bind(user)
+    sql!("select json_quote(k.tenant_id) as row from api_key k join member m on m.tenant_id = k.tenant_id and m.user_id = :user
+         where k.id = :key and k.user_id is null and m.status = 'active'", key, user)
 }
 
 /// An owner's keys, the oldest first or last.
@@ -301,7 +266,7 @@ pub fn list(
             concat!(
                 "select ",
                 record_json!(""),
-                " as row from api_key where tenant_id = ?1 and ",
+                " as row from api_key where tenant_id = :tenant and ",
                 $whose,
                 " order by ",
                 $order,
@@ -309,99 +274,104 @@ pub fn list(
                 $way,
                 ", id ",
                 $way,
-                " limit ?3 offset ?4"
+                " limit :limit offset :offset"
             )
         };
         (sorted $whose:literal, $way:literal) => {
             ordered!(
                 $whose,
-                "case ?5 when 'name' then name when 'updated_at' then updated_at when 'expires_at' then expires_at
+                "case :by when 'name' then name when 'updated_at' then updated_at when 'expires_at' then expires_at
                  when 'last_request_at' then last_request_at end",
                 $way
             )
         };
     }
-    let text = match (owner, by, descends) {
-        (Owner::User(_), "created_at", false) => ordered!("user_id = ?2", "created_at", "asc"),
-        (Owner::User(_), "created_at", true) => ordered!("user_id = ?2", "created_at", "desc"),
-        (Owner::Tenant, "created_at", false) => ordered!("user_id is null and ?2 is null", "created_at", "asc"),
-        (Owner::Tenant, "created_at", true) => ordered!("user_id is null and ?2 is null", "created_at", "desc"),
-        (Owner::User(_), _, false) => ordered!(sorted "user_id = ?2", "asc"),
-        (Owner::User(_), _, true) => ordered!(sorted "user_id = ?2", "desc"),
-        (Owner::Tenant, _, false) => ordered!(sorted "user_id is null and ?2 is null", "asc"),
-        (Owner::Tenant, _, true) => ordered!(sorted "user_id is null and ?2 is null", "desc"),
-    };
-    let list = sql(text).bind(tenant).bind(owner.user()).bind(limit).bind(offset);
-    if by == "created_at" { list } else { list.bind(by) }
+    sql!(
+        match (owner, by, descends) {
+            (Owner::User(_), "created_at", false) => ordered!("user_id = :user", "created_at", "asc"),
+            (Owner::User(_), "created_at", true) => ordered!("user_id = :user", "created_at", "desc"),
+            (Owner::Tenant, "created_at", false) => ordered!("user_id is null", "created_at", "asc"),
+            (Owner::Tenant, "created_at", true) => ordered!("user_id is null", "created_at", "desc"),
+            (Owner::User(_), _, false) => ordered!(sorted "user_id = :user", "asc"),
+            (Owner::User(_), _, true) => ordered!(sorted "user_id = :user", "desc"),
+            (Owner::Tenant, _, false) => ordered!(sorted "user_id is null", "asc"),
+            (Owner::Tenant, _, true) => ordered!(sorted "user_id is null", "desc"),
+        },
+        tenant,
+        user = owner.user(),
+        by,
+        limit,
+        offset
+    )
 }
 
 /// How many keys an owner has.
 #[must_use]
 pub fn count(tenant: &Id<Tenant>, owner: Owner<'_>) -> Statement {
-    sql("select json_quote(count(*)) as row from api_key where tenant_id = ?1 and user_id is ?2")
-        .bind(tenant)
-        .bind(owner.user())
+    sql!(
+        "select json_quote(count(*)) as row from api_key where tenant_id = :tenant and user_id is :user",
+        tenant,
+        user = owner.user()
+    )
 }
 
 /// Switches off the keys that a user made: somebody else may have made them. With `if_password`, only if that is the hash
 /// of the user's password now: of two changes of it at once, the one that lost ends nothing.
 #[must_use]
 pub fn disable_of(context: &Context, user: &Id<User>, if_password: Option<&str>) -> Statement {
-    sql("update api_key set enabled = 0, updated_at = ?2
-         where user_id = ?1 and enabled = 1
-           and (?3 is null
-                or exists (select 1 from account where user_id = ?1 and issuer_id is null and password_hash = ?3))")
-    .bind(user)
-    .bind(context.now)
-    .bind(if_password)
+    sql!("update api_key set enabled = 0, updated_at = :now
+         where user_id = :user and enabled = 1
+           and (:if_password is null
+                or exists (select 1 from account where user_id = :user and issuer_id is null and password_hash = :if_password))", user, now = context.now, if_password)
 }
 
 /// Fails, and the whole batch with it, unless a key still works and its user may still sign in: what a request writes by a
 /// key is held to it.
 #[must_use]
 pub fn must_work(context: &Context, hash: &TokenHash<ApiKeySecret>) -> Statement {
-    sql(concat!(
-        "select json_extract('{}', iif(exists (
+    sql!(
+        concat!(
+            "select json_extract('{}', iif(exists (
            select 1 from api_key k left join user u on u.id = k.user_id
-           where k.tenant_id = ?1 and k.key_hash = ?2 and k.enabled = 1 and (k.user_id is null or ",
-        signs_in!("u"),
-        ")), '$', 'doorward:broken:key')) as row"
-    ))
-    .bind(&context.tenant().id)
-    .bind(hash)
+           where k.tenant_id = :tenant and k.key_hash = :hash and k.enabled = 1 and (k.user_id is null or ",
+            signs_in!("u"),
+            ")), '$', 'doorward:broken:key')) as row"
+        ),
+        tenant = &context.tenant().id,
+        hash
+    )
 }
 
 /// Deletes a key.
 #[must_use]
 pub fn delete(tenant: &Id<Tenant>, owner: Owner<'_>, key: &Id<ApiKey>) -> Statement {
-    sql("delete from api_key where tenant_id = ?1 and user_id is ?2 and id = ?3")
-        .bind(tenant)
-        .bind(owner.user())
-        .bind(key)
+    sql!(
+        "delete from api_key where tenant_id = :tenant and user_id is :user and id = :key",
+        tenant,
+        user = owner.user(),
+        key
+    )
 }
 
 /// Uses a key once, if it may be used: of many at once no more go through than its limits let. Answers its id.
 #[must_use]
 pub fn spend(context: &Context, hash: &TokenHash<ApiKeySecret>) -> Statement {
-    sql("update api_key set
-           last_request_at = ?3,
-           request_count = iif(window_started_at is null or window_started_at + rate_limit_time_window <= ?3, 1, request_count + 1),
-           window_started_at = iif(window_started_at is null or window_started_at + rate_limit_time_window <= ?3, ?3, window_started_at),
+    sql!("update api_key set
+           last_request_at = :now,
+           request_count = iif(window_started_at is null or window_started_at + rate_limit_time_window <= :now, 1, request_count + 1),
+           window_started_at = iif(window_started_at is null or window_started_at + rate_limit_time_window <= :now, :now, window_started_at),
            remaining = case when remaining is null then null
-                            when refill_interval is not null and coalesce(last_refill_at, created_at) + refill_interval <= ?3
+                            when refill_interval is not null and coalesce(last_refill_at, created_at) + refill_interval <= :now
                               then refill_amount - 1
                             else remaining - 1 end,
            last_refill_at = iif(remaining is not null and refill_interval is not null
-                                and coalesce(last_refill_at, created_at) + refill_interval <= ?3, ?3, last_refill_at)
-         where tenant_id = ?1 and key_hash = ?2 and enabled = 1 and (expires_at is null or expires_at > ?3)
-           and (rate_limit_enabled = 0 or window_started_at is null or window_started_at + rate_limit_time_window <= ?3
+                                and coalesce(last_refill_at, created_at) + refill_interval <= :now, :now, last_refill_at)
+         where tenant_id = :tenant and key_hash = :hash and enabled = 1 and (expires_at is null or expires_at > :now)
+           and (rate_limit_enabled = 0 or window_started_at is null or window_started_at + rate_limit_time_window <= :now
                 or request_count < rate_limit_max)
            and (remaining is null or remaining > 0
-                or (refill_interval is not null and coalesce(last_refill_at, created_at) + refill_interval <= ?3))
-         returning json_quote(id) as row")
-    .bind(&context.tenant().id)
-    .bind(hash)
-    .bind(context.now)
+                or (refill_interval is not null and coalesce(last_refill_at, created_at) + refill_interval <= :now))
+         returning json_quote(id) as row", tenant = &context.tenant().id, hash, now = context.now)
 }
 
 /// A key that was presented, and whose it is.
@@ -436,7 +406,7 @@ pub struct Presented {
 /// Reads that.
 #[must_use]
 pub fn presented(context: &Context, hash: &TokenHash<ApiKeySecret>) -> Statement {
-    sql(concat!(
+    sql!(concat!(
         "select json_object('key', ",
         record_json!("k."),
         ", 'user', iif(u.id is null, null, ",
@@ -452,8 +422,6 @@ pub fn presented(context: &Context, hash: &TokenHash<ApiKeySecret>) -> Statement
          from api_key k join tenant t on t.id = k.tenant_id
          left join user u on u.id = k.user_id
          left join member m on m.tenant_id = k.tenant_id and m.user_id = k.user_id and m.status = 'active'
-         where k.tenant_id = ?1 and k.key_hash = ?2"
-    ))
-    .bind(&context.tenant().id)
-    .bind(hash)
+         where k.tenant_id = :tenant and k.key_hash = :hash"
+    ), tenant = &context.tenant().id, hash)
 }

@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-use crate::platform::d1::{Statement, sql};
+use crate::platform::d1::Statement;
 use crate::platform::error;
 use crate::platform::id::{Id, Tenant, User};
+use crate::platform::sql::sql;
 use crate::records::store::audit::Severity;
 use crate::request::context::Context;
 use crate::session::live_session::LiveSession;
@@ -36,18 +37,7 @@ pub fn deed(
     if session.impersonated_by.is_some() {
         details["as"] = serde_json::json!(session.user.id);
     }
-    Ok(sql("insert into audit_event
+    Ok(sql!("insert into audit_event
            (id, tenant_id, user_id, subject, actor_id, event, severity, details, ip_address, user_agent, request_id, created_at)
-         values (?2, (select id from tenant where id = ?1), ?3, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)")
-    .bind(tenant)
-    .bind(context.row_id()?)
-    .bind(deed.subject)
-    .bind(session.impersonated_by.as_ref().unwrap_or(&session.user.id))
-    .bind(deed.event)
-    .bind(deed.severity.as_str())
-    .bind(details.to_string())
-    .bind(&client.ip)
-    .bind(&client.user_agent)
-    .bind(context.request_id())
-    .bind(context.now))
+         values (:id, (select id from tenant where id = :tenant), :subject, :subject, :impersonated_by, :event, :severity, :details, :ip, :user_agent, :request_id, :now)", tenant, id = context.row_id()?, subject = deed.subject, impersonated_by = session.impersonated_by.as_ref().unwrap_or(&session.user.id), event = deed.event, severity = deed.severity.as_str(), details = details.to_string(), ip = &client.ip, user_agent = &client.user_agent, request_id = context.request_id(), now = context.now))
 }

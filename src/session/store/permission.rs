@@ -5,9 +5,10 @@ use serde_json::json;
 
 use crate::access::action::Permit;
 use crate::access::permission::Permissions;
-use crate::platform::d1::{Statement, sql};
+use crate::platform::d1::Statement;
 use crate::platform::id::{Group, Id, Member, Millis, Role, Tenant, User};
 use crate::platform::secret::{SessionToken, TokenHash};
+use crate::platform::sql::sql;
 use crate::request::context::Context;
 use crate::session::store::organization::Organization;
 
@@ -283,61 +284,63 @@ pub fn standing(context: &Context, hash: &TokenHash<SessionToken>, which: Which<
     };
     let here = context.tenant();
     let fallback = (!here.is_default()).then_some(&here.id);
-    sql(concat!(
-        "select ",
-        standing_json!(),
-        " as row
+    sql!(
+        concat!(
+            "select ",
+            standing_json!(),
+            " as row
          from session s
-         join tenant t on t.id = case when ?3 is not null then ?3
-                                      when ?4 is not null then (select id from tenant where slug = ?4)
-                                      else coalesce(s.active_tenant_id, ?5) end
+         join tenant t on t.id = case when :id_3 is not null then :id_3
+                                      when :slug is not null then (select id from tenant where slug = :slug)
+                                      else coalesce(s.active_tenant_id, :fallback) end
          join member m on m.tenant_id = t.id and m.user_id = s.user_id and m.status = 'active'
-         where s.tenant_id = ?1 and s.token_hash = ?2"
-    ))
-    .bind(&here.id)
-    .bind(hash)
-    .bind(id)
-    .bind(slug)
-    .bind(fallback)
+         where s.tenant_id = :id and s.token_hash = :hash"
+        ),
+        id = &here.id,
+        hash,
+        id_3 = id,
+        slug,
+        fallback
+    )
 }
 
 /// The standings of a session's user in every active tenant where they are in a group.
 #[must_use]
 pub fn standings_with_groups(context: &Context, hash: &TokenHash<SessionToken>) -> Statement {
-    sql(concat!(
+    sql!(concat!(
         "select ",
         standing_json!(),
         " as row
          from session s
          join member m on m.user_id = s.user_id and m.status = 'active'
          join tenant t on t.id = m.tenant_id and t.status = 'active'
-         where s.tenant_id = ?1 and s.token_hash = ?2
+         where s.tenant_id = :tenant and s.token_hash = :hash
            and exists (select 1 from user_group_member gm join user_group g on g.id = gm.user_group_id and g.deleted_at is null
                        where gm.user_id = s.user_id and gm.is_active = 1 and g.tenant_id = t.id)
          order by t.id limit 200"
-    ))
-    .bind(&context.tenant().id)
-    .bind(hash)
+    ), tenant = &context.tenant().id, hash)
 }
 
 /// Fails, and the whole batch with it, if whoever was given the permit has lost what it stands for: first in a batch of
 /// privileged writes, so that nobody undoes a demotion with requests that were on their way.
 #[must_use]
 pub fn holds_still(permit: &Permit) -> Statement {
-    sql(concat!(
-        "select json_extract('{}', iif(exists (
+    sql!(
+        concat!(
+            "select json_extract('{}', iif(exists (
            select 1 from member m
            join user u on u.id = m.user_id and ",
-        signs_in!("u"),
-        "
-           where m.tenant_id = ?1 and m.user_id = ?2 and m.status = 'active'
-             and (?3 is null or ",
-        may!("m", "?3"),
-        ")), '$', 'doorward:broken:permit')) as row"
-    ))
-    .bind(permit.tenant())
-    .bind(permit.actor())
-    .bind(permit.needs())
+            signs_in!("u"),
+            "
+           where m.tenant_id = :tenant and m.user_id = :actor and m.status = 'active'
+             and (:needs is null or ",
+            may!("m", ":needs"),
+            ")), '$', 'doorward:broken:permit')) as row"
+        ),
+        tenant = permit.tenant(),
+        actor = permit.actor(),
+        needs = permit.needs()
+    )
 }
 
 /// Fails, and the whole batch with it, if the holder of the permit may not give these roles, or does not hold all that a
@@ -345,65 +348,66 @@ pub fn holds_still(permit: &Permit) -> Statement {
 #[must_use]
 pub fn covers_still(permit: &Permit, roles: &[&Id<Role>], upon: Option<&Id<User>>) -> Statement {
     let ids: Vec<&str> = roles.iter().map(|id| id.as_str()).collect();
-    sql(concat!(
-        "select json_extract('{}', iif(exists (
+    sql!(
+        concat!(
+            "select json_extract('{}', iif(exists (
            select 1 from member m
-           where m.tenant_id = ?1 and m.user_id = ?2 and m.status = 'active'
+           where m.tenant_id = :tenant and m.user_id = :actor and m.status = 'active'
              and ",
-        gives!("m", "select value from json_each(?3)"),
-        "
+            gives!("m", "select value from json_each(:ids)"),
+            "
              and ",
-        covers!(
-            "m",
-            concat!(
-                "select theirs.id from member t join role theirs on theirs.is_active = 1 and theirs.id in (",
-                role_ids!("t"),
-                ") where t.tenant_id = ?1 and t.user_id = ?4"
-            )
+            covers!(
+                "m",
+                concat!(
+                    "select theirs.id from member t join role theirs on theirs.is_active = 1 and theirs.id in (",
+                    role_ids!("t"),
+                    ") where t.tenant_id = :tenant and t.user_id = :upon"
+                )
+            ),
+            "), '$', 'doorward:broken:permit')) as row"
         ),
-        "), '$', 'doorward:broken:permit')) as row"
-    ))
-    .bind(permit.tenant())
-    .bind(permit.actor())
-    .bind(json!(ids).to_string())
-    .bind(upon)
+        tenant = permit.tenant(),
+        actor = permit.actor(),
+        ids = json!(ids).to_string(),
+        upon
+    )
 }
 
 /// Fails, and the whole batch with it, if whoever was given the permit does not look after a group any more, whether by the
 /// tenant's roles or as what they are in it, or may not give the roles that it carries.
 #[must_use]
 pub fn manages_still(permit: &Permit, group: &Id<Group>) -> Statement {
-    sql(concat!(
+    sql!(concat!(
         "select json_extract('{}', iif(exists (
            select 1 from member m
-           where m.tenant_id = ?1 and m.user_id = ?2 and m.status = 'active'
+           where m.tenant_id = :tenant and m.user_id = :actor and m.status = 'active'
              and (",
         may!("m", "'team:update'"),
-        " or exists (select 1 from user_group_member gm where gm.user_group_id = ?3 and gm.user_id = ?2 and gm.is_active = 1
+        " or exists (select 1 from user_group_member gm where gm.user_group_id = :group and gm.user_id = :actor and gm.is_active = 1
                          and gm.role_in_group in ('owner', 'admin')))
              and ",
-        gives!("m", "select role_id from user_group_role where user_group_id = ?3"),
+        gives!("m", "select role_id from user_group_role where user_group_id = :group"),
         "), '$', 'doorward:broken:permit')) as row"
-    ))
-    .bind(permit.tenant())
-    .bind(permit.actor())
-    .bind(group)
+    ), tenant = permit.tenant(), actor = permit.actor(), group)
 }
 
 /// Fails, and the whole batch with it, if the holder of the permit may not give the roles that a group carries: as
 /// [`manages_still`], for what takes a permission of its own.
 #[must_use]
 pub fn gives_still(permit: &Permit, group: &Id<Group>) -> Statement {
-    sql(concat!(
-        "select json_extract('{}', iif(exists (
+    sql!(
+        concat!(
+            "select json_extract('{}', iif(exists (
            select 1 from member m
-           where m.tenant_id = ?1 and m.user_id = ?2 and m.status = 'active' and ",
-        gives!("m", "select role_id from user_group_role where user_group_id = ?3"),
-        "), '$', 'doorward:broken:permit')) as row"
-    ))
-    .bind(permit.tenant())
-    .bind(permit.actor())
-    .bind(group)
+           where m.tenant_id = :tenant and m.user_id = :actor and m.status = 'active' and ",
+            gives!("m", "select role_id from user_group_role where user_group_id = :group"),
+            "), '$', 'doorward:broken:permit')) as row"
+        ),
+        tenant = permit.tenant(),
+        actor = permit.actor(),
+        group
+    )
 }
 
 /// Fails, and the whole batch with it, if whoever was given the permit does not hold these permissions: as
@@ -411,64 +415,68 @@ pub fn gives_still(permit: &Permit, group: &Id<Group>) -> Statement {
 #[must_use]
 pub fn holds_all_still(permit: &Permit, wanted: &Permissions) -> Statement {
     let names: Vec<&str> = wanted.iter().collect();
-    sql(concat!(
-        "select json_extract('{}', iif(exists (
+    sql!(
+        concat!(
+            "select json_extract('{}', iif(exists (
            select 1 from member m
-           where m.tenant_id = ?1 and m.user_id = ?2 and m.status = 'active'
+           where m.tenant_id = :tenant and m.user_id = :actor and m.status = 'active'
              and (",
-        may!("m", "'*:*'"),
-        " or not exists (
-                select 1 from json_each(?3) wanted
+            may!("m", "'*:*'"),
+            " or not exists (
+                select 1 from json_each(:names) wanted
                 where wanted.value not in (
                   select p.resource || ':' || p.action
                   from role r join role_permission rp on rp.role_id = r.id join permission p on p.id = rp.permission_id
                   where r.is_active = 1 and r.id in (",
-        role_ids!("m"),
-        "))))), '$', 'doorward:broken:permit')) as row"
-    ))
-    .bind(permit.tenant())
-    .bind(permit.actor())
-    .bind(json!(names).to_string())
+            role_ids!("m"),
+            "))))), '$', 'doorward:broken:permit')) as row"
+        ),
+        tenant = permit.tenant(),
+        actor = permit.actor(),
+        names = json!(names).to_string()
+    )
 }
 
 /// The standing of a user in a tenant.
 #[must_use]
 pub fn standing_of(tenant: &Id<Tenant>, user: &Id<User>) -> Statement {
-    sql(concat!(
-        "select ",
-        standing_json!(),
-        " as row from member m join tenant t on t.id = m.tenant_id
-         where m.tenant_id = ?1 and m.user_id = ?2 and m.status = 'active'"
-    ))
-    .bind(tenant)
-    .bind(user)
+    sql!(
+        concat!(
+            "select ",
+            standing_json!(),
+            " as row from member m join tenant t on t.id = m.tenant_id
+         where m.tenant_id = :tenant and m.user_id = :user and m.status = 'active'"
+        ),
+        tenant,
+        user
+    )
 }
 
 /// The same, by the id of the membership.
 #[must_use]
 pub fn standing_of_member(tenant: &Id<Tenant>, member: &Id<Member>) -> Statement {
-    sql(concat!(
-        "select ",
-        standing_json!(),
-        " as row from member m join tenant t on t.id = m.tenant_id
-         where m.tenant_id = ?1 and m.id = ?2"
-    ))
-    .bind(tenant)
-    .bind(member)
+    sql!(
+        concat!(
+            "select ",
+            standing_json!(),
+            " as row from member m join tenant t on t.id = m.tenant_id
+         where m.tenant_id = :tenant and m.id = :member"
+        ),
+        tenant,
+        member
+    )
 }
 
 /// The same, by the user's address.
 #[must_use]
 pub fn standing_of_email(tenant: &Id<Tenant>, email: &str) -> Statement {
-    sql(concat!(
+    sql!(concat!(
         "select ",
         standing_json!(),
-        " as row from user u join member m on m.user_id = u.id and m.tenant_id = ?1 join tenant t on t.id = m.tenant_id
+        " as row from user u join member m on m.user_id = u.id and m.tenant_id = :tenant join tenant t on t.id = m.tenant_id
          where u.deleted_at is null
-           and u.id in (select id from user where tenant_id is null and email = ?2 and deleted_at is null
+           and u.id in (select id from user where tenant_id is null and email = :email and deleted_at is null
                         union all
-                        select id from user where tenant_id = ?1 and tenant_id is not null and email = ?2 and deleted_at is null)"
-    ))
-    .bind(tenant)
-    .bind(email)
+                        select id from user where tenant_id = :tenant and tenant_id is not null and email = :email and deleted_at is null)"
+    ), tenant, email)
 }

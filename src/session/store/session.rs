@@ -3,9 +3,10 @@
 use serde::Deserialize;
 
 use crate::access::action::Permit;
-use crate::platform::d1::{Answers, Database, Statement, Stored, sql};
+use crate::platform::d1::{Answers, Database, Statement, Stored};
 use crate::platform::id::{App, Group, Id, Millis, Session, Tenant, User};
 use crate::platform::secret::{OneTime, SessionToken, TokenHash, TrustedDevice};
+use crate::platform::sql::sql;
 use crate::platform::time::iso;
 use crate::request::context::Context;
 use crate::session::live_session::{Record, UNREMEMBERED_SECONDS};
@@ -51,134 +52,108 @@ pub struct NewSession<'a> {
 #[must_use]
 pub fn open(context: &Context, new: &NewSession<'_>) -> Statement {
     let client = context.client();
-    sql("insert into session
+    sql!("insert into session
            (id, token_hash, user_id, tenant_id, login_method, amr, authenticated_at, is_remembered, ip_address, user_agent,
             location, last_activity_at, trusted_device_id, expires_at, created_at, updated_at)
-         select ?2, ?3, ?4, ?1, ?5, ?6, ?14, ?7, ?8, ?9, ?10, ?11,
+         select :id, :hash, :user_id, :tenant, :login_method, :amr, :authenticated_at, :is_remembered, :ip, :user_agent, :location, :now,
                 (select id from trusted_device
-                 where ?16 and user_id = ?4 and token_hash = ?17 and revoked_at is null and expires_at > ?11),
-                min(?11 + 1000 * coalesce((select json_extract(security_policy, '$.session.sessionTimeout') from tenant where id = ?1), ?12),
-                    iif(?7, 9e15, ?11 + 1000 * ?21),
-                    coalesce((select expires_at from session where id = ?20), 9e15)),
-                ?11, ?11
-         where (?13 is null
-                or exists (select 1 from account where user_id = ?4 and issuer_id is null and password_hash = ?13))
-           and (?15 is null or exists (select 1 from verification where id = ?15 and used_by = ?2))
-           and (?19 is null or exists (select 1 from session where id = ?19 and revocation_reason = 'replaced by ' || ?2))
-           and (?20 is null or exists (select 1 from session where id = ?20 and revoked_at is null and expires_at > ?11))
-           and (?18 is null or exists (select 1 from user where id = ?4 and email = ?18))
-           and (not ?16
-                or not exists (select 1 from two_factor where user_id = ?4 and verified_at is not null)
-                or (coalesce((select json_extract(security_policy, '$.twoFactor.allowRememberDevice') from tenant where id = ?1), 1)
+                 where :asks_second_factor and user_id = :user_id and token_hash = :trusted_device and revoked_at is null and expires_at > :now),
+                min(:now + 1000 * coalesce((select json_extract(security_policy, '$.session.sessionTimeout') from tenant where id = :tenant), :session_seconds),
+                    iif(:is_remembered, 9e15, :now + 1000 * :unremembered_seconds),
+                    coalesce((select expires_at from session where id = :while_session), 9e15)),
+                :now, :now
+         where (:while_password is null
+                or exists (select 1 from account where user_id = :user_id and issuer_id is null and password_hash = :while_password))
+           and (:claim is null or exists (select 1 from verification where id = :claim and used_by = :id))
+           and (:replaces is null or exists (select 1 from session where id = :replaces and revocation_reason = 'replaced by ' || :id))
+           and (:while_session is null or exists (select 1 from session where id = :while_session and revoked_at is null and expires_at > :now))
+           and (:while_email is null or exists (select 1 from user where id = :user_id and email = :while_email))
+           and (not :asks_second_factor
+                or not exists (select 1 from two_factor where user_id = :user_id and verified_at is not null)
+                or (coalesce((select json_extract(security_policy, '$.twoFactor.allowRememberDevice') from tenant where id = :tenant), 1)
                     and exists (select 1 from trusted_device
-                                where user_id = ?4 and token_hash = ?17 and revoked_at is null and expires_at > ?11)))")
-    .bind(&context.tenant().id)
-    .bind(new.id)
-    .bind(new.hash)
-    .bind(new.user_id)
-    .bind(new.login_method)
-    .bind(new.amr)
-    .bind(new.is_remembered)
-    .bind(&client.ip)
-    .bind(&client.user_agent)
-    .bind(client.location.as_ref())
-    .bind(context.now)
-    .bind(context.config.session_seconds)
-    .bind(new.while_password)
-    .bind(new.authenticated_at)
-    .bind(new.claim)
-    .bind(new.asks_second_factor)
-    .bind(new.trusted_device)
-    .bind(new.while_email)
-    .bind(new.replaces)
-    .bind(new.while_session)
-    .bind(UNREMEMBERED_SECONDS)
+                                where user_id = :user_id and token_hash = :trusted_device and revoked_at is null and expires_at > :now)))", tenant = &context.tenant().id, id = new.id, hash = new.hash, user_id = new.user_id, login_method = new.login_method, amr = new.amr, is_remembered = new.is_remembered, ip = &client.ip, user_agent = &client.user_agent, location = client.location.as_ref(), now = context.now, session_seconds = context.config.session_seconds, while_password = new.while_password, authenticated_at = new.authenticated_at, claim = new.claim, asks_second_factor = new.asks_second_factor, trusted_device = new.trusted_device, while_email = new.while_email, replaces = new.replaces, while_session = new.while_session, unremembered_seconds = UNREMEMBERED_SECONDS)
 }
 
 /// Ends the oldest sessions of a user whose new one is more than the tenant's policy allows, and those that hang on them;
 /// answers the hashes of their tokens. Nothing if the new one was not opened.
 #[must_use]
 pub fn end_surplus(context: &Context, user: &Id<User>, new: &Id<Session>) -> Statement {
-    sql("update session set revoked_at = ?4, revocation_reason = 'too_many_sessions', updated_at = ?4
-         where revoked_at is null and user_id = ?2
-           and exists (select 1 from session where id = ?3)
+    sql!("update session set revoked_at = :now, revocation_reason = 'too_many_sessions', updated_at = :now
+         where revoked_at is null and user_id = :user
+           and exists (select 1 from session where id = :new)
            and coalesce(parent_id, id) in (
              select id from session
-             where user_id = ?2 and tenant_id = ?1 and parent_id is null and impersonated_by is null
-               and revoked_at is null and expires_at > ?4
-             order by id = ?3 desc, created_at desc, id desc
+             where user_id = :user and tenant_id = :tenant and parent_id is null and impersonated_by is null
+               and revoked_at is null and expires_at > :now
+             order by id = :new desc, created_at desc, id desc
              limit -1 offset (select coalesce(json_extract(security_policy, '$.session.maxConcurrentSessions'), 1000000000)
-                              from tenant where id = ?1))
-         returning json_quote(token_hash) as row")
-    .bind(&context.tenant().id)
-    .bind(user)
-    .bind(new)
-    .bind(context.now)
+                              from tenant where id = :tenant))
+         returning json_quote(token_hash) as row", tenant = &context.tenant().id, user, new, now = context.now)
 }
 
 /// The same for all of a tenant's users, whose policy allows fewer than it did.
 #[must_use]
 pub fn end_all_surplus(tenant: &Id<Tenant>, now: Millis) -> Statement {
-    sql("update session set revoked_at = ?2, revocation_reason = 'too_many_sessions', updated_at = ?2
-         where tenant_id = ?1 and revoked_at is null
+    sql!("update session set revoked_at = :now, revocation_reason = 'too_many_sessions', updated_at = :now
+         where tenant_id = :tenant and revoked_at is null
            and coalesce(parent_id, id) in (
              select id from (
                select id, row_number() over (partition by user_id order by created_at desc, id desc) as place from session
-               where tenant_id = ?1 and parent_id is null and impersonated_by is null and revoked_at is null and expires_at > ?2)
+               where tenant_id = :tenant and parent_id is null and impersonated_by is null and revoked_at is null and expires_at > :now)
              where place > (select coalesce(json_extract(security_policy, '$.session.maxConcurrentSessions'), 1000000000)
-                            from tenant where id = ?1))
-         returning json_quote(token_hash) as row")
-    .bind(tenant)
-    .bind(now)
+                            from tenant where id = :tenant))
+         returning json_quote(token_hash) as row", tenant, now)
 }
 
 /// Counts a sign-in without a second factor in every tenant of the user's that asks for one, if the session was opened.
 #[must_use]
 pub fn count_grace(context: &Context, user: &Id<User>, session: &Id<Session>) -> Statement {
-    sql(concat!(
-        "update member set second_factor_required_at = coalesce(second_factor_required_at, ?3),
+    sql!(concat!(
+        "update member set second_factor_required_at = coalesce(second_factor_required_at, :now),
                            second_factor_grace_logins = second_factor_grace_logins + 1
-         where user_id = ?1 and exists (select 1 from session where id = ?2)
-           and not exists (select 1 from two_factor where user_id = ?1 and verified_at is not null)
+         where user_id = :user and exists (select 1 from session where id = :session)
+           and not exists (select 1 from two_factor where user_id = :user and verified_at is not null)
            and exists (select 1 from tenant t
                        where t.id = member.tenant_id and json_extract(t.security_policy, '$.twoFactor.required') = 1
                          and coalesce(iif(json_type(t.security_policy, '$.twoFactor.enforcementDate') = 'integer',
                                           json_extract(t.security_policy, '$.twoFactor.enforcementDate'),
-                                          unixepoch(json_extract(t.security_policy, '$.twoFactor.enforcementDate')) * 1000), 0) <= ?3
+                                          unixepoch(json_extract(t.security_policy, '$.twoFactor.enforcementDate')) * 1000), 0) <= :now
                          and not exists (select 1 from json_each(t.security_policy, '$.twoFactor.exemptRoles') e
                                          join role r on r.name = e.value and r.is_active = 1
                                          where r.id in (",
         role_ids!("member"),
         ")))"
-    ))
-    .bind(user)
-    .bind(session)
-    .bind(context.now)
+    ), user, session, now = context.now)
 }
 
 /// Notes when a second factor was first asked of a member: their days of grace begin then.
 #[must_use]
 pub fn begin_grace(tenant: &Id<Tenant>, user: &Id<User>, now: Millis) -> Statement {
-    sql("update member set second_factor_required_at = ?3
-         where tenant_id = ?1 and user_id = ?2 and second_factor_required_at is null")
-    .bind(tenant)
-    .bind(user)
-    .bind(now)
+    sql!(
+        "update member set second_factor_required_at = :now
+         where tenant_id = :tenant and user_id = :user and second_factor_required_at is null",
+        tenant,
+        user,
+        now
+    )
 }
 
 /// Ends the sessions in which a user acts as somebody else.
 #[must_use]
 pub fn end_impersonations(context: &Context, user: &Id<User>) -> Statement {
-    sql("update session set revoked_at = ?2, revocation_reason = 'roles changed', updated_at = ?2
-         where impersonated_by = ?1 and revoked_at is null")
-    .bind(user)
-    .bind(context.now)
+    sql!(
+        "update session set revoked_at = :now, revocation_reason = 'roles changed', updated_at = :now
+         where impersonated_by = :user and revoked_at is null",
+        user,
+        now = context.now
+    )
 }
 
 /// Takes back a session that was opened and does not hold: nobody had it.
 #[must_use]
 pub fn discard(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Statement {
-    sql("delete from session where tenant_id = ?1 and token_hash = ?2").bind(tenant).bind(hash)
+    sql!("delete from session where tenant_id = :tenant and token_hash = :hash", tenant, hash)
 }
 
 /// Opens a session in which an administrator acts as a user, for so many seconds and no longer.
@@ -191,31 +166,23 @@ pub fn impersonate(
     seconds: i64,
 ) -> Statement {
     let client = context.client();
-    sql("insert into session
+    sql!("insert into session
            (id, token_hash, user_id, tenant_id, impersonated_by, login_method, amr, authenticated_at, is_remembered, ip_address,
             user_agent, location, last_activity_at, expires_at, created_at, updated_at)
-         values (?2, ?3, ?4, ?1, ?5, 'impersonation', '[]', ?6, 0, ?7, ?8, ?9, ?6, ?10, ?6, ?6)")
-    .bind(permit.tenant())
-    .bind(id)
-    .bind(hash)
-    .bind(user)
-    .bind(permit.actor())
-    .bind(context.now)
-    .bind(&client.ip)
-    .bind(&client.user_agent)
-    .bind(client.location.as_ref())
-    .bind(context.now + seconds * 1000)
+         values (:id, :hash, :user, :tenant, :actor, 'impersonation', '[]', :now, 0, :ip, :user_agent, :location, :now, :expires_at, :now, :now)", tenant = permit.tenant(), id, hash, user, actor = permit.actor(), now = context.now, ip = &client.ip, user_agent = &client.user_agent, location = client.location.as_ref(), expires_at = context.now + seconds * 1000)
 }
 
 /// Ends a session in favour of another, which is named as the reason.
 #[must_use]
 pub fn replace(context: &Context, user: &Id<User>, old: &Id<Session>, new: &Id<Session>) -> Statement {
-    sql("update session set revoked_at = ?4, revocation_reason = 'replaced by ' || ?3, updated_at = ?4
-         where user_id = ?1 and id = ?2 and revoked_at is null")
-    .bind(user)
-    .bind(old)
-    .bind(new)
-    .bind(context.now)
+    sql!(
+        "update session set revoked_at = :now, revocation_reason = 'replaced by ' || :new, updated_at = :now
+         where user_id = :user and id = :old and revoked_at is null",
+        user,
+        old,
+        new,
+        now = context.now
+    )
 }
 
 /// Opens a protected host's session, hanging on the one of the auth host, if that one still holds and its user is of the
@@ -229,34 +196,24 @@ pub fn open_for_app(
     parent: &Id<Session>,
 ) -> Statement {
     let client = context.client();
-    sql("insert into session
+    sql!("insert into session
            (id, token_hash, user_id, tenant_id, parent_id, proxied_app_id, impersonated_by, login_method, amr, authenticated_at,
             is_remembered, ip_address, user_agent, location, last_activity_at, expires_at, created_at, updated_at)
-         select ?2, ?3, s.user_id, ?1, s.id, ?4, s.impersonated_by, s.login_method, s.amr, s.authenticated_at, s.is_remembered,
-                ?6, ?7, ?8, ?9,
+         select :id, :hash, s.user_id, :tenant, s.id, :app, s.impersonated_by, s.login_method, s.amr, s.authenticated_at, s.is_remembered,
+                :ip, :user_agent, :location, :now,
                 iif(s.impersonated_by is null,
-                    min(?9 + 1000 * coalesce(json_extract(t.security_policy, '$.session.sessionTimeout'), ?10),
-                        iif(s.is_remembered, 9e15, s.expires_at)), s.expires_at), ?9, ?9
-         from session s join user u on u.id = s.user_id join tenant t on t.id = ?1 join tenant o on o.id = s.tenant_id
-         where s.id = ?5 and s.parent_id is null and s.revoked_at is null and s.expires_at > ?9
-           and s.updated_at + 1000 * coalesce(json_extract(o.security_policy, '$.session.sessionTimeout'), 3155760000) > ?9
-           and u.tenant_id is iif(t.user_pool = 'isolated', t.id, null)")
-    .bind(&context.tenant().id)
-    .bind(id)
-    .bind(hash)
-    .bind(app)
-    .bind(parent)
-    .bind(&client.ip)
-    .bind(&client.user_agent)
-    .bind(client.location.as_ref())
-    .bind(context.now)
-    .bind(context.config.session_seconds)
+                    min(:now + 1000 * coalesce(json_extract(t.security_policy, '$.session.sessionTimeout'), :session_seconds),
+                        iif(s.is_remembered, 9e15, s.expires_at)), s.expires_at), :now, :now
+         from session s join user u on u.id = s.user_id join tenant t on t.id = :tenant join tenant o on o.id = s.tenant_id
+         where s.id = :parent and s.parent_id is null and s.revoked_at is null and s.expires_at > :now
+           and s.updated_at + 1000 * coalesce(json_extract(o.security_policy, '$.session.sessionTimeout'), 3155760000) > :now
+           and u.tenant_id is iif(t.user_pool = 'isolated', t.id, null)", tenant = &context.tenant().id, id, hash, app, parent, ip = &client.ip, user_agent = &client.user_agent, location = client.location.as_ref(), now = context.now, session_seconds = context.config.session_seconds)
 }
 
 /// A session with its user, tenant and roles, by its token's hash.
 #[must_use]
 pub fn load(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Statement {
-    sql(concat!(
+    sql!(concat!(
         "select json_object('session', json_object(
            'id', s.id, 'parent_id', s.parent_id, 'app_id', s.proxied_app_id,
            'user', ",
@@ -297,28 +254,28 @@ pub fn load(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Statement {
          left join session p on p.id = s.parent_id
          left join tenant pt on pt.id = p.tenant_id
          left join member m on m.tenant_id = s.tenant_id and m.user_id = s.user_id and m.status = 'active'
-         where s.tenant_id = ?1 and s.token_hash = ?2"
-    ))
-    .bind(tenant)
-    .bind(hash)
+         where s.tenant_id = :tenant and s.token_hash = :hash"
+    ), tenant, hash)
 }
 
 /// Fails, and the whole batch with it, unless the session of a token holds: what a request writes in a session's name is
 /// held to it ([`Database::hold_to`](crate::platform::d1::Database::hold_to)). Its end in time is not asked: that was when the request came.
 #[must_use]
 pub fn must_live(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Statement {
-    sql(concat!(
-        "select json_extract('{}', iif(exists (
+    sql!(
+        concat!(
+            "select json_extract('{}', iif(exists (
            select 1 from session s
            join user u on u.id = s.user_id and ",
-        signs_in!("u"),
-        "
+            signs_in!("u"),
+            "
            left join session p on p.id = s.parent_id
-           where s.tenant_id = ?1 and s.token_hash = ?2 and s.revoked_at is null and p.revoked_at is null),
+           where s.tenant_id = :tenant and s.token_hash = :hash and s.revoked_at is null and p.revoked_at is null),
          '$', 'doorward:broken:session')) as row"
-    ))
-    .bind(tenant)
-    .bind(hash)
+        ),
+        tenant,
+        hash
+    )
 }
 
 /// Reads what [`load`] answered.
@@ -332,31 +289,23 @@ pub fn read(answers: &mut Answers) -> Stored<Option<Record>> {
 /// The session that a one-time token carries, if it still holds.
 #[must_use]
 pub fn bound(context: &Context, hash: &TokenHash<OneTime>) -> Statement {
-    sql("select json_quote(s.id) as row
+    sql!("select json_quote(s.id) as row
          from verification v join session s on s.id = v.identifier join user u on u.id = s.user_id join tenant t on t.id = s.tenant_id
-         where v.tenant_id = ?1 and v.kind = 'one_time_token' and v.token_hash = ?2
-           and s.revoked_at is null and s.expires_at > ?3 and u.status = 'active'
-           and s.updated_at + 1000 * coalesce(json_extract(t.security_policy, '$.session.sessionTimeout'), 3155760000) > ?3")
-    .bind(&context.tenant().id)
-    .bind(hash)
-    .bind(context.now)
+         where v.tenant_id = :tenant and v.kind = 'one_time_token' and v.token_hash = :hash
+           and s.revoked_at is null and s.expires_at > :now and u.status = 'active'
+           and s.updated_at + 1000 * coalesce(json_extract(t.security_policy, '$.session.sessionTimeout'), 3155760000) > :now", tenant = &context.tenant().id, hash, now = context.now)
 }
 
 /// Prolongs a session and the one that it hangs on, each as its own tenant's policy lets it: a website's tenant has no say
 /// in the life of what was opened in another.
 #[must_use]
 pub fn prolong(context: &Context, id: &Id<Session>, parent: Option<&Id<Session>>) -> Statement {
-    sql("update session set updated_at = ?4,
-           expires_at = ?4 + 1000 * coalesce((select json_extract(security_policy, '$.session.sessionTimeout') from tenant
-                                              where id = session.tenant_id), ?5)
-         where ((tenant_id = ?1 and id = ?2) or id = ?3) and is_remembered = 1 and revoked_at is null and expires_at > ?4
+    sql!("update session set updated_at = :now,
+           expires_at = :now + 1000 * coalesce((select json_extract(security_policy, '$.session.sessionTimeout') from tenant
+                                              where id = session.tenant_id), :session_seconds)
+         where ((tenant_id = :tenant and id = :id) or id = :parent) and is_remembered = 1 and revoked_at is null and expires_at > :now
            and coalesce((select json_extract(security_policy, '$.session.extendOnActivity') from tenant
-                         where id = session.tenant_id), 1)")
-    .bind(&context.tenant().id)
-    .bind(id)
-    .bind(parent)
-    .bind(context.now)
-    .bind(context.config.session_seconds)
+                         where id = session.tenant_id), 1)", tenant = &context.tenant().id, id, parent, now = context.now, session_seconds = context.config.session_seconds)
 }
 
 /// A session, as its user sees it in a list.
@@ -408,16 +357,13 @@ impl Listed {
 /// A user's live sessions on the auth host, the newest first.
 #[must_use]
 pub fn list(tenant: &Id<Tenant>, user: &Id<User>, now: Millis) -> Statement {
-    sql("select json_object('id', id, 'user_id', user_id, 'ip_address', ip_address, 'user_agent', user_agent,
+    sql!("select json_object('id', id, 'user_id', user_id, 'ip_address', ip_address, 'user_agent', user_agent,
                             'active_tenant_id', active_tenant_id, 'active_group_id', active_group_id, 'impersonated_by', impersonated_by,
                             'created_at', created_at, 'updated_at', updated_at,
                             'expires_at', expires_at) as row
          from session
-         where tenant_id = ?1 and user_id = ?2 and parent_id is null and revoked_at is null and expires_at > ?3
-         order by created_at desc, id desc limit 100")
-    .bind(tenant)
-    .bind(user)
-    .bind(now)
+         where tenant_id = :tenant and user_id = :user and parent_id is null and revoked_at is null and expires_at > :now
+         order by created_at desc, id desc limit 100", tenant, user, now)
 }
 
 /// Which of a user's sessions to end.
@@ -449,48 +395,34 @@ pub fn revoke(
         Which::AllBut(id) => (None, Some(id)),
         Which::All => (None, None),
     };
-    sql("update session set revoked_at = ?5, revocation_reason = ?4, updated_at = ?5
-         where id in (select id from session where user_id = ?1 and revoked_at is null
+    sql!("update session set revoked_at = :now, revocation_reason = :reason, updated_at = :now
+         where id in (select id from session where user_id = :user and revoked_at is null
                       union all
-                      select id from session where impersonated_by = ?1 and ?2 is null and revoked_at is null)
-           and (?2 is null or coalesce(parent_id, id) = ?2)
-           and (?3 is null or coalesce(parent_id, id) <> ?3)
-           and (?6 is null
-                or exists (select 1 from account where user_id = ?1 and issuer_id is null and password_hash = ?6))
-         returning json_quote(token_hash) as row")
-    .bind(user)
-    .bind(one)
-    .bind(but)
-    .bind(reason)
-    .bind(context.now)
-    .bind(if_password)
+                      select id from session where impersonated_by = :user and :one is null and revoked_at is null)
+           and (:one is null or coalesce(parent_id, id) = :one)
+           and (:but is null or coalesce(parent_id, id) <> :but)
+           and (:if_password is null
+                or exists (select 1 from account where user_id = :user and issuer_id is null and password_hash = :if_password))
+         returning json_quote(token_hash) as row", user, one, but, reason, now = context.now, if_password)
 }
 
 /// Ends the session of a token, and those of protected hosts that hang on it.
 #[must_use]
 pub fn end(context: &Context, hash: &TokenHash<SessionToken>, reason: &str) -> Statement {
-    sql("update session set revoked_at = ?4, revocation_reason = ?3, updated_at = ?4
-         where tenant_id = ?1 and revoked_at is null
-           and (token_hash = ?2 or parent_id = (select id from session where tenant_id = ?1 and token_hash = ?2))")
-    .bind(&context.tenant().id)
-    .bind(hash)
-    .bind(reason)
-    .bind(context.now)
+    sql!("update session set revoked_at = :now, revocation_reason = :reason, updated_at = :now
+         where tenant_id = :tenant and revoked_at is null
+           and (token_hash = :hash or parent_id = (select id from session where tenant_id = :tenant and token_hash = :hash))", tenant = &context.tenant().id, hash, reason, now = context.now)
 }
 
 /// Ends the session of a token, the one that it hangs on, and all others that hang on that; answers the hashes of their
 /// tokens.
 #[must_use]
 pub fn end_family(context: &Context, hash: &TokenHash<SessionToken>, reason: &str) -> Statement {
-    sql("update session set revoked_at = ?4, revocation_reason = ?3, updated_at = ?4
+    sql!("update session set revoked_at = :now, revocation_reason = :reason, updated_at = :now
          where revoked_at is null
-           and id in (with first as (select coalesce(parent_id, id) as id from session where tenant_id = ?1 and token_hash = ?2)
+           and id in (with first as (select coalesce(parent_id, id) as id from session where tenant_id = :tenant and token_hash = :hash)
                       select id from first union all select s.id from session s join first on s.parent_id = first.id)
-         returning json_quote(token_hash) as row")
-    .bind(&context.tenant().id)
-    .bind(hash)
-    .bind(reason)
-    .bind(context.now)
+         returning json_quote(token_hash) as row", tenant = &context.tenant().id, hash, reason, now = context.now)
 }
 
 /// The hashes that [`revoke`] answered.
@@ -515,24 +447,13 @@ pub async fn find(db: &Database, tenant: &Id<Tenant>, hash: &TokenHash<SessionTo
 #[must_use]
 pub fn revoke_user(context: &Context, user: &Id<User>, reason: &str, if_password: Option<&str>) -> [Statement; 2] {
     [
-        sql(
-            "update oauth_token set revoked_at = ?2, revocation_reason = ?3, updated_at = ?2
-             where user_id = ?1 and revoked_at is null
-               and (?4 is null
-                    or exists (select 1 from account where user_id = ?1 and issuer_id is null and password_hash = ?4))",
-        )
-        .bind(user)
-        .bind(context.now)
-        .bind(reason)
-        .bind(if_password),
-        sql(
-            "update oauth_grant set used_at = ?2, updated_at = ?2
-             where user_id = ?1 and used_at is null
-               and (?3 is null
-                    or exists (select 1 from account where user_id = ?1 and issuer_id is null and password_hash = ?3))",
-        )
-        .bind(user)
-        .bind(context.now)
-        .bind(if_password),
+        sql!("update oauth_token set revoked_at = :now, revocation_reason = :reason, updated_at = :now
+             where user_id = :user and revoked_at is null
+               and (:if_password is null
+                    or exists (select 1 from account where user_id = :user and issuer_id is null and password_hash = :if_password))", user, now = context.now, reason, if_password),
+        sql!("update oauth_grant set used_at = :now, updated_at = :now
+             where user_id = :user and used_at is null
+               and (:if_password is null
+                    or exists (select 1 from account where user_id = :user and issuer_id is null and password_hash = :if_password))", user, now = context.now, if_password),
     ]
 }

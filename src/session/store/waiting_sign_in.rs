@@ -1,9 +1,10 @@
 //! A sign-in that waits for its second factor.
 
-use crate::platform::d1::{Statement, sql};
+use crate::platform::d1::Statement;
 use crate::platform::error;
 use crate::platform::id::Millis;
 use crate::platform::secret::{Cell, SecondFactor, Token};
+use crate::platform::sql::sql;
 use crate::request::context::Context;
 use crate::session::store::session::NewSession;
 
@@ -21,22 +22,11 @@ pub fn ask(
     let id = context.row_id()?;
     let cell = Cell { table: "verification", column: "payload_sealed", row: &id };
     let sealed = context.config.keyring.seal(cell, payload, context.random()?);
-    Ok(sql("insert into verification (id, tenant_id, kind, token_hash, identifier, user_id, payload_sealed, expires_at, created_at, updated_at)
-            select ?2, ?1, 'second_factor', ?3, ?11, ?4, ?5, ?6, ?7, ?7
-            where not exists (select 1 from session where id = ?8)
-              and exists (select 1 from two_factor where user_id = ?4 and verified_at is not null)
-              and (?9 is null
-                   or exists (select 1 from account where user_id = ?4 and issuer_id is null and password_hash = ?9))
-              and (?10 is null or exists (select 1 from verification where id = ?10 and used_by = ?8))")
-    .bind(&context.tenant().id)
-    .bind(&id)
-    .bind(&token.hash())
-    .bind(new.user_id)
-    .bind(sealed)
-    .bind(until)
-    .bind(context.now)
-    .bind(new.id)
-    .bind(new.while_password)
-    .bind(new.claim)
-    .bind(new.login_method))
+    Ok(sql!("insert into verification (id, tenant_id, kind, token_hash, identifier, user_id, payload_sealed, expires_at, created_at, updated_at)
+            select :id, :tenant, 'second_factor', :hash, :login_method, :user_id, :sealed, :until, :now, :now
+            where not exists (select 1 from session where id = :new_id)
+              and exists (select 1 from two_factor where user_id = :user_id and verified_at is not null)
+              and (:while_password is null
+                   or exists (select 1 from account where user_id = :user_id and issuer_id is null and password_hash = :while_password))
+              and (:claim is null or exists (select 1 from verification where id = :claim and used_by = :new_id))", tenant = &context.tenant().id, id = &id, hash = &token.hash(), user_id = new.user_id, sealed, until, now = context.now, new_id = new.id, while_password = new.while_password, claim = new.claim, login_method = new.login_method))
 }

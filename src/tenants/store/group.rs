@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 
 use crate::access::action::Permit;
 use crate::access::giving::Gift;
-use crate::platform::d1::{Statement, must_change, sql};
+use crate::platform::d1::{Statement, must_change};
 use crate::platform::id::{Group, Id, Millis, Role, Tenant, User};
 use crate::platform::secret::{SessionToken, TokenHash};
+use crate::platform::sql::sql;
 use crate::request::context::Context;
 use crate::session::store::permission::goes_by_name;
 
@@ -73,7 +74,7 @@ macro_rules! record_json {
                                                 from role_permission rp join permission p on p.id = rp.permission_id
                                                 where rp.role_id = r.id)))
                        from user_group_role gr join role r on r.id = gr.role_id where gr.user_group_id = g.id),
-           'mine', (select role_in_group from user_group_member where user_group_id = g.id and user_id = ?2 and is_active = 1),
+           'mine', (select role_in_group from user_group_member where user_group_id = g.id and user_id = :user and is_active = 1),
            'created_at', g.created_at, 'updated_at', g.updated_at)")
     };
 }
@@ -81,73 +82,78 @@ macro_rules! record_json {
 /// A tenant's groups, the oldest first: those that `user` sees, or with `all` every one.
 #[must_use]
 pub fn list(tenant: &Id<Tenant>, user: &Id<User>, all: bool) -> Statement {
-    sql(concat!(
+    sql!(concat!(
         "select ",
         record_json!(),
         " as row from user_group g
-         where g.tenant_id = ?1 and g.deleted_at is null
-           and (?3 or g.is_public = 1
-                or exists (select 1 from user_group_member where user_group_id = g.id and user_id = ?2 and is_active = 1))
+         where g.tenant_id = :tenant and g.deleted_at is null
+           and (:all or g.is_public = 1
+                or exists (select 1 from user_group_member where user_group_id = g.id and user_id = :user and is_active = 1))
          order by g.created_at, g.id limit 1000"
-    ))
-    .bind(tenant)
-    .bind(user)
-    .bind(all)
+    ), tenant, user, all)
 }
 
 /// One group of a tenant; what the user under `user` is in it comes along.
 #[must_use]
 pub fn find(tenant: &Id<Tenant>, user: &Id<User>, group: &Id<Group>) -> Statement {
-    sql(concat!(
-        "select ",
-        record_json!(),
-        " as row from user_group g where g.tenant_id = ?1 and g.id = ?3 and g.deleted_at is null"
-    ))
-    .bind(tenant)
-    .bind(user)
-    .bind(group)
+    sql!(
+        concat!(
+            "select ",
+            record_json!(),
+            " as row from user_group g where g.tenant_id = :tenant and g.id = :group and g.deleted_at is null"
+        ),
+        tenant,
+        user,
+        group
+    )
 }
 
 /// The groups of a tenant that a user is in.
 #[must_use]
 pub fn of_user(tenant: &Id<Tenant>, user: &Id<User>) -> Statement {
-    sql(concat!(
-        "select ",
-        record_json!(),
-        " as row from user_group g
-         where g.tenant_id = ?1 and g.deleted_at is null
-           and g.id in (select user_group_id from user_group_member where user_id = ?2 and is_active = 1)
+    sql!(
+        concat!(
+            "select ",
+            record_json!(),
+            " as row from user_group g
+         where g.tenant_id = :tenant and g.deleted_at is null
+           and g.id in (select user_group_id from user_group_member where user_id = :user and is_active = 1)
          order by g.created_at, g.id limit 1000"
-    ))
-    .bind(tenant)
-    .bind(user)
+        ),
+        tenant,
+        user
+    )
 }
 
 /// The groups that a session's user is in, of whatever tenant; what they are in each is not looked up.
 #[must_use]
 pub fn of_session(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Statement {
-    sql(concat!(
-        "select ",
-        record_json!(),
-        " as row from session s join user_group_member gm on gm.user_id = s.user_id and gm.is_active = 1
+    sql!(
+        concat!(
+            "select ",
+            record_json!(),
+            " as row from session s join user_group_member gm on gm.user_id = s.user_id and gm.is_active = 1
          join user_group g on g.id = gm.user_group_id and g.deleted_at is null
-         where s.tenant_id = ?1 and s.token_hash = ?2
+         where s.tenant_id = :tenant and s.token_hash = :user
          order by g.created_at, g.id limit 1000"
-    ))
-    .bind(tenant)
-    .bind(hash)
+        ),
+        tenant,
+        user = hash
+    )
 }
 
 /// The tenant of a group, if the session's user is a member there.
 #[must_use]
 pub fn tenant_of(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>, group: &str) -> Statement {
-    sql("select json_quote(g.tenant_id) as row from user_group g
-         join session s on s.tenant_id = ?1 and s.token_hash = ?2
+    sql!(
+        "select json_quote(g.tenant_id) as row from user_group g
+         join session s on s.tenant_id = :tenant and s.token_hash = :hash
          join member m on m.tenant_id = g.tenant_id and m.user_id = s.user_id and m.status = 'active'
-         where g.id = ?3 and g.deleted_at is null")
-    .bind(tenant)
-    .bind(hash)
-    .bind(group)
+         where g.id = :group and g.deleted_at is null",
+        tenant,
+        hash,
+        group
+    )
 }
 
 /// What is said of a group; `None` keeps what is stored, where something is.
@@ -180,49 +186,21 @@ pub struct Draft {
 /// Makes a group of the actor's.
 #[must_use]
 pub fn create(context: &Context, permit: &Permit, id: &Id<Group>, draft: &Draft) -> Statement {
-    sql("insert into user_group (id, tenant_id, name, slug, description, group_type, is_public, is_open, is_system,
+    sql!("insert into user_group (id, tenant_id, name, slug, description, group_type, is_public, is_open, is_system,
                                  max_members, tags, settings, owner_id, created_by, created_at, updated_at)
-         values (?2, ?1, ?3, ?4, ?5, coalesce(?6, 'team'), coalesce(?7, 1), coalesce(?8, 0), coalesce(?9, 0), ?10,
-                 coalesce(?11, '[]'), coalesce(?12, '{}'), ?13, ?13, ?14, ?14)")
-    .bind(permit.tenant())
-    .bind(id)
-    .bind(draft.name.as_ref())
-    .bind(draft.slug.as_ref())
-    .bind(draft.description.as_ref())
-    .bind(draft.group_type.as_ref())
-    .bind(draft.is_public)
-    .bind(draft.is_open)
-    .bind(draft.is_system)
-    .bind(draft.max_members.flatten())
-    .bind(draft.tags.as_ref().map(|tags| json!(tags).to_string()))
-    .bind(draft.settings.as_ref())
-    .bind(permit.actor())
-    .bind(context.now)
+         values (:id, :tenant, :name, :slug, :description, coalesce(:group_type, 'team'), coalesce(:is_public, 1), coalesce(:is_open, 0), coalesce(:is_system, 0), :flatten,
+                 coalesce(:tags, '[]'), coalesce(:settings, '{}'), :actor, :actor, :now, :now)", tenant = permit.tenant(), id, name = draft.name.as_ref(), slug = draft.slug.as_ref(), description = draft.description.as_ref(), group_type = draft.group_type.as_ref(), is_public = draft.is_public, is_open = draft.is_open, is_system = draft.is_system, flatten = draft.max_members.flatten(), tags = draft.tags.as_ref().map(|tags| json!(tags).to_string()), settings = draft.settings.as_ref(), actor = permit.actor(), now = context.now)
 }
 
 /// Changes a group. Its name stays where it is a system's.
 #[must_use]
 pub fn update(context: &Context, permit: &Permit, group: &Id<Group>, draft: &Draft) -> Statement {
-    sql("update user_group set
-           name = iif(is_system, name, coalesce(?3, name)), slug = iif(is_system, slug, coalesce(?4, slug)),
-           description = coalesce(?5, description), group_type = coalesce(?6, group_type),
-           is_public = coalesce(?7, is_public), is_open = coalesce(?8, is_open), is_active = coalesce(?9, is_active),
-           max_members = iif(?10, ?11, max_members), tags = coalesce(?12, tags), settings = coalesce(?13, settings), updated_at = ?14
-         where tenant_id = ?1 and id = ?2 and deleted_at is null")
-    .bind(permit.tenant())
-    .bind(group)
-    .bind(draft.name.as_ref())
-    .bind(draft.slug.as_ref())
-    .bind(draft.description.as_ref())
-    .bind(draft.group_type.as_ref())
-    .bind(draft.is_public)
-    .bind(draft.is_open)
-    .bind(draft.is_active)
-    .bind(draft.max_members.is_some())
-    .bind(draft.max_members.flatten())
-    .bind(draft.tags.as_ref().map(|tags| json!(tags).to_string()))
-    .bind(draft.settings.as_ref())
-    .bind(context.now)
+    sql!("update user_group set
+           name = iif(is_system, name, coalesce(:name, name)), slug = iif(is_system, slug, coalesce(:slug, slug)),
+           description = coalesce(:description, description), group_type = coalesce(:group_type, group_type),
+           is_public = coalesce(:is_public, is_public), is_open = coalesce(:is_open, is_open), is_active = coalesce(:is_active, is_active),
+           max_members = iif(:is_some, :flatten, max_members), tags = coalesce(:tags, tags), settings = coalesce(:settings, settings), updated_at = :now
+         where tenant_id = :tenant and id = :group and deleted_at is null", tenant = permit.tenant(), group, name = draft.name.as_ref(), slug = draft.slug.as_ref(), description = draft.description.as_ref(), group_type = draft.group_type.as_ref(), is_public = draft.is_public, is_open = draft.is_open, is_active = draft.is_active, is_some = draft.max_members.is_some(), flatten = draft.max_members.flatten(), tags = draft.tags.as_ref().map(|tags| json!(tags).to_string()), settings = draft.settings.as_ref(), now = context.now)
 }
 
 /// Lets a group carry these roles and no others.
@@ -231,53 +209,45 @@ pub fn carry(context: &Context, permit: &Permit, group: &Id<Group>, roles: &[&Id
     let ids: Vec<&str> = roles.iter().map(|id| id.as_str()).collect();
     let ids = json!(ids).to_string();
     [
-        sql("delete from user_group_role
-             where user_group_id = (select id from user_group where tenant_id = ?1 and id = ?2)
-               and role_id not in (select value from json_each(?3))")
-        .bind(permit.tenant())
-        .bind(group)
-        .bind(ids.as_str()),
-        sql("insert into user_group_role (user_group_id, role_id, created_by, created_at)
-             select g.id, r.id, ?4, ?5 from user_group g join role r on r.id in (select value from json_each(?3))
-             where g.tenant_id = ?1 and g.id = ?2 and (r.tenant_id is null or r.tenant_id = ?1)
-         on conflict do nothing")
-        .bind(permit.tenant())
-        .bind(group)
-        .bind(ids.as_str())
-        .bind(permit.actor())
-        .bind(context.now),
+        sql!("delete from user_group_role
+             where user_group_id = (select id from user_group where tenant_id = :tenant and id = :group)
+               and role_id not in (select value from json_each(:ids))", tenant = permit.tenant(), group, ids = ids.as_str()),
+        sql!("insert into user_group_role (user_group_id, role_id, created_by, created_at)
+             select g.id, r.id, :actor, :now from user_group g join role r on r.id in (select value from json_each(:ids))
+             where g.tenant_id = :tenant and g.id = :group and (r.tenant_id is null or r.tenant_id = :tenant)
+         on conflict do nothing", tenant = permit.tenant(), group, ids = ids.as_str(), actor = permit.actor(), now = context.now),
     ]
 }
 
 /// Gives a group to another of its members, who looks after it from now on.
 #[must_use]
 pub fn hand_over(context: &Context, permit: &Permit, group: &Id<Group>, owner: &Id<User>) -> [Statement; 3] {
-    let handed = sql("update user_group set owner_id = ?3, updated_at = ?4
-         where tenant_id = ?1 and id = ?2 and deleted_at is null
-           and exists (select 1 from user_group_member where user_group_id = ?2 and user_id = ?3 and is_active = 1)")
-    .bind(permit.tenant())
-    .bind(group)
-    .bind(owner)
-    .bind(context.now);
-    let roles = sql("update user_group_member set role_in_group = iif(user_id = ?3, 'owner', 'member')
-         where user_group_id = (select id from user_group where tenant_id = ?1 and id = ?2)
-           and (user_id = ?3 or role_in_group = 'owner')")
-    .bind(permit.tenant())
-    .bind(group)
-    .bind(owner);
+    let handed = sql!("update user_group set owner_id = :owner, updated_at = :now
+         where tenant_id = :tenant and id = :group and deleted_at is null
+           and exists (select 1 from user_group_member where user_group_id = :group and user_id = :owner and is_active = 1)", tenant = permit.tenant(), group, owner, now = context.now);
+    let roles = sql!(
+        "update user_group_member set role_in_group = iif(user_id = :owner, 'owner', 'member')
+         where user_group_id = (select id from user_group where tenant_id = :tenant and id = :group)
+           and (user_id = :owner or role_in_group = 'owner')",
+        tenant = permit.tenant(),
+        group,
+        owner
+    );
     [handed, must_change(), roles]
 }
 
 /// Deletes a group softly: its name is free, its roles are nobody's by it. Not a system's, and not the last.
 #[must_use]
 pub fn delete(context: &Context, permit: &Permit, group: &Id<Group>) -> Statement {
-    sql("update user_group set deleted_at = ?3, deleted_by = ?4, updated_at = ?3
-         where tenant_id = ?1 and id = ?2 and deleted_at is null and is_system = 0
-           and (select count(*) from user_group where tenant_id = ?1 and deleted_at is null) > 1")
-    .bind(permit.tenant())
-    .bind(group)
-    .bind(context.now)
-    .bind(permit.actor())
+    sql!(
+        "update user_group set deleted_at = :now, deleted_by = :actor, updated_at = :now
+         where tenant_id = :tenant and id = :group and deleted_at is null and is_system = 0
+           and (select count(*) from user_group where tenant_id = :tenant and deleted_at is null) > 1",
+        tenant = permit.tenant(),
+        group,
+        now = context.now,
+        actor = permit.actor()
+    )
 }
 
 /// What fails when a group is full: the name of the CHECK constraint.
@@ -295,43 +265,33 @@ pub fn join(
     (id, role): (&str, &str),
     only_open: bool,
 ) -> Statement {
-    sql("insert into user_group_member (id, user_group_id, user_id, role_in_group, joined_at, joined_by)
-         select ?5, g.id, m.user_id, ?6, ?7, ?4
-         from user_group g join member m on m.tenant_id = g.tenant_id and m.user_id = ?3 and m.status = 'active'
-         where g.tenant_id = ?1 and g.id = ?2 and g.deleted_at is null and g.is_active = 1 and (not ?8 or g.is_open = 1)
+    sql!("insert into user_group_member (id, user_group_id, user_id, role_in_group, joined_at, joined_by)
+         select :id, g.id, m.user_id, :role, :now, :actor
+         from user_group g join member m on m.tenant_id = g.tenant_id and m.user_id = :user and m.status = 'active'
+         where g.tenant_id = :tenant and g.id = :group and g.deleted_at is null and g.is_active = 1 and (not :only_open or g.is_open = 1)
          on conflict (user_group_id, user_id) do update
            set is_active = 1, role_in_group = excluded.role_in_group, joined_at = excluded.joined_at, joined_by = excluded.joined_by
-           where is_active = 0 and user_id <> ?4")
-    .bind(permit.tenant())
-    .bind(group)
-    .bind(user)
-    .bind(permit.actor())
-    .bind(id)
-    .bind(role)
-    .bind(context.now)
-    .bind(only_open)
+           where is_active = 0 and user_id <> :actor", tenant = permit.tenant(), group, user, actor = permit.actor(), id, role, now = context.now, only_open)
 }
 
 /// Takes somebody out of a group. Whoever was set aside does not take themselves out: they could come back as if nothing
 /// had been.
 #[must_use]
 pub fn leave(permit: &Permit, group: &Id<Group>, user: &Id<User>, by_themselves: bool) -> Statement {
-    sql("delete from user_group_member
-         where user_group_id = (select id from user_group where tenant_id = ?1 and id = ?2) and user_id = ?3 and (not ?4 or is_active = 1)")
-    .bind(permit.tenant())
-    .bind(group)
-    .bind(user)
-    .bind(by_themselves)
+    sql!("delete from user_group_member
+         where user_group_id = (select id from user_group where tenant_id = :tenant and id = :group) and user_id = :user and (not :by_themselves or is_active = 1)", tenant = permit.tenant(), group, user, by_themselves)
 }
 
 /// Sessions of a user that work in a group that they left do so no longer.
 #[must_use]
 pub fn forget_active(tenant: &Id<Tenant>, group: &Id<Group>, user: Option<&Id<User>>) -> Statement {
-    sql("update session set active_group_id = null
-         where active_group_id = ?2 and active_tenant_id = ?1 and (?3 is null or user_id = ?3)")
-    .bind(tenant)
-    .bind(group)
-    .bind(user)
+    sql!(
+        "update session set active_group_id = null
+         where active_group_id = :group and active_tenant_id = :tenant and (:user is null or user_id = :user)",
+        tenant,
+        group,
+        user
+    )
 }
 
 /// Changes what somebody is in a group, or sets them aside without taking them out.
@@ -343,13 +303,8 @@ pub fn update_member(
     role: Option<&str>,
     is_active: Option<bool>,
 ) -> Statement {
-    sql("update user_group_member set role_in_group = coalesce(?4, role_in_group), is_active = coalesce(?5, is_active)
-         where user_group_id = (select id from user_group where tenant_id = ?1 and id = ?2 and deleted_at is null) and user_id = ?3")
-        .bind(permit.tenant())
-        .bind(group)
-        .bind(user)
-        .bind(role)
-        .bind(is_active)
+    sql!("update user_group_member set role_in_group = coalesce(:role, role_in_group), is_active = coalesce(:is_active, is_active)
+         where user_group_id = (select id from user_group where tenant_id = :tenant and id = :group and deleted_at is null) and user_id = :user", tenant = permit.tenant(), group, user, role, is_active)
 }
 
 /// Somebody in a group.
@@ -381,26 +336,30 @@ macro_rules! in_group_json {
 /// Who is in a group.
 #[must_use]
 pub fn members(tenant: &Id<Tenant>, group: &Id<Group>) -> Statement {
-    sql(concat!(
+    sql!(
+        concat!(
         "select ",
         in_group_json!(),
         " as row from user_group g join user_group_member gm on gm.user_group_id = g.id
-         where g.tenant_id = ?1 and g.id = ?2 and g.deleted_at is null order by gm.joined_at, gm.id limit 1000"
-    ))
-    .bind(tenant)
-    .bind(group)
+         where g.tenant_id = :tenant and g.id = :group and g.deleted_at is null order by gm.joined_at, gm.id limit 1000"
+    ),
+        tenant,
+        group
+    )
 }
 
 /// One of them.
 #[must_use]
 pub fn member(tenant: &Id<Tenant>, group: &Id<Group>, user: &Id<User>) -> Statement {
-    sql(concat!(
-        "select ",
-        in_group_json!(),
-        " as row from user_group g join user_group_member gm on gm.user_group_id = g.id
-         where g.tenant_id = ?1 and g.id = ?2 and g.deleted_at is null and gm.user_id = ?3"
-    ))
-    .bind(tenant)
-    .bind(group)
-    .bind(user)
+    sql!(
+        concat!(
+            "select ",
+            in_group_json!(),
+            " as row from user_group g join user_group_member gm on gm.user_group_id = g.id
+         where g.tenant_id = :tenant and g.id = :group and g.deleted_at is null and gm.user_id = :user"
+        ),
+        tenant,
+        group,
+        user
+    )
 }

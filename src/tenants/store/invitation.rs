@@ -4,9 +4,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::access::action::Permit;
-use crate::platform::d1::{Statement, sql};
+use crate::platform::d1::Statement;
 use crate::platform::id::{Group, Id, Invitation, Member, Millis, Role, Tenant, User};
 use crate::platform::secret::{Invited, TokenHash};
+use crate::platform::sql::sql;
 use crate::request::context::Context;
 use crate::session::store::permission::{gives, may, signs_in};
 
@@ -67,60 +68,64 @@ macro_rules! selected {
 /// A tenant's invitations, the newest first.
 #[must_use]
 pub fn list(tenant: &Id<Tenant>) -> Statement {
-    sql(selected!("i.tenant_id = ?1 order by i.created_at desc, i.id desc limit 1000")).bind(tenant)
+    sql!(selected!("i.tenant_id = :tenant order by i.created_at desc, i.id desc limit 1000"), tenant)
 }
 
 /// One of a tenant's invitations.
 #[must_use]
 pub fn find(tenant: &Id<Tenant>, id: &Id<Invitation>) -> Statement {
-    sql(selected!("i.tenant_id = ?1 and i.id = ?2")).bind(tenant).bind(id)
+    sql!(selected!("i.tenant_id = :tenant and i.id = :id"), tenant, id)
 }
 
 /// The invitation of this id that whoever is signed in here may answer: to a tenant of their pool.
 #[must_use]
 pub fn find_for_anybody(context: &Context, id: &Id<Invitation>) -> Statement {
-    sql(selected!("i.id = ?2 and t.status = 'active' and iif(t.user_pool = 'isolated', t.id, null) is ?1"))
-        .bind(context.tenant().pool())
-        .bind(id)
+    sql!(
+        selected!("i.id = :id and t.status = 'active' and iif(t.user_pool = 'isolated', t.id, null) is :pool"),
+        pool = context.tenant().pool(),
+        id
+    )
 }
 
 /// The same, by what was mailed.
 #[must_use]
 pub fn find_by_token(context: &Context, hash: &TokenHash<Invited>) -> Statement {
-    sql(selected!("i.token_hash = ?2 and t.status = 'active' and iif(t.user_pool = 'isolated', t.id, null) is ?1"))
-        .bind(context.tenant().pool())
-        .bind(hash)
+    sql!(
+        selected!(
+            "i.token_hash = :hash and t.status = 'active' and iif(t.user_pool = 'isolated', t.id, null) is :pool"
+        ),
+        pool = context.tenant().pool(),
+        hash
+    )
 }
 
 /// Fails, and its batch with it, unless an invitation of an address is open: what is done by it depends on that.
 #[must_use]
 pub fn must_be_open(context: &Context, hash: &TokenHash<Invited>, email: &str) -> Statement {
-    sql("select json_extract('{}', iif(exists (
+    sql!("select json_extract('{}', iif(exists (
            select 1 from invitation i join tenant t on t.id = i.tenant_id
-           where i.token_hash = ?2 and i.email = ?3 and i.status = 'pending' and i.expires_at > ?4 and t.status = 'active'
-             and iif(t.user_pool = 'isolated', t.id, null) is ?1), '$', 'doorward:unchanged')) as row")
-    .bind(context.tenant().pool())
-    .bind(hash)
-    .bind(email)
-    .bind(context.now)
+           where i.token_hash = :hash and i.email = :email and i.status = 'pending' and i.expires_at > :now and t.status = 'active'
+             and iif(t.user_pool = 'isolated', t.id, null) is :pool), '$', 'doorward:unchanged')) as row", pool = context.tenant().pool(), hash, email, now = context.now)
 }
 
 /// The open invitations of an address, to tenants of the pool that was asked.
 #[must_use]
 pub fn of_email(context: &Context, email: &str) -> Statement {
-    sql(selected!(
-        "i.email = ?2 and i.status = 'pending' and i.expires_at > ?3 and t.status = 'active'
-         and iif(t.user_pool = 'isolated', t.id, null) is ?1 order by i.created_at desc limit 100"
-    ))
-    .bind(context.tenant().pool())
-    .bind(email)
-    .bind(context.now)
+    sql!(
+        selected!(
+            "i.email = :email and i.status = 'pending' and i.expires_at > :now and t.status = 'active'
+         and iif(t.user_pool = 'isolated', t.id, null) is :pool order by i.created_at desc limit 100"
+        ),
+        pool = context.tenant().pool(),
+        email,
+        now = context.now
+    )
 }
 
 /// The open invitation of an address to a tenant.
 #[must_use]
 pub fn pending(tenant: &Id<Tenant>, email: &str) -> Statement {
-    sql(selected!("i.tenant_id = ?1 and i.email = ?2 and i.status = 'pending'")).bind(tenant).bind(email)
+    sql!(selected!("i.tenant_id = :tenant and i.email = :email and i.status = 'pending'"), tenant, email)
 }
 
 /// An invitation to be sent.
@@ -145,30 +150,14 @@ pub fn create(context: &Context, permit: &Permit, new: &NewInvitation<'_>) -> [S
     let roles: Vec<&str> = new.roles.iter().map(|id| id.as_str()).collect();
     let groups: Vec<&str> = new.groups.iter().map(|id| id.as_str()).collect();
     [
-        sql("update invitation set status = 'expired', updated_at = ?3
-             where tenant_id = ?1 and email = ?2 and status = 'pending' and expires_at <= ?3")
-        .bind(permit.tenant())
-        .bind(new.email)
-        .bind(context.now),
-        sql("insert into invitation (id, tenant_id, email, token_hash, expires_at, invited_by, created_at, updated_at)
-             values (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?7)")
-        .bind(permit.tenant())
-        .bind(new.id)
-        .bind(new.email)
-        .bind(new.hash)
-        .bind(new.expires_at)
-        .bind(permit.actor())
-        .bind(context.now),
-        sql("insert into invitation_role (invitation_id, role_id)
-             select ?2, id from role where id in (select value from json_each(?3)) and (tenant_id is null or tenant_id = ?1)")
-        .bind(permit.tenant())
-        .bind(new.id)
-        .bind(json!(roles).to_string()),
-        sql("insert into invitation_group (invitation_id, user_group_id)
-             select ?2, id from user_group where id in (select value from json_each(?3)) and tenant_id = ?1 and deleted_at is null")
-        .bind(permit.tenant())
-        .bind(new.id)
-        .bind(json!(groups).to_string()),
+        sql!("update invitation set status = 'expired', updated_at = :now
+             where tenant_id = :tenant and email = :email and status = 'pending' and expires_at <= :now", tenant = permit.tenant(), email = new.email, now = context.now),
+        sql!("insert into invitation (id, tenant_id, email, token_hash, expires_at, invited_by, created_at, updated_at)
+             values (:id, :tenant, :email, :hash, :expires_at, :actor, :now, :now)", tenant = permit.tenant(), id = new.id, email = new.email, hash = new.hash, expires_at = new.expires_at, actor = permit.actor(), now = context.now),
+        sql!("insert into invitation_role (invitation_id, role_id)
+             select :id, id from role where id in (select value from json_each(:roles)) and (tenant_id is null or tenant_id = :tenant)", tenant = permit.tenant(), id = new.id, roles = json!(roles).to_string()),
+        sql!("insert into invitation_group (invitation_id, user_group_id)
+             select :id, id from user_group where id in (select value from json_each(:groups)) and tenant_id = :tenant and deleted_at is null", tenant = permit.tenant(), id = new.id, groups = json!(groups).to_string()),
     ]
 }
 
@@ -179,18 +168,19 @@ pub const INVITER: &str = "inviter";
 /// invitation and those that its groups carry: when it is sent, and when it is accepted.
 #[must_use]
 pub fn inviter_may(tenant: &Id<Tenant>, id: &Id<Invitation>) -> Statement {
-    sql(concat!(
-        "select json_extract('{}', iif(exists (
+    sql!(
+        concat!(
+            "select json_extract('{}', iif(exists (
            select 1 from invitation i
            join member m on m.tenant_id = i.tenant_id and m.user_id = i.invited_by and m.status = 'active'
            join user u on u.id = m.user_id and ",
-        signs_in!("u"),
-        "
-           where i.tenant_id = ?1 and i.id = ?2
+            signs_in!("u"),
+            "
+           where i.tenant_id = :tenant and i.id = :id
              and ",
-        may!("m", "'invitation:create'"),
-        " and ",
-        gives!(
+            may!("m", "'invitation:create'"),
+            " and ",
+            gives!(
             "m",
             "select ir.role_id from invitation_role ir join role given on given.id = ir.role_id and given.is_active = 1
              where ir.invitation_id = i.id
@@ -201,10 +191,11 @@ pub fn inviter_may(tenant: &Id<Tenant>, id: &Id<Invitation>) -> Statement {
              join role given on given.id = gr.role_id and given.is_active = 1
              where ig.invitation_id = i.id"
         ),
-        "), '$', 'doorward:broken:inviter')) as row"
-    ))
-    .bind(tenant)
-    .bind(id)
+            "), '$', 'doorward:broken:inviter')) as row"
+        ),
+        tenant,
+        id
+    )
 }
 
 /// Sends an invitation again: with another token, for as long as the first time.
@@ -216,80 +207,77 @@ pub fn renew(
     hash: &TokenHash<Invited>,
     expires_at: Millis,
 ) -> Statement {
-    sql("update invitation set token_hash = ?3, expires_at = ?4, invited_by = ?6, updated_at = ?5
-         where tenant_id = ?1 and id = ?2 and status = 'pending'")
-    .bind(permit.tenant())
-    .bind(id)
-    .bind(hash)
-    .bind(expires_at)
-    .bind(context.now)
-    .bind(permit.actor())
+    sql!(
+        "update invitation set token_hash = :hash, expires_at = :expires_at, invited_by = :actor, updated_at = :now
+         where tenant_id = :tenant and id = :id and status = 'pending'",
+        tenant = permit.tenant(),
+        id,
+        hash,
+        expires_at,
+        now = context.now,
+        actor = permit.actor()
+    )
 }
 
 /// Cancels an invitation that nobody has answered.
 #[must_use]
 pub fn cancel(context: &Context, permit: &Permit, id: &Id<Invitation>) -> Statement {
-    sql("update invitation set status = 'cancelled', cancelled_at = ?3, cancelled_by = ?4, updated_at = ?3
-         where tenant_id = ?1 and id = ?2 and status = 'pending'")
-    .bind(permit.tenant())
-    .bind(id)
-    .bind(context.now)
-    .bind(permit.actor())
+    sql!(
+        "update invitation set status = 'cancelled', cancelled_at = :now, cancelled_by = :actor, updated_at = :now
+         where tenant_id = :tenant and id = :id and status = 'pending'",
+        tenant = permit.tenant(),
+        id,
+        now = context.now,
+        actor = permit.actor()
+    )
 }
 
 /// Rejects an invitation.
 #[must_use]
 pub fn reject(context: &Context, permit: &Permit, id: &Id<Invitation>) -> Statement {
-    sql("update invitation set status = 'rejected', rejected_at = ?3, updated_at = ?3
-         where tenant_id = ?1 and id = ?2 and status = 'pending' and expires_at > ?3")
-    .bind(permit.tenant())
-    .bind(id)
-    .bind(context.now)
+    sql!(
+        "update invitation set status = 'rejected', rejected_at = :now, updated_at = :now
+         where tenant_id = :tenant and id = :id and status = 'pending' and expires_at > :now",
+        tenant = permit.tenant(),
+        id,
+        now = context.now
+    )
 }
 
 /// Accepts an invitation: of many at once, one changes the row, and what follows it depends on that. Roles and groups
 /// that are no more are not given.
 #[must_use]
 pub fn accept(context: &Context, permit: &Permit, id: &Id<Invitation>) -> Statement {
-    sql("update invitation set status = 'accepted', accepted_at = ?3, accepted_by = ?4, updated_at = ?3
-         where tenant_id = ?1 and id = ?2 and status = 'pending' and expires_at > ?3")
-    .bind(permit.tenant())
-    .bind(id)
-    .bind(context.now)
-    .bind(permit.actor())
+    sql!(
+        "update invitation set status = 'accepted', accepted_at = :now, accepted_by = :actor, updated_at = :now
+         where tenant_id = :tenant and id = :id and status = 'pending' and expires_at > :now",
+        tenant = permit.tenant(),
+        id,
+        now = context.now,
+        actor = permit.actor()
+    )
 }
 
 /// Gives whoever accepted what they were invited to. `member` is their membership.
 #[must_use]
 pub fn give(context: &Context, permit: &Permit, id: &Id<Invitation>, member: &Id<Member>) -> [Statement; 3] {
     [
-        sql("insert into member_role (member_id, role_id, created_by, created_at)
-             select ?3, r.id, i.invited_by, ?4
+        sql!("insert into member_role (member_id, role_id, created_by, created_at)
+             select :member, r.id, i.invited_by, :now
              from invitation i join invitation_role ir on ir.invitation_id = i.id join role r on r.id = ir.role_id and r.is_active = 1
-             where i.tenant_id = ?1 and i.id = ?2
-         on conflict do nothing")
-        .bind(permit.tenant())
-        .bind(id)
-        .bind(member)
-        .bind(context.now),
+             where i.tenant_id = :tenant and i.id = :id
+         on conflict do nothing", tenant = permit.tenant(), id, member, now = context.now),
         // Nobody is a member without a role: those that the invitation named may be gone.
-        sql("insert into member_role (member_id, role_id, created_at)
-             select ?2, r.id, ?3 from role r
-             where r.tenant_id is null and r.name = 'member' and exists (select 1 from member where tenant_id = ?1 and id = ?2)
-               and not exists (select 1 from member_role where member_id = ?2)
-         on conflict do nothing")
-        .bind(permit.tenant())
-        .bind(member)
-        .bind(context.now),
-        sql("insert into user_group_member (id, user_group_id, user_id, joined_at, joined_by)
-             select lower(hex(randomblob(16))), g.id, ?3, ?4, i.invited_by
+        sql!("insert into member_role (member_id, role_id, created_at)
+             select :member, r.id, :now from role r
+             where r.tenant_id is null and r.name = 'member' and exists (select 1 from member where tenant_id = :tenant and id = :member)
+               and not exists (select 1 from member_role where member_id = :member)
+         on conflict do nothing", tenant = permit.tenant(), member, now = context.now),
+        sql!("insert into user_group_member (id, user_group_id, user_id, joined_at, joined_by)
+             select lower(hex(randomblob(16))), g.id, :actor, :now, i.invited_by
              from invitation i join invitation_group ig on ig.invitation_id = i.id
              join user_group g on g.id = ig.user_group_id and g.deleted_at is null and g.is_active = 1
-             where i.tenant_id = ?1 and i.id = ?2
-         on conflict do nothing")
-        .bind(permit.tenant())
-        .bind(id)
-        .bind(permit.actor())
-        .bind(context.now),
+             where i.tenant_id = :tenant and i.id = :id
+         on conflict do nothing", tenant = permit.tenant(), id, actor = permit.actor(), now = context.now),
     ]
 }

@@ -4,8 +4,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::access::action::Permit;
-use crate::platform::d1::{Statement, sql};
+use crate::platform::d1::Statement;
 use crate::platform::id::{Id, Member, Millis, Role, Tenant, User};
+use crate::platform::sql::sql;
 use crate::request::context::Context;
 use crate::session::store::permission::{given_roles, signs_in};
 use crate::tenants::listing::Where;
@@ -84,13 +85,13 @@ macro_rules! has_role {
 macro_rules! found {
     ($text:literal) => {
         concat!(
-            "case ?6 when 'contains' then instr(lower(",
+            "case :like_at when 'contains' then instr(lower(",
             $text,
-            "), lower(?5)) > 0 when 'begins' then substr(lower(",
+            "), lower(:like)) > 0 when 'begins' then substr(lower(",
             $text,
-            "), 1, length(?5)) = lower(?5) else substr(lower(",
+            "), 1, length(:like)) = lower(:like) else substr(lower(",
             $text,
-            "), -length(?5)) = lower(?5) end"
+            "), -length(:like)) = lower(:like) end"
         )
     };
 }
@@ -98,17 +99,34 @@ macro_rules! found {
 macro_rules! narrowed {
     () => {
         concat!(
-            " m.tenant_id = ?1
-              and m.created_at >= coalesce(?7, -1) and m.created_at < coalesce(?8, 9e15)
-              and (?3 is null or ?4 = iif(?2 = 'role', ",
-            has_role!("r.name in (select value from json_each(?3))"),
-            ", case ?2 when 'user_id' then m.user_id when 'id' then m.id else m.created_at end in (select value from json_each(?3))))
-              and (?5 is null or iif(?2 = 'role', exists (select 1 from member_role mr join role r on r.id = mr.role_id
+            " m.tenant_id = :tenant
+              and m.created_at >= coalesce(:from, -1) and m.created_at < coalesce(:before, 9e15)
+              and (:one_of is null or :one_is = iif(:field = 'role', ",
+            has_role!("r.name in (select value from json_each(:one_of))"),
+            ", case :field when 'user_id' then m.user_id when 'id' then m.id else m.created_at end in (select value from json_each(:one_of))))
+              and (:like is null or iif(:field = 'role', exists (select 1 from member_role mr join role r on r.id = mr.role_id
                                                           where mr.member_id = m.id and ",
             found!("r.name"),
             "), ",
-            found!("iif(?2 = 'id', m.id, m.user_id)"),
+            found!("iif(:field = 'id', m.id, m.user_id)"),
             "))"
+        )
+    };
+}
+
+/// A statement with [`narrowed!`] in it, and further parameters.
+macro_rules! narrowed_sql {
+    (match $on:tt $arms:tt, $filter:ident $(, $name:ident $(= $value:expr)?)*) => {
+        sql!(
+            match $on $arms,
+            field = $filter.field,
+            one_of = $filter.one_of.as_ref().map(|(list, _)| list),
+            one_is = $filter.one_of.as_ref().is_none_or(|(_, is)| *is),
+            like = $filter.like.as_ref().map(|(text, _)| text),
+            like_at = $filter.like.as_ref().map(|(_, at)| at.as_str()),
+            from = $filter.range.0,
+            before = $filter.range.1
+            $(, $name $(= $value)?)*
         )
     };
 }
@@ -116,56 +134,57 @@ macro_rules! narrowed {
 /// A page of a tenant's members, in the order in which they joined.
 #[must_use]
 pub fn list(tenant: &Id<Tenant>, filter: &Filter, page: Page) -> Statement {
-    let text = if page.descends {
-        concat!(
-            "select ",
-            listed_json!(),
-            " as row from member m join user u on u.id = m.user_id where",
-            narrowed!(),
-            " order by m.created_at desc, m.id desc limit ?9 offset ?10"
-        )
-    } else {
-        concat!(
-            "select ",
-            listed_json!(),
-            " as row from member m join user u on u.id = m.user_id where",
-            narrowed!(),
-            " order by m.created_at, m.id limit ?9 offset ?10"
-        )
-    };
-    narrow(sql(text).bind(tenant), filter).bind(page.limit).bind(page.offset)
-}
-
-fn narrow(statement: Statement, filter: &Filter) -> Statement {
-    statement
-        .bind(filter.field)
-        .bind(filter.one_of.as_ref().map(|(list, _)| list))
-        .bind(filter.one_of.as_ref().is_none_or(|(_, is)| *is))
-        .bind(filter.like.as_ref().map(|(text, _)| text))
-        .bind(filter.like.as_ref().map(|(_, at)| at.as_str()))
-        .bind(filter.range.0)
-        .bind(filter.range.1)
+    narrowed_sql!(
+        match (page.descends) {
+            true => concat!(
+                "select ",
+                listed_json!(),
+                " as row from member m join user u on u.id = m.user_id where",
+                narrowed!(),
+                " order by m.created_at desc, m.id desc limit :limit offset :offset"
+            ),
+            false => concat!(
+                "select ",
+                listed_json!(),
+                " as row from member m join user u on u.id = m.user_id where",
+                narrowed!(),
+                " order by m.created_at, m.id limit :limit offset :offset"
+            ),
+        },
+        filter,
+        tenant,
+        limit = page.limit,
+        offset = page.offset
+    )
 }
 
 /// How many members there are. Of all, the tenant knows.
 #[must_use]
 pub fn count(tenant: &Id<Tenant>, filter: &Filter) -> Statement {
     if filter.field.is_none() {
-        return sql("select json_quote(member_count) as row from tenant where id = ?1").bind(tenant);
+        return sql!("select json_quote(member_count) as row from tenant where id = :tenant", tenant);
     }
-    narrow(sql(concat!("select json_quote(count(*)) as row from member m where", narrowed!())).bind(tenant), filter)
+    narrowed_sql!(
+        match () {
+            () => concat!("select json_quote(count(*)) as row from member m where", narrowed!()),
+        },
+        filter,
+        tenant
+    )
 }
 
 /// One member.
 #[must_use]
 pub fn show(tenant: &Id<Tenant>, member: &Id<Member>) -> Statement {
-    sql(concat!(
-        "select ",
-        listed_json!(),
-        " as row from member m join user u on u.id = m.user_id where m.tenant_id = ?1 and m.id = ?2"
-    ))
-    .bind(tenant)
-    .bind(member)
+    sql!(
+        concat!(
+            "select ",
+            listed_json!(),
+            " as row from member m join user u on u.id = m.user_id where m.tenant_id = :tenant and m.id = :member"
+        ),
+        tenant,
+        member
+    )
 }
 
 /// Ids, as the JSON array that a statement takes them in.
@@ -177,8 +196,8 @@ macro_rules! added {
     ($conflict:literal) => {
         concat!(
             "insert into member (id, tenant_id, user_id, created_by, created_at, updated_at)
-             select ?2, ?1, u.id, ?4, ?5, ?5 from user u join tenant t on t.id = ?1
-             where u.id = ?3 and u.deleted_at is null and u.tenant_id is iif(t.user_pool = 'isolated', t.id, null)",
+             select :id, :tenant, u.id, :actor, :now, :now from user u join tenant t on t.id = :tenant
+             where u.id = :user and u.deleted_at is null and u.tenant_id is iif(t.user_pool = 'isolated', t.id, null)",
             $conflict
         )
     };
@@ -187,14 +206,20 @@ macro_rules! added {
 /// Makes a user a member; conflicts if they are.
 #[must_use]
 pub fn add(context: &Context, permit: &Permit, id: &Id<Member>, user: &Id<User>) -> Statement {
-    sql(added!("")).bind(permit.tenant()).bind(id).bind(user).bind(permit.actor()).bind(context.now)
+    sql!(added!(""), tenant = permit.tenant(), id, user, actor = permit.actor(), now = context.now)
 }
 
 /// Makes a user a member unless they are.
 #[must_use]
 pub fn add_unless(context: &Context, permit: &Permit, id: &Id<Member>, user: &Id<User>) -> Statement {
-    let statement = sql(added!(" on conflict (tenant_id, user_id) do nothing"));
-    statement.bind(permit.tenant()).bind(id).bind(user).bind(permit.actor()).bind(context.now)
+    sql!(
+        added!(" on conflict (tenant_id, user_id) do nothing"),
+        tenant = permit.tenant(),
+        id,
+        user,
+        actor = permit.actor(),
+        now = context.now
+    )
 }
 
 /// Gives a user who is a member these roles, and takes all others away. The last statement changes a row if they are one.
@@ -202,40 +227,31 @@ pub fn add_unless(context: &Context, permit: &Permit, id: &Id<Member>, user: &Id
 pub fn set_roles(context: &Context, permit: &Permit, user: &Id<User>, roles: &[&Id<Role>]) -> [Statement; 3] {
     let ids = texts(roles);
     [
-        sql("delete from member_role
-             where member_id = (select id from member where tenant_id = ?1 and user_id = ?2)
-               and role_id not in (select value from json_each(?3))")
-        .bind(permit.tenant())
-        .bind(user)
-        .bind(ids.as_str()),
-        sql("insert into member_role (member_id, role_id, created_by, created_at)
-             select m.id, r.id, ?4, ?5 from member m join role r on r.id in (select value from json_each(?3))
-             where m.tenant_id = ?1 and m.user_id = ?2 and (r.tenant_id is null or r.tenant_id = ?1) and r.is_active = 1
-         on conflict do nothing")
-        .bind(permit.tenant())
-        .bind(user)
-        .bind(ids.as_str())
-        .bind(permit.actor())
-        .bind(context.now),
-        sql("update member set updated_at = ?3 where tenant_id = ?1 and user_id = ?2")
-            .bind(permit.tenant())
-            .bind(user)
-            .bind(context.now),
+        sql!("delete from member_role
+             where member_id = (select id from member where tenant_id = :tenant and user_id = :user)
+               and role_id not in (select value from json_each(:ids))", tenant = permit.tenant(), user, ids = ids.as_str()),
+        sql!("insert into member_role (member_id, role_id, created_by, created_at)
+             select m.id, r.id, :actor, :now from member m join role r on r.id in (select value from json_each(:ids))
+             where m.tenant_id = :tenant and m.user_id = :user and (r.tenant_id is null or r.tenant_id = :tenant) and r.is_active = 1
+         on conflict do nothing", tenant = permit.tenant(), user, ids = ids.as_str(), actor = permit.actor(), now = context.now),
+        sql!("update member set updated_at = :now where tenant_id = :tenant and user_id = :user", tenant = permit.tenant(), user, now = context.now),
     ]
 }
 
 /// Ends a membership, and with it those of the tenant's groups.
 #[must_use]
 pub fn remove(permit: &Permit, member: &Id<Member>) -> Statement {
-    sql("delete from member where tenant_id = ?1 and id = ?2").bind(permit.tenant()).bind(member)
+    sql!("delete from member where tenant_id = :tenant and id = :member", tenant = permit.tenant(), member)
 }
 
 /// Sessions that work in a tenant of which their user is no member any more do so no longer.
 #[must_use]
 pub fn forget_active(tenant: &Id<Tenant>, user: &Id<User>) -> Statement {
-    sql("update session set active_tenant_id = null, active_group_id = null where active_tenant_id = ?1 and user_id = ?2")
-        .bind(tenant)
-        .bind(user)
+    sql!(
+        "update session set active_tenant_id = null, active_group_id = null where active_tenant_id = :tenant and user_id = :user",
+        tenant,
+        user
+    )
 }
 
 /// What [`keeps_owner`] and [`leaves_none_ownerless`] break with.
@@ -257,34 +273,35 @@ macro_rules! no_other_owner {
 /// roles: of two owners who leave at once, one stays. Before the statement that changes them.
 #[must_use]
 pub fn keeps_owner(tenant: &Id<Tenant>, user: &Id<User>, roles: &[&Id<Role>]) -> Statement {
-    sql(concat!(
-        "select json_extract('{}', iif(exists (
+    sql!(
+        concat!(
+            "select json_extract('{}', iif(exists (
            select 1 from member m join user u on u.id = m.user_id join member_role mr on mr.member_id = m.id
            join role r on r.id = mr.role_id and r.tenant_id is null and r.name = 'owner'
-           where m.tenant_id = ?1 and m.user_id = ?2 and r.id not in (select value from json_each(?3))
+           where m.tenant_id = :tenant and m.user_id = :user and r.id not in (select value from json_each(:roles))
              and m.status = 'active' and ",
-        signs_in!("u"),
-        " and ",
-        no_other_owner!(),
-        "), 'doorward:broken:without_owner', '$')) as row"
-    ))
-    .bind(tenant)
-    .bind(user)
-    .bind(texts(roles))
+            signs_in!("u"),
+            " and ",
+            no_other_owner!(),
+            "), 'doorward:broken:without_owner', '$')) as row"
+        ),
+        tenant,
+        user,
+        roles = texts(roles)
+    )
 }
 
 /// Fails, and the whole batch with it, if a tenant that has other members has no other owner who can act: it would be
 /// nobody's. Before the statement that deletes them. A ban of theirs counts for nothing: it ends, and a deletion does not.
 #[must_use]
 pub fn leaves_none_ownerless(user: &Id<User>) -> Statement {
-    sql(concat!(
+    sql!(concat!(
         "select json_extract('{}', iif(exists (
            select 1 from member m join member_role mr on mr.member_id = m.id
            join role r on r.id = mr.role_id and r.tenant_id is null and r.name = 'owner'
-           where m.user_id = ?1
-             and exists (select 1 from member others where others.tenant_id = m.tenant_id and others.user_id <> ?1) and ",
+           where m.user_id = :user
+             and exists (select 1 from member others where others.tenant_id = m.tenant_id and others.user_id <> :user) and ",
         no_other_owner!(),
         "), 'doorward:broken:without_owner', '$')) as row"
-    ))
-    .bind(user)
+    ), user)
 }

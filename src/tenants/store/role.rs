@@ -6,9 +6,10 @@ use serde_json::json;
 use crate::access::action::Permit;
 use crate::access::giving::Gift;
 use crate::access::permission::Permissions;
-use crate::platform::d1::{Statement, must_change, sql};
+use crate::platform::d1::{Statement, must_change};
 use crate::platform::error;
 use crate::platform::id::{Id, Millis, Role, Tenant};
+use crate::platform::sql::sql;
 use crate::request::context::Context;
 use crate::session::store::permission::goes_by_name;
 
@@ -67,41 +68,38 @@ macro_rules! record_json {
 /// The roles of these names that a tenant's members may have.
 #[must_use]
 pub fn named(tenant: &Id<Tenant>, names: &[String]) -> Statement {
-    sql(concat!(
+    sql!(concat!(
         "select ",
         record_json!(),
         " as row from role r
-         where r.id in (select id from role where tenant_id = ?1 and is_active = 1 and name in (select value from json_each(?2))
+         where r.id in (select id from role where tenant_id = :tenant and is_active = 1 and name in (select value from json_each(:names))
                         union all
-                        select id from role where tenant_id is null and is_active = 1 and name in (select value from json_each(?2)))"
-    ))
-    .bind(tenant)
-    .bind(json!(names).to_string())
+                        select id from role where tenant_id is null and is_active = 1 and name in (select value from json_each(:names)))"
+    ), tenant, names = json!(names).to_string())
 }
 
 /// A tenant's own roles, the oldest first.
 #[must_use]
 pub fn list(tenant: &Id<Tenant>) -> Statement {
-    sql(concat!(
-        "select ",
-        record_json!(),
-        " as row from role r where r.tenant_id = ?1 order by r.created_at, r.id limit 1000"
-    ))
-    .bind(tenant)
+    sql!(
+        concat!(
+            "select ",
+            record_json!(),
+            " as row from role r where r.tenant_id = :tenant order by r.created_at, r.id limit 1000"
+        ),
+        tenant
+    )
 }
 
 /// One of a tenant's own roles, by id or by name.
 #[must_use]
 pub fn find(tenant: &Id<Tenant>, id: Option<&Id<Role>>, name: Option<&str>) -> Statement {
-    sql(concat!(
+    sql!(concat!(
         "select ",
         record_json!(),
-        " as row from role r where r.tenant_id = ?1 and (?2 is null or r.id = ?2) and (?3 is null or r.name = ?3)
-           and coalesce(?2, ?3) is not null"
-    ))
-    .bind(tenant)
-    .bind(id)
-    .bind(name)
+        " as row from role r where r.tenant_id = :tenant and (:id is null or r.id = :id) and (:name is null or r.name = :name)
+           and coalesce(:id, :name) is not null"
+    ), tenant, id, name)
 }
 
 /// How many roles a tenant may have.
@@ -123,17 +121,19 @@ pub struct NewRole<'a> {
 #[must_use]
 pub fn create(context: &Context, permit: &Permit, new: &NewRole<'_>) -> [Statement; 2] {
     [
-        sql("insert into role (id, tenant_id, name, description, is_default, created_at, updated_at)
-             select ?2, ?1, ?3, ?4, ?5, ?6, ?6
-             where (select count(*) from role where tenant_id = ?1) < ?7
-               and not exists (select 1 from role where tenant_id is null and name = ?3)")
-        .bind(permit.tenant())
-        .bind(new.id)
-        .bind(new.name)
-        .bind(new.description)
-        .bind(new.is_default)
-        .bind(context.now)
-        .bind(MOST_ROLES),
+        sql!(
+            "insert into role (id, tenant_id, name, description, is_default, created_at, updated_at)
+             select :id, :tenant, :name, :description, :is_default, :now, :now
+             where (select count(*) from role where tenant_id = :tenant) < :most_roles
+               and not exists (select 1 from role where tenant_id is null and name = :name)",
+            tenant = permit.tenant(),
+            id = new.id,
+            name = new.name,
+            description = new.description,
+            is_default = new.is_default,
+            now = context.now,
+            most_roles = MOST_ROLES
+        ),
         must_change(),
     ]
 }
@@ -156,32 +156,22 @@ pub fn allow(
     }
     let names: Vec<&str> = allowed.iter().collect();
     Ok(vec![
-        sql("insert into permission (id, tenant_id, name, resource, action, created_at, updated_at)
-             select value ->> 0, ?1, (value ->> 1) || ':' || (value ->> 2), value ->> 1, value ->> 2, ?3, ?3 from json_each(?2) where true
-         on conflict do nothing")
-        .bind(permit.tenant())
-        .bind(json!(made).to_string())
-        .bind(context.now),
-        sql("delete from role_permission where role_id = (select id from role where tenant_id = ?1 and id = ?2)")
-            .bind(permit.tenant())
-            .bind(role),
-        sql("insert into role_permission (role_id, permission_id, created_at)
-             select r.id, p.id, ?4
-             from role r join json_each(?3) n
+        sql!("insert into permission (id, tenant_id, name, resource, action, created_at, updated_at)
+             select value ->> 0, :tenant, (value ->> 1) || ':' || (value ->> 2), value ->> 1, value ->> 2, :now, :now from json_each(:made) where true
+         on conflict do nothing", tenant = permit.tenant(), made = json!(made).to_string(), now = context.now),
+        sql!("delete from role_permission where role_id = (select id from role where tenant_id = :tenant and id = :role)", tenant = permit.tenant(), role),
+        sql!("insert into role_permission (role_id, permission_id, created_at)
+             select r.id, p.id, :now
+             from role r join json_each(:names) n
              join permission p on p.id in (
-               select id from permission where tenant_id = ?1
+               select id from permission where tenant_id = :tenant
                  and resource = substr(n.value, 1, instr(n.value, ':') - 1) and action = substr(n.value, instr(n.value, ':') + 1)
                union all
                select id from permission where tenant_id is null
                  and resource = substr(n.value, 1, instr(n.value, ':') - 1) and action = substr(n.value, instr(n.value, ':') + 1))
-             where r.tenant_id = ?1 and r.id = ?2")
-        .bind(permit.tenant())
-        .bind(role)
-        .bind(json!(names).to_string())
-        .bind(context.now),
-        sql("delete from permission where tenant_id = ?1 and id not in (
-               select rp.permission_id from role_permission rp join permission p on p.id = rp.permission_id where p.tenant_id = ?1)")
-            .bind(permit.tenant()),
+             where r.tenant_id = :tenant and r.id = :role", tenant = permit.tenant(), role, names = json!(names).to_string(), now = context.now),
+        sql!("delete from permission where tenant_id = :tenant and id not in (
+               select rp.permission_id from role_permission rp join permission p on p.id = rp.permission_id where p.tenant_id = :tenant)", tenant = permit.tenant()),
     ])
 }
 
@@ -200,27 +190,18 @@ pub struct Changes<'a> {
 /// Changes a role.
 #[must_use]
 pub fn update(context: &Context, permit: &Permit, role: &Id<Role>, changes: &Changes<'_>) -> Statement {
-    sql("update role set name = coalesce(?3, name), description = coalesce(?4, description),
-                         is_default = coalesce(?5, is_default), is_active = coalesce(?6, is_active), updated_at = ?7
-         where tenant_id = ?1 and id = ?2 and is_system = 0
-           and (?3 is null or not exists (select 1 from role where tenant_id is null and name = ?3))")
-    .bind(permit.tenant())
-    .bind(role)
-    .bind(changes.name)
-    .bind(changes.description)
-    .bind(changes.is_default)
-    .bind(changes.is_active)
-    .bind(context.now)
+    sql!("update role set name = coalesce(:name, name), description = coalesce(:description, description),
+                         is_default = coalesce(:is_default, is_default), is_active = coalesce(:is_active, is_active), updated_at = :now
+         where tenant_id = :tenant and id = :role and is_system = 0
+           and (:name is null or not exists (select 1 from role where tenant_id is null and name = :name))", tenant = permit.tenant(), role, name = changes.name, description = changes.description, is_default = changes.is_default, is_active = changes.is_active, now = context.now)
 }
 
 /// Deletes a role that nobody has.
 #[must_use]
 pub fn delete(permit: &Permit, role: &Id<Role>) -> Statement {
-    sql("delete from role
-         where tenant_id = ?1 and id = ?2 and is_system = 0
-           and not exists (select 1 from member_role where role_id = ?2)
+    sql!("delete from role
+         where tenant_id = :tenant and id = :role and is_system = 0
+           and not exists (select 1 from member_role where role_id = :role)
            and not exists (select 1 from user_group_role gr join user_group g on g.id = gr.user_group_id and g.deleted_at is null
-                           where gr.role_id = ?2)")
-    .bind(permit.tenant())
-    .bind(role)
+                           where gr.role_id = :role)", tenant = permit.tenant(), role)
 }

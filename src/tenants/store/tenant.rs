@@ -2,9 +2,10 @@
 
 use crate::access::action::Permit;
 use crate::http::fields::Change;
-use crate::platform::d1::{Statement, must_change, sql};
+use crate::platform::d1::{Statement, must_change};
 use crate::platform::id::{Group, Id, Member, Tenant, User};
 use crate::platform::secret::{SessionToken, TokenHash};
+use crate::platform::sql::sql;
 use crate::request::context::Context;
 use crate::session::store::organization::organization_json;
 
@@ -36,72 +37,80 @@ const MOST_OWNED: i64 = 100;
 pub fn create(context: &Context, owner: &Id<User>, new: &NewOrganization<'_>) -> Vec<Statement> {
     let now = context.now;
     vec![
-        sql("insert into tenant (id, name, slug, logo, metadata, created_at, updated_at)
-             select ?1, ?2, ?3, ?4, ?5, ?6, ?6
+        sql!(
+            "insert into tenant (id, name, slug, logo, metadata, created_at, updated_at)
+             select :id, :name, :slug, :logo, :metadata, :now, :now
              where (select count(*) from member m join member_role mr on mr.member_id = m.id
                     join role r on r.id = mr.role_id and r.tenant_id is null and r.name = 'owner'
-                    where m.user_id = ?7) < ?8")
-        .bind(new.id)
-        .bind(new.name)
-        .bind(new.slug)
-        .bind(new.logo)
-        .bind(new.metadata)
-        .bind(now)
-        .bind(owner)
-        .bind(MOST_OWNED),
+                    where m.user_id = :owner) < :most_owned",
+            id = new.id,
+            name = new.name,
+            slug = new.slug,
+            logo = new.logo,
+            metadata = new.metadata,
+            now,
+            owner,
+            most_owned = MOST_OWNED
+        ),
         must_change(),
-        sql("insert into member (id, tenant_id, user_id, created_by, created_at, updated_at) values (?2, ?1, ?3, ?3, ?4, ?4)")
-            .bind(new.id)
-            .bind(new.member_id)
-            .bind(owner)
-            .bind(now),
-        sql("insert into member_role (member_id, role_id, created_by, created_at)
-             select ?1, id, ?2, ?3 from role where tenant_id is null and name = 'owner'")
-        .bind(new.member_id)
-        .bind(owner)
-        .bind(now),
-        sql("insert into user_group (id, tenant_id, name, slug, owner_id, created_by, created_at, updated_at)
-             values (?2, ?1, ?3, ?4, ?5, ?5, ?6, ?6)")
-        .bind(new.id)
-        .bind(new.group_id)
-        .bind(new.name)
-        .bind(new.slug)
-        .bind(owner)
-        .bind(now),
-        sql("insert into user_group_member (id, user_group_id, user_id, role_in_group, joined_at, joined_by)
-             values (?1, ?2, ?3, 'owner', ?4, ?3)")
-        .bind(new.group_member_id)
-        .bind(new.group_id)
-        .bind(owner)
-        .bind(now),
+        sql!(
+            "insert into member (id, tenant_id, user_id, created_by, created_at, updated_at) values (:member_id, :id, :owner, :owner, :now, :now)",
+            id = new.id,
+            member_id = new.member_id,
+            owner,
+            now
+        ),
+        sql!(
+            "insert into member_role (member_id, role_id, created_by, created_at)
+             select :member_id, id, :owner, :now from role where tenant_id is null and name = 'owner'",
+            member_id = new.member_id,
+            owner,
+            now
+        ),
+        sql!(
+            "insert into user_group (id, tenant_id, name, slug, owner_id, created_by, created_at, updated_at)
+             values (:group_id, :id, :name, :slug, :owner, :owner, :now, :now)",
+            id = new.id,
+            group_id = new.group_id,
+            name = new.name,
+            slug = new.slug,
+            owner,
+            now
+        ),
+        sql!(
+            "insert into user_group_member (id, user_group_id, user_id, role_in_group, joined_at, joined_by)
+             values (:group_member_id, :group_id, :owner, 'owner', :now, :owner)",
+            group_member_id = new.group_member_id,
+            group_id = new.group_id,
+            owner,
+            now
+        ),
     ]
 }
 
 /// The tenants that a session's user is a member of, the default one left out: it is the server's own.
 #[must_use]
 pub fn list(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Statement {
-    sql(concat!(
+    sql!(concat!(
         "select ",
         organization_json!("t"),
         " as row
          from session s join member m on m.user_id = s.user_id and m.status = 'active' join tenant t on t.id = m.tenant_id
-         where s.tenant_id = ?1 and s.token_hash = ?2 and t.status = 'active' and t.slug <> 'default'
+         where s.tenant_id = :tenant and s.token_hash = :hash and t.status = 'active' and t.slug <> 'default'
          order by t.created_at, t.id limit 1000"
-    ))
-    .bind(tenant)
-    .bind(hash)
+    ), tenant, hash)
 }
 
 /// A tenant, as it is now.
 #[must_use]
 pub fn show(tenant: &Id<Tenant>) -> Statement {
-    sql(concat!("select ", organization_json!("t"), " as row from tenant t where t.id = ?1")).bind(tenant)
+    sql!(concat!("select ", organization_json!("t"), " as row from tenant t where t.id = :tenant"), tenant)
 }
 
 /// Whether a slug is somebody's.
 #[must_use]
 pub fn slug_is_taken(slug: &str) -> Statement {
-    sql("select 'true' as row from tenant where slug = ?1").bind(slug)
+    sql!("select 'true' as row from tenant where slug = :slug", slug)
 }
 
 /// Changes of a tenant by its own people.
@@ -124,61 +133,56 @@ pub fn update(context: &Context, permit: &Permit, changes: &Changes) -> Statemen
         Change::Clear => (true, None),
         Change::Set(text) => (true, Some(text)),
     };
-    sql("update tenant set name = coalesce(?2, name), slug = coalesce(?3, slug), logo = iif(?4, ?5, logo),
-                           metadata = coalesce(?6, metadata), updated_at = ?7
-         where id = ?1 and status = 'active'")
-    .bind(permit.tenant())
-    .bind(changes.name.as_ref())
-    .bind(changes.slug.as_ref())
-    .bind(sets_logo)
-    .bind(logo)
-    .bind(changes.metadata.as_ref())
-    .bind(context.now)
+    sql!("update tenant set name = coalesce(:name, name), slug = coalesce(:slug, slug), logo = iif(:sets_logo, :logo, logo),
+                           metadata = coalesce(:metadata, metadata), updated_at = :now
+         where id = :tenant and status = 'active'", tenant = permit.tenant(), name = changes.name.as_ref(), slug = changes.slug.as_ref(), sets_logo, logo, metadata = changes.metadata.as_ref(), now = context.now)
 }
 
 /// Replaces the security policy.
 #[must_use]
 pub fn set_policy(context: &Context, permit: &Permit, policy: &str) -> Statement {
-    sql("update tenant set security_policy = ?2, updated_at = ?3 where id = ?1 and status = 'active'")
-        .bind(permit.tenant())
-        .bind(policy)
-        .bind(context.now)
+    sql!(
+        "update tenant set security_policy = :policy, updated_at = :now where id = :tenant and status = 'active'",
+        tenant = permit.tenant(),
+        policy,
+        now = context.now
+    )
 }
 
 /// Schedules a tenant's deletion for the end of its grace period. Nobody signs in to it from now on.
 #[must_use]
 pub fn schedule_deletion(context: &Context, permit: &Permit, reason: Option<&str>) -> Statement {
-    sql("update tenant set status = 'pending_deletion', deletion_requested_at = ?2,
-                           deletion_scheduled_at = ?2 + grace_period_days * 86400000,
-                           status_reason = ?4, status_changed_at = ?2, status_changed_by = ?3, updated_at = ?2
-         where id = ?1 and status = 'active' and slug <> 'default'")
-    .bind(permit.tenant())
-    .bind(context.now)
-    .bind(permit.actor())
-    .bind(reason)
+    sql!("update tenant set status = 'pending_deletion', deletion_requested_at = :now,
+                           deletion_scheduled_at = :now + grace_period_days * 86400000,
+                           status_reason = :reason, status_changed_at = :now, status_changed_by = :actor, updated_at = :now
+         where id = :tenant and status = 'active' and slug <> 'default'", tenant = permit.tenant(), now = context.now, actor = permit.actor(), reason)
 }
 
 /// Undoes a deletion that one of its own people scheduled, within its grace period. What the server's administrators
 /// scheduled is theirs to undo.
 #[must_use]
 pub fn restore(context: &Context, permit: &Permit) -> Statement {
-    sql("update tenant set status = 'active', deletion_requested_at = null, deletion_scheduled_at = null,
-                           status_reason = null, status_changed_at = ?2, status_changed_by = ?3, updated_at = ?2
-         where id = ?1 and status = 'pending_deletion' and deletion_scheduled_at > ?2
-           and exists (select 1 from member where tenant_id = ?1 and user_id = status_changed_by)")
-    .bind(permit.tenant())
-    .bind(context.now)
-    .bind(permit.actor())
+    sql!(
+        "update tenant set status = 'active', deletion_requested_at = null, deletion_scheduled_at = null,
+                           status_reason = null, status_changed_at = :now, status_changed_by = :actor, updated_at = :now
+         where id = :tenant and status = 'pending_deletion' and deletion_scheduled_at > :now
+           and exists (select 1 from member where tenant_id = :tenant and user_id = status_changed_by)",
+        tenant = permit.tenant(),
+        now = context.now,
+        actor = permit.actor()
+    )
 }
 
 /// A session that works in a tenant does so no longer.
 #[must_use]
 pub fn leave_active(context: &Context, hash: &TokenHash<SessionToken>, left: &Id<Tenant>) -> Statement {
-    sql("update session set active_tenant_id = null, active_group_id = null
-         where tenant_id = ?1 and token_hash = ?2 and active_tenant_id = ?3")
-    .bind(&context.tenant().id)
-    .bind(hash)
-    .bind(left)
+    sql!(
+        "update session set active_tenant_id = null, active_group_id = null
+         where tenant_id = :tenant and token_hash = :hash and active_tenant_id = :left",
+        tenant = &context.tenant().id,
+        hash,
+        left
+    )
 }
 
 /// The tenant, and within it the group, that a session works in.
@@ -189,9 +193,11 @@ pub fn set_active(
     active: Option<&Id<Tenant>>,
     group: Option<&Id<Group>>,
 ) -> Statement {
-    sql("update session set active_tenant_id = ?3, active_group_id = ?4 where tenant_id = ?1 and token_hash = ?2")
-        .bind(&context.tenant().id)
-        .bind(hash)
-        .bind(active)
-        .bind(group)
+    sql!(
+        "update session set active_tenant_id = :active, active_group_id = :group where tenant_id = :tenant and token_hash = :hash",
+        tenant = &context.tenant().id,
+        hash,
+        active,
+        group
+    )
 }

@@ -5,10 +5,11 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::platform::d1::{Answers, Statement, StoreError, Stored, sql};
+use crate::platform::d1::{Answers, Statement, StoreError, Stored};
 use crate::platform::error;
 use crate::platform::id::{Id, Millis};
 use crate::platform::secret::Purpose;
+use crate::platform::sql::sql;
 use crate::request::context::Context;
 use crate::request::store::rate_limit::{trusted_device, trusts};
 use crate::users::store::sign_in::{Counter, Watched};
@@ -52,13 +53,15 @@ impl CodeKind {
 /// Ends the codes that were sent to somebody to sign in or to set a password with.
 #[must_use]
 pub fn forget(context: &Context, email: &str, phone: Option<&str>) -> Statement {
-    sql("update verification set used_at = ?4, updated_at = ?4
-         where tenant_id = ?1 and used_at is null and identifier in (?2, ?3)
-           and kind in ('code_sign_in', 'code_reset', 'code_phone', 'code_phone_reset')")
-    .bind(&context.tenant().id)
-    .bind(email)
-    .bind(phone)
-    .bind(context.now)
+    sql!(
+        "update verification set used_at = :now, updated_at = :now
+         where tenant_id = :tenant and used_at is null and identifier in (:email, :phone)
+           and kind in ('code_sign_in', 'code_reset', 'code_phone', 'code_phone_reset')",
+        tenant = &context.tenant().id,
+        email,
+        phone,
+        now = context.now
+    )
 }
 
 /// A code of six digits, from random bytes: the remainder's bias is one in 2^44.
@@ -80,27 +83,29 @@ fn message(context: &Context, kind: CodeKind, identifier: &str, code: &str) -> V
 pub fn issue(context: &Context, kind: CodeKind, identifier: &str, code: &str) -> error::Result<[Statement; 2]> {
     let digest = context.config.keyring.sign(Purpose::Code, &message(context, kind, identifier, code));
     Ok([
-        sql("update verification set used_at = ?4, updated_at = ?4
-             where tenant_id = ?1 and kind = ?2 and identifier = ?3 and used_at is null")
-        .bind(&context.tenant().id)
-        .bind(kind.name())
-        .bind(identifier)
-        .bind(context.now),
+        sql!(
+            "update verification set used_at = :now, updated_at = :now
+             where tenant_id = :tenant and kind = :name and identifier = :identifier and used_at is null",
+            tenant = &context.tenant().id,
+            name = kind.name(),
+            identifier,
+            now = context.now
+        ),
         // The same six digits may have been sent before.
-        sql(
+        sql!(
             "insert into verification (id, tenant_id, kind, token_hash, identifier, expires_at, created_at, updated_at)
-             values (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?7)
+             values (:id, :tenant, :name, :digest, :identifier, :expires_at, :now, :now)
              on conflict (kind, token_hash) do update set
                id = excluded.id, expires_at = excluded.expires_at, attempts = 0, used_at = null, used_by = null,
                created_at = excluded.created_at, updated_at = excluded.updated_at",
-        )
-        .bind(&context.tenant().id)
-        .bind(context.row_id()?)
-        .bind(kind.name())
-        .bind(digest)
-        .bind(identifier)
-        .bind(context.now + context.config.code_seconds * 1000)
-        .bind(context.now),
+            tenant = &context.tenant().id,
+            id = context.row_id()?,
+            name = kind.name(),
+            digest,
+            identifier,
+            expires_at = context.now + context.config.code_seconds * 1000,
+            now = context.now
+        ),
     ])
 }
 
@@ -156,46 +161,25 @@ pub fn redeem(
     let (device, name) = (watched.and_then(|watched| watched.device.as_ref()), watched.map(|watched| &*watched.name));
     let pool = context.tenant().pool();
     [
-        sql(concat!(
-            "update verification set used_at = iif(?8, null, ?5), updated_at = ?5
-             where tenant_id = ?1 and kind = ?2 and identifier = ?3
-               and token_hash in (select value from json_each(?4))
-               and used_at is null and expires_at > ?5 and attempts < ?6
+        sql!(concat!(
+            "update verification set used_at = iif(:kept, null, :now), updated_at = :now
+             where tenant_id = :tenant and kind = :name and identifier = :identifier
+               and token_hash in (select value from json_each(:digests))
+               and used_at is null and expires_at > :now and attempts < :most_attempts
                and not ",
-            over!("?7", "?9", "?10", "?11", "?5"),
+            over!(":counters", ":device", ":name_10", ":pool", ":now"),
             " returning json_quote(id) as row"
-        ))
-        .bind(&context.tenant().id)
-        .bind(kind.name())
-        .bind(identifier)
-        .bind(json!(digests).to_string())
-        .bind(context.now)
-        .bind(MOST_ATTEMPTS)
-        .bind(counters)
-        .bind(kept)
-        .bind(device)
-        .bind(name)
-        .bind(pool),
+        ), tenant = &context.tenant().id, name = kind.name(), identifier, digests = json!(digests).to_string(), now = context.now, most_attempts = MOST_ATTEMPTS, counters, kept, device, name_10 = name, pool),
         // Whatever is left of that name now was not guessed. It goes once it was tried too often, or came too late.
-        sql(concat!(
+        sql!(concat!(
             "update verification set
-               attempts = attempts + 1, used_at = iif(attempts >= ?5 or expires_at <= ?4, ?4, null), updated_at = ?4
-             where tenant_id = ?1 and kind = ?2 and identifier = ?3 and used_at is null
-               and not (?7 and changes() = 1)
+               attempts = attempts + 1, used_at = iif(attempts >= :most_attempts or expires_at <= :now, :now, null), updated_at = :now
+             where tenant_id = :tenant and kind = :name and identifier = :identifier and used_at is null
+               and not (:kept and changes() = 1)
                and not ",
-            over!("?6", "?8", "?9", "?10", "?4"),
+            over!(":counters", ":device", ":name_9", ":pool", ":now"),
             " returning json_object('attempts', attempts, 'expires_at', expires_at) as row"
-        ))
-        .bind(&context.tenant().id)
-        .bind(kind.name())
-        .bind(identifier)
-        .bind(context.now)
-        .bind(MOST_ATTEMPTS)
-        .bind(counters)
-        .bind(kept)
-        .bind(device)
-        .bind(name)
-        .bind(pool),
+        ), tenant = &context.tenant().id, name = kind.name(), identifier, now = context.now, most_attempts = MOST_ATTEMPTS, counters, kept, device, name_9 = name, pool),
     ]
 }
 
@@ -229,9 +213,12 @@ pub fn forgive(
             .bind(MOST_ATTEMPTS)
     };
     [
-        bound(sql(concat!("delete from rate_limit where key in (select value from json_each(?7)) and ", was_right!())))
-            .bind(json!(forgotten).to_string()),
-        bound(sql(concat!(
+        bound(sql!(concat!(
+            "delete from rate_limit where key in (select value from json_each(?7)) and ",
+            was_right!()
+        )))
+        .bind(json!(forgotten).to_string()),
+        bound(sql!(concat!(
             "update rate_limit set count = count - 1
              where key = iif(",
             trusts!("?9", "?10", "?11", "?5"),

@@ -4,8 +4,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::credentials::webauthn::NewCredential;
-use crate::platform::d1::{Statement, sql};
+use crate::platform::d1::Statement;
 use crate::platform::id::{Id, Millis, Passkey, User};
+use crate::platform::sql::sql;
 use crate::request::context::Context;
 
 /// A passkey, as its owner sees it.
@@ -50,31 +51,35 @@ macro_rules! listed_json {
 /// The select of a [`Listed`], for what follows `from`.
 macro_rules! listed {
     ($source:literal) => {
-        sql(concat!("select ", listed_json!(), " as row from ", $source))
+        concat!("select ", listed_json!(), " as row from ", $source)
     };
 }
 
 /// A user's passkeys, the oldest first.
 #[must_use]
 pub fn of_user(context: &Context, user: &Id<User>) -> Statement {
-    listed!(
-        "passkey p join user u on u.id = p.user_id
-         where (u.tenant_id is null or u.tenant_id = ?1) and p.user_id = ?2 order by p.created_at, p.id"
+    sql!(
+        listed!(
+            "passkey p join user u on u.id = p.user_id
+         where (u.tenant_id is null or u.tenant_id = :tenant) and p.user_id = :user order by p.created_at, p.id"
+        ),
+        tenant = &context.tenant().id,
+        user
     )
-    .bind(&context.tenant().id)
-    .bind(user)
 }
 
 /// A passkey of a user, by its id.
 #[must_use]
 pub fn one(context: &Context, user: &Id<User>, id: &Id<Passkey>) -> Statement {
-    listed!(
-        "passkey p join user u on u.id = p.user_id
-         where (u.tenant_id is null or u.tenant_id = ?1) and p.user_id = ?2 and p.id = ?3"
+    sql!(
+        listed!(
+            "passkey p join user u on u.id = p.user_id
+         where (u.tenant_id is null or u.tenant_id = :tenant) and p.user_id = :user and p.id = :id"
+        ),
+        tenant = &context.tenant().id,
+        user,
+        id
     )
-    .bind(&context.tenant().id)
-    .bind(user)
-    .bind(id)
 }
 
 /// A credential that somebody answers with, and its owner.
@@ -95,16 +100,18 @@ pub struct Presented {
 /// A credential by its own id, of the tenant's pool: another tenant's users are nobody here.
 #[must_use]
 pub fn presented(context: &Context, credential_id: &str) -> Statement {
-    sql(concat!(
-        "select json_object('rp_id', p.rp_id, 'uv_initialized', json(iif(p.uv_initialized, 'true', 'false')),
+    sql!(
+        concat!(
+            "select json_object('rp_id', p.rp_id, 'uv_initialized', json(iif(p.uv_initialized, 'true', 'false')),
                 'status', u.status, 'suspended_until', u.suspended_until, 'passkey', ",
-        listed_json!(),
-        ") as row
+            listed_json!(),
+            ") as row
          from passkey p join user u on u.id = p.user_id
-         where p.credential_id = ?2 and u.tenant_id is ?1 and u.deleted_at is null"
-    ))
-    .bind(context.tenant().pool())
-    .bind(credential_id)
+         where p.credential_id = :credential_id and u.tenant_id is :pool and u.deleted_at is null"
+        ),
+        pool = context.tenant().pool(),
+        credential_id
+    )
 }
 
 /// A passkey to be kept.
@@ -130,47 +137,38 @@ pub struct NewPasskey<'a> {
 /// Keeps a passkey. A credential id that anybody has is a conflict (`WebAuthn` Level 3, section 7.1, step 26).
 #[must_use]
 pub fn keep(context: &Context, new: &NewPasskey<'_>) -> Statement {
-    sql("insert into passkey (id, user_id, rp_id, credential_id, public_key, counter, transports, device_type, backed_up, aaguid,
+    sql!("insert into passkey (id, user_id, rp_id, credential_id, public_key, counter, transports, device_type, backed_up, aaguid,
                               name, uv_initialized, created_at, updated_at)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?13, ?12, ?12)")
-    .bind(new.id)
-    .bind(new.user_id)
-    .bind(new.rp_id)
-    .bind(new.credential_id)
-    .bind(new.public_key)
-    .bind(Millis::from(new.credential.counter))
-    .bind(json!(new.credential.transports).to_string())
-    .bind(if new.credential.backup_eligible { "multiDevice" } else { "singleDevice" })
-    .bind(new.credential.backed_up)
-    .bind(new.aaguid)
-    .bind(new.name)
-    .bind(context.now)
-    .bind(new.credential.user_verified)
+         values (:id, :user_id, :rp_id, :credential_id, :public_key, :counter, :transports, :device_type, :backed_up, :aaguid, :name, :user_verified, :now, :now)", id = new.id, user_id = new.user_id, rp_id = new.rp_id, credential_id = new.credential_id, public_key = new.public_key, counter = Millis::from(new.credential.counter), transports = json!(new.credential.transports).to_string(), device_type = if new.credential.backup_eligible { "multiDevice" } else { "singleDevice" }, backed_up = new.credential.backed_up, aaguid = new.aaguid, name = new.name, now = context.now, user_verified = new.credential.user_verified)
 }
 
 /// Notes a use (section 7.2, step 24), if the counter still goes forward by it: of two keys that count alike, one does.
 #[must_use]
 pub fn used(context: &Context, id: &Id<Passkey>, counter: u32, backed_up: bool) -> Statement {
-    sql("update passkey set counter = ?2, backed_up = ?3, last_used_at = ?4, updated_at = ?4
-         where id = ?1 and (counter < ?2 or (counter = 0 and ?2 = 0))")
-    .bind(id)
-    .bind(Millis::from(counter))
-    .bind(backed_up)
-    .bind(context.now)
+    sql!(
+        "update passkey set counter = :counter, backed_up = :backed_up, last_used_at = :now, updated_at = :now
+         where id = :id and (counter < :counter or (counter = 0 and :counter = 0))",
+        id,
+        counter = Millis::from(counter),
+        backed_up,
+        now = context.now
+    )
 }
 
 /// Names a passkey; answers whether it is theirs.
 #[must_use]
 pub fn rename(context: &Context, user: &Id<User>, id: &Id<Passkey>, name: &str) -> Statement {
-    sql("update passkey set name = ?3, updated_at = ?4 where user_id = ?1 and id = ?2 returning json_quote(id) as row")
-        .bind(user)
-        .bind(id)
-        .bind(name)
-        .bind(context.now)
+    sql!(
+        "update passkey set name = :name, updated_at = :now where user_id = :user and id = :id returning json_quote(id) as row",
+        user,
+        id,
+        name,
+        now = context.now
+    )
 }
 
 /// Deletes a passkey, if it is theirs.
 #[must_use]
 pub fn delete(user: &Id<User>, id: &Id<Passkey>) -> Statement {
-    sql("delete from passkey where user_id = ?1 and id = ?2").bind(user).bind(id)
+    sql!("delete from passkey where user_id = :user and id = :id", user, id)
 }

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::platform::config::Limit;
-use crate::platform::d1::{Answers, Database, Statement, StoreError, Stored, sql};
+use crate::platform::d1::{Answers, Database, Statement, StoreError, Stored};
 use crate::platform::id::{Id, Millis, Session, Tenant, User};
 use crate::platform::secret::{TokenHash, TrustedDevice};
+use crate::platform::sql::sql;
 use crate::request;
 use crate::request::context::Context;
 use crate::request::store::rate_limit::Window;
@@ -227,10 +228,10 @@ pub async fn load(context: &Context, by: By<'_>, counters: &Counters) -> Stored<
 /// Whether a tenant is open for business.
 #[must_use]
 pub fn tenant_is_active(tenant: &Id<Tenant>) -> Statement {
-    sql("select iif(status = 'active', 'true', 'false') as row from tenant where id = ?1").bind(tenant)
+    sql!("select iif(status = 'active', 'true', 'false') as row from tenant where id = :tenant", tenant)
 }
 
-/// Two texts each, because an index on `tenant_id is null` serves no `tenant_id is ?1`.
+/// Two texts each, because an index on `tenant_id is null` serves no `tenant_id is :pool`.
 macro_rules! candidate {
     ($condition:literal, $pool:literal) => {
         concat!(
@@ -239,7 +240,7 @@ macro_rules! candidate {
                                 'email_verified', json(iif(u.email_verified, 'true', 'false')),
                                 'is_trusted', json(iif(exists (
                                   select 1 from trusted_device
-                                  where user_id = u.id and token_hash = ?3 and revoked_at is null and expires_at > ?4),
+                                  where user_id = u.id and token_hash = :device and revoked_at is null and expires_at > :now),
                                   'true', 'false'))) as row
              from user u left join account a on a.user_id = u.id and a.issuer_id is null and a.is_active = 1
              where ",
@@ -248,32 +249,40 @@ macro_rules! candidate {
             $pool
         )
     };
-    ($condition:literal) => {
-        [
-            candidate!($condition, "u.tenant_id is null and ?1 is null"),
-            candidate!($condition, "u.tenant_id = ?1 and u.tenant_id is not null"),
-        ]
-    };
 }
 
 /// The user of the tenant's pool whom somebody may be. A phone number is found once it is proven.
 #[must_use]
 pub fn candidate(context: &Context, by: By<'_>) -> Statement {
     let pool = context.tenant().pool();
-    let [shared, isolated] = match by {
-        By::Email(_) => candidate!("u.email = ?2"),
-        By::Username(_) => candidate!("u.username = ?2"),
-        By::Phone(_) => candidate!("u.phone_number_verified = 1 and u.phone_number = ?2"),
-        By::MagicLink(_) => {
-            candidate!("u.email = (select identifier from verification where kind = 'magic_link' and token_hash = ?2)")
-        }
-    };
     let device = request::store::rate_limit::trusted_device(context);
-    sql(if pool.is_some() { isolated } else { shared })
-        .bind(pool)
-        .bind(by.text())
-        .bind(device.as_ref())
-        .bind(context.now)
+    sql!(
+        match (by, pool) {
+            (By::Email(_), None) => candidate!("u.email = :name", "u.tenant_id is null"),
+            (By::Email(_), Some(_)) => candidate!("u.email = :name", "u.tenant_id = :pool and u.tenant_id is not null"),
+            (By::Username(_), None) => candidate!("u.username = :name", "u.tenant_id is null"),
+            (By::Username(_), Some(_)) =>
+                candidate!("u.username = :name", "u.tenant_id = :pool and u.tenant_id is not null"),
+            (By::Phone(_), None) =>
+                candidate!("u.phone_number_verified = 1 and u.phone_number = :name", "u.tenant_id is null"),
+            (By::Phone(_), Some(_)) => candidate!(
+                "u.phone_number_verified = 1 and u.phone_number = :name",
+                "u.tenant_id = :pool and u.tenant_id is not null"
+            ),
+            (By::MagicLink(_), None) => candidate!(
+                "u.email = (select identifier from verification where kind = 'magic_link' and token_hash = :name)",
+                "u.tenant_id is null"
+            ),
+            (By::MagicLink(_), Some(_)) => candidate!(
+                "u.email = (select identifier from verification where kind = 'magic_link' and token_hash = :name)",
+                "u.tenant_id = :pool and u.tenant_id is not null"
+            ),
+        },
+        pool,
+        name = by.text(),
+        device = device.as_ref(),
+        now = context.now
+    )
 }
 
 /// Counts a failure, and locks the account at every `LOCKOUT_FAILURES`-th in a row: each time for twice as long, up to
@@ -281,39 +290,31 @@ pub fn candidate(context: &Context, by: By<'_>) -> Statement {
 #[must_use]
 pub fn failed(context: &Context, user: &Id<User>) -> Statement {
     let config = &context.config;
-    sql("update user set
+    sql!("update user set
            failed_login_count = failed_login_count + 1,
-           last_failed_login_at = ?3,
-           locked_until = iif((failed_login_count + 1) % cast(?4 as integer) <> 0, locked_until,
-             ?3 + min(cast(?5 as integer) << min((failed_login_count + 1) / cast(?4 as integer) - 1, 20), ?6))
-         where (tenant_id is null or tenant_id = ?1) and id = ?2")
-    .bind(&context.tenant().id)
-    .bind(user)
-    .bind(context.now)
-    .bind(config.lockout_failures)
-    .bind(config.lockout_seconds * 1000)
-    .bind(config.lockout_seconds.max(86_400) * 1000)
+           last_failed_login_at = :now,
+           locked_until = iif((failed_login_count + 1) % cast(:lockout_failures as integer) <> 0, locked_until,
+             :now + min(cast(:lockout_seconds as integer) << min((failed_login_count + 1) / cast(:lockout_failures as integer) - 1, 20), :longest_lock))
+         where (tenant_id is null or tenant_id = :tenant) and id = :user", tenant = &context.tenant().id, user, now = context.now, lockout_failures = config.lockout_failures, lockout_seconds = config.lockout_seconds * 1000, longest_lock = config.lockout_seconds.max(86_400) * 1000)
 }
 
 /// Notes a success, if its session was opened: the failures before it no longer count.
 #[must_use]
 pub fn succeeded(context: &Context, user: &Id<User>, session: &Id<Session>) -> Statement {
-    sql("update user set failed_login_count = 0, locked_until = null, last_login_at = ?3, last_active_at = ?3,
+    sql!("update user set failed_login_count = 0, locked_until = null, last_login_at = :now, last_active_at = :now,
                          login_count = login_count + 1
-         where (tenant_id is null or tenant_id = ?1) and id = ?2 and exists (select 1 from session where id = ?4)")
-    .bind(&context.tenant().id)
-    .bind(user)
-    .bind(context.now)
-    .bind(session)
+         where (tenant_id is null or tenant_id = :tenant) and id = :user and exists (select 1 from session where id = :session)", tenant = &context.tenant().id, user, now = context.now, session)
 }
 
 /// Lifts a lock: whoever reads the account's mail is not the one it is locked against.
 #[must_use]
 pub fn unlock(context: &Context, user: &Id<User>) -> Statement {
-    sql("update user set failed_login_count = 0, locked_until = null
-         where (tenant_id is null or tenant_id = ?1) and id = ?2")
-    .bind(&context.tenant().id)
-    .bind(user)
+    sql!(
+        "update user set failed_login_count = 0, locked_until = null
+         where (tenant_id is null or tenant_id = :tenant) and id = :user",
+        tenant = &context.tenant().id,
+        user
+    )
 }
 
 /// Runs the batch that ends a failed sign-in.

@@ -1,8 +1,9 @@
 //! What a sign-up reads and writes.
 
-use crate::platform::d1::{Statement, Stored, sql};
+use crate::platform::d1::{Statement, Stored};
 use crate::platform::error;
 use crate::platform::id::{Account, Id, User};
+use crate::platform::sql::sql;
 use crate::request::context::Context;
 use crate::users::sign_in_decision::Candidate;
 use crate::users::store::sign_in::{By, Counters, Windows, candidate, tenant_is_active};
@@ -95,71 +96,37 @@ impl<'a> NewUser<'a> {
 /// If the platform has no randomness.
 pub fn create(context: &Context, new: &NewUser<'_>) -> error::Result<Vec<Statement>> {
     let (tenant, now) = (context.tenant(), context.now);
-    let text = if new.was_guest {
-        "update user set email = ?3, email_verified = ?4, name = ?5, first_name = ?6, last_name = ?7, image = ?8,
-                         username = ?9, display_username = ?10, phone_number = ?11, phone_number_verified = ?12,
-                         is_anonymous = ?13, updated_at = ?14
-         where (tenant_id is ?1) and id = ?2 and is_anonymous = 1 and deleted_at is null"
-    } else {
-        "insert into user (id, tenant_id, email, email_verified, name, first_name, last_name, image, username, display_username,
+    let user = sql!(match (new.was_guest) { true => "update user set email = :email, email_verified = :email_verified, name = :name, first_name = :first_name, last_name = :last_name, image = :image,
+                         username = :username, display_username = :display_username, phone_number = :phone_number, phone_number_verified = :phone_number_verified,
+                         is_anonymous = :is_anonymous, updated_at = :now
+         where tenant_id is :pool and id = :id and is_anonymous = 1 and deleted_at is null", false => "insert into user (id, tenant_id, email, email_verified, name, first_name, last_name, image, username, display_username,
                            phone_number, phone_number_verified, is_anonymous, created_at, updated_at)
-         values (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14)"
-    };
-    let user = sql(text)
-        .bind(tenant.pool())
-        .bind(new.id)
-        .bind(new.email)
-        .bind(new.email_verified)
-        .bind(new.name)
-        .bind(new.first_name)
-        .bind(new.last_name)
-        .bind(new.image)
-        .bind(new.username)
-        .bind(new.display_username)
-        .bind(new.phone_number)
-        .bind(new.phone_number.is_some())
-        .bind(new.is_anonymous)
-        .bind(now);
+         values (:id, :pool, :email, :email_verified, :name, :first_name, :last_name, :image, :username, :display_username, :phone_number, :phone_number_verified, :is_anonymous, :now, :now)" }, pool = tenant.pool(), id = new.id, email = new.email, email_verified = new.email_verified, name = new.name, first_name = new.first_name, last_name = new.last_name, image = new.image, username = new.username, display_username = new.display_username, phone_number = new.phone_number, phone_number_verified = new.phone_number.is_some(), is_anonymous = new.is_anonymous, now);
     if new.was_guest {
         // Whatever held the guest's session must not hold the user's; and whoever came too late ends nothing.
-        let ended = sql("update session set revoked_at = ?3, revocation_reason = 'guest_signed_up', updated_at = ?3
-             where user_id = ?1 and revoked_at is null and exists (select 1 from user where id = ?1 and email = ?2)")
-        .bind(new.id)
-        .bind(new.email)
-        .bind(now);
+        let ended = sql!("update session set revoked_at = :now, revocation_reason = 'guest_signed_up', updated_at = :now
+             where user_id = :id and revoked_at is null and exists (select 1 from user where id = :id and email = :email)", id = new.id, email = new.email, now);
         return Ok(vec![user, ended]);
     }
     let member = context.row_id()?;
     Ok(vec![
         user,
-        sql("insert into member (id, tenant_id, user_id, created_at, updated_at) values (?2, ?1, ?3, ?4, ?4)")
-            .bind(&tenant.id)
-            .bind(&member)
-            .bind(new.id)
-            .bind(now),
+        sql!("insert into member (id, tenant_id, user_id, created_at, updated_at) values (:member, :id, :user_id, :now, :now)", id = &tenant.id, member = &member, user_id = new.id, now),
         // A tenant's own default roles take the place of the system's.
-        sql("insert into member_role (member_id, role_id, created_at)
-             select ?2, id, ?3 from role
+        sql!("insert into member_role (member_id, role_id, created_at)
+             select :member, id, :now from role
              where is_default = 1 and is_active = 1
-               and id in (select id from role where tenant_id = ?1
+               and id in (select id from role where tenant_id = :id
                           union all
                           select id from role
                           where tenant_id is null
-                            and not exists (select 1 from role where tenant_id = ?1 and is_default = 1 and is_active = 1))")
-        .bind(&tenant.id)
-        .bind(&member)
-        .bind(now),
+                            and not exists (select 1 from role where tenant_id = :id and is_default = 1 and is_active = 1))", id = &tenant.id, member = &member, now),
     ])
 }
 
 /// Gives a user a password.
 #[must_use]
 pub fn add_password(context: &Context, id: &Id<Account>, user: &Id<User>, hash: &str) -> Statement {
-    sql("insert into account (id, tenant_id, user_id, subject, password_hash, password_changed_at, confirmed_at, created_at, updated_at)
-         values (?2, ?1, ?3, ?3, ?4, ?5, ?5, ?5, ?5)")
-    .bind(context.tenant().pool())
-    .bind(id)
-    .bind(user)
-    .bind(hash)
-    .bind(context.now)
+    sql!("insert into account (id, tenant_id, user_id, subject, password_hash, password_changed_at, confirmed_at, created_at, updated_at)
+         values (:id, :pool, :user, :user, :hash, :now, :now, :now, :now)", pool = context.tenant().pool(), id, user, hash, now = context.now)
 }

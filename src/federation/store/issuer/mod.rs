@@ -14,10 +14,11 @@ use crate::federation::mapping::Mapping;
 use crate::federation::preset::Protocol;
 use crate::federation::service::ServiceType;
 use crate::federation::store::issuer::settings::Settings;
-use crate::platform::d1::{Statement, StoreError, Stored, sql};
+use crate::platform::d1::{Statement, StoreError, Stored};
 use crate::platform::error;
 use crate::platform::id::{Id, Issuer, Millis, Tenant};
 use crate::platform::secret::Secret;
+use crate::platform::sql::sql;
 use crate::request::context::Context;
 
 /// An issuer, as a sign-in through it needs it.
@@ -181,29 +182,33 @@ pub(crate) use upstream_json;
 /// An enabled issuer by the name that the login protocol knows it by: the tenant's own before a global one.
 #[must_use]
 pub fn by_name(tenant: &Id<Tenant>, name: &str) -> Statement {
-    sql(concat!(
-        "select ",
-        upstream_json!(),
-        " as row from issuer i
-         where i.name = ?2 and i.enabled = 1 and (i.tenant_id = ?1 or i.tenant_id is null)
+    sql!(
+        concat!(
+            "select ",
+            upstream_json!(),
+            " as row from issuer i
+         where i.name = :name and i.enabled = 1 and (i.tenant_id = :tenant or i.tenant_id is null)
          order by i.tenant_id is null limit 1"
-    ))
-    .bind(tenant)
-    .bind(name)
+        ),
+        tenant,
+        name
+    )
 }
 
 /// The enabled issuer of a kind of service: the tenant's own before a global one, the oldest of several.
 #[must_use]
 pub fn of_service(tenant: &Id<Tenant>, kind: ServiceType) -> Statement {
-    sql(concat!(
-        "select ",
-        upstream_json!(),
-        " as row from issuer i
-         where i.service_type = ?2 and i.enabled = 1 and (i.tenant_id = ?1 or i.tenant_id is null)
+    sql!(
+        concat!(
+            "select ",
+            upstream_json!(),
+            " as row from issuer i
+         where i.service_type = :name and i.enabled = 1 and (i.tenant_id = :tenant or i.tenant_id is null)
          order by i.tenant_id is null, i.created_at, i.id limit 1"
-    ))
-    .bind(tenant)
-    .bind(kind.name())
+        ),
+        tenant,
+        name = kind.name()
+    )
 }
 
 /// An issuer on the login page.
@@ -220,28 +225,29 @@ pub struct Button {
 /// The issuers that the login page shows, in order.
 #[must_use]
 pub fn buttons(tenant: &Id<Tenant>) -> Statement {
-    sql("select json_object('name', name, 'label', login_page_name, 'image', image) as row
+    sql!("select json_object('name', name, 'label', login_page_name, 'image', image) as row
          from issuer
-         where id in (select id from issuer where tenant_id = ?1
+         where id in (select id from issuer where tenant_id = :tenant
                       union all
                       select g.id from issuer g
                       where g.tenant_id is null
-                        and not exists (select 1 from issuer own where own.tenant_id = ?1 and own.name = g.name and own.enabled = 1))
+                        and not exists (select 1 from issuer own where own.tenant_id = :tenant and own.name = g.name and own.enabled = 1))
            and enabled = 1 and show_on_login_page = 1
-         order by sort_order, login_page_name limit 50")
-    .bind(tenant)
+         order by sort_order, login_page_name limit 50", tenant)
 }
 
 /// An issuer by its id, enabled or not: the tenant's own or everybody's.
 #[must_use]
 pub fn by_id(tenant: &Id<Tenant>, id: &Id<Issuer>) -> Statement {
-    sql(concat!(
-        "select ",
-        upstream_json!(),
-        " as row from issuer i where i.id = ?2 and (i.tenant_id = ?1 or i.tenant_id is null)"
-    ))
-    .bind(tenant)
-    .bind(id)
+    sql!(
+        concat!(
+            "select ",
+            upstream_json!(),
+            " as row from issuer i where i.id = :id and (i.tenant_id = :tenant or i.tenant_id is null)"
+        ),
+        tenant,
+        id
+    )
 }
 
 /// Keeps what discovery said. Endpoints set by hand stay as they are.
@@ -251,33 +257,33 @@ pub fn by_id(tenant: &Id<Tenant>, id: &Id<Issuer>) -> Statement {
 pub fn keep_discovery(context: &Context, issuer: &Id<Issuer>, metadata: &Metadata) -> error::Result<Vec<Statement>> {
     let discovered = serde_json::json!({ "sends_iss": metadata.sends_iss }).to_string();
     let scopes = serde_json::json!(metadata.scopes_supported).to_string();
-    let mut statements = vec![
-        sql("update issuer set discovered = ?2, discovered_at = ?3, scopes_supported = ?4, updated_at = ?3 where id = ?1")
-            .bind(issuer)
-            .bind(discovered)
-            .bind(context.now)
-            .bind(scopes),
-    ];
+    let mut statements = vec![sql!(
+        "update issuer set discovered = :discovered, discovered_at = :now, scopes_supported = :scopes, updated_at = :now where id = :issuer",
+        issuer,
+        discovered,
+        now = context.now,
+        scopes
+    )];
     let names: Vec<&String> = metadata.endpoints.keys().collect();
     // What the document says no more is not so any more.
-    statements.push(
-        sql("delete from issuer_endpoint
-             where issuer_id = ?1 and is_discovered = 1 and name not in (select value from json_each(?2))")
-        .bind(issuer)
-        .bind(serde_json::json!(names).to_string()),
-    );
+    statements.push(sql!(
+        "delete from issuer_endpoint
+             where issuer_id = :issuer and is_discovered = 1 and name not in (select value from json_each(:names))",
+        issuer,
+        names = serde_json::json!(names).to_string()
+    ));
     for (name, url) in &metadata.endpoints {
-        statements.push(
-            sql("insert into issuer_endpoint (id, issuer_id, name, url, is_discovered, created_at, updated_at)
-                 values (?2, ?1, ?3, ?4, 1, ?5, ?5)
+        statements.push(sql!(
+            "insert into issuer_endpoint (id, issuer_id, name, url, is_discovered, created_at, updated_at)
+                 values (:id, :issuer, :name, :url, 1, :now, :now)
                  on conflict (issuer_id, name) do update set url = excluded.url, updated_at = excluded.updated_at
-                 where is_discovered = 1")
-            .bind(issuer)
-            .bind(context.row_id()?)
-            .bind(name)
-            .bind(url)
-            .bind(context.now),
-        );
+                 where is_discovered = 1",
+            issuer,
+            id = context.row_id()?,
+            name,
+            url,
+            now = context.now
+        ));
     }
     Ok(statements)
 }

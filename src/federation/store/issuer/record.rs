@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 
 use crate::federation::service::ServiceType;
 use crate::federation::store::issuer::settings::{Settings, cell};
-use crate::platform::d1::{Statement, StoreError, Stored, must_change, sql};
+use crate::platform::d1::{Statement, StoreError, Stored, must_change};
 use crate::platform::error;
 use crate::platform::id::{Id, Issuer, Millis, Tenant, User};
 use crate::platform::secret::Secret;
+use crate::platform::sql::sql;
 use crate::platform::time::iso;
 use crate::request::context::Context;
 
@@ -200,26 +201,27 @@ macro_rules! record_json {
 /// An issuer of the tenant's, or everybody's.
 #[must_use]
 pub fn record(tenant: &Id<Tenant>, id: &Id<Issuer>) -> Statement {
-    sql(concat!(
-        "select ",
-        record_json!(),
-        " as row from issuer i where i.id = ?2 and (i.tenant_id = ?1 or i.tenant_id is null)"
-    ))
-    .bind(tenant)
-    .bind(id)
+    sql!(
+        concat!(
+            "select ",
+            record_json!(),
+            " as row from issuer i where i.id = :id and (i.tenant_id = :tenant or i.tenant_id is null)"
+        ),
+        tenant,
+        id
+    )
 }
 
 /// The issuers of the tenant's, and everybody's, in the order of the login page.
 #[must_use]
 pub fn records(tenant: &Id<Tenant>) -> Statement {
-    sql(concat!(
+    sql!(concat!(
         "select ",
         record_json!(),
         " as row from issuer i
-         where i.id in (select id from issuer where tenant_id = ?1 union all select id from issuer where tenant_id is null)
+         where i.id in (select id from issuer where tenant_id = :tenant union all select id from issuer where tenant_id is null)
          order by i.sort_order, i.login_page_name limit 200"
-    ))
-    .bind(tenant)
+    ), tenant)
 }
 
 fn sealed(
@@ -245,8 +247,10 @@ pub const IN_USE: &str = "issuer_in_use";
 /// whether the issuer is as it was read.
 #[must_use]
 pub fn nobody_is_linked(id: &str) -> Statement {
-    sql("select json_extract('{}', iif(exists (select 1 from account where issuer_id = ?1), 'doorward:broken:issuer_in_use', '$')) as row")
-        .bind(id)
+    sql!(
+        "select json_extract('{}', iif(exists (select 1 from account where issuer_id = :id), 'doorward:broken:issuer_in_use', '$')) as row",
+        id
+    )
 }
 
 /// Saves a draft: a new issuer, or the changed one in the place of what it was.
@@ -259,90 +263,48 @@ pub fn save(context: &Context, by: &Id<User>, draft: &Draft) -> error::Result<Ve
     let (sets_secret, secret) = sealed(context, "client_secret_sealed", id, &draft.secret)?;
     let (sets_key, key) = sealed(context, "client_key_sealed", id, &draft.key)?;
     let tenant = (!record.is_global).then_some(&context.tenant().id);
-    let text = if draft.is_new {
-        "insert into issuer
+    let mut statements = vec![
+        // A discovery document is read again after each change: what was set by hand may be its again.
+        sql!(match (draft.is_new) { true => "insert into issuer
            (id, tenant_id, name, login_page_name, service_type, base_url, client_id, client_secret_sealed, client_key_sealed,
             basic_auth, login_scopes, login_scopes_offline, login_params, login_params_offline, allowed_domains,
             require_confirmation, trust_email, sync_profile, show_on_login_page, sort_order, image, enabled, settings,
             updated_by, created_at, updated_at)
-         select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,
-                ?24, ?25, ?25 where ?26 or ?27 or ?28 or ?29 = 0"
-    } else {
-        // A discovery document is read again after each change: what was set by hand may be its again.
-        "update issuer set
-           name = ?3, login_page_name = ?4, service_type = ?5, base_url = ?6, client_id = ?7,
-           client_secret_sealed = iif(?26, ?8, client_secret_sealed), client_key_sealed = iif(?27, ?9, client_key_sealed),
-           basic_auth = ?10, login_scopes = ?11, login_scopes_offline = ?12, login_params = ?13, login_params_offline = ?14,
-           allowed_domains = ?15, require_confirmation = ?16, trust_email = ?17, sync_profile = ?18, show_on_login_page = ?19,
-           sort_order = ?20, image = ?21, enabled = ?22, settings = ?23, discovered_at = null,
-           discovered = iif(?28, null, discovered), scopes_supported = iif(?28, '[]', scopes_supported),
-           revision = revision + 1, updated_by = ?24, updated_at = ?25
-         where id = ?1 and tenant_id is ?2 and revision = ?29"
-    };
-    let mut statements = vec![
-        sql(text)
-            .bind(id)
-            .bind(tenant)
-            .bind(&record.name)
-            .bind(&record.label)
-            .bind(record.service_type.name())
-            .bind(&record.base_url)
-            .bind(&record.client_id)
-            .bind(secret)
-            .bind(key)
-            .bind(record.basic_auth)
-            .bind(&record.login_scopes)
-            .bind(&record.login_scopes_offline)
-            .bind(json!(record.login_params).to_string())
-            .bind(json!(record.login_params_offline).to_string())
-            .bind(json!(record.allowed_domains).to_string())
-            .bind(record.require_confirmation)
-            .bind(record.trust_email)
-            .bind(record.sync_profile)
-            .bind(record.show_on_login_page)
-            .bind(record.sort_order)
-            .bind(record.image.as_ref())
-            .bind(record.enabled)
-            .bind(json!(record.settings).to_string())
-            .bind(by)
-            .bind(context.now)
-            .bind(sets_secret)
-            .bind(sets_key)
-            .bind(draft.moves)
-            .bind(record.revision),
+         select :id, :tenant, :name, :label, :service_type, :base_url, :client_id, :secret, :key, :basic_auth, :login_scopes, :login_scopes_offline, :login_params, :login_params_offline, :allowed_domains, :require_confirmation, :trust_email, :sync_profile, :show_on_login_page, :sort_order, :image, :enabled, :settings,
+                :by, :now, :now where :revision = 0", false => "update issuer set
+           name = :name, login_page_name = :label, service_type = :service_type, base_url = :base_url, client_id = :client_id,
+           client_secret_sealed = iif(:sets_secret, :secret, client_secret_sealed), client_key_sealed = iif(:sets_key, :key, client_key_sealed),
+           basic_auth = :basic_auth, login_scopes = :login_scopes, login_scopes_offline = :login_scopes_offline, login_params = :login_params, login_params_offline = :login_params_offline,
+           allowed_domains = :allowed_domains, require_confirmation = :require_confirmation, trust_email = :trust_email, sync_profile = :sync_profile, show_on_login_page = :show_on_login_page,
+           sort_order = :sort_order, image = :image, enabled = :enabled, settings = :settings, discovered_at = null,
+           discovered = iif(:moves, null, discovered), scopes_supported = iif(:moves, '[]', scopes_supported),
+           revision = revision + 1, updated_by = :by, updated_at = :now
+         where id = :id and tenant_id is :tenant and revision = :revision" }, id, tenant, name = &record.name, label = &record.label, service_type = record.service_type.name(), base_url = &record.base_url, client_id = &record.client_id, secret, key, basic_auth = record.basic_auth, login_scopes = &record.login_scopes, login_scopes_offline = &record.login_scopes_offline, login_params = json!(record.login_params).to_string(), login_params_offline = json!(record.login_params_offline).to_string(), allowed_domains = json!(record.allowed_domains).to_string(), require_confirmation = record.require_confirmation, trust_email = record.trust_email, sync_profile = record.sync_profile, show_on_login_page = record.show_on_login_page, sort_order = record.sort_order, image = record.image.as_ref(), enabled = record.enabled, settings = json!(record.settings).to_string(), by, now = context.now, sets_secret, sets_key, moves = draft.moves, revision = record.revision),
         must_change(),
         // Those by hand are replaced whole; those by discovery only if they are of another issuer.
-        sql("delete from issuer_endpoint where issuer_id = ?1 and (is_discovered = 0 or ?2)")
-            .bind(id)
-            .bind(draft.moves),
-        sql("delete from issuer_field_mapping where issuer_id = ?1").bind(id),
+        sql!("delete from issuer_endpoint where issuer_id = :id and (is_discovered = 0 or :moves)", id, moves = draft.moves),
+        sql!("delete from issuer_field_mapping where issuer_id = :id", id),
     ];
     for (name, url) in &record.endpoints {
         statements.push(
-            sql("insert into issuer_endpoint (id, issuer_id, name, url, is_discovered, updated_by, created_at, updated_at)
-                 values (?2, ?1, ?3, ?4, 0, ?5, ?6, ?6)
+            sql!("insert into issuer_endpoint (id, issuer_id, name, url, is_discovered, updated_by, created_at, updated_at)
+                 values (:context_id, :id, :name, :url, 0, :by, :now, :now)
                  on conflict (issuer_id, name) do update set
-                   url = excluded.url, is_discovered = 0, updated_by = excluded.updated_by, updated_at = excluded.updated_at")
-            .bind(id)
-            .bind(context.row_id()?)
-            .bind(name)
-            .bind(url)
-            .bind(by)
-            .bind(context.now),
+                   url = excluded.url, is_discovered = 0, updated_by = excluded.updated_by, updated_at = excluded.updated_at", id, context_id = context.row_id()?, name, url, by, now = context.now),
         );
     }
     for (internal, external) in &record.mapping {
-        statements.push(
-            sql("insert into issuer_field_mapping
+        statements.push(sql!(
+            "insert into issuer_field_mapping
                    (id, issuer_id, external_field, internal_field, updated_by, created_at, updated_at)
-                 values (?2, ?1, ?3, ?4, ?5, ?6, ?6)")
-            .bind(id)
-            .bind(context.row_id()?)
-            .bind(external)
-            .bind(internal)
-            .bind(by)
-            .bind(context.now),
-        );
+                 values (:context_id, :id, :external, :internal, :by, :now, :now)",
+            id,
+            context_id = context.row_id()?,
+            external,
+            internal,
+            by,
+            now = context.now
+        ));
     }
     Ok(statements)
 }
@@ -350,10 +312,12 @@ pub fn save(context: &Context, by: &Id<User>, draft: &Draft) -> error::Result<Ve
 /// Deletes an issuer, unless users are linked to it and nobody insists.
 #[must_use]
 pub fn delete(tenant: &Id<Tenant>, id: &Id<Issuer>, force: bool) -> Statement {
-    sql("delete from issuer
-         where (tenant_id is null or tenant_id = ?1) and id = ?2
-           and (?3 or not exists (select 1 from account where issuer_id = ?2))")
-    .bind(tenant)
-    .bind(id)
-    .bind(force)
+    sql!(
+        "delete from issuer
+         where (tenant_id is null or tenant_id = :tenant) and id = :id
+           and (:force or not exists (select 1 from account where issuer_id = :id))",
+        tenant,
+        id,
+        force
+    )
 }
