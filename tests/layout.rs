@@ -361,10 +361,9 @@ fn no_files_stand_in_a_circle() {
         }
     }
     let home = |path: &[String]| {
-        let path = (1..=path.len()).find_map(|end| {
+        (1..=path.len()).find_map(|end| {
             given.get(&path[..end]).map(|to| to.iter().cloned().chain(path[end..].iter().cloned()).collect::<Vec<_>>())
-        });
-        path
+        })
     };
     let mut uses: BTreeMap<&Module, BTreeSet<&Module>> = BTreeMap::new();
     for source in &sources {
@@ -381,14 +380,16 @@ fn no_files_stand_in_a_circle() {
     }
     // What nothing uses any more is in no circle; taken away until nothing is left, or only circles and what leads to them.
     loop {
-        let used: BTreeSet<&Module> = uses.values().flatten().copied().collect();
-        let free: Vec<&Module> = uses.keys().copied().filter(|module| !used.contains(*module)).collect();
-        let ends: Vec<&Module> = used.iter().copied().filter(|module| !uses.contains_key(*module)).collect();
+        let wanted: BTreeSet<&Module> = uses.values().flatten().copied().collect();
+        let free: Vec<&Module> = uses.keys().copied().filter(|module| !wanted.contains(*module)).collect();
+        let ends: Vec<&Module> = wanted.iter().copied().filter(|module| !uses.contains_key(*module)).collect();
         if free.is_empty() && ends.is_empty() {
             break;
         }
-        free.into_iter().for_each(|module| drop(uses.remove(module)));
-        uses.values_mut().for_each(|others| others.retain(|other| !ends.contains(other)));
+        uses.retain(|module, _| !free.contains(module));
+        for others in uses.values_mut() {
+            others.retain(|other| !ends.contains(other));
+        }
         uses.retain(|_, others| !others.is_empty());
     }
     let faults: Vec<String> = uses
