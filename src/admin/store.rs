@@ -357,10 +357,20 @@ pub struct Transition<'a> {
 /// Changes what may become of a user whose status is `from`, and says who did it and when.
 #[must_use]
 pub fn transition(context: &Context, permit: &Permit, user: &Id<User>, from: &str, to: &Transition<'_>) -> Statement {
-    sql!("update user set status = :status, status_reason = :reason, status_changed_at = :now, status_changed_by = :actor, suspended_until = :until,
+    sql!(
+        "update user set status = :status, status_reason = :reason, status_changed_at = :now, status_changed_by = :actor, suspended_until = :until,
                          deactivated_at = iif(:status = 'inactive', :now, null), deactivated_by = iif(:status = 'inactive', :actor, null),
                          deactivation_reason = iif(:status = 'inactive', :reason, null), updated_at = :now
-         where tenant_id is :pool and id = :user and deleted_at is null and status = :from", pool = context.tenant().pool(), user, actor = permit.actor(), status = to.status, reason = to.reason, now = context.now, until = to.until, from)
+         where tenant_id is :pool and id = :user and deleted_at is null and status = :from",
+        pool = context.tenant().pool(),
+        user,
+        actor = permit.actor(),
+        status = to.status,
+        reason = to.reason,
+        now = context.now,
+        until = to.until,
+        from
+    )
 }
 
 /// Changes of a user by whoever looks after the pool.
@@ -399,22 +409,44 @@ impl Changes {
 /// Changes a user.
 #[must_use]
 pub fn update(context: &Context, user: &Id<User>, changes: &Changes) -> Statement {
-    sql!("update user set name = coalesce(:name, name), image = iif(:is_some, :flatten, image),
+    sql!(
+        "update user set name = coalesce(:name, name), image = iif(:is_some, :flatten, image),
                          email_verified = coalesce(:email_verified, iif(:email is null or :email = email, email_verified, 0)),
                          email = coalesce(:email, email), username = coalesce(:username, username),
                          display_username = coalesce(:display_username, display_username), updated_at = :now
-         where tenant_id is :pool and id = :user and deleted_at is null", pool = context.tenant().pool(), user, name = changes.name.as_ref(), is_some = changes.image.is_some(), flatten = changes.image.clone().flatten(), email = changes.email.as_ref(), email_verified = changes.email_verified, now = context.now, username = changes.username.as_ref(), display_username = changes.display_username.as_ref())
+         where tenant_id is :pool and id = :user and deleted_at is null",
+        pool = context.tenant().pool(),
+        user,
+        name = changes.name.as_ref(),
+        is_some = changes.image.is_some(),
+        flatten = changes.image.clone().flatten(),
+        email = changes.email.as_ref(),
+        email_verified = changes.email_verified,
+        now = context.now,
+        username = changes.username.as_ref(),
+        display_username = changes.display_username.as_ref()
+    )
 }
 
 /// Patches what a user keeps here. Nothing changes where it would be more than may be kept.
 #[must_use]
 pub fn patch(context: &Context, user: &Id<User>, patches: &Patches) -> Statement {
     let or_none = |patch: &Option<String>| -> Parameter { patch.clone().unwrap_or_else(|| "{}".to_owned()).into() };
-    sql!("update user set profile = json_patch(profile, :profile), preferences = json_patch(preferences, :preferences),
+    sql!(
+        "update user set profile = json_patch(profile, :profile), preferences = json_patch(preferences, :preferences),
                          email_preferences = json_patch(email_preferences, :email_preferences), metadata = json_patch(metadata, :metadata), updated_at = :now
          where tenant_id is :pool and id = :user and deleted_at is null
            and length(json_patch(profile, :profile)) <= :longest_kept and length(json_patch(preferences, :preferences)) <= :longest_kept
-           and length(json_patch(email_preferences, :email_preferences)) <= :longest_kept and length(json_patch(metadata, :metadata)) <= :longest_kept", pool = context.tenant().pool(), user, profile = or_none(&patches.profile), preferences = or_none(&patches.preferences), email_preferences = or_none(&patches.email_preferences), metadata = or_none(&patches.metadata), now = context.now, longest_kept = LONGEST_KEPT)
+           and length(json_patch(email_preferences, :email_preferences)) <= :longest_kept and length(json_patch(metadata, :metadata)) <= :longest_kept",
+        pool = context.tenant().pool(),
+        user,
+        profile = or_none(&patches.profile),
+        preferences = or_none(&patches.preferences),
+        email_preferences = or_none(&patches.email_preferences),
+        metadata = or_none(&patches.metadata),
+        now = context.now,
+        longest_kept = LONGEST_KEPT
+    )
 }
 
 /// What a user keeps here.

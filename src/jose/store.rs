@@ -173,9 +173,18 @@ async fn insert(
         .ok_or_else(|| Error::Internal("WebCrypto made a key of another kind".to_owned()))?;
     let text = private.expose().to_string();
     let sealed = config.keyring.seal(cell(id.as_str()), text.as_bytes(), random()?);
-    Ok(sql!("insert into signing_key (id, tenant_id, algorithm, status, public_jwk, private_key_sealed, activated_at, created_at, updated_at)
+    Ok(sql!(
+        "insert into signing_key (id, tenant_id, algorithm, status, public_jwk, private_key_sealed, activated_at, created_at, updated_at)
             values (:id, :tenant, :algorithm, :status, :public, :sealed, iif(:status = 'current', :now, null), :now, :now)
-            on conflict do nothing", tenant, id = &id, algorithm = algorithm.as_str(), status, public = public.to_string(), sealed, now))
+            on conflict do nothing",
+        tenant,
+        id = &id,
+        algorithm = algorithm.as_str(),
+        status,
+        public = public.to_string(),
+        sealed,
+        now
+    ))
 }
 
 /// A key that has signed for long enough.
@@ -211,13 +220,26 @@ pub async fn make_next(config: &Config, due: &Due, now: Millis) -> Result<Statem
 #[must_use]
 pub fn promote(due: &Due, old: Millis, published: Millis, until: Millis, now: Millis) -> [Statement; 2] {
     [
-        sql!("update signing_key set status = 'retired', retired_at = :now, expires_at = :until, updated_at = :now
+        sql!(
+            "update signing_key set status = 'retired', retired_at = :now, expires_at = :until, updated_at = :now
              where tenant_id = :tenant_id and algorithm = :algorithm and status = 'current' and activated_at < :old
                and exists (select 1 from signing_key next
                            where next.tenant_id = :tenant_id and next.algorithm = signing_key.algorithm and next.status = 'next'
-                             and next.created_at < :published)", tenant_id = &due.tenant_id, old, published, until, now, algorithm = due.algorithm.as_str()),
-        sql!("update signing_key set status = 'current', activated_at = :now, updated_at = :now
-             where tenant_id = :tenant_id and algorithm = :algorithm and status = 'next' and changes() = 1", tenant_id = &due.tenant_id, now, algorithm = due.algorithm.as_str()),
+                             and next.created_at < :published)",
+            tenant_id = &due.tenant_id,
+            old,
+            published,
+            until,
+            now,
+            algorithm = due.algorithm.as_str()
+        ),
+        sql!(
+            "update signing_key set status = 'current', activated_at = :now, updated_at = :now
+             where tenant_id = :tenant_id and algorithm = :algorithm and status = 'next' and changes() = 1",
+            tenant_id = &due.tenant_id,
+            now,
+            algorithm = due.algorithm.as_str()
+        ),
     ]
 }
 

@@ -30,12 +30,16 @@ pub struct Linked {
 /// A user's linked identities, the oldest first. One that waits for its confirmation is none yet.
 #[must_use]
 pub fn of_user(tenant: &Id<Tenant>, user: &Id<User>) -> Statement {
-    sql!("select json_object('id', a.id, 'provider', coalesce(i.name, 'credential'), 'subject', a.subject, 'scope', a.scope,
+    sql!(
+        "select json_object('id', a.id, 'provider', coalesce(i.name, 'credential'), 'subject', a.subject, 'scope', a.scope,
                             'created_at', a.created_at, 'updated_at', a.updated_at) as row
          from account a left join issuer i on i.id = a.issuer_id
          where (a.tenant_id is null or a.tenant_id = :tenant) and a.user_id = :user
            and (a.issuer_id is null or a.confirmed_at is not null)
-         order by a.created_at, a.id limit 100", tenant, user)
+         order by a.created_at, a.id limit 100",
+        tenant,
+        user
+    )
 }
 
 /// Unlinks an identity, or takes the password away, if another way in is left: another account, or a passkey where those
@@ -68,7 +72,8 @@ pub const LAST_WAY_IN: &str = "last_way_in";
 #[must_use]
 pub fn keeps_way_in(context: &Context, user: &Id<User>) -> Statement {
     let ways = &context.config.ways_in;
-    sql!("select json_extract('{}', iif(exists (
+    sql!(
+        "select json_extract('{}', iif(exists (
            select 1 from account a
            where a.user_id = :user and a.is_active = 1
              and ((a.issuer_id is null and :password)
@@ -77,7 +82,13 @@ pub fn keeps_way_in(context: &Context, user: &Id<User>) -> Statement {
          or exists (select 1 from user
                     where id = :user and ((:by_mail and email_verified = 1 and email not like '%.invalid')
                                        or (:phone and phone_number is not null and phone_number_verified = 1))),
-         '$', 'doorward:broken:last_way_in')) as row", user, password = ways.password, passkey = ways.passkey, by_mail = ways.magic_link || ways.email_otp || ways.password, phone = ways.phone)
+         '$', 'doorward:broken:last_way_in')) as row",
+        user,
+        password = ways.password,
+        passkey = ways.passkey,
+        by_mail = ways.magic_link || ways.email_otp || ways.password,
+        phone = ways.phone
+    )
 }
 
 /// A refresh token, as it is kept.
@@ -162,7 +173,8 @@ impl Holding {
 /// An account of a user, with its tokens. Its issuer must be the tenant's, or everybody's.
 #[must_use]
 pub fn holding(context: &Context, user: &Id<User>, account: &Id<Account>) -> Statement {
-    sql!(concat!(
+    sql!(
+        concat!(
         "select json_object(
            'id', a.id, 'subject', a.subject, 'label', (select login_page_name from issuer where id = a.issuer_id), 'issuer', iif(i.id is null, null, ",
         upstream_json!(),
@@ -176,7 +188,12 @@ pub fn holding(context: &Context, user: &Id<User>, account: &Id<Account>) -> Sta
          left join issuer i on i.id = a.issuer_id and i.enabled = 1 and (i.tenant_id = :tenant or i.tenant_id is null)
          where (a.tenant_id is null or a.tenant_id = :tenant) and a.user_id = :user and a.id = :account
            and a.is_active = 1 and (a.issuer_id is null or a.confirmed_at is not null)"
-    ), tenant = &context.tenant().id, user, account, now = context.now)
+    ),
+        tenant = &context.tenant().id,
+        user,
+        account,
+        now = context.now
+    )
 }
 
 /// The refresh tokens of an account.

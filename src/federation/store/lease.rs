@@ -98,10 +98,20 @@ pub fn look(holder: Holder<'_>) -> Statement {
 /// Gives the lease back with the new token, which was sealed for the holder's column.
 #[must_use]
 pub fn settle_account(context: &Context, account: &Id<Account>, by: &str, new: &Settled<'_>) -> Statement {
-    sql!("update account set access_token_sealed = :token_sealed, access_token_expires_at = :expires_at, scope = :scope, requested_scope = :requested,
+    sql!(
+        "update account set access_token_sealed = :token_sealed, access_token_expires_at = :expires_at, scope = :scope, requested_scope = :requested,
                             id_token_sealed = coalesce(:id_token_sealed, id_token_sealed), leased_by = null, leased_until = null,
                             refresh_failed_at = null, updated_at = :now
-         where id = :account and leased_by = :by", account, by, token_sealed = new.token_sealed, expires_at = new.expires_at, scope = new.scope, requested = new.requested, id_token_sealed = new.id_token_sealed, now = context.now)
+         where id = :account and leased_by = :by",
+        account,
+        by,
+        token_sealed = new.token_sealed,
+        expires_at = new.expires_at,
+        scope = new.scope,
+        requested = new.requested,
+        id_token_sealed = new.id_token_sealed,
+        now = context.now
+    )
 }
 
 /// A new access token.

@@ -79,13 +79,24 @@ const fn token_cell(row: &str) -> Cell<'_> {
 pub fn connect(context: &Context, new: &NewSystemAccount<'_>) -> error::Result<[Statement; 2]> {
     let sealed = context.config.keyring.seal(cell(new.id), new.refresh_token.as_bytes(), context.random()?);
     Ok([
-        sql!("insert into system_account
+        sql!(
+            "insert into system_account
                (id, issuer_id, subject, email, username, granted_scopes, refresh_token_sealed, updated_by, created_at, updated_at)
              values (:id, :issuer, :subject, :email, :username, :granted_scopes, :sealed, :by, :now, :now)
              on conflict (issuer_id) do update set
                id = excluded.id, subject = excluded.subject, email = excluded.email, username = excluded.username,
                granted_scopes = excluded.granted_scopes, refresh_token_sealed = excluded.refresh_token_sealed,
-               updated_by = excluded.updated_by, updated_at = excluded.updated_at", issuer = new.issuer, id = new.id, subject = new.subject, email = new.email, username = new.username, granted_scopes = new.granted_scopes, sealed, by = new.by, now = context.now),
+               updated_by = excluded.updated_by, updated_at = excluded.updated_at",
+            issuer = new.issuer,
+            id = new.id,
+            subject = new.subject,
+            email = new.email,
+            username = new.username,
+            granted_scopes = new.granted_scopes,
+            sealed,
+            by = new.by,
+            now = context.now
+        ),
         // They were the other account's.
         sql!("delete from issuer_access_token where issuer_id = :issuer", issuer = new.issuer),
     ])
@@ -149,26 +160,33 @@ fn opened(context: &Context, cell: Cell<'_>, sealed: &str) -> Stored<Secret<Stri
 /// The account that a service's token is for, if its issuer is enabled and this tenant's or everybody's.
 #[must_use]
 pub fn of_service(context: &Context, hash: &TokenHash<ServiceToken>) -> Statement {
-    sql!(concat!(
+    sql!(
+        concat!(
         "select json_object('id', s.id, 'granted_scopes', s.granted_scopes, 'refresh_token_sealed', s.refresh_token_sealed,
                 'issuer', ",
         upstream_json!(),
         ") as row
          from system_account s join issuer i on i.id = s.issuer_id
          where s.service_token_hash = :hash and i.enabled = 1 and (i.tenant_id = :tenant or i.tenant_id is null)"
-    ), tenant = &context.tenant().id, hash)
+    ),
+        tenant = &context.tenant().id,
+        hash
+    )
 }
 
 /// The account of an issuer, for whoever revokes it or refreshes for it.
 #[must_use]
 pub fn of_issuer(issuer: &Id<Issuer>) -> Statement {
-    sql!(concat!(
+    sql!(
+        concat!(
         "select json_object('id', s.id, 'granted_scopes', s.granted_scopes, 'refresh_token_sealed', s.refresh_token_sealed,
                 'issuer', ",
         upstream_json!(),
         ") as row
          from system_account s join issuer i on i.id = s.issuer_id where s.issuer_id = :issuer"
-    ), issuer)
+    ),
+        issuer
+    )
 }
 
 /// A cached access token.

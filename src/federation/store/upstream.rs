@@ -150,15 +150,22 @@ pub fn link(
 /// Confirms a link that waits.
 #[must_use]
 pub fn confirm(context: &Context, user: &Id<User>, account: &Id<Account>) -> Statement {
-    sql!("update account set confirmed_at = :now, updated_at = :now
-         where (tenant_id is null or tenant_id = :tenant) and id = :account and user_id = :user and confirmed_at is null", tenant = &context.tenant().id, user, account, now = context.now)
+    sql!(
+        "update account set confirmed_at = :now, updated_at = :now
+         where (tenant_id is null or tenant_id = :tenant) and id = :account and user_id = :user and confirmed_at is null",
+        tenant = &context.tenant().id,
+        user,
+        account,
+        now = context.now
+    )
 }
 
 /// Takes the mapped fields over into the user. What the issuer does not say stays; a user name is taken only by whoever has
 /// none, and if it is free.
 #[must_use]
 pub fn take_over(context: &Context, user: &Id<User>, profile: &Profile) -> Statement {
-    sql!("update user set
+    sql!(
+        "update user set
            name = coalesce(:name, name), first_name = coalesce(:first_name, first_name), last_name = coalesce(:last_name, last_name),
            image = coalesce(:picture, image), external_id = coalesce(:external_id, external_id), profile = json_patch(profile, :extra),
            username = iif(username is null and :username is not null
@@ -176,16 +183,35 @@ pub fn take_over(context: &Context, user: &Id<User>, profile: &Profile) -> State
                                             where other.username = :username and other.deleted_at is null
                                               and other.tenant_id = user.tenant_id), :username, display_username),
            updated_at = :now
-         where (tenant_id is null or tenant_id = :tenant) and id = :user and deleted_at is null", tenant = &context.tenant().id, user, name = profile.name.as_ref(), first_name = profile.first_name.as_ref(), last_name = profile.last_name.as_ref(), picture = profile.picture.as_ref(), username = profile.username.as_ref(), external_id = profile.external_id.as_ref(), extra = serde_json::Value::Object(profile.extra.clone()).to_string(), now = context.now)
+         where (tenant_id is null or tenant_id = :tenant) and id = :user and deleted_at is null",
+        tenant = &context.tenant().id,
+        user,
+        name = profile.name.as_ref(),
+        first_name = profile.first_name.as_ref(),
+        last_name = profile.last_name.as_ref(),
+        picture = profile.picture.as_ref(),
+        username = profile.username.as_ref(),
+        external_id = profile.external_id.as_ref(),
+        extra = serde_json::Value::Object(profile.extra.clone()).to_string(),
+        now = context.now
+    )
 }
 
 /// A guest who links an identity is a user from now on, under the same id. The address counts as unproven: nobody asked for
 /// it here.
 #[must_use]
 pub fn name_guest(context: &Context, user: &Id<User>, profile: &Profile) -> Statement {
-    sql!("update user set is_anonymous = 0, email = coalesce(:email, email), email_verified = 0, name = coalesce(:name, name),
+    sql!(
+        "update user set is_anonymous = 0, email = coalesce(:email, email), email_verified = 0, name = coalesce(:name, name),
                          image = coalesce(:picture, image), updated_at = :now
-         where (tenant_id is null or tenant_id = :tenant) and id = :user and is_anonymous = 1 and deleted_at is null", tenant = &context.tenant().id, user, email = profile.email.as_ref(), name = profile.name.as_ref(), picture = profile.picture.as_ref(), now = context.now)
+         where (tenant_id is null or tenant_id = :tenant) and id = :user and is_anonymous = 1 and deleted_at is null",
+        tenant = &context.tenant().id,
+        user,
+        email = profile.email.as_ref(),
+        name = profile.name.as_ref(),
+        picture = profile.picture.as_ref(),
+        now = context.now
+    )
 }
 
 /// A refresh token's cell.
@@ -206,11 +232,20 @@ pub fn keep_refresh_token(
 ) -> error::Result<Statement> {
     let id = context.row_id()?;
     let sealed = context.config.keyring.seal(refresh_cell(&id), token.as_bytes(), context.random()?);
-    Ok(sql!("insert into issuer_refresh_token (id, account_id, scope, scope_hash, token_sealed, expires_at, created_at, updated_at)
+    Ok(sql!(
+        "insert into issuer_refresh_token (id, account_id, scope, scope_hash, token_sealed, expires_at, created_at, updated_at)
             values (:id, :account, :scope, :scope_hash, :sealed, :expires_in, :now, :now)
             on conflict (account_id, scope_hash) do update set
               id = excluded.id, token_sealed = excluded.token_sealed, expires_at = excluded.expires_at,
-              updated_at = excluded.updated_at", account, id = &id, scope, scope_hash = scope_hash(scope), sealed, now = context.now, expires_in = expires_in.map(|seconds| context.now + seconds * 1000)))
+              updated_at = excluded.updated_at",
+        account,
+        id = &id,
+        scope,
+        scope_hash = scope_hash(scope),
+        sealed,
+        now = context.now,
+        expires_in = expires_in.map(|seconds| context.now + seconds * 1000)
+    ))
 }
 
 /// Seals a token for a column of an account.
@@ -263,13 +298,29 @@ pub fn refresh(
         .transpose()?;
     let id_token = tokens.id_token.map(|text| sealed(context, account, "id_token_sealed", text)).transpose()?;
     let mut statements = vec![
-        sql!("update account set
+        sql!(
+            "update account set
                access_token_expires_at = iif(:access_token is null, access_token_expires_at, :expires_in),
                scope = iif(:access_token is null, scope, :granted), requested_scope = iif(:access_token is null, requested_scope, :requested),
                access_token_sealed = coalesce(:access_token, access_token_sealed), id_token_sealed = coalesce(:id_token, id_token_sealed),
                email = :email, email_verified = :email_verified, name = :name, first_name = :first_name, last_name = :last_name,
                picture = :picture, raw_profile = :raw_profile, last_login_at = :now, refresh_failed_at = null, updated_at = :now
-             where id = :account", account, access_token, expires_in = tokens.expires_in.map(|seconds| context.now + seconds * 1000), id_token, granted = &tokens.granted, email = profile.email.as_ref(), email_verified = profile.email_verified, name = profile.name.as_ref(), first_name = profile.first_name.as_ref(), last_name = profile.last_name.as_ref(), picture = profile.picture.as_ref(), raw_profile = serde_json::Value::Object(profile.raw.clone()).to_string(), now = context.now, requested = tokens.requested),
+             where id = :account",
+            account,
+            access_token,
+            expires_in = tokens.expires_in.map(|seconds| context.now + seconds * 1000),
+            id_token,
+            granted = &tokens.granted,
+            email = profile.email.as_ref(),
+            email_verified = profile.email_verified,
+            name = profile.name.as_ref(),
+            first_name = profile.first_name.as_ref(),
+            last_name = profile.last_name.as_ref(),
+            picture = profile.picture.as_ref(),
+            raw_profile = serde_json::Value::Object(profile.raw.clone()).to_string(),
+            now = context.now,
+            requested = tokens.requested
+        ),
     ];
     statements.extend(tokens.id_token.map(|text| seen(context, &upstream.id, text)).transpose()?);
     if let Some(token) = tokens.refresh_token {

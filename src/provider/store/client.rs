@@ -13,7 +13,8 @@ use crate::request::context::Context;
 /// An enabled client of the tenant's, or everybody's, by its `client_id`. A user's own is good for as long as they are.
 #[must_use]
 pub fn by_client_id(context: &Context, client_id: &str) -> Statement {
-    sql!("select json_object(
+    sql!(
+        "select json_object(
            'id', id, 'client_id', client_id,
            'secret_hashes', json((select json_group_array(value)
               from json_each(json_array(iif(coalesce(secret_expires_at, :now + 1) > :now, secret_hash, null),
@@ -39,7 +40,12 @@ pub fn by_client_id(context: &Context, client_id: &str) -> Statement {
                 and r.user_id is null and r.registration_token_hash is null and r.document_read_at is null))) as row
          from oauth_client
          where client_id = :client_id and disabled = 0 and (tenant_id is null or tenant_id = :tenant)
-           and (user_id is null or exists (select 1 from user u where u.id = oauth_client.user_id and u.status = 'active'))", tenant = &context.tenant().id, client_id, now = context.now, auth_origin = context.auth_origin().as_str())
+           and (user_id is null or exists (select 1 from user u where u.id = oauth_client.user_id and u.status = 'active'))",
+        tenant = &context.tenant().id,
+        client_id,
+        now = context.now,
+        auth_origin = context.auth_origin().as_str()
+    )
 }
 
 /// What a new client is known by.
@@ -90,13 +96,23 @@ macro_rules! with_metadata {
 /// Registers a client of the tenant's.
 #[must_use]
 pub fn create(context: &Context, row: &NewRow<'_>, new: &NewClient) -> Statement {
-    with_metadata!(new, "insert into oauth_client
+    with_metadata!(
+        new,
+        "insert into oauth_client
            (id, tenant_id, client_id, secret_hash, registration_token_hash, user_id, created_at, updated_at,
             name, type, token_endpoint_auth_method, redirect_uris, post_logout_redirect_uris, grant_types, scopes, jwks, jwks_uri,
             subject_type, access_token_format, skip_consent, uri, icon, policy_uri, tos_uri, contacts, backchannel_logout_uri,
             frontchannel_logout_uri, details)
          values (:id, :tenant, :client_id, :secret, :registration, :owner, :now, :now, :name, :kind, :auth_method, :redirect_uris, :post_logout_redirect_uris, :grant_types, :scopes, :jwks, :jwks_uri, :subject_type, :access_token_format, :skip_consent, :uri, :icon, :policy_uri, :tos_uri, :contacts,
-                 :backchannel_logout_uri, :frontchannel_logout_uri, :details)", tenant = &context.tenant().id, id = row.id, client_id = row.client_id, secret = row.secret, registration = row.registration, owner = row.owner, now = context.now)
+                 :backchannel_logout_uri, :frontchannel_logout_uri, :details)",
+        tenant = &context.tenant().id,
+        id = row.id,
+        client_id = row.client_id,
+        secret = row.secret,
+        registration = row.registration,
+        owner = row.owner,
+        now = context.now
+    )
 }
 
 /// Keeps what a client's own document says of it, for every tenant: it is the same everywhere.
@@ -108,7 +124,9 @@ pub fn keep_document(
     read_at: Millis,
     new: &NewClient,
 ) -> Statement {
-    with_metadata!(new, "insert into oauth_client
+    with_metadata!(
+        new,
+        "insert into oauth_client
            (id, client_id, document_read_at, created_at, updated_at,
             name, type, token_endpoint_auth_method, redirect_uris, post_logout_redirect_uris, grant_types, scopes, jwks, jwks_uri,
             subject_type, access_token_format, skip_consent, uri, icon, policy_uri, tos_uri, contacts, backchannel_logout_uri,
@@ -123,7 +141,12 @@ pub fn keep_document(
            icon = excluded.icon, policy_uri = excluded.policy_uri, tos_uri = excluded.tos_uri, contacts = excluded.contacts,
            backchannel_logout_uri = excluded.backchannel_logout_uri,
            frontchannel_logout_uri = excluded.frontchannel_logout_uri, details = excluded.details
-         where oauth_client.tenant_id is null and oauth_client.document_read_at is not null", id, url, now = context.now, read_at)
+         where oauth_client.tenant_id is null and oauth_client.document_read_at is not null",
+        id,
+        url,
+        now = context.now,
+        read_at
+    )
 }
 
 /// Puts off reading a client's document again, by the time that counts as the last one.
@@ -175,7 +198,9 @@ pub fn replace(
     (read_at, secret): (Millis, Option<&TokenHash<ClientSecret>>),
 ) -> Statement {
     let (owner, token) = keeper.parts();
-    with_metadata!(new, "update oauth_client set
+    with_metadata!(
+        new,
+        "update oauth_client set
            secret_hash = iif(:has_secret, coalesce(:secret, secret_hash), null), previous_secret_hash = iif(:has_secret, previous_secret_hash, null),
            previous_secret_expires_at = iif(:has_secret, previous_secret_expires_at, null), updated_at = max(:now, updated_at + 1),
            name = :name, type = :kind, token_endpoint_auth_method = :auth_method, redirect_uris = :redirect_uris, post_logout_redirect_uris = :post_logout_redirect_uris,
@@ -183,7 +208,16 @@ pub fn replace(
            skip_consent = :skip_consent, uri = :uri, icon = :icon, policy_uri = :policy_uri, tos_uri = :tos_uri, contacts = :contacts,
            backchannel_logout_uri = :backchannel_logout_uri, frontchannel_logout_uri = :frontchannel_logout_uri, details = :details
          where tenant_id = :tenant and client_id = :client_id and updated_at = :read_at
-           and (:owner is null or user_id = :owner) and (:token is null or registration_token_hash = :token)", tenant = &context.tenant().id, client_id, owner, token, secret, now = context.now, read_at, has_secret = new.auth_method.has_secret())
+           and (:owner is null or user_id = :owner) and (:token is null or registration_token_hash = :token)",
+        tenant = &context.tenant().id,
+        client_id,
+        owner,
+        token,
+        secret,
+        now = context.now,
+        read_at,
+        has_secret = new.auth_method.has_secret()
+    )
 }
 
 /// A client, as whoever looks after it sees it.
@@ -278,9 +312,17 @@ pub fn rotate_secret(
     hash: &TokenHash<ClientSecret>,
     until: Millis,
 ) -> Statement {
-    sql!("update oauth_client set previous_secret_hash = secret_hash, previous_secret_expires_at = :until, secret_hash = :hash,
+    sql!(
+        "update oauth_client set previous_secret_hash = secret_hash, previous_secret_expires_at = :until, secret_hash = :hash,
                                  secret_expires_at = null, updated_at = :now
-         where tenant_id = :tenant and client_id = :client_id and secret_hash is not null and (:user_id is null or user_id = :user_id)", tenant = &context.tenant().id, client_id, user_id = keeper.parts().0, hash, until, now = context.now)
+         where tenant_id = :tenant and client_id = :client_id and secret_hash is not null and (:user_id is null or user_id = :user_id)",
+        tenant = &context.tenant().id,
+        client_id,
+        user_id = keeper.parts().0,
+        hash,
+        until,
+        now = context.now
+    )
 }
 
 /// Switches a client off or on.

@@ -68,10 +68,14 @@ pub struct Listed {
 /// What a user agreed to, the newest first.
 #[must_use]
 pub fn of_user(context: &Context, user: &Id<User>) -> Statement {
-    sql!("select json_object('id', o.id, 'client_id', c.client_id, 'client_name', c.name, 'scopes', json(o.scopes),
+    sql!(
+        "select json_object('id', o.id, 'client_id', c.client_id, 'client_name', c.name, 'scopes', json(o.scopes),
                             'created_at', o.created_at, 'updated_at', o.updated_at) as row
          from oauth_consent o join oauth_client c on c.id = o.client_id
-         where o.tenant_id = :tenant and o.user_id = :user and o.consent_given = 1 order by o.updated_at desc limit 200", tenant = &context.tenant().id, user)
+         where o.tenant_id = :tenant and o.user_id = :user and o.consent_given = 1 order by o.updated_at desc limit 200",
+        tenant = &context.tenant().id,
+        user
+    )
 }
 
 /// Takes it back.

@@ -34,9 +34,19 @@ pub fn keep(
     wanted: &Wanted<'_>,
     seconds: i64,
 ) -> error::Result<Statement> {
-    Ok(sql!("insert into oauth_grant
+    Ok(sql!(
+        "insert into oauth_grant
               (id, tenant_id, kind, token_hash, user_code_digest, status, client_id, request, expires_at, created_at, updated_at)
-            values (:id, :tenant, 'device', :hash, :user_code, 'pending', :client, :request, :expires_at, :now, :now)", tenant = &context.tenant().id, id = context.row_id()?, hash, user_code, client, request = json!({ "scopes": wanted.scopes, "resources": wanted.resources, "consent": wanted.consent }).to_string(), expires_at = context.now + seconds * 1000, now = context.now))
+            values (:id, :tenant, 'device', :hash, :user_code, 'pending', :client, :request, :expires_at, :now, :now)",
+        tenant = &context.tenant().id,
+        id = context.row_id()?,
+        hash,
+        user_code,
+        client,
+        request = json!({ "scopes": wanted.scopes, "resources": wanted.resources, "consent": wanted.consent }).to_string(),
+        expires_at = context.now + seconds * 1000,
+        now = context.now
+    ))
 }
 
 /// A device that waits for its user.
@@ -72,9 +82,19 @@ pub fn waiting(context: &Context, user_code: &str) -> Statement {
 /// Writes the user's answer, if nobody has.
 #[must_use]
 pub fn decide(context: &Context, id: &str, session: &LiveSession, agrees: bool) -> Statement {
-    sql!("update oauth_grant set status = iif(:agrees, 'allowed', 'denied'), user_id = :user_id, session_id = :session_id,
+    sql!(
+        "update oauth_grant set status = iif(:agrees, 'allowed', 'denied'), user_id = :user_id, session_id = :session_id,
                                 request = json_set(request, '$.authenticated_at', :authenticated_at, '$.amr', json(:amr)), updated_at = :now
-         where tenant_id = :tenant and id = :id and status = 'pending' and expires_at > :now", tenant = &context.tenant().id, id, agrees, user_id = &session.user.id, session_id = &session.id, authenticated_at = session.authenticated_at, amr = json!(session.amr).to_string(), now = context.now)
+         where tenant_id = :tenant and id = :id and status = 'pending' and expires_at > :now",
+        tenant = &context.tenant().id,
+        id,
+        agrees,
+        user_id = &session.user.id,
+        session_id = &session.id,
+        authenticated_at = session.authenticated_at,
+        amr = json!(session.amr).to_string(),
+        now = context.now
+    )
 }
 
 /// What a device that polls finds, its user, and the time of its poll noted after.

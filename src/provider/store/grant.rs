@@ -26,9 +26,20 @@ pub fn keep_code(
     granted: &Granted,
 ) -> error::Result<Statement> {
     let request = serde_json::to_string(granted).map_err(|error| error::Error::Internal(error.to_string()))?;
-    Ok(sql!("insert into oauth_grant
+    Ok(sql!(
+        "insert into oauth_grant
               (id, tenant_id, kind, token_hash, client_id, user_id, session_id, request, expires_at, created_at, updated_at)
-            values (:id, :tenant, 'code', :hash, :client, :user, :session, :request, :expires_at, :now, :now)", tenant = &context.tenant().id, id, hash, client, user, session, request, expires_at = context.now + context.config.code_grant_seconds * 1000, now = context.now))
+            values (:id, :tenant, 'code', :hash, :client, :user, :session, :request, :expires_at, :now, :now)",
+        tenant = &context.tenant().id,
+        id,
+        hash,
+        client,
+        user,
+        session,
+        request,
+        expires_at = context.now + context.config.code_grant_seconds * 1000,
+        now = context.now
+    ))
 }
 
 /// A code, with its user.
@@ -59,24 +70,39 @@ pub fn code(context: &Context, hash: &TokenHash<AuthorizationCode>) -> Statement
 /// Redeems a code, a device or a request, if nobody has and the session in which it was agreed to holds.
 #[must_use]
 pub fn redeem(context: &Context, id: &str) -> Statement {
-    sql!("update oauth_grant set used_at = :now, updated_at = :now
+    sql!(
+        "update oauth_grant set used_at = :now, updated_at = :now
          where tenant_id = :tenant and id = :id and used_at is null
-           and (session_id is null or exists (select 1 from session s where s.id = session_id and s.revoked_at is null))", tenant = &context.tenant().id, id, now = context.now)
+           and (session_id is null or exists (select 1 from session s where s.id = session_id and s.revoked_at is null))",
+        tenant = &context.tenant().id,
+        id,
+        now = context.now
+    )
 }
 
 /// After [`redeem`]: fails where that changed nothing and the grant is still there, since it was used before.
 #[must_use]
 pub fn must_be_spent(context: &Context, id: &str) -> Statement {
-    sql!("select json_extract('{}', iif(changes() > 0
-                or not exists (select 1 from oauth_grant where tenant_id = :tenant and id = :id), '$', 'doorward:unchanged')) as row", tenant = &context.tenant().id, id)
+    sql!(
+        "select json_extract('{}', iif(changes() > 0
+                or not exists (select 1 from oauth_grant where tenant_id = :tenant and id = :id), '$', 'doorward:unchanged')) as row",
+        tenant = &context.tenant().id,
+        id
+    )
 }
 
 /// Uses up the codes and devices of a client that a user agreed to and takes back.
 #[must_use]
 pub fn end_consented(context: &Context, user: &Id<User>, consent: &str) -> Statement {
-    sql!("update oauth_grant set used_at = :now, updated_at = :now
+    sql!(
+        "update oauth_grant set used_at = :now, updated_at = :now
          where tenant_id = :tenant and user_id = :user and used_at is null
-           and client_id = (select client_id from oauth_consent where id = :consent and user_id = :user and tenant_id = :tenant)", tenant = &context.tenant().id, user, consent, now = context.now)
+           and client_id = (select client_id from oauth_consent where id = :consent and user_id = :user and tenant_id = :tenant)",
+        tenant = &context.tenant().id,
+        user,
+        consent,
+        now = context.now
+    )
 }
 
 /// A request, as it is kept.
@@ -125,8 +151,17 @@ pub fn keep_request(
     seconds: i64,
 ) -> error::Result<Statement> {
     let request = serde_json::to_string(kept).map_err(|error| error::Error::Internal(error.to_string()))?;
-    Ok(sql!("insert into oauth_grant (id, tenant_id, kind, token_hash, client_id, request, expires_at, created_at, updated_at)
-            values (:id, :tenant, 'request', :hash, :client, :request, :expires_at, :now, :now)", tenant = &context.tenant().id, id = context.row_id()?, hash, client, request, expires_at = context.now + seconds * 1000, now = context.now))
+    Ok(sql!(
+        "insert into oauth_grant (id, tenant_id, kind, token_hash, client_id, request, expires_at, created_at, updated_at)
+            values (:id, :tenant, 'request', :hash, :client, :request, :expires_at, :now, :now)",
+        tenant = &context.tenant().id,
+        id = context.row_id()?,
+        hash,
+        client,
+        request,
+        expires_at = context.now + seconds * 1000,
+        now = context.now
+    ))
 }
 
 /// A kept request that is still good: a copy of one that was pushed no longer than that one is unused.

@@ -51,14 +51,35 @@ pub struct NewToken<'a, K> {
 }
 
 fn keep<K: TokenKind>(context: &Context, kind: &str, new: &NewToken<'_, K>) -> error::Result<Statement> {
-    Ok(sql!("insert into oauth_token
+    Ok(sql!(
+        "insert into oauth_token
               (id, tenant_id, kind, token_hash, client_id, user_id, session_id, family_id, scope, audience, authenticated_at, amr,
                expires_at, created_at, updated_at, cnf, act, requested_claims, origin_client_id, is_offline, trusted_device_id)
             values (:id, :tenant, :kind, :hash, :client, :user, :session, :family, :scope, :audience, :authenticated_at, :amr, :expires_at, :now, :now, :cnf, :act, :requested_claims, :origin, :is_offline,
                     iif(:kind = 'refresh',
                         coalesce((select trusted_device_id from session where id = :session),
                                  (select trusted_device_id from oauth_token where family_id = :family and trusted_device_id is not null limit 1)),
-                        null))", tenant = &context.tenant().id, id = context.row_id()?, kind, hash = new.hash, client = new.client, user = new.user, session = new.session, family = new.family, scope = new.scope, audience = json!(new.audience).to_string(), authenticated_at = new.authenticated_at, amr = json!(new.amr).to_string(), expires_at = new.expires_at, now = context.now, cnf = (!new.cnf.is_none()).then(|| json!(new.cnf).to_string()), act = new.act.map(ToString::to_string), requested_claims = (!new.userinfo_claims.is_empty()).then(|| json!(new.userinfo_claims).to_string()), origin = new.origin, is_offline = new.is_offline))
+                        null))",
+        tenant = &context.tenant().id,
+        id = context.row_id()?,
+        kind,
+        hash = new.hash,
+        client = new.client,
+        user = new.user,
+        session = new.session,
+        family = new.family,
+        scope = new.scope,
+        audience = json!(new.audience).to_string(),
+        authenticated_at = new.authenticated_at,
+        amr = json!(new.amr).to_string(),
+        expires_at = new.expires_at,
+        now = context.now,
+        cnf = (!new.cnf.is_none()).then(|| json!(new.cnf).to_string()),
+        act = new.act.map(ToString::to_string),
+        requested_claims = (!new.userinfo_claims.is_empty()).then(|| json!(new.userinfo_claims).to_string()),
+        origin = new.origin,
+        is_offline = new.is_offline
+    ))
 }
 
 /// Keeps an access token.
@@ -80,7 +101,8 @@ pub fn keep_refresh(context: &Context, new: &NewToken<'_, RefreshToken>) -> erro
 /// A refresh token, with its user; `successor` is the token that it is rotated to, if it was.
 #[must_use]
 pub fn refresh(context: &Context, hash: &TokenHash<RefreshToken>, successor: &TokenHash<RefreshToken>) -> Statement {
-    sql!(concat!(
+    sql!(
+        concat!(
         "select json_object('id', t.id, 'client_id', t.client_id, 'user_id', t.user_id, 'session_id', t.session_id,
                             'family_id', t.family_id, 'scope', t.scope, 'audience', json(t.audience),
                             'authenticated_at', t.authenticated_at, 'amr', json(t.amr), 'expires_at', t.expires_at,
@@ -101,7 +123,11 @@ pub fn refresh(context: &Context, hash: &TokenHash<RefreshToken>, successor: &To
          from oauth_token t join user u on u.id = t.user_id
          left join member m on m.tenant_id = t.tenant_id and m.user_id = t.user_id and m.status = 'active'
          where t.tenant_id = :tenant and t.kind = 'refresh' and t.token_hash = :hash"
-    ), tenant = &context.tenant().id, hash, successor)
+    ),
+        tenant = &context.tenant().id,
+        hash,
+        successor
+    )
 }
 
 /// Rotates a refresh token, if nobody has.
@@ -240,22 +266,33 @@ pub fn revoke_family(context: &Context, family: &str, reason: &str) -> Statement
 /// Revokes what a client has in a user's name, by what the user agreed to, and what others got for it.
 #[must_use]
 pub fn revoke_consented(context: &Context, user: &Id<User>, consent: &str) -> Statement {
-    sql!("update oauth_token set revoked_at = :now, revoked_by = :user, revocation_reason = 'consent withdrawn', updated_at = :now
+    sql!(
+        "update oauth_token set revoked_at = :now, revoked_by = :user, revocation_reason = 'consent withdrawn', updated_at = :now
          where tenant_id = :tenant and user_id = :user and revoked_at is null
            and (client_id = (select client_id from oauth_consent where id = :consent and user_id = :user and tenant_id = :tenant)
                 or family_id in (select family_id from oauth_token
                                  where tenant_id = :tenant and user_id = :user and origin_client_id is null
                                    and client_id = (select client_id from oauth_consent
-                                                    where id = :consent and user_id = :user and tenant_id = :tenant)))", tenant = &context.tenant().id, user, consent, now = context.now)
+                                                    where id = :consent and user_id = :user and tenant_id = :tenant)))",
+        tenant = &context.tenant().id,
+        user,
+        consent,
+        now = context.now
+    )
 }
 
 /// Revokes what others got for tokens of a client's, or for such again: where the client is switched off or deleted.
 #[must_use]
 pub fn revoke_exchanged(context: &Context, client_id: &str) -> Statement {
-    sql!("update oauth_token set revoked_at = :now, revocation_reason = 'client ended', updated_at = :now
+    sql!(
+        "update oauth_token set revoked_at = :now, revocation_reason = 'client ended', updated_at = :now
          where tenant_id = :tenant and revoked_at is null and origin_client_id is not null
            and family_id in (select family_id from oauth_token
-                             where tenant_id = :tenant and client_id = (select id from oauth_client where client_id = :client_id))", tenant = &context.tenant().id, client_id, now = context.now)
+                             where tenant_id = :tenant and client_id = (select id from oauth_client where client_id = :client_id))",
+        tenant = &context.tenant().id,
+        client_id,
+        now = context.now
+    )
 }
 
 /// A token, whichever kind it is, as introspection and userinfo need it.
@@ -317,7 +354,8 @@ pub struct Found {
 /// A token by the hash of its text. One that was given for the length of a session ends with it.
 #[must_use]
 pub fn find(context: &Context, hash: &str) -> Statement {
-    sql!(concat!(
+    sql!(
+        concat!(
         "select json_object(
            'id', t.id, 'kind', t.kind, 'client_id', c.client_id, 'family_id', t.family_id, 'scope', t.scope, 'audience', json(t.audience),
            'cnf', json(coalesce(t.cnf, '{}')), 'act', json(t.act), 'userinfo_claims', json(coalesce(t.requested_claims, '[]')),
@@ -346,5 +384,9 @@ pub fn find(context: &Context, hash: &str) -> Statement {
          left join session s on s.id = t.session_id
          left join oauth_client o on o.id = t.origin_client_id
          where t.tenant_id = :tenant and t.token_hash = :hash"
-    ), tenant = &context.tenant().id, hash, now = context.now)
+    ),
+        tenant = &context.tenant().id,
+        hash,
+        now = context.now
+    )
 }

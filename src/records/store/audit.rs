@@ -45,10 +45,23 @@ pub struct Attempt<'a> {
 #[must_use]
 pub fn login(context: &Context, id: &str, attempt: Attempt<'_>) -> Statement {
     let client = context.client();
-    sql!("insert into login_history
+    sql!(
+        "insert into login_history
            (id, tenant_id, user_id, session_id, status, failure_reason, login_method, ip_address, user_agent, location, created_at)
          select :id, :tenant, :user_id, :session_id, :status, :failure, :method, :ip, :user_agent, :location, :now
-         where :session_id is null or exists (select 1 from session where id = :session_id)", id, tenant = &context.tenant().id, user_id = attempt.user_id, session_id = attempt.session_id, status = if attempt.failure.is_some() { "failed" } else { "success" }, failure = attempt.failure, method = attempt.method, ip = &client.ip, user_agent = &client.user_agent, location = client.location.as_ref(), now = context.now)
+         where :session_id is null or exists (select 1 from session where id = :session_id)",
+        id,
+        tenant = &context.tenant().id,
+        user_id = attempt.user_id,
+        session_id = attempt.session_id,
+        status = if attempt.failure.is_some() { "failed" } else { "success" },
+        failure = attempt.failure,
+        method = attempt.method,
+        ip = &client.ip,
+        user_agent = &client.user_agent,
+        location = client.location.as_ref(),
+        now = context.now
+    )
 }
 
 /// A row of `audit_event` about a user.
@@ -83,20 +96,41 @@ pub fn audit(
 #[must_use]
 pub fn created(context: &Context, id: &str, user_id: &Id<User>, email: &str, details: &Value) -> Statement {
     let client = context.client();
-    sql!("insert into audit_event
+    sql!(
+        "insert into audit_event
            (id, tenant_id, user_id, subject, event, severity, details, ip_address, user_agent, request_id, created_at)
-         select :id, :tenant, id, id, 'user.created', 'low', :details, :ip, :user_agent, :request_id, :now from user where id = :user_id and email = :email", id, tenant = &context.tenant().id, user_id, email, details = details.to_string(), ip = &client.ip, user_agent = &client.user_agent, request_id = context.request_id(), now = context.now)
+         select :id, :tenant, id, id, 'user.created', 'low', :details, :ip, :user_agent, :request_id, :now from user where id = :user_id and email = :email",
+        id,
+        tenant = &context.tenant().id,
+        user_id,
+        email,
+        details = details.to_string(),
+        ip = &client.ip,
+        user_agent = &client.user_agent,
+        request_id = context.request_id(),
+        now = context.now
+    )
 }
 
 /// A row of `audit_event`, if the failure just counted has locked the account.
 #[must_use]
 pub fn locked(context: &Context, id: &str, user_id: &Id<User>) -> Statement {
     let client = context.client();
-    sql!("insert into audit_event
+    sql!(
+        "insert into audit_event
            (id, tenant_id, user_id, subject, event, severity, details, ip_address, user_agent, request_id, created_at)
          select :id, :tenant, id, id, 'account.locked', 'medium',
                 json_object('failures', failed_login_count, 'locked_until', locked_until), :ip, :user_agent, :request_id, :now
-         from user where id = :user_id and locked_until > :now and failed_login_count % cast(:lockout_failures as integer) = 0", tenant = &context.tenant().id, id, user_id, lockout_failures = context.config.lockout_failures, ip = &client.ip, user_agent = &client.user_agent, request_id = context.request_id(), now = context.now)
+         from user where id = :user_id and locked_until > :now and failed_login_count % cast(:lockout_failures as integer) = 0",
+        tenant = &context.tenant().id,
+        id,
+        user_id,
+        lockout_failures = context.config.lockout_failures,
+        ip = &client.ip,
+        user_agent = &client.user_agent,
+        request_id = context.request_id(),
+        now = context.now
+    )
 }
 
 /// Notes that a session is in use.

@@ -27,8 +27,17 @@ pub struct News<'a> {
 /// # Errors
 /// If the platform has no randomness.
 pub fn tell(context: &Context, user: &Id<User>, news: &News<'_>) -> error::Result<Statement> {
-    Ok(sql!("insert into notification (id, tenant_id, user_id, kind, message, details, created_at, updated_at)
-            select :id, :tenant, id, :kind, :message, :details, :now, :now from user where id = :user and deleted_at is null", tenant = news.tenant, id = context.row_id()?, user, kind = news.kind, message = news.message, details = news.details.to_string(), now = context.now))
+    Ok(sql!(
+        "insert into notification (id, tenant_id, user_id, kind, message, details, created_at, updated_at)
+            select :id, :tenant, id, :kind, :message, :details, :now, :now from user where id = :user and deleted_at is null",
+        tenant = news.tenant,
+        id = context.row_id()?,
+        user,
+        kind = news.kind,
+        message = news.message,
+        details = news.details.to_string(),
+        now = context.now
+    ))
 }
 
 /// Tells whoever has an address in the pool that was asked, if anybody has.
@@ -36,11 +45,21 @@ pub fn tell(context: &Context, user: &Id<User>, news: &News<'_>) -> error::Resul
 /// # Errors
 /// As [`tell`].
 pub fn tell_email(context: &Context, email: &str, news: &News<'_>) -> error::Result<Statement> {
-    Ok(sql!("insert into notification (id, tenant_id, user_id, kind, message, details, created_at, updated_at)
+    Ok(sql!(
+        "insert into notification (id, tenant_id, user_id, kind, message, details, created_at, updated_at)
             select :id, :tenant, u.id, :kind, :message, :details, :now, :now from user u
             where u.id in (select id from user where tenant_id is null and :pool is null and email = :email and deleted_at is null
                            union all
-                           select id from user where tenant_id = :pool and tenant_id is not null and email = :email and deleted_at is null)", tenant = news.tenant, id = context.row_id()?, email, kind = news.kind, message = news.message, details = news.details.to_string(), now = context.now, pool = context.tenant().pool()))
+                           select id from user where tenant_id = :pool and tenant_id is not null and email = :email and deleted_at is null)",
+        tenant = news.tenant,
+        id = context.row_id()?,
+        email,
+        kind = news.kind,
+        message = news.message,
+        details = news.details.to_string(),
+        now = context.now,
+        pool = context.tenant().pool()
+    ))
 }
 
 /// A notification.
@@ -88,8 +107,12 @@ pub fn list(
 /// How many of them are unread.
 #[must_use]
 pub fn unread(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Statement {
-    sql!("select json_quote(count(*)) as row from notification
-         where user_id = (select user_id from session where tenant_id = :tenant and token_hash = :hash) and read_at is null", tenant, hash)
+    sql!(
+        "select json_quote(count(*)) as row from notification
+         where user_id = (select user_id from session where tenant_id = :tenant and token_hash = :hash) and read_at is null",
+        tenant,
+        hash
+    )
 }
 
 /// Notes that a user read one of their notifications, or with none all of them.
@@ -133,7 +156,8 @@ pub struct Deed {
 /// did to them is not theirs to read.
 #[must_use]
 pub fn deeds(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>, (limit, offset): (i64, i64)) -> Statement {
-    sql!("select json_object('id', a.id, 'action', a.event, 'details', json(a.details), 'subject', a.subject,
+    sql!(
+        "select json_object('id', a.id, 'action', a.event, 'details', json(a.details), 'subject', a.subject,
                             'ip_address', a.ip_address, 'user_agent', a.user_agent, 'created_at', a.created_at) as row
          from audit_event a
          where a.id in (
@@ -144,5 +168,10 @@ pub fn deeds(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>, (limit, offset
            select id from (select id from audit_event
                            where user_id = (select user_id from session where tenant_id = :tenant and token_hash = :hash) and actor_id is null
                            order by created_at desc, id desc limit :limit + :offset))
-         order by a.created_at desc, a.id desc limit :limit offset :offset", tenant, hash, limit, offset)
+         order by a.created_at desc, a.id desc limit :limit offset :offset",
+        tenant,
+        hash,
+        limit,
+        offset
+    )
 }

@@ -79,8 +79,16 @@ fn sealed(context: &Context, mail: &Mail) -> error::Result<(String, String)> {
 /// If the platform has no randomness.
 pub fn queue(context: &Context, user: Option<&Id<User>>, recipient: &str, mail: &Mail) -> error::Result<Statement> {
     let (id, sealed) = sealed(context, mail)?;
-    Ok(sql!("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
-            values (:id, :tenant, :user, 'mail', :recipient, :sealed, :now, :now, :now)", tenant = &context.tenant().id, id = &id, user, recipient, sealed, now = context.now))
+    Ok(sql!(
+        "insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
+            values (:id, :tenant, :user, 'mail', :recipient, :sealed, :now, :now, :now)",
+        tenant = &context.tenant().id,
+        id = &id,
+        user,
+        recipient,
+        sealed,
+        now = context.now
+    ))
 }
 
 /// Queues a mail to a user's own address; with `if_password`, only if that is the hash of their password now.
@@ -94,10 +102,18 @@ pub fn queue_to_user(
     if_password: Option<&str>,
 ) -> error::Result<Statement> {
     let (id, sealed) = sealed(context, mail)?;
-    Ok(sql!("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
+    Ok(sql!(
+        "insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
             select :id, :tenant, id, 'mail', email, :sealed, :now, :now, :now from user
             where (tenant_id is null or tenant_id = :tenant) and id = :user and email not like '%.invalid'
-              and (:if_password is null or exists (select 1 from account where user_id = :user and issuer_id is null and password_hash = :if_password))", tenant = &context.tenant().id, id = &id, user, sealed, now = context.now, if_password))
+              and (:if_password is null or exists (select 1 from account where user_id = :user and issuer_id is null and password_hash = :if_password))",
+        tenant = &context.tenant().id,
+        id = &id,
+        user,
+        sealed,
+        now = context.now,
+        if_password
+    ))
 }
 
 /// Queues a mail to a user's address, if it is theirs, unless the request just counted under `key` is over the limit.
@@ -111,10 +127,20 @@ pub fn queue_within(
     (key, limit): (&str, Limit),
 ) -> error::Result<Statement> {
     let (id, sealed) = sealed(context, mail)?;
-    Ok(sql!("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
+    Ok(sql!(
+        "insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
             select :id, :tenant, id, 'mail', email, :sealed, :now, :now, :now from user
             where (tenant_id is null or tenant_id = :tenant) and id = :user and email not like '%.invalid'
-              and email = :email and (select count from rate_limit where key = :key) <= :count", tenant = &context.tenant().id, id = &id, user, sealed, now = context.now, key, count = limit.count, email))
+              and email = :email and (select count from rate_limit where key = :key) <= :count",
+        tenant = &context.tenant().id,
+        id = &id,
+        user,
+        sealed,
+        now = context.now,
+        key,
+        count = limit.count,
+        email
+    ))
 }
 
 /// Queues a mail to a user whose account the failure just counted has locked.
@@ -123,10 +149,18 @@ pub fn queue_within(
 /// If the platform has no randomness.
 pub fn queue_if_locked(context: &Context, user: &Id<User>, mail: &Mail) -> error::Result<Statement> {
     let (id, sealed) = sealed(context, mail)?;
-    Ok(sql!("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
+    Ok(sql!(
+        "insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
             select :id, :tenant, id, 'mail', email, :sealed, :now, :now, :now from user
             where (tenant_id is null or tenant_id = :tenant) and id = :user and email not like '%.invalid'
-              and locked_until > :now and last_failed_login_at = :now and failed_login_count % cast(:lockout_failures as integer) = 0", tenant = &context.tenant().id, id = &id, user, sealed, now = context.now, lockout_failures = context.config.lockout_failures))
+              and locked_until > :now and last_failed_login_at = :now and failed_login_count % cast(:lockout_failures as integer) = 0",
+        tenant = &context.tenant().id,
+        id = &id,
+        user,
+        sealed,
+        now = context.now,
+        lockout_failures = context.config.lockout_failures
+    ))
 }
 
 /// How often a delivery is tried: over some two days.
@@ -140,7 +174,8 @@ pub const MOST_ATTEMPTS: i64 = 12;
 /// # Errors
 /// If D1 does not answer.
 pub async fn claim(db: &Database, has_messages: bool, now: Millis) -> Stored<Vec<Queued>> {
-    let statement = sql!("update outbox set attempts = attempts + 1, next_attempt_at = :now + (60000 << min(attempts, 12)), updated_at = :now
+    let statement = sql!(
+        "update outbox set attempts = attempts + 1, next_attempt_at = :now + (60000 << min(attempts, 12)), updated_at = :now
          where id in (select id from (select id from outbox
                                       where next_attempt_at <= :now and delivered_at is null and failed_at is null
                                         and :has_messages and kind <> 'logout'
@@ -157,24 +192,36 @@ pub async fn claim(db: &Database, has_messages: bool, now: Millis) -> Stored<Vec
                       limit 60)
            and next_attempt_at <= :now
          returning json_object('id', id, 'kind', kind, 'recipient', recipient, 'payload_sealed', payload_sealed, 'attempts', attempts,
-                               'created_at', created_at) as row", now, has_messages);
+                               'created_at', created_at) as row",
+        now,
+        has_messages
+    );
     db.batch([statement]).await?.rows()
 }
 
 /// Whether clients wait to be told of the end of sessions. In the batch that ended them.
 #[must_use]
 pub fn has_logouts(now: Millis) -> Statement {
-    sql!("select json(iif(exists (select 1 from outbox
+    sql!(
+        "select json(iif(exists (select 1 from outbox
                                  where next_attempt_at <= :now and delivered_at is null and failed_at is null and kind = 'logout'),
-                         'true', 'false')) as row", now)
+                         'true', 'false')) as row",
+        now
+    )
 }
 
 /// Notes how a delivery ended. One that failed for the last time stays, for whoever looks into it.
 #[must_use]
 pub fn settle(id: &str, problem: Option<&str>, attempts: i64, now: Millis) -> Statement {
     let gives_up = problem.is_some() && attempts >= MOST_ATTEMPTS;
-    sql!("update outbox set last_error = :problem, delivered_at = iif(:problem is null, :now, null), failed_at = iif(:gives_up, :now, null), updated_at = :now
-         where id = :id", id, problem, gives_up, now)
+    sql!(
+        "update outbox set last_error = :problem, delivered_at = iif(:problem is null, :now, null), failed_at = iif(:gives_up, :now, null), updated_at = :now
+         where id = :id",
+        id,
+        problem,
+        gives_up,
+        now
+    )
 }
 
 /// The newest mails of a tenant, to one address or to all, for the development mailbox.
@@ -182,10 +229,14 @@ pub fn settle(id: &str, problem: Option<&str>, attempts: i64, now: Millis) -> St
 /// # Errors
 /// If D1 does not answer.
 pub async fn newest(db: &Database, tenant: &Id<Tenant>, to: Option<&str>) -> Stored<Vec<Queued>> {
-    let statement = sql!("select json_object('id', id, 'kind', kind, 'recipient', recipient, 'payload_sealed', payload_sealed, 'attempts', attempts,
+    let statement = sql!(
+        "select json_object('id', id, 'kind', kind, 'recipient', recipient, 'payload_sealed', payload_sealed, 'attempts', attempts,
                                             'created_at', created_at) as row
          from outbox where tenant_id = :tenant and kind <> 'logout' and (:to is null or recipient = :to)
-         order by created_at desc, id desc limit 100", tenant, to);
+         order by created_at desc, id desc limit 100",
+        tenant,
+        to
+    );
     db.batch([statement]).await?.rows()
 }
 
@@ -196,6 +247,14 @@ pub async fn newest(db: &Database, tenant: &Id<Tenant>, to: Option<&str>) -> Sto
 pub fn queue_sms(context: &Context, user: Option<&Id<User>>, number: &str, text: &str) -> error::Result<Statement> {
     let mail = Mail { subject: String::new(), text: text.to_owned(), html: String::new() };
     let (id, sealed) = sealed(context, &mail)?;
-    Ok(sql!("insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
-            values (:id, :tenant, :user, 'webhook', :number, :sealed, :now, :now, :now)", tenant = &context.tenant().id, id = &id, user, number, sealed, now = context.now))
+    Ok(sql!(
+        "insert into outbox (id, tenant_id, user_id, kind, recipient, payload_sealed, next_attempt_at, created_at, updated_at)
+            values (:id, :tenant, :user, 'webhook', :number, :sealed, :now, :now, :now)",
+        tenant = &context.tenant().id,
+        id = &id,
+        user,
+        number,
+        sealed,
+        now = context.now
+    ))
 }

@@ -34,8 +34,18 @@ pub fn keep<K: TokenKind>(
 ) -> error::Result<Statement> {
     let id = context.row_id()?;
     let sealed = context.config.keyring.seal(cell(&id), payload, context.random()?);
-    Ok(sql!("insert into verification (id, tenant_id, kind, token_hash, identifier, payload_sealed, expires_at, created_at, updated_at)
-            values (:id, :tenant, :kind, :hash, :identifier, :sealed, :expires_at, :now, :now)", tenant, id = &id, kind = K::NAME, hash = &token.hash(), identifier, sealed, expires_at, now = context.now))
+    Ok(sql!(
+        "insert into verification (id, tenant_id, kind, token_hash, identifier, payload_sealed, expires_at, created_at, updated_at)
+            values (:id, :tenant, :kind, :hash, :identifier, :sealed, :expires_at, :now, :now)",
+        tenant,
+        id = &id,
+        kind = K::NAME,
+        hash = &token.hash(),
+        identifier,
+        sealed,
+        expires_at,
+        now = context.now
+    ))
 }
 
 /// [`keep`] without a payload, unless it is kept already.
@@ -72,15 +82,29 @@ pub fn note(
     (now, until): (Millis, Millis),
     id: String,
 ) -> Statement {
-    sql!("insert into verification (id, tenant_id, kind, token_hash, identifier, used_at, expires_at, created_at, updated_at)
-         values (:id, :tenant, :kind, :hash, :about, :now, :until, :now, :now)", tenant = &context.tenant().id, id, kind, hash, about, until, now)
+    sql!(
+        "insert into verification (id, tenant_id, kind, token_hash, identifier, used_at, expires_at, created_at, updated_at)
+         values (:id, :tenant, :kind, :hash, :about, :now, :until, :now, :now)",
+        tenant = &context.tenant().id,
+        id,
+        kind,
+        hash,
+        about,
+        until,
+        now
+    )
 }
 
 /// Whether something of a kind is there.
 #[must_use]
 pub fn is_kept(context: &Context, kind: &'static str, hash: &str) -> Statement {
-    sql!("select json(iif(exists (select 1 from verification where tenant_id = :tenant and kind = :kind and token_hash = :hash),
-                         'true', 'false')) as row", tenant = &context.tenant().id, kind, hash)
+    sql!(
+        "select json(iif(exists (select 1 from verification where tenant_id = :tenant and kind = :kind and token_hash = :hash),
+                         'true', 'false')) as row",
+        tenant = &context.tenant().id,
+        kind,
+        hash
+    )
 }
 
 /// [`keep`], unless the request just counted under `key` is over the limit: what anybody may ask for must not fill the
@@ -98,17 +122,36 @@ pub fn keep_within<K: TokenKind>(
 ) -> error::Result<Statement> {
     let id = context.row_id()?;
     let sealed = context.config.keyring.seal(cell(&id), payload, context.random()?);
-    Ok(sql!("insert into verification (id, tenant_id, kind, token_hash, identifier, payload_sealed, expires_at, created_at, updated_at)
-            select :id, :tenant, :kind, :hash, :identifier, :sealed, :expires_at, :now, :now where (select count from rate_limit where key = :key) <= :count", tenant = &context.tenant().id, id = &id, kind = K::NAME, hash = &token.hash(), identifier, sealed, expires_at, now = context.now, key, count = limit.count))
+    Ok(sql!(
+        "insert into verification (id, tenant_id, kind, token_hash, identifier, payload_sealed, expires_at, created_at, updated_at)
+            select :id, :tenant, :kind, :hash, :identifier, :sealed, :expires_at, :now, :now where (select count from rate_limit where key = :key) <= :count",
+        tenant = &context.tenant().id,
+        id = &id,
+        kind = K::NAME,
+        hash = &token.hash(),
+        identifier,
+        sealed,
+        expires_at,
+        now = context.now,
+        key,
+        count = limit.count
+    ))
 }
 
 /// Uses a value up, if it is bound to what it has to be: of any number of attempts, one is answered.
 #[must_use]
 pub fn take<K: TokenKind>(context: &Context, hash: &TokenHash<K>, bound_to: Option<&str>) -> Statement {
-    sql!("update verification set used_at = :now, updated_at = :now
+    sql!(
+        "update verification set used_at = :now, updated_at = :now
          where tenant_id = :tenant and kind = :kind and token_hash = :hash and (:bound_to is null or identifier = :bound_to)
            and used_at is null and expires_at > :now
-         returning json_object('id', id, 'identifier', identifier, 'payload_sealed', payload_sealed) as row", tenant = &context.tenant().id, kind = K::NAME, hash, bound_to, now = context.now)
+         returning json_object('id', id, 'identifier', identifier, 'payload_sealed', payload_sealed) as row",
+        tenant = &context.tenant().id,
+        kind = K::NAME,
+        hash,
+        bound_to,
+        now = context.now
+    )
 }
 
 /// The values that a user began and did not use, for `where`: each way to them has an index. The owner's id stands in
@@ -157,17 +200,31 @@ pub struct Claim<'a> {
 /// Uses a value up in the name of a session: of many in parallel, one's name stands there, and only that one opens.
 #[must_use]
 pub fn claim(context: &Context, claim: Claim<'_>, session: &Id<Session>) -> Statement {
-    sql!("update verification set used_at = :now, used_by = :session, updated_at = :now
-         where tenant_id = :tenant and id = :id and used_at is null and expires_at > :now and (not :if_changed or changes() = 1)", tenant = &context.tenant().id, id = claim.id, session, now = context.now, if_changed = claim.if_changed)
+    sql!(
+        "update verification set used_at = :now, used_by = :session, updated_at = :now
+         where tenant_id = :tenant and id = :id and used_at is null and expires_at > :now and (not :if_changed or changes() = 1)",
+        tenant = &context.tenant().id,
+        id = claim.id,
+        session,
+        now = context.now,
+        if_changed = claim.if_changed
+    )
 }
 
 /// Reads a value that is still good and bound to what it has to be, and leaves it so.
 #[must_use]
 pub fn peek<K: TokenKind>(context: &Context, hash: &TokenHash<K>, bound_to: Option<&str>) -> Statement {
-    sql!("select json_object('id', id, 'identifier', identifier, 'payload_sealed', payload_sealed) as row
+    sql!(
+        "select json_object('id', id, 'identifier', identifier, 'payload_sealed', payload_sealed) as row
          from verification
          where tenant_id = :tenant and kind = :kind and token_hash = :hash and (:bound_to is null or identifier = :bound_to)
-           and used_at is null and expires_at > :now", tenant = &context.tenant().id, kind = K::NAME, hash, bound_to, now = context.now)
+           and used_at is null and expires_at > :now",
+        tenant = &context.tenant().id,
+        kind = K::NAME,
+        hash,
+        bound_to,
+        now = context.now
+    )
 }
 
 /// Reads a value whatever has become of it, and leaves it so: it opens nothing, and says what it was for.
@@ -199,13 +256,19 @@ pub struct Proof {
 /// Reads a link that proves an address: it does the same each time until it expires, and looking changes nothing.
 #[must_use]
 pub fn look<K: TokenKind>(context: &Context, hash: &TokenHash<K>) -> Statement {
-    sql!("select json_object('id', v.id, 'identifier', v.identifier, 'payload_sealed', v.payload_sealed, 'email', u.email,
+    sql!(
+        "select json_object('id', v.id, 'identifier', v.identifier, 'payload_sealed', v.payload_sealed, 'email', u.email,
                             'is_proven', json(iif(u.email_verified, 'true', 'false')),
                             'has_password', json(iif(exists (select 1 from account a where a.user_id = u.id
                                                              and a.password_hash is not null), 'true', 'false'))) as row
          from verification v join user u on u.id = v.identifier
          where v.tenant_id = :tenant and v.kind = :kind and v.token_hash = :hash and v.expires_at > :now
-           and (u.tenant_id is null or u.tenant_id = :tenant) and u.deleted_at is null", tenant = &context.tenant().id, kind = K::NAME, hash, now = context.now)
+           and (u.tenant_id is null or u.tenant_id = :tenant) and u.deleted_at is null",
+        tenant = &context.tenant().id,
+        kind = K::NAME,
+        hash,
+        now = context.now
+    )
 }
 
 impl Used {

@@ -191,14 +191,17 @@ impl std::ops::AddAssign for Needs {
 
 /// Counts what only time or its user can change: short-lived values, peppered passwords, backup codes.
 fn count(key_id: &str) -> Statement {
-    sql!("select json_object(
+    sql!(
+        "select json_object(
            'outbox', (select count(*) from (select 1 from outbox where substr(payload_sealed, 1, 10) = '1.' || :key_id
                                               and delivered_at is null and failed_at is null limit 1000)),
            'passwords', (select count(*) from (select 1 from account
                                                where substr(password_hash, 2, 15) = 'doorward-pbkdf2'
                                                  and substr(password_hash, 29, 8) = :key_id limit 1000)),
            'backup_codes', (select count(*) from (select 1 from two_factor
-                                                  where substr(backup_codes, 3, 2) <> 's:' and backup_codes <> '[]' limit 1000))) as row", key_id)
+                                                  where substr(backup_codes, 3, 2) <> 's:' and backup_codes <> '[]' limit 1000))) as row",
+        key_id
+    )
 }
 
 /// Seals the values of one former key again with the first one, up to a bound, and says what still needs the former.

@@ -210,24 +210,68 @@ const MOST_KEYS: i64 = 1000;
 #[must_use]
 pub fn create(context: &Context, tenant: &Id<Tenant>, new: &NewKey<'_>, draft: &Draft) -> Statement {
     let refill = draft.refill.flatten();
-    sql!("insert into api_key (id, tenant_id, user_id, created_by, config_id, name, prefix, start, key_hash, permissions, metadata,
+    sql!(
+        "insert into api_key (id, tenant_id, user_id, created_by, config_id, name, prefix, start, key_hash, permissions, metadata,
                               remaining, refill_amount, refill_interval, rate_limit_enabled, rate_limit_time_window,
                               rate_limit_max, expires_at, created_at, updated_at)
          select :id, :tenant, :user, :created_by, :config_id, :name, :prefix, :start, :hash, :flatten, :metadata, :remaining, :refill, :refill_interval, coalesce(:rate_limit_enabled, 1), :rate_limit_time_window, :rate_limit_max, :expires_at, :now, :now
-         where (select count(*) from api_key where tenant_id = :tenant and user_id is :user) < :most_keys", tenant, id = new.id, user = new.owner.user(), created_by = new.created_by, config_id = new.config_id, name = draft.name.as_ref(), prefix = new.prefix, start = new.start, hash = new.hash, flatten = draft.permissions.clone().flatten(), metadata = draft.metadata.clone().flatten(), remaining = draft.remaining.flatten(), refill = refill.map(|(amount, _)| amount), refill_interval = refill.map(|(_, interval)| interval), rate_limit_enabled = draft.rate_limit_enabled, rate_limit_time_window = draft.rate_limit_time_window.unwrap_or(context.config.limit_api_key.seconds * 1000), rate_limit_max = draft.rate_limit_max.unwrap_or(context.config.limit_api_key.count), expires_at = draft.expires_at.flatten(), now = context.now, most_keys = MOST_KEYS)
+         where (select count(*) from api_key where tenant_id = :tenant and user_id is :user) < :most_keys",
+        tenant,
+        id = new.id,
+        user = new.owner.user(),
+        created_by = new.created_by,
+        config_id = new.config_id,
+        name = draft.name.as_ref(),
+        prefix = new.prefix,
+        start = new.start,
+        hash = new.hash,
+        flatten = draft.permissions.clone().flatten(),
+        metadata = draft.metadata.clone().flatten(),
+        remaining = draft.remaining.flatten(),
+        refill = refill.map(|(amount, _)| amount),
+        refill_interval = refill.map(|(_, interval)| interval),
+        rate_limit_enabled = draft.rate_limit_enabled,
+        rate_limit_time_window = draft.rate_limit_time_window.unwrap_or(context.config.limit_api_key.seconds * 1000),
+        rate_limit_max = draft.rate_limit_max.unwrap_or(context.config.limit_api_key.count),
+        expires_at = draft.expires_at.flatten(),
+        now = context.now,
+        most_keys = MOST_KEYS
+    )
 }
 
 /// Changes a key.
 #[must_use]
 pub fn update(context: &Context, tenant: &Id<Tenant>, owner: Owner<'_>, key: &Id<ApiKey>, draft: &Draft) -> Statement {
     let refill = draft.refill.flatten();
-    sql!("update api_key set name = coalesce(:name, name), enabled = coalesce(:enabled, enabled),
+    sql!(
+        "update api_key set name = coalesce(:name, name), enabled = coalesce(:enabled, enabled),
            permissions = iif(:is_some, :flatten, permissions), metadata = iif(:metadata_is_some, :metadata_flatten, metadata), remaining = iif(:remaining_is_some, :remaining_flatten, remaining),
            refill_amount = iif(:refill_is_some, :refill, refill_amount), refill_interval = iif(:refill_is_some, :refill_refill, refill_interval),
            rate_limit_enabled = coalesce(:rate_limit_enabled, rate_limit_enabled),
            rate_limit_time_window = coalesce(:rate_limit_time_window, rate_limit_time_window), rate_limit_max = coalesce(:rate_limit_max, rate_limit_max),
            expires_at = iif(:expires_at_is_some, :expires_at_flatten, expires_at), updated_at = :now
-         where tenant_id = :tenant and user_id is :user and id = :key", tenant, user = owner.user(), key, name = draft.name.as_ref(), enabled = draft.enabled, is_some = draft.permissions.is_some(), flatten = draft.permissions.clone().flatten(), metadata_is_some = draft.metadata.is_some(), metadata_flatten = draft.metadata.clone().flatten(), remaining_is_some = draft.remaining.is_some(), remaining_flatten = draft.remaining.flatten(), refill_is_some = draft.refill.is_some(), refill = refill.map(|(amount, _)| amount), refill_refill = refill.map(|(_, interval)| interval), rate_limit_enabled = draft.rate_limit_enabled, rate_limit_time_window = draft.rate_limit_time_window, rate_limit_max = draft.rate_limit_max, expires_at_is_some = draft.expires_at.is_some(), expires_at_flatten = draft.expires_at.flatten(), now = context.now)
+         where tenant_id = :tenant and user_id is :user and id = :key",
+        tenant,
+        user = owner.user(),
+        key,
+        name = draft.name.as_ref(),
+        enabled = draft.enabled,
+        is_some = draft.permissions.is_some(),
+        flatten = draft.permissions.clone().flatten(),
+        metadata_is_some = draft.metadata.is_some(),
+        metadata_flatten = draft.metadata.clone().flatten(),
+        remaining_is_some = draft.remaining.is_some(),
+        remaining_flatten = draft.remaining.flatten(),
+        refill_is_some = draft.refill.is_some(),
+        refill = refill.map(|(amount, _)| amount),
+        refill_refill = refill.map(|(_, interval)| interval),
+        rate_limit_enabled = draft.rate_limit_enabled,
+        rate_limit_time_window = draft.rate_limit_time_window,
+        rate_limit_max = draft.rate_limit_max,
+        expires_at_is_some = draft.expires_at.is_some(),
+        expires_at_flatten = draft.expires_at.flatten(),
+        now = context.now
+    )
 }
 
 /// One key of an owner's.
@@ -248,8 +292,12 @@ pub fn find(tenant: &Id<Tenant>, owner: Owner<'_>, key: &Id<ApiKey>) -> Statemen
 /// The tenant whose own key this is, if the user is a member of it.
 #[must_use]
 pub fn tenant_of(key: &Id<ApiKey>, user: &Id<User>) -> Statement {
-    sql!("select json_quote(k.tenant_id) as row from api_key k join member m on m.tenant_id = k.tenant_id and m.user_id = :user
-         where k.id = :key and k.user_id is null and m.status = 'active'", key, user)
+    sql!(
+        "select json_quote(k.tenant_id) as row from api_key k join member m on m.tenant_id = k.tenant_id and m.user_id = :user
+         where k.id = :key and k.user_id is null and m.status = 'active'",
+        key,
+        user
+    )
 }
 
 /// An owner's keys, the oldest first or last.
@@ -319,10 +367,15 @@ pub fn count(tenant: &Id<Tenant>, owner: Owner<'_>) -> Statement {
 /// of the user's password now: of two changes of it at once, the one that lost ends nothing.
 #[must_use]
 pub fn disable_of(context: &Context, user: &Id<User>, if_password: Option<&str>) -> Statement {
-    sql!("update api_key set enabled = 0, updated_at = :now
+    sql!(
+        "update api_key set enabled = 0, updated_at = :now
          where user_id = :user and enabled = 1
            and (:if_password is null
-                or exists (select 1 from account where user_id = :user and issuer_id is null and password_hash = :if_password))", user, now = context.now, if_password)
+                or exists (select 1 from account where user_id = :user and issuer_id is null and password_hash = :if_password))",
+        user,
+        now = context.now,
+        if_password
+    )
 }
 
 /// Fails, and the whole batch with it, unless a key still works and its user may still sign in: what a request writes by a
@@ -356,7 +409,8 @@ pub fn delete(tenant: &Id<Tenant>, owner: Owner<'_>, key: &Id<ApiKey>) -> Statem
 /// Uses a key once, if it may be used: of many at once no more go through than its limits let. Answers its id.
 #[must_use]
 pub fn spend(context: &Context, hash: &TokenHash<ApiKeySecret>) -> Statement {
-    sql!("update api_key set
+    sql!(
+        "update api_key set
            last_request_at = :now,
            request_count = iif(window_started_at is null or window_started_at + rate_limit_time_window <= :now, 1, request_count + 1),
            window_started_at = iif(window_started_at is null or window_started_at + rate_limit_time_window <= :now, :now, window_started_at),
@@ -371,7 +425,11 @@ pub fn spend(context: &Context, hash: &TokenHash<ApiKeySecret>) -> Statement {
                 or request_count < rate_limit_max)
            and (remaining is null or remaining > 0
                 or (refill_interval is not null and coalesce(last_refill_at, created_at) + refill_interval <= :now))
-         returning json_quote(id) as row", tenant = &context.tenant().id, hash, now = context.now)
+         returning json_quote(id) as row",
+        tenant = &context.tenant().id,
+        hash,
+        now = context.now
+    )
 }
 
 /// A key that was presented, and whose it is.
@@ -406,7 +464,8 @@ pub struct Presented {
 /// Reads that.
 #[must_use]
 pub fn presented(context: &Context, hash: &TokenHash<ApiKeySecret>) -> Statement {
-    sql!(concat!(
+    sql!(
+        concat!(
         "select json_object('key', ",
         record_json!("k."),
         ", 'user', iif(u.id is null, null, ",
@@ -423,5 +482,8 @@ pub fn presented(context: &Context, hash: &TokenHash<ApiKeySecret>) -> Statement
          left join user u on u.id = k.user_id
          left join member m on m.tenant_id = k.tenant_id and m.user_id = k.user_id and m.status = 'active'
          where k.tenant_id = :tenant and k.key_hash = :hash"
-    ), tenant = &context.tenant().id, hash)
+    ),
+        tenant = &context.tenant().id,
+        hash
+    )
 }

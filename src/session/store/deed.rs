@@ -37,7 +37,20 @@ pub fn deed(
     if session.impersonated_by.is_some() {
         details["as"] = serde_json::json!(session.user.id);
     }
-    Ok(sql!("insert into audit_event
+    Ok(sql!(
+        "insert into audit_event
            (id, tenant_id, user_id, subject, actor_id, event, severity, details, ip_address, user_agent, request_id, created_at)
-         values (:id, (select id from tenant where id = :tenant), :subject, :subject, :impersonated_by, :event, :severity, :details, :ip, :user_agent, :request_id, :now)", tenant, id = context.row_id()?, subject = deed.subject, impersonated_by = session.impersonated_by.as_ref().unwrap_or(&session.user.id), event = deed.event, severity = deed.severity.as_str(), details = details.to_string(), ip = &client.ip, user_agent = &client.user_agent, request_id = context.request_id(), now = context.now))
+         values (:id, (select id from tenant where id = :tenant), :subject, :subject, :impersonated_by, :event, :severity, :details, :ip, :user_agent, :request_id, :now)",
+        tenant,
+        id = context.row_id()?,
+        subject = deed.subject,
+        impersonated_by = session.impersonated_by.as_ref().unwrap_or(&session.user.id),
+        event = deed.event,
+        severity = deed.severity.as_str(),
+        details = details.to_string(),
+        ip = &client.ip,
+        user_agent = &client.user_agent,
+        request_id = context.request_id(),
+        now = context.now
+    ))
 }

@@ -307,7 +307,8 @@ pub fn standing(context: &Context, hash: &TokenHash<SessionToken>, which: Which<
 /// The standings of a session's user in every active tenant where they are in a group.
 #[must_use]
 pub fn standings_with_groups(context: &Context, hash: &TokenHash<SessionToken>) -> Statement {
-    sql!(concat!(
+    sql!(
+        concat!(
         "select ",
         standing_json!(),
         " as row
@@ -318,7 +319,10 @@ pub fn standings_with_groups(context: &Context, hash: &TokenHash<SessionToken>) 
            and exists (select 1 from user_group_member gm join user_group g on g.id = gm.user_group_id and g.deleted_at is null
                        where gm.user_id = s.user_id and gm.is_active = 1 and g.tenant_id = t.id)
          order by t.id limit 200"
-    ), tenant = &context.tenant().id, hash)
+    ),
+        tenant = &context.tenant().id,
+        hash
+    )
 }
 
 /// Fails, and the whole batch with it, if whoever was given the permit has lost what it stands for: first in a batch of
@@ -378,7 +382,8 @@ pub fn covers_still(permit: &Permit, roles: &[&Id<Role>], upon: Option<&Id<User>
 /// tenant's roles or as what they are in it, or may not give the roles that it carries.
 #[must_use]
 pub fn manages_still(permit: &Permit, group: &Id<Group>) -> Statement {
-    sql!(concat!(
+    sql!(
+        concat!(
         "select json_extract('{}', iif(exists (
            select 1 from member m
            where m.tenant_id = :tenant and m.user_id = :actor and m.status = 'active'
@@ -389,7 +394,11 @@ pub fn manages_still(permit: &Permit, group: &Id<Group>) -> Statement {
              and ",
         gives!("m", "select role_id from user_group_role where user_group_id = :group"),
         "), '$', 'doorward:broken:permit')) as row"
-    ), tenant = permit.tenant(), actor = permit.actor(), group)
+    ),
+        tenant = permit.tenant(),
+        actor = permit.actor(),
+        group
+    )
 }
 
 /// Fails, and the whole batch with it, if the holder of the permit may not give the roles that a group carries: as
@@ -470,7 +479,8 @@ pub fn standing_of_member(tenant: &Id<Tenant>, member: &Id<Member>) -> Statement
 /// The same, by the user's address.
 #[must_use]
 pub fn standing_of_email(tenant: &Id<Tenant>, email: &str) -> Statement {
-    sql!(concat!(
+    sql!(
+        concat!(
         "select ",
         standing_json!(),
         " as row from user u join member m on m.user_id = u.id and m.tenant_id = :tenant join tenant t on t.id = m.tenant_id
@@ -478,5 +488,8 @@ pub fn standing_of_email(tenant: &Id<Tenant>, email: &str) -> Statement {
            and u.id in (select id from user where tenant_id is null and email = :email and deleted_at is null
                         union all
                         select id from user where tenant_id = :tenant and tenant_id is not null and email = :email and deleted_at is null)"
-    ), tenant, email)
+    ),
+        tenant,
+        email
+    )
 }

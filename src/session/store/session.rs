@@ -52,7 +52,8 @@ pub struct NewSession<'a> {
 #[must_use]
 pub fn open(context: &Context, new: &NewSession<'_>) -> Statement {
     let client = context.client();
-    sql!("insert into session
+    sql!(
+        "insert into session
            (id, token_hash, user_id, tenant_id, login_method, amr, authenticated_at, is_remembered, ip_address, user_agent,
             location, last_activity_at, trusted_device_id, expires_at, created_at, updated_at)
          select :id, :hash, :user_id, :tenant, :login_method, :amr, :authenticated_at, :is_remembered, :ip, :user_agent, :location, :now,
@@ -72,14 +73,37 @@ pub fn open(context: &Context, new: &NewSession<'_>) -> Statement {
                 or not exists (select 1 from two_factor where user_id = :user_id and verified_at is not null)
                 or (coalesce((select json_extract(security_policy, '$.twoFactor.allowRememberDevice') from tenant where id = :tenant), 1)
                     and exists (select 1 from trusted_device
-                                where user_id = :user_id and token_hash = :trusted_device and revoked_at is null and expires_at > :now)))", tenant = &context.tenant().id, id = new.id, hash = new.hash, user_id = new.user_id, login_method = new.login_method, amr = new.amr, is_remembered = new.is_remembered, ip = &client.ip, user_agent = &client.user_agent, location = client.location.as_ref(), now = context.now, session_seconds = context.config.session_seconds, while_password = new.while_password, authenticated_at = new.authenticated_at, claim = new.claim, asks_second_factor = new.asks_second_factor, trusted_device = new.trusted_device, while_email = new.while_email, replaces = new.replaces, while_session = new.while_session, unremembered_seconds = UNREMEMBERED_SECONDS)
+                                where user_id = :user_id and token_hash = :trusted_device and revoked_at is null and expires_at > :now)))",
+        tenant = &context.tenant().id,
+        id = new.id,
+        hash = new.hash,
+        user_id = new.user_id,
+        login_method = new.login_method,
+        amr = new.amr,
+        is_remembered = new.is_remembered,
+        ip = &client.ip,
+        user_agent = &client.user_agent,
+        location = client.location.as_ref(),
+        now = context.now,
+        session_seconds = context.config.session_seconds,
+        while_password = new.while_password,
+        authenticated_at = new.authenticated_at,
+        claim = new.claim,
+        asks_second_factor = new.asks_second_factor,
+        trusted_device = new.trusted_device,
+        while_email = new.while_email,
+        replaces = new.replaces,
+        while_session = new.while_session,
+        unremembered_seconds = UNREMEMBERED_SECONDS
+    )
 }
 
 /// Ends the oldest sessions of a user whose new one is more than the tenant's policy allows, and those that hang on them;
 /// answers the hashes of their tokens. Nothing if the new one was not opened.
 #[must_use]
 pub fn end_surplus(context: &Context, user: &Id<User>, new: &Id<Session>) -> Statement {
-    sql!("update session set revoked_at = :now, revocation_reason = 'too_many_sessions', updated_at = :now
+    sql!(
+        "update session set revoked_at = :now, revocation_reason = 'too_many_sessions', updated_at = :now
          where revoked_at is null and user_id = :user
            and exists (select 1 from session where id = :new)
            and coalesce(parent_id, id) in (
@@ -89,13 +113,19 @@ pub fn end_surplus(context: &Context, user: &Id<User>, new: &Id<Session>) -> Sta
              order by id = :new desc, created_at desc, id desc
              limit -1 offset (select coalesce(json_extract(security_policy, '$.session.maxConcurrentSessions'), 1000000000)
                               from tenant where id = :tenant))
-         returning json_quote(token_hash) as row", tenant = &context.tenant().id, user, new, now = context.now)
+         returning json_quote(token_hash) as row",
+        tenant = &context.tenant().id,
+        user,
+        new,
+        now = context.now
+    )
 }
 
 /// The same for all of a tenant's users, whose policy allows fewer than it did.
 #[must_use]
 pub fn end_all_surplus(tenant: &Id<Tenant>, now: Millis) -> Statement {
-    sql!("update session set revoked_at = :now, revocation_reason = 'too_many_sessions', updated_at = :now
+    sql!(
+        "update session set revoked_at = :now, revocation_reason = 'too_many_sessions', updated_at = :now
          where tenant_id = :tenant and revoked_at is null
            and coalesce(parent_id, id) in (
              select id from (
@@ -103,13 +133,17 @@ pub fn end_all_surplus(tenant: &Id<Tenant>, now: Millis) -> Statement {
                where tenant_id = :tenant and parent_id is null and impersonated_by is null and revoked_at is null and expires_at > :now)
              where place > (select coalesce(json_extract(security_policy, '$.session.maxConcurrentSessions'), 1000000000)
                             from tenant where id = :tenant))
-         returning json_quote(token_hash) as row", tenant, now)
+         returning json_quote(token_hash) as row",
+        tenant,
+        now
+    )
 }
 
 /// Counts a sign-in without a second factor in every tenant of the user's that asks for one, if the session was opened.
 #[must_use]
 pub fn count_grace(context: &Context, user: &Id<User>, session: &Id<Session>) -> Statement {
-    sql!(concat!(
+    sql!(
+        concat!(
         "update member set second_factor_required_at = coalesce(second_factor_required_at, :now),
                            second_factor_grace_logins = second_factor_grace_logins + 1
          where user_id = :user and exists (select 1 from session where id = :session)
@@ -124,7 +158,11 @@ pub fn count_grace(context: &Context, user: &Id<User>, session: &Id<Session>) ->
                                          where r.id in (",
         role_ids!("member"),
         ")))"
-    ), user, session, now = context.now)
+    ),
+        user,
+        session,
+        now = context.now
+    )
 }
 
 /// Notes when a second factor was first asked of a member: their days of grace begin then.
@@ -166,10 +204,22 @@ pub fn impersonate(
     seconds: i64,
 ) -> Statement {
     let client = context.client();
-    sql!("insert into session
+    sql!(
+        "insert into session
            (id, token_hash, user_id, tenant_id, impersonated_by, login_method, amr, authenticated_at, is_remembered, ip_address,
             user_agent, location, last_activity_at, expires_at, created_at, updated_at)
-         values (:id, :hash, :user, :tenant, :actor, 'impersonation', '[]', :now, 0, :ip, :user_agent, :location, :now, :expires_at, :now, :now)", tenant = permit.tenant(), id, hash, user, actor = permit.actor(), now = context.now, ip = &client.ip, user_agent = &client.user_agent, location = client.location.as_ref(), expires_at = context.now + seconds * 1000)
+         values (:id, :hash, :user, :tenant, :actor, 'impersonation', '[]', :now, 0, :ip, :user_agent, :location, :now, :expires_at, :now, :now)",
+        tenant = permit.tenant(),
+        id,
+        hash,
+        user,
+        actor = permit.actor(),
+        now = context.now,
+        ip = &client.ip,
+        user_agent = &client.user_agent,
+        location = client.location.as_ref(),
+        expires_at = context.now + seconds * 1000
+    )
 }
 
 /// Ends a session in favour of another, which is named as the reason.
@@ -196,7 +246,8 @@ pub fn open_for_app(
     parent: &Id<Session>,
 ) -> Statement {
     let client = context.client();
-    sql!("insert into session
+    sql!(
+        "insert into session
            (id, token_hash, user_id, tenant_id, parent_id, proxied_app_id, impersonated_by, login_method, amr, authenticated_at,
             is_remembered, ip_address, user_agent, location, last_activity_at, expires_at, created_at, updated_at)
          select :id, :hash, s.user_id, :tenant, s.id, :app, s.impersonated_by, s.login_method, s.amr, s.authenticated_at, s.is_remembered,
@@ -207,13 +258,25 @@ pub fn open_for_app(
          from session s join user u on u.id = s.user_id join tenant t on t.id = :tenant join tenant o on o.id = s.tenant_id
          where s.id = :parent and s.parent_id is null and s.revoked_at is null and s.expires_at > :now
            and s.updated_at + 1000 * coalesce(json_extract(o.security_policy, '$.session.sessionTimeout'), 3155760000) > :now
-           and u.tenant_id is iif(t.user_pool = 'isolated', t.id, null)", tenant = &context.tenant().id, id, hash, app, parent, ip = &client.ip, user_agent = &client.user_agent, location = client.location.as_ref(), now = context.now, session_seconds = context.config.session_seconds)
+           and u.tenant_id is iif(t.user_pool = 'isolated', t.id, null)",
+        tenant = &context.tenant().id,
+        id,
+        hash,
+        app,
+        parent,
+        ip = &client.ip,
+        user_agent = &client.user_agent,
+        location = client.location.as_ref(),
+        now = context.now,
+        session_seconds = context.config.session_seconds
+    )
 }
 
 /// A session with its user, tenant and roles, by its token's hash.
 #[must_use]
 pub fn load(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Statement {
-    sql!(concat!(
+    sql!(
+        concat!(
         "select json_object('session', json_object(
            'id', s.id, 'parent_id', s.parent_id, 'app_id', s.proxied_app_id,
            'user', ",
@@ -255,7 +318,10 @@ pub fn load(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Statement {
          left join tenant pt on pt.id = p.tenant_id
          left join member m on m.tenant_id = s.tenant_id and m.user_id = s.user_id and m.status = 'active'
          where s.tenant_id = :tenant and s.token_hash = :hash"
-    ), tenant, hash)
+    ),
+        tenant,
+        hash
+    )
 }
 
 /// Fails, and the whole batch with it, unless the session of a token holds: what a request writes in a session's name is
@@ -289,23 +355,35 @@ pub fn read(answers: &mut Answers) -> Stored<Option<Record>> {
 /// The session that a one-time token carries, if it still holds.
 #[must_use]
 pub fn bound(context: &Context, hash: &TokenHash<OneTime>) -> Statement {
-    sql!("select json_quote(s.id) as row
+    sql!(
+        "select json_quote(s.id) as row
          from verification v join session s on s.id = v.identifier join user u on u.id = s.user_id join tenant t on t.id = s.tenant_id
          where v.tenant_id = :tenant and v.kind = 'one_time_token' and v.token_hash = :hash
            and s.revoked_at is null and s.expires_at > :now and u.status = 'active'
-           and s.updated_at + 1000 * coalesce(json_extract(t.security_policy, '$.session.sessionTimeout'), 3155760000) > :now", tenant = &context.tenant().id, hash, now = context.now)
+           and s.updated_at + 1000 * coalesce(json_extract(t.security_policy, '$.session.sessionTimeout'), 3155760000) > :now",
+        tenant = &context.tenant().id,
+        hash,
+        now = context.now
+    )
 }
 
 /// Prolongs a session and the one that it hangs on, each as its own tenant's policy lets it: a website's tenant has no say
 /// in the life of what was opened in another.
 #[must_use]
 pub fn prolong(context: &Context, id: &Id<Session>, parent: Option<&Id<Session>>) -> Statement {
-    sql!("update session set updated_at = :now,
+    sql!(
+        "update session set updated_at = :now,
            expires_at = :now + 1000 * coalesce((select json_extract(security_policy, '$.session.sessionTimeout') from tenant
                                               where id = session.tenant_id), :session_seconds)
          where ((tenant_id = :tenant and id = :id) or id = :parent) and is_remembered = 1 and revoked_at is null and expires_at > :now
            and coalesce((select json_extract(security_policy, '$.session.extendOnActivity') from tenant
-                         where id = session.tenant_id), 1)", tenant = &context.tenant().id, id, parent, now = context.now, session_seconds = context.config.session_seconds)
+                         where id = session.tenant_id), 1)",
+        tenant = &context.tenant().id,
+        id,
+        parent,
+        now = context.now,
+        session_seconds = context.config.session_seconds
+    )
 }
 
 /// A session, as its user sees it in a list.
@@ -357,13 +435,18 @@ impl Listed {
 /// A user's live sessions on the auth host, the newest first.
 #[must_use]
 pub fn list(tenant: &Id<Tenant>, user: &Id<User>, now: Millis) -> Statement {
-    sql!("select json_object('id', id, 'user_id', user_id, 'ip_address', ip_address, 'user_agent', user_agent,
+    sql!(
+        "select json_object('id', id, 'user_id', user_id, 'ip_address', ip_address, 'user_agent', user_agent,
                             'active_tenant_id', active_tenant_id, 'active_group_id', active_group_id, 'impersonated_by', impersonated_by,
                             'created_at', created_at, 'updated_at', updated_at,
                             'expires_at', expires_at) as row
          from session
          where tenant_id = :tenant and user_id = :user and parent_id is null and revoked_at is null and expires_at > :now
-         order by created_at desc, id desc limit 100", tenant, user, now)
+         order by created_at desc, id desc limit 100",
+        tenant,
+        user,
+        now
+    )
 }
 
 /// Which of a user's sessions to end.
@@ -395,7 +478,8 @@ pub fn revoke(
         Which::AllBut(id) => (None, Some(id)),
         Which::All => (None, None),
     };
-    sql!("update session set revoked_at = :now, revocation_reason = :reason, updated_at = :now
+    sql!(
+        "update session set revoked_at = :now, revocation_reason = :reason, updated_at = :now
          where id in (select id from session where user_id = :user and revoked_at is null
                       union all
                       select id from session where impersonated_by = :user and :one is null and revoked_at is null)
@@ -403,26 +487,45 @@ pub fn revoke(
            and (:but is null or coalesce(parent_id, id) <> :but)
            and (:if_password is null
                 or exists (select 1 from account where user_id = :user and issuer_id is null and password_hash = :if_password))
-         returning json_quote(token_hash) as row", user, one, but, reason, now = context.now, if_password)
+         returning json_quote(token_hash) as row",
+        user,
+        one,
+        but,
+        reason,
+        now = context.now,
+        if_password
+    )
 }
 
 /// Ends the session of a token, and those of protected hosts that hang on it.
 #[must_use]
 pub fn end(context: &Context, hash: &TokenHash<SessionToken>, reason: &str) -> Statement {
-    sql!("update session set revoked_at = :now, revocation_reason = :reason, updated_at = :now
+    sql!(
+        "update session set revoked_at = :now, revocation_reason = :reason, updated_at = :now
          where tenant_id = :tenant and revoked_at is null
-           and (token_hash = :hash or parent_id = (select id from session where tenant_id = :tenant and token_hash = :hash))", tenant = &context.tenant().id, hash, reason, now = context.now)
+           and (token_hash = :hash or parent_id = (select id from session where tenant_id = :tenant and token_hash = :hash))",
+        tenant = &context.tenant().id,
+        hash,
+        reason,
+        now = context.now
+    )
 }
 
 /// Ends the session of a token, the one that it hangs on, and all others that hang on that; answers the hashes of their
 /// tokens.
 #[must_use]
 pub fn end_family(context: &Context, hash: &TokenHash<SessionToken>, reason: &str) -> Statement {
-    sql!("update session set revoked_at = :now, revocation_reason = :reason, updated_at = :now
+    sql!(
+        "update session set revoked_at = :now, revocation_reason = :reason, updated_at = :now
          where revoked_at is null
            and id in (with first as (select coalesce(parent_id, id) as id from session where tenant_id = :tenant and token_hash = :hash)
                       select id from first union all select s.id from session s join first on s.parent_id = first.id)
-         returning json_quote(token_hash) as row", tenant = &context.tenant().id, hash, reason, now = context.now)
+         returning json_quote(token_hash) as row",
+        tenant = &context.tenant().id,
+        hash,
+        reason,
+        now = context.now
+    )
 }
 
 /// The hashes that [`revoke`] answered.
@@ -447,13 +550,24 @@ pub async fn find(db: &Database, tenant: &Id<Tenant>, hash: &TokenHash<SessionTo
 #[must_use]
 pub fn revoke_user(context: &Context, user: &Id<User>, reason: &str, if_password: Option<&str>) -> [Statement; 2] {
     [
-        sql!("update oauth_token set revoked_at = :now, revocation_reason = :reason, updated_at = :now
+        sql!(
+            "update oauth_token set revoked_at = :now, revocation_reason = :reason, updated_at = :now
              where user_id = :user and revoked_at is null
                and (:if_password is null
-                    or exists (select 1 from account where user_id = :user and issuer_id is null and password_hash = :if_password))", user, now = context.now, reason, if_password),
-        sql!("update oauth_grant set used_at = :now, updated_at = :now
+                    or exists (select 1 from account where user_id = :user and issuer_id is null and password_hash = :if_password))",
+            user,
+            now = context.now,
+            reason,
+            if_password
+        ),
+        sql!(
+            "update oauth_grant set used_at = :now, updated_at = :now
              where user_id = :user and used_at is null
                and (:if_password is null
-                    or exists (select 1 from account where user_id = :user and issuer_id is null and password_hash = :if_password))", user, now = context.now, if_password),
+                    or exists (select 1 from account where user_id = :user and issuer_id is null and password_hash = :if_password))",
+            user,
+            now = context.now,
+            if_password
+        ),
     ]
 }

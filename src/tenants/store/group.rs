@@ -82,7 +82,8 @@ macro_rules! record_json {
 /// A tenant's groups, the oldest first: those that `user` sees, or with `all` every one.
 #[must_use]
 pub fn list(tenant: &Id<Tenant>, user: &Id<User>, all: bool) -> Statement {
-    sql!(concat!(
+    sql!(
+        concat!(
         "select ",
         record_json!(),
         " as row from user_group g
@@ -90,7 +91,11 @@ pub fn list(tenant: &Id<Tenant>, user: &Id<User>, all: bool) -> Statement {
            and (:all or g.is_public = 1
                 or exists (select 1 from user_group_member where user_group_id = g.id and user_id = :user and is_active = 1))
          order by g.created_at, g.id limit 1000"
-    ), tenant, user, all)
+    ),
+        tenant,
+        user,
+        all
+    )
 }
 
 /// One group of a tenant; what the user under `user` is in it comes along.
@@ -186,21 +191,53 @@ pub struct Draft {
 /// Makes a group of the actor's.
 #[must_use]
 pub fn create(context: &Context, permit: &Permit, id: &Id<Group>, draft: &Draft) -> Statement {
-    sql!("insert into user_group (id, tenant_id, name, slug, description, group_type, is_public, is_open, is_system,
+    sql!(
+        "insert into user_group (id, tenant_id, name, slug, description, group_type, is_public, is_open, is_system,
                                  max_members, tags, settings, owner_id, created_by, created_at, updated_at)
          values (:id, :tenant, :name, :slug, :description, coalesce(:group_type, 'team'), coalesce(:is_public, 1), coalesce(:is_open, 0), coalesce(:is_system, 0), :flatten,
-                 coalesce(:tags, '[]'), coalesce(:settings, '{}'), :actor, :actor, :now, :now)", tenant = permit.tenant(), id, name = draft.name.as_ref(), slug = draft.slug.as_ref(), description = draft.description.as_ref(), group_type = draft.group_type.as_ref(), is_public = draft.is_public, is_open = draft.is_open, is_system = draft.is_system, flatten = draft.max_members.flatten(), tags = draft.tags.as_ref().map(|tags| json!(tags).to_string()), settings = draft.settings.as_ref(), actor = permit.actor(), now = context.now)
+                 coalesce(:tags, '[]'), coalesce(:settings, '{}'), :actor, :actor, :now, :now)",
+        tenant = permit.tenant(),
+        id,
+        name = draft.name.as_ref(),
+        slug = draft.slug.as_ref(),
+        description = draft.description.as_ref(),
+        group_type = draft.group_type.as_ref(),
+        is_public = draft.is_public,
+        is_open = draft.is_open,
+        is_system = draft.is_system,
+        flatten = draft.max_members.flatten(),
+        tags = draft.tags.as_ref().map(|tags| json!(tags).to_string()),
+        settings = draft.settings.as_ref(),
+        actor = permit.actor(),
+        now = context.now
+    )
 }
 
 /// Changes a group. Its name stays where it is a system's.
 #[must_use]
 pub fn update(context: &Context, permit: &Permit, group: &Id<Group>, draft: &Draft) -> Statement {
-    sql!("update user_group set
+    sql!(
+        "update user_group set
            name = iif(is_system, name, coalesce(:name, name)), slug = iif(is_system, slug, coalesce(:slug, slug)),
            description = coalesce(:description, description), group_type = coalesce(:group_type, group_type),
            is_public = coalesce(:is_public, is_public), is_open = coalesce(:is_open, is_open), is_active = coalesce(:is_active, is_active),
            max_members = iif(:is_some, :flatten, max_members), tags = coalesce(:tags, tags), settings = coalesce(:settings, settings), updated_at = :now
-         where tenant_id = :tenant and id = :group and deleted_at is null", tenant = permit.tenant(), group, name = draft.name.as_ref(), slug = draft.slug.as_ref(), description = draft.description.as_ref(), group_type = draft.group_type.as_ref(), is_public = draft.is_public, is_open = draft.is_open, is_active = draft.is_active, is_some = draft.max_members.is_some(), flatten = draft.max_members.flatten(), tags = draft.tags.as_ref().map(|tags| json!(tags).to_string()), settings = draft.settings.as_ref(), now = context.now)
+         where tenant_id = :tenant and id = :group and deleted_at is null",
+        tenant = permit.tenant(),
+        group,
+        name = draft.name.as_ref(),
+        slug = draft.slug.as_ref(),
+        description = draft.description.as_ref(),
+        group_type = draft.group_type.as_ref(),
+        is_public = draft.is_public,
+        is_open = draft.is_open,
+        is_active = draft.is_active,
+        is_some = draft.max_members.is_some(),
+        flatten = draft.max_members.flatten(),
+        tags = draft.tags.as_ref().map(|tags| json!(tags).to_string()),
+        settings = draft.settings.as_ref(),
+        now = context.now
+    )
 }
 
 /// Lets a group carry these roles and no others.
@@ -209,22 +246,40 @@ pub fn carry(context: &Context, permit: &Permit, group: &Id<Group>, roles: &[&Id
     let ids: Vec<&str> = roles.iter().map(|id| id.as_str()).collect();
     let ids = json!(ids).to_string();
     [
-        sql!("delete from user_group_role
+        sql!(
+            "delete from user_group_role
              where user_group_id = (select id from user_group where tenant_id = :tenant and id = :group)
-               and role_id not in (select value from json_each(:ids))", tenant = permit.tenant(), group, ids = ids.as_str()),
-        sql!("insert into user_group_role (user_group_id, role_id, created_by, created_at)
+               and role_id not in (select value from json_each(:ids))",
+            tenant = permit.tenant(),
+            group,
+            ids = ids.as_str()
+        ),
+        sql!(
+            "insert into user_group_role (user_group_id, role_id, created_by, created_at)
              select g.id, r.id, :actor, :now from user_group g join role r on r.id in (select value from json_each(:ids))
              where g.tenant_id = :tenant and g.id = :group and (r.tenant_id is null or r.tenant_id = :tenant)
-         on conflict do nothing", tenant = permit.tenant(), group, ids = ids.as_str(), actor = permit.actor(), now = context.now),
+         on conflict do nothing",
+            tenant = permit.tenant(),
+            group,
+            ids = ids.as_str(),
+            actor = permit.actor(),
+            now = context.now
+        ),
     ]
 }
 
 /// Gives a group to another of its members, who looks after it from now on.
 #[must_use]
 pub fn hand_over(context: &Context, permit: &Permit, group: &Id<Group>, owner: &Id<User>) -> [Statement; 3] {
-    let handed = sql!("update user_group set owner_id = :owner, updated_at = :now
+    let handed = sql!(
+        "update user_group set owner_id = :owner, updated_at = :now
          where tenant_id = :tenant and id = :group and deleted_at is null
-           and exists (select 1 from user_group_member where user_group_id = :group and user_id = :owner and is_active = 1)", tenant = permit.tenant(), group, owner, now = context.now);
+           and exists (select 1 from user_group_member where user_group_id = :group and user_id = :owner and is_active = 1)",
+        tenant = permit.tenant(),
+        group,
+        owner,
+        now = context.now
+    );
     let roles = sql!(
         "update user_group_member set role_in_group = iif(user_id = :owner, 'owner', 'member')
          where user_group_id = (select id from user_group where tenant_id = :tenant and id = :group)
@@ -265,21 +320,37 @@ pub fn join(
     (id, role): (&str, &str),
     only_open: bool,
 ) -> Statement {
-    sql!("insert into user_group_member (id, user_group_id, user_id, role_in_group, joined_at, joined_by)
+    sql!(
+        "insert into user_group_member (id, user_group_id, user_id, role_in_group, joined_at, joined_by)
          select :id, g.id, m.user_id, :role, :now, :actor
          from user_group g join member m on m.tenant_id = g.tenant_id and m.user_id = :user and m.status = 'active'
          where g.tenant_id = :tenant and g.id = :group and g.deleted_at is null and g.is_active = 1 and (not :only_open or g.is_open = 1)
          on conflict (user_group_id, user_id) do update
            set is_active = 1, role_in_group = excluded.role_in_group, joined_at = excluded.joined_at, joined_by = excluded.joined_by
-           where is_active = 0 and user_id <> :actor", tenant = permit.tenant(), group, user, actor = permit.actor(), id, role, now = context.now, only_open)
+           where is_active = 0 and user_id <> :actor",
+        tenant = permit.tenant(),
+        group,
+        user,
+        actor = permit.actor(),
+        id,
+        role,
+        now = context.now,
+        only_open
+    )
 }
 
 /// Takes somebody out of a group. Whoever was set aside does not take themselves out: they could come back as if nothing
 /// had been.
 #[must_use]
 pub fn leave(permit: &Permit, group: &Id<Group>, user: &Id<User>, by_themselves: bool) -> Statement {
-    sql!("delete from user_group_member
-         where user_group_id = (select id from user_group where tenant_id = :tenant and id = :group) and user_id = :user and (not :by_themselves or is_active = 1)", tenant = permit.tenant(), group, user, by_themselves)
+    sql!(
+        "delete from user_group_member
+         where user_group_id = (select id from user_group where tenant_id = :tenant and id = :group) and user_id = :user and (not :by_themselves or is_active = 1)",
+        tenant = permit.tenant(),
+        group,
+        user,
+        by_themselves
+    )
 }
 
 /// Sessions of a user that work in a group that they left do so no longer.
@@ -303,8 +374,15 @@ pub fn update_member(
     role: Option<&str>,
     is_active: Option<bool>,
 ) -> Statement {
-    sql!("update user_group_member set role_in_group = coalesce(:role, role_in_group), is_active = coalesce(:is_active, is_active)
-         where user_group_id = (select id from user_group where tenant_id = :tenant and id = :group and deleted_at is null) and user_id = :user", tenant = permit.tenant(), group, user, role, is_active)
+    sql!(
+        "update user_group_member set role_in_group = coalesce(:role, role_in_group), is_active = coalesce(:is_active, is_active)
+         where user_group_id = (select id from user_group where tenant_id = :tenant and id = :group and deleted_at is null) and user_id = :user",
+        tenant = permit.tenant(),
+        group,
+        user,
+        role,
+        is_active
+    )
 }
 
 /// Somebody in a group.

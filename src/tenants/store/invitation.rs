@@ -102,10 +102,16 @@ pub fn find_by_token(context: &Context, hash: &TokenHash<Invited>) -> Statement 
 /// Fails, and its batch with it, unless an invitation of an address is open: what is done by it depends on that.
 #[must_use]
 pub fn must_be_open(context: &Context, hash: &TokenHash<Invited>, email: &str) -> Statement {
-    sql!("select json_extract('{}', iif(exists (
+    sql!(
+        "select json_extract('{}', iif(exists (
            select 1 from invitation i join tenant t on t.id = i.tenant_id
            where i.token_hash = :hash and i.email = :email and i.status = 'pending' and i.expires_at > :now and t.status = 'active'
-             and iif(t.user_pool = 'isolated', t.id, null) is :pool), '$', 'doorward:unchanged')) as row", pool = context.tenant().pool(), hash, email, now = context.now)
+             and iif(t.user_pool = 'isolated', t.id, null) is :pool), '$', 'doorward:unchanged')) as row",
+        pool = context.tenant().pool(),
+        hash,
+        email,
+        now = context.now
+    )
 }
 
 /// The open invitations of an address, to tenants of the pool that was asked.
@@ -150,14 +156,38 @@ pub fn create(context: &Context, permit: &Permit, new: &NewInvitation<'_>) -> [S
     let roles: Vec<&str> = new.roles.iter().map(|id| id.as_str()).collect();
     let groups: Vec<&str> = new.groups.iter().map(|id| id.as_str()).collect();
     [
-        sql!("update invitation set status = 'expired', updated_at = :now
-             where tenant_id = :tenant and email = :email and status = 'pending' and expires_at <= :now", tenant = permit.tenant(), email = new.email, now = context.now),
-        sql!("insert into invitation (id, tenant_id, email, token_hash, expires_at, invited_by, created_at, updated_at)
-             values (:id, :tenant, :email, :hash, :expires_at, :actor, :now, :now)", tenant = permit.tenant(), id = new.id, email = new.email, hash = new.hash, expires_at = new.expires_at, actor = permit.actor(), now = context.now),
-        sql!("insert into invitation_role (invitation_id, role_id)
-             select :id, id from role where id in (select value from json_each(:roles)) and (tenant_id is null or tenant_id = :tenant)", tenant = permit.tenant(), id = new.id, roles = json!(roles).to_string()),
-        sql!("insert into invitation_group (invitation_id, user_group_id)
-             select :id, id from user_group where id in (select value from json_each(:groups)) and tenant_id = :tenant and deleted_at is null", tenant = permit.tenant(), id = new.id, groups = json!(groups).to_string()),
+        sql!(
+            "update invitation set status = 'expired', updated_at = :now
+             where tenant_id = :tenant and email = :email and status = 'pending' and expires_at <= :now",
+            tenant = permit.tenant(),
+            email = new.email,
+            now = context.now
+        ),
+        sql!(
+            "insert into invitation (id, tenant_id, email, token_hash, expires_at, invited_by, created_at, updated_at)
+             values (:id, :tenant, :email, :hash, :expires_at, :actor, :now, :now)",
+            tenant = permit.tenant(),
+            id = new.id,
+            email = new.email,
+            hash = new.hash,
+            expires_at = new.expires_at,
+            actor = permit.actor(),
+            now = context.now
+        ),
+        sql!(
+            "insert into invitation_role (invitation_id, role_id)
+             select :id, id from role where id in (select value from json_each(:roles)) and (tenant_id is null or tenant_id = :tenant)",
+            tenant = permit.tenant(),
+            id = new.id,
+            roles = json!(roles).to_string()
+        ),
+        sql!(
+            "insert into invitation_group (invitation_id, user_group_id)
+             select :id, id from user_group where id in (select value from json_each(:groups)) and tenant_id = :tenant and deleted_at is null",
+            tenant = permit.tenant(),
+            id = new.id,
+            groups = json!(groups).to_string()
+        ),
     ]
 }
 
@@ -262,22 +292,39 @@ pub fn accept(context: &Context, permit: &Permit, id: &Id<Invitation>) -> Statem
 #[must_use]
 pub fn give(context: &Context, permit: &Permit, id: &Id<Invitation>, member: &Id<Member>) -> [Statement; 3] {
     [
-        sql!("insert into member_role (member_id, role_id, created_by, created_at)
+        sql!(
+            "insert into member_role (member_id, role_id, created_by, created_at)
              select :member, r.id, i.invited_by, :now
              from invitation i join invitation_role ir on ir.invitation_id = i.id join role r on r.id = ir.role_id and r.is_active = 1
              where i.tenant_id = :tenant and i.id = :id
-         on conflict do nothing", tenant = permit.tenant(), id, member, now = context.now),
+         on conflict do nothing",
+            tenant = permit.tenant(),
+            id,
+            member,
+            now = context.now
+        ),
         // Nobody is a member without a role: those that the invitation named may be gone.
-        sql!("insert into member_role (member_id, role_id, created_at)
+        sql!(
+            "insert into member_role (member_id, role_id, created_at)
              select :member, r.id, :now from role r
              where r.tenant_id is null and r.name = 'member' and exists (select 1 from member where tenant_id = :tenant and id = :member)
                and not exists (select 1 from member_role where member_id = :member)
-         on conflict do nothing", tenant = permit.tenant(), member, now = context.now),
-        sql!("insert into user_group_member (id, user_group_id, user_id, joined_at, joined_by)
+         on conflict do nothing",
+            tenant = permit.tenant(),
+            member,
+            now = context.now
+        ),
+        sql!(
+            "insert into user_group_member (id, user_group_id, user_id, joined_at, joined_by)
              select lower(hex(randomblob(16))), g.id, :actor, :now, i.invited_by
              from invitation i join invitation_group ig on ig.invitation_id = i.id
              join user_group g on g.id = ig.user_group_id and g.deleted_at is null and g.is_active = 1
              where i.tenant_id = :tenant and i.id = :id
-         on conflict do nothing", tenant = permit.tenant(), id, actor = permit.actor(), now = context.now),
+         on conflict do nothing",
+            tenant = permit.tenant(),
+            id,
+            actor = permit.actor(),
+            now = context.now
+        ),
     ]
 }

@@ -65,31 +65,85 @@ fn expired(kept: Kept, now: Millis) -> Vec<Statement> {
     // What is kept for ever is older than nothing.
     let since = |kept: Millis| if kept == 0 { 0 } else { now - kept };
     vec![
-        sql!("delete from rate_limit where key in (select key from rate_limit where expires_at < :now limit 1000)", now),
-        sql!("delete from verification where id in (select id from verification where expires_at < :expires_at limit 1000)", expires_at = now - LATE),
-        sql!("delete from oauth_grant where id in (select id from oauth_grant where kind <> 'code' and expires_at < :expires_at limit 1000)", expires_at = now - LATE),
-        sql!("delete from session where id in (select id from session where expires_at < :expires_at limit 1000)", expires_at = now - GRACE),
-        sql!("delete from password_reset where id in (select id from password_reset where expires_at < :expires_at limit 1000)", expires_at = now - GRACE),
-        sql!("delete from trusted_device where id in (select id from trusted_device where expires_at < :expires_at limit 1000)", expires_at = now - GRACE),
+        sql!(
+            "delete from rate_limit where key in (select key from rate_limit where expires_at < :now limit 1000)",
+            now
+        ),
+        sql!(
+            "delete from verification where id in (select id from verification where expires_at < :expires_at limit 1000)",
+            expires_at = now - LATE
+        ),
+        sql!(
+            "delete from oauth_grant where id in (select id from oauth_grant where kind <> 'code' and expires_at < :expires_at limit 1000)",
+            expires_at = now - LATE
+        ),
+        sql!(
+            "delete from session where id in (select id from session where expires_at < :expires_at limit 1000)",
+            expires_at = now - GRACE
+        ),
+        sql!(
+            "delete from password_reset where id in (select id from password_reset where expires_at < :expires_at limit 1000)",
+            expires_at = now - GRACE
+        ),
+        sql!(
+            "delete from trusted_device where id in (select id from trusted_device where expires_at < :expires_at limit 1000)",
+            expires_at = now - GRACE
+        ),
         // What was delivered, or given up, was written to be sent and not to be kept.
-        sql!("delete from outbox where id in (select id from outbox where delivered_at < :delivered_at and delivered_at is not null limit 1000)", delivered_at = now - DELIVERED),
-        sql!("delete from outbox where id in (select id from outbox where coalesce(delivered_at, failed_at) < :ended_before limit 1000)", ended_before = now - GRACE),
+        sql!(
+            "delete from outbox where id in (select id from outbox where delivered_at < :delivered_at and delivered_at is not null limit 1000)",
+            delivered_at = now - DELIVERED
+        ),
+        sql!(
+            "delete from outbox where id in (select id from outbox where coalesce(delivered_at, failed_at) < :ended_before limit 1000)",
+            ended_before = now - GRACE
+        ),
         // What nothing has sent a week after it was due, nothing sends.
-        sql!("delete from outbox where id in (select id from outbox
+        sql!(
+            "delete from outbox where id in (select id from outbox
                                              where next_attempt_at < :next_attempt_at and delivered_at is null and failed_at is null
-                                               and attempts > 0 and created_at < :next_attempt_at limit 1000)", next_attempt_at = now - GRACE),
-        sql!("delete from oauth_grant where id in (select id from oauth_grant where expires_at < :expires_at limit 1000)", expires_at = now - GRACE),
-        sql!("delete from oauth_token where id in (select id from oauth_token where expires_at < :expires_at limit 1000)", expires_at = now - GRACE),
+                                               and attempts > 0 and created_at < :next_attempt_at limit 1000)",
+            next_attempt_at = now - GRACE
+        ),
+        sql!(
+            "delete from oauth_grant where id in (select id from oauth_grant where expires_at < :expires_at limit 1000)",
+            expires_at = now - GRACE
+        ),
+        sql!(
+            "delete from oauth_token where id in (select id from oauth_token where expires_at < :expires_at limit 1000)",
+            expires_at = now - GRACE
+        ),
         sql!("delete from signing_key where expires_at < :expires_at", expires_at = now - GRACE),
         // What was softly deleted is kept for so long, for whoever must say what became of it.
-        sql!("delete from user where id in (select id from user where deleted_at < :deleted_at limit 1000)", deleted_at = now - kept.users),
-        sql!("delete from user_group where id in (select id from user_group where deleted_at < :deleted_at limit 1000)", deleted_at = now - kept.users),
-        sql!("update invitation set status = 'expired', updated_at = :now
-             where id in (select id from invitation where status = 'pending' and expires_at < :now limit 1000)", now),
-        sql!("delete from notification where id in (select id from notification where created_at < :created_at limit 1000)", created_at = now - NOTIFICATIONS),
-        sql!("delete from api_key where id in (select id from api_key where expires_at < :expires_at limit 1000)", expires_at = now - GRACE),
-        sql!("delete from login_history where id in (select id from login_history where created_at < :created_at limit 1000)", created_at = since(kept.history)),
-        sql!("delete from audit_event where id in (select id from audit_event where created_at < :created_at limit 1000)", created_at = since(kept.audit)),
+        sql!(
+            "delete from user where id in (select id from user where deleted_at < :deleted_at limit 1000)",
+            deleted_at = now - kept.users
+        ),
+        sql!(
+            "delete from user_group where id in (select id from user_group where deleted_at < :deleted_at limit 1000)",
+            deleted_at = now - kept.users
+        ),
+        sql!(
+            "update invitation set status = 'expired', updated_at = :now
+             where id in (select id from invitation where status = 'pending' and expires_at < :now limit 1000)",
+            now
+        ),
+        sql!(
+            "delete from notification where id in (select id from notification where created_at < :created_at limit 1000)",
+            created_at = now - NOTIFICATIONS
+        ),
+        sql!(
+            "delete from api_key where id in (select id from api_key where expires_at < :expires_at limit 1000)",
+            expires_at = now - GRACE
+        ),
+        sql!(
+            "delete from login_history where id in (select id from login_history where created_at < :created_at limit 1000)",
+            created_at = since(kept.history)
+        ),
+        sql!(
+            "delete from audit_event where id in (select id from audit_event where created_at < :created_at limit 1000)",
+            created_at = since(kept.audit)
+        ),
     ]
 }
 
@@ -132,9 +186,13 @@ pub fn forget_tenant(tenant: &str, now: Millis) -> Statement {
 /// database of its own the main one has no more than the row that leads there, which goes last.
 #[must_use]
 pub fn due_tenants(now: Millis, most: i64) -> Statement {
-    sql!("select json_quote(id) as row from tenant
+    sql!(
+        "select json_quote(id) as row from tenant
          where status = 'pending_deletion' and deletion_scheduled_at is not null and deletion_scheduled_at <= :now and database is null
-         order by random() limit :most", now, most)
+         order by random() limit :most",
+        now,
+        most
+    )
 }
 
 /// The hashes of sessions of a tenant's that may have live copies: as many as a run may take out of KV.
@@ -157,14 +215,18 @@ pub const USERS: usize = 100;
 /// A slice of a table, of a tenant that is due.
 macro_rules! slice {
     ($begin:literal, $table:literal, $limit:literal, $tenant:ident, $now:ident) => {
-        sql!(concat!(
+        sql!(
+            concat!(
             $begin,
             " where rowid in (select rowid from ",
             $table,
             " where tenant_id = :tenant limit ",
             $limit,
             ") and exists (select 1 from tenant where id = :tenant and status = 'pending_deletion' and deletion_scheduled_at <= :now)"
-        ), tenant = $tenant, now = $now)
+        ),
+            tenant = $tenant,
+            now = $now
+        )
     };
 }
 
@@ -207,12 +269,16 @@ pub fn empty_people(tenant: &str, now: Millis) -> [Statement; 2] {
 /// Says in the audit, once, that a tenant is deleted: while who asked for it is still known.
 #[must_use]
 pub fn audit_deletion(tenant: &str, now: Millis) -> Statement {
-    sql!("insert into audit_event (id, actor_id, event, severity, details, created_at)
+    sql!(
+        "insert into audit_event (id, actor_id, event, severity, details, created_at)
          select lower(hex(randomblob(16))), status_changed_by, 'tenant.deleted', 'high',
                 json_object('tenant', json_object('id', id, 'slug', slug), 'slug', slug, 'reason', status_reason,
                             'requested_at', deletion_requested_at), :now
          from tenant where id = :tenant and status = 'pending_deletion' and deletion_scheduled_at <= :now
-           and not exists (select 1 from audit_event where event = 'tenant.deleted' and details ->> '$.tenant.id' = :tenant)", tenant, now)
+           and not exists (select 1 from audit_event where event = 'tenant.deleted' and details ->> '$.tenant.id' = :tenant)",
+        tenant,
+        now
+    )
 }
 
 /// Deletes a tenant that is due, and what hangs on it. One that was restored meanwhile stays.

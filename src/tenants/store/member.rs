@@ -227,14 +227,31 @@ pub fn add_unless(context: &Context, permit: &Permit, id: &Id<Member>, user: &Id
 pub fn set_roles(context: &Context, permit: &Permit, user: &Id<User>, roles: &[&Id<Role>]) -> [Statement; 3] {
     let ids = texts(roles);
     [
-        sql!("delete from member_role
+        sql!(
+            "delete from member_role
              where member_id = (select id from member where tenant_id = :tenant and user_id = :user)
-               and role_id not in (select value from json_each(:ids))", tenant = permit.tenant(), user, ids = ids.as_str()),
-        sql!("insert into member_role (member_id, role_id, created_by, created_at)
+               and role_id not in (select value from json_each(:ids))",
+            tenant = permit.tenant(),
+            user,
+            ids = ids.as_str()
+        ),
+        sql!(
+            "insert into member_role (member_id, role_id, created_by, created_at)
              select m.id, r.id, :actor, :now from member m join role r on r.id in (select value from json_each(:ids))
              where m.tenant_id = :tenant and m.user_id = :user and (r.tenant_id is null or r.tenant_id = :tenant) and r.is_active = 1
-         on conflict do nothing", tenant = permit.tenant(), user, ids = ids.as_str(), actor = permit.actor(), now = context.now),
-        sql!("update member set updated_at = :now where tenant_id = :tenant and user_id = :user", tenant = permit.tenant(), user, now = context.now),
+         on conflict do nothing",
+            tenant = permit.tenant(),
+            user,
+            ids = ids.as_str(),
+            actor = permit.actor(),
+            now = context.now
+        ),
+        sql!(
+            "update member set updated_at = :now where tenant_id = :tenant and user_id = :user",
+            tenant = permit.tenant(),
+            user,
+            now = context.now
+        ),
     ]
 }
 
@@ -295,7 +312,8 @@ pub fn keeps_owner(tenant: &Id<Tenant>, user: &Id<User>, roles: &[&Id<Role>]) ->
 /// nobody's. Before the statement that deletes them. A ban of theirs counts for nothing: it ends, and a deletion does not.
 #[must_use]
 pub fn leaves_none_ownerless(user: &Id<User>) -> Statement {
-    sql!(concat!(
+    sql!(
+        concat!(
         "select json_extract('{}', iif(exists (
            select 1 from member m join member_role mr on mr.member_id = m.id
            join role r on r.id = mr.role_id and r.tenant_id is null and r.name = 'owner'
@@ -303,5 +321,7 @@ pub fn leaves_none_ownerless(user: &Id<User>) -> Statement {
              and exists (select 1 from member others where others.tenant_id = m.tenant_id and others.user_id <> :user) and ",
         no_other_owner!(),
         "), 'doorward:broken:without_owner', '$')) as row"
-    ), user)
+    ),
+        user
+    )
 }

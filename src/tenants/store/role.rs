@@ -68,14 +68,18 @@ macro_rules! record_json {
 /// The roles of these names that a tenant's members may have.
 #[must_use]
 pub fn named(tenant: &Id<Tenant>, names: &[String]) -> Statement {
-    sql!(concat!(
+    sql!(
+        concat!(
         "select ",
         record_json!(),
         " as row from role r
          where r.id in (select id from role where tenant_id = :tenant and is_active = 1 and name in (select value from json_each(:names))
                         union all
                         select id from role where tenant_id is null and is_active = 1 and name in (select value from json_each(:names)))"
-    ), tenant, names = json!(names).to_string())
+    ),
+        tenant,
+        names = json!(names).to_string()
+    )
 }
 
 /// A tenant's own roles, the oldest first.
@@ -94,12 +98,17 @@ pub fn list(tenant: &Id<Tenant>) -> Statement {
 /// One of a tenant's own roles, by id or by name.
 #[must_use]
 pub fn find(tenant: &Id<Tenant>, id: Option<&Id<Role>>, name: Option<&str>) -> Statement {
-    sql!(concat!(
+    sql!(
+        concat!(
         "select ",
         record_json!(),
         " as row from role r where r.tenant_id = :tenant and (:id is null or r.id = :id) and (:name is null or r.name = :name)
            and coalesce(:id, :name) is not null"
-    ), tenant, id, name)
+    ),
+        tenant,
+        id,
+        name
+    )
 }
 
 /// How many roles a tenant may have.
@@ -156,11 +165,21 @@ pub fn allow(
     }
     let names: Vec<&str> = allowed.iter().collect();
     Ok(vec![
-        sql!("insert into permission (id, tenant_id, name, resource, action, created_at, updated_at)
+        sql!(
+            "insert into permission (id, tenant_id, name, resource, action, created_at, updated_at)
              select value ->> 0, :tenant, (value ->> 1) || ':' || (value ->> 2), value ->> 1, value ->> 2, :now, :now from json_each(:made) where true
-         on conflict do nothing", tenant = permit.tenant(), made = json!(made).to_string(), now = context.now),
-        sql!("delete from role_permission where role_id = (select id from role where tenant_id = :tenant and id = :role)", tenant = permit.tenant(), role),
-        sql!("insert into role_permission (role_id, permission_id, created_at)
+         on conflict do nothing",
+            tenant = permit.tenant(),
+            made = json!(made).to_string(),
+            now = context.now
+        ),
+        sql!(
+            "delete from role_permission where role_id = (select id from role where tenant_id = :tenant and id = :role)",
+            tenant = permit.tenant(),
+            role
+        ),
+        sql!(
+            "insert into role_permission (role_id, permission_id, created_at)
              select r.id, p.id, :now
              from role r join json_each(:names) n
              join permission p on p.id in (
@@ -169,9 +188,17 @@ pub fn allow(
                union all
                select id from permission where tenant_id is null
                  and resource = substr(n.value, 1, instr(n.value, ':') - 1) and action = substr(n.value, instr(n.value, ':') + 1))
-             where r.tenant_id = :tenant and r.id = :role", tenant = permit.tenant(), role, names = json!(names).to_string(), now = context.now),
-        sql!("delete from permission where tenant_id = :tenant and id not in (
-               select rp.permission_id from role_permission rp join permission p on p.id = rp.permission_id where p.tenant_id = :tenant)", tenant = permit.tenant()),
+             where r.tenant_id = :tenant and r.id = :role",
+            tenant = permit.tenant(),
+            role,
+            names = json!(names).to_string(),
+            now = context.now
+        ),
+        sql!(
+            "delete from permission where tenant_id = :tenant and id not in (
+               select rp.permission_id from role_permission rp join permission p on p.id = rp.permission_id where p.tenant_id = :tenant)",
+            tenant = permit.tenant()
+        ),
     ])
 }
 
@@ -190,18 +217,31 @@ pub struct Changes<'a> {
 /// Changes a role.
 #[must_use]
 pub fn update(context: &Context, permit: &Permit, role: &Id<Role>, changes: &Changes<'_>) -> Statement {
-    sql!("update role set name = coalesce(:name, name), description = coalesce(:description, description),
+    sql!(
+        "update role set name = coalesce(:name, name), description = coalesce(:description, description),
                          is_default = coalesce(:is_default, is_default), is_active = coalesce(:is_active, is_active), updated_at = :now
          where tenant_id = :tenant and id = :role and is_system = 0
-           and (:name is null or not exists (select 1 from role where tenant_id is null and name = :name))", tenant = permit.tenant(), role, name = changes.name, description = changes.description, is_default = changes.is_default, is_active = changes.is_active, now = context.now)
+           and (:name is null or not exists (select 1 from role where tenant_id is null and name = :name))",
+        tenant = permit.tenant(),
+        role,
+        name = changes.name,
+        description = changes.description,
+        is_default = changes.is_default,
+        is_active = changes.is_active,
+        now = context.now
+    )
 }
 
 /// Deletes a role that nobody has.
 #[must_use]
 pub fn delete(permit: &Permit, role: &Id<Role>) -> Statement {
-    sql!("delete from role
+    sql!(
+        "delete from role
          where tenant_id = :tenant and id = :role and is_system = 0
            and not exists (select 1 from member_role where role_id = :role)
            and not exists (select 1 from user_group_role gr join user_group g on g.id = gr.user_group_id and g.deleted_at is null
-                           where gr.role_id = :role)", tenant = permit.tenant(), role)
+                           where gr.role_id = :role)",
+        tenant = permit.tenant(),
+        role
+    )
 }

@@ -139,10 +139,27 @@ pub struct Objects {
 /// Makes a tenant.
 #[must_use]
 pub fn create(context: &Context, id: &Id<Tenant>, isolated: bool, database: Option<&str>, draft: &Draft) -> Statement {
-    sql!("insert into tenant (id, name, slug, user_pool, database, logo, grace_period_days, onboarding_status, colors, features,
+    sql!(
+        "insert into tenant (id, name, slug, user_pool, database, logo, grace_period_days, onboarding_status, colors, features,
                              feature_flags, settings, metadata, security_policy, created_at, updated_at)
          values (:id, :name, :slug, :user_pool, :database, :logo, coalesce(:grace_period_days, 7), coalesce(:onboarding_status, 'pending'), coalesce(:colors, '{}'), coalesce(:features, '{}'),
-                 coalesce(:feature_flags, '{}'), coalesce(:settings, '{}'), coalesce(:metadata, '{}'), coalesce(:security_policy, '{}'), :now, :now)", id, name = draft.name.as_ref(), slug = draft.slug.as_ref(), user_pool = if isolated { "isolated" } else { "shared" }, database, logo = draft.logo.clone().flatten(), grace_period_days = draft.grace_period_days, onboarding_status = draft.onboarding_status.as_ref(), colors = draft.objects.colors.as_ref(), features = draft.objects.features.as_ref(), feature_flags = draft.objects.feature_flags.as_ref(), settings = draft.objects.settings.as_ref(), metadata = draft.objects.metadata.as_ref(), security_policy = draft.objects.security_policy.as_ref(), now = context.now)
+                 coalesce(:feature_flags, '{}'), coalesce(:settings, '{}'), coalesce(:metadata, '{}'), coalesce(:security_policy, '{}'), :now, :now)",
+        id,
+        name = draft.name.as_ref(),
+        slug = draft.slug.as_ref(),
+        user_pool = if isolated { "isolated" } else { "shared" },
+        database,
+        logo = draft.logo.clone().flatten(),
+        grace_period_days = draft.grace_period_days,
+        onboarding_status = draft.onboarding_status.as_ref(),
+        colors = draft.objects.colors.as_ref(),
+        features = draft.objects.features.as_ref(),
+        feature_flags = draft.objects.feature_flags.as_ref(),
+        settings = draft.objects.settings.as_ref(),
+        metadata = draft.objects.metadata.as_ref(),
+        security_policy = draft.objects.security_policy.as_ref(),
+        now = context.now
+    )
 }
 
 /// Changes a tenant. The default one keeps its slug.
@@ -289,20 +306,48 @@ pub fn appoint_owner(context: &Context, id: &Id<Tenant>, member: &Id<Member>, em
 /// reach.
 #[must_use]
 pub fn copy_status(main: &Record) -> Statement {
-    sql!("update tenant set status = :status, status_reason = :status_reason, status_changed_at = :status_changed_at, deletion_scheduled_at = :deletion_scheduled_at,
+    sql!(
+        "update tenant set status = :status, status_reason = :status_reason, status_changed_at = :status_changed_at, deletion_scheduled_at = :deletion_scheduled_at,
                            deletion_requested_at = iif(:deletion_scheduled_at is null, null, :status_changed_at)
-         where id = :id", id = &main.id, status = main.status.as_str(), status_reason = main.status_reason.as_ref(), status_changed_at = main.status_changed_at, deletion_scheduled_at = main.deletion_scheduled_at)
+         where id = :id",
+        id = &main.id,
+        status = main.status.as_str(),
+        status_reason = main.status_reason.as_ref(),
+        status_changed_at = main.status_changed_at,
+        deletion_scheduled_at = main.deletion_scheduled_at
+    )
 }
 
 /// Copies what a tenant's own database says of it to the row by which the main one knows it. A slug that another tenant took
 /// meanwhile stays as it was.
 #[must_use]
 pub fn mirror(own: &Record) -> Statement {
-    sql!("update tenant set name = :name, slug = iif(exists (select 1 from tenant where slug = :slug and id <> :id), slug, :slug), logo = :logo,
+    sql!(
+        "update tenant set name = :name, slug = iif(exists (select 1 from tenant where slug = :slug and id <> :id), slug, :slug), logo = :logo,
            status = :status, status_reason = :status_reason, status_changed_at = :status_changed_at, deletion_scheduled_at = :deletion_scheduled_at, grace_period_days = :grace_period_days,
            colors = :colors, features = :features, feature_flags = :feature_flags, settings = :settings, metadata = :metadata, security_policy = :security_policy,
            onboarding_status = :onboarding_status, member_count = :member_count, user_count = :user_count, updated_at = :updated_at
-         where id = :id and database is not null", id = &own.id, name = own.name.as_str(), slug = own.slug.as_str(), logo = own.logo.as_ref(), status = own.status.as_str(), status_reason = own.status_reason.as_ref(), status_changed_at = own.status_changed_at, deletion_scheduled_at = own.deletion_scheduled_at, grace_period_days = own.grace_period_days, colors = own.colors.to_string(), features = own.features.to_string(), feature_flags = own.feature_flags.to_string(), settings = own.settings.to_string(), metadata = own.metadata.to_string(), security_policy = own.security_policy.to_string(), onboarding_status = own.onboarding_status.as_str(), member_count = own.member_count, user_count = own.user_count, updated_at = own.updated_at)
+         where id = :id and database is not null",
+        id = &own.id,
+        name = own.name.as_str(),
+        slug = own.slug.as_str(),
+        logo = own.logo.as_ref(),
+        status = own.status.as_str(),
+        status_reason = own.status_reason.as_ref(),
+        status_changed_at = own.status_changed_at,
+        deletion_scheduled_at = own.deletion_scheduled_at,
+        grace_period_days = own.grace_period_days,
+        colors = own.colors.to_string(),
+        features = own.features.to_string(),
+        feature_flags = own.feature_flags.to_string(),
+        settings = own.settings.to_string(),
+        metadata = own.metadata.to_string(),
+        security_policy = own.security_policy.to_string(),
+        onboarding_status = own.onboarding_status.as_str(),
+        member_count = own.member_count,
+        user_count = own.user_count,
+        updated_at = own.updated_at
+    )
 }
 
 /// Takes back what is left of a tenant that was to be made with this slug, and that nobody has used: the answer of whoever
@@ -364,18 +409,29 @@ pub fn set_status(
 /// Schedules a deletion for the end of the grace period.
 #[must_use]
 pub fn schedule_deletion(context: &Context, permit: &Permit, id: &Id<Tenant>, reason: Option<&str>) -> Statement {
-    sql!("update tenant set status = 'pending_deletion', deletion_requested_at = :now,
+    sql!(
+        "update tenant set status = 'pending_deletion', deletion_requested_at = :now,
                            deletion_scheduled_at = :now + grace_period_days * 86400000, status_reason = :reason,
                            status_changed_at = :now, status_changed_by = (select id from user where id = :actor), updated_at = :now
-         where id = :id and status <> 'pending_deletion' and slug <> 'default'", id, now = context.now, actor = permit.actor(), reason)
+         where id = :id and status <> 'pending_deletion' and slug <> 'default'",
+        id,
+        now = context.now,
+        actor = permit.actor(),
+        reason
+    )
 }
 
 /// Undoes it within the grace period.
 #[must_use]
 pub fn restore(context: &Context, permit: &Permit, id: &Id<Tenant>) -> Statement {
-    sql!("update tenant set status = 'active', deletion_requested_at = null, deletion_scheduled_at = null, status_reason = null,
+    sql!(
+        "update tenant set status = 'active', deletion_requested_at = null, deletion_scheduled_at = null, status_reason = null,
                            status_changed_at = :now, status_changed_by = (select id from user where id = :actor), updated_at = :now
-         where id = :id and status = 'pending_deletion' and deletion_scheduled_at > :now", id, now = context.now, actor = permit.actor())
+         where id = :id and status = 'pending_deletion' and deletion_scheduled_at > :now",
+        id,
+        now = context.now,
+        actor = permit.actor()
+    )
 }
 
 /// Makes the first user of an isolated tenant, its owner.
@@ -424,6 +480,10 @@ pub fn adopt_owner(context: &Context, id: &Id<Tenant>, member: &Id<Member>, emai
 }
 
 fn owner_role(context: &Context, member: &Id<Member>) -> Statement {
-    sql!("insert into member_role (member_id, role_id, created_at)
-         select m.id, r.id, :now from member m join role r on r.tenant_id is null and r.name = 'owner' where m.id = :member", member, now = context.now)
+    sql!(
+        "insert into member_role (member_id, role_id, created_at)
+         select m.id, r.id, :now from member m join role r on r.tenant_id is null and r.name = 'owner' where m.id = :member",
+        member,
+        now = context.now
+    )
 }

@@ -91,14 +91,18 @@ pub fn create(context: &Context, owner: &Id<User>, new: &NewOrganization<'_>) ->
 /// The tenants that a session's user is a member of, the default one left out: it is the server's own.
 #[must_use]
 pub fn list(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Statement {
-    sql!(concat!(
+    sql!(
+        concat!(
         "select ",
         organization_json!("t"),
         " as row
          from session s join member m on m.user_id = s.user_id and m.status = 'active' join tenant t on t.id = m.tenant_id
          where s.tenant_id = :tenant and s.token_hash = :hash and t.status = 'active' and t.slug <> 'default'
          order by t.created_at, t.id limit 1000"
-    ), tenant, hash)
+    ),
+        tenant,
+        hash
+    )
 }
 
 /// A tenant, as it is now.
@@ -133,9 +137,18 @@ pub fn update(context: &Context, permit: &Permit, changes: &Changes) -> Statemen
         Change::Clear => (true, None),
         Change::Set(text) => (true, Some(text)),
     };
-    sql!("update tenant set name = coalesce(:name, name), slug = coalesce(:slug, slug), logo = iif(:sets_logo, :logo, logo),
+    sql!(
+        "update tenant set name = coalesce(:name, name), slug = coalesce(:slug, slug), logo = iif(:sets_logo, :logo, logo),
                            metadata = coalesce(:metadata, metadata), updated_at = :now
-         where id = :tenant and status = 'active'", tenant = permit.tenant(), name = changes.name.as_ref(), slug = changes.slug.as_ref(), sets_logo, logo, metadata = changes.metadata.as_ref(), now = context.now)
+         where id = :tenant and status = 'active'",
+        tenant = permit.tenant(),
+        name = changes.name.as_ref(),
+        slug = changes.slug.as_ref(),
+        sets_logo,
+        logo,
+        metadata = changes.metadata.as_ref(),
+        now = context.now
+    )
 }
 
 /// Replaces the security policy.
@@ -152,10 +165,16 @@ pub fn set_policy(context: &Context, permit: &Permit, policy: &str) -> Statement
 /// Schedules a tenant's deletion for the end of its grace period. Nobody signs in to it from now on.
 #[must_use]
 pub fn schedule_deletion(context: &Context, permit: &Permit, reason: Option<&str>) -> Statement {
-    sql!("update tenant set status = 'pending_deletion', deletion_requested_at = :now,
+    sql!(
+        "update tenant set status = 'pending_deletion', deletion_requested_at = :now,
                            deletion_scheduled_at = :now + grace_period_days * 86400000,
                            status_reason = :reason, status_changed_at = :now, status_changed_by = :actor, updated_at = :now
-         where id = :tenant and status = 'active' and slug <> 'default'", tenant = permit.tenant(), now = context.now, actor = permit.actor(), reason)
+         where id = :tenant and status = 'active' and slug <> 'default'",
+        tenant = permit.tenant(),
+        now = context.now,
+        actor = permit.actor(),
+        reason
+    )
 }
 
 /// Undoes a deletion that one of its own people scheduled, within its grace period. What the server's administrators

@@ -161,7 +161,8 @@ pub fn redeem(
     let (device, name) = (watched.and_then(|watched| watched.device.as_ref()), watched.map(|watched| &*watched.name));
     let pool = context.tenant().pool();
     [
-        sql!(concat!(
+        sql!(
+            concat!(
             "update verification set used_at = iif(:kept, null, :now), updated_at = :now
              where tenant_id = :tenant and kind = :name and identifier = :identifier
                and token_hash in (select value from json_each(:digests))
@@ -169,9 +170,22 @@ pub fn redeem(
                and not ",
             over!(":counters", ":device", ":name_10", ":pool", ":now"),
             " returning json_quote(id) as row"
-        ), tenant = &context.tenant().id, name = kind.name(), identifier, digests = json!(digests).to_string(), now = context.now, most_attempts = MOST_ATTEMPTS, counters, kept, device, name_10 = name, pool),
+        ),
+            tenant = &context.tenant().id,
+            name = kind.name(),
+            identifier,
+            digests = json!(digests).to_string(),
+            now = context.now,
+            most_attempts = MOST_ATTEMPTS,
+            counters,
+            kept,
+            device,
+            name_10 = name,
+            pool
+        ),
         // Whatever is left of that name now was not guessed. It goes once it was tried too often, or came too late.
-        sql!(concat!(
+        sql!(
+            concat!(
             "update verification set
                attempts = attempts + 1, used_at = iif(attempts >= :most_attempts or expires_at <= :now, :now, null), updated_at = :now
              where tenant_id = :tenant and kind = :name and identifier = :identifier and used_at is null
@@ -179,7 +193,18 @@ pub fn redeem(
                and not ",
             over!(":counters", ":device", ":name_9", ":pool", ":now"),
             " returning json_object('attempts', attempts, 'expires_at', expires_at) as row"
-        ), tenant = &context.tenant().id, name = kind.name(), identifier, now = context.now, most_attempts = MOST_ATTEMPTS, counters, kept, device, name_9 = name, pool),
+        ),
+            tenant = &context.tenant().id,
+            name = kind.name(),
+            identifier,
+            now = context.now,
+            most_attempts = MOST_ATTEMPTS,
+            counters,
+            kept,
+            device,
+            name_9 = name,
+            pool
+        ),
     ]
 }
 

@@ -137,9 +137,24 @@ pub struct NewPasskey<'a> {
 /// Keeps a passkey. A credential id that anybody has is a conflict (`WebAuthn` Level 3, section 7.1, step 26).
 #[must_use]
 pub fn keep(context: &Context, new: &NewPasskey<'_>) -> Statement {
-    sql!("insert into passkey (id, user_id, rp_id, credential_id, public_key, counter, transports, device_type, backed_up, aaguid,
+    sql!(
+        "insert into passkey (id, user_id, rp_id, credential_id, public_key, counter, transports, device_type, backed_up, aaguid,
                               name, uv_initialized, created_at, updated_at)
-         values (:id, :user_id, :rp_id, :credential_id, :public_key, :counter, :transports, :device_type, :backed_up, :aaguid, :name, :user_verified, :now, :now)", id = new.id, user_id = new.user_id, rp_id = new.rp_id, credential_id = new.credential_id, public_key = new.public_key, counter = Millis::from(new.credential.counter), transports = json!(new.credential.transports).to_string(), device_type = if new.credential.backup_eligible { "multiDevice" } else { "singleDevice" }, backed_up = new.credential.backed_up, aaguid = new.aaguid, name = new.name, now = context.now, user_verified = new.credential.user_verified)
+         values (:id, :user_id, :rp_id, :credential_id, :public_key, :counter, :transports, :device_type, :backed_up, :aaguid, :name, :user_verified, :now, :now)",
+        id = new.id,
+        user_id = new.user_id,
+        rp_id = new.rp_id,
+        credential_id = new.credential_id,
+        public_key = new.public_key,
+        counter = Millis::from(new.credential.counter),
+        transports = json!(new.credential.transports).to_string(),
+        device_type = if new.credential.backup_eligible { "multiDevice" } else { "singleDevice" },
+        backed_up = new.credential.backed_up,
+        aaguid = new.aaguid,
+        name = new.name,
+        now = context.now,
+        user_verified = new.credential.user_verified
+    )
 }
 
 /// Notes a use (section 7.2, step 24), if the counter still goes forward by it: of two keys that count alike, one does.

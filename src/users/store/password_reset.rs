@@ -16,12 +16,23 @@ pub fn request(context: &Context, user: &Id<User>, email: &str, token: &Token<Re
     let (tenant, client, now) = (&context.tenant().id, context.client(), context.now);
     let id = context.row_id()?;
     Ok([
-        sql!("insert into password_reset
+        sql!(
+            "insert into password_reset
                (id, tenant_id, user_id, token_hash, email, expires_at, previous_id, ip_address, user_agent, created_at, updated_at)
              select :id, :tenant, id, :hash, :email, :expires_at,
                     (select id from password_reset where user_id = :user order by created_at desc, id desc limit 1), :ip, :user_agent, :now, :now
              from user
-             where (tenant_id is null or tenant_id = :tenant) and id = :user and status = 'active'", tenant, id = &id, user, hash = &token.hash(), email, expires_at = now + context.config.reset_seconds * 1000, ip = &client.ip, user_agent = &client.user_agent, now),
+             where (tenant_id is null or tenant_id = :tenant) and id = :user and status = 'active'",
+            tenant,
+            id = &id,
+            user,
+            hash = &token.hash(),
+            email,
+            expires_at = now + context.config.reset_seconds * 1000,
+            ip = &client.ip,
+            user_agent = &client.user_agent,
+            now
+        ),
         revoke(context, user, Some(&id), "superseded"),
     ])
 }
@@ -56,8 +67,13 @@ pub fn look(context: &Context, hash: &TokenHash<Reset>) -> Statement {
 /// Uses a link: of any number of attempts, as many are counted as it has uses.
 #[must_use]
 pub fn take(context: &Context, hash: &TokenHash<Reset>) -> Statement {
-    sql!("update password_reset set use_count = use_count + 1, used_at = :now, updated_at = :now
+    sql!(
+        "update password_reset set use_count = use_count + 1, used_at = :now, updated_at = :now
          where tenant_id = :tenant and token_hash = :hash and revoked_at is null and use_count < max_uses and expires_at > :now
            and exists (select 1 from user u where u.id = user_id and u.email = password_reset.email and u.status = 'active')
-         returning json_quote(user_id) as row", tenant = &context.tenant().id, hash, now = context.now)
+         returning json_quote(user_id) as row",
+        tenant = &context.tenant().id,
+        hash,
+        now = context.now
+    )
 }

@@ -144,14 +144,19 @@ pub fn attempt_of_session<K: TokenKind>(context: &Context, hash: &TokenHash<K>) 
 /// only where the mailbox is not the first factor already, in person or through a password that was set by mail.
 #[must_use]
 pub fn asked(context: &Context, hash: &TokenHash<SecondFactor>) -> Statement {
-    sql!("select case when f.method = 'otp' then json_array('otp')
+    sql!(
+        "select case when f.method = 'otp' then json_array('otp')
                      when u.email_verified = 0 or u.email like '%.invalid' or f.mailed_codes = 0
                        or v.identifier in ('magic-link', 'email-otp') then json_array('totp')
                      else json_array('totp', 'otp') end as row
          from verification v
          join two_factor f on f.user_id = v.user_id and f.verified_at is not null
          join user u on u.id = v.user_id
-         where v.tenant_id = :tenant and v.kind = 'second_factor' and v.token_hash = :hash and v.used_at is null and v.expires_at > :now", tenant = &context.tenant().id, hash, now = context.now)
+         where v.tenant_id = :tenant and v.kind = 'second_factor' and v.token_hash = :hash and v.used_at is null and v.expires_at > :now",
+        tenant = &context.tenant().id,
+        hash,
+        now = context.now
+    )
 }
 
 /// A password was set by mail: until its owner changes it, the mailbox is no second factor.
@@ -167,8 +172,13 @@ pub fn no_mailed_codes(context: &Context, user: &Id<User>) -> Statement {
 /// A password was changed by whoever knew the one before: with it, the mailbox is a second factor again.
 #[must_use]
 pub fn mailed_codes_again(context: &Context, user: &Id<User>, password: &str) -> Statement {
-    sql!("update two_factor set mailed_codes = 1, updated_at = :now
-         where user_id = :user and exists (select 1 from account where user_id = :user and issuer_id is null and password_hash = :password)", user, password, now = context.now)
+    sql!(
+        "update two_factor set mailed_codes = 1, updated_at = :now
+         where user_id = :user and exists (select 1 from account where user_id = :user and issuer_id is null and password_hash = :password)",
+        user,
+        password,
+        now = context.now
+    )
 }
 
 /// What waits for its second factor.
@@ -198,20 +208,30 @@ impl Waiting {
 /// Counts a code that is about to be tried, and answers what waits for it.
 #[must_use]
 pub fn attempt(context: &Context, hash: &TokenHash<SecondFactor>) -> Statement {
-    sql!("update verification set attempts = attempts + 1, updated_at = :now
+    sql!(
+        "update verification set attempts = attempts + 1, updated_at = :now
          where tenant_id = :tenant and kind = 'second_factor' and token_hash = :hash and used_at is null and expires_at > :now
-         returning json_object('id', id, 'user_id', user_id, 'payload_sealed', payload_sealed, 'attempts', attempts) as row", tenant = &context.tenant().id, hash, now = context.now)
+         returning json_object('id', id, 'user_id', user_id, 'payload_sealed', payload_sealed, 'attempts', attempts) as row",
+        tenant = &context.tenant().id,
+        hash,
+        now = context.now
+    )
 }
 
 /// The user whose sign-in waits.
 #[must_use]
 pub fn person(context: &Context, hash: &TokenHash<SecondFactor>) -> Statement {
-    sql!(concat!(
+    sql!(
+        concat!(
         "select ",
         person_json!("u"),
         " as row from verification v join user u on u.id = v.user_id
          where v.tenant_id = :tenant and v.kind = 'second_factor' and v.token_hash = :hash and v.used_at is null and v.expires_at > :now"
-    ), tenant = &context.tenant().id, hash, now = context.now)
+    ),
+        tenant = &context.tenant().id,
+        hash,
+        now = context.now
+    )
 }
 
 /// Accepts a time step, if no later one was (RFC 6238, section 5.2): of many at once, one changes the row.
@@ -296,23 +316,39 @@ pub fn begin(context: &Context, new: &NewFactor<'_>) -> error::Result<[Statement
 #[must_use]
 pub fn verify(context: &Context, user: &Id<User>, factor: &str, step: i64) -> [Statement; 2] {
     [
-        sql!("delete from two_factor
+        sql!(
+            "delete from two_factor
              where user_id = :user and verified_at is not null
-               and exists (select 1 from two_factor where id = :factor and user_id = :user and verified_at is null)", user, factor),
-        sql!("update two_factor set verified_at = :now, last_used_step = :step, last_verified_at = :now, failed_attempts = 0, updated_at = :now
+               and exists (select 1 from two_factor where id = :factor and user_id = :user and verified_at is null)",
+            user,
+            factor
+        ),
+        sql!(
+            "update two_factor set verified_at = :now, last_used_step = :step, last_verified_at = :now, failed_attempts = 0, updated_at = :now
              where user_id = :user and id = :factor and verified_at is null
-             returning json_quote(id) as row", user, factor, step, now = context.now),
+             returning json_quote(id) as row",
+            user,
+            factor,
+            step,
+            now = context.now
+        ),
     ]
 }
 
 /// Replaces the backup codes of an authenticator: of the one in use, or of the pending one, with which they begin to hold.
 #[must_use]
 pub fn replace_backup_codes(context: &Context, user: &Id<User>, factor: &str, digests: &[String]) -> Statement {
-    sql!("update two_factor set backup_codes = :digests, updated_at = :now
+    sql!(
+        "update two_factor set backup_codes = :digests, updated_at = :now
          where user_id = :user and id = :factor and method = 'totp'
            and (verified_at is not null
                 or not exists (select 1 from two_factor where user_id = :user and method = 'totp' and verified_at is not null))
-         returning json_quote(id) as row", user, digests = json!(digests).to_string(), now = context.now, factor)
+         returning json_quote(id) as row",
+        user,
+        digests = json!(digests).to_string(),
+        now = context.now,
+        factor
+    )
 }
 
 /// Takes a user's second factors away.
@@ -360,10 +396,15 @@ pub fn used_device(
 /// Trusts none of a user's browsers any more; with `if_password`, only if that is the hash of their password now.
 #[must_use]
 pub fn distrust(context: &Context, user: &Id<User>, if_password: Option<&str>) -> Statement {
-    sql!("update trusted_device set revoked_at = :now, updated_at = :now
+    sql!(
+        "update trusted_device set revoked_at = :now, updated_at = :now
          where user_id = :user and revoked_at is null
            and (:if_password is null
-                or exists (select 1 from account where user_id = :user and issuer_id is null and password_hash = :if_password))", user, now = context.now, if_password)
+                or exists (select 1 from account where user_id = :user and issuer_id is null and password_hash = :if_password))",
+        user,
+        now = context.now,
+        if_password
+    )
 }
 
 /// How many browsers a user trusts.

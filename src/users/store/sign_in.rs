@@ -290,20 +290,34 @@ pub fn candidate(context: &Context, by: By<'_>) -> Statement {
 #[must_use]
 pub fn failed(context: &Context, user: &Id<User>) -> Statement {
     let config = &context.config;
-    sql!("update user set
+    sql!(
+        "update user set
            failed_login_count = failed_login_count + 1,
            last_failed_login_at = :now,
            locked_until = iif((failed_login_count + 1) % cast(:lockout_failures as integer) <> 0, locked_until,
              :now + min(cast(:lockout_seconds as integer) << min((failed_login_count + 1) / cast(:lockout_failures as integer) - 1, 20), :longest_lock))
-         where (tenant_id is null or tenant_id = :tenant) and id = :user", tenant = &context.tenant().id, user, now = context.now, lockout_failures = config.lockout_failures, lockout_seconds = config.lockout_seconds * 1000, longest_lock = config.lockout_seconds.max(86_400) * 1000)
+         where (tenant_id is null or tenant_id = :tenant) and id = :user",
+        tenant = &context.tenant().id,
+        user,
+        now = context.now,
+        lockout_failures = config.lockout_failures,
+        lockout_seconds = config.lockout_seconds * 1000,
+        longest_lock = config.lockout_seconds.max(86_400) * 1000
+    )
 }
 
 /// Notes a success, if its session was opened: the failures before it no longer count.
 #[must_use]
 pub fn succeeded(context: &Context, user: &Id<User>, session: &Id<Session>) -> Statement {
-    sql!("update user set failed_login_count = 0, locked_until = null, last_login_at = :now, last_active_at = :now,
+    sql!(
+        "update user set failed_login_count = 0, locked_until = null, last_login_at = :now, last_active_at = :now,
                          login_count = login_count + 1
-         where (tenant_id is null or tenant_id = :tenant) and id = :user and exists (select 1 from session where id = :session)", tenant = &context.tenant().id, user, now = context.now, session)
+         where (tenant_id is null or tenant_id = :tenant) and id = :user and exists (select 1 from session where id = :session)",
+        tenant = &context.tenant().id,
+        user,
+        now = context.now,
+        session
+    )
 }
 
 /// Lifts a lock: whoever reads the account's mail is not the one it is locked against.

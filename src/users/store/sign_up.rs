@@ -104,29 +104,52 @@ pub fn create(context: &Context, new: &NewUser<'_>) -> error::Result<Vec<Stateme
          values (:id, :pool, :email, :email_verified, :name, :first_name, :last_name, :image, :username, :display_username, :phone_number, :phone_number_verified, :is_anonymous, :now, :now)" }, pool = tenant.pool(), id = new.id, email = new.email, email_verified = new.email_verified, name = new.name, first_name = new.first_name, last_name = new.last_name, image = new.image, username = new.username, display_username = new.display_username, phone_number = new.phone_number, phone_number_verified = new.phone_number.is_some(), is_anonymous = new.is_anonymous, now);
     if new.was_guest {
         // Whatever held the guest's session must not hold the user's; and whoever came too late ends nothing.
-        let ended = sql!("update session set revoked_at = :now, revocation_reason = 'guest_signed_up', updated_at = :now
-             where user_id = :id and revoked_at is null and exists (select 1 from user where id = :id and email = :email)", id = new.id, email = new.email, now);
+        let ended = sql!(
+            "update session set revoked_at = :now, revocation_reason = 'guest_signed_up', updated_at = :now
+             where user_id = :id and revoked_at is null and exists (select 1 from user where id = :id and email = :email)",
+            id = new.id,
+            email = new.email,
+            now
+        );
         return Ok(vec![user, ended]);
     }
     let member = context.row_id()?;
     Ok(vec![
         user,
-        sql!("insert into member (id, tenant_id, user_id, created_at, updated_at) values (:member, :id, :user_id, :now, :now)", id = &tenant.id, member = &member, user_id = new.id, now),
+        sql!(
+            "insert into member (id, tenant_id, user_id, created_at, updated_at) values (:member, :id, :user_id, :now, :now)",
+            id = &tenant.id,
+            member = &member,
+            user_id = new.id,
+            now
+        ),
         // A tenant's own default roles take the place of the system's.
-        sql!("insert into member_role (member_id, role_id, created_at)
+        sql!(
+            "insert into member_role (member_id, role_id, created_at)
              select :member, id, :now from role
              where is_default = 1 and is_active = 1
                and id in (select id from role where tenant_id = :id
                           union all
                           select id from role
                           where tenant_id is null
-                            and not exists (select 1 from role where tenant_id = :id and is_default = 1 and is_active = 1))", id = &tenant.id, member = &member, now),
+                            and not exists (select 1 from role where tenant_id = :id and is_default = 1 and is_active = 1))",
+            id = &tenant.id,
+            member = &member,
+            now
+        ),
     ])
 }
 
 /// Gives a user a password.
 #[must_use]
 pub fn add_password(context: &Context, id: &Id<Account>, user: &Id<User>, hash: &str) -> Statement {
-    sql!("insert into account (id, tenant_id, user_id, subject, password_hash, password_changed_at, confirmed_at, created_at, updated_at)
-         values (:id, :pool, :user, :user, :hash, :now, :now, :now, :now)", pool = context.tenant().pool(), id, user, hash, now = context.now)
+    sql!(
+        "insert into account (id, tenant_id, user_id, subject, password_hash, password_changed_at, confirmed_at, created_at, updated_at)
+         values (:id, :pool, :user, :user, :hash, :now, :now, :now, :now)",
+        pool = context.tenant().pool(),
+        id,
+        user,
+        hash,
+        now = context.now
+    )
 }

@@ -39,9 +39,21 @@ pub fn update(context: &Context, user: &Id<User>, changes: &Changes) -> Statemen
         Change::Set(text) => (true, Some(text.clone())),
     };
     let (image, username, shown) = (parts(&changes.image), parts(&changes.username), parts(&changes.display_username));
-    sql!("update user set name = coalesce(:name, name), image = iif(:changes_image, :image, image), username = iif(:changes_username, :username, username),
+    sql!(
+        "update user set name = coalesce(:name, name), image = iif(:changes_image, :image, image), username = iif(:changes_username, :username, username),
                          display_username = iif(:changes_shown, :shown, display_username), updated_at = :now
-         where (tenant_id is null or tenant_id = :tenant) and id = :user", tenant = &context.tenant().id, user, name = changes.name.as_ref(), changes_image = image.0, image = image.1, changes_username = username.0, username = username.1, changes_shown = shown.0, shown = shown.1, now = context.now)
+         where (tenant_id is null or tenant_id = :tenant) and id = :user",
+        tenant = &context.tenant().id,
+        user,
+        name = changes.name.as_ref(),
+        changes_image = image.0,
+        image = image.1,
+        changes_username = username.0,
+        username = username.1,
+        changes_shown = shown.0,
+        shown = shown.1,
+        now = context.now
+    )
 }
 
 /// Notes that a user proved an address, if it is still theirs; answers whether it is.
@@ -91,11 +103,15 @@ pub fn person(context: &Context, user: &Id<User>) -> Statement {
 pub fn reclaim(context: &Context, user: &Id<User>) -> [Statement; 12] {
     macro_rules! of_unproven {
         ($text:expr $(, $now:ident)?) => {
-            sql!(concat!(
+            sql!(
+                concat!(
                 $text,
                 " and exists (select 1 from user
                                          where (tenant_id is null or tenant_id = :tenant) and id = :user and email_verified = 0)"
-            ), $($now = context.now,)? tenant = &context.tenant().id, user)
+            ),
+                $($now = context.now,)? tenant = &context.tenant().id,
+                user
+            )
         };
     }
     [
@@ -169,9 +185,16 @@ pub fn delete(context: &Context, user: &Id<User>, reason: &str) -> [Statement; 7
 #[must_use]
 pub fn delete_by(context: &Context, user: &Id<User>, actor: &Id<User>, reason: &str) -> [Statement; 7] {
     [
-        sql!("update user set status = 'deleted', status_reason = :reason, status_changed_at = :now, status_changed_by = :actor,
+        sql!(
+            "update user set status = 'deleted', status_reason = :reason, status_changed_at = :now, status_changed_by = :actor,
                              deleted_at = :now, deleted_by = :actor, updated_at = :now
-             where (tenant_id is null or tenant_id = :tenant) and id = :user and deleted_at is null", tenant = &context.tenant().id, user, reason, now = context.now, actor),
+             where (tenant_id is null or tenant_id = :tenant) and id = :user and deleted_at is null",
+            tenant = &context.tenant().id,
+            user,
+            reason,
+            now = context.now,
+            actor
+        ),
         sql!("delete from account where user_id = :user", user),
         sql!("delete from passkey where user_id = :user", user),
         sql!("delete from two_factor where user_id = :user", user),
@@ -185,16 +208,35 @@ pub fn delete_by(context: &Context, user: &Id<User>, actor: &Id<User>, reason: &
 #[must_use]
 pub fn absorb_guest(context: &Context, guest_session: &TokenHash<SessionToken>, user: &Id<User>) -> [Statement; 3] {
     [
-        sql!("update user set status = 'deleted', status_reason = 'guest_signed_in', status_changed_at = :now, deleted_at = :now,
+        sql!(
+            "update user set status = 'deleted', status_reason = 'guest_signed_in', status_changed_at = :now, deleted_at = :now,
                              deleted_by = :user, updated_at = :now
              where is_anonymous = 1 and deleted_at is null and id <> :user
-               and id = (select user_id from session where tenant_id = :tenant and token_hash = :guest_session)", tenant = &context.tenant().id, guest_session, user, now = context.now),
-        sql!("insert into audit_event (id, tenant_id, user_id, subject, actor_id, event, details, request_id, created_at)
+               and id = (select user_id from session where tenant_id = :tenant and token_hash = :guest_session)",
+            tenant = &context.tenant().id,
+            guest_session,
+            user,
+            now = context.now
+        ),
+        sql!(
+            "insert into audit_event (id, tenant_id, user_id, subject, actor_id, event, details, request_id, created_at)
              select :row_id, :tenant, :user, :user, :user, 'guest.absorbed', json_object('guest', user_id), :request_id, :now
-             from session where tenant_id = :tenant and token_hash = :guest_session and changes() = 1", tenant = &context.tenant().id, guest_session, user, now = context.now, row_id = context.row_id().unwrap_or_default(), request_id = context.request_id()),
-        sql!("update session set revoked_at = :now, revocation_reason = 'guest_signed_in', updated_at = :now
+             from session where tenant_id = :tenant and token_hash = :guest_session and changes() = 1",
+            tenant = &context.tenant().id,
+            guest_session,
+            user,
+            now = context.now,
+            row_id = context.row_id().unwrap_or_default(),
+            request_id = context.request_id()
+        ),
+        sql!(
+            "update session set revoked_at = :now, revocation_reason = 'guest_signed_in', updated_at = :now
              where revoked_at is null
                and user_id = (select s.user_id from session s join user u on u.id = s.user_id
-                              where s.tenant_id = :tenant and s.token_hash = :guest_session and u.is_anonymous = 1 and u.deleted_at = :now)", tenant = &context.tenant().id, guest_session, now = context.now),
+                              where s.tenant_id = :tenant and s.token_hash = :guest_session and u.is_anonymous = 1 and u.deleted_at = :now)",
+            tenant = &context.tenant().id,
+            guest_session,
+            now = context.now
+        ),
     ]
 }

@@ -225,7 +225,8 @@ pub struct Button {
 /// The issuers that the login page shows, in order.
 #[must_use]
 pub fn buttons(tenant: &Id<Tenant>) -> Statement {
-    sql!("select json_object('name', name, 'label', login_page_name, 'image', image) as row
+    sql!(
+        "select json_object('name', name, 'label', login_page_name, 'image', image) as row
          from issuer
          where id in (select id from issuer where tenant_id = :tenant
                       union all
@@ -233,7 +234,9 @@ pub fn buttons(tenant: &Id<Tenant>) -> Statement {
                       where g.tenant_id is null
                         and not exists (select 1 from issuer own where own.tenant_id = :tenant and own.name = g.name and own.enabled = 1))
            and enabled = 1 and show_on_login_page = 1
-         order by sort_order, login_page_name limit 50", tenant)
+         order by sort_order, login_page_name limit 50",
+        tenant
+    )
 }
 
 /// An issuer by its id, enabled or not: the tenant's own or everybody's.

@@ -215,13 +215,16 @@ pub fn record(tenant: &Id<Tenant>, id: &Id<Issuer>) -> Statement {
 /// The issuers of the tenant's, and everybody's, in the order of the login page.
 #[must_use]
 pub fn records(tenant: &Id<Tenant>) -> Statement {
-    sql!(concat!(
+    sql!(
+        concat!(
         "select ",
         record_json!(),
         " as row from issuer i
          where i.id in (select id from issuer where tenant_id = :tenant union all select id from issuer where tenant_id is null)
          order by i.sort_order, i.login_page_name limit 200"
-    ), tenant)
+    ),
+        tenant
+    )
 }
 
 fn sealed(
@@ -282,15 +285,27 @@ pub fn save(context: &Context, by: &Id<User>, draft: &Draft) -> error::Result<Ve
          where id = :id and tenant_id is :tenant and revision = :revision" }, id, tenant, name = &record.name, label = &record.label, service_type = record.service_type.name(), base_url = &record.base_url, client_id = &record.client_id, secret, key, basic_auth = record.basic_auth, login_scopes = &record.login_scopes, login_scopes_offline = &record.login_scopes_offline, login_params = json!(record.login_params).to_string(), login_params_offline = json!(record.login_params_offline).to_string(), allowed_domains = json!(record.allowed_domains).to_string(), require_confirmation = record.require_confirmation, trust_email = record.trust_email, sync_profile = record.sync_profile, show_on_login_page = record.show_on_login_page, sort_order = record.sort_order, image = record.image.as_ref(), enabled = record.enabled, settings = json!(record.settings).to_string(), by, now = context.now, sets_secret, sets_key, moves = draft.moves, revision = record.revision),
         must_change(),
         // Those by hand are replaced whole; those by discovery only if they are of another issuer.
-        sql!("delete from issuer_endpoint where issuer_id = :id and (is_discovered = 0 or :moves)", id, moves = draft.moves),
+        sql!(
+            "delete from issuer_endpoint where issuer_id = :id and (is_discovered = 0 or :moves)",
+            id,
+            moves = draft.moves
+        ),
         sql!("delete from issuer_field_mapping where issuer_id = :id", id),
     ];
     for (name, url) in &record.endpoints {
         statements.push(
-            sql!("insert into issuer_endpoint (id, issuer_id, name, url, is_discovered, updated_by, created_at, updated_at)
+            sql!(
+                "insert into issuer_endpoint (id, issuer_id, name, url, is_discovered, updated_by, created_at, updated_at)
                  values (:context_id, :id, :name, :url, 0, :by, :now, :now)
                  on conflict (issuer_id, name) do update set
-                   url = excluded.url, is_discovered = 0, updated_by = excluded.updated_by, updated_at = excluded.updated_at", id, context_id = context.row_id()?, name, url, by, now = context.now),
+                   url = excluded.url, is_discovered = 0, updated_by = excluded.updated_by, updated_at = excluded.updated_at",
+                id,
+                context_id = context.row_id()?,
+                name,
+                url,
+                by,
+                now = context.now
+            ),
         );
     }
     for (internal, external) in &record.mapping {
