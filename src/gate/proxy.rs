@@ -28,8 +28,8 @@ use crate::request::context::Context;
 use crate::request::errors;
 use crate::request::store::directory::AppPlace;
 use crate::session::authenticate::{Authentication, Depth, Due, Look, Prolong};
+use crate::session::cookies::cookies_after_rejection;
 use crate::session::live_session::LiveSession;
-use crate::session::open::taken_back;
 use crate::session::{api_key, authenticate, policy};
 use crate::users::person::Person;
 
@@ -109,7 +109,7 @@ pub async fn judge(context: &Context, needs: Needs, path: &str) -> Result<Judged
         Authentication::Authenticated(one) => (Some(one.session), one.cookies, one.due),
         Authentication::Rejected(rejection) => {
             context.log(path, &Error::refused(Wire::UNAUTHORIZED, format!("{rejection:?}")));
-            (None, taken_back(context, rejection), None)
+            (None, cookies_after_rejection(context, rejection), None)
         }
     };
     let visitor = session.as_ref().map(|session| asking(context, session));

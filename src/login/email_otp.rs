@@ -1,20 +1,23 @@
 //! Mailed one-time codes: the letter, redeeming a code, and setting a password by one.
 
-use crate::account::reset;
+use crate::account::verification::Proven;
+use crate::account::{change_email, reset, user, verification};
 use crate::credentials::password::Password;
 use crate::http::email;
 use crate::http::fields::Fields;
 use crate::login::sign_in_or_up;
 use crate::login::sign_in_or_up::Arrival;
 use crate::platform::error::{Error, Result, Wire};
+use crate::platform::id::{Id, User};
 use crate::records::deliver::deliver_later;
 use crate::records::mail;
 use crate::request::context::Context;
 use crate::session::open::Outcome;
 use crate::session::{authenticate, proof};
-use crate::users::store::code::{CodeKind, Verdict};
+use crate::users::person::Person;
+use crate::users::store::code::{CodeKind, Verdict, digits};
 use crate::users::store::sign_in::{By, Loaded};
-use crate::users::{limits, lockout, sign_in_decision};
+use crate::users::{addressee, limits, lockout, sign_in_decision};
 use crate::{records, users};
 
 /// The longest code read, in characters.
@@ -144,4 +147,86 @@ pub async fn set_password(context: &Context, kind: CodeKind, by: By<'_>, otp: &s
     sign_in_decision::admit(&user, context.now)
         .map_err(|refusal| Error::refused(Wire::BANNED_USER, refusal.as_str()))?;
     reset::replace(context, &user.user_id, new, "code", matches!(by, By::Email(_))).await
+}
+
+/// Mails a code to the user who has the address, or to an address that may sign up.
+///
+/// # Errors
+/// 429, 503.
+pub async fn send_code(context: &Context, email: &str, kind: CodeKind) -> Result<()> {
+    let user = addressee::addressee(context, "code", By::Email(email)).await?;
+    let is_welcome = user.is_some() || (kind == CodeKind::SignIn && context.config.sign_up_open);
+    let code = digits(context.random()?);
+    let mut statements = Vec::from(users::store::code::issue(context, kind, email, &code)?);
+    let user_id = user.as_ref().map(|user| &user.user_id);
+    if is_welcome {
+        statements.push(records::store::outbox::queue(context, user_id, email, &letter(context, kind, &code))?);
+    }
+    context.db()?.batch(statements).await?;
+    deliver_later(context);
+    Ok(())
+}
+
+/// Proves an address by a code, and answers its user.
+///
+/// # Errors
+/// 400 for a wrong code, or an address that is another by now; 403, 429, 503.
+pub async fn verify_email(context: &Context, email: &str, otp: &str) -> Result<Person> {
+    let loaded = redeem(context, CodeKind::EmailProof, By::Email(email), otp, false).await?;
+    let user = loaded.candidate.ok_or_else(|| Error::refused(Wire::INVALID_OTP, "nobody has the address"))?;
+    let proven = verification::prove(context, &user.user_id, email).await?;
+    let person: Option<Person> = context.db()?.first(users::store::user::person(context, &user.user_id)).await?;
+    person
+        .filter(|_| proven != Proven::No)
+        .ok_or_else(|| Error::refused(Wire::INVALID_OTP, "the address is another by now"))
+}
+
+/// Mails a code to the new address of the user who is asking, if their present address agrees by `otp`. The `Set-Cookie` lines
+/// of their session.
+///
+/// # Errors
+/// 400, 401, 403, 429, 503.
+pub async fn request_email_change(context: &Context, new: &str, otp: Option<&str>) -> Result<Vec<String>> {
+    let counters = limits::mails(context, "change-email", new);
+    let (authenticated, is_free) = change_email::wish(context, new, &counters).await?;
+    let user = &authenticated.session.user;
+    if user.email_verified && email::is_mailbox(&user.email) {
+        // The old address agrees: by the code that `send-verification-otp` mails to it.
+        let otp = otp.ok_or_else(|| Error::refused(Wire::OTP_REQUIRED, "no code of the present address"))?;
+        redeem(context, CodeKind::EmailProof, By::Email(&user.email), otp, false).await?;
+    }
+    // By whom and for what: the code of one user's wish is no other's.
+    let code = digits(context.random()?);
+    let mut statements =
+        Vec::from(users::store::code::issue(context, CodeKind::ChangeEmail, &change_of(&user.id, new), &code)?);
+    if is_free {
+        let letter = letter(context, CodeKind::ChangeEmail, &code);
+        statements.push(records::store::outbox::queue(context, Some(&user.id), new, &letter)?);
+    }
+    context.db()?.batch(statements).await?;
+    deliver_later(context);
+    Ok(authenticated.cookies)
+}
+
+/// What a code for a change of address is about: the user and the new address.
+fn change_of(user: &Id<User>, email: &str) -> String {
+    format!("{user} {email}")
+}
+
+/// Changes the address of the user who is asking, by the code that was mailed to the new one. The `Set-Cookie` lines of their
+/// session.
+///
+/// # Errors
+/// 400, 401, 403, 429, 503.
+pub async fn change_email_by_code(context: &Context, new: &str, otp: &str) -> Result<Vec<String>> {
+    // Guesses are counted by the address that they would prove: of accounts that guess there may be any number.
+    let (authenticated, _) = change_email::wish(context, new, &limits::codes(context, new)).await?;
+    let user = &authenticated.session.user;
+    let verdict =
+        users::store::code::try_alone(context, CodeKind::ChangeEmail, &change_of(&user.id, new), otp.trim()).await?;
+    accept(CodeKind::ChangeEmail, verdict)?;
+    if !change_email::carry_out(context, &user.id, &user.email, new).await? {
+        return Err(Error::refused(Wire::EMAIL_ALREADY_IN_USE, "taken meanwhile"));
+    }
+    user::refreshed(context, &authenticated).await
 }

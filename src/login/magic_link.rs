@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::gate::sign_in;
 use crate::http::redirect::Target;
+use crate::login::sign_in_or_up;
+use crate::login::sign_in_or_up::Arrival;
 use crate::platform::error::{Error, Result, Wire};
 use crate::platform::id::{Id, User};
 use crate::platform::secret::{MagicLink, Token};
@@ -11,10 +13,14 @@ use crate::records::deliver::deliver_later;
 use crate::records::mail;
 use crate::request::context::Context;
 use crate::request::origins;
+use crate::request::store::verification::{Claim, Used};
 use crate::session::authenticate;
+use crate::session::authenticate::guest;
+use crate::session::open::Outcome;
 use crate::users::addressee;
+use crate::users::sign_in_decision::Candidate;
 use crate::users::store::sign_in::By;
-use crate::{records, request};
+use crate::{records, request, users};
 
 /// The page that the mailed link leads to. It asks once more: mail scanners follow links, and must use none up.
 pub const PAGE: &str = "/sign-in-link";
@@ -88,4 +94,56 @@ pub fn ways(context: &Context, mut given: impl FnMut(&str) -> Option<String>) ->
         on_new: target("newUserCallbackURL", Wire::INVALID_NEW_USER_CALLBACK_URL)?,
         on_error: target("errorCallbackURL", Wire::INVALID_ERROR_CALLBACK_URL)?,
     })
+}
+
+/// The address that a link was mailed to, if the link is still good.
+///
+/// # Errors
+/// 503 if D1 does not answer.
+pub async fn load_recipient(context: &Context, token: &str) -> Result<Option<String>> {
+    let Some(token) = Token::<MagicLink>::parse(token) else {
+        return Ok(None);
+    };
+    let peek = request::store::verification::peek(context, &token.hash(), None);
+    let used: Option<Used> = context.db()?.first(peek).await?;
+    Ok(used.and_then(|used| used.identifier))
+}
+
+/// Uses a link up and signs its user in, or makes a user of its address. Answers whether they are new.
+///
+/// # Errors
+/// 400 for a link that is not good, 403 for a user who is not active or where nobody may sign up, 503.
+pub async fn sign_in_by_link(context: &Context, token: Option<String>) -> Result<(Outcome, bool)> {
+    let invalid = |reason: &str| Error::refused(Wire::INVALID_TOKEN, reason);
+    let token: Option<Token<MagicLink>> = token.and_then(|token| Token::parse(&token));
+    let hash = token.ok_or_else(|| invalid("not of our making"))?.hash();
+    let statements = [
+        request::store::verification::peek(context, &hash, None),
+        users::store::sign_in::tenant_is_active(&context.tenant().id),
+        users::store::sign_in::candidate(context, By::MagicLink(hash.as_str())),
+    ];
+    let mut answers = context.db()?.batch(statements).await?;
+    let used: Option<Used> = answers.row()?;
+    let used = used.ok_or_else(|| invalid("unknown, used or expired"))?;
+    if !answers.row::<bool>()?.unwrap_or(false) {
+        return Err(Error::refused(Wire::TENANT_UNAVAILABLE, "tenant is not active"));
+    }
+    let candidate: Option<Candidate> = answers.row()?;
+    let letter: Letter = serde_json::from_slice(used.payload(context)?.expose())
+        .map_err(|error| Error::Internal(format!("verification.payload_sealed is no letter: {error}")))?;
+    let here = if letter.guest.is_some() { guest(context).await? } else { None };
+    let guest = here.filter(|here| letter.guest.as_ref() == Some(here));
+    let arrival = Arrival {
+        email: &letter.email,
+        phone_number: None,
+        name: &letter.name,
+        image: None,
+        method: "magic-link",
+        amr: &["email"],
+        claim: Some(Claim { id: &used.id, if_changed: false }),
+        otherwise: Wire::INVALID_TOKEN,
+        guest: guest.as_ref().filter(|_| candidate.is_none()),
+        absorbs_guest: guest.is_some(),
+    };
+    sign_in_or_up::arrive(context, &arrival, candidate.as_ref()).await
 }

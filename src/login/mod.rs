@@ -2,9 +2,12 @@
 
 pub mod email_otp;
 pub mod endpoints;
+pub mod guest;
 pub mod hosted_pages;
 pub mod magic_link;
+pub mod one_time_token;
 pub mod pages;
+pub mod passkey;
 pub mod second_factor;
 pub mod sign_in;
 pub mod sign_in_or_up;

@@ -18,7 +18,7 @@ use crate::server::routes::{Access, Fact, Route, Surface};
 use crate::server::{guard, routes};
 use crate::session::authenticate::{Authentication, Depth};
 use crate::session::call::Call;
-use crate::session::{api_key, authenticate, open, policy};
+use crate::session::{api_key, authenticate, cookies, policy};
 
 /// Serves a request. Whatever goes wrong is an answer.
 pub async fn serve(request: Request, env: Env, runtime: worker::Context) -> Response {
@@ -143,7 +143,7 @@ fn fail(route: &Route, call: &Call, error: &Error) -> Result<Reply> {
     // A session cookie that opens nothing is taken back; not where another site's form could make us.
     let is_ours = call.context.app().is_none() && route.origin == routes::Origin::Trusted;
     let rejected = error.wire() == Wire::UNAUTHORIZED && is_ours;
-    Ok(if rejected { reply.with_cookies(open::cleared(&call.context)) } else { reply })
+    Ok(if rejected { reply.with_cookies(cookies::clear_session_cookies(&call.context)) } else { reply })
 }
 
 fn may_be_a_program(route: &Route, call: &Call) -> bool {

@@ -3,6 +3,7 @@
 pub mod api_key;
 pub mod authenticate;
 pub mod call;
+pub mod cookies;
 pub mod endpoints;
 pub mod impersonation;
 pub mod live_session;

@@ -2,11 +2,13 @@
 //! Their session tokens stand in one further cookie, each signed as the session cookie is; D1 says which of them still hold.
 
 use crate::http::cookie::Cookie;
-use crate::platform::error::Result;
+use crate::platform::error::{Error, Result, Wire};
+use crate::platform::id::{Id, Session};
 use crate::platform::secret::{SessionToken, Token, TokenHash};
 use crate::request::context::Context;
 use crate::request::write_later::write_later;
-use crate::session::authenticate::{forget, judge};
+use crate::session::authenticate::{Authenticated, forget, judge, remember, session_cookie, snapshot_cookie};
+use crate::session::cookies::clear_session_cookies;
 use crate::session::live_session::{Judged, LiveSession, cookie_value, read_cookie};
 use crate::session::store::session::Which;
 use crate::session::{policy, store};
@@ -155,4 +157,46 @@ pub async fn end_others(context: &Context) -> Result<Vec<String>> {
         }
     }
     Ok(brought.into_iter().map(|cookie| cookie.clear(context.is_secure)).collect())
+}
+
+/// The refusal of a session that is none of the browser's.
+#[must_use]
+pub fn unknown_session() -> Error {
+    Error::refused(Wire::INVALID_SESSION_TOKEN, "no session of this browser")
+}
+
+/// The `Set-Cookie` lines by which an account becomes the active one.
+#[must_use]
+pub fn cookies_of_active(context: &Context, account: &Account) -> Vec<String> {
+    let hash = account.token.hash();
+    remember(context, &hash, &account.session);
+    let snapshot = snapshot_cookie(context, &hash, &account.session);
+    // An old snapshot must not answer for the account before.
+    let snapshot = snapshot.unwrap_or_else(|| Cookie::Snapshot.clear(context.is_secure));
+    vec![session_cookie(context, &account.token, &account.session), snapshot]
+}
+
+/// Ends the session of this browser that has the handle. If it was the active one, another becomes active. The `Set-Cookie`
+/// lines.
+///
+/// # Errors
+/// 401 for a session that is not this browser's; 503.
+pub async fn end_account(context: &Context, authenticated: Authenticated, handle: &str) -> Result<Vec<String>> {
+    let accounts = accounts(context).await?;
+    let ended = accounts.iter().find(|account| account.session.id.as_str() == handle).ok_or_else(unknown_session)?;
+    let id: &Id<Session> = &ended.session.id;
+    let revoke = store::session::revoke(context, &ended.session.user.id, Which::One(id), "revoked", None);
+    let mut answers = context.db()?.batch([revoke]).await?;
+    forget(context, store::session::revoked(&mut answers)?);
+    let left: Vec<&Account> = accounts.iter().filter(|account| account.session.id != *id).collect();
+    let mut cookie_lines = cookies(context, left.iter().map(|account| account.kept()));
+    if *id == authenticated.session.id {
+        match left.first() {
+            Some(next) => cookie_lines.extend(cookies_of_active(context, next)),
+            None => cookie_lines.extend(clear_session_cookies(context)),
+        }
+    } else {
+        cookie_lines.extend(authenticated.cookies);
+    }
+    Ok(cookie_lines)
 }

@@ -19,7 +19,7 @@ use crate::request::write_later::write_later;
 use crate::session::authenticate::{brought, forget, judge, remember, session_cookie, snapshot_cookie};
 use crate::session::live_session::{LiveSession, Record, Rejection};
 use crate::session::store::session::NewSession;
-use crate::session::{multi_session, store};
+use crate::session::{cookies, multi_session, store};
 use crate::{records, request, users};
 
 /// How long the second factor may take, in milliseconds.
@@ -120,6 +120,19 @@ impl Outcome {
         }
     }
 
+    /// The answer of `sign-in/…`: the session's handle and user, and where to go.
+    ///
+    /// # Errors
+    /// None that happens.
+    pub fn answer(self, target: Option<&Target>) -> Result<Reply> {
+        let is_open = matches!(self, Self::Opened(_));
+        let reply = self.json(|session| sign_in_body(session, target))?;
+        Ok(match target.filter(|_| is_open) {
+            Some(target) => reply.with("location", target.as_str().to_owned()),
+            None => reply,
+        })
+    }
+
     /// The answer to a browser that follows links: to `target`, by way of our page of second factors if need be.
     #[must_use]
     pub fn redirect(self, status: u16, target: &Target) -> Reply {
@@ -131,6 +144,14 @@ impl Outcome {
             }
         }
     }
+}
+
+fn sign_in_body(session: &LiveSession, target: Option<&Target>) -> Value {
+    let mut body = json!({ "redirect": target.is_some(), "token": session.id, "user": session.user_json() });
+    if let Some(target) = target {
+        body["url"] = json!(target.as_str());
+    }
+    body
 }
 
 /// What is kept of a first factor until the second is given.
@@ -283,7 +304,7 @@ async fn run(
         let methods: Option<Vec<String>> = if asks { answers.row()? } else { None };
         let lost = || Error::refused(opening.otherwise, "another request was quicker, or the password was changed");
         let methods = methods.ok_or_else(lost)?;
-        let mut cookies = Vec::from(cleared(context));
+        let mut cookies = Vec::from(cookies::clear_session_cookies(context));
         cookies.push(Cookie::SecondFactor.set(context.is_secure, pending.expose(), Some(SECOND_FACTOR_LIFE / 1000)));
         return Ok(Outcome::Asked(Asked { methods, cookies }));
     };
@@ -357,19 +378,4 @@ fn guest(context: &Context, opening: &Opening<'_>) -> Option<TokenHash<SessionTo
         return None;
     }
     opening.guest.cloned().or_else(|| brought(context).map(|token| token.hash()))
-}
-
-/// `Set-Cookie` lines that take a session's cookies back.
-#[must_use]
-pub fn cleared(context: &Context) -> [String; 2] {
-    [Cookie::Session, Cookie::Snapshot].map(|cookie| cookie.clear(context.is_secure))
-}
-
-/// The same for a session that was rejected: not for where it was presented, since it holds elsewhere.
-#[must_use]
-pub fn taken_back(context: &Context, rejection: Rejection) -> Vec<String> {
-    match rejection {
-        Rejection::Address(_) => Vec::new(),
-        _ => cleared(context).into(),
-    }
 }

@@ -4,13 +4,14 @@ use serde_json::json;
 
 use crate::access::action::Permit;
 use crate::platform::error::Result;
+use crate::platform::id::{Id, User};
 use crate::records::deliver::deliver_later;
 use crate::records::store::audit::Severity;
 use crate::records::store::outbox::has_logouts;
 use crate::request::context::Context;
 use crate::session::authenticate::{Authentication, Depth, Ticket, forget};
+use crate::session::cookies::clear_session_cookies;
 use crate::session::live_session::LiveSession;
-use crate::session::open::cleared;
 use crate::session::store::deed::Deed;
 use crate::session::store::permission::holds_still;
 use crate::session::store::session::Which;
@@ -26,7 +27,7 @@ pub const SET_AUTH_JWT: &str = "set-auth-jwt";
 /// # Errors
 /// 503.
 pub async fn end_this(context: &Context) -> Result<Vec<String>> {
-    let mut gone = Vec::from(cleared(context));
+    let mut gone = Vec::from(clear_session_cookies(context));
     // What ends sessions is done whether or not this one has ended by itself.
     context.db()?.let_go();
     gone.extend(multi_session::end_others(context).await?);
@@ -88,4 +89,13 @@ pub(crate) async fn end(
         deliver_later(context);
     }
     Ok(())
+}
+
+/// The sessions of a user that can be ended.
+///
+/// # Errors
+/// 503 if D1 does not answer.
+pub async fn list_sessions(context: &Context, user: &Id<User>) -> Result<Vec<store::session::Listed>> {
+    let statement = store::session::list(&context.tenant().id, user, context.now);
+    Ok(context.db()?.batch([statement]).await?.rows()?)
 }

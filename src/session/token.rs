@@ -33,3 +33,11 @@ pub async fn mint(context: &Context, session: &LiveSession) -> Result<String> {
     let signer = jose::store::signer(context).await?;
     signer.sign_as(TYPE, claims, context.now, context.config.token_seconds).await
 }
+
+/// The public keys that verify our JWTs (RFC 7517).
+///
+/// # Errors
+/// 503 if D1 does not answer.
+pub async fn load_published_keys(context: &Context) -> Result<Vec<Value>> {
+    jose::store::published(context).await
+}

@@ -20,7 +20,7 @@ use crate::request::context::Context;
 use crate::request::origins;
 use crate::session::authenticate::{Authentication, Depth, forget};
 use crate::session::call::Call;
-use crate::session::open::cleared;
+use crate::session::cookies::clear_session_cookies;
 use crate::session::proof;
 use crate::session::store::session::Which;
 use crate::users::person::Person;
@@ -84,7 +84,8 @@ fn has_mailbox(user: &Person) -> bool {
 }
 
 fn deleted(call: &Call) -> Result<Reply> {
-    Ok(Reply::json(200, &json!({ "success": true, "message": "User deleted" }))?.with_cookies(cleared(&call.context)))
+    Ok(Reply::json(200, &json!({ "success": true, "message": "User deleted" }))?
+        .with_cookies(clear_session_cookies(&call.context)))
 }
 
 async fn send_link(context: &Context, user: &Person, target: Option<&Target>) -> Result<()> {
@@ -121,7 +122,7 @@ pub async fn callback(call: &mut Call) -> Result<Reply> {
     let token = call.request.param("token").unwrap_or_default();
     by_token(call, &authenticated.session.user, &token).await?;
     match target {
-        Some(target) => Ok(Reply::redirect(302, &target).with_cookies(cleared(&call.context))),
+        Some(target) => Ok(Reply::redirect(302, &target).with_cookies(clear_session_cookies(&call.context))),
         None => deleted(call),
     }
 }
@@ -185,7 +186,7 @@ pub async fn press(call: &mut Call) -> Result<Reply> {
         Some(target) => Reply::redirect(303, &target),
         None => Reply::page(200, mailed::deleted(&call.context.frame("Your account is deleted"))),
     };
-    Ok(reply.with_cookies(cleared(&call.context)))
+    Ok(reply.with_cookies(clear_session_cookies(&call.context)))
 }
 
 async fn by_token(call: &Call, user: &Person, token: &str) -> Result<()> {

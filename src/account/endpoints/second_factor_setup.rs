@@ -12,7 +12,7 @@ use crate::records::deliver::deliver_later;
 use crate::session;
 use crate::session::authenticate::{Authenticated, forget};
 use crate::session::call::Call;
-use crate::session::open::cleared;
+use crate::session::cookies::clear_session_cookies;
 use crate::users::fields;
 use crate::users::store::second_factor::Factor;
 
@@ -54,7 +54,7 @@ async fn enable_mailed(call: &Call, authenticated: Authenticated, factors: &[Fac
         context.db()?.batch(before).await?;
         forget(context, vec![authenticated.hash.clone()]);
         deliver_later(context);
-        return Ok(Reply::json(200, &json!({ "method": "otp" }))?.with_cookies(cleared(context)));
+        return Ok(Reply::json(200, &json!({ "method": "otp" }))?.with_cookies(clear_session_cookies(context)));
     }
     let opened = second_factor_setup::rotate(&call.context, &authenticated, before, None).await?;
     Ok(Reply::json(200, &json!({ "method": "otp" }))?.with_cookies(opened.cookies))

@@ -15,8 +15,8 @@ use crate::provider::store::consent::Listed as Consent;
 use crate::request::{errors, origins};
 use crate::session::authenticate::{Authentication, Depth, judge, remember, snapshot_cookie};
 use crate::session::call::Call;
+use crate::session::cookies::cookies_after_rejection;
 use crate::session::live_session::Rejection;
-use crate::session::open::taken_back;
 use crate::session::{policy, proof};
 use crate::users::store::passkey::Listed;
 use crate::users::store::second_factor::Factor;
@@ -32,7 +32,7 @@ pub async fn account(call: &mut Call) -> Result<Reply> {
         Authentication::NotPresented => return Ok(Reply::redirect(302, &Target::own("/login"))),
         Authentication::Rejected(rejection) => {
             let reply = Reply::redirect(302, &Target::own("/login"));
-            return Ok(reply.with_cookies(taken_back(&call.context, rejection)));
+            return Ok(reply.with_cookies(cookies_after_rejection(&call.context, rejection)));
         }
     };
     let context = &call.context;
@@ -50,7 +50,7 @@ pub async fn account(call: &mut Call) -> Result<Reply> {
         Ok(judged) => judged.session,
         Err(rejection) => {
             let reply = Reply::redirect(302, &Target::own("/login"));
-            return Ok(reply.with_cookies(taken_back(context, rejection)));
+            return Ok(reply.with_cookies(cookies_after_rejection(context, rejection)));
         }
     };
     policy::may_act(context, &session)?;

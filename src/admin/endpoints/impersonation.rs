@@ -20,7 +20,7 @@ use crate::session::call::Call;
 use crate::session::live_session::{LiveSession, Record, cookie_value};
 use crate::session::store::deed::Deed;
 use crate::session::store::session::Which;
-use crate::session::{impersonation, open};
+use crate::session::{cookies, impersonation};
 
 /// How long an impersonation lasts at most, in seconds.
 const LONGEST: i64 = 3600;
@@ -127,7 +127,7 @@ pub async fn stop(call: &mut Call) -> Result<Reply> {
     let (Some(own), Some(token)) = (own, aside) else {
         let error = Error::refused(Wire::UNAUTHORIZED, "the administrator's own session is over");
         context.log(call.request.path(), &error);
-        let mut cookies = Vec::from(open::cleared(context));
+        let mut cookies = Vec::from(cookies::clear_session_cookies(context));
         cookies.push(gone);
         return Ok(errors::json(&error)?.with_cookies(cookies));
     };

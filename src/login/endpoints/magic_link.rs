@@ -6,19 +6,12 @@ use crate::http::incoming::Media;
 use crate::http::page::mailed;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
-use crate::login::magic_link::{Letter, PAGE, Ways};
-use crate::login::sign_in_or_up::Arrival;
-use crate::login::{magic_link, sign_in_or_up};
+use crate::login::magic_link;
+use crate::login::magic_link::{PAGE, Ways};
 use crate::platform::error::{Error, Result, Wire};
-use crate::platform::secret::{MagicLink, Token};
-use crate::request::store::verification::{Claim, Used};
 use crate::request::{errors, origins};
 use crate::session::call::Call;
-use crate::session::open::Outcome;
 use crate::users::fields::LONGEST_NAME;
-use crate::users::sign_in_decision::Candidate;
-use crate::users::store::sign_in::By;
-use crate::{request, users};
 
 /// `POST /sign-in/magic-link`: known and unknown addresses are answered alike.
 ///
@@ -53,7 +46,7 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
     }
     let context = &call.context;
     let Ways { callback, on_new, on_error } = magic_link::ways(context, |name| call.request.param(name))?;
-    let result = arrive(call, call.request.param("token")).await;
+    let result = magic_link::sign_in_by_link(&call.context, call.request.param("token")).await;
     let reply = match (result, callback) {
         (Ok((outcome, is_new)), Some(callback)) => {
             let target = on_new.filter(|_| is_new).unwrap_or(callback);
@@ -101,11 +94,7 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
     let ways = magic_link::ways(context, |name| call.request.param(name))?;
     let text = call.request.param("token").unwrap_or_default();
-    let used: Option<Used> = match Token::<MagicLink>::parse(&text) {
-        Some(token) => context.db()?.first(request::store::verification::peek(context, &token.hash(), None)).await?,
-        None => None,
-    };
-    let Some(email) = used.and_then(|used| used.identifier) else {
+    let Some(email) = magic_link::load_recipient(context, &text).await? else {
         let error = Error::refused(Wire::INVALID_TOKEN, "unknown, used or expired");
         return refused(call, 302, &ways, &error).await;
     };
@@ -133,7 +122,7 @@ pub async fn press(call: &mut Call) -> Result<Reply> {
         "newUserCallbackURL" => on_new.clone(),
         _ => on_error.clone(),
     })?;
-    match arrive(call, token).await {
+    match magic_link::sign_in_by_link(&call.context, token).await {
         Ok((outcome, is_new)) => {
             let home = Target::own("/account");
             let target = ways.on_new.as_ref().filter(|_| is_new).or(ways.callback.as_ref()).unwrap_or(&home);
@@ -142,40 +131,4 @@ pub async fn press(call: &mut Call) -> Result<Reply> {
         Err(error) if error.wire().status < 500 => refused(call, 303, &ways, &error).await,
         Err(error) => Err(error),
     }
-}
-
-async fn arrive(call: &Call, token: Option<String>) -> Result<(Outcome, bool)> {
-    let context = &call.context;
-    let invalid = |reason: &str| Error::refused(Wire::INVALID_TOKEN, reason);
-    let token: Option<Token<MagicLink>> = token.and_then(|token| Token::parse(&token));
-    let hash = token.ok_or_else(|| invalid("not of our making"))?.hash();
-    let statements = [
-        request::store::verification::peek(context, &hash, None),
-        users::store::sign_in::tenant_is_active(&context.tenant().id),
-        users::store::sign_in::candidate(context, By::MagicLink(hash.as_str())),
-    ];
-    let mut answers = context.db()?.batch(statements).await?;
-    let used: Option<Used> = answers.row()?;
-    let used = used.ok_or_else(|| invalid("unknown, used or expired"))?;
-    if !answers.row::<bool>()?.unwrap_or(false) {
-        return Err(Error::refused(Wire::TENANT_UNAVAILABLE, "tenant is not active"));
-    }
-    let candidate: Option<Candidate> = answers.row()?;
-    let letter: Letter = serde_json::from_slice(used.payload(context)?.expose())
-        .map_err(|error| Error::Internal(format!("verification.payload_sealed is no letter: {error}")))?;
-    let here = if letter.guest.is_some() { call.guest().await? } else { None };
-    let guest = here.filter(|here| letter.guest.as_ref() == Some(here));
-    let arrival = Arrival {
-        email: &letter.email,
-        phone_number: None,
-        name: &letter.name,
-        image: None,
-        method: "magic-link",
-        amr: &["email"],
-        claim: Some(Claim { id: &used.id, if_changed: false }),
-        otherwise: Wire::INVALID_TOKEN,
-        guest: guest.as_ref().filter(|_| candidate.is_none()),
-        absorbs_guest: guest.is_some(),
-    };
-    sign_in_or_up::arrive(context, &arrival, candidate.as_ref()).await
 }

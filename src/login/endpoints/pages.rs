@@ -25,7 +25,7 @@ use crate::platform::unicode::nfkc;
 use crate::request::{errors, origins};
 use crate::session::authenticate::{Authentication, Depth};
 use crate::session::call::Call;
-use crate::session::open::cleared;
+use crate::session::cookies::clear_session_cookies;
 use crate::session::sessions::end_this;
 use crate::tenants::invitation_page;
 use crate::users::fields::{LONGEST_NAME, Names};
@@ -292,7 +292,7 @@ pub async fn set_password(call: &mut Call) -> Result<Reply> {
     match resetting::set_password(&call.context, &token, &password).await {
         Ok(()) => {
             let page = pages::reset::done(&call.context.frame("Your password is set"));
-            Ok(Reply::page(200, page).with_cookies(cleared(&call.context)))
+            Ok(Reply::page(200, page).with_cookies(clear_session_cookies(&call.context)))
         }
         Err(error) if error.wire() == Wire::INVALID_TOKEN => {
             call.context.log(call.request.path(), &error);

@@ -1,6 +1,6 @@
 //! Sign-in with a password, by address, user name or phone number.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::credentials::password::{LONGEST_READ, Password};
 use crate::http::incoming::Media;
@@ -14,8 +14,6 @@ use crate::platform::error::{Error, Result, Wire};
 use crate::platform::unicode::nfkc;
 use crate::request::origins;
 use crate::session::call::Call;
-use crate::session::live_session::LiveSession;
-use crate::session::open::Outcome;
 use crate::users::store::sign_in::By;
 
 /// What kind of name a password is given with.
@@ -82,27 +80,4 @@ async fn by_name(call: &mut Call, kind: Kind) -> Result<Reply> {
         return outcome.json(|session| json!({ "token": session.id, "user": session.user_json() }));
     }
     outcome.answer(target.as_ref())
-}
-
-impl Outcome {
-    /// The answer of `sign-in/…`: the session's handle and user, and where to go.
-    ///
-    /// # Errors
-    /// None that happens.
-    pub fn answer(self, target: Option<&Target>) -> Result<Reply> {
-        let is_open = matches!(self, Self::Opened(_));
-        let reply = self.json(|session| body(session, target))?;
-        Ok(match target.filter(|_| is_open) {
-            Some(target) => reply.with("location", target.as_str().to_owned()),
-            None => reply,
-        })
-    }
-}
-
-fn body(session: &LiveSession, target: Option<&Target>) -> Value {
-    let mut body = json!({ "redirect": target.is_some(), "token": session.id, "user": session.user_json() });
-    if let Some(target) = target {
-        body["url"] = json!(target.as_str());
-    }
-    body
 }

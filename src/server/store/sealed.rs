@@ -4,8 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::platform::config::Config;
-use crate::platform::d1::begin;
-use crate::platform::d1::{Database, Statement};
+use crate::platform::d1::{Database, Statement, begin};
 use crate::platform::error::Result;
 use crate::platform::id::Millis;
 use crate::platform::random::random;

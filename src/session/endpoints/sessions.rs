@@ -10,13 +10,13 @@ use crate::platform::error::{Error, Result, Wire};
 use crate::platform::id::Id;
 use crate::session::authenticate::{Authentication, Depth, Look, Prolong, authenticate};
 use crate::session::call::Call;
+use crate::session::cookies::{clear_session_cookies, cookies_after_rejection};
 use crate::session::impersonation::in_anothers_name;
 use crate::session::live_session::LiveSession;
-use crate::session::open::{cleared, taken_back};
 use crate::session::protocol::{SessionJson, UserJson};
 use crate::session::sessions::SET_AUTH_JWT;
-use crate::session::store::session::Which;
-use crate::session::{sessions, store, token};
+use crate::session::store::session::{Listed, Which};
+use crate::session::{sessions, token};
 
 /// A session and its user, as `get-session` answers them.
 #[derive(Serialize)]
@@ -41,7 +41,7 @@ pub async fn get(call: &mut Call) -> Result<Reply> {
         Authentication::NotPresented => Reply::json(200, &Value::Null),
         Authentication::Rejected(rejection) => {
             call.context.log(call.request.path(), &Error::refused(Wire::UNAUTHORIZED, format!("{rejection:?}")));
-            Ok(Reply::json(200, &Value::Null)?.with_cookies(taken_back(&call.context, rejection)))
+            Ok(Reply::json(200, &Value::Null)?.with_cookies(cookies_after_rejection(&call.context, rejection)))
         }
         Authentication::Authenticated(authenticated) => {
             let session = &authenticated.session;
@@ -76,9 +76,8 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
 pub async fn list(call: &mut Call) -> Result<Reply> {
     let authenticated = call.session()?;
     let (context, user) = (&call.context, &authenticated.session.user.id);
-    let statement = store::session::list(&context.tenant().id, user, context.now);
-    let listed: Vec<store::session::Listed> = context.db()?.batch([statement]).await?.rows()?;
-    let body: Vec<SessionJson<'_>> = listed.iter().map(store::session::Listed::json).collect();
+    let listed = sessions::list_sessions(context, user).await?;
+    let body: Vec<SessionJson<'_>> = listed.iter().map(Listed::json).collect();
     Ok(Reply::json(200, &body)?.with_cookies(authenticated.cookies.clone()))
 }
 
@@ -97,7 +96,7 @@ pub async fn revoke_one(call: &mut Call) -> Result<Reply> {
         let ends = if id == authenticated.session.id { None } else { may_end(call, &authenticated.session).await? };
         sessions::end(&call.context, &authenticated.session, Which::One(&id), ("revoked", ends)).await?;
         if id == authenticated.session.id {
-            cookies = cleared(&call.context).into();
+            cookies = clear_session_cookies(&call.context).into();
         }
     }
     Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(cookies))
@@ -111,7 +110,7 @@ pub async fn revoke_all(call: &mut Call) -> Result<Reply> {
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
     let ends = may_end(call, &authenticated.session).await?;
     sessions::end(&call.context, &authenticated.session, Which::All, ("revoked", ends)).await?;
-    Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(cleared(&call.context)))
+    Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(clear_session_cookies(&call.context)))
 }
 
 /// `POST /revoke-other-sessions`: ends all of the user's sessions but this one.

@@ -3,7 +3,6 @@
 use serde_json::json;
 
 use crate::http::reply::Reply;
-use crate::jose;
 use crate::platform::error::Result;
 use crate::session::call::Call;
 use crate::session::token;
@@ -23,7 +22,7 @@ pub async fn token(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 503.
 pub async fn jwks(call: &mut Call) -> Result<Reply> {
-    let keys = jose::store::published(&call.context).await?;
+    let keys = token::load_published_keys(&call.context).await?;
     // Verifiers of other origins may read it, and keep it a while.
     Ok(Reply::json(200, &json!({ "keys": keys }))?.with("cache-control", "public, max-age=300"))
 }

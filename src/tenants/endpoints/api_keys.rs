@@ -140,7 +140,7 @@ impl Whose {
 }
 
 /// Reads a number that may be there, or `null` to clear it.
-#[expect(clippy::option_option, reason = "left alone, cleared, or set")]
+#[expect(clippy::option_option, reason = "left alone, clear_session_cookies, or set")]
 fn number(fields: &mut Fields, name: &str, bounds: (i64, i64)) -> Option<Option<i64>> {
     if !fields.has(name) {
         return None;
