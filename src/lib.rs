@@ -51,5 +51,5 @@ async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<R
 
 #[event(scheduled)]
 async fn scheduled(_event: ScheduledEvent, env: Env, _context: ScheduleContext) {
-    server::cron::run(&env).await;
+    server::cron::run_jobs(&env).await;
 }

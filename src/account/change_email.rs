@@ -21,23 +21,23 @@ use crate::{records, request, users};
 ///
 /// # Errors
 /// 400 for the address they have, 401, 403 for a session that is not fresh, 429.
-pub async fn wish(context: &Context, new: &str, counters: &Counters) -> Result<(Authenticated, bool)> {
-    let ticket = authenticate::presented(context)?;
+pub async fn check_email_change(context: &Context, new: &str, counters: &Counters) -> Result<(Authenticated, bool)> {
+    let ticket = authenticate::require_ticket(context)?;
     let limit = context.config.limit_mail;
     let mut more = vec![request::store::rate_limit::count_for_session(context, "change-email", &ticket.hash, limit)];
     more.extend(counters.statements(context));
     more.push(candidate(context, By::Email(new)));
-    let (authenticated, mut answers) = authenticate::confirmed(context, more).await?;
+    let (authenticated, mut answers) = authenticate::require_session(context, more).await?;
     let window: Option<request::store::rate_limit::Window> = answers.row()?;
     if let Some(retry_after) = window.and_then(|window| window.retry_after(limit, context.now)) {
         return Err(Error::TooManyRequests { retry_after, limit: "change-email by account" });
     }
     // By the address as well: somebody who wants to fill a mailbox can make any number of accounts.
     let windows = counters.windows(&mut answers)?;
-    limits::within(context, &windows, counters, ["change-email by network", "change-email by address"])?;
+    limits::check_limits(context, &windows, counters, ["change-email by network", "change-email by address"])?;
     let taken: Option<sign_in_decision::Candidate> = answers.row()?;
-    proof::not_impersonated(&authenticated)?;
-    proof::fresh(context, &authenticated)?;
+    proof::refuse_impersonator(&authenticated)?;
+    proof::require_fresh_session(context, &authenticated)?;
     if authenticated.session.user.email == new {
         return Err(Error::refused(Wire::EMAIL_IS_THE_SAME, "the address they have"));
     }
@@ -48,7 +48,7 @@ pub async fn wish(context: &Context, new: &str, counters: &Counters) -> Result<(
 ///
 /// # Errors
 /// 503.
-pub async fn carry_out(context: &Context, user: &Id<User>, old: &str, new: &str) -> Result<bool> {
+pub async fn change_email(context: &Context, user: &Id<User>, old: &str, new: &str) -> Result<bool> {
     let details = json!({ "old": old, "new": new });
     let id = context.row_id()?;
     let told = mail::email_changed(&context.tenant().name, new);

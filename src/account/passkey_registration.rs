@@ -13,9 +13,9 @@ use crate::session::authenticate::Authenticated;
 use crate::session::proof;
 use crate::{federation, records, users};
 
-pub(crate) fn allowed(context: &Context, authenticated: &Authenticated) -> Result<()> {
-    proof::not_impersonated(authenticated)?;
-    proof::fresh(context, authenticated)
+pub(crate) fn require_passkey_permission(context: &Context, authenticated: &Authenticated) -> Result<()> {
+    proof::refuse_impersonator(authenticated)?;
+    proof::require_fresh_session(context, authenticated)
 }
 
 /// Deletes a passkey of the session's user, and tells them. Never the last way in.
@@ -23,8 +23,8 @@ pub(crate) fn allowed(context: &Context, authenticated: &Authenticated) -> Resul
 /// # Errors
 /// 400 for the last way in,
 /// 403 for an impersonating administrator or a session that is not fresh, 404.
-pub async fn remove(context: &Context, authenticated: &Authenticated, id: &str) -> Result<()> {
-    allowed(context, authenticated)?;
+pub async fn delete_passkey(context: &Context, authenticated: &Authenticated, id: &str) -> Result<()> {
+    require_passkey_permission(context, authenticated)?;
     let not_found = || Error::refused(Wire::PASSKEY_NOT_FOUND, "unknown, or another's");
     let user = &authenticated.session.user.id;
     let id: Id<Passkey> = Id::parse(id).ok_or_else(not_found)?;

@@ -13,7 +13,7 @@ use crate::records::store::audit::Severity;
 use crate::records::store::outbox::queue;
 use crate::request::context::Context;
 use crate::request::password_hash;
-use crate::session::authenticate::forget;
+use crate::session::authenticate::delete_session_copies;
 use crate::session::proof;
 use crate::session::store::session::Which;
 use crate::users::addressee;
@@ -27,9 +27,9 @@ pub const PAGE: &str = "/reset-password";
 ///
 /// # Errors
 /// 429, 503.
-pub async fn send_link(context: &Context, email: &str, target: Option<Target>) -> Result<()> {
+pub async fn send_reset_link(context: &Context, email: &str, target: Option<Target>) -> Result<()> {
     let config = &context.config;
-    let user = addressee::addressee(context, "reset", By::Email(email)).await?;
+    let user = addressee::load_addressee(context, "reset", By::Email(email)).await?;
     let user_id = user.as_ref().map(|user| &user.user_id);
     let details = json!({ "known": user_id.is_some() });
     let event = records::store::audit::audit(
@@ -60,21 +60,21 @@ pub async fn send_link(context: &Context, email: &str, target: Option<Target>) -
 ///
 /// # Errors
 /// 400 for a token that is unknown, used or expired, and for a password that is too short, too long or in a breach; 503.
-pub async fn set_password(context: &Context, token: &str, new: &Password) -> Result<()> {
+pub async fn reset_password(context: &Context, token: &str, new: &Password) -> Result<()> {
     let invalid = |reason: &str| Error::refused(Wire::INVALID_TOKEN, reason);
     // Before the link is used: a password that is too short must not cost it.
-    proof::acceptable_length(context, new)?;
+    proof::check_password_length(context, new)?;
     let token: Token<Reset> = Token::parse(token).ok_or_else(|| invalid("not of our making"))?;
     let db = context.db()?;
     if context.config.breached_passwords.is_some() {
         // One more round trip where breaches are asked about: nobody without a link makes us ask.
         let user: Option<Id<User>> = db.first(users::store::password_reset::look(context, &token.hash())).await?;
         let user = user.ok_or_else(|| invalid("unknown, used, revoked or expired"))?;
-        proof::not_breached(context, new, Some(&user)).await?;
+        proof::check_password_breach(context, new, Some(&user)).await?;
     }
     let user: Option<Id<User>> = db.first(users::store::password_reset::take(context, &token.hash())).await?;
     let user = user.ok_or_else(|| invalid("unknown, used, revoked or expired"))?;
-    replace(context, &user, new, "reset", true).await
+    replace_password(context, &user, new, "reset", true).await
 }
 
 /// Sets a new password for whoever proved to own the account's address (`proves_email`) or number: every session ends, mailed links are
@@ -82,8 +82,14 @@ pub async fn set_password(context: &Context, token: &str, new: &Password) -> Res
 ///
 /// # Errors
 /// 503.
-pub async fn replace(context: &Context, user: &Id<User>, new: &Password, by: &str, proves_email: bool) -> Result<()> {
-    let hash = password_hash::hash(context, new).await?;
+pub async fn replace_password(
+    context: &Context,
+    user: &Id<User>,
+    new: &Password,
+    by: &str,
+    proves_email: bool,
+) -> Result<()> {
+    let hash = password_hash::hash_password(context, new).await?;
     let told = mail::password_changed(&context.tenant().name);
     let details = json!({ "by": by });
     let mut statements = vec![session::store::session::revoke(context, user, Which::All, "password_reset", None)];
@@ -114,7 +120,7 @@ pub async fn replace(context: &Context, user: &Id<User>, new: &Password, by: &st
     statements.push(session::store::api_key::disable_of(context, user, None));
     statements.extend(session::store::session::revoke_user(context, user, "password_reset", None));
     let mut answers = context.db()?.batch(statements).await?;
-    forget(context, session::store::session::revoked(&mut answers)?);
+    delete_session_copies(context, session::store::session::revoked(&mut answers)?);
     deliver_later(context);
     Ok(())
 }

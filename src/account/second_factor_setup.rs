@@ -14,15 +14,15 @@ use crate::records::deliver::deliver_later;
 use crate::records::mail;
 use crate::records::store::audit::Severity;
 use crate::request::context::Context;
-use crate::session::authenticate::{Authenticated, forget};
-use crate::session::live_session::{has_two_factors, with_second};
+use crate::session::authenticate::{Authenticated, delete_session_copies};
+use crate::session::live_session::{add_second_factor, has_two_factors};
 use crate::session::open::{Opened, Opening};
 use crate::session::proof::Proof;
 use crate::session::{authenticate, open, policy, proof};
 use crate::users::store::second_factor::{Factor, NewFactor};
 use crate::{records, users};
 
-pub(crate) fn password(fields: &mut Fields) -> Option<Password> {
+pub(crate) fn password_field(fields: &mut Fields) -> Option<Password> {
     fields.optional("password", LONGEST_READ).map(|typed| Password::new(typed, nfkc))
 }
 
@@ -39,12 +39,12 @@ pub struct Begun {
 /// Proves who is there, and loads their factors: the one in use first.
 ///
 /// # Errors
-/// As [`proof::by_password`](crate::session::proof::by_password).
-pub async fn proven(context: &Context, password: Option<&Password>) -> Result<(Proof, Vec<Factor>)> {
-    let ticket = authenticate::presented(context)?;
+/// As [`proof::prove_by_password`](crate::session::proof::prove_by_password).
+pub async fn prove_and_load_factors(context: &Context, password: Option<&Password>) -> Result<(Proof, Vec<Factor>)> {
+    let ticket = authenticate::require_ticket(context)?;
     let more = vec![users::store::second_factor::of_session(context, &ticket.hash)];
-    let mut proof = proof::by_password(context, password, "second-factor", more).await?;
-    proof::not_impersonated(&proof.authenticated)?;
+    let mut proof = proof::prove_by_password(context, password, "second-factor", more).await?;
+    proof::refuse_impersonator(&proof.authenticated)?;
     let factors: Vec<Factor> = proof.answers.rows()?;
     Ok((proof, factors))
 }
@@ -54,7 +54,7 @@ pub async fn proven(context: &Context, password: Option<&Password>) -> Result<(P
 ///
 /// # Errors
 /// 403.
-pub fn gave_second(authenticated: &Authenticated, factors: &[Factor]) -> Result<()> {
+pub fn require_second_factor(authenticated: &Authenticated, factors: &[Factor]) -> Result<()> {
     let amr = &authenticated.session.amr;
     let has_totp = factors.iter().any(|factor| factor.is_verified && factor.method == "totp");
     if !has_totp || has_two_factors(amr) || amr.iter().any(|method| method == "pop") {
@@ -67,7 +67,7 @@ pub fn gave_second(authenticated: &Authenticated, factors: &[Factor]) -> Result<
 ///
 /// # Errors
 /// 400 if TOTP is in use; 503.
-pub async fn begin(
+pub async fn begin_totp(
     context: &Context,
     authenticated: &Authenticated,
     factors: &[Factor],
@@ -94,12 +94,12 @@ fn make_backup_codes(context: &Context, user: &Id<User>, seed: &[u8]) -> Result<
     Ok((codes, digests))
 }
 
-pub(crate) fn switching_on_mailed(context: &Context, user: &Id<User>) -> Result<Vec<Statement>> {
+pub(crate) fn enable_mailed_statements(context: &Context, user: &Id<User>) -> Result<Vec<Statement>> {
     let id = context.row_id()?;
     let new = NewFactor { id: &id, user_id: user, seed: None, backup_codes: &[] };
     let mut statements = Vec::from(users::store::second_factor::begin(context, &new)?);
     statements.extend(users::store::second_factor::verify(context, user, &id, 0));
-    statements.extend(tell(context, user, "second_factor.enabled", "on")?);
+    statements.extend(notify_statements(context, user, "second_factor.enabled", "on")?);
     Ok(statements)
 }
 
@@ -108,10 +108,10 @@ pub(crate) fn switching_on_mailed(context: &Context, user: &Id<User>) -> Result<
 ///
 /// # Errors
 /// 403 for a session that is not fresh.
-pub async fn enrol_mailed(context: &Context, authenticated: Authenticated) -> Result<Reply> {
-    proof::fresh(context, &authenticated)?;
-    let before = switching_on_mailed(context, &authenticated.session.user.id)?;
-    let opened = rotate(context, &authenticated, before, Some(Wire::INVALID_CODE)).await?;
+pub async fn enable_mailed_codes(context: &Context, authenticated: Authenticated) -> Result<Reply> {
+    proof::require_fresh_session(context, &authenticated)?;
+    let before = enable_mailed_statements(context, &authenticated.session.user.id)?;
+    let opened = replace_session(context, &authenticated, before, Some(Wire::INVALID_CODE)).await?;
     let body = json!({ "token": opened.session.id, "user": opened.session.user_json() });
     Ok(Reply::json(200, &body)?.with_cookies(opened.cookies))
 }
@@ -120,7 +120,7 @@ pub async fn enrol_mailed(context: &Context, authenticated: Authenticated) -> Re
 ///
 /// # Errors
 /// If the seed does not open.
-pub fn proves(context: &Context, pending: &Factor, typed: &str) -> Result<Option<i64>> {
+pub fn matching_step(context: &Context, pending: &Factor, typed: &str) -> Result<Option<i64>> {
     let seed = pending.seed(context)?;
     Ok(seed.and_then(|seed| totp::matches(seed.expose(), typed, context.now, pending.last_used_step)))
 }
@@ -129,45 +129,45 @@ pub fn proves(context: &Context, pending: &Factor, typed: &str) -> Result<Option
 ///
 /// # Errors
 /// 400 without a pending factor, 401 for a wrong code.
-pub async fn put_to_use(
+pub async fn enable_pending_factor(
     context: &Context,
     authenticated: Authenticated,
     pending: Option<&Factor>,
     typed: &str,
 ) -> Result<Reply> {
-    let opened = verify_pending(context, authenticated, pending, typed).await?;
+    let opened = verify_pending_factor(context, authenticated, pending, typed).await?;
     let body = json!({ "token": opened.session.id, "user": opened.session.user_json() });
     Ok(Reply::json(200, &body)?.with_cookies(opened.cookies))
 }
 
-/// [`put_to_use`], for a page.
+/// [`enable_pending_factor`], for a page.
 ///
 /// # Errors
 /// The same.
-pub async fn verify_pending(
+pub async fn verify_pending_factor(
     context: &Context,
     authenticated: Authenticated,
     pending: Option<&Factor>,
     typed: &str,
 ) -> Result<Opened> {
-    proof::not_impersonated(&authenticated)?;
+    proof::refuse_impersonator(&authenticated)?;
     let pending = pending.ok_or_else(|| Error::refused(Wire::TOTP_NOT_ENABLED, "nothing pending"))?;
     if pending.is_locked() {
         return Err(Error::refused(Wire::SECOND_FACTOR_LOCKED, "too many wrong codes of a pending factor"));
     }
-    let Some(step) = proves(context, pending, typed)? else {
+    let Some(step) = matching_step(context, pending, typed)? else {
         return Err(Error::refused(Wire::INVALID_CODE, "wrong code of a pending factor"));
     };
     let user = &authenticated.session.user.id;
     let mut before = Vec::from(users::store::second_factor::verify(context, user, &pending.id, step));
     // Of two requests with codes of one pending factor, one puts it to use.
     before.push(must_change());
-    before.extend(tell(context, user, "second_factor.enabled", "on")?);
-    rotate(context, &authenticated, before, Some(Wire::INVALID_CODE)).await
+    before.extend(notify_statements(context, user, "second_factor.enabled", "on")?);
+    replace_session(context, &authenticated, before, Some(Wire::INVALID_CODE)).await
 }
 
 /// The statements that tell the owner, and the auditor.
-fn tell(context: &Context, user: &Id<User>, event: &str, how: &str) -> Result<[Statement; 2]> {
+fn notify_statements(context: &Context, user: &Id<User>, event: &str, how: &str) -> Result<[Statement; 2]> {
     let subject = format!("Two-step sign-in is {how}");
     let what = format!("Two-step sign-in was switched {how} for your account.");
     let letter = mail::security_notice(&context.tenant().name, &subject, &what);
@@ -183,7 +183,7 @@ fn tell(context: &Context, user: &Id<User>, event: &str, how: &str) -> Result<[S
 ///
 /// # Errors
 /// `given`; 503.
-pub async fn rotate(
+pub async fn replace_session(
     context: &Context,
     authenticated: &Authenticated,
     before: Vec<Statement>,
@@ -191,7 +191,7 @@ pub async fn rotate(
 ) -> Result<Opened> {
     let session = &authenticated.session;
     let first = session.amr.iter().map(String::as_str);
-    let amr: Vec<&str> = if given.is_some() { with_second(first) } else { first.collect() };
+    let amr: Vec<&str> = if given.is_some() { add_second_factor(first) } else { first.collect() };
     let opening = Opening {
         is_remembered: session.is_remembered,
         replaces: Some(&session.id),
@@ -200,8 +200,8 @@ pub async fn rotate(
         otherwise: given.unwrap_or(Wire::UNAUTHORIZED),
         ..Opening::new(&session.user.id, &session.login_method, &amr)
     };
-    let opened = open::open(context, &opening, before).await.map_err(Error::from)?;
-    forget(context, vec![authenticated.hash.clone()]);
+    let opened = open::open_session(context, &opening, before).await.map_err(Error::from)?;
+    delete_session_copies(context, vec![authenticated.hash.clone()]);
     deliver_later(context);
     Ok(opened)
 }
@@ -209,9 +209,13 @@ pub async fn rotate(
 /// Replaces the backup codes.
 ///
 /// # Errors
-/// 400 without TOTP, 403 as [`gave_second`]; 503.
-pub async fn new_codes(context: &Context, authenticated: &Authenticated, factors: &[Factor]) -> Result<Vec<String>> {
-    gave_second(authenticated, factors)?;
+/// 400 without TOTP, 403 as [`require_second_factor`]; 503.
+pub async fn replace_backup_codes(
+    context: &Context,
+    authenticated: &Authenticated,
+    factors: &[Factor],
+) -> Result<Vec<String>> {
+    require_second_factor(authenticated, factors)?;
     let user = &authenticated.session.user.id;
     let no_totp = || Error::refused(Wire::SECOND_FACTOR_NOT_ENABLED, "no TOTP in use");
     let authenticators = || factors.iter().filter(|factor| factor.method == "totp");
@@ -233,15 +237,19 @@ pub async fn new_codes(context: &Context, authenticated: &Authenticated, factors
 /// Takes a user's second factors away, and the trust in their browsers.
 ///
 /// # Errors
-/// 403 as [`gave_second`]; 503.
-pub async fn switch_off(context: &Context, authenticated: &Authenticated, factors: &[Factor]) -> Result<Opened> {
+/// 403 as [`require_second_factor`]; 503.
+pub async fn disable_second_factor(
+    context: &Context,
+    authenticated: &Authenticated,
+    factors: &[Factor],
+) -> Result<Opened> {
     let user = &authenticated.session.user.id;
-    policy::may_disable(context, &authenticated.session)?;
-    gave_second(authenticated, factors)?;
+    policy::check_factor_removal(context, &authenticated.session)?;
+    require_second_factor(authenticated, factors)?;
     let mut before =
         vec![users::store::second_factor::disable(user), users::store::second_factor::distrust(context, user, None)];
     if factors.iter().any(|factor| factor.is_verified) {
-        before.extend(tell(context, user, "second_factor.disabled", "off")?);
+        before.extend(notify_statements(context, user, "second_factor.disabled", "off")?);
     }
-    rotate(context, authenticated, before, None).await
+    replace_session(context, authenticated, before, None).await
 }

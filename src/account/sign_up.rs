@@ -58,15 +58,15 @@ pub enum SignedUp {
 ///
 /// # Errors
 /// 400 for a password that is too short, too long or in a breach; 403 where nobody may sign up; 422 for a name or an address that is taken; 429; 503.
-pub async fn create(context: &Context, applicant: &Applicant) -> Result<SignedUp> {
+pub async fn create_user(context: &Context, applicant: &Applicant) -> Result<SignedUp> {
     let config = &context.config;
     let is_invited = applicant.invitation.is_some();
     if !(config.sign_up_open || is_invited) || !config.ways_in.password {
         return Err(Error::refused(Wire::SIGN_UP_DISABLED, "SIGN_UP is closed"));
     }
-    proof::acceptable_length(context, &applicant.password)?;
+    proof::check_password_length(context, &applicant.password)?;
     let name = applicant.names.username.as_deref();
-    let counters = limits::sign_ups(context, &applicant.email);
+    let counters = limits::sign_up_counters(context, &applicant.email);
     let loaded = users::store::sign_up::load(context, &counters, &applicant.email, name).await?;
     if let Some(retry_after) = loaded.windows.network.retry_after(config.limit_sign_up, context.now) {
         return Err(Error::TooManyRequests { retry_after, limit: "sign-up by network" });
@@ -78,8 +78,8 @@ pub async fn create(context: &Context, applicant: &Applicant) -> Result<SignedUp
     if loaded.username_is_taken {
         return Err(Error::refused(Wire::USERNAME_TAKEN, "user name is taken"));
     }
-    proof::not_breached(context, &applicant.password, None).await?;
-    let hash = password_hash::hash(context, &applicant.password).await?;
+    proof::check_password_breach(context, &applicant.password, None).await?;
+    let hash = password_hash::hash_password(context, &applicant.password).await?;
     // Where addresses must be proven, what becomes of a guest must not tell whether the address was known.
     let guest = applicant.guest.as_ref().filter(|_| !config.require_verified_email || is_invited);
     let names = &applicant.names;
@@ -101,12 +101,14 @@ pub async fn create(context: &Context, applicant: &Applicant) -> Result<SignedUp
             &details,
         );
         let mut statements = vec![event];
-        if limits::within(context, &loaded.windows, &counters, ["sign-up by network", "mails to one address"]).is_ok() {
+        if limits::check_limits(context, &loaded.windows, &counters, ["sign-up by network", "mails to one address"])
+            .is_ok()
+        {
             statements.push(records::store::outbox::queue_to_user(context, &known.user_id, &told, None)?);
         }
         context.db()?.batch(statements).await?;
         deliver_later(context);
-        return Ok(SignedUp::Mailed(Box::new(unproven(context, &user_id, applicant))));
+        return Ok(SignedUp::Mailed(Box::new(answer_unproven_address(context, &user_id, applicant))));
     }
     let user = NewUser {
         image: applicant.image.as_deref(),
@@ -126,16 +128,21 @@ pub async fn create(context: &Context, applicant: &Applicant) -> Result<SignedUp
     let details = json!({ "method": "password" });
     statements.push(records::store::audit::created(context, &context.row_id()?, &user_id, &applicant.email, &details));
     if !is_invited {
-        statements.extend(verification::link(context, &user_id, &applicant.email, applicant.callback.clone())?);
+        statements.extend(verification::make_verification_link(
+            context,
+            &user_id,
+            &applicant.email,
+            applicant.callback.clone(),
+        )?);
     }
     if asks_proof {
         // Whoever was quicker with the same address is told by mail, as above, and nobody else is.
         match context.db()?.batch(statements).await {
             Err(StoreError::Conflict(column)) if column == "user.email" => (),
-            other => drop(other.map_err(|error| taken(error.into()))?),
+            other => drop(other.map_err(|error| answer_taken_address(error.into()))?),
         }
         deliver_later(context);
-        return Ok(SignedUp::Mailed(Box::new(unproven(context, &user_id, applicant))));
+        return Ok(SignedUp::Mailed(Box::new(answer_unproven_address(context, &user_id, applicant))));
     }
     let opening = Opening {
         is_remembered: applicant.is_remembered,
@@ -144,13 +151,13 @@ pub async fn create(context: &Context, applicant: &Applicant) -> Result<SignedUp
         otherwise: Wire::USER_ALREADY_EXISTS,
         ..Opening::new(&user_id, "password", &["pwd"])
     };
-    let opened = open::open(context, &opening, statements).await.map_err(taken)?;
+    let opened = open::open_session(context, &opening, statements).await.map_err(answer_taken_address)?;
     deliver_later(context);
     Ok(SignedUp::Opened(Box::new(opened)))
 }
 
 /// What somebody was quicker to take.
-fn taken(error: OpeningError) -> Error {
+fn answer_taken_address(error: OpeningError) -> Error {
     match error {
         OpeningError::Conflict(column) if column == "user.username" => {
             Error::refused(Wire::USERNAME_TAKEN, "user name is taken")
@@ -161,7 +168,7 @@ fn taken(error: OpeningError) -> Error {
 }
 
 /// The user as the answer shows them, made of what was typed alone: the same whether the address was known or not.
-fn unproven(context: &Context, id: &Id<User>, applicant: &Applicant) -> Person {
+fn answer_unproven_address(context: &Context, id: &Id<User>, applicant: &Applicant) -> Person {
     Person {
         id: id.clone(),
         name: applicant.name.clone(),

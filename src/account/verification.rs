@@ -32,7 +32,12 @@ pub struct Claim {
 ///
 /// # Errors
 /// If the platform has no randomness.
-pub fn link(context: &Context, user_id: &Id<User>, email: &str, target: Option<Target>) -> Result<[Statement; 2]> {
+pub fn make_verification_link(
+    context: &Context,
+    user_id: &Id<User>,
+    email: &str,
+    target: Option<Target>,
+) -> Result<[Statement; 2]> {
     let token: Token<EmailProof> = Token::new(context.random()?);
     let claim = Claim { user_id: user_id.clone(), email: email.to_owned() };
     let payload = serde_json::to_vec(&claim).map_err(|error| Error::Internal(error.to_string()))?;
@@ -54,10 +59,15 @@ pub fn link(context: &Context, user_id: &Id<User>, email: &str, target: Option<T
 ///
 /// # Errors
 /// 503.
-pub async fn send_counted(context: &Context, user: &Id<User>, email: &str, target: Option<Target>) -> Result<()> {
-    let counters = limits::mails(context, "verification", email);
+pub async fn send_counted_verification(
+    context: &Context,
+    user: &Id<User>,
+    email: &str,
+    target: Option<Target>,
+) -> Result<()> {
+    let counters = limits::mail_counters(context, "verification", email);
     let mut statements = counters.held(context.now);
-    statements.extend(link(context, user, email, target)?);
+    statements.extend(make_verification_link(context, user, email, target)?);
     match context.db()?.batch(statements).await {
         Err(StoreError::Broken(name)) if name == d1::OVER => Ok(()),
         other => Ok(other.map(|_| ())?),
@@ -87,16 +97,16 @@ pub fn maker_cookie(context: &Context, user_id: &Id<User>) -> String {
 ///
 /// # Errors
 /// 503 if D1 does not answer.
-pub async fn is_own_browser(context: &Context, user: &Id<User>) -> Result<bool> {
+pub async fn is_browser_of(context: &Context, user: &Id<User>) -> Result<bool> {
     let said = context.cookie(Cookie::Maker).and_then(|text| context.config.keyring.read_text(Purpose::Maker, &text));
     let maker = said.and_then(|payload| serde_json::from_slice::<Maker>(&payload).ok());
     if maker.is_some_and(|maker| maker.user_id == *user && maker.expires_at > context.now) {
         return Ok(true);
     }
-    if authenticate::brought(context).is_none() {
+    if authenticate::read_session_token(context).is_none() {
         return Ok(false);
     }
-    let visitor = authenticate::visitor(context, Depth::Database).await?;
+    let visitor = authenticate::identify_visitor(context, Depth::Database).await?;
     Ok(matches!(visitor, Authentication::Authenticated(one)
         if one.session.user.id == *user && one.session.impersonated_by.is_none()))
 }
@@ -106,8 +116,8 @@ pub async fn is_own_browser(context: &Context, user: &Id<User>) -> Result<bool> 
 ///
 /// # Errors
 /// 503.
-pub async fn prove(context: &Context, user: &Id<User>, email: &str) -> Result<Proven> {
-    let is_own = is_own_browser(context, user).await?;
+pub async fn prove_email(context: &Context, user: &Id<User>, email: &str) -> Result<Proven> {
+    let is_own = is_browser_of(context, user).await?;
     let mut statements: Vec<Statement> = Vec::new();
     if !is_own {
         statements.extend(users::store::user::reclaim(context, user));

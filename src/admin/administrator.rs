@@ -39,10 +39,10 @@ pub fn is_global(context: &Context) -> bool {
 ///
 /// # Errors
 /// 401 if none was presented.
-pub fn standing_here(context: &Context) -> Result<Statement> {
+pub fn standing_statement(context: &Context) -> Result<Statement> {
     Ok(session::store::permission::standing(
         context,
-        &authenticate::presented(context)?.hash,
+        &authenticate::require_ticket(context)?.hash,
         Which::Id(&context.tenant().id),
     ))
 }
@@ -51,7 +51,12 @@ pub fn standing_here(context: &Context) -> Result<Statement> {
 ///
 /// # Errors
 /// The action's refusal; whoever is no member may nothing.
-pub fn permit(context: &Context, standing: Option<&Standing>, action: Action, user: &Id<User>) -> Result<Permit> {
+pub fn require_permission(
+    context: &Context,
+    standing: Option<&Standing>,
+    action: Action,
+    user: &Id<User>,
+) -> Result<Permit> {
     let held = standing.map(|standing| standing.permissions.clone()).unwrap_or_default();
     Permit::of(&held, action, &context.tenant().id, user)
 }
@@ -60,12 +65,12 @@ pub fn permit(context: &Context, standing: Option<&Standing>, action: Action, us
 ///
 /// # Errors
 /// 401, 403 for anybody else.
-pub async fn administrator(context: &Context, action: Action, more: Vec<Statement>) -> Result<Administrator> {
-    let statements = std::iter::once(standing_here(context)?).chain(more).collect();
-    let (authenticated, mut answers) = authenticate::confirmed(context, statements).await?;
-    proof::not_impersonated(&authenticated)?;
+pub async fn authorize_administrator(context: &Context, action: Action, more: Vec<Statement>) -> Result<Administrator> {
+    let statements = std::iter::once(standing_statement(context)?).chain(more).collect();
+    let (authenticated, mut answers) = authenticate::require_session(context, statements).await?;
+    proof::refuse_impersonator(&authenticated)?;
     let standing: Option<Standing> = answers.row()?;
-    let permit = permit(context, standing.as_ref(), action, &authenticated.session.user.id)?;
+    let permit = require_permission(context, standing.as_ref(), action, &authenticated.session.user.id)?;
     let held = standing.map(|standing| standing.permissions).unwrap_or_default();
     Ok(Administrator { authenticated, permit, held, is_global: is_global(context), answers })
 }
@@ -74,12 +79,12 @@ pub async fn administrator(context: &Context, action: Action, more: Vec<Statemen
 ///
 /// # Errors
 /// 503 if D1 does not answer.
-pub async fn present(context: &Context, action: Action) -> Result<Option<Permit>> {
-    let session = match authenticate::visitor(context, Depth::Database).await? {
+pub async fn load_administrator_permit(context: &Context, action: Action) -> Result<Option<Permit>> {
+    let session = match authenticate::identify_visitor(context, Depth::Database).await? {
         Authentication::Authenticated(one) if one.session.impersonated_by.is_none() => one.session,
         _ => return Ok(None),
     };
     let standing =
         context.db()?.first(session::store::permission::standing_of(&context.tenant().id, &session.user.id)).await?;
-    Ok(permit(context, standing.as_ref(), action, &session.user.id).ok())
+    Ok(require_permission(context, standing.as_ref(), action, &session.user.id).ok())
 }

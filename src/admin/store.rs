@@ -146,7 +146,7 @@ impl Wanted {
     }
 }
 
-/// A statement with [`wanted!`] in it, and further parameters.
+/// A statement with `wanted!` in it, and further parameters.
 macro_rules! wanted_sql {
     (match $on:tt $arms:tt, $wanted:ident $(, $name:ident $(= $value:expr)?)*) => {{
         let (pattern, pattern_at, is_name) = $wanted

@@ -15,7 +15,7 @@ use crate::request::context::Context;
 use crate::session::protocol::user_role;
 use crate::session::store::deed::Deed;
 use crate::tenants;
-use crate::tenants::caller::{Acting, Named, acting};
+use crate::tenants::caller::{Acting, Named, authorize_member};
 
 /// Somebody who looks after the users of the pool that was asked.
 pub struct Overseer {
@@ -54,9 +54,9 @@ impl Overseer {
 ///
 /// # Errors
 /// 401; 403 for anybody else, an administrator who acts as somebody among them.
-pub async fn overseer(context: &Context, action: Action) -> Result<Overseer> {
+pub async fn authorize_user_admin(context: &Context, action: Action) -> Result<Overseer> {
     let here = context.tenant();
-    let found = acting(context, &Named::Id(Some(here.id.clone()))).await;
+    let found = authorize_member(context, &Named::Id(Some(here.id.clone()))).await;
     let acting = found.map_err(|error| match error.wire() {
         Wire::ORGANIZATION_NOT_FOUND => Error::refused(action.refusal(), "no member of the tenant"),
         Wire::FORBIDDEN => Error::refused(action.refusal(), error.to_string()),
@@ -75,7 +75,7 @@ pub async fn overseer(context: &Context, action: Action) -> Result<Overseer> {
 
 /// For whoever is no user of the pool.
 #[must_use]
-pub fn not_found() -> Error {
+pub fn user_not_found() -> Error {
     Error::refused(Wire::USER_NOT_FOUND, "unknown, deleted, or of another pool")
 }
 
@@ -83,15 +83,15 @@ pub fn not_found() -> Error {
 ///
 /// # Errors
 /// 404.
-pub async fn found(context: &Context, id: &str) -> Result<Record> {
-    let id = Id::parse(id).ok_or_else(not_found)?;
+pub async fn load_user(context: &Context, id: &str) -> Result<Record> {
+    let id = Id::parse(id).ok_or_else(user_not_found)?;
     let record: Option<Record> = context.db()?.first(store::find(context, &id)).await?;
-    record.ok_or_else(not_found)
+    record.ok_or_else(user_not_found)
 }
 
 /// A user, as the protocol shows them to administrators.
 #[must_use]
-pub fn json(record: &Record, now: Millis) -> Value {
+pub fn user_json(record: &Record, now: Millis) -> Value {
     let person = &record.person;
     let is_banned = record.status == "suspended" && record.suspended_until.is_none_or(|until| until > now);
     json!({
@@ -111,12 +111,12 @@ pub fn json(record: &Record, now: Millis) -> Value {
 
 /// What a batch about a user is refused with.
 #[must_use]
-pub fn ownerless(error: StoreError) -> Error {
+pub fn refuse_ownerless(error: StoreError) -> Error {
     match error {
         StoreError::Broken(name) if name == tenants::store::member::WITHOUT_OWNER => {
             Error::refused(Wire::WITHOUT_AN_OWNER, "the last owner")
         }
-        StoreError::Unchanged => not_found(),
+        StoreError::Unchanged => user_not_found(),
         StoreError::Conflict(column) if column == "user.username" => {
             Error::refused(Wire::USERNAME_TAKEN, "the user name is taken")
         }

@@ -9,7 +9,7 @@ use crate::request::fetch;
 ///
 /// # Errors
 /// What went wrong.
-pub async fn discover(context: &Context, base_url: &str, issuer: &str) -> Result<Metadata, String> {
-    let document = fetch::get(context, &discovery::location(base_url)).await?;
-    discovery::read(&document, issuer, context.config.development)
+pub async fn fetch_metadata(context: &Context, base_url: &str, issuer: &str) -> Result<Metadata, String> {
+    let document = fetch::fetch_document(context, &discovery::discovery_url(base_url)).await?;
+    discovery::read_metadata(&document, issuer, context.config.development)
 }

@@ -34,7 +34,7 @@ pub struct Metadata {
 
 /// Where an issuer's metadata is.
 #[must_use]
-pub fn location(base_url: &str) -> String {
+pub fn discovery_url(base_url: &str) -> String {
     format!("{}/.well-known/openid-configuration", base_url.trim_end_matches('/'))
 }
 
@@ -42,7 +42,7 @@ pub fn location(base_url: &str) -> String {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn read(document: &[u8], issuer: &str, development: bool) -> Result<Metadata, String> {
+pub fn read_metadata(document: &[u8], issuer: &str, development: bool) -> Result<Metadata, String> {
     let document: Map<String, Value> =
         serde_json::from_slice(document).map_err(|error| format!("discovery document is no JSON object: {error}"))?;
     let said = document.get("issuer").and_then(Value::as_str).unwrap_or_default();
@@ -90,7 +90,7 @@ mod tests {
     }
 
     fn read_as(bytes: &[u8]) -> Result<Metadata, String> {
-        read(bytes, "https://idp.example", false)
+        read_metadata(bytes, "https://idp.example", false)
     }
 
     #[test]

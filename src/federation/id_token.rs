@@ -142,7 +142,7 @@ impl IdToken {
     /// The first check that failed.
     pub fn judge(verified: Verified, expected: &Expected<'_>) -> Result<Self, IdTokenError> {
         let Verified { claims, algorithm } = verified;
-        check(&claims, &algorithm, expected)?;
+        check_id_token(&claims, &algorithm, expected)?;
         let subject = text(&claims, "sub").unwrap_or_default().to_owned();
         Ok(Self { subject, claims })
     }
@@ -158,7 +158,7 @@ fn said<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
 }
 
 /// The numbered steps are those of section 3.1.3.7.
-fn check(claims: &Map<String, Value>, algorithm: &str, expected: &Expected<'_>) -> Result<(), IdTokenError> {
+fn check_id_token(claims: &Map<String, Value>, algorithm: &str, expected: &Expected<'_>) -> Result<(), IdTokenError> {
     let wrong = |name: &'static str| {
         let value = claims.get(name).map_or_else(|| "missing".to_owned(), Value::to_string);
         IdTokenError::Claim(name, value.chars().take(200).collect())

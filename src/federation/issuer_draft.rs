@@ -89,7 +89,7 @@ fn blank(service: ServiceType) -> Record {
 ///
 /// # Errors
 /// 400 `VALIDATION_ERROR`.
-pub async fn read(context: &Context, mut fields: Fields, saved: Option<Record>) -> Result<Draft> {
+pub async fn read_issuer_draft(context: &Context, mut fields: Fields, saved: Option<Record>) -> Result<Draft> {
     let unknown: Vec<String> = fields.names().filter(|name| !MEMBERS.contains(name)).map(str::to_owned).collect();
     for name in unknown {
         fields.refuse(&name.chars().take(50).collect::<String>(), "Unrecognized key");

@@ -1,13 +1,13 @@
 //! Loading an issuer for its administrators.
 
 use crate::access::action::Action;
-use crate::admin::administrator::{Administrator, administrator};
+use crate::admin::administrator::{Administrator, authorize_administrator};
 use crate::federation::store::issuer::Record;
 use crate::platform::error::{Error, Result, Wire};
 use crate::platform::id::{Id, Issuer};
 use crate::request::context::Context;
 
-pub(crate) fn not_found() -> Error {
+pub(crate) fn issuer_not_found() -> Error {
     Error::refused(Wire::ISSUER_NOT_FOUND, "unknown, or another tenant's")
 }
 
@@ -15,8 +15,8 @@ pub(crate) fn not_found() -> Error {
 ///
 /// # Errors
 /// 404 for what is none.
-pub fn id(segment: Option<&str>) -> Result<Id<Issuer>> {
-    segment.and_then(Id::parse).ok_or_else(not_found)
+pub fn issuer_id(segment: Option<&str>) -> Result<Id<Issuer>> {
+    segment.and_then(Id::parse).ok_or_else(issuer_not_found)
 }
 
 /// Whether an issuer is the administrator's to change.
@@ -34,15 +34,15 @@ pub fn may_change(administrator: &Administrator, record: &Record) -> Result<()> 
 ///
 /// # Errors
 /// 401, 403, 404.
-pub async fn named(context: &Context, segment: Option<&str>) -> Result<(Administrator, Record)> {
-    let id = id(segment)?;
-    let mut administrator = administrator(
+pub async fn load_issuer_as_administrator(context: &Context, segment: Option<&str>) -> Result<(Administrator, Record)> {
+    let id = issuer_id(segment)?;
+    let mut administrator = authorize_administrator(
         context,
         Action::ManageIssuers,
         vec![crate::federation::store::issuer::record(&context.tenant().id, &id)],
     )
     .await?;
     let record: Option<Record> = administrator.answers.row()?;
-    let record = record.ok_or_else(not_found)?.with_public_key(context)?;
+    let record = record.ok_or_else(issuer_not_found)?.with_public_key(context)?;
     Ok((administrator, record))
 }

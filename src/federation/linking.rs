@@ -113,7 +113,7 @@ pub fn domain_is_listed(domain: Option<&str>, allowed: &[String]) -> bool {
 ///
 /// # Errors
 /// The refusal.
-pub fn decide(
+pub fn decide_linking(
     profile: &Profile,
     rules: &IssuerRules,
     linked: Option<&Known>,
@@ -266,16 +266,19 @@ mod tests {
             (profile(mail, true), asking, None, Some(known(false, false, "active")), Err(Refusal::AccountNotLinked)),
         ];
         for (row, (profile, rules, linked, same, expected)) in table.into_iter().enumerate() {
-            assert_eq!(decide(&profile, &rules, linked.as_ref(), same.as_ref(), 0), expected, "row {row}");
+            assert_eq!(decide_linking(&profile, &rules, linked.as_ref(), same.as_ref(), 0), expected, "row {row}");
         }
     }
 
     #[test]
     fn closed_sign_up_and_unusable_links() {
         let closed = IssuerRules { sign_up_open: false, ..rules(true) };
-        assert_eq!(decide(&profile(Some("a@x.co"), true), &closed, None, None, 0), Err(Refusal::SignUpDisabled));
+        assert_eq!(
+            decide_linking(&profile(Some("a@x.co"), true), &closed, None, None, 0),
+            Err(Refusal::SignUpDisabled)
+        );
         let off = Known { account_is_active: false, ..known(true, true, "active") };
-        let decision = decide(&profile(None, false), &rules(true), Some(&off), None, 0);
+        let decision = decide_linking(&profile(None, false), &rules(true), Some(&off), None, 0);
         assert_eq!(decision, Err(Refusal::AccountNotUsable));
     }
 

@@ -142,7 +142,7 @@ pub fn profile(
         first_name,
         last_name,
         picture: text(Field::Picture, 2048).filter(|url| url.starts_with("https://")),
-        username: text(Field::Username, 100).and_then(|text| username::normalise(&text).ok()),
+        username: text(Field::Username, 100).and_then(|text| username::normalise_username(&text).ok()),
         external_id,
         extra: mapping.profile(&raw),
         raw,

@@ -7,7 +7,7 @@ use crate::http::incoming::Incoming;
 use crate::platform::error::Result;
 use crate::request::asked::Asked;
 use crate::request::context::Surroundings;
-use crate::request::hosts::place;
+use crate::request::hosts::find_place;
 use crate::request::store::directory::Place;
 
 /// The path of the check.
@@ -22,7 +22,7 @@ pub fn is_check(path: &str) -> bool {
 /// Whether a proxy's question left the path of the check. Envoy puts the visitor's path behind it, and `/../style.css` would
 /// make a question of it that is answered 200 to anybody. Such a question still says in `X-Forwarded-Uri` what it is about.
 #[must_use]
-pub fn is_astray(request: &Incoming) -> bool {
+pub fn is_outside_check(request: &Incoming) -> bool {
     if is_check(request.path()) {
         return false;
     }
@@ -41,7 +41,7 @@ fn asked_by_path(request: &Incoming) -> Option<&str> {
 ///
 /// # Errors
 /// 503 if D1 does not answer.
-pub async fn website(
+pub async fn find_website(
     request: &Incoming,
     around: &Surroundings,
     here: &Rc<Place>,
@@ -62,6 +62,6 @@ pub async fn website(
     let Some(asked) = asked else {
         return Ok(None);
     };
-    let place = place(around, asked.host()).await?;
+    let place = find_place(around, asked.host()).await?;
     Ok(place.filter(|place| place.app.is_some()).map(|place| (place, asked)))
 }

@@ -75,11 +75,11 @@ pub fn is_dropped(name: &str, also_named: &[String], keeps_upgrade: bool) -> boo
     if keeps_upgrade && (name.eq_ignore_ascii_case("upgrade") || name.eq_ignore_ascii_case("connection")) {
         return false;
     }
-    let name = header_name::canonical(name);
+    let name = header_name::canonical_name(name);
     HOP_BY_HOP.contains(&name.as_str())
         || FAMILIES.iter().any(|family| name.starts_with(family))
         || SAID_BY_PROXIES.contains(&name.as_str())
-        || also_named.iter().any(|named| header_name::canonical(named) == name)
+        || also_named.iter().any(|named| header_name::canonical_name(named) == name)
 }
 
 /// The names in a `Connection` header, but those whose loss would change what the request means to us.

@@ -14,7 +14,7 @@ use crate::access::path_rules::{Needs, Verdict, Visitor};
 use crate::gate::caching::{Audience, Said, Storage};
 use crate::gate::headers::ASSERTION;
 use crate::gate::own_name::Names;
-use crate::gate::sign_in::send_to_sign_in;
+use crate::gate::sign_in::redirect_to_sign_in;
 use crate::gate::{caching, headers};
 use crate::http::incoming::Incoming;
 use crate::http::reply::Reply;
@@ -68,7 +68,7 @@ impl Judged {
 
 /// What the app's rules ask of a request for `method` and `path`.
 #[must_use]
-pub fn needs(app: &AppPlace, method: &str, path: &str) -> Needs {
+pub fn needs_of_request(app: &AppPlace, method: &str, path: &str) -> Needs {
     let mut needs = path_rules::needs(&app.rules, &app.default_access, method, path);
     if let Some(composed) = composed(path) {
         needs.add(path_rules::needs(&app.rules, &app.default_access, method, &composed));
@@ -80,20 +80,20 @@ pub fn needs(app: &AppPlace, method: &str, path: &str) -> Needs {
 ///
 /// # Errors
 /// 503 if the session cannot be looked up: not even a public path then says that nobody is signed in.
-pub async fn judge(context: &Context, needs: Needs, path: &str) -> Result<Judged> {
-    if let Some(token) = api_key::brought(context) {
-        policy::admits(context)?;
-        let session = api_key::authenticate(context, &token).await?;
-        let visitor = asking(context, &session);
+pub async fn judge_visitor(context: &Context, needs: Needs, path: &str) -> Result<Judged> {
+    if let Some(token) = api_key::read_api_key(context) {
+        policy::check_address(context)?;
+        let session = api_key::authenticate_api_key(context, &token).await?;
+        let visitor = visitor_of_session(context, &session);
         let verdict = needs.judge(Some(visitor));
         let audience = if needs.is_public() { Audience::Known } else { Audience::One };
         return Ok(Judged { verdict, session: Some(session), audience, cookies: Vec::new(), due: None });
     }
-    if context.header(api_key::HEADER).is_some_and(|value| api_key::mentions(&value)) {
+    if context.header(api_key::HEADER).is_some_and(|value| api_key::contains_api_key(&value)) {
         return Err(Error::refused(Wire::INVALID_API_KEY, "more than one key, or a key among other things"));
     }
     if !needs.is_public() {
-        policy::admits(context)?;
+        policy::check_address(context)?;
     }
     // A public page is no use of the session.
     let prolong = if needs.is_public() { Prolong::No } else { Prolong::Later };
@@ -112,7 +112,7 @@ pub async fn judge(context: &Context, needs: Needs, path: &str) -> Result<Judged
             (None, cookies_after_rejection(context, rejection), None)
         }
     };
-    let visitor = session.as_ref().map(|session| asking(context, session));
+    let visitor = session.as_ref().map(|session| visitor_of_session(context, session));
     let audience = match (needs.is_public(), is_known) {
         (true, false) => Audience::Everybody,
         (true, true) => Audience::Known,
@@ -136,7 +136,7 @@ fn composed(path: &str) -> Option<String> {
 }
 
 /// Who asks. A user whose address is not proven may be anybody, and counts as no member.
-fn asking<'a>(context: &Context, session: &'a LiveSession) -> Visitor<'a> {
+fn visitor_of_session<'a>(context: &Context, session: &'a LiveSession) -> Visitor<'a> {
     let is_proven = is_proven(&context.config, &session.user);
     Visitor { is_member: session.is_member && is_proven, roles: &session.roles }
 }
@@ -151,29 +151,29 @@ pub fn is_proven(config: &Config, user: &Person) -> bool {
 ///
 /// # Errors
 /// 503. Refusals are answered here.
-pub async fn serve(context: &Context, request: &Incoming, asked: Option<&Asked>) -> Result<Reply> {
-    let reply = attempt(context, request).await;
+pub async fn proxy_request(context: &Context, request: &Incoming, asked: Option<&Asked>) -> Result<Reply> {
+    let reply = try_proxy_request(context, request).await;
     reply.or_else(|error| {
         context.log(request.path(), &error);
         if request.wants_page() && error.wire() == Wire::SECOND_FACTOR_REQUIRED {
             // The auth host knows where a second factor is set up, and the way back.
-            return send_to_sign_in(context, request.origin()?.as_str(), request.path_and_query());
+            return redirect_to_sign_in(context, request.origin()?.as_str(), request.path_and_query());
         }
         errors::to_visitor(context, request, asked, &error)
     })
 }
 
-async fn attempt(context: &Context, request: &Incoming) -> Result<Reply> {
+async fn try_proxy_request(context: &Context, request: &Incoming) -> Result<Reply> {
     let app = context.app().ok_or(Error::NotFound)?;
     if !context.tenant().is_active {
         return Err(Error::refused(Wire::TENANT_UNAVAILABLE, "tenant is not active"));
     }
-    let needs = needs(app, request.method(), request.path());
-    let mut judged = judge(context, needs, request.path()).await?;
+    let needs = needs_of_request(app, request.method(), request.path());
+    let mut judged = judge_visitor(context, needs, request.path()).await?;
     match judged.verdict {
-        Verdict::Pass => forward(context, request, app, judged).await,
+        Verdict::Pass => forward_request(context, request, app, judged).await,
         Verdict::SignIn if request.wants_page() => {
-            let reply = send_to_sign_in(context, request.origin()?.as_str(), request.path_and_query())?;
+            let reply = redirect_to_sign_in(context, request.origin()?.as_str(), request.path_and_query())?;
             Ok(reply.with_cookies(judged.cookies(context, true)))
         }
         Verdict::SignIn => Err(Error::refused(Wire::UNAUTHORIZED, "not signed in")),
@@ -195,7 +195,7 @@ async fn attempt(context: &Context, request: &Incoming) -> Result<Reply> {
     }
 }
 
-async fn forward(context: &Context, request: &Incoming, app: &AppPlace, mut judged: Judged) -> Result<Reply> {
+async fn forward_request(context: &Context, request: &Incoming, app: &AppPlace, mut judged: Judged) -> Result<Reply> {
     let outbound = outbound_headers(context, request, app, judged.session.as_ref()).await?;
     let incoming = request.raw().inner();
     let init = web_sys::RequestInit::new();
@@ -237,7 +237,7 @@ async fn forward(context: &Context, request: &Incoming, app: &AppPlace, mut judg
     if !(200..600).contains(&status) && !is_upgrade {
         return Err(refused(format!("status {status}")));
     }
-    let (response, takes_cookies) = returned(response, judged.audience, (base, public.as_str()))?;
+    let (response, takes_cookies) = copy_response(response, judged.audience, (base, public.as_str()))?;
     Ok(Reply::forwarded(response).with_cookies(judged.cookies(context, takes_cookies)))
 }
 
@@ -260,7 +260,7 @@ async fn fetch(request: &web_sys::Request) -> std::result::Result<Response, Stri
 /// The answer with headers that can be added to, and without cookies under our names: an origin must not replace the
 /// session that it is protected by. Where it names the origin it is made to name the website. Caches may keep of it what its
 /// audience may see. And whether it takes cookies of ours.
-fn returned(response: Response, audience: Audience, (base, public): (&str, &str)) -> Result<(Response, bool)> {
+fn copy_response(response: Response, audience: Audience, (base, public): (&str, &str)) -> Result<(Response, bool)> {
     let headers = response.headers().clone();
     let all = names(&headers);
     let named = headers.get("connection")?.map(|value| headers::named_by_connection(&value)).unwrap_or_default();
@@ -344,7 +344,7 @@ async fn outbound_headers(
     let outbound = request.raw().headers().clone();
     for name in names(&outbound).split('\n').filter(|name| !name.is_empty()) {
         let is_our_key =
-            api_key::is_header(name) && request.header(name).is_some_and(|value| api_key::mentions(&value));
+            api_key::is_header(name) && request.header(name).is_some_and(|value| api_key::contains_api_key(&value));
         if is_our_key || headers::is_dropped(name, &named, is_websocket) {
             outbound.delete(name)?;
         }
@@ -362,7 +362,7 @@ async fn outbound_headers(
     let origin = request.origin()?;
     outbound.set("X-Forwarded-Proto", origin.scheme())?;
     outbound.set("X-Forwarded-Host", origin.as_str().split_once("://").map_or("", |(_, host)| host))?;
-    for (name, value) in identity(context, app, session).await? {
+    for (name, value) in identity_headers(context, app, session).await? {
         outbound.set(name, &value)?;
     }
     Ok(outbound)
@@ -372,7 +372,7 @@ async fn outbound_headers(
 ///
 /// # Errors
 /// 503 if the signing key cannot be read.
-pub async fn identity(
+pub async fn identity_headers(
     context: &Context,
     app: &AppPlace,
     session: Option<&LiveSession>,
@@ -385,7 +385,7 @@ pub async fn identity(
         ("X-Doorward-Email", headers::value(&session.user.email)),
         ("X-Doorward-Tenant", headers::value(&session.tenant_slug)),
         ("X-Doorward-Roles", headers::list(&session.roles)),
-        (ASSERTION, assertion(context, app, session).await?),
+        (ASSERTION, sign_assertion(context, app, session).await?),
     ])
 }
 
@@ -401,7 +401,7 @@ thread_local! {
 
 /// A JWT for the app alone. One that is not half through its life is used again: a page's fifty requests cost one
 /// signature. What it says is what D1 said at `checked_at`, so that is part of its name.
-async fn assertion(context: &Context, app: &AppPlace, session: &LiveSession) -> Result<String> {
+async fn sign_assertion(context: &Context, app: &AppPlace, session: &LiveSession) -> Result<String> {
     let name = (session.id.as_str().to_owned(), app.id.as_str().to_owned(), session.checked_at);
     let kept = ASSERTIONS.with_borrow(|kept| kept.get(&name).cloned());
     if let Some((text, until)) = kept

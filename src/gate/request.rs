@@ -50,12 +50,12 @@ const LONGEST_LINK: usize = 7500;
 pub fn sign_in_page(origin: &str, return_to: &str, is_again: bool) -> String {
     let page = format!("{origin}/.doorward/sign-in");
     let again = if is_again { "&again=true" } else { "" };
-    let link = format!("{page}?return={}{again}", in_query(return_to));
+    let link = format!("{page}?return={}{again}", query_of_request(return_to));
     if link.len() <= LONGEST_LINK { link } else { format!("{page}?return=/{again}") }
 }
 
 /// A value in a query, with no more escapes than it needs: what is escaped twice grows.
-fn in_query(value: &str) -> String {
+fn query_of_request(value: &str) -> String {
     use std::fmt::Write as _;
     let mut text = String::with_capacity(value.len());
     for byte in value.bytes() {

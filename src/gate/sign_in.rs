@@ -10,18 +10,18 @@ use crate::platform::secret::{GateCode, Token};
 use crate::request::context::Context;
 use crate::request::store::directory::AppPlace;
 
-pub(crate) fn app(context: &Context) -> Result<&AppPlace> {
+pub(crate) fn require_app(context: &Context) -> Result<&AppPlace> {
     context.app().ok_or(Error::NotFound)
 }
 
 /// Which of the cookies a request's value is in.
 #[must_use]
-pub fn slot(binding: &str) -> u8 {
+pub fn slot_of(binding: &str) -> u8 {
     binding.bytes().next().unwrap_or(0) % GATE_SLOTS
 }
 
 /// The value of one of the cookies that tie gate requests to this browser, as it was presented.
-pub fn binding(context: &Context, slot: u8) -> Option<Token<GateCode>> {
+pub fn read_binding(context: &Context, slot: u8) -> Option<Token<GateCode>> {
     let header = context.header("Cookie")?;
     match cookie::read(&header, &gate_name(context.is_secure, slot)) {
         Presented::Value(value) => Token::parse(value),
@@ -33,7 +33,7 @@ pub fn binding(context: &Context, slot: u8) -> Option<Token<GateCode>> {
 ///
 /// # Errors
 /// If the platform has no randomness.
-pub fn send_to_sign_in(context: &Context, origin: &str, return_to: &str) -> Result<Reply> {
+pub fn redirect_to_sign_in(context: &Context, origin: &str, return_to: &str) -> Result<Reply> {
     begin_request(context, origin, return_to, false)
 }
 
@@ -53,16 +53,16 @@ pub struct Begun {
 
 pub(crate) fn new_request(context: &Context, origin: &str, return_to: &str, is_again: bool) -> Result<Begun> {
     // A value that is there already is used again: only tabs that ask at the same moment need one each.
-    let binding = match (0..GATE_SLOTS).find_map(|slot| binding(context, slot)) {
+    let binding = match (0..GATE_SLOTS).find_map(|slot| read_binding(context, slot)) {
         Some(binding) => binding,
         None => Token::new(context.random()?),
     };
     let hash = binding.hash().as_str().to_owned();
-    let cookie = cookie::set_gate(context.is_secure, slot(&hash), binding.expose(), context.config.flow_seconds);
+    let cookie = cookie::set_gate(context.is_secure, slot_of(&hash), binding.expose(), context.config.flow_seconds);
     let request = GateRequest {
         tenant_id: context.tenant().id.clone(),
         is_isolated: context.tenant().is_isolated,
-        app_id: app(context)?.id.clone(),
+        app_id: require_app(context)?.id.clone(),
         origin: origin.to_owned(),
         return_to: GateRequest::return_path(return_to),
         binding: hash,

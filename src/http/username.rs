@@ -47,7 +47,7 @@ impl NoUsername {
 ///
 /// # Errors
 /// [`NoUsername`].
-pub fn normalise(text: &str) -> Result<String, NoUsername> {
+pub fn normalise_username(text: &str) -> Result<String, NoUsername> {
     let length = text.chars().count();
     if length < SHORTEST {
         return Err(NoUsername::TooShort);
@@ -65,11 +65,11 @@ mod tests {
 
     #[test]
     fn names() {
-        assert_eq!(normalise("Alice_1.x"), Ok("alice_1.x".to_owned()));
-        assert_eq!(normalise("ab"), Err(NoUsername::TooShort));
-        assert_eq!(normalise(&"a".repeat(31)), Err(NoUsername::TooLong));
+        assert_eq!(normalise_username("Alice_1.x"), Ok("alice_1.x".to_owned()));
+        assert_eq!(normalise_username("ab"), Err(NoUsername::TooShort));
+        assert_eq!(normalise_username(&"a".repeat(31)), Err(NoUsername::TooLong));
         for bad in ["a b", "a-b", "äbc", "a@x.co", "abc\n", "abc\u{200b}"] {
-            assert_eq!(normalise(bad), Err(NoUsername::Invalid), "{bad:?}");
+            assert_eq!(normalise_username(bad), Err(NoUsername::Invalid), "{bad:?}");
         }
         assert_eq!(NoUsername::TooShort.when_asked().wire().status, 422);
         assert_eq!(NoUsername::TooShort.when_chosen().wire().status, 400);

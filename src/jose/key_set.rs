@@ -32,7 +32,7 @@ const REFETCH: Millis = 10_000;
 ///
 /// # Errors
 /// What went wrong.
-pub async fn key_set(context: &Context, jwks_uri: &str, missed_key: bool) -> Result<Rc<KeySet>, String> {
+pub async fn load_key_set(context: &Context, jwks_uri: &str, missed_key: bool) -> Result<Rc<KeySet>, String> {
     let kept = KEY_SETS.with_borrow(|sets| sets.get(jwks_uri).cloned());
     if let Some(kept) = &kept {
         let is_fresh = context.now < kept.fetched_at + context.config.discovery_seconds * 1000;
@@ -49,7 +49,7 @@ pub async fn key_set(context: &Context, jwks_uri: &str, missed_key: bool) -> Res
             }
         });
     }
-    let set = Rc::new(KeySet::read(&fetch::get(context, jwks_uri).await?)?);
+    let set = Rc::new(KeySet::read(&fetch::fetch_document(context, jwks_uri).await?)?);
     let missed_at = if missed_key { Some(context.now) } else { kept.and_then(|kept| kept.missed_at) };
     KEY_SETS.with_borrow_mut(|sets| {
         if sets.len() >= MOST_KEPT {

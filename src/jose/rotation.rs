@@ -17,7 +17,7 @@ const PUBLISHED_BEFORE: Millis = 86_400_000;
 ///
 /// # Errors
 /// If D1 does not answer, or there is no key to seal with.
-pub async fn rotate(db: &Database, config: &Config, now: Millis) -> Result<()> {
+pub async fn rotate_keys(db: &Database, config: &Config, now: Millis) -> Result<()> {
     let old = now - config.signing_key_seconds * 1000;
     let keys: Vec<Due> = db.batch([due(old, MOST)]).await?.rows()?;
     // Whatever it signed has ended when it leaves the set, and so has what was signed by an isolate that still held it.

@@ -21,13 +21,13 @@ pub async fn is_signed(what: &ForRuntime<'_>) -> Result<bool> {
     let subtle = webcrypto::subtle()?;
     let parameters = Object::new();
     for (name, value) in [("name", "ECDSA"), ("namedCurve", what.curve), ("hash", what.hash)] {
-        Reflect::set(&parameters, &name.into(), &value.into()).map_err(webcrypto::failed)?;
+        Reflect::set(&parameters, &name.into(), &value.into()).map_err(webcrypto::crypto_error)?;
     }
     let usages = Array::of1(&"verify".into());
     let (message, signature) = (Uint8Array::from(what.message.as_bytes()), Uint8Array::from(what.signature.as_slice()));
     for key in &what.keys {
         let jwk = json!({ "kty": "EC", "crv": what.curve, "x": key["x"], "y": key["y"] });
-        let jwk: Object = JSON::parse(&jwk.to_string()).map_err(webcrypto::failed)?.unchecked_into();
+        let jwk: Object = JSON::parse(&jwk.to_string()).map_err(webcrypto::crypto_error)?.unchecked_into();
         let Ok(imported) = subtle.import_key_with_object("jwk", &jwk, &parameters, false, &usages) else { continue };
         let Ok(key) = JsFuture::from(imported).await else { continue };
         let verified = subtle
@@ -37,8 +37,8 @@ pub async fn is_signed(what: &ForRuntime<'_>) -> Result<bool> {
                 &signature,
                 &message,
             )
-            .map_err(webcrypto::failed)?;
-        if JsFuture::from(verified).await.map_err(webcrypto::failed)?.as_bool() == Some(true) {
+            .map_err(webcrypto::crypto_error)?;
+        if JsFuture::from(verified).await.map_err(webcrypto::crypto_error)?.as_bool() == Some(true) {
             return Ok(true);
         }
     }

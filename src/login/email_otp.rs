@@ -27,7 +27,7 @@ pub const LONGEST_CODE: usize = 20;
 ///
 /// # Errors
 /// Unless it was right.
-pub fn accept(kind: CodeKind, verdict: Verdict) -> Result<()> {
+pub fn require_right_code(kind: CodeKind, verdict: Verdict) -> Result<()> {
     match verdict {
         Verdict::Right => Ok(()),
         Verdict::Wrong => Err(Error::refused(Wire::INVALID_OTP, "wrong")),
@@ -38,7 +38,7 @@ pub fn accept(kind: CodeKind, verdict: Verdict) -> Result<()> {
     }
 }
 
-pub(crate) fn kind(name: &str) -> Result<CodeKind> {
+pub(crate) fn code_kind(name: &str) -> Result<CodeKind> {
     match name {
         "sign-in" => Ok(CodeKind::SignIn),
         "email-verification" => Ok(CodeKind::EmailProof),
@@ -65,7 +65,7 @@ const fn purpose(kind: CodeKind) -> &'static str {
 
 /// The mail of a code.
 #[must_use]
-pub fn letter(context: &Context, kind: CodeKind, code: &str) -> records::store::outbox::Mail {
+pub fn code_mail(context: &Context, kind: CodeKind, code: &str) -> records::store::outbox::Mail {
     mail::code(&context.tenant().name, purpose(kind), code, context.config.code_seconds / 60)
 }
 
@@ -83,25 +83,25 @@ pub fn email_field(fields: &mut Fields) -> (String, Result<()>) {
 ///
 /// # Errors
 /// 400, 403 or 429.
-pub async fn redeem(context: &Context, kind: CodeKind, by: By<'_>, typed: &str, kept: bool) -> Result<Loaded> {
-    let counters = limits::codes(context, by.text());
+pub async fn redeem_code(context: &Context, kind: CodeKind, by: By<'_>, typed: &str, kept: bool) -> Result<Loaded> {
+    let counters = limits::code_counters(context, by.text());
     let watched = counters.watched(context);
     let mut tried = Vec::from(users::store::code::redeem(context, kind, by.text(), typed.trim(), Some(&watched), kept));
-    let mails = limits::mails(context, "code", by.text());
+    let mails = limits::mail_counters(context, "code", by.text());
     let forgotten = [counters.accounts(), mails.accounts()].concat();
     tried.extend(users::store::code::forgive(context, kind, by.text(), typed.trim(), (&forgotten, &counters.network)));
     let (loaded, mut answers) = users::store::sign_in::load_with(context, by, &counters, tried).await?;
-    limits::within(context, &loaded.windows, &counters, ["codes by network", "codes by account"])?;
+    limits::check_limits(context, &loaded.windows, &counters, ["codes by network", "codes by account"])?;
     let verdict = users::store::code::verdict(&mut answers, context.now)?;
     if verdict != Verdict::Right {
         // For nobody the same is written, about nobody, or the time taken would tell.
         let guessed = loaded.candidate.as_ref().filter(|_| verdict == Verdict::Wrong);
         let nobody = context.id()?;
-        let counted = lockout::counted(context, guessed.map_or(&nobody, |known| &known.user_id))?;
+        let counted = lockout::failed_sign_in_statements(context, guessed.map_or(&nobody, |known| &known.user_id))?;
         users::store::sign_in::record(context.db()?, Vec::from(counted)).await?;
         deliver_later(context);
     }
-    accept(kind, verdict)?;
+    require_right_code(kind, verdict)?;
     if !loaded.tenant_is_active {
         return Err(Error::refused(Wire::TENANT_UNAVAILABLE, "tenant is not active"));
     }
@@ -112,9 +112,15 @@ pub async fn redeem(context: &Context, kind: CodeKind, by: By<'_>, typed: &str, 
 ///
 /// # Errors
 /// 400 for a wrong code, or one that has expired or was tried too often; 403 where new users are not made; 429; 503.
-pub async fn by_code(context: &Context, email: &str, otp: &str, name: &str, image: Option<&str>) -> Result<Outcome> {
-    let loaded = redeem(context, CodeKind::SignIn, By::Email(email), otp, false).await?;
-    let guest = if loaded.candidate.is_none() { authenticate::guest(context).await? } else { None };
+pub async fn sign_in_by_code(
+    context: &Context,
+    email: &str,
+    otp: &str,
+    name: &str,
+    image: Option<&str>,
+) -> Result<Outcome> {
+    let loaded = redeem_code(context, CodeKind::SignIn, By::Email(email), otp, false).await?;
+    let guest = if loaded.candidate.is_none() { authenticate::identify_guest(context).await? } else { None };
     let arrival = Arrival {
         email,
         phone_number: None,
@@ -127,40 +133,46 @@ pub async fn by_code(context: &Context, email: &str, otp: &str, name: &str, imag
         guest: guest.as_ref(),
         absorbs_guest: true,
     };
-    Ok(sign_in_or_up::arrive(context, &arrival, loaded.candidate.as_ref()).await?.0)
+    Ok(sign_in_or_up::sign_in_or_up(context, &arrival, loaded.candidate.as_ref()).await?.0)
 }
 
 /// Sets a new password by a code. What is wrong with the password is found before the code is used up.
 ///
 /// # Errors
 /// 400 for a wrong code and for a password that does not do; 429; 503.
-pub async fn set_password(context: &Context, kind: CodeKind, by: By<'_>, otp: &str, new: &Password) -> Result<()> {
-    proof::acceptable_length(context, new)?;
+pub async fn reset_password_by_code(
+    context: &Context,
+    kind: CodeKind,
+    by: By<'_>,
+    otp: &str,
+    new: &Password,
+) -> Result<()> {
+    proof::check_password_length(context, new)?;
     let asks = context.config.breached_passwords.is_some();
-    let loaded = redeem(context, kind, by, otp, asks).await?;
+    let loaded = redeem_code(context, kind, by, otp, asks).await?;
     if asks {
         // One more round trip where breaches are asked about: nobody without the code makes us ask.
-        proof::not_breached(context, new, None).await?;
-        accept(kind, users::store::code::try_alone(context, kind, by.text(), otp.trim()).await?)?;
+        proof::check_password_breach(context, new, None).await?;
+        require_right_code(kind, users::store::code::try_alone(context, kind, by.text(), otp.trim()).await?)?;
     }
     let user = loaded.candidate.ok_or_else(|| Error::refused(Wire::INVALID_OTP, "nobody has it"))?;
-    sign_in_decision::admit(&user, context.now)
+    sign_in_decision::decide_admission(&user, context.now)
         .map_err(|refusal| Error::refused(Wire::BANNED_USER, refusal.as_str()))?;
-    reset::replace(context, &user.user_id, new, "code", matches!(by, By::Email(_))).await
+    reset::replace_password(context, &user.user_id, new, "code", matches!(by, By::Email(_))).await
 }
 
 /// Mails a code to the user who has the address, or to an address that may sign up.
 ///
 /// # Errors
 /// 429, 503.
-pub async fn send_code(context: &Context, email: &str, kind: CodeKind) -> Result<()> {
-    let user = addressee::addressee(context, "code", By::Email(email)).await?;
+pub async fn send_email_code(context: &Context, email: &str, kind: CodeKind) -> Result<()> {
+    let user = addressee::load_addressee(context, "code", By::Email(email)).await?;
     let is_welcome = user.is_some() || (kind == CodeKind::SignIn && context.config.sign_up_open);
     let code = digits(context.random()?);
     let mut statements = Vec::from(users::store::code::issue(context, kind, email, &code)?);
     let user_id = user.as_ref().map(|user| &user.user_id);
     if is_welcome {
-        statements.push(records::store::outbox::queue(context, user_id, email, &letter(context, kind, &code))?);
+        statements.push(records::store::outbox::queue(context, user_id, email, &code_mail(context, kind, &code))?);
     }
     context.db()?.batch(statements).await?;
     deliver_later(context);
@@ -172,9 +184,9 @@ pub async fn send_code(context: &Context, email: &str, kind: CodeKind) -> Result
 /// # Errors
 /// 400 for a wrong code, or an address that is another by now; 403, 429, 503.
 pub async fn verify_email(context: &Context, email: &str, otp: &str) -> Result<Person> {
-    let loaded = redeem(context, CodeKind::EmailProof, By::Email(email), otp, false).await?;
+    let loaded = redeem_code(context, CodeKind::EmailProof, By::Email(email), otp, false).await?;
     let user = loaded.candidate.ok_or_else(|| Error::refused(Wire::INVALID_OTP, "nobody has the address"))?;
-    let proven = verification::prove(context, &user.user_id, email).await?;
+    let proven = verification::prove_email(context, &user.user_id, email).await?;
     let person: Option<Person> = context.db()?.first(users::store::user::person(context, &user.user_id)).await?;
     person
         .filter(|_| proven != Proven::No)
@@ -187,20 +199,20 @@ pub async fn verify_email(context: &Context, email: &str, otp: &str) -> Result<P
 /// # Errors
 /// 400, 401, 403, 429, 503.
 pub async fn request_email_change(context: &Context, new: &str, otp: Option<&str>) -> Result<Vec<String>> {
-    let counters = limits::mails(context, "change-email", new);
-    let (authenticated, is_free) = change_email::wish(context, new, &counters).await?;
+    let counters = limits::mail_counters(context, "change-email", new);
+    let (authenticated, is_free) = change_email::check_email_change(context, new, &counters).await?;
     let user = &authenticated.session.user;
     if user.email_verified && email::is_mailbox(&user.email) {
         // The old address agrees: by the code that `send-verification-otp` mails to it.
         let otp = otp.ok_or_else(|| Error::refused(Wire::OTP_REQUIRED, "no code of the present address"))?;
-        redeem(context, CodeKind::EmailProof, By::Email(&user.email), otp, false).await?;
+        redeem_code(context, CodeKind::EmailProof, By::Email(&user.email), otp, false).await?;
     }
     // By whom and for what: the code of one user's wish is no other's.
     let code = digits(context.random()?);
     let mut statements =
         Vec::from(users::store::code::issue(context, CodeKind::ChangeEmail, &change_of(&user.id, new), &code)?);
     if is_free {
-        let letter = letter(context, CodeKind::ChangeEmail, &code);
+        let letter = code_mail(context, CodeKind::ChangeEmail, &code);
         statements.push(records::store::outbox::queue(context, Some(&user.id), new, &letter)?);
     }
     context.db()?.batch(statements).await?;
@@ -220,13 +232,14 @@ fn change_of(user: &Id<User>, email: &str) -> String {
 /// 400, 401, 403, 429, 503.
 pub async fn change_email_by_code(context: &Context, new: &str, otp: &str) -> Result<Vec<String>> {
     // Guesses are counted by the address that they would prove: of accounts that guess there may be any number.
-    let (authenticated, _) = change_email::wish(context, new, &limits::codes(context, new)).await?;
+    let (authenticated, _) =
+        change_email::check_email_change(context, new, &limits::code_counters(context, new)).await?;
     let user = &authenticated.session.user;
     let verdict =
         users::store::code::try_alone(context, CodeKind::ChangeEmail, &change_of(&user.id, new), otp.trim()).await?;
-    accept(CodeKind::ChangeEmail, verdict)?;
-    if !change_email::carry_out(context, &user.id, &user.email, new).await? {
+    require_right_code(CodeKind::ChangeEmail, verdict)?;
+    if !change_email::change_email(context, &user.id, &user.email, new).await? {
         return Err(Error::refused(Wire::EMAIL_ALREADY_IN_USE, "taken meanwhile"));
     }
-    user::refreshed(context, &authenticated).await
+    user::refresh_session_copy(context, &authenticated).await
 }

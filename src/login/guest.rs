@@ -2,7 +2,7 @@
 
 use crate::platform::error::{Error, Result, Wire};
 use crate::request::context::Context;
-use crate::session::authenticate::{Authentication, Depth, confirmed, forget, visitor};
+use crate::session::authenticate::{Authentication, Depth, delete_session_copies, identify_visitor, require_session};
 use crate::session::open::{Opened, Opening};
 use crate::session::store::session::Which;
 use crate::session::{open, proof};
@@ -14,7 +14,7 @@ use crate::{request, session, users};
 /// # Errors
 /// 400 for somebody who is a guest already, 403 where nobody may sign up, 429, 503.
 pub async fn sign_in_as_guest(context: &Context) -> Result<Opened> {
-    if let Authentication::Authenticated(one) = visitor(context, Depth::Database).await?
+    if let Authentication::Authenticated(one) = identify_visitor(context, Depth::Database).await?
         && one.session.user.is_anonymous
     {
         return Err(Error::refused(Wire::ANONYMOUS_AGAIN, "a guest already"));
@@ -45,7 +45,7 @@ pub async fn sign_in_as_guest(context: &Context) -> Result<Opened> {
     let email = format!("{user_id}@anonymous.placeholder.invalid");
     let user = NewUser { is_anonymous: true, ..NewUser::new(&user_id, &email, "Anonymous") };
     let statements = users::store::sign_up::create(context, &user)?;
-    Ok(open::open(context, &Opening::new(&user_id, "anonymous", &[]), statements).await?)
+    Ok(open::open_session(context, &Opening::new(&user_id, "anonymous", &[]), statements).await?)
 }
 
 /// Deletes the guest who is asking, and ends their sessions.
@@ -53,8 +53,8 @@ pub async fn sign_in_as_guest(context: &Context) -> Result<Opened> {
 /// # Errors
 /// 401, 403 for somebody who is no guest, 503.
 pub async fn delete_guest(context: &Context) -> Result<()> {
-    let (authenticated, _) = confirmed(context, Vec::new()).await?;
-    proof::not_impersonated(&authenticated)?;
+    let (authenticated, _) = require_session(context, Vec::new()).await?;
+    proof::refuse_impersonator(&authenticated)?;
     let user = &authenticated.session.user;
     if !user.is_anonymous {
         return Err(Error::refused(Wire::NOT_ANONYMOUS, "no guest"));
@@ -62,6 +62,6 @@ pub async fn delete_guest(context: &Context) -> Result<()> {
     let mut statements = vec![session::store::session::revoke(context, &user.id, Which::All, "user_deleted", None)];
     statements.extend(users::store::user::delete(context, &user.id, "deleted by themselves"));
     let mut answers = context.db()?.batch(statements).await?;
-    forget(context, session::store::session::revoked(&mut answers)?);
+    delete_session_copies(context, session::store::session::revoked(&mut answers)?);
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::request::context::Context;
 use crate::request::origins;
 use crate::request::store::verification::{Claim, Used};
 use crate::session::authenticate;
-use crate::session::authenticate::guest;
+use crate::session::authenticate::identify_guest;
 use crate::session::open::Outcome;
 use crate::users::addressee;
 use crate::users::sign_in_decision::Candidate;
@@ -49,11 +49,14 @@ pub struct Ways {
 ///
 /// # Errors
 /// 429, 503.
-pub async fn mail_link(context: &Context, email: &str, name: &str, ways: &Ways) -> Result<()> {
-    let user = addressee::addressee(context, "magic-link", By::Email(email)).await?;
+pub async fn mail_sign_in_link(context: &Context, email: &str, name: &str, ways: &Ways) -> Result<()> {
+    let user = addressee::load_addressee(context, "magic-link", By::Email(email)).await?;
     let token: Token<MagicLink> = Token::new(context.random()?);
-    let letter =
-        Letter { email: email.to_owned(), name: name.trim().to_owned(), guest: authenticate::guest(context).await? };
+    let letter = Letter {
+        email: email.to_owned(),
+        name: name.trim().to_owned(),
+        guest: authenticate::identify_guest(context).await?,
+    };
     let payload = serde_json::to_vec(&letter).map_err(|error| Error::Internal(error.to_string()))?;
     let (config, tenant) = (&context.config, context.tenant());
     let url = format!("{}{PAGE}", context.auth_origin());
@@ -85,9 +88,9 @@ pub async fn mail_link(context: &Context, email: &str, name: &str, ways: &Ways) 
 ///
 /// # Errors
 /// The refusal of a target that is not trusted.
-pub fn ways(context: &Context, mut given: impl FnMut(&str) -> Option<String>) -> Result<Ways> {
+pub fn read_targets(context: &Context, mut given: impl FnMut(&str) -> Option<String>) -> Result<Ways> {
     let mut target = |name: &str, refusal: Wire| {
-        origins::target(context, given(name).filter(|given| !given.is_empty()).as_deref(), refusal)
+        origins::check_target(context, given(name).filter(|given| !given.is_empty()).as_deref(), refusal)
     };
     Ok(Ways {
         callback: target("callbackURL", Wire::INVALID_CALLBACK_URL)?,
@@ -131,7 +134,7 @@ pub async fn sign_in_by_link(context: &Context, token: Option<String>) -> Result
     let candidate: Option<Candidate> = answers.row()?;
     let letter: Letter = serde_json::from_slice(used.payload(context)?.expose())
         .map_err(|error| Error::Internal(format!("verification.payload_sealed is no letter: {error}")))?;
-    let here = if letter.guest.is_some() { guest(context).await? } else { None };
+    let here = if letter.guest.is_some() { identify_guest(context).await? } else { None };
     let guest = here.filter(|here| letter.guest.as_ref() == Some(here));
     let arrival = Arrival {
         email: &letter.email,
@@ -145,5 +148,5 @@ pub async fn sign_in_by_link(context: &Context, token: Option<String>) -> Result
         guest: guest.as_ref().filter(|_| candidate.is_none()),
         absorbs_guest: guest.is_some(),
     };
-    sign_in_or_up::arrive(context, &arrival, candidate.as_ref()).await
+    sign_in_or_up::sign_in_or_up(context, &arrival, candidate.as_ref()).await
 }

@@ -74,5 +74,5 @@ pub async fn redeem_one_time_token(context: &Context, typed: &str) -> Result<Ope
         otherwise: Wire::INVALID_TOKEN,
         ..Opening::new(&carried.user_id, &carried.method, &amr)
     };
-    open::open(context, &opening, Vec::new()).await.map_err(Error::from)
+    open::open_session(context, &opening, Vec::new()).await.map_err(Error::from)
 }

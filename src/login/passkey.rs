@@ -13,7 +13,7 @@ use crate::platform::secret::{PasskeyChallenge, Token};
 use crate::records::store::audit::{Attempt, Severity};
 use crate::request::context::Context;
 use crate::request::store::verification::{Claim, Used};
-use crate::session::authenticate::{Authentication, Depth, visitor};
+use crate::session::authenticate::{Authentication, Depth, identify_visitor};
 use crate::session::open;
 use crate::session::open::{Opening, Outcome};
 use crate::users::passkey_ceremony;
@@ -37,12 +37,12 @@ pub struct AuthenticationOptions {
 /// # Errors
 /// 429; 503.
 pub async fn begin_authentication(context: &Context) -> Result<AuthenticationOptions> {
-    let user = match visitor(context, Depth::Snapshot).await? {
+    let user = match identify_visitor(context, Depth::Snapshot).await? {
         Authentication::Authenticated(authenticated) => Some(authenticated.session.user.id),
         _ => None,
     };
     let Challenge { challenge, statements, cookie } =
-        passkey_ceremony::challenge(context, &Ceremony::Authenticate(user.clone()))?;
+        passkey_ceremony::begin_ceremony(context, &Ceremony::Authenticate(user.clone()))?;
     let mut statements = Vec::from(statements);
     statements.extend(user.as_ref().map(|user| users::store::passkey::of_user(context, user)));
     let mut answers = context.db()?.batch(statements).await?;
@@ -60,7 +60,7 @@ pub async fn sign_in_with_passkey(context: &Context, response: Value) -> Result<
     let refused = |reason: String| Error::refused(Wire::AUTHENTICATION_FAILED, reason);
     let response: UnverifiedAuthenticationResponse = serde_json::from_value(response)
         .map_err(|error| Error::refused(Wire::CHALLENGE_NOT_FOUND, error.to_string()))?;
-    let (challenge, binding) = passkey_ceremony::answered(context, response.challenge().as_deref())?;
+    let (challenge, binding) = passkey_ceremony::read_answered_challenge(context, response.challenge().as_deref())?;
     let peek = request::store::verification::peek(context, &challenge.hash(), Some(binding.as_str()));
     let credential_id = response.credential_id().map(|id| Base64UrlUnpadded::encode_string(&id)).unwrap_or_default();
     let limit = context.config.limit_sign_in;
@@ -82,7 +82,7 @@ pub async fn sign_in_with_passkey(context: &Context, response: Value) -> Result<
         return Err(Error::TooManyRequests { retry_after, limit: "passkeys by network" });
     }
     let begun: Option<Used> = answers.row()?;
-    let ceremony = passkey_ceremony::taken(context, begun.as_ref())?;
+    let ceremony = passkey_ceremony::take_ceremony(context, begun.as_ref())?;
     let claim = begun.as_ref().map(|begun| Claim { id: &begun.id, if_changed: false });
     let presented: Option<Presented> = answers.row()?;
     let tenant_is_active: bool = answers.row()?.unwrap_or(false);
@@ -90,20 +90,20 @@ pub async fn sign_in_with_passkey(context: &Context, response: Value) -> Result<
         return Err(Error::refused(Wire::CHALLENGE_NOT_FOUND, "a challenge of a registration"));
     };
     let Some(presented) = presented else {
-        spend(context, claim).await?;
+        spend_challenge(context, claim).await?;
         return Err(Error::refused(Wire::PASSKEY_UNKNOWN, "no such credential here"));
     };
     let user: &Id<User> = &presented.passkey.user_id;
     // Section 7.2, step 6: where nobody was known before, the response must say whose it is.
     if expected.is_none() && !response.has_user_handle() {
-        spend(context, claim).await?;
+        spend_challenge(context, claim).await?;
         return Err(refused("no user handle".to_owned()));
     }
     if expected.is_some_and(|expected| expected != *user) {
-        spend(context, claim).await?;
+        spend_challenge(context, claim).await?;
         return Err(refused("of another user than the one who is signed in".to_owned()));
     }
-    let assertion = match check(context, &response, &presented, challenge.expose()) {
+    let assertion = match verify_assertion(context, &response, &presented, challenge.expose()) {
         Ok(assertion) => assertion,
         Err(error) => {
             record_failure(context, &presented, &error, claim).await?;
@@ -131,21 +131,21 @@ pub async fn sign_in_with_passkey(context: &Context, response: Value) -> Result<
         ..Opening::new(user, "passkey", amr)
     };
     if is_two {
-        let opened = open::open(context, &opening, before).await.map_err(Error::from)?;
+        let opened = open::open_session(context, &opening, before).await.map_err(Error::from)?;
         return Ok(Outcome::Opened(Box::new(opened)));
     }
-    Ok(open::open_or_ask(context, &opening, before).await?)
+    Ok(open::open_session_or_ask(context, &opening, before).await?)
 }
 
 /// Whatever was wrong with the answer, its challenge is over.
-async fn spend(context: &Context, claim: Option<Claim<'_>>) -> Result<()> {
+async fn spend_challenge(context: &Context, claim: Option<Claim<'_>>) -> Result<()> {
     if let Some(claim) = claim {
         context.db()?.batch([request::store::verification::claim(context, claim, &context.id()?)]).await?;
     }
     Ok(())
 }
 
-fn check(
+fn verify_assertion(
     context: &Context,
     response: &UnverifiedAuthenticationResponse,
     presented: &Presented,

@@ -44,7 +44,7 @@ impl Typed<'_> {
 
 /// The sign-in that waits in this browser, by its cookie.
 #[must_use]
-pub fn waiting(context: &Context) -> Option<TokenHash<SecondFactor>> {
+pub fn read_pending_sign_in(context: &Context) -> Option<TokenHash<SecondFactor>> {
     let token: Token<SecondFactor> = Token::parse(&context.cookie(Cookie::SecondFactor)?)?;
     Some(token.hash())
 }
@@ -63,7 +63,7 @@ fn backup_digests(context: &Context, user: &Id<User>, seed: &[u8], code: &str) -
 /// # Errors
 /// 400.
 pub fn backup_codes_allowed(context: &Context) -> Result<()> {
-    if policy::here(context)?.allows_backup_codes() {
+    if policy::policy_of_tenant(context)?.allows_backup_codes() {
         return Ok(());
     }
     Err(Error::refused(Wire::BACKUP_CODES_NOT_ENABLED, "the tenant's policy takes none"))
@@ -73,7 +73,7 @@ pub fn backup_codes_allowed(context: &Context) -> Result<()> {
 ///
 /// # Errors
 /// 400 without the factor or after too many codes, 401 for a wrong code or without a sign-in to go on with, 429 while locked.
-pub async fn finish(
+pub async fn finish_sign_in(
     context: &Context,
     hash: &TokenHash<SecondFactor>,
     typed: Typed<'_>,
@@ -82,15 +82,15 @@ pub async fn finish(
     if matches!(typed, Typed::Backup(_)) {
         backup_codes_allowed(context)?;
     }
-    let (waiting, factor, verdict) = attempt(context, hash, typed).await?;
+    let (waiting, factor, verdict) = load_attempt(context, hash, typed).await?;
     let user = &waiting.user_id;
-    let Some((before, if_changed)) = judge(context, &factor, user, typed, verdict)? else {
-        return Err(wrong(context, user, typed, &factor).await?);
+    let Some((before, if_changed)) = judge_code(context, &factor, user, typed, verdict)? else {
+        return Err(record_wrong_code(context, user, typed, &factor).await?);
     };
     let first: FirstFactor = serde_json::from_slice(waiting.payload(context)?.expose())
         .map_err(|error| Error::Internal(format!("verification.payload_sealed is no first factor: {error}")))?;
     let guest = first.guest.map(TokenHash::trusted);
-    let amr: Vec<&str> = live_session::with_second(first.amr.iter().map(String::as_str));
+    let amr: Vec<&str> = live_session::add_second_factor(first.amr.iter().map(String::as_str));
     let opening = Opening {
         is_remembered: first.is_remembered,
         while_password: first.while_password.as_deref(),
@@ -101,12 +101,14 @@ pub async fn finish(
         guest: guest.as_ref(),
         ..Opening::new(user, &first.method, &amr)
     };
-    let mut opened = match open::open(context, &opening, vec![before]).await.map_err(Error::from) {
+    let mut opened = match open::open_session(context, &opening, vec![before]).await.map_err(Error::from) {
         // A backup code is found right or wrong by the statement that uses it up; and of one step, one session comes.
-        Err(error) if error.wire() == typed.wrong() => return Err(wrong(context, user, typed, &factor).await?),
+        Err(error) if error.wire() == typed.wrong() => {
+            return Err(record_wrong_code(context, user, typed, &factor).await?);
+        }
         other => other?,
     };
-    if trusts && policy::here(context)?.allows_trusted_devices() {
+    if trusts && policy::policy_of_tenant(context)?.allows_trusted_devices() {
         // A third round trip, for those who ask for it: only once the session is there is the browser to be trusted.
         let token: Token<TrustedDevice> = Token::new(context.random()?);
         context.db()?.batch([users::store::second_factor::trust(context, user, &token)?]).await?;
@@ -120,7 +122,7 @@ pub async fn finish(
 ///
 /// # Errors
 /// 401 if nothing waits; 400 without a second factor, or after too many codes; 503.
-pub async fn attempt(
+pub async fn load_attempt(
     context: &Context,
     hash: &TokenHash<SecondFactor>,
     typed: Typed<'_>,
@@ -130,7 +132,7 @@ pub async fn attempt(
         users::store::second_factor::attempt(context, hash),
         users::store::second_factor::attempt_of_asked(context, hash),
     ];
-    statements.extend(redeem(context, hash.as_str(), typed));
+    statements.extend(redeem_statements(context, hash.as_str(), typed));
     let mut answers = context.db()?.batch(statements).await?;
     let methods: Vec<String> = answers.row()?.unwrap_or_default();
     let waiting: Option<Waiting> = answers.row()?;
@@ -141,12 +143,12 @@ pub async fn attempt(
         return Err(Error::refused(Wire::TOO_MANY_SECOND_FACTORS, "too many codes for one sign-in"));
     }
     let factor = factor.ok_or_else(|| Error::refused(Wire::TOTP_NOT_ENABLED, "switched off meanwhile"))?;
-    let verdict = verdict(context, &mut answers, typed)?;
+    let verdict = read_verdict(context, &mut answers, typed)?;
     let is_mailed = methods.iter().any(|method| method == "otp");
     Ok((waiting, factor, verdict.map(|verdict| if is_mailed { verdict } else { Verdict::None })))
 }
 
-pub(crate) fn redeem(context: &Context, about: &str, typed: Typed<'_>) -> Vec<Statement> {
+pub(crate) fn redeem_statements(context: &Context, about: &str, typed: Typed<'_>) -> Vec<Statement> {
     match typed {
         Typed::Mailed(typed) | Typed::Digits(typed) => {
             Vec::from(users::store::code::redeem(context, CodeKind::SecondFactor, about, typed.trim(), None, false))
@@ -155,7 +157,7 @@ pub(crate) fn redeem(context: &Context, about: &str, typed: Typed<'_>) -> Vec<St
     }
 }
 
-pub(crate) fn verdict(context: &Context, answers: &mut Answers, typed: Typed<'_>) -> Result<Option<Verdict>> {
+pub(crate) fn read_verdict(context: &Context, answers: &mut Answers, typed: Typed<'_>) -> Result<Option<Verdict>> {
     match typed {
         Typed::Mailed(_) | Typed::Digits(_) => Ok(Some(users::store::code::verdict(answers, context.now)?)),
         Typed::Totp(_) | Typed::Backup(_) => Ok(None),
@@ -166,7 +168,7 @@ pub(crate) fn verdict(context: &Context, answers: &mut Answers, typed: Typed<'_>
 ///
 /// # Errors
 /// 429 while the factor is locked; 400 for a kind of code that the factor does not have.
-pub fn judge(
+pub fn judge_code(
     context: &Context,
     factor: &Factor,
     user: &Id<User>,
@@ -196,7 +198,7 @@ pub fn judge(
             Ok(Some((users::store::second_factor::accept_backup_code(context, user, &digests), true)))
         }
         (Typed::Mailed(_), None | Some(Verdict::Wrong)) => Ok(None),
-        (Typed::Mailed(_), Some(verdict)) => mailed(verdict).map(|()| None),
+        (Typed::Mailed(_), Some(verdict)) => require_right_mailed_code(verdict).map(|()| None),
     }
 }
 
@@ -204,7 +206,7 @@ pub fn judge(
 ///
 /// # Errors
 /// 401 for a wrong code; 400 for one that has expired or was tried too often.
-pub fn mailed(verdict: Verdict) -> Result<()> {
+pub fn require_right_mailed_code(verdict: Verdict) -> Result<()> {
     match verdict {
         Verdict::Right => Ok(()),
         Verdict::Wrong => Err(Error::refused(Wire::INVALID_CODE, "a wrong mailed code")),
@@ -217,7 +219,12 @@ pub fn mailed(verdict: Verdict) -> Result<()> {
     }
 }
 
-pub(crate) async fn wrong(context: &Context, user: &Id<User>, typed: Typed<'_>, factor: &Factor) -> Result<Error> {
+pub(crate) async fn record_wrong_code(
+    context: &Context,
+    user: &Id<User>,
+    typed: Typed<'_>,
+    factor: &Factor,
+) -> Result<Error> {
     let attempt = records::store::audit::Attempt {
         user_id: Some(user),
         session_id: None,
@@ -243,10 +250,10 @@ pub(crate) async fn wrong(context: &Context, user: &Id<User>, typed: Typed<'_>, 
 ///
 /// # Errors
 /// 401 without a sign-in to go on with, 429.
-pub async fn send_code(context: &Context) -> Result<Option<Authenticated>> {
+pub async fn mail_second_factor_code(context: &Context) -> Result<Option<Authenticated>> {
     let limit = context.config.limit_mail;
     let gone = |reason: &str| Error::refused(Wire::INVALID_SECOND_FACTOR_COOKIE, reason);
-    let (about, person, is_welcome, authenticated) = if let Some(hash) = waiting(context) {
+    let (about, person, is_welcome, authenticated) = if let Some(hash) = read_pending_sign_in(context) {
         // By user, not by sign-in: whoever knows the password may begin many.
         let statements = [
             request::store::rate_limit::count_for_asked(context, "code", &hash, limit),
@@ -254,17 +261,17 @@ pub async fn send_code(context: &Context) -> Result<Option<Authenticated>> {
             users::store::second_factor::asked(context, &hash),
         ];
         let mut answers = context.db()?.batch(statements).await?;
-        within(context, answers.row()?)?;
+        check_mail_limit(context, answers.row()?)?;
         let person: Option<Person> = answers.row()?;
         let methods: Vec<String> = answers.row()?.unwrap_or_default();
         let person = person.ok_or_else(|| gone("nothing waits, or no more"))?;
         (hash.as_str().to_owned(), person, methods.iter().any(|method| method == "otp"), None)
     } else {
         let ticket =
-            authenticate::presented(context).map_err(|_| gone("neither a sign-in that waits nor a session"))?;
+            authenticate::require_ticket(context).map_err(|_| gone("neither a sign-in that waits nor a session"))?;
         let count = request::store::rate_limit::count_for_session(context, "code", &ticket.hash, limit);
-        let (authenticated, mut answers) = authenticate::confirmed(context, vec![count]).await?;
-        within(context, answers.row()?)?;
+        let (authenticated, mut answers) = authenticate::require_session(context, vec![count]).await?;
+        check_mail_limit(context, answers.row()?)?;
         let user = &authenticated.session.user;
         if !user.email_verified || !email::is_mailbox(&user.email) {
             return Err(Error::refused(Wire::EMAIL_NOT_VERIFIED, "codes would go where nobody may read them"));
@@ -274,7 +281,7 @@ pub async fn send_code(context: &Context) -> Result<Option<Authenticated>> {
     let code = digits(context.random()?);
     let mut statements = Vec::from(users::store::code::issue(context, CodeKind::SecondFactor, &about, &code)?);
     if is_welcome && email::is_mailbox(&person.email) {
-        let letter = email_otp::letter(context, CodeKind::SecondFactor, &code);
+        let letter = email_otp::code_mail(context, CodeKind::SecondFactor, &code);
         statements.push(records::store::outbox::queue(context, Some(&person.id), &person.email, &letter)?);
     }
     context.db()?.batch(statements).await?;
@@ -282,7 +289,7 @@ pub async fn send_code(context: &Context) -> Result<Option<Authenticated>> {
     Ok(authenticated)
 }
 
-fn within(context: &Context, window: Option<request::store::rate_limit::Window>) -> Result<()> {
+fn check_mail_limit(context: &Context, window: Option<request::store::rate_limit::Window>) -> Result<()> {
     let limit = context.config.limit_mail;
     match window.and_then(|window| window.retry_after(limit, context.now)) {
         Some(retry_after) => Err(Error::TooManyRequests { retry_after, limit: "codes by sign-in" }),
@@ -294,8 +301,8 @@ fn within(context: &Context, window: Option<request::store::rate_limit::Window>)
 ///
 /// # Errors
 /// 503.
-pub async fn methods(context: &Context) -> Result<Option<Vec<String>>> {
-    match waiting(context) {
+pub async fn load_methods(context: &Context) -> Result<Option<Vec<String>>> {
+    match read_pending_sign_in(context) {
         Some(hash) => Ok(context.db()?.first(users::store::second_factor::asked(context, &hash)).await?),
         None => Ok(None),
     }

@@ -45,22 +45,22 @@ impl Typed<'_> {
 ///
 /// # Errors
 /// 401, 403 or 429; what exactly was wrong is in the log and in `login_history`.
-pub async fn with_password(context: &Context, typed: &Typed<'_>) -> Result<Outcome> {
+pub async fn sign_in_with_password(context: &Context, typed: &Typed<'_>) -> Result<Outcome> {
     let config = &context.config;
-    let counters = limits::passwords(context, typed.by.text());
+    let counters = limits::password_counters(context, typed.by.text());
     let loaded = users::store::sign_in::load(context, typed.by, &counters).await?;
-    limits::within(context, &loaded.windows, &counters, ["sign-in by network", "sign-in by account"])?;
+    limits::check_limits(context, &loaded.windows, &counters, ["sign-in by network", "sign-in by account"])?;
     let candidate = loaded.candidate.as_ref();
     let stored = candidate.and_then(|candidate| candidate.password_hash.clone()).map(Secret::new);
     // The hash is computed for unknown users as well, or the time taken would tell them apart.
-    let compared = password_hash::verify(context, &typed.password, stored.as_ref()).await?;
+    let compared = password_hash::verify_password(context, &typed.password, stored.as_ref()).await?;
     // Whoever gave no address has a number, which was proven.
     let has_mailbox = candidate.is_some_and(|candidate| is_mailbox(&candidate.email));
     let requires_proof = config.require_verified_email && has_mailbox && !matches!(typed.by, By::Phone(_));
-    let decision = sign_in_decision::decide(candidate, compared.is_right, requires_proof, context.now);
+    let decision = sign_in_decision::decide_sign_in(candidate, compared.is_right, requires_proof, context.now);
     let user_id = match decision {
         Ok(user_id) => user_id,
-        Err(refusal) => return Err(refuse(context, typed, candidate, refusal).await?),
+        Err(refusal) => return Err(record_refusal(context, typed, candidate, refusal).await?),
     };
     if !loaded.tenant_is_active {
         return Err(Error::refused(Wire::TENANT_UNAVAILABLE, "tenant is not active"));
@@ -71,7 +71,7 @@ pub async fn with_password(context: &Context, typed: &Typed<'_>) -> Result<Outco
     let mut hash = stored;
     // A hash from elsewhere becomes one of ours now that the password is at hand, unless it was changed meanwhile.
     if let (true, Some(old)) = (compared.needs_upgrade, hash.as_ref()) {
-        let new = password_hash::hash(context, &typed.password).await?;
+        let new = password_hash::hash_password(context, &typed.password).await?;
         before.push(users::store::password::upgrade(context, &user_id, old.expose(), new.expose()));
         hash = Some(new);
     }
@@ -82,17 +82,17 @@ pub async fn with_password(context: &Context, typed: &Typed<'_>) -> Result<Outco
         last_method: matches!(typed.by, By::Email(_)).then_some("email"),
         ..Opening::new(&user_id, "password", &["pwd"])
     };
-    match open::open_or_ask(context, &opening, before).await.map_err(Error::from) {
+    match open::open_session_or_ask(context, &opening, before).await.map_err(Error::from) {
         // Another sign-in with the same password was quicker to hash it anew: the next try finds that hash.
         Err(error) if compared.needs_upgrade && error.wire() == typed.refusal() => {
-            Box::pin(with_password(context, typed)).await
+            Box::pin(sign_in_with_password(context, typed)).await
         }
         other => other,
     }
 }
 
 /// Records a refusal and says it: vaguely, but to whoever knows the password.
-async fn refuse(
+async fn record_refusal(
     context: &Context,
     typed: &Typed<'_>,
     candidate: Option<&Candidate>,
@@ -104,12 +104,14 @@ async fn refuse(
     // An unknown user's batch is as long as a known one's: it does not show in the time taken.
     let guessed = candidate.filter(|_| refusal == Refusal::WrongPassword);
     let nobody = context.id()?;
-    statements.extend(lockout::counted(context, guessed.map_or(&nobody, |candidate| &candidate.user_id))?);
+    statements
+        .extend(lockout::failed_sign_in_statements(context, guessed.map_or(&nobody, |candidate| &candidate.user_id))?);
     users::store::sign_in::record(context.db()?, statements).await?;
     if let (Refusal::EmailNotVerified, Some(candidate)) = (refusal, candidate) {
         // They know the password: what is missing is the click on a link, and here is another. One more round trip, for them
         // alone, and the refusal is written whatever becomes of it.
-        verification::send_counted(context, &candidate.user_id, &candidate.email, typed.callback.clone()).await?;
+        verification::send_counted_verification(context, &candidate.user_id, &candidate.email, typed.callback.clone())
+            .await?;
     }
     deliver_later(context);
     let wire = match refusal {
@@ -122,6 +124,6 @@ async fn refuse(
 
 /// Reads an address or a user name off a form, without problems: what is malformed is simply nobody's.
 #[must_use]
-pub fn typed_name(name: &str) -> String {
+pub fn normalise_typed_name(name: &str) -> String {
     name.trim().to_ascii_lowercase().chars().take(LONGEST_EMAIL).collect()
 }

@@ -44,17 +44,17 @@ pub struct Arrival<'a> {
 ///
 /// # Errors
 /// `otherwise` if there is nobody and sign-up is closed, or somebody was quicker; 403 for a user who is not active.
-pub async fn arrive(
+pub async fn sign_in_or_up(
     context: &Context,
     arrival: &Arrival<'_>,
     candidate: Option<&Candidate>,
 ) -> Result<(Outcome, bool)> {
     let Some(known) = candidate else {
-        return create(context, arrival).await.map(|outcome| (outcome, true));
+        return sign_up(context, arrival).await.map(|outcome| (outcome, true));
     };
     // A lock is against who guesses at the password. A link cannot be guessed, and codes are so few, and each tried so seldom,
     // that they need none: else anybody could keep the account's owner out of it.
-    let refusal = sign_in_decision::admit(known, context.now).err();
+    let refusal = sign_in_decision::decide_admission(known, context.now).err();
     if let Some(refusal) = refusal {
         let attempt = Attempt {
             user_id: Some(&known.user_id),
@@ -65,13 +65,13 @@ pub async fn arrive(
         context.db()?.batch([records::store::audit::login(context, &context.row_id()?, attempt)]).await?;
         return Err(Error::refused(Wire::BANNED_USER, refusal.as_str()));
     }
-    let mut before = limits::wanted(context, arrival.phone_number.unwrap_or(arrival.email));
+    let mut before = limits::forget_statements(context, arrival.phone_number.unwrap_or(arrival.email));
     if arrival.phone_number.is_none() {
         // Whoever made this account without proving the address may be somebody else, who waits for its owner to come.
         before.extend(users::store::user::reclaim(context, &known.user_id));
         before.push(users::store::user::prove_email(context, &known.user_id, arrival.email));
     }
-    let opened = open::open_or_ask(context, &opening(arrival, &known.user_id), before).await;
+    let opened = open::open_session_or_ask(context, &opening(arrival, &known.user_id), before).await;
     opened.map(|outcome| (outcome, false)).map_err(Error::from)
 }
 
@@ -85,7 +85,7 @@ fn opening<'a>(arrival: &Arrival<'a>, user_id: &'a Id<User>) -> Opening<'a> {
     }
 }
 
-async fn create(context: &Context, arrival: &Arrival<'_>) -> Result<Outcome> {
+async fn sign_up(context: &Context, arrival: &Arrival<'_>) -> Result<Outcome> {
     if !context.config.sign_up_open {
         return Err(Error::refused(arrival.otherwise, "nobody, and SIGN_UP is closed"));
     }
@@ -101,11 +101,11 @@ async fn create(context: &Context, arrival: &Arrival<'_>) -> Result<Outcome> {
         ..NewUser::new(&user_id, arrival.email, arrival.name)
     };
     let mut before: Vec<Statement> = users::store::sign_up::create(context, &user)?;
-    before.extend(limits::wanted(context, arrival.phone_number.unwrap_or(arrival.email)));
+    before.extend(limits::forget_statements(context, arrival.phone_number.unwrap_or(arrival.email)));
     let details = json!({ "method": arrival.method });
     before.push(records::store::audit::created(context, &context.row_id()?, &user_id, arrival.email, &details));
     let opening = Opening { while_email: Some(arrival.email), ..opening(arrival, &user_id) };
-    match open::open_or_ask(context, &opening, before).await {
+    match open::open_session_or_ask(context, &opening, before).await {
         // Of two first links at once, one makes the user; the other can be asked for again.
         Err(OpeningError::Conflict(column)) => Err(Error::refused(arrival.otherwise, format!("{column} is taken"))),
         other => {

@@ -173,11 +173,11 @@ impl Answers {
     /// If they have not the shape of `T`.
     pub fn rows<T: DeserializeOwned>(&mut self) -> Stored<Vec<T>> {
         let result = self.0.next().ok_or_else(|| StoreError::Failed("a statement without an answer".to_owned()))?;
-        let rows: Vec<Row> = result.results().map_err(failed)?;
+        let rows: Vec<Row> = result.results().map_err(failed_statement)?;
         rows.into_iter()
             .map(|row| {
                 serde_json::from_str(&row.row).map_err(|error| {
-                    StoreError::Failed(format!("a row is no {}: {}", std::any::type_name::<T>(), brief(&error)))
+                    StoreError::Failed(format!("a row is no {}: {}", std::any::type_name::<T>(), brief_error(&error)))
                 })
             })
             .collect()
@@ -197,7 +197,7 @@ impl Answers {
     /// If D1 does not say.
     pub fn changes(&mut self) -> Stored<usize> {
         let result = self.0.next().ok_or_else(|| StoreError::Failed("a statement without an answer".to_owned()))?;
-        let meta = result.meta().map_err(failed)?;
+        let meta = result.meta().map_err(failed_statement)?;
         meta.and_then(|meta| meta.changes).ok_or_else(|| StoreError::Failed("an answer without its changes".to_owned()))
     }
 
@@ -249,7 +249,7 @@ impl Database {
         if let Some(d1) = kept {
             return Ok(Self::new(binding, d1));
         }
-        let d1 = Rc::new(env.d1(binding).map_err(failed)?);
+        let d1 = Rc::new(env.d1(binding).map_err(failed_statement)?);
         OPENED.with_borrow_mut(|opened| opened.push((binding.to_owned(), d1.clone())));
         Ok(Self::new(binding, d1))
     }
@@ -315,12 +315,12 @@ impl Database {
     async fn run(&self, statements: impl IntoIterator<Item = Statement>) -> Stored<Answers> {
         let mut prepared = Vec::new();
         for statement in statements {
-            prepared.push(self.d1.prepare(statement.text).bind(&statement.parameters).map_err(failed)?);
+            prepared.push(self.d1.prepare(statement.text).bind(&statement.parameters).map_err(failed_statement)?);
         }
         self.trips.set(self.trips.get() + 1);
-        let results = self.d1.batch(prepared).await.map_err(failed)?;
+        let results = self.d1.batch(prepared).await.map_err(failed_statement)?;
         if let Some(error) = results.iter().find_map(D1Result::error) {
-            return Err(classify(&error));
+            return Err(classify_error(&error));
         }
         Ok(Answers(results.into_iter()))
     }
@@ -335,7 +335,7 @@ impl Database {
 }
 
 /// What is wrong with a row, without what is in it: people's data stays out of the log.
-fn brief(error: &serde_json::Error) -> String {
+fn brief_error(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let (what, rest) = text.split_once(": string \"").unwrap_or((&text, ""));
     let expected = rest.rsplit_once(", expected").map(|(_, expected)| format!(": a string, expected{expected}"));
@@ -343,13 +343,13 @@ fn brief(error: &serde_json::Error) -> String {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape of map_err")]
-fn failed(error: worker::Error) -> StoreError {
-    classify(&error.to_string())
+fn failed_statement(error: worker::Error) -> StoreError {
+    classify_error(&error.to_string())
 }
 
 /// SQLite names the columns: `UNIQUE constraint failed: user.tenant_id, user.email`. The last one says what was
 /// taken; those before it say where.
-fn classify(message: &str) -> StoreError {
+fn classify_error(message: &str) -> StoreError {
     if message.contains(UNCHANGED) {
         return StoreError::Unchanged;
     }
@@ -381,7 +381,7 @@ mod tests {
     #[test]
     fn what_is_in_a_row_stays_out_of_the_log() {
         let error = serde_json::from_str::<u8>(r#""somebody@example.org""#).expect_err("a string");
-        let text = brief(&error);
+        let text = brief_error(&error);
         assert!(!text.contains("somebody") && text.contains("expected u8"), "{text}");
     }
 
@@ -405,17 +405,17 @@ mod tests {
             ("UNIQUE constraint failed: user.tenant_id, user.email: SQLITE_CONSTRAINT", "user.email"),
             ("D1(D1Error { cause: \"UNIQUE constraint failed: session.token_hash\" })", "session.token_hash"),
         ] {
-            assert!(matches!(classify(message), StoreError::Conflict(c) if c == column), "{message}");
+            assert!(matches!(classify_error(message), StoreError::Conflict(c) if c == column), "{message}");
         }
-        assert!(matches!(classify("no such table: user"), StoreError::Failed(_)));
+        assert!(matches!(classify_error("no such table: user"), StoreError::Failed(_)));
         for message in
             ["bad JSON path: 'doorward:broken:owner': SQLITE_ERROR", "D1_ERROR: CHECK constraint failed: owner: SQLITE"]
         {
-            assert!(matches!(classify(message), StoreError::Broken(name) if name == "owner"), "{message}");
+            assert!(matches!(classify_error(message), StoreError::Broken(name) if name == "owner"), "{message}");
         }
         let ended = "bad JSON path: 'doorward:broken:session': SQLITE_ERROR";
-        assert!(matches!(classify(ended), StoreError::Ended(Holder::Session)));
+        assert!(matches!(classify_error(ended), StoreError::Ended(Holder::Session)));
         let unchanged = "D1_ERROR: bad JSON path: 'doorward:unchanged': SQLITE_ERROR";
-        assert!(matches!(classify(unchanged), StoreError::Unchanged));
+        assert!(matches!(classify_error(unchanged), StoreError::Unchanged));
     }
 }

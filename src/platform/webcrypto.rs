@@ -14,13 +14,13 @@ use crate::platform::error::{Error, Result};
 use crate::platform::secret::Secret;
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape of map_err")]
-pub(crate) fn failed(error: JsValue) -> Error {
+pub(crate) fn crypto_error(error: JsValue) -> Error {
     Error::Internal(format!("WebCrypto: {error:?}"))
 }
 
 pub(crate) fn subtle() -> Result<SubtleCrypto> {
     let scope: web_sys::WorkerGlobalScope = js_sys::global().unchecked_into();
-    Ok(scope.crypto().map_err(failed)?.subtle())
+    Ok(scope.crypto().map_err(crypto_error)?.subtle())
 }
 
 fn sign_only() -> Array {
@@ -35,11 +35,11 @@ pub async fn pbkdf2(password: &[u8], salt: &[u8], iterations: u32) -> Result<[u8
     let subtle = subtle()?;
     let (password, salt) = (Uint8Array::from(password), Uint8Array::from(salt));
     let usages = Array::of1(&"deriveBits".into());
-    let key = subtle.import_key_with_str("raw", &password, "PBKDF2", false, &usages).map_err(failed)?;
-    let key: CryptoKey = JsFuture::from(key).await.map_err(failed)?.unchecked_into();
+    let key = subtle.import_key_with_str("raw", &password, "PBKDF2", false, &usages).map_err(crypto_error)?;
+    let key: CryptoKey = JsFuture::from(key).await.map_err(crypto_error)?.unchecked_into();
     let parameters = Pbkdf2Params::new_with_str("PBKDF2", "SHA-256", iterations, &salt);
-    let bits = subtle.derive_bits_with_object(&parameters, &key, 256).map_err(failed)?;
-    let bytes = Uint8Array::new(&JsFuture::from(bits).await.map_err(failed)?).to_vec();
+    let bits = subtle.derive_bits_with_object(&parameters, &key, 256).map_err(crypto_error)?;
+    let bytes = Uint8Array::new(&JsFuture::from(bits).await.map_err(crypto_error)?).to_vec();
     bytes.try_into().map_err(|_| Error::Internal("WebCrypto: PBKDF2 of another length".to_owned()))
 }
 
@@ -48,8 +48,9 @@ pub async fn pbkdf2(password: &[u8], salt: &[u8], iterations: u32) -> Result<[u8
 /// # Errors
 /// [`Error::Internal`](crate::platform::error::Error::Internal) if the runtime refuses.
 pub async fn sha1_hex(message: &[u8]) -> Result<String> {
-    let digest = subtle()?.digest_with_str_and_js_u8_array("SHA-1", &Uint8Array::from(message)).map_err(failed)?;
-    let bytes = Uint8Array::new(&JsFuture::from(digest).await.map_err(failed)?).to_vec();
+    let digest =
+        subtle()?.digest_with_str_and_js_u8_array("SHA-1", &Uint8Array::from(message)).map_err(crypto_error)?;
+    let bytes = Uint8Array::new(&JsFuture::from(digest).await.map_err(crypto_error)?).to_vec();
     Ok(base16ct::upper::encode_string(&bytes))
 }
 
@@ -77,7 +78,7 @@ fn parameters(algorithm: SigningAlgorithm) -> Result<Object> {
     };
     let parameters = Object::new();
     for (name, value) in members {
-        Reflect::set(&parameters, &(*name).into(), value).map_err(failed)?;
+        Reflect::set(&parameters, &(*name).into(), value).map_err(crypto_error)?;
     }
     Ok(parameters)
 }
@@ -90,11 +91,11 @@ pub async fn generate(algorithm: SigningAlgorithm) -> Result<Secret<Value>> {
     let subtle = subtle()?;
     let usages = Array::of2(&"sign".into(), &"verify".into());
     let parameters = parameters(algorithm)?;
-    let pair = subtle.generate_key_with_object(&parameters, true, &usages).map_err(failed)?;
-    let pair: CryptoKeyPair = JsFuture::from(pair).await.map_err(failed)?.unchecked_into();
-    let jwk = subtle.export_key("jwk", &pair.get_private_key()).map_err(failed)?;
-    let jwk = JsFuture::from(jwk).await.map_err(failed)?;
-    let text: String = JSON::stringify(&jwk).map_err(failed)?.into();
+    let pair = subtle.generate_key_with_object(&parameters, true, &usages).map_err(crypto_error)?;
+    let pair: CryptoKeyPair = JsFuture::from(pair).await.map_err(crypto_error)?.unchecked_into();
+    let jwk = subtle.export_key("jwk", &pair.get_private_key()).map_err(crypto_error)?;
+    let jwk = JsFuture::from(jwk).await.map_err(crypto_error)?;
+    let text: String = JSON::stringify(&jwk).map_err(crypto_error)?.into();
     let jwk = serde_json::from_str(&text).map_err(|error| Error::Internal(format!("exported JWK: {error}")))?;
     Ok(Secret::new(jwk))
 }
@@ -104,10 +105,10 @@ pub async fn generate(algorithm: SigningAlgorithm) -> Result<Secret<Value>> {
 /// # Errors
 /// [`Error::Internal`](crate::platform::error::Error::Internal) if it is none.
 pub async fn import(algorithm: SigningAlgorithm, jwk: &Secret<Value>) -> Result<SigningHandle> {
-    let jwk: Object = JSON::parse(&jwk.expose().to_string()).map_err(failed)?.unchecked_into();
+    let jwk: Object = JSON::parse(&jwk.expose().to_string()).map_err(crypto_error)?.unchecked_into();
     let parameters = parameters(algorithm)?;
-    let key = subtle()?.import_key_with_object("jwk", &jwk, &parameters, false, &sign_only()).map_err(failed)?;
-    Ok(SigningHandle { key: JsFuture::from(key).await.map_err(failed)?.unchecked_into(), algorithm })
+    let key = subtle()?.import_key_with_object("jwk", &jwk, &parameters, false, &sign_only()).map_err(crypto_error)?;
+    Ok(SigningHandle { key: JsFuture::from(key).await.map_err(crypto_error)?.unchecked_into(), algorithm })
 }
 
 /// Whether the halves of a private JWK belong together: what one signs, the other verifies.
@@ -136,6 +137,7 @@ pub async fn is_pair(jwk: &Value) -> bool {
 pub async fn sign(key: &SigningHandle, message: &[u8]) -> Result<Vec<u8>> {
     let parameters = parameters(key.algorithm)?;
     let message = Uint8Array::from(message);
-    let signature = subtle()?.sign_with_object_and_js_u8_array(&parameters, &key.key, &message).map_err(failed)?;
-    Ok(Uint8Array::new(&JsFuture::from(signature).await.map_err(failed)?).to_vec())
+    let signature =
+        subtle()?.sign_with_object_and_js_u8_array(&parameters, &key.key, &message).map_err(crypto_error)?;
+    Ok(Uint8Array::new(&JsFuture::from(signature).await.map_err(crypto_error)?).to_vec())
 }

@@ -34,7 +34,7 @@ fn failed(reason: impl Into<String>) -> Problem {
 ///
 /// # Errors
 /// `invalid_client`, for an unknown client as for a wrong secret.
-pub async fn authenticate(
+pub async fn authenticate_client(
     context: &Context,
     client: Option<Client>,
     presented: &UnverifiedClient,
@@ -64,7 +64,7 @@ pub async fn authenticate(
     if client.details.fapi && algorithm == Some("RS256") {
         return Err(failed("alg is none of FAPI's").into());
     }
-    let verified = verify(context, &client, assertion).await.map_err(failed)?;
+    let verified = verify_client_jws(context, &client, assertion).await.map_err(failed)?;
     check(&client, &presented.credential, Some(&verified.claims), &expected)?;
     let jti = verified.claims.get("jti").and_then(Value::as_str).unwrap_or_default();
     let until = assertion.ends_at().unwrap_or(context.now) + REMEMBERED;
@@ -88,25 +88,27 @@ pub fn open(context: &Context) -> std::result::Result<(), Problem> {
 ///
 /// # Errors
 /// Why not, for the log.
-pub async fn verify(
+pub async fn verify_client_jws(
     context: &Context,
     client: &Client,
     jws: UnverifiedJws<'_>,
 ) -> std::result::Result<Verified, String> {
-    let verified = jws.verify(&keys(context, client, false).await?);
+    let verified = jws.verify(&load_client_keys(context, client, false).await?);
     let verified = match verified {
-        Err(JwsError::UnknownKey(_)) if client.jwks_uri.is_some() => jws.verify(&keys(context, client, true).await?),
+        Err(JwsError::UnknownKey(_)) if client.jwks_uri.is_some() => {
+            jws.verify(&load_client_keys(context, client, true).await?)
+        }
         other => other,
     };
     verified.map_err(|error| error.to_string())
 }
 
-async fn keys(context: &Context, client: &Client, missed_key: bool) -> std::result::Result<KeySet, String> {
+async fn load_client_keys(context: &Context, client: &Client, missed_key: bool) -> std::result::Result<KeySet, String> {
     if let Some(jwks) = &client.jwks {
         return KeySet::read(jwks.to_string().as_bytes());
     }
     let uri = client.jwks_uri.as_deref().ok_or("a client without keys")?;
-    Ok((*key_set::key_set(context, uri, missed_key).await?).clone())
+    Ok((*key_set::load_key_set(context, uri, missed_key).await?).clone())
 }
 
 /// What is good once.
@@ -130,7 +132,7 @@ impl Kind {
 /// What counts, by network, what a client has us keep. One that an administrator added and that has proven who it is asks for
 /// all its users from one address, and is not counted.
 #[must_use]
-pub fn held_by_network(context: &Context, client: &Client, purpose: &str) -> Vec<Statement> {
+pub fn check_network_limit(context: &Context, client: &Client, purpose: &str) -> Vec<Statement> {
     if client.is_vouched_for && client.auth_method != AuthMethod::None {
         return Vec::new();
     }

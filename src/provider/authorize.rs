@@ -52,7 +52,7 @@ pub struct Asked {
 /// A parameter that stands there twice, or is too long.
 #[expect(clippy::needless_pass_by_value, reason = "the shape of map_err")]
 #[must_use]
-pub fn doubled(name: String) -> Problem {
+pub fn refuse_doubled_parameter(name: String) -> Problem {
     Problem::new(Code::InvalidRequest, "a parameter stands there twice, or is too long").because(format!("{name:?}"))
 }
 
@@ -60,7 +60,7 @@ pub fn doubled(name: String) -> Problem {
 ///
 /// # Errors
 /// `invalid_request` for more than that.
-pub fn check_size(parameters: &mut Parameters) -> Result<()> {
+pub fn check_request_size(parameters: &mut Parameters) -> Result<()> {
     if parameters.fit_to_be_kept() {
         return Ok(());
     }
@@ -71,7 +71,7 @@ pub fn check_size(parameters: &mut Parameters) -> Result<()> {
 ///
 /// # Errors
 /// 400 for an unknown client or kept request.
-pub async fn load(context: &Context, mut given: Parameters) -> Result<Asked> {
+pub async fn load_authorization_request(context: &Context, mut given: Parameters) -> Result<Asked> {
     // A client that puts its secret into its user's browser by mistake must not find it in our database.
     for name in CREDENTIALS {
         given.remove(name);
@@ -96,19 +96,19 @@ pub async fn load(context: &Context, mut given: Parameters) -> Result<Asked> {
     statements.extend(kept.as_ref().map(|token| store::grant::request(context, &token.hash())));
     let mut answers = context.db()?.batch(statements).await?;
     let client: Option<Client> = answers.row()?;
-    let client = client_id_metadata::client(context, &client_id, client).await?.ok_or_else(unknown)?;
-    let old = || too_old(&client);
+    let client = client_id_metadata::load_client(context, &client_id, client).await?.ok_or_else(unknown)?;
+    let old = || is_authentication_too_old(&client);
     if let Some(carried) = given.get("request_uri").and_then(|uri| uri.strip_prefix(CARRIED)) {
         let Kept { parameters, signed_in_after, asks, wanted, pushed_id, .. } =
-            open(context, &client, carried).ok_or_else(old)?;
+            open_request(context, &client, carried).ok_or_else(old)?;
         return Ok(Asked { client, parameters, signed_in_after, kept_id: None, wanted, asks, pushed_id });
     }
     if kept.is_none() {
         if client.details.require_pushed_authorization_requests {
             return Err(Problem::new(Code::InvalidRequest, "this client pushes its requests").into());
         }
-        let mut parameters = resolve_request::resolve(context, &client, given).await?;
-        check_size(&mut parameters)?;
+        let mut parameters = resolve_request::resolve_request_object(context, &client, given).await?;
+        check_request_size(&mut parameters)?;
         let (kept_id, wanted) = (None, None);
         return Ok(Asked { client, parameters, signed_in_after: None, kept_id, wanted, asks: None, pushed_id: None });
     }
@@ -122,7 +122,7 @@ pub async fn load(context: &Context, mut given: Parameters) -> Result<Asked> {
 
 /// A kept request that cannot be used any more: its user begins again at the client.
 #[must_use]
-pub fn too_old(client: &Client) -> Problem {
+pub fn is_authentication_too_old(client: &Client) -> Problem {
     let problem = Problem::new(Code::InvalidRequestUri, "request_uri is unknown, used or too old");
     problem.of_client(&client.name, client.client_uri.as_deref())
 }
@@ -131,7 +131,7 @@ pub fn too_old(client: &Client) -> Problem {
 /// user took along to sign in. Until then a browser may load it again (section 4). One that cron has deleted meanwhile is
 /// out of date, and opens nothing anyway.
 #[must_use]
-pub fn spend(context: &Context, asked: &Asked) -> Vec<Statement> {
+pub fn spend_statements(context: &Context, asked: &Asked) -> Vec<Statement> {
     let spend = |id: &String| [store::grant::redeem(context, id), store::grant::must_be_spent(context, id)];
     asked.pushed_id.iter().flat_map(spend).collect()
 }
@@ -152,7 +152,7 @@ fn sealed_for(client: &Client) -> Cell<'_> {
 ///
 /// # Errors
 /// [`Error::Internal`] if it cannot be sealed.
-pub fn carried(context: &Context, asked: &Asked) -> Result<String> {
+pub fn seal_request(context: &Context, asked: &Asked) -> Result<String> {
     let kept = Kept {
         parameters: asked.parameters.clone(),
         signed_in_after: Some(context.now),
@@ -168,14 +168,14 @@ pub fn carried(context: &Context, asked: &Asked) -> Result<String> {
     Ok(format!("{CARRIED}{sealed}"))
 }
 
-/// The request that [`carried`] sealed for this client, if it is not too old.
-fn open(context: &Context, client: &Client, sealed: &str) -> Option<Kept> {
+/// The request that [`seal_request`] sealed for this client, if it is not too old.
+fn open_request(context: &Context, client: &Client, sealed: &str) -> Option<Kept> {
     let text = context.config.keyring.open(sealed_for(client), sealed).ok()?;
     let carried: Carried = serde_json::from_slice(text.expose()).ok()?;
     (carried.expires_at > context.now).then_some(carried.kept)
 }
 
-pub(crate) fn keep(
+pub(crate) fn keep_code(
     context: &Context,
     asked: &Asked,
     after: Option<Millis>,
@@ -200,7 +200,7 @@ pub(crate) fn keep(
 ///
 /// # Errors
 /// If the platform has no randomness.
-pub fn code(
+pub fn issue_code(
     context: &Context,
     client: &Client,
     request: &AuthorizationRequest,
@@ -221,7 +221,7 @@ pub fn code(
 
 /// Where a request's answer goes.
 #[must_use]
-pub fn place(request: &AuthorizationRequest) -> Place {
+pub fn response_target(request: &AuthorizationRequest) -> Place {
     Place {
         redirect_uri: request.redirect_uri.clone(),
         response_mode: request.response_mode,
@@ -233,21 +233,26 @@ pub fn place(request: &AuthorizationRequest) -> Place {
 ///
 /// # Errors
 /// The error, where it is told on our page.
-pub async fn refuse(context: &Context, client: &Client, refused: Refused) -> Result<Reply> {
+pub async fn refuse_authorization(context: &Context, client: &Client, refused: Refused) -> Result<Reply> {
     let Some(place) = refused.place else {
         return Err(refused.problem.of_client(&client.name, client.client_uri.as_deref()).into());
     };
     context.log("/oauth2/authorize", &Error::from(refused.problem.clone()));
     let problem = refused.problem;
     let parameters = [("error", problem.code.as_str()), ("error_description", problem.description)];
-    answer(context, client, &place, &parameters).await
+    answer_authorization(context, client, &place, &parameters).await
 }
 
 /// Sends the browser back with an answer, which names us (RFC 9207).
 ///
 /// # Errors
 /// If there is no key to sign it with.
-pub async fn answer(context: &Context, client: &Client, place: &Place, parameters: &[(&str, &str)]) -> Result<Reply> {
+pub async fn answer_authorization(
+    context: &Context,
+    client: &Client,
+    place: &Place,
+    parameters: &[(&str, &str)],
+) -> Result<Reply> {
     let issuer = issuer(context);
     let mut all: Vec<(&str, &str)> = parameters.to_vec();
     all.extend(place.state.as_deref().map(|state| ("state", state)));

@@ -8,8 +8,8 @@ use crate::platform::id::{Id, OauthClient};
 use crate::platform::outbound_url::check_url;
 use crate::platform::problem::{Code, Problem};
 use crate::provider::client::Client;
-use crate::provider::client_registration::count;
-use crate::provider::clients::{make_keys, terms};
+use crate::provider::client_registration::check_registration_limit;
+use crate::provider::clients::{make_signing_key, terms};
 use crate::provider::registration::judge;
 use crate::provider::store;
 use crate::records;
@@ -45,7 +45,7 @@ fn lifetime(cache_control: Option<&str>) -> i64 {
     (seconds * 1000).clamp(AGAIN, FRESH)
 }
 
-fn bad(reason: impl Into<String>) -> Problem {
+fn bad_document(reason: impl Into<String>) -> Problem {
     Problem::new(Code::InvalidRequest, "client_id names no client metadata document").because(reason)
 }
 
@@ -62,7 +62,7 @@ fn is_address(client_id: &str, development: bool) -> bool {
 ///
 /// # Errors
 /// `invalid_request` for a document that is none; 429.
-pub async fn client(context: &Context, client_id: &str, known: Option<Client>) -> Result<Option<Client>> {
+pub async fn load_client(context: &Context, client_id: &str, known: Option<Client>) -> Result<Option<Client>> {
     let is_by_document = known.as_ref().is_none_or(|client| client.document_read_at.is_some());
     if !context.config.client_documents || !is_by_document || !is_address(client_id, context.config.development) {
         // One that was known by its document is unknown where documents are not believed any more.
@@ -73,8 +73,8 @@ pub async fn client(context: &Context, client_id: &str, known: Option<Client>) -
         return Ok(known);
     }
     // Whoever asks makes us ask a stranger.
-    count(context).await?;
-    let (metadata, lifetime) = match fetch(context, client_id).await {
+    check_registration_limit(context).await?;
+    let (metadata, lifetime) = match fetch_document(context, client_id).await {
         Ok(read) => read,
         // Its users are not kept out because it does not answer now.
         Err(NotRead::Unreachable(reason)) if known.is_some() => {
@@ -84,14 +84,14 @@ pub async fn client(context: &Context, client_id: &str, known: Option<Client>) -
             context.db()?.batch([store::client::read_later(context, client_id, later)]).await?;
             return Ok(known);
         }
-        Err(NotRead::Unreachable(reason) | NotRead::Bad(reason)) => return Err(bad(reason).into()),
+        Err(NotRead::Unreachable(reason) | NotRead::Bad(reason)) => return Err(bad_document(reason).into()),
     };
     let new = judge(&metadata, &terms(context, false))?;
     // It is public: a secret in it would be everybody's.
     if new.auth_method.has_secret() {
-        return Err(bad("a client without secrets cannot authenticate by one").into());
+        return Err(bad_document("a client without secrets cannot authenticate by one").into());
     }
-    make_keys(context, &new).await?;
+    make_signing_key(context, &new).await?;
     let id: Id<OauthClient> = context.id()?;
     let (event, details) = (context.row_id()?, serde_json::json!({ "client_id": client_id, "name": new.name }));
     let statements = [
@@ -112,10 +112,10 @@ enum NotRead {
 }
 
 /// The document, and how long it is believed, in milliseconds.
-async fn fetch(context: &Context, client_id: &str) -> std::result::Result<(Map<String, Value>, i64), NotRead> {
+async fn fetch_document(context: &Context, client_id: &str) -> std::result::Result<(Map<String, Value>, i64), NotRead> {
     let bad = |reason: &str| NotRead::Bad(reason.to_owned());
     let request = Outgoing { url: client_id, form: None, authorization: None, header: None };
-    let answer = fetch::send(context, request).await.map_err(NotRead::Unreachable)?;
+    let answer = fetch::send_request(context, request).await.map_err(NotRead::Unreachable)?;
     match answer.status {
         200 => (),
         429 | 500..=599 => return Err(NotRead::Unreachable(format!("status {}", answer.status))),

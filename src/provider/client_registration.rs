@@ -12,7 +12,7 @@ use crate::request::context::Context;
 ///
 /// # Errors
 /// 400, 415.
-pub async fn metadata(request: &mut Incoming) -> Result<Map<String, Value>> {
+pub async fn read_metadata(request: &mut Incoming) -> Result<Map<String, Value>> {
     let mut fields = request.fields(Media::Json).await?;
     let names: Vec<String> = fields.names().map(str::to_owned).collect();
     Ok(names.into_iter().filter_map(|name| fields.take(&name).map(|value| (name, value))).collect())
@@ -22,7 +22,7 @@ pub async fn metadata(request: &mut Incoming) -> Result<Map<String, Value>> {
 ///
 /// # Errors
 /// 429.
-pub async fn count(context: &Context) -> Result<()> {
+pub async fn check_registration_limit(context: &Context) -> Result<()> {
     let limit = context.config.limit_sign_up;
     let tenant = context.tenant().id.as_str();
     let key = request::store::rate_limit::key(&context.config, "register-client", tenant, &context.client().network());

@@ -22,14 +22,14 @@ use crate::{jose, records, request, session};
 
 /// A client's metadata, as it is answered (RFC 7591, section 3.2.1).
 #[must_use]
-pub fn shown(client: &Listed) -> Value {
+pub fn client_json(client: &Listed) -> Value {
     let mut body = Value::Object(client.metadata.clone());
     body["client_id"] = json!(client.client_id);
     body["client_id_issued_at"] = json!(client.created_at / 1000);
     body
 }
 
-pub(crate) fn not_found() -> Error {
+pub(crate) fn client_not_found() -> Error {
     Error::refused(Wire::CLIENT_NOT_FOUND, "unknown, or another's")
 }
 
@@ -66,7 +66,7 @@ pub fn terms(context: &Context, is_trusted: bool) -> Terms<'_> {
 ///
 /// # Errors
 /// 503.
-pub async fn make_keys(context: &Context, new: &NewClient) -> Result<()> {
+pub async fn make_signing_key(context: &Context, new: &NewClient) -> Result<()> {
     let details = &new.details;
     let wanted = [
         Some(details.id_token_signed_response_alg),
@@ -86,7 +86,7 @@ pub async fn make_keys(context: &Context, new: &NewClient) -> Result<()> {
 ///
 /// # Errors
 /// `invalid_client_metadata`; 503.
-async fn not_own(context: &Context, new: &NewClient) -> Result<()> {
+async fn refuse_own_addresses(context: &Context, new: &NewClient) -> Result<()> {
     for text in [&new.jwks_uri, &new.backchannel_logout_uri].into_iter().flatten() {
         let Ok(url) = Url::parse(text) else { continue };
         if request::store::directory::is_own(&context.env, &context.config, context.binding(), &url, context.now)
@@ -103,10 +103,10 @@ async fn not_own(context: &Context, new: &NewClient) -> Result<()> {
 ///
 /// # Errors
 /// `invalid_redirect_uri`, `invalid_client_metadata`; the condition's.
-pub async fn create(context: &Context, new: New<'_>) -> Result<Value> {
+pub async fn create_client(context: &Context, new: New<'_>) -> Result<Value> {
     let judged = judge(new.metadata, &terms(context, new.permit.is_some()))?;
-    not_own(context, &judged).await?;
-    make_keys(context, &judged).await?;
+    refuse_own_addresses(context, &judged).await?;
+    make_signing_key(context, &judged).await?;
     let id: Id<OauthClient> = context.id()?;
     let client_id = context.row_id()?;
     let secret =
@@ -138,7 +138,7 @@ pub async fn create(context: &Context, new: New<'_>) -> Result<Value> {
     };
     let listed: Option<Listed> = answers.skip(before + 2).row()?;
     let listed = listed.ok_or_else(|| Error::Internal("the client just made is not there".to_owned()))?;
-    let mut body = shown(&listed);
+    let mut body = client_json(&listed);
     if let Some(secret) = &secret {
         put_secret(&mut body, secret);
     }
@@ -148,8 +148,8 @@ pub async fn create(context: &Context, new: New<'_>) -> Result<Value> {
 /// Gives a client other metadata. One that is to have a secret from now on, and had none, gets one.
 ///
 /// # Errors
-/// As [`create`]; 409 if somebody else changed it meanwhile.
-pub async fn change(
+/// As [`create_client`]; 409 if somebody else changed it meanwhile.
+pub async fn update_client(
     context: &Context,
     client: &Listed,
     keeper: Keeper<'_>,
@@ -164,8 +164,8 @@ pub async fn change(
         return Err(problem.into());
     }
     let judged = judge(metadata, &terms(context, is_trusted))?;
-    not_own(context, &judged).await?;
-    make_keys(context, &judged).await?;
+    refuse_own_addresses(context, &judged).await?;
+    make_signing_key(context, &judged).await?;
     let had_secret = client.metadata.get("token_endpoint_auth_method").and_then(Value::as_str);
     let had_secret = had_secret.is_some_and(|method| method.starts_with("client_secret"));
     let gets_secret = judged.auth_method.has_secret() && !had_secret;
@@ -184,5 +184,5 @@ pub async fn change(
         other => other?,
     };
     let changed: Option<Listed> = answers.last()?;
-    Ok((changed.ok_or_else(not_found)?, secret))
+    Ok((changed.ok_or_else(client_not_found)?, secret))
 }

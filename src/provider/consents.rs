@@ -15,8 +15,8 @@ use crate::session::proof;
 ///
 /// # Errors
 /// 403 in another's name, 404 for another's.
-pub async fn take_back(context: &Context, authenticated: &Authenticated, id: &str) -> Result<()> {
-    proof::not_impersonated(authenticated)?;
+pub async fn withdraw_consent(context: &Context, authenticated: &Authenticated, id: &str) -> Result<()> {
+    proof::refuse_impersonator(authenticated)?;
     let user = &authenticated.session.user.id;
     let (event, details) = (context.row_id()?, json!({ "consent": id }));
     let statements = [

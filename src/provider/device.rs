@@ -90,7 +90,7 @@ pub struct Stored {
 ///
 /// # Errors
 /// `authorization_pending`, `slow_down`, `access_denied`, `expired_token`, `invalid_grant`.
-pub fn poll<'a>(stored: &'a Stored, client: &Client, now: Millis) -> Result<&'a Id<User>, Problem> {
+pub fn judge_poll<'a>(stored: &'a Stored, client: &Client, now: Millis) -> Result<&'a Id<User>, Problem> {
     let invalid = |reason: &str| {
         Problem::new(Code::InvalidGrant, "the code or token is not good, or another client's").because(reason)
     };
@@ -159,7 +159,7 @@ mod tests {
             user_status: Some("active".to_owned()),
             suspended_until: None,
         };
-        assert!(poll(&good(), &client(), now).is_ok());
+        assert!(judge_poll(&good(), &client(), now).is_ok());
         let spoilt: [(Spoil, Code); 7] = [
             (|stored| stored.client_id = Id::trusted("other".to_owned()), Code::InvalidGrant),
             (|stored| stored.used_at = Some(1), Code::InvalidGrant),
@@ -172,7 +172,11 @@ mod tests {
         for (row, (spoil, code)) in spoilt.into_iter().enumerate() {
             let mut stored = good();
             spoil(&mut stored);
-            assert_eq!(poll(&stored, &client(), now).map_err(|problem| problem.code).err(), Some(code), "row {row}");
+            assert_eq!(
+                judge_poll(&stored, &client(), now).map_err(|problem| problem.code).err(),
+                Some(code),
+                "row {row}"
+            );
         }
     }
 }

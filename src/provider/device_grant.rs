@@ -8,7 +8,7 @@ use crate::platform::d1::{StoreError, must_change};
 use crate::platform::error::{Error, Result};
 use crate::platform::problem::{Code, Problem};
 use crate::platform::secret::{DeviceCode, Purpose, Token};
-use crate::provider::authenticate_client::{authenticate, held_by_network};
+use crate::provider::authenticate_client::{authenticate_client, check_network_limit};
 use crate::provider::authorization::{asked_for, judge_resources, scopes};
 use crate::provider::client::{Client, GrantType};
 use crate::provider::client_authentication::UnverifiedClient;
@@ -25,7 +25,7 @@ use crate::{records, request};
 /// The page where a code is typed.
 pub const PAGE: &str = "/device";
 
-fn digest(context: &Context, code: &UserCode) -> String {
+fn user_code_digest(context: &Context, code: &UserCode) -> String {
     let message = format!("device\0{}\0{}", context.tenant().id, code.as_str());
     context.config.keyring.sign(Purpose::Code, message.as_bytes())
 }
@@ -34,11 +34,11 @@ fn digest(context: &Context, code: &UserCode) -> String {
 ///
 /// # Errors
 /// An error of OAuth (RFC 8628, section 3.2; RFC 6749, section 5.2); 429; 503.
-pub async fn begin_by(context: &Context, parameters: &Parameters) -> Result<Reply> {
+pub async fn begin_device_authorization(context: &Context, parameters: &Parameters) -> Result<Reply> {
     let presented = UnverifiedClient::read(context.header("Authorization").as_deref(), parameters)?;
     let found = context.db()?.first(store::client::by_client_id(context, &presented.client_id)).await?;
-    let found: Option<Client> = client_id_metadata::client(context, &presented.client_id, found).await?;
-    let (client, once) = authenticate(context, found, &presented).await?;
+    let found: Option<Client> = client_id_metadata::load_client(context, &presented.client_id, found).await?;
+    let (client, once) = authenticate_client(context, found, &presented).await?;
     if !client.may(GrantType::DeviceCode) {
         return Err(Problem::new(Code::UnauthorizedClient, "the client may not use this grant").into());
     }
@@ -49,10 +49,10 @@ pub async fn begin_by(context: &Context, parameters: &Parameters) -> Result<Repl
     let wanted = Wanted { scopes: &scopes, resources, consent: &consent };
     let token: Token<DeviceCode> = Token::new(context.random()?);
     let code = UserCode::new(context.random()?);
-    let digest = digest(context, &code);
+    let digest = user_code_digest(context, &code);
     let seconds = context.config.device_code_seconds;
     let keep = store::device::keep(context, &token.hash(), &digest, &client.id, &wanted, seconds)?;
-    let mut statements = held_by_network(context, &client, "device");
+    let mut statements = check_network_limit(context, &client, "device");
     statements.push(keep);
     once.write(context, statements).await?;
     let page = format!("{}{PAGE}", issuer(context));
@@ -73,11 +73,11 @@ pub async fn begin_by(context: &Context, parameters: &Parameters) -> Result<Repl
 ///
 /// # Errors
 /// 429 for whom `who` names; 503.
-pub async fn look(context: &Context, who: &str, typed: &str) -> Result<Option<(UserCode, Waiting)>> {
+pub async fn load_device(context: &Context, who: &str, typed: &str) -> Result<Option<(UserCode, Waiting)>> {
     let code = UserCode::parse(typed);
     let limit = context.config.limit_sign_in;
     let key = request::store::rate_limit::key(&context.config, "device", context.tenant().id.as_str(), who);
-    let digest = code.as_ref().map(|code| digest(context, code)).unwrap_or_default();
+    let digest = code.as_ref().map(|code| user_code_digest(context, code)).unwrap_or_default();
     let statements =
         [request::store::rate_limit::count(&key, limit, context.now), store::device::waiting(context, &digest)];
     let mut answers = context.db()?.batch(statements).await?;
@@ -93,7 +93,12 @@ pub async fn look(context: &Context, who: &str, typed: &str) -> Result<Option<(U
 ///
 /// # Errors
 /// 503.
-pub async fn settle(context: &Context, authenticated: &Authenticated, waiting: &Waiting, agrees: bool) -> Result<bool> {
+pub async fn decide_device(
+    context: &Context,
+    authenticated: &Authenticated,
+    waiting: &Waiting,
+    agrees: bool,
+) -> Result<bool> {
     let session = &authenticated.session;
     let (event, details) = (context.row_id()?, json!({ "client": waiting.client_name, "allowed": agrees }));
     let name = "device.decided";

@@ -28,7 +28,12 @@ pub struct Granting<'a> {
 ///
 /// # Errors
 /// As [`Once::settled`](crate::provider::authenticate_client::Once::settled).
-pub async fn commit(context: &Context, once: &Once, used_up: Statement, tokens: Vec<Statement>) -> Result<Option<()>> {
+pub async fn commit_tokens(
+    context: &Context,
+    once: &Once,
+    used_up: Statement,
+    tokens: Vec<Statement>,
+) -> Result<Option<()>> {
     let mut statements = vec![used_up, must_change()];
     statements.extend(once.statements(context)?);
     statements.extend(tokens);

@@ -25,7 +25,7 @@ pub struct Hint {
 ///
 /// # Errors
 /// Within, `invalid_request` for one that is not of ours or another client's; 503.
-pub async fn take(
+pub async fn take_hint(
     context: &Context,
     client: &Client,
     parameters: &mut Parameters,
@@ -33,7 +33,7 @@ pub async fn take(
     let Some(text) = parameters.remove("id_token_hint") else {
         return Ok(Ok(None));
     };
-    let hint = read(context, &text).await?.filter(|hint| hint.client_id.as_deref() == Some(&client.client_id));
+    let hint = read_hint(context, &text).await?.filter(|hint| hint.client_id.as_deref() == Some(&client.client_id));
     let bad = || Problem::new(Code::InvalidRequest, "id_token_hint is not of ours, or another client's");
     Ok(hint.map(|hint| Some(hint.subject)).ok_or_else(bad))
 }
@@ -42,7 +42,7 @@ pub async fn take(
 ///
 /// # Errors
 /// 503.
-pub async fn read(context: &Context, text: &str) -> Result<Option<Hint>> {
+pub async fn read_hint(context: &Context, text: &str) -> Result<Option<Hint>> {
     let keys = KeySet(jose::store::published(context).await?);
     let token = UnverifiedJws(text);
     if token.kind().is_some_and(|kind| kind != "jwt") {

@@ -12,7 +12,7 @@ use crate::provider::client::Client;
 use crate::provider::dpop::Confirmation;
 use crate::provider::store;
 use crate::provider::store::token::NewToken;
-use crate::provider::subject::{issuer, session_name, subject};
+use crate::provider::subject::{issuer, session_identifier, subject_identifier};
 use crate::request::context::Context;
 
 /// A refresh token that comes along.
@@ -170,7 +170,9 @@ impl<'a> Issue<'a> {
 
     fn subject(&self, context: &Context) -> String {
         match self.user {
-            Some(user) => subject(context.pairwise(self.client.is_pairwise), user, &self.client.redirect_uris),
+            Some(user) => {
+                subject_identifier(context.pairwise(self.client.is_pairwise), user, &self.client.redirect_uris)
+            }
             None => self.client.client_id.clone(),
         }
     }
@@ -237,7 +239,10 @@ impl<'a> Issue<'a> {
             put("nonce", json!(nonce));
         }
         if let Some(session) = self.session {
-            put("sid", json!(session_name(context.pairwise(self.client.is_pairwise), session, &self.client.client_id)));
+            put(
+                "sid",
+                json!(session_identifier(context.pairwise(self.client.is_pairwise), session, &self.client.client_id)),
+            );
         }
         let signer = jose::store::signer_for(context, algorithm).await?;
         signer.sign(Value::Object(claims), context.now, seconds).await

@@ -26,7 +26,7 @@ fn bad(reason: impl Into<String>) -> Problem {
     Problem::new(Code::InvalidGrant, "the assertion is not good").because(reason)
 }
 
-fn presented(parameters: &Parameters) -> Result<UnverifiedJws<'_>> {
+fn load_assertion(parameters: &Parameters) -> Result<UnverifiedJws<'_>> {
     let missing = || Problem::new(Code::InvalidRequest, "assertion is missing");
     Ok(parameters.get("assertion").map(UnverifiedJws).ok_or_else(missing)?)
 }
@@ -35,8 +35,8 @@ fn presented(parameters: &Parameters) -> Result<UnverifiedJws<'_>> {
 ///
 /// # Errors
 /// `invalid_request`, `invalid_grant`.
-pub fn wanted(context: &Context, parameters: &Parameters, client_id: &str) -> Result<Vec<Statement>> {
-    let named = read(presented(parameters)?)?;
+pub fn wanted_scopes(context: &Context, parameters: &Parameters, client_id: &str) -> Result<Vec<Statement>> {
+    let named = read(load_assertion(parameters)?)?;
     Ok(vec![store::asserted::find(context, (&named.issuer, &named.subject), client_id)])
 }
 
@@ -44,17 +44,19 @@ pub fn wanted(context: &Context, parameters: &Parameters, client_id: &str) -> Re
 ///
 /// # Errors
 /// `invalid_grant`, `invalid_scope`, `invalid_target`.
-pub async fn grant(context: &Context, granting: Granting<'_>, answers: &mut Answers) -> Result<Value> {
+pub async fn grant_by_assertion(context: &Context, granting: Granting<'_>, answers: &mut Answers) -> Result<Value> {
     let Granting { client, parameters, once, .. } = granting;
     let found: Option<Asserted> = answers.row()?;
     let Asserted { upstream, user_id, status, suspended_until, agreed } =
         found.ok_or_else(|| bad("of no issuer that is trusted to, or of nobody that it signed in"))?;
-    let jws = presented(parameters)?;
+    let jws = load_assertion(parameters)?;
     let (upstream, mut statements) = with_endpoints(context, upstream).await?;
     let jwks_uri = upstream.endpoint("jwks_uri").ok_or_else(|| bad("an issuer without jwks_uri"))?;
-    let keys = key_set::key_set(context, &jwks_uri, false).await.map_err(bad)?;
+    let keys = key_set::load_key_set(context, &jwks_uri, false).await.map_err(bad)?;
     let verified = match jws.verify(&keys) {
-        Err(JwsError::UnknownKey(_)) => jws.verify(&*key_set::key_set(context, &jwks_uri, true).await.map_err(bad)?),
+        Err(JwsError::UnknownKey(_)) => {
+            jws.verify(&*key_set::load_key_set(context, &jwks_uri, true).await.map_err(bad)?)
+        }
         other => other,
     };
     let verified = verified.map_err(|error| bad(error.to_string()))?;

@@ -11,16 +11,16 @@ use crate::session::policy;
 ///
 /// # Errors
 /// [`Error::Internal`](crate::platform::error::Error::Internal) for a policy that cannot be read.
-pub fn still_good(context: &Context, stored: &StoredRefresh) -> Result<bool> {
+pub fn is_sign_in_still_accepted(context: &Context, stored: &StoredRefresh) -> Result<bool> {
     let facts = Facts {
         has_second_factor: stored.has_second_factor,
         satisfied: has_two_factors(&stored.amr)
-            || (stored.is_device_trusted && policy::here(context)?.allows_trusted_devices()),
+            || (stored.is_device_trusted && policy::policy_of_tenant(context)?.allows_trusted_devices()),
         roles: &stored.roles,
         logins_since_enforcement: stored.grace_logins,
         first_required_at: stored.second_factor_required_at,
     };
-    match policy::passes(policy::here(context)?, facts, context.now) {
+    match policy::check_second_factor(policy::policy_of_tenant(context)?, facts, context.now) {
         Ok(begins) => {
             if begins {
                 policy::begin_grace(context, &context.tenant().id, &stored.user_id);

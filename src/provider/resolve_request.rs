@@ -3,7 +3,7 @@
 use crate::jose::jws::UnverifiedJws;
 use crate::platform::error::Result;
 use crate::platform::problem::{Code, Problem};
-use crate::provider::authenticate_client::verify;
+use crate::provider::authenticate_client::verify_client_jws;
 use crate::provider::client::Client;
 use crate::provider::parameters::Parameters;
 use crate::provider::request_object::{judge_header, parameters};
@@ -14,7 +14,7 @@ use crate::request::context::Context;
 ///
 /// # Errors
 /// `invalid_request_object`; `invalid_request` for a client whose requests have to be signed.
-pub async fn resolve(context: &Context, client: &Client, given: Parameters) -> Result<Parameters> {
+pub async fn resolve_request_object(context: &Context, client: &Client, given: Parameters) -> Result<Parameters> {
     let Some(text) = given.get("request") else {
         if client.details.require_signed_request_object {
             return Err(Problem::new(Code::InvalidRequest, "this client signs its requests").into());
@@ -25,6 +25,6 @@ pub async fn resolve(context: &Context, client: &Client, given: Parameters) -> R
     judge_header(jws, client)?;
     let bad =
         |reason: String| Problem::new(Code::InvalidRequestObject, "the request object is not good").because(reason);
-    let verified = verify(context, client, jws).await.map_err(bad)?;
+    let verified = verify_client_jws(context, client, jws).await.map_err(bad)?;
     Ok(parameters(&verified.claims, client, &issuer(context), context.now)?)
 }

@@ -15,7 +15,7 @@ const NEW: Millis = 300_000;
 /// The nonces that are good now, the one that is handed out first. They say when they were made and nothing else, so that no
 /// isolate has to remember any.
 #[must_use]
-pub fn nonces(context: &Context) -> [String; 2] {
+pub fn dpop_nonces(context: &Context) -> [String; 2] {
     let slot = context.now / NEW;
     [slot, slot - 1].map(|slot| {
         let message = format!("{}\0{slot}", context.tenant().id);
@@ -40,7 +40,7 @@ impl Held {
         let proof = match context.header("DPoP") {
             None => None,
             Some(header) => {
-                let nonces = nonces(context);
+                let nonces = dpop_nonces(context);
                 let expected = Expected { method, url, nonces: &nonces, access_token, now: context.now };
                 Some(verify(&header, &expected)?)
             }

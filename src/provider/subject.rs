@@ -23,8 +23,8 @@ pub fn issuer(context: &Context) -> String {
 ///
 /// # Errors
 /// 503.
-pub async fn person(context: &Context) -> Result<Option<Authenticated>> {
-    Ok(match authenticate::visitor(context, Depth::Database).await? {
+pub async fn load_signed_in_person(context: &Context) -> Result<Option<Authenticated>> {
+    Ok(match authenticate::identify_visitor(context, Depth::Database).await? {
         Authentication::Authenticated(one)
             if !one.session.user.is_anonymous && one.session.impersonated_by.is_none() =>
         {
@@ -37,7 +37,7 @@ pub async fn person(context: &Context) -> Result<Option<Authenticated>> {
 /// Where a visitor without a session signs in, and comes back. It asks also those who are signed in: a guest, or an administrator
 /// as somebody else, would be sent back at once, and again from here.
 #[must_use]
-pub fn sign_in_page(back: &str) -> Target {
+pub fn sign_in_redirect(back: &str) -> Target {
     Target::own("/login").with_query("continue", back).with_query("again", "true")
 }
 
@@ -50,7 +50,7 @@ pub fn userinfo(context: &Context) -> String {
 /// What a client calls a user (OpenID Connect Core 1.0, section 8): their id, or, with the tenant's salt, a name that no other
 /// sector knows, and nobody who knows the id can tell. A client has one sector: its registration sees to it.
 #[must_use]
-pub fn subject(salt: Option<&str>, user: &Id<User>, redirect_uris: &[String]) -> String {
+pub fn subject_identifier(salt: Option<&str>, user: &Id<User>, redirect_uris: &[String]) -> String {
     let Some(salt) = salt else {
         return user.as_str().to_owned();
     };
@@ -61,7 +61,7 @@ pub fn subject(salt: Option<&str>, user: &Id<User>, redirect_uris: &[String]) ->
 
 /// What a client calls a session (`sid`), likewise: by one name in two places their users would be known.
 #[must_use]
-pub fn session_name(salt: Option<&str>, session: &Id<Session>, client_id: &str) -> String {
+pub fn session_identifier(salt: Option<&str>, session: &Id<Session>, client_id: &str) -> String {
     match salt {
         None => session.as_str().to_owned(),
         Some(salt) => sha256_base64url(&format!("session\0{salt}\0{client_id}\0{session}")),

@@ -7,12 +7,12 @@ use crate::platform::error::Result;
 use crate::platform::problem::{Code, Problem};
 use crate::platform::secret::sha256_base64url;
 use crate::provider::exchange::{ACCESS_TOKEN, Presented, exchange, judge_types};
-use crate::provider::grant::{Granting, commit};
+use crate::provider::grant::{Granting, commit_tokens};
 use crate::provider::issue::Issue;
 use crate::provider::parameters::Parameters;
 use crate::provider::store;
 use crate::provider::store::token::Found;
-use crate::provider::subject::subject;
+use crate::provider::subject::subject_identifier;
 use crate::records;
 use crate::records::store::audit::Severity;
 use crate::request::context::Context;
@@ -21,7 +21,7 @@ use crate::request::context::Context;
 ///
 /// # Errors
 /// `invalid_request`.
-pub fn wanted(context: &Context, parameters: &Parameters) -> Result<Vec<Statement>> {
+pub fn wanted_token(context: &Context, parameters: &Parameters) -> Result<Vec<Statement>> {
     let missing = || Problem::new(Code::InvalidRequest, "subject_token is missing");
     let texts = [Some(parameters.get("subject_token").ok_or_else(missing)?), parameters.get("actor_token")];
     let find = |text: &str| store::token::find(context, &sha256_base64url(text));
@@ -29,14 +29,14 @@ pub fn wanted(context: &Context, parameters: &Parameters) -> Result<Vec<Statemen
 }
 
 /// What a client calls whoever a token stands for: a pairwise name stays one.
-fn name(context: &Context, found: &Found) -> String {
+fn name_token(context: &Context, found: &Found) -> String {
     match &found.person {
-        Some(person) => subject(context.pairwise(found.is_pairwise), &person.id, &found.redirect_uris),
+        Some(person) => subject_identifier(context.pairwise(found.is_pairwise), &person.id, &found.redirect_uris),
         None => found.client_id.clone(),
     }
 }
 
-fn presented<'a>(found: &'a Found, subject: &'a str) -> Presented<'a> {
+fn load_subject_token<'a>(found: &'a Found, subject: &'a str) -> Presented<'a> {
     Presented {
         is_good: found.is_good && found.kind == "access",
         has_user: found.person.is_some(),
@@ -53,7 +53,7 @@ fn presented<'a>(found: &'a Found, subject: &'a str) -> Presented<'a> {
 ///
 /// # Errors
 /// As [`exchange::exchange`](crate::provider::exchange::exchange).
-pub async fn grant(context: &Context, granting: Granting<'_>, answers: &mut Answers) -> Result<Value> {
+pub async fn grant_by_exchange(context: &Context, granting: Granting<'_>, answers: &mut Answers) -> Result<Value> {
     let Granting { client, parameters, .. } = granting;
     judge_types(parameters, client)?;
     let unknown = |description| Problem::new(Code::InvalidRequest, description).because("unknown");
@@ -65,9 +65,10 @@ pub async fn grant(context: &Context, granting: Granting<'_>, answers: &mut Answ
     } else {
         None
     };
-    let names = (name(context, &found), actor.as_ref().map(|actor| name(context, actor)).unwrap_or_default());
-    let actor = actor.as_ref().map(|actor| presented(actor, &names.1));
-    let exchanged = exchange(parameters, client, &presented(&found, &names.0), actor.as_ref())?;
+    let names =
+        (name_token(context, &found), actor.as_ref().map(|actor| name_token(context, actor)).unwrap_or_default());
+    let actor = actor.as_ref().map(|actor| load_subject_token(actor, &names.1));
+    let exchanged = exchange(parameters, client, &load_subject_token(&found, &names.0), actor.as_ref())?;
     // What was bound to a key stays bound: to the same one where it is the client's own token, and else to the client's.
     let is_own = found.client == client.id;
     let is_bound = if is_own { granting.held.confirms(&found.cnf) } else { !granting.cnf.is_none() };
@@ -99,6 +100,6 @@ pub async fn grant(context: &Context, granting: Granting<'_>, answers: &mut Answ
     let mut statements = tokens;
     statements.push(records::store::audit::audit(context, &event, user, "token.exchanged", Severity::Medium, &details));
     let gone = || unknown("subject_token is not good, or of no user");
-    commit(context, &granting.once, alive, statements).await?.ok_or_else(gone)?;
+    commit_tokens(context, &granting.once, alive, statements).await?.ok_or_else(gone)?;
     Ok(body)
 }

@@ -7,7 +7,7 @@ use crate::platform::d1::{Answers, Statement};
 use crate::platform::error::{Error, Result};
 use crate::platform::problem::{Code, Problem};
 use crate::platform::secret::{AuthorizationCode, DeviceCode, Purpose, RefreshToken, Token};
-use crate::provider::authenticate_client::authenticate;
+use crate::provider::authenticate_client::authenticate_client;
 use crate::provider::authorization::judge_resources;
 use crate::provider::claims::{Subject, by_name, by_scope};
 use crate::provider::client::{Client, GrantType};
@@ -31,7 +31,7 @@ use crate::users;
 ///
 /// # Errors
 /// An error of OAuth (RFC 6749, section 5.2); 429; 503.
-pub async fn answer(context: &Context, parameters: &Parameters) -> Result<Reply> {
+pub async fn answer_token_request(context: &Context, parameters: &Parameters) -> Result<Reply> {
     let presented = UnverifiedClient::read(context.header("Authorization").as_deref(), parameters)?;
     let missing = || Problem::new(Code::InvalidRequest, "grant_type is missing");
     let grant_type = parameters.get("grant_type").ok_or_else(missing)?;
@@ -44,7 +44,7 @@ pub async fn answer(context: &Context, parameters: &Parameters) -> Result<Reply>
         users::store::sign_in::tenant_is_active(&context.tenant().id),
     ];
     // Who asks is looked at first: a stranger is not told what is wrong with a code.
-    let (more, malformed) = match wanted(context, grant, parameters, &presented) {
+    let (more, malformed) = match wanted_grant(context, grant, parameters, &presented) {
         Ok(more) => (more, None),
         Err(error) => (Vec::new(), Some(error)),
     };
@@ -52,7 +52,7 @@ pub async fn answer(context: &Context, parameters: &Parameters) -> Result<Reply>
     let mut answers = context.db()?.batch(statements).await?;
     let client: Option<Client> = answers.row()?;
     let is_active: bool = answers.row()?.unwrap_or(false);
-    let (client, once) = authenticate(context, client, &presented).await?;
+    let (client, once) = authenticate_client(context, client, &presented).await?;
     if !is_active {
         return Err(Problem::new(Code::AccessDenied, "this organization is not available").into());
     }
@@ -63,7 +63,7 @@ pub async fn answer(context: &Context, parameters: &Parameters) -> Result<Reply>
         return Err(error);
     }
     // A public client is its user's own device, and comes from where its user is.
-    let policy = policy::here(context)?;
+    let policy = policy::policy_of_tenant(context)?;
     if client.is_public() && policy.admits(Some(&context.client().ip)).is_err() {
         return Err(
             Problem::new(Code::AccessDenied, "this organization does not allow access from this network").into()
@@ -72,23 +72,23 @@ pub async fn answer(context: &Context, parameters: &Parameters) -> Result<Reply>
     let (cnf, once) = (held.binding(&client)?, once.with_proof(context, &held));
     let granting = Granting { client: &client, parameters, held: &held, cnf, once };
     let body = match grant {
-        GrantType::AuthorizationCode => by_code(context, granting, &mut answers).await?,
-        GrantType::RefreshToken => by_refresh(context, granting, &mut answers).await?,
-        GrantType::ClientCredentials => by_credentials(context, granting).await?,
-        GrantType::DeviceCode => by_device(context, granting, &mut answers).await?,
-        GrantType::TokenExchange => token_exchange::grant(context, granting, &mut answers).await?,
-        GrantType::JwtBearer => jwt_bearer_grant::grant(context, granting, &mut answers).await?,
+        GrantType::AuthorizationCode => grant_by_code(context, granting, &mut answers).await?,
+        GrantType::RefreshToken => grant_by_refresh_token(context, granting, &mut answers).await?,
+        GrantType::ClientCredentials => grant_by_client_credentials(context, granting).await?,
+        GrantType::DeviceCode => grant_by_device(context, granting, &mut answers).await?,
+        GrantType::TokenExchange => token_exchange::grant_by_exchange(context, granting, &mut answers).await?,
+        GrantType::JwtBearer => jwt_bearer_grant::grant_by_assertion(context, granting, &mut answers).await?,
     };
     // RFC 6749, section 5.1.
     Ok(Reply::json(200, &body)?.with("cache-control", "no-store").with("pragma", "no-cache"))
 }
 
-fn presented_code(parameters: &Parameters) -> Result<Token<AuthorizationCode>> {
+fn load_code(parameters: &Parameters) -> Result<Token<AuthorizationCode>> {
     let text = parameters.get("code").ok_or_else(|| Problem::new(Code::InvalidRequest, "code is missing"))?;
     Token::parse(text).ok_or_else(|| not_good("not of our making"))
 }
 
-fn presented_refresh(parameters: &Parameters) -> Result<Token<RefreshToken>> {
+fn load_refresh_token(parameters: &Parameters) -> Result<Token<RefreshToken>> {
     let missing = || Problem::new(Code::InvalidRequest, "refresh_token is missing");
     let text = parameters.get("refresh_token").ok_or_else(missing)?;
     Token::parse(text).ok_or_else(|| not_good("not of our making"))
@@ -100,7 +100,7 @@ fn successor(context: &Context, presented: &Token<RefreshToken>) -> Token<Refres
     Token::derived(&context.config.keyring.sign(Purpose::Successor, presented.expose().as_bytes()))
 }
 
-fn presented_device(parameters: &Parameters) -> Result<Token<DeviceCode>> {
+fn load_device_code(parameters: &Parameters) -> Result<Token<DeviceCode>> {
     let missing = || Problem::new(Code::InvalidRequest, "device_code is missing");
     let text = parameters.get("device_code").ok_or_else(missing)?;
     Token::parse(text).ok_or_else(|| not_good("not of our making"))
@@ -110,32 +110,32 @@ fn not_good(reason: &str) -> Error {
     Problem::new(Code::InvalidGrant, "the code or token is not good, or another client's").because(reason).into()
 }
 
-fn wanted(
+fn wanted_grant(
     context: &Context,
     grant: GrantType,
     parameters: &Parameters,
     presented: &UnverifiedClient,
 ) -> Result<Vec<Statement>> {
     Ok(match grant {
-        GrantType::AuthorizationCode => vec![store::grant::code(context, &presented_code(parameters)?.hash())],
+        GrantType::AuthorizationCode => vec![store::grant::code(context, &load_code(parameters)?.hash())],
         GrantType::RefreshToken => {
-            let presented = presented_refresh(parameters)?;
+            let presented = load_refresh_token(parameters)?;
             let hash = presented.hash();
             vec![
                 store::token::refresh(context, &hash, &successor(context, &presented).hash()),
                 store::token::refreshing_user(context, &hash),
             ]
         }
-        GrantType::DeviceCode => Vec::from(store::device::poll(context, &presented_device(parameters)?.hash())),
+        GrantType::DeviceCode => Vec::from(store::device::poll(context, &load_device_code(parameters)?.hash())),
         GrantType::ClientCredentials => Vec::new(),
-        GrantType::TokenExchange => token_exchange::wanted(context, parameters)?,
-        GrantType::JwtBearer => jwt_bearer_grant::wanted(context, parameters, &presented.client_id)?,
+        GrantType::TokenExchange => token_exchange::wanted_token(context, parameters)?,
+        GrantType::JwtBearer => jwt_bearer_grant::wanted_scopes(context, parameters, &presented.client_id)?,
     })
 }
 
 /// Ends all that came of an authorization, if what was used before was presented again (RFC 6749, section 4.1.2; RFC 9700,
 /// section 4.14.2).
-async fn deny(context: &Context, family: &str, denied: Denied) -> Error {
+async fn deny_grant(context: &Context, family: &str, denied: Denied) -> Error {
     if denied.is_replay {
         let revoke = store::token::revoke_family(context, family, "replayed");
         let written = match context.db() {
@@ -161,7 +161,7 @@ fn scope_claims(client: &Client, about: &Subject<'_>, scope: &str) -> Map<String
 }
 
 /// A refresh token to go with what stays, if it does.
-fn lasting<'a>(
+fn refresh_lifetime<'a>(
     context: &Context,
     client: &Client,
     scope: &'a str,
@@ -173,12 +173,12 @@ fn lasting<'a>(
     Ok(Some(Refreshing { token: Token::new(context.random()?), is_kept: false, scope, resources }))
 }
 
-async fn by_code(context: &Context, granting: Granting<'_>, answers: &mut Answers) -> Result<Value> {
+async fn grant_by_code(context: &Context, granting: Granting<'_>, answers: &mut Answers) -> Result<Value> {
     let Granting { client, parameters, .. } = granting;
     let code: Option<StoredCode> = answers.row()?;
     let code = code.ok_or_else(|| not_good("unknown"))?;
     if let Err(denied) = redeem(&code, client, parameters, context.now) {
-        return Err(deny(context, &code.id, denied).await);
+        return Err(deny_grant(context, &code.id, denied).await);
     }
     let request = &code.request.request;
     let bound = Confirmation { jkt: request.dpop_jkt.clone(), certificate: None };
@@ -207,17 +207,17 @@ async fn by_code(context: &Context, granting: Granting<'_>, answers: &mut Answer
         amr: &code.request.amr,
         userinfo_claims: &request.claims.userinfo,
         is_offline: is_offline(client, &scope),
-        refresh: lasting(context, client, &scope, &request.resources)?,
+        refresh: refresh_lifetime(context, client, &scope, &request.resources)?,
         id_token: Some(saying),
         ..Issue::new(client, &code.id, (&scope, &resources), granting.cnf.clone())
     };
     let (body, tokens) = issue.carry_out(context).await?;
     let used_up = store::grant::redeem(context, &code.id);
-    if grant::commit(context, &granting.once, used_up, tokens).await?.is_none() {
+    if grant::commit_tokens(context, &granting.once, used_up, tokens).await?.is_none() {
         // Of many at once one redeems it, and the others show that somebody has it who should not.
         let problem = Problem::new(Code::InvalidGrant, "the code or token is not good, or another client's");
         let denied = Denied { problem: problem.because("redeemed by another request"), is_replay: true };
-        return Err(deny(context, &code.id, denied).await);
+        return Err(deny_grant(context, &code.id, denied).await);
     }
     Ok(body)
 }
@@ -233,7 +233,7 @@ enum Given {
     None,
 }
 
-async fn by_refresh(context: &Context, granting: Granting<'_>, answers: &mut Answers) -> Result<Value> {
+async fn grant_by_refresh_token(context: &Context, granting: Granting<'_>, answers: &mut Answers) -> Result<Value> {
     let Granting { client, parameters, .. } = granting;
     let stored: Option<StoredRefresh> = answers.row()?;
     let stored = stored.ok_or_else(|| not_good("unknown"))?;
@@ -244,15 +244,15 @@ async fn by_refresh(context: &Context, granting: Granting<'_>, answers: &mut Ans
     }
     let decision = match refresh(&stored, client, context.now) {
         Ok(decision) => decision,
-        Err(denied) => return Err(deny(context, &stored.family_id, denied).await),
+        Err(denied) => return Err(deny_grant(context, &stored.family_id, denied).await),
     };
-    if !refresh_policy::still_good(context, &stored)? {
+    if !refresh_policy::is_sign_in_still_accepted(context, &stored)? {
         return Err(not_good("signed in with less than the tenant's policy asks for now"));
     }
     let scope = narrowed(&stored.scope, parameters)?;
     let resources = resources(&stored.audience, parameters)?;
     judge_resources(&resources, client)?;
-    let presented = presented_refresh(parameters)?;
+    let presented = load_refresh_token(parameters)?;
     let claims = || user.as_ref().map(|user| scope_claims(client, &user.subject(context), &scope)).unwrap_or_default();
     let issue = |given: Given| Issue {
         user: Some(&stored.user_id),
@@ -275,14 +275,16 @@ async fn by_refresh(context: &Context, granting: Granting<'_>, answers: &mut Ans
         // It is good for as long again as if it had been rotated.
         let until = context.now + context.config.refresh_token_seconds * 1000;
         let alive = store::token::prolong(context, &stored.id, until);
-        grant::commit(context, &granting.once, alive, tokens).await?.ok_or_else(|| not_good("revoked meanwhile"))?;
+        grant::commit_tokens(context, &granting.once, alive, tokens)
+            .await?
+            .ok_or_else(|| not_good("revoked meanwhile"))?;
         return Ok(body);
     }
     if decision == Refresh::Rotate {
         let (body, tokens) = issue(Given::New).carry_out(context).await?;
         let used_up = store::token::rotate(context, &stored.id);
         // Otherwise another request was first, a moment ago, or it was revoked.
-        if grant::commit(context, &granting.once, used_up, tokens).await?.is_some() {
+        if grant::commit_tokens(context, &granting.once, used_up, tokens).await?.is_some() {
             return Ok(body);
         }
     }
@@ -290,12 +292,12 @@ async fn by_refresh(context: &Context, granting: Granting<'_>, answers: &mut Ans
     // It may have been revoked since it was read, or its successor used.
     let alive = store::token::repeat(context, &stored.id, &successor(context, &presented).hash());
     let gone = || not_good("revoked meanwhile, or its successor was used");
-    grant::commit(context, &granting.once, alive, tokens).await?.ok_or_else(gone)?;
+    grant::commit_tokens(context, &granting.once, alive, tokens).await?.ok_or_else(gone)?;
     Ok(body)
 }
 
 /// RFC 6749, section 4.4.
-async fn by_credentials(context: &Context, granting: Granting<'_>) -> Result<Value> {
+async fn grant_by_client_credentials(context: &Context, granting: Granting<'_>) -> Result<Value> {
     let Granting { client, parameters, .. } = granting;
     if client.is_public() {
         return Err(Problem::new(Code::UnauthorizedClient, "a public client has no credentials").into());
@@ -317,11 +319,11 @@ async fn by_credentials(context: &Context, granting: Granting<'_>) -> Result<Val
 }
 
 /// RFC 8628, section 3.4.
-async fn by_device(context: &Context, granting: Granting<'_>, answers: &mut Answers) -> Result<Value> {
+async fn grant_by_device(context: &Context, granting: Granting<'_>, answers: &mut Answers) -> Result<Value> {
     let Granting { client, .. } = granting;
     let stored: Option<Stored> = answers.row()?;
     let stored = stored.ok_or_else(|| not_good("unknown"))?;
-    let user = device::poll(&stored, client, context.now)?;
+    let user = device::judge_poll(&stored, client, context.now)?;
     let described: Option<Described> = answers.row()?;
     let scope = stored.scopes.join(" ");
     let resources = resources(&stored.resources, granting.parameters)?;
@@ -333,13 +335,13 @@ async fn by_device(context: &Context, granting: Granting<'_>, answers: &mut Answ
         authenticated_at: stored.authenticated_at,
         amr: &stored.amr,
         is_offline: is_offline(client, &scope),
-        refresh: lasting(context, client, &scope, &stored.resources)?,
+        refresh: refresh_lifetime(context, client, &scope, &stored.resources)?,
         id_token: Some(Saying { claims, ..Saying::default() }),
         ..Issue::new(client, &stored.id, (&scope, &resources), granting.cnf.clone())
     };
     let (body, tokens) = issue.carry_out(context).await?;
     let used_up = store::grant::redeem(context, &stored.id);
-    grant::commit(context, &granting.once, used_up, tokens)
+    grant::commit_tokens(context, &granting.once, used_up, tokens)
         .await?
         .ok_or_else(|| not_good("redeemed by another request"))?;
     Ok(body)

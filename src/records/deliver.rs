@@ -24,7 +24,7 @@ const BINDING: &str = "MAIL";
 ///
 /// # Errors
 /// If D1 does not answer. What a service says is noted in the row, and tried again.
-pub async fn deliver(
+pub async fn deliver_due(
     (env, db): (&Env, &Database),
     config: &Config,
     send_logout: SendLogout,
@@ -37,7 +37,7 @@ pub async fn deliver(
     let settled = join_all(claimed.iter().map(async |queued| {
         let sent = match queued.kind {
             Kind::Logout => send_logout(env, db, config, &queued.id, now).await,
-            Kind::Mail | Kind::Webhook => send(env, config, queued).await,
+            Kind::Mail | Kind::Webhook => send_mail(env, config, queued).await,
         };
         let problem = sent.err();
         if let Some(problem) = &problem {
@@ -58,7 +58,7 @@ pub fn deliver_later(context: &Context) {
     let (binding, send_logout) = (context.binding().to_owned(), context.send_logout);
     context.after(async move {
         let delivered = match Database::open(&env, &binding) {
-            Ok(db) => deliver((&env, &db), &config, send_logout, now).await,
+            Ok(db) => deliver_due((&env, &db), &config, send_logout, now).await,
             Err(error) => Err(error),
         };
         if let Err(error) = delivered {
@@ -67,17 +67,17 @@ pub fn deliver_later(context: &Context) {
     });
 }
 
-async fn send(env: &Env, config: &Config, queued: &Queued) -> Result<(), String> {
+async fn send_mail(env: &Env, config: &Config, queued: &Queued) -> Result<(), String> {
     let mail = queued.mail(&config.keyring).ok_or("it does not open with any of SECRETS")?;
     let Mail { subject, text, html } = &mail;
     if queued.kind == Kind::Webhook {
         let url = config.sms_webhook.as_ref().ok_or("SMS_WEBHOOK is not set")?;
         let body = json!({ "id": queued.id, "to": queued.recipient, "text": text });
-        return post::post(url, config.sms_token.as_ref(), &queued.id, Body::Json(body)).await;
+        return post::post_to_service(url, config.sms_token.as_ref(), &queued.id, Body::Json(body)).await;
     }
     if let Some(url) = &config.mail_webhook {
         let body = json!({ "id": queued.id, "from": config.mail_from, "to": queued.recipient, "subject": subject, "text": text, "html": html });
-        return post::post(url, config.mail_token.as_ref(), &queued.id, Body::Json(body)).await;
+        return post::post_to_service(url, config.mail_token.as_ref(), &queued.id, Body::Json(body)).await;
     }
     let binding = env.send_email(BINDING).map_err(|_| "neither MAIL_WEBHOOK nor a send_email binding MAIL is set")?;
     let message = SendEmailBuilder::new(&config.mail_from, &queued.recipient, subject);

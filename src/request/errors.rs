@@ -20,12 +20,12 @@ use crate::request::context::Context;
 ///
 /// # Errors
 /// None that happens.
-pub fn json(error: &Error) -> Result<Reply> {
+pub fn login_json(error: &Error) -> Result<Reply> {
     if let Error::NotFound = error {
         return Ok(plain(Reply::empty(404)));
     }
     if let Error::OAuth(problem) = error {
-        return oauth(problem);
+        return oauth_json(problem);
     }
     let wire = error.wire();
     let reply = if let Error::TooManyRequests { .. } = error {
@@ -60,15 +60,15 @@ pub enum ErrorFormat {
 ///
 /// # Errors
 /// None that happens.
-pub fn told(format: ErrorFormat, error: &Error) -> Result<Reply> {
+pub fn error_json(format: ErrorFormat, error: &Error) -> Result<Reply> {
     if matches!(format, ErrorFormat::Login | ErrorFormat::Device) {
-        let reply = json(error)?;
+        let reply = login_json(error)?;
         let is_denied = matches!(error, Error::OAuth(problem) if problem.code == Code::AccessDenied);
         return Ok(if is_denied && format == ErrorFormat::Device { reply.with_status(400) } else { reply });
     }
     let is_registration = format == ErrorFormat::Registration;
     if let Error::OAuth(problem) = error {
-        let reply = oauth(problem)?;
+        let reply = oauth_json(problem)?;
         // RFC 6749, section 5.2 (and RFC 8628, section 3.5): 400, but for who a client is.
         let is_no = problem.code == Code::AccessDenied && !is_registration;
         return Ok(if is_no { reply.with_status(400) } else { reply });
@@ -105,21 +105,21 @@ pub fn wrong_method(allowed: &[&str]) -> Result<Reply> {
 }
 
 /// An error as OAuth's endpoints answer it (RFC 6749, section 5.2; RFC 6750, section 3).
-fn oauth(problem: &Problem) -> Result<Reply> {
+fn oauth_json(problem: &Problem) -> Result<Reply> {
     let body = json!({ "error": problem.code.as_str(), "error_description": problem.description });
     let reply = plain(Reply::json(problem.status(), &body)?).with("pragma", "no-cache");
     let is_proof = matches!(problem.code, Code::InvalidDpopProof | Code::UseDpopNonce) && problem.status() == 401;
     Ok(match problem.code {
         Code::InvalidClient => reply.with("www-authenticate", "Basic realm=\"clients\""),
-        Code::InvalidToken | Code::InsufficientScope => reply.with("www-authenticate", challenge(problem)),
+        Code::InvalidToken | Code::InsufficientScope => reply.with("www-authenticate", challenge_header(problem)),
         Code::MissingToken => reply.with("www-authenticate", "Bearer, DPoP"),
-        _ if is_proof => reply.with("www-authenticate", challenge(problem)),
+        _ if is_proof => reply.with("www-authenticate", challenge_header(problem)),
         _ => reply,
     })
 }
 
 /// How a resource says what it wants (RFC 6750, section 3; RFC 9449, section 7.1).
-fn challenge(problem: &Problem) -> String {
+fn challenge_header(problem: &Problem) -> String {
     let algorithms =
         if problem.scheme == "DPoP" { format!(", algs=\"{}\"", ALGORITHMS.join(" ")) } else { String::new() };
     format!(
@@ -137,10 +137,10 @@ fn plain(reply: Reply) -> Reply {
 
 /// An error as a page.
 #[must_use]
-pub fn html(context: &Context, error: &Error) -> Reply {
+pub fn error_page(context: &Context, error: &Error) -> Reply {
     let wire = error.wire();
     let (title, general) = error::words_for_status(wire.status);
-    let words = words(error);
+    let words = error_words(error);
     let detail = detail(error);
     let (title, text) = match (error, &words) {
         (Error::OAuth(problem), _) => error::words_for_problem(problem.code),
@@ -187,9 +187,9 @@ fn next_step<'a>(context: &Context, error: &'a Error) -> NextStep<'a> {
 
 /// An error in sentences for the user of a page: what happened, and what helps. None for what has no more to say than its status.
 #[must_use]
-pub fn words(error: &Error) -> Option<Cow<'static, str>> {
+pub fn error_words(error: &Error) -> Option<Cow<'static, str>> {
     let wire = match error {
-        Error::TooManyRequests { retry_after, .. } => return Some(later(*retry_after).into()),
+        Error::TooManyRequests { retry_after, .. } => return Some(retry_sentence(*retry_after).into()),
         Error::Validation(_) | Error::UnsupportedMediaType(_) => {
             let text =
                 "Something is missing in what was sent, or is too long. Please go back, and fill in the form again.";
@@ -268,7 +268,7 @@ pub fn words(error: &Error) -> Option<Cow<'static, str>> {
 }
 
 /// When to try again, in seconds from now, as a sentence.
-fn later(seconds: i64) -> String {
+fn retry_sentence(seconds: i64) -> String {
     let when = match seconds {
         ..=1 => "in a second".to_owned(),
         2..=90 => format!("in {seconds} seconds"),
@@ -287,13 +287,13 @@ pub fn to_visitor(context: &Context, request: &Incoming, asked: Option<&Asked>, 
     let is_website = context.app().is_some();
     let is_signed_out = is_website && error.wire() == Wire::UNAUTHORIZED;
     let reply = if !request.source().is_navigation() {
-        json(error)?
+        login_json(error)?
     } else if is_signed_out {
         let frame = context.frame("Please sign in");
         let is_sent = !matches!(asked_method(request, asked), "GET" | "HEAD");
         Reply::page(401, error::signed_out(&frame, is_sent))
     } else {
-        html(context, error)
+        error_page(context, error)
     };
     // RFC 9110, section 15.5.2. Browsers know no such scheme, and ask their users for nothing.
     Ok(if is_signed_out { reply.with("www-authenticate", "Cookie form-action=\"/.doorward/sign-in\"") } else { reply })
@@ -313,7 +313,7 @@ pub fn forbidden(context: &Context, email: Option<&str>) -> Reply {
 
 /// An error as a page where the host's pages cannot be looked up: with a stylesheet that every host has.
 #[must_use]
-pub fn bare(error: &Error, request_id: &str) -> Reply {
+pub fn bare_page(error: &Error, request_id: &str) -> Reply {
     let status = error.wire().status;
     let (title, text) = error::words_for_status(status);
     let told = Told { text, detail: None, next: NextStep::START, request_id };
@@ -342,7 +342,7 @@ pub fn sign_in_words(error: &Error) -> Option<Cow<'_, str>> {
     let wire = error.wire();
     let is_wrong = matches!(wire, Wire::INVALID_EMAIL_OR_PASSWORD | Wire::INVALID_USERNAME_OR_PASSWORD);
     let known = is_wrong || matches!(wire.status, 400 | 403 | 422 | 429);
-    known.then(|| words(error).unwrap_or_else(|| error.message().into()))
+    known.then(|| error_words(error).unwrap_or_else(|| error.message().into()))
 }
 
 #[cfg(test)]
@@ -359,7 +359,7 @@ mod tests {
             (3600, "in 60 minutes"),
             (5401, "in 2 hours"),
         ] {
-            assert_eq!(later(seconds), format!("There were too many tries. Please try again {text}."));
+            assert_eq!(retry_sentence(seconds), format!("There were too many tries. Please try again {text}."));
         }
     }
 }

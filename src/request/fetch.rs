@@ -39,9 +39,9 @@ pub struct Incame {
 ///
 /// # Errors
 /// What went wrong, for the log.
-pub async fn send(context: &Context, outgoing: Outgoing<'_>) -> Result<Incame, String> {
+pub async fn send_request(context: &Context, outgoing: Outgoing<'_>) -> Result<Incame, String> {
     let url = check_url(outgoing.url, context.config.development)?;
-    not_own(context, &url).await?;
+    refuse_own_url(context, &url).await?;
     let describe = |error: worker::Error| format!("{}: {error}", outgoing.url);
     let headers = Headers::new();
     headers.set("accept", "application/json").map_err(describe)?;
@@ -82,7 +82,7 @@ pub async fn send(context: &Context, outgoing: Outgoing<'_>) -> Result<Incame, S
 ///
 /// # Errors
 /// That it is, or that it cannot be told.
-pub async fn not_own(context: &Context, url: &Url) -> Result<(), String> {
+pub async fn refuse_own_url(context: &Context, url: &Url) -> Result<(), String> {
     let own = store::directory::is_own(&context.env, &context.config, context.binding(), url, context.now).await;
     match own {
         Ok(false) => Ok(()),
@@ -97,9 +97,9 @@ pub const OWN: &str = "a host of this server's own, or an origin behind its gate
 /// Gets a document.
 ///
 /// # Errors
-/// As [`send`], or its status.
-pub async fn get(context: &Context, url: &str) -> Result<Vec<u8>, String> {
-    let answer = send(context, Outgoing { url, form: None, authorization: None, header: None }).await?;
+/// As [`send_request`], or its status.
+pub async fn fetch_document(context: &Context, url: &str) -> Result<Vec<u8>, String> {
+    let answer = send_request(context, Outgoing { url, form: None, authorization: None, header: None }).await?;
     if answer.status != 200 {
         return Err(format!("{url}: status {}", answer.status));
     }
@@ -109,15 +109,15 @@ pub async fn get(context: &Context, url: &str) -> Result<Vec<u8>, String> {
 /// Gets a document with an access token (RFC 6750, section 2.1).
 ///
 /// # Errors
-/// As [`get`].
-pub async fn get_with_token(
+/// As [`fetch_document`].
+pub async fn fetch_with_token(
     context: &Context,
     url: &str,
     token: &str,
     header: Option<(&'static str, &'static str)>,
 ) -> Result<Vec<u8>, String> {
     let authorization = Some(format!("Bearer {token}"));
-    let answer = send(context, Outgoing { url, form: None, authorization, header }).await?;
+    let answer = send_request(context, Outgoing { url, form: None, authorization, header }).await?;
     if answer.status != 200 {
         return Err(format!("{url}: status {}", answer.status));
     }
@@ -127,13 +127,13 @@ pub async fn get_with_token(
 /// The same of a JSON document.
 ///
 /// # Errors
-/// As [`get`].
-pub async fn get_json_with_token(
+/// As [`fetch_document`].
+pub async fn fetch_json_with_token(
     context: &Context,
     url: &str,
     token: &str,
     header: Option<(&'static str, &'static str)>,
 ) -> Result<Value, String> {
-    let body = get_with_token(context, url, token, header).await?;
+    let body = fetch_with_token(context, url, token, header).await?;
     serde_json::from_slice(&body).map_err(|error| format!("{url}: {error}"))
 }

@@ -11,7 +11,7 @@ use crate::request::store::directory::Place;
 ///
 /// # Errors
 /// If D1 does not answer.
-pub async fn place(around: &Surroundings, host: &str) -> Result<Option<Rc<Place>>> {
+pub async fn find_place(around: &Surroundings, host: &str) -> Result<Option<Rc<Place>>> {
     let config = &around.config;
     if let Some(place) = store::directory::remembered(host, config, around.now) {
         return Ok(place);

@@ -10,7 +10,7 @@ use crate::request::context::Context;
 
 /// Whether an origin is one of ours or a trusted front-end's.
 #[must_use]
-pub fn trusts(context: &Context, origin: &Origin) -> bool {
+pub fn trusts_origin(context: &Context, origin: &Origin) -> bool {
     context.config.trusts(origin) || *origin == context.auth_origin()
 }
 
@@ -18,7 +18,7 @@ pub fn trusts(context: &Context, origin: &Origin) -> bool {
 ///
 /// # Errors
 /// 404.
-pub const fn open_way(is_open: bool) -> Result<()> {
+pub const fn require_open_way(is_open: bool) -> Result<()> {
     if is_open { Ok(()) } else { Err(Error::NotFound) }
 }
 
@@ -31,7 +31,7 @@ pub fn asked_by_script(context: &Context, request: &Incoming) -> bool {
         return false;
     }
     match request.header("Origin").filter(|origin| !origin.is_empty()) {
-        Some(_) => readable_by(context, request).is_some(),
+        Some(_) => readable_origin(context, request).is_some(),
         // A page of our own origin sends none with a GET.
         None => {
             request.header("Sec-Fetch-Site").as_deref() == Some("same-origin")
@@ -49,7 +49,7 @@ pub fn is_elsewhere(context: &Context, target: &Target) -> bool {
 
 /// From an address of the client's protocol to our page with a button, which takes the same parameters.
 #[must_use]
-pub fn to_page(request: &Incoming, page: &str) -> Reply {
+pub fn redirect_to_page(request: &Incoming, page: &str) -> Reply {
     let query = request.query();
     let target = if query.is_empty() { page.to_owned() } else { format!("{page}?{query}") };
     // The token must not go on to wherever the page's links lead.
@@ -58,13 +58,13 @@ pub fn to_page(request: &Incoming, page: &str) -> Reply {
 
 /// The trusted origin whose script asks.
 #[must_use]
-pub fn readable_by(context: &Context, request: &Incoming) -> Option<String> {
+pub fn readable_origin(context: &Context, request: &Incoming) -> Option<String> {
     if context.app().is_some() {
         return None;
     }
     let said = request.header("Origin")?;
     if let Some(origin) = Origin::parse(&said) {
-        return trusts(context, &origin).then(|| origin.as_str().to_owned());
+        return trusts_origin(context, &origin).then(|| origin.as_str().to_owned());
     }
     // An extension of a browser asks by CORS as a website does.
     let url = url::Url::parse(&said).ok()?;
@@ -75,12 +75,12 @@ pub fn readable_by(context: &Context, request: &Incoming) -> Option<String> {
 ///
 /// # Errors
 /// The refusal of that parameter.
-pub fn target(context: &Context, given: Option<&str>, refusal: Wire) -> Result<Option<Target>> {
+pub fn check_target(context: &Context, given: Option<&str>, refusal: Wire) -> Result<Option<Target>> {
     let Some(text) = given else {
         return Ok(None);
     };
     let here = context.auth_origin();
-    let trusts = |origin: &origin::Origin| trusts(context, origin);
+    let trusts = |origin: &origin::Origin| trusts_origin(context, origin);
     let target =
         Target::check(text, &here, trusts).or_else(|| Target::check_app(text, |url| context.config.trusts_app(url)));
     target.map(Some).ok_or_else(|| Error::refused(refusal, format!("{text:?}")))

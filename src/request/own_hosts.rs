@@ -17,7 +17,7 @@ pub struct Known {
 
 /// What is asked of the directory about a URL: its host, and what the URLs of origins on it begin with.
 #[must_use]
-pub fn question(url: &Url) -> Option<(String, [String; 2])> {
+pub fn host_question(url: &Url) -> Option<(String, [String; 2])> {
     let host = url.host_str()?.trim_end_matches('.').to_ascii_lowercase();
     let beginnings = [format!("https://{host}"), format!("http://{host}")];
     Some((host, beginnings))
@@ -26,7 +26,7 @@ pub fn question(url: &Url) -> Option<(String, [String; 2])> {
 /// Whether a URL is one of ours. In development everything is on one machine, and a port is all that tells one from another.
 #[must_use]
 pub fn is_own(url: &Url, known: &Known, auth_origin: &Origin, development: bool) -> bool {
-    let Some((host, _)) = question(url) else {
+    let Some((host, _)) = host_question(url) else {
         return false;
     };
     let port = |url: &Url| url.port_or_known_default();
@@ -37,7 +37,7 @@ pub fn is_own(url: &Url, known: &Known, auth_origin: &Origin, development: bool)
     }
     let origins = known.origins.iter().filter_map(|origin| Url::parse(origin).ok());
     origins
-        .filter(|origin| question(origin).is_some_and(|(other, _)| other == host))
+        .filter(|origin| host_question(origin).is_some_and(|(other, _)| other == host))
         .any(|origin| same_port(port(&origin)))
 }
 

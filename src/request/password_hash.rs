@@ -25,7 +25,11 @@ pub struct Compared {
 ///
 /// # Errors
 /// [`Error::Internal`](crate::platform::error::Error::Internal) for a row that cannot be.
-pub async fn verify(context: &Context, password: &Password, stored: Option<&Secret<String>>) -> Result<Compared> {
+pub async fn verify_password(
+    context: &Context,
+    password: &Password,
+    stored: Option<&Secret<String>>,
+) -> Result<Compared> {
     let preferred = match context.config.password_hashing {
         PasswordHashing::Argon2id => ARGON2ID,
         PasswordHashing::Pbkdf2 => Preferred::Peppered { iterations: ITERATIONS },
@@ -60,7 +64,7 @@ pub async fn verify(context: &Context, password: &Password, stored: Option<&Secr
 ///
 /// # Errors
 /// [`Error::Internal`](crate::platform::error::Error::Internal) if the platform has no randomness or refuses.
-pub async fn hash(context: &Context, password: &Password) -> Result<Secret<String>> {
+pub async fn hash_password(context: &Context, password: &Password) -> Result<Secret<String>> {
     let salt: [u8; 16] = context.random()?;
     if context.config.password_hashing == PasswordHashing::Argon2id {
         return password::hash(password, salt);

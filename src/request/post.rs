@@ -21,7 +21,7 @@ pub enum Body {
 ///
 /// # Errors
 /// What went wrong.
-pub async fn post(url: &str, token: Option<&Secret<String>>, id: &str, body: Body) -> Result<(), String> {
+pub async fn post_to_service(url: &str, token: Option<&Secret<String>>, id: &str, body: Body) -> Result<(), String> {
     let describe = |error: worker::Error| error.to_string();
     let headers = Headers::new();
     let (media, text) = match body {

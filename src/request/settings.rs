@@ -17,7 +17,7 @@ thread_local! {
 ///
 /// # Errors
 /// [`Error::Config`](crate::platform::error::Error::Config) naming the one that is missing or malformed.
-pub fn config(env: &Env) -> Result<Rc<Config>> {
+pub fn load_config(env: &Env) -> Result<Rc<Config>> {
     if let Some(config) = CONFIG.with_borrow(Clone::clone) {
         return Ok(config);
     }

@@ -11,14 +11,14 @@ use crate::platform::log::note;
 use crate::provider::logout_delivery;
 use crate::records::deliver;
 use crate::request::context::SendLogout;
-use crate::request::settings::config;
+use crate::request::settings::load_config;
 use crate::server::reseal::Rotation;
 use crate::tenants::deletion;
 use crate::tenants::store::jobs::{Kept, bindings, prune};
 
 /// How a logout token is sent: the outbox knows when, and the provider knows what.
 pub const SEND_LOGOUT: SendLogout =
-    |env, db, config, id, now| Box::pin(logout_delivery::send(env, db, config, id, now));
+    |env, db, config, id, now| Box::pin(logout_delivery::send_logout_token(env, db, config, id, now));
 
 /// What the settings say of how long things are kept.
 const fn kept(config: &Config) -> Kept {
@@ -30,9 +30,9 @@ const fn kept(config: &Config) -> Kept {
 }
 
 /// Runs every job, in the main database and in those that tenants have of their own.
-pub async fn run(env: &Env) {
+pub async fn run_jobs(env: &Env) {
     let now = read_clock();
-    let config = match config(env) {
+    let config = match load_config(env) {
         Ok(config) => config,
         Err(error) => return note("cron", &error.to_string()),
     };
@@ -44,7 +44,7 @@ pub async fn run(env: &Env) {
     match bindings(&main).await {
         Ok(bindings) => {
             for binding in bindings {
-                if let Err(error) = run_apart(env, &main, &binding, (&config, &mut rotation), now).await {
+                if let Err(error) = run_tenant_jobs(env, &main, &binding, (&config, &mut rotation), now).await {
                     rotation.is_complete = false;
                     note("cron", &format!("{binding}: {error:?}"));
                 }
@@ -55,13 +55,13 @@ pub async fn run(env: &Env) {
             note("cron", &format!("databases of tenants: {error:?}"));
         }
     }
-    run_in((env, &main), (&config, &mut rotation), now).await;
+    run_database_jobs((env, &main), (&config, &mut rotation), now).await;
     rotation.report(&config);
 }
 
 /// The jobs of a database that a tenant has of its own. What the main one shows of the tenant comes first: it would not know
 /// that its time was over once it is gone.
-async fn run_apart(
+async fn run_tenant_jobs(
     env: &Env,
     main: &Database,
     binding: &str,
@@ -75,28 +75,28 @@ async fn run_apart(
             return Err(error);
         }
     };
-    if let Err(error) = deletion::mirror(main, &own, binding).await {
+    if let Err(error) = deletion::mirror_status(main, &own, binding).await {
         note("cron", &format!("{binding}: {error:?}"));
     }
-    run_in((env, &own), (config, rotation), now).await;
-    deletion::follow(main, &own, binding, now).await
+    run_database_jobs((env, &own), (config, rotation), now).await;
+    deletion::follow_deletion(main, &own, binding, now).await
 }
 
-async fn run_in((env, db): (&Env, &Database), (config, rotation): (&Config, &mut Rotation), now: Millis) {
-    if let Err(error) = deletion::delete_due((env, db), now).await {
+async fn run_database_jobs((env, db): (&Env, &Database), (config, rotation): (&Config, &mut Rotation), now: Millis) {
+    if let Err(error) = deletion::delete_due_tenants((env, db), now).await {
         note("cron", &format!("tenants: {error:?}"));
     }
     if let Err(error) = prune(db, kept(config), now).await {
         note("cron", &format!("prune: {error:?}"));
     }
-    if let Err(error) = rotation::rotate(db, config, now).await {
+    if let Err(error) = rotation::rotate_keys(db, config, now).await {
         note("cron", &format!("keys: {error:?}"));
     }
     if let Err(error) = rotation.carry_through(db, config, now).await {
         rotation.is_complete = false;
         note("cron", &format!("secrets: {error:?}"));
     }
-    if let Err(error) = deliver::deliver((env, db), config, SEND_LOGOUT, now).await {
+    if let Err(error) = deliver::deliver_due((env, db), config, SEND_LOGOUT, now).await {
         note("cron", &format!("outbox: {error:?}"));
     }
 }

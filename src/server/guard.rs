@@ -6,7 +6,7 @@ use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::platform::error::{Error, Result, Wire};
 use crate::platform::origin::Origin;
-use crate::provider::sender_constraint::nonces;
+use crate::provider::sender_constraint::dpop_nonces;
 use crate::request::{errors, origins};
 use crate::server::routes;
 use crate::server::routes::{Fact, Route, Surface};
@@ -17,7 +17,7 @@ use crate::session::sessions::SET_AUTH_JWT;
 ///
 /// # Errors
 /// 403 for what cannot be repeated.
-pub fn to_https(request: &Incoming) -> Result<Reply> {
+pub fn redirect_to_https(request: &Incoming) -> Result<Reply> {
     if request.is_unsafe() {
         return Err(Error::refused(Wire::FORBIDDEN, "plain http"));
     }
@@ -61,7 +61,7 @@ pub fn check_origin(call: &Call, route: &Route) -> Result<()> {
     let here = call.request.origin().ok();
     // A protected host's own pages may use its reserved paths, and nobody else's.
     let trusted = match (&origin, call.context.app()) {
-        (Some(origin), None) => origins::trusts(&call.context, origin),
+        (Some(origin), None) => origins::trusts_origin(&call.context, origin),
         (Some(origin), Some(_)) => match &call.asked {
             Some(asked) => asked.origin() == origin.as_str(),
             None => here.as_ref() == Some(origin),
@@ -78,7 +78,7 @@ pub fn check_origin(call: &Call, route: &Route) -> Result<()> {
 /// The answer to a request that only looks at such a GET: a HEAD, and a browser that fetches ahead, which asks again in earnest when
 /// it gets an error.
 #[must_use]
-pub fn merely_looks(call: &Call, route: &Route) -> Option<Reply> {
+pub fn answer_look(call: &Call, route: &Route) -> Option<Reply> {
     let is_get = !call.request.is_unsafe() && route.method == "GET" && route.is(Fact::GetWrites);
     match call.request.method() {
         "HEAD" if is_get => Some(Reply::empty(200)),
@@ -101,24 +101,29 @@ pub fn preflight_or_not_found(call: &Call, table: &'static [Route]) -> Result<Re
         if call.request.wants_page()
             && let Some(page) = routes::page_of_form(table, path)
         {
-            return Ok(finish(call, route, Surface::Page, Reply::redirect(303, &Target::own(page))));
+            return Ok(add_common_headers(call, route, Surface::Page, Reply::redirect(303, &Target::own(page))));
         }
         call.context.log(path, &Error::NotFound);
         let allowed = if call.context.app().is_none() { routes::methods(routes::AUTH_HOST, path) } else { Vec::new() };
         if routes::is_of_oauth(path) && !allowed.is_empty() {
-            return Ok(finish(call, route, Surface::Api, errors::wrong_method(&allowed)?));
+            return Ok(add_common_headers(call, route, Surface::Api, errors::wrong_method(&allowed)?));
         }
         if call.request.source().is_navigation() {
-            return Ok(finish(call, route, Surface::Page, errors::html(&call.context, &Error::NotFound)));
+            return Ok(add_common_headers(
+                call,
+                route,
+                Surface::Page,
+                errors::error_page(&call.context, &Error::NotFound),
+            ));
         }
         let reply = if call.context.app().is_none() {
-            errors::told(routes::error_format(path), &Error::NotFound)?
+            errors::error_json(routes::error_format(path), &Error::NotFound)?
         } else {
-            errors::json(&Error::NotFound)?
+            errors::login_json(&Error::NotFound)?
         };
-        return Ok(finish(call, route, Surface::Api, reply));
+        return Ok(add_common_headers(call, route, Surface::Api, reply));
     }
-    let reply = finish(call, route, Surface::Api, Reply::empty(204));
+    let reply = add_common_headers(call, route, Surface::Api, Reply::empty(204));
     if route.is_some_and(|route| route.is(Fact::AnyScript)) {
         return Ok(reply
             .with("access-control-allow-methods", "GET, POST, PUT, DELETE")
@@ -126,7 +131,7 @@ pub fn preflight_or_not_found(call: &Call, table: &'static [Route]) -> Result<Re
             .with("access-control-allow-headers", "*, Authorization, Content-Type, DPoP")
             .with("access-control-max-age", "600"));
     }
-    if origins::readable_by(&call.context, &call.request).is_none() {
+    if origins::readable_origin(&call.context, &call.request).is_none() {
         return Ok(reply);
     }
     Ok(reply
@@ -140,7 +145,7 @@ const FOR_CLIENTS: &str = "DPoP-Nonce, WWW-Authenticate, Retry-After";
 
 /// Adds what every answer carries.
 #[must_use]
-pub fn finish(call: &Call, route: Option<&Route>, surface: Surface, mut reply: Reply) -> Reply {
+pub fn add_common_headers(call: &Call, route: Option<&Route>, surface: Surface, mut reply: Reply) -> Reply {
     let is = |fact| route.is_some_and(|route| route.is(fact));
     if !reply.has("x-content-type-options") {
         reply = reply.with("x-content-type-options", "nosniff");
@@ -168,7 +173,7 @@ pub fn finish(call: &Call, route: Option<&Route>, surface: Surface, mut reply: R
     let is_for_clients = is(Fact::AnyScript);
     // RFC 9449, section 8: who shows a key is told the nonce for the next time.
     if is_for_clients && call.request.header("DPoP").is_some() {
-        let [nonce, _] = nonces(&call.context);
+        let [nonce, _] = dpop_nonces(&call.context);
         reply = reply.with("dpop-nonce", nonce);
     }
     // Also where there was no Origin: a cache must not hand this answer to a script that may read it.
@@ -190,7 +195,7 @@ pub fn finish(call: &Call, route: Option<&Route>, surface: Surface, mut reply: R
     if let Some(token) = bearer {
         reply = reply.with("set-auth-token", token);
     }
-    match origins::readable_by(&call.context, &call.request) {
+    match origins::readable_origin(&call.context, &call.request) {
         Some(origin) => reply
             .with("access-control-allow-origin", origin)
             .with("access-control-allow-credentials", "true")

@@ -27,7 +27,7 @@ pub async fn serve(request: Request, env: Env, runtime: worker::Context) -> Resp
     let source = request.source().clone();
     let path = request.path().to_owned();
     let is_head = request.method() == "HEAD";
-    let reply = match settings::config(&env) {
+    let reply = match settings::load_config(&env) {
         Ok(config) => {
             let around = Surroundings { config, now, source: source.clone(), env, runtime, send_logout: SEND_LOGOUT };
             route(request, around).await
@@ -37,9 +37,9 @@ pub async fn serve(request: Request, env: Env, runtime: worker::Context) -> Resp
     let reply = reply.or_else(|error| {
         log::log(source.id(), &path, &error);
         if source.is_navigation() {
-            Ok(errors::bare(&error, source.id()))
+            Ok(errors::bare_page(&error, source.id()))
         } else {
-            errors::told(routes::error_format(&path), &error)
+            errors::error_json(routes::error_format(&path), &error)
         }
     });
     let response = reply.and_then(|reply| {
@@ -56,14 +56,15 @@ pub async fn serve(request: Request, env: Env, runtime: worker::Context) -> Resp
 
 async fn route(request: Incoming, around: Surroundings) -> Result<Reply> {
     if !request.is_secure() && !around.config.development {
-        return guard::to_https(&request);
+        return guard::redirect_to_https(&request);
     }
     // Also where nobody answers, or D1 does not: the page that says so looks as all of them.
-    let is_stylesheet = request.path() == pages_of_all::STYLESHEET_ANYWHERE && !forward_auth::is_astray(&request);
+    let is_stylesheet =
+        request.path() == pages_of_all::STYLESHEET_ANYWHERE && !forward_auth::is_outside_check(&request);
     if is_stylesheet && matches!(request.method(), "GET" | "HEAD") {
         return Ok(hosted_pages::style().with("x-content-type-options", "nosniff"));
     }
-    let Some(place) = hosts::place(&around, request.host()).await? else {
+    let Some(place) = hosts::find_place(&around, request.host()).await? else {
         let error = Error::refused(Wire::NO_SUCH_HOST, format!("host {:?}", request.host()));
         if !around.source.is_navigation() {
             return Err(error);
@@ -72,11 +73,11 @@ async fn route(request: Incoming, around: Surroundings) -> Result<Reply> {
         return Ok(errors::unknown_host(&around.config, request.host(), around.source.id()));
     };
     let has_origin = place.app.as_ref().is_some_and(|app| app.origin_url.is_some() || app.service_binding.is_some());
-    if !has_origin && forward_auth::is_astray(&request) {
+    if !has_origin && forward_auth::is_outside_check(&request) {
         return Err(Error::refused(Wire::FORBIDDEN, "a proxy's question about another path than it asks for"));
     }
     // A website behind nginx: the reserved paths reach us on the auth host, under the website's name.
-    let (place, asked) = match forward_auth::website(&request, &around, &place).await? {
+    let (place, asked) = match forward_auth::find_website(&request, &around, &place).await? {
         Some((website, asked)) => (website, Some(asked)),
         None => (place, None),
     };
@@ -95,7 +96,7 @@ async fn route(request: Incoming, around: Surroundings) -> Result<Reply> {
     match found {
         Some((route, segment)) => dispatch(route, Call { segment, ..call }).await,
         None if is_reserved => guard::preflight_or_not_found(&call, table),
-        None => proxy::serve(&call.context, &call.request, call.asked.as_ref()).await,
+        None => proxy::proxy_request(&call.context, &call.request, call.asked.as_ref()).await,
     }
 }
 
@@ -105,26 +106,26 @@ async fn dispatch(route: &'static Route, mut call: Call) -> Result<Reply> {
         takes_keys: route.access == Access::Permitted,
         changes_organizations: call.request.is_unsafe() && !route.is(Fact::ChangesNothing),
     };
-    let reply = match (admit(route, &mut call).await, guard::merely_looks(&call, route)) {
+    let reply = match (admit_caller(route, &mut call).await, guard::answer_look(&call, route)) {
         (Ok(()), Some(looked)) => Ok(looked),
         (Ok(()), None) => (route.handler)(&mut call).await,
         (Err(error), _) => Err(error),
     };
     let reply = match reply {
         Ok(reply) => reply,
-        Err(error) => fail(route, &call, &error)?,
+        Err(error) => answer_error(route, &call, &error)?,
     };
-    Ok(guard::finish(&call, Some(route), route.surface, reply))
+    Ok(guard::add_common_headers(&call, Some(route), route.surface, reply))
 }
 
-fn fail(route: &Route, call: &Call, error: &Error) -> Result<Reply> {
+fn answer_error(route: &Route, call: &Call, error: &Error) -> Result<Reply> {
     // The route's path, not the request's: its last segment may be a token.
     call.context.log(route.path, error);
     let signed_out = error.wire() == Wire::UNAUTHORIZED && route.access != Access::Anybody;
     let reply = match route.surface {
         // Some programs say by default that they read pages: where they ask, a browser is known by what it alone sends.
         Surface::Api if may_be_a_program(route, call) => {
-            errors::told(routes::error_format(call.request.path()), error)?
+            errors::error_json(routes::error_format(call.request.path()), error)?
         }
         Surface::Api => errors::to_visitor(&call.context, &call.request, call.asked.as_ref(), error)?,
         // Whoever must set up a second factor is led to where that is done, and comes back.
@@ -138,7 +139,7 @@ fn fail(route: &Route, call: &Call, error: &Error) -> Result<Reply> {
             let back = if route.method == "GET" { call.request.path_and_query() } else { "/account" };
             Reply::redirect(303, &login.with_query("continue", back))
         }
-        Surface::Page => errors::html(&call.context, error),
+        Surface::Page => errors::error_page(&call.context, error),
     };
     // A session cookie that opens nothing is taken back; not where another site's form could make us.
     let is_ours = call.context.app().is_none() && route.origin == routes::Origin::Trusted;
@@ -151,14 +152,14 @@ fn may_be_a_program(route: &Route, call: &Call) -> bool {
     asks && call.asked.is_none() && call.request.header("Sec-Fetch-Mode").is_none()
 }
 
-async fn admit(route: &'static Route, call: &mut Call) -> Result<()> {
+async fn admit_caller(route: &'static Route, call: &mut Call) -> Result<()> {
     guard::check_origin(call, route)?;
     if call.context.app().is_none() && !route.is_for_programs() {
-        policy::admits(&call.context)?;
+        policy::check_address(&call.context)?;
     }
     match route.access {
         Access::Anybody => Ok(()),
-        Access::Permitted if api_key::brought(&call.context).is_some() => Ok(()),
+        Access::Permitted if api_key::read_api_key(&call.context).is_some() => Ok(()),
         Access::Confirmed | Access::Permitted => call.presented().map(|_| ()),
         Access::Session => match call.visitor(Depth::Snapshot).await? {
             Authentication::Authenticated(session) => {
@@ -166,7 +167,7 @@ async fn admit(route: &'static Route, call: &mut Call) -> Result<()> {
                 Ok(())
             }
             Authentication::NotPresented => Err(Error::refused(Wire::UNAUTHORIZED, "not signed in")),
-            Authentication::Rejected(rejection) => Err(authenticate::refused(rejection)),
+            Authentication::Rejected(rejection) => Err(authenticate::rejection_error(rejection)),
         },
     }
 }

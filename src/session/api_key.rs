@@ -25,7 +25,7 @@ const CHECKSUM: usize = 6;
 /// A key's text: prefix, secret, checksum. By the checksum a key of ours is told from whatever a website behind the gate
 /// takes in the same header.
 #[must_use]
-pub fn compose(prefix: &str, secret: &Token<ApiKeySecret>) -> String {
+pub fn compose_key(prefix: &str, secret: &Token<ApiKeySecret>) -> String {
     let text = format!("{prefix}{}", secret.expose());
     let checksum = checksum(&text);
     text + &checksum
@@ -36,7 +36,7 @@ fn checksum(text: &str) -> String {
 }
 
 /// A text that may be a key of ours.
-fn read(text: &str) -> Option<Token<ApiKeySecret>> {
+fn parse_key(text: &str) -> Option<Token<ApiKeySecret>> {
     let at = text.len().checked_sub(CHECKSUM)?;
     let (head, tail) = (text.get(..at)?, text.get(at..)?);
     let fits = (SECRET..=SECRET + 64).contains(&head.len()) && head.bytes().all(|byte| byte.is_ascii_graphic());
@@ -45,25 +45,25 @@ fn read(text: &str) -> Option<Token<ApiKeySecret>> {
 
 /// The key that a request presents, if it is one of ours by its form.
 #[must_use]
-pub fn brought(context: &Context) -> Option<Token<ApiKeySecret>> {
-    context.header(HEADER).as_deref().map(str::trim).and_then(read)
+pub fn read_api_key(context: &Context) -> Option<Token<ApiKeySecret>> {
+    context.header(HEADER).as_deref().map(str::trim).and_then(parse_key)
 }
 
 /// Whether a key of ours is somewhere in a header's value, alone or among other things.
 #[must_use]
-pub fn mentions(value: &str) -> bool {
-    value.split([',', ';', ' ', '"', '\'', '\t']).any(|piece| read(piece.trim()).is_some())
+pub fn contains_api_key(value: &str) -> bool {
+    value.split([',', ';', ' ', '"', '\'', '\t']).any(|piece| parse_key(piece.trim()).is_some())
 }
 
 /// Whether a header may carry a key of ours, to an origin that reads names as CGI does.
 #[must_use]
 pub fn is_header(name: &str) -> bool {
-    header_name::canonical(name) == header_name::canonical(HEADER)
+    header_name::canonical_name(name) == header_name::canonical_name(HEADER)
 }
 
 /// The hash that a new key is kept by.
 #[must_use]
-pub fn token(text: &str) -> Token<ApiKeySecret> {
+pub fn api_key_token(text: &str) -> Token<ApiKeySecret> {
     Token::derived(text)
 }
 
@@ -72,7 +72,7 @@ pub fn token(text: &str) -> Token<ApiKeySecret> {
 /// # Errors
 /// 401 for one that is unknown, disabled, over, or whose user may not sign in; 403 for one whose user has yet to set up
 /// the second factor that the tenant asks for; 429 for one that is used too often.
-pub async fn authenticate(context: &Context, token: &Token<ApiKeySecret>) -> Result<LiveSession> {
+pub async fn authenticate_api_key(context: &Context, token: &Token<ApiKeySecret>) -> Result<LiveSession> {
     let hash = token.hash();
     let statements = [store::api_key::spend(context, &hash), store::api_key::presented(context, &hash)];
     let mut answers = context.db()?.batch(statements).await?;
@@ -81,7 +81,7 @@ pub async fn authenticate(context: &Context, token: &Token<ApiKeySecret>) -> Res
     let bad = |reason: &str| Error::refused(Wire::INVALID_API_KEY, reason);
     let found = found.ok_or_else(|| bad("unknown key"))?;
     if spent.is_none() {
-        return Err(refusal(&found.key, context));
+        return Err(key_refusal(&found.key, context));
     }
     if found.tenant_status != "active" {
         return Err(bad("tenant is not active"));
@@ -93,14 +93,14 @@ pub async fn authenticate(context: &Context, token: &Token<ApiKeySecret>) -> Res
         return Err(bad("its user may not sign in, or is no member any more"));
     }
     if let Some(user) = &found.user {
-        policy::admits_key(context, &found, user)?;
+        policy::check_key_user(context, &found, user)?;
     }
     context.db()?.hold_to(store::api_key::must_work(context, &hash));
-    session(context, found)
+    session_of_key(context, found)
 }
 
 /// Why a key was not used.
-fn refusal(key: &Record, context: &Context) -> Error {
+fn key_refusal(key: &Record, context: &Context) -> Error {
     if !key.enabled {
         return Error::refused(Wire::API_KEY_DISABLED, "disabled");
     }
@@ -117,7 +117,7 @@ fn refusal(key: &Record, context: &Context) -> Error {
 
 /// A key as a session that ends with the request. A key with permissions of its own has no roles: what it may is those, as
 /// far as its user may them.
-fn session(context: &Context, found: Presented) -> Result<LiveSession> {
+fn session_of_key(context: &Context, found: Presented) -> Result<LiveSession> {
     let key = found.key;
     let scoped = match &key.permissions {
         None => None,
@@ -180,30 +180,30 @@ mod tests {
     fn a_key_is_told_from_other_texts() {
         let secret = Token::new([7; 32]);
         for prefix in ["", "app_", "a-b-"] {
-            let text = compose(prefix, &secret);
-            assert!(read(&text).is_some(), "{text}");
+            let text = compose_key(prefix, &secret);
+            assert!(parse_key(&text).is_some(), "{text}");
             assert_eq!(
-                read(&text).map(|token| token.hash().as_str().to_owned()),
-                Some(token(&text).hash().as_str().to_owned())
+                parse_key(&text).map(|token| token.hash().as_str().to_owned()),
+                Some(api_key_token(&text).hash().as_str().to_owned())
             );
             for bad in
                 [&text[1..], &text[..text.len() - 1], &format!("{text}x"), &format!("x{text}"), &text.to_uppercase()]
             {
-                assert!(read(bad).is_none(), "{bad}");
+                assert!(parse_key(bad).is_none(), "{bad}");
             }
         }
-        let text = compose("", &secret);
+        let text = compose_key("", &secret);
         for value in [format!("{text}, {text}"), format!("\"{text}\""), format!("other,{text}"), format!("{text};x")] {
-            assert!(mentions(&value) && read(&value).is_none(), "{value}");
+            assert!(contains_api_key(&value) && parse_key(&value).is_none(), "{value}");
         }
         assert!(
             is_header("X_API-Key")
                 && is_header("x.api~key")
                 && !is_header("X-API-Keys")
-                && !mentions("sk_live_1, sk_live_2")
+                && !contains_api_key("sk_live_1, sk_live_2")
         );
         for other in ["", "sk_live_0123456789", &"x".repeat(49), &"ä".repeat(40)] {
-            assert!(read(other).is_none(), "{other}");
+            assert!(parse_key(other).is_none(), "{other}");
         }
     }
 }

@@ -87,7 +87,7 @@ impl Due {
     #[must_use]
     pub fn settle(self, context: &Context, is_sent: bool) -> Vec<String> {
         if !is_sent {
-            remember(context, &self.hash, &self.before);
+            write_session_copy(context, &self.hash, &self.before);
             return Vec::new();
         }
         let session = self.after;
@@ -95,7 +95,7 @@ impl Due {
             context,
             vec![store::session::prolong(context, &session.id, session.parent_id.as_ref())],
         );
-        remember(context, &self.hash, &session);
+        write_session_copy(context, &self.hash, &session);
         let mut cookies = vec![session_cookie(context, &self.token, &session)];
         cookies.extend(snapshot_cookie(context, &self.hash, &session));
         cookies
@@ -116,8 +116,8 @@ pub enum Authentication {
 ///
 /// # Errors
 /// [`Rejection::Malformed`](crate::session::live_session::Rejection::Malformed) for one that we did not make, or several that differ.
-pub fn present(context: &Context) -> std::result::Result<Option<Ticket>, Rejection> {
-    let bearer = bearer(context);
+pub fn read_ticket(context: &Context) -> std::result::Result<Option<Ticket>, Rejection> {
+    let bearer = bearer_token(context);
     if let Some(token) = bearer.as_deref().and_then(|text| read_cookie(&context.config.keyring, text)) {
         return Ok(Some(Ticket { hash: token.hash(), token, snapshot: None, is_by_former_key: false }));
     }
@@ -143,7 +143,7 @@ pub fn present(context: &Context) -> std::result::Result<Option<Ticket>, Rejecti
 
 /// What `Authorization: Bearer` carries (RFC 6750, section 2.1), where that is switched on: what `set-auth-token` gave.
 /// A website behind the gate may use the header for its own.
-fn bearer(context: &Context) -> Option<String> {
+fn bearer_token(context: &Context) -> Option<String> {
     if !context.config.bearer || context.app().is_some() {
         return None;
     }
@@ -154,9 +154,9 @@ fn bearer(context: &Context) -> Option<String> {
 
 /// The session token that a request brings, in its cookie or its header: genuine, and not yet looked up.
 #[must_use]
-pub fn brought(context: &Context) -> Option<Token<SessionToken>> {
+pub fn read_session_token(context: &Context) -> Option<Token<SessionToken>> {
     let read = |value: String| read_cookie(&context.config.keyring, &value);
-    bearer(context).and_then(read).or_else(|| context.cookie(Cookie::Session).and_then(read))
+    bearer_token(context).and_then(read).or_else(|| context.cookie(Cookie::Session).and_then(read))
 }
 
 /// Who is asking.
@@ -164,20 +164,20 @@ pub fn brought(context: &Context) -> Option<Token<SessionToken>> {
 /// # Errors
 /// 503 if D1 must be asked and does not answer.
 pub async fn authenticate(context: &Context, look: Look) -> Result<Authentication> {
-    let ticket = match present(context) {
+    let ticket = match read_ticket(context) {
         Ok(Some(ticket)) => ticket,
         Ok(None) => return Ok(Authentication::NotPresented),
         Err(rejection) => return Ok(Authentication::Rejected(rejection)),
     };
     // A copy was made where its user was then; the tenant may not let in the network where they are now.
-    if look.depth == Depth::Snapshot && policy::admits(context).is_ok() {
+    if look.depth == Depth::Snapshot && policy::check_address(context).is_ok() {
         if let Some(session) = from_snapshot(context, &ticket) {
-            policy::may_act(context, &session)?;
+            policy::check_enrolment(context, &session)?;
             let authenticated = Authenticated { session, hash: ticket.hash, cookies: Vec::new(), due: None };
             return Ok(Authentication::Authenticated(Box::new(authenticated)));
         }
         if let Some(session) = from_kv(context, &ticket).await {
-            policy::may_act(context, &session)?;
+            policy::check_enrolment(context, &session)?;
             let cookies = snapshot_cookie(context, &ticket.hash, &session).into_iter().collect();
             let authenticated = Authenticated { session, hash: ticket.hash, cookies, due: None };
             return Ok(Authentication::Authenticated(Box::new(authenticated)));
@@ -194,8 +194,8 @@ pub async fn authenticate(context: &Context, look: Look) -> Result<Authenticatio
 ///
 /// # Errors
 /// 401 if there is none.
-pub fn presented(context: &Context) -> Result<Ticket> {
-    present(context)
+pub fn require_ticket(context: &Context) -> Result<Ticket> {
+    read_ticket(context)
         .map_err(|rejection| Error::refused(Wire::UNAUTHORIZED, format!("{rejection:?}")))?
         .ok_or_else(|| Error::refused(Wire::UNAUTHORIZED, "not signed in"))
 }
@@ -204,8 +204,8 @@ pub fn presented(context: &Context) -> Result<Ticket> {
 ///
 /// # Errors
 /// 401 if it does not hold; 503 if D1 does not answer.
-pub async fn confirmed(context: &Context, more: Vec<Statement>) -> Result<(Authenticated, Answers)> {
-    confirm(context, presented(context)?, more).await
+pub async fn require_session(context: &Context, more: Vec<Statement>) -> Result<(Authenticated, Answers)> {
+    confirm_ticket(context, require_ticket(context)?, more).await
 }
 
 /// Who is asking, if anybody is signed in. What was presented and is bad counts as nobody here, so use this only
@@ -213,7 +213,7 @@ pub async fn confirmed(context: &Context, more: Vec<Statement>) -> Result<(Authe
 ///
 /// # Errors
 /// 503 if D1 does not answer.
-pub async fn visitor(context: &Context, depth: Depth) -> Result<Authentication> {
+pub async fn identify_visitor(context: &Context, depth: Depth) -> Result<Authentication> {
     authenticate(context, Look { depth, prolong: Prolong::Now }).await
 }
 
@@ -221,11 +221,11 @@ pub async fn visitor(context: &Context, depth: Depth) -> Result<Authentication> 
 ///
 /// # Errors
 /// 503 if D1 does not answer.
-pub async fn guest(context: &Context) -> Result<Option<Id<User>>> {
-    if !context.config.ways_in.anonymous || brought(context).is_none() {
+pub async fn identify_guest(context: &Context) -> Result<Option<Id<User>>> {
+    if !context.config.ways_in.anonymous || read_session_token(context).is_none() {
         return Ok(None);
     }
-    let visitor = visitor(context, Depth::Database).await?;
+    let visitor = identify_visitor(context, Depth::Database).await?;
     // Nothing is written in this session's name: somebody signs in.
     context.db()?.let_go();
     match visitor {
@@ -239,10 +239,10 @@ pub async fn guest(context: &Context) -> Result<Option<Id<User>>> {
 /// # Errors
 /// 503 if D1 does not answer.
 pub async fn signed_in_user(context: &Context) -> Result<Option<Person>> {
-    if brought(context).is_none() {
+    if read_session_token(context).is_none() {
         return Ok(None);
     }
-    Ok(match visitor(context, Depth::Database).await? {
+    Ok(match identify_visitor(context, Depth::Database).await? {
         Authentication::Authenticated(one) if !one.session.user.is_anonymous => Some(one.session.user),
         _ => None,
     })
@@ -252,10 +252,14 @@ pub async fn signed_in_user(context: &Context) -> Result<Option<Person>> {
 ///
 /// # Errors
 /// 401 if it does not hold; 503 if D1 does not answer.
-pub async fn confirm(context: &Context, ticket: Ticket, more: Vec<Statement>) -> Result<(Authenticated, Answers)> {
+pub async fn confirm_ticket(
+    context: &Context,
+    ticket: Ticket,
+    more: Vec<Statement>,
+) -> Result<(Authenticated, Answers)> {
     let (answer, answers) =
         from_database(context, ticket, more, Look { depth: Depth::Database, prolong: Prolong::Now }).await?;
-    let authenticated = answer.map_err(refused)?;
+    let authenticated = answer.map_err(rejection_error)?;
     Ok((authenticated, answers))
 }
 
@@ -263,7 +267,7 @@ pub async fn confirm(context: &Context, ticket: Ticket, more: Vec<Statement>) ->
 ///
 /// # Errors
 /// Why it does not hold.
-pub fn judge(context: &Context, record: Record) -> std::result::Result<Judged, Rejection> {
+pub fn judge_session(context: &Context, record: Record) -> std::result::Result<Judged, Rejection> {
     let (app, ip) = (context.app().map(|app| &app.id), &context.client().ip);
     let request = live_session::Presented { app, ip, life: context.config.session_seconds, now: context.now };
     record.judge(&request)
@@ -271,7 +275,7 @@ pub fn judge(context: &Context, record: Record) -> std::result::Result<Judged, R
 
 /// What whoever presents a session that does not hold is told. Where it was presented is no fault of the session's.
 #[must_use]
-pub fn refused(rejection: Rejection) -> Error {
+pub fn rejection_error(rejection: Rejection) -> Error {
     match rejection {
         Rejection::Address(refusal) => Error::refused(Wire::ADDRESS_NOT_ALLOWED, refusal.as_str()),
         other => Error::refused(Wire::UNAUTHORIZED, format!("{other:?}")),
@@ -308,17 +312,17 @@ async fn from_database(
     let statements = std::iter::once(store::session::load(tenant, &ticket.hash)).chain(more);
     let mut answers = context.db()?.batch(statements).await?;
     let record = store::session::read(&mut answers)?;
-    let judged = record.ok_or(Rejection::Unknown).and_then(|record| judge(context, record));
+    let judged = record.ok_or(Rejection::Unknown).and_then(|record| judge_session(context, record));
     let Judged { mut session, life, parent: above, last_activity_at, begins_grace, .. } = match judged {
         Ok(judged) => judged,
         Err(rejection) => {
             if !matches!(rejection, Rejection::Address(_)) {
-                forget(context, vec![ticket.hash]);
+                delete_session_copies(context, vec![ticket.hash]);
             }
             return Ok((Err(rejection), answers));
         }
     };
-    policy::may_act(context, &session)?;
+    policy::check_enrolment(context, &session)?;
     let mut cookies = Vec::new();
     let mut writes = Vec::new();
     if begins_grace {
@@ -357,7 +361,7 @@ async fn from_database(
     }
     // Whoever asks D1 each time need not write to KV each time.
     if look.depth == Depth::Snapshot || prolonged {
-        remember(context, &ticket.hash, &session);
+        write_session_copy(context, &ticket.hash, &session);
     }
     cookies.extend(snapshot_cookie(context, &ticket.hash, &session));
     Ok((Ok(Authenticated { session, hash: ticket.hash, cookies, due: None }), answers))
@@ -395,7 +399,7 @@ pub fn snapshot_cookie(context: &Context, hash: &TokenHash<SessionToken>, sessio
 }
 
 /// Puts a session into KV, after the answer.
-pub fn remember(context: &Context, hash: &TokenHash<SessionToken>, session: &LiveSession) {
+pub fn write_session_copy(context: &Context, hash: &TokenHash<SessionToken>, session: &LiveSession) {
     let (env, config, hash, session) = (context.env.clone(), context.config.clone(), hash.clone(), session.clone());
     let (now, request) = (context.now, context.request_id().to_owned());
     context.after(async move {
@@ -407,7 +411,7 @@ pub fn remember(context: &Context, hash: &TokenHash<SessionToken>, session: &Liv
 
 /// Takes sessions out of KV, after the answer. A copy that stays behind is worth nothing once it is
 /// `SESSION_RECHECK_SECONDS` old.
-pub fn forget(context: &Context, hashes: Vec<TokenHash<SessionToken>>) {
+pub fn delete_session_copies(context: &Context, hashes: Vec<TokenHash<SessionToken>>) {
     let (env, request) = (context.env.clone(), context.request_id().to_owned());
     context.after(async move {
         for hash in hashes {

@@ -40,7 +40,7 @@ impl Call {
     /// # Errors
     /// 401 if it does not hold; 503 if D1 does not answer.
     pub async fn confirmed(&self, more: Vec<Statement>) -> Result<(Authenticated, Answers)> {
-        authenticate::confirmed(&self.context, more).await
+        authenticate::require_session(&self.context, more).await
     }
 
     /// The session cookie, genuine but not yet looked up.
@@ -48,7 +48,7 @@ impl Call {
     /// # Errors
     /// 401 if there is none.
     pub fn presented(&self) -> Result<authenticate::Ticket> {
-        authenticate::presented(&self.context)
+        authenticate::require_ticket(&self.context)
     }
 
     /// The guest who is asking, if it is one: somebody who signs up in their browser becomes a user in their place.
@@ -56,7 +56,7 @@ impl Call {
     /// # Errors
     /// 503 if D1 does not answer.
     pub async fn guest(&self) -> Result<Option<Id<User>>> {
-        authenticate::guest(&self.context).await
+        authenticate::identify_guest(&self.context).await
     }
 
     /// The user who is signed in in this browser, for a page that has another next step for them. A guest is nobody.
@@ -73,6 +73,6 @@ impl Call {
     /// # Errors
     /// 503 if D1 does not answer.
     pub async fn visitor(&self, depth: Depth) -> Result<Authentication> {
-        authenticate::visitor(&self.context, depth).await
+        authenticate::identify_visitor(&self.context, depth).await
     }
 }

@@ -5,13 +5,13 @@ use crate::http::cookie::Cookie;
 use crate::platform::error::Result;
 use crate::platform::secret::{SessionToken, Token};
 use crate::request::context::Context;
-use crate::session::authenticate::forget;
+use crate::session::authenticate::delete_session_copies;
 use crate::session::live_session::{LiveSession, read_cookie};
 use crate::session::store;
 use crate::session::store::permission::Standing;
 
 /// The administrator's own session, put aside while they act as somebody.
-pub fn put_aside(context: &Context) -> Option<Token<SessionToken>> {
+pub fn set_session_aside(context: &Context) -> Option<Token<SessionToken>> {
     context.cookie(Cookie::Administrator).and_then(|value| read_cookie(&context.config.keyring, &value))
 }
 
@@ -20,13 +20,13 @@ pub fn put_aside(context: &Context) -> Option<Token<SessionToken>> {
 ///
 /// # Errors
 /// 503.
-pub async fn end_aside(context: &Context) -> Result<Option<String>> {
-    let Some(token) = put_aside(context) else {
+pub async fn end_session_aside(context: &Context) -> Result<Option<String>> {
+    let Some(token) = set_session_aside(context) else {
         return Ok(None);
     };
     let hash = token.hash();
     context.db()?.batch([store::session::end(context, &hash, "signed_out")]).await?;
-    forget(context, vec![hash]);
+    delete_session_copies(context, vec![hash]);
     Ok(Some(Cookie::Administrator.clear(context.is_secure)))
 }
 
@@ -35,7 +35,11 @@ pub async fn end_aside(context: &Context) -> Result<Option<String>> {
 ///
 /// # Errors
 /// The action's refusal; 503.
-pub async fn in_anothers_name(context: &Context, session: &LiveSession, action: Action) -> Result<Option<Permit>> {
+pub async fn require_own_permission(
+    context: &Context,
+    session: &LiveSession,
+    action: Action,
+) -> Result<Option<Permit>> {
     let Some(administrator) = &session.impersonated_by else {
         return Ok(None);
     };

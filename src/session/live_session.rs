@@ -368,7 +368,7 @@ pub fn is_signed_by_former_key(keyring: &Keyring, value: &str) -> bool {
 }
 
 /// The references of a first factor, and of a second one after it (RFC 8176, section 2).
-pub fn with_second<'a>(first: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+pub fn add_second_factor<'a>(first: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut amr: Vec<&str> = first.collect();
     for reference in ["otp", "mfa"] {
         if !amr.contains(&reference) {

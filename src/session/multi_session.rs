@@ -7,7 +7,9 @@ use crate::platform::id::{Id, Session};
 use crate::platform::secret::{SessionToken, Token, TokenHash};
 use crate::request::context::Context;
 use crate::request::write_later::write_later;
-use crate::session::authenticate::{Authenticated, forget, judge, remember, session_cookie, snapshot_cookie};
+use crate::session::authenticate::{
+    Authenticated, delete_session_copies, judge_session, session_cookie, snapshot_cookie, write_session_copy,
+};
 use crate::session::cookies::clear_session_cookies;
 use crate::session::live_session::{Judged, LiveSession, cookie_value, read_cookie};
 use crate::session::store::session::Which;
@@ -26,7 +28,7 @@ struct Kept {
 }
 
 /// The tokens that a browser brings: those of the further cookies and the session cookie's.
-fn tokens(context: &Context) -> Vec<Kept> {
+fn read_tokens(context: &Context) -> Vec<Kept> {
     let [remembered, others] =
         [Cookie::Others, Cookie::Unremembered].map(|cookie| context.cookie(cookie).unwrap_or_default());
     let current = context.cookie(Cookie::Session).unwrap_or_default();
@@ -50,7 +52,10 @@ fn tokens(context: &Context) -> Vec<Kept> {
 }
 
 /// The further cookies with these tokens, each with whether it may outlive the browser.
-pub fn cookies<'a>(context: &Context, tokens: impl Iterator<Item = (&'a Token<SessionToken>, bool)>) -> Vec<String> {
+pub fn account_cookies<'a>(
+    context: &Context,
+    tokens: impl Iterator<Item = (&'a Token<SessionToken>, bool)>,
+) -> Vec<String> {
     let (remembered, others): (Vec<_>, Vec<_>) = tokens.partition(|(_, is_remembered)| *is_remembered);
     let line = |cookie: Cookie, tokens: Vec<(&Token<SessionToken>, bool)>, seconds: Option<i64>| {
         if tokens.is_empty() {
@@ -66,20 +71,20 @@ pub fn cookies<'a>(context: &Context, tokens: impl Iterator<Item = (&'a Token<Se
 
 /// The further cookies once a session is opened: it comes first, the others stay.
 #[must_use]
-pub fn listed(context: &Context, new: &Token<SessionToken>, is_remembered: bool) -> Vec<String> {
+pub fn add_account(context: &Context, new: &Token<SessionToken>, is_remembered: bool) -> Vec<String> {
     if !context.config.multi_session {
         return Vec::new();
     }
-    let known = tokens(context);
+    let known = read_tokens(context);
     // A session that no cookie names any more could not be signed out.
     let dropped: Vec<TokenHash<SessionToken>> = known.iter().skip(MOST - 1).map(|kept| kept.token.hash()).collect();
     if !dropped.is_empty() {
         let end = |hash| store::session::end(context, hash, "displaced");
         write_later(context, dropped.iter().map(end).collect());
-        forget(context, dropped);
+        delete_session_copies(context, dropped);
     }
     let known = known.iter().map(|kept| (&kept.token, kept.is_remembered));
-    cookies(context, std::iter::once((new, is_remembered)).chain(known).take(MOST))
+    account_cookies(context, std::iter::once((new, is_remembered)).chain(known).take(MOST))
 }
 
 /// An account of the browser.
@@ -98,9 +103,9 @@ impl Account {
 ///
 /// # Errors
 /// 503 if D1 does not answer.
-pub async fn accounts(context: &Context) -> Result<Vec<Account>> {
+pub async fn load_accounts(context: &Context) -> Result<Vec<Account>> {
     let mut accounts: Vec<Account> = Vec::new();
-    for one in sessions(context).await? {
+    for one in load_sessions(context).await? {
         match accounts.iter_mut().find(|known| known.session.user.id == one.session.user.id) {
             Some(known) if known.session.created_at < one.session.created_at => *known = one,
             Some(_) => (),
@@ -111,8 +116,8 @@ pub async fn accounts(context: &Context) -> Result<Vec<Account>> {
 }
 
 /// The sessions of the browser that hold.
-async fn sessions(context: &Context) -> Result<Vec<Account>> {
-    let tokens = tokens(context);
+async fn load_sessions(context: &Context) -> Result<Vec<Account>> {
+    let tokens = read_tokens(context);
     if tokens.is_empty() {
         return Ok(Vec::new());
     }
@@ -122,11 +127,11 @@ async fn sessions(context: &Context) -> Result<Vec<Account>> {
     let mut sessions: Vec<Account> = Vec::new();
     for Kept { token, .. } in tokens {
         let record = store::session::read(&mut answers)?;
-        let Some(Ok(Judged { session, .. })) = record.map(|record| judge(context, record)) else {
+        let Some(Ok(Judged { session, .. })) = record.map(|record| judge_session(context, record)) else {
             continue;
         };
         // Of an account that must set up a second factor first, nothing is shown or switched to.
-        if policy::may_act(context, &session).is_ok() {
+        if policy::check_enrolment(context, &session).is_ok() {
             sessions.push(Account { token, session });
         }
     }
@@ -137,13 +142,13 @@ async fn sessions(context: &Context) -> Result<Vec<Account>> {
 ///
 /// # Errors
 /// 503.
-pub async fn end_others(context: &Context) -> Result<Vec<String>> {
+pub async fn end_other_accounts(context: &Context) -> Result<Vec<String>> {
     let brought = [Cookie::Others, Cookie::Unremembered].into_iter();
     let brought: Vec<Cookie> = brought.filter(|cookie| context.cookie(*cookie).is_some()).collect();
     if !context.config.multi_session || brought.is_empty() {
         return Ok(Vec::new());
     }
-    let accounts = sessions(context).await?;
+    let accounts = load_sessions(context).await?;
     let statements: Vec<_> = accounts
         .iter()
         .map(|Account { session, .. }| {
@@ -153,7 +158,7 @@ pub async fn end_others(context: &Context) -> Result<Vec<String>> {
     if !statements.is_empty() {
         let mut answers = context.db()?.batch(statements).await?;
         for _ in &accounts {
-            forget(context, store::session::revoked(&mut answers)?);
+            delete_session_copies(context, store::session::revoked(&mut answers)?);
         }
     }
     Ok(brought.into_iter().map(|cookie| cookie.clear(context.is_secure)).collect())
@@ -169,7 +174,7 @@ pub fn unknown_session() -> Error {
 #[must_use]
 pub fn cookies_of_active(context: &Context, account: &Account) -> Vec<String> {
     let hash = account.token.hash();
-    remember(context, &hash, &account.session);
+    write_session_copy(context, &hash, &account.session);
     let snapshot = snapshot_cookie(context, &hash, &account.session);
     // An old snapshot must not answer for the account before.
     let snapshot = snapshot.unwrap_or_else(|| Cookie::Snapshot.clear(context.is_secure));
@@ -182,14 +187,14 @@ pub fn cookies_of_active(context: &Context, account: &Account) -> Vec<String> {
 /// # Errors
 /// 401 for a session that is not this browser's; 503.
 pub async fn end_account(context: &Context, authenticated: Authenticated, handle: &str) -> Result<Vec<String>> {
-    let accounts = accounts(context).await?;
+    let accounts = load_accounts(context).await?;
     let ended = accounts.iter().find(|account| account.session.id.as_str() == handle).ok_or_else(unknown_session)?;
     let id: &Id<Session> = &ended.session.id;
     let revoke = store::session::revoke(context, &ended.session.user.id, Which::One(id), "revoked", None);
     let mut answers = context.db()?.batch([revoke]).await?;
-    forget(context, store::session::revoked(&mut answers)?);
+    delete_session_copies(context, store::session::revoked(&mut answers)?);
     let left: Vec<&Account> = accounts.iter().filter(|account| account.session.id != *id).collect();
-    let mut cookie_lines = cookies(context, left.iter().map(|account| account.kept()));
+    let mut cookie_lines = account_cookies(context, left.iter().map(|account| account.kept()));
     if *id == authenticated.session.id {
         match left.first() {
             Some(next) => cookie_lines.extend(cookies_of_active(context, next)),

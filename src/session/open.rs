@@ -16,7 +16,9 @@ use crate::records::store::audit::Attempt;
 use crate::request::context::Context;
 use crate::request::store::verification::Claim;
 use crate::request::write_later::write_later;
-use crate::session::authenticate::{brought, forget, judge, remember, session_cookie, snapshot_cookie};
+use crate::session::authenticate::{
+    delete_session_copies, judge_session, read_session_token, session_cookie, snapshot_cookie, write_session_copy,
+};
 use crate::session::live_session::{LiveSession, Record, Rejection};
 use crate::session::store::session::NewSession;
 use crate::session::{cookies, multi_session, store};
@@ -210,12 +212,12 @@ impl From<OpeningError> for Error {
 ///
 /// # Errors
 /// [`OpeningError`]; nothing was written then.
-pub async fn open(
+pub async fn open_session(
     context: &Context,
     opening: &Opening<'_>,
     before: Vec<Statement>,
 ) -> std::result::Result<Opened, OpeningError> {
-    match run(context, opening, before, false).await? {
+    match try_to_open(context, opening, before, false).await? {
         Outcome::Opened(opened) => Ok(*opened),
         Outcome::Asked(_) => Err(Error::Internal("a second factor was asked for where none is".to_owned()).into()),
     }
@@ -225,16 +227,16 @@ pub async fn open(
 /// have one is decided by the statement that opens the session, so no way of signing in can forget it.
 ///
 /// # Errors
-/// As [`open`].
-pub async fn open_or_ask(
+/// As [`open_session`].
+pub async fn open_session_or_ask(
     context: &Context,
     opening: &Opening<'_>,
     before: Vec<Statement>,
 ) -> std::result::Result<Outcome, OpeningError> {
-    run(context, opening, before, true).await
+    try_to_open(context, opening, before, true).await
 }
 
-async fn run(
+async fn try_to_open(
     context: &Context,
     opening: &Opening<'_>,
     before: Vec<Statement>,
@@ -308,33 +310,33 @@ async fn run(
         cookies.push(Cookie::SecondFactor.set(context.is_secure, pending.expose(), Some(SECOND_FACTOR_LIFE / 1000)));
         return Ok(Outcome::Asked(Asked { methods, cookies }));
     };
-    let session = settle(context, opening.user_id, (&id, &hash), record).await?;
+    let session = settle_session(context, opening.user_id, (&id, &hash), record).await?;
     context.db().map_err(Error::from)?.hold_to(store::session::must_live(&context.tenant().id, &hash));
     let mut cookies = vec![session_cookie(context, &token, &session)];
     cookies.extend(snapshot_cookie(context, &hash, &session));
-    cookies.extend(multi_session::listed(context, &token, session.is_remembered));
+    cookies.extend(multi_session::add_account(context, &token, session.is_remembered));
     cookies.extend(opening.last_method.map(|method| cookie::last_method(context.is_secure, method)));
     if context.cookie(Cookie::SecondFactor).is_some() {
         cookies.push(Cookie::SecondFactor.clear(context.is_secure));
     }
-    if let Some(former) = guest(context, opening) {
+    if let Some(former) = guest_of_browser(context, opening) {
         // After the answer: what is left undone is a row that cron deletes.
         write_later(context, Vec::from(users::store::user::absorb_guest(context, &former, opening.user_id)));
     }
-    remember(context, &hash, &session);
+    write_session_copy(context, &hash, &session);
     Ok(Outcome::Opened(Box::new(Opened { session, cookies })))
 }
 
 /// Judges a session that was just opened as every later request will, and ends those that are too many with it. One that
 /// does not hold is taken back before anybody had it, and ends no other: a third round trip, where the tenant's policy asks for
 /// it.
-async fn settle(
+async fn settle_session(
     context: &Context,
     user: &Id<User>,
     (id, hash): (&Id<Session>, &TokenHash<SessionToken>),
     record: Record,
 ) -> Result<LiveSession> {
-    let judged = match judge(context, record) {
+    let judged = match judge_session(context, record) {
         Ok(judged) => judged,
         Err(rejection) => {
             context.db()?.batch([store::session::discard(&context.tenant().id, hash)]).await?;
@@ -353,7 +355,7 @@ async fn settle(
         let mut answers = context.db()?.batch([store::session::end_surplus(context, user, id)]).await?;
         let surplus = store::session::revoked(&mut answers)?;
         if !surplus.is_empty() {
-            forget(context, surplus);
+            delete_session_copies(context, surplus);
             deliver_later(context);
         }
     }
@@ -368,14 +370,14 @@ fn first_factor(context: &Context, opening: &Opening<'_>) -> FirstFactor {
         is_remembered: opening.is_remembered,
         while_password: opening.while_password.map(str::to_owned),
         last_method: opening.last_method.map(str::to_owned),
-        guest: guest(context, opening).map(|hash| hash.as_str().to_owned()),
+        guest: guest_of_browser(context, opening).map(|hash| hash.as_str().to_owned()),
     }
 }
 
 /// The session of the guest that this browser may be: a guest who signs in as a user is one no more.
-fn guest(context: &Context, opening: &Opening<'_>) -> Option<TokenHash<SessionToken>> {
+fn guest_of_browser(context: &Context, opening: &Opening<'_>) -> Option<TokenHash<SessionToken>> {
     if !opening.absorbs_guest || !context.config.ways_in.anonymous {
         return None;
     }
-    opening.guest.cloned().or_else(|| brought(context).map(|token| token.hash()))
+    opening.guest.cloned().or_else(|| read_session_token(context).map(|token| token.hash()))
 }

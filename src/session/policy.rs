@@ -17,7 +17,7 @@ use crate::users::person::Person;
 ///
 /// # Errors
 /// 400 with the path of each key that is wrong.
-pub fn read(given: &Value) -> Result<SecurityPolicy> {
+pub fn read_policy(given: &Value) -> Result<SecurityPolicy> {
     SecurityPolicy::parse(given).map_err(|problems| {
         let texts = problems.iter().map(|problem| match problem.path.as_str() {
             "" => format!("[body.securityPolicy] {}", problem.text),
@@ -31,14 +31,14 @@ pub fn read(given: &Value) -> Result<SecurityPolicy> {
 ///
 /// # Errors
 /// [`Error::Internal`](crate::platform::error::Error::Internal) for one that cannot be read: nobody gets in by it.
-pub fn here(context: &Context) -> Result<&SecurityPolicy> {
+pub fn policy_of_tenant(context: &Context) -> Result<&SecurityPolicy> {
     context
         .tenant()
         .policy()
         .ok_or_else(|| Error::Internal(format!("tenant {}: security_policy cannot be read", context.tenant().id)))
 }
 
-fn refused(refusal: IpRefusal) -> Error {
+fn address_refused(refusal: IpRefusal) -> Error {
     Error::refused(Wire::ADDRESS_NOT_ALLOWED, refusal.as_str())
 }
 
@@ -46,15 +46,15 @@ fn refused(refusal: IpRefusal) -> Error {
 ///
 /// # Errors
 /// 403.
-pub fn admits(context: &Context) -> Result<()> {
-    here(context)?.admits(Some(&context.client().ip)).map_err(refused)
+pub fn check_address(context: &Context) -> Result<()> {
+    policy_of_tenant(context)?.admits(Some(&context.client().ip)).map_err(address_refused)
 }
 
 /// Whoever sets a policy that keeps themselves out could not take it back.
 ///
 /// # Errors
 /// 400.
-pub fn keeps_in(context: &Context, policy: &SecurityPolicy) -> Result<()> {
+pub fn check_own_address(context: &Context, policy: &SecurityPolicy) -> Result<()> {
     let out =
         |_| Error::Validation("[body.securityPolicy.ipRestrictions] It would keep your own address out".to_owned());
     policy.admits(Some(&context.client().ip)).map_err(out)
@@ -65,7 +65,7 @@ pub fn keeps_in(context: &Context, policy: &SecurityPolicy) -> Result<()> {
 ///
 /// # Errors
 /// 403 `TWO_FACTOR_REQUIRED`.
-pub fn passes(policy: &SecurityPolicy, facts: Facts<'_>, now: Millis) -> Result<bool> {
+pub fn check_second_factor(policy: &SecurityPolicy, facts: Facts<'_>, now: Millis) -> Result<bool> {
     let first = facts.first_required_at;
     match policy.second_factor(&Facts { first_required_at: Some(first.unwrap_or(now)), ..facts }, now) {
         Requirement::NotRequired | Requirement::Satisfied => Ok(false),
@@ -86,11 +86,11 @@ pub fn begin_grace(context: &Context, tenant: &Id<Tenant>, user: &Id<User>) {
 ///
 /// # Errors
 /// 403.
-pub fn admits_to(context: &Context, standing: &Standing, session: &LiveSession) -> Result<()> {
+pub fn check_organization(context: &Context, standing: &Standing, session: &LiveSession) -> Result<()> {
     let tenant = &standing.tenant;
     let policy = SecurityPolicy::parse(&tenant.security_policy)
         .map_err(|_| Error::Internal(format!("tenant {}: security_policy cannot be read", tenant.id)))?;
-    policy.admits(Some(&context.client().ip)).map_err(refused)?;
+    policy.admits(Some(&context.client().ip)).map_err(address_refused)?;
     // In its own tenant a session was judged when it was confirmed, and a key, which works nowhere else, when it was presented.
     if session.impersonated_by.is_some() || session.tenant_id == tenant.id {
         return Ok(());
@@ -103,7 +103,7 @@ pub fn admits_to(context: &Context, standing: &Standing, session: &LiveSession) 
         logins_since_enforcement: standing.grace_logins,
         first_required_at: standing.second_factor_required_at,
     };
-    if passes(&policy, facts, context.now)? {
+    if check_second_factor(&policy, facts, context.now)? {
         begin_grace(context, &tenant.id, &standing.user_id);
     }
     Ok(())
@@ -114,7 +114,7 @@ pub fn admits_to(context: &Context, standing: &Standing, session: &LiveSession) 
 ///
 /// # Errors
 /// 403 `TWO_FACTOR_REQUIRED`.
-pub fn admits_key(context: &Context, found: &store::api_key::Presented, user: &Person) -> Result<()> {
+pub fn check_key_user(context: &Context, found: &store::api_key::Presented, user: &Person) -> Result<()> {
     let has_second_factor = user.two_factor_enabled || found.has_passkey;
     let facts = Facts {
         has_second_factor,
@@ -123,7 +123,7 @@ pub fn admits_key(context: &Context, found: &store::api_key::Presented, user: &P
         logins_since_enforcement: found.grace_logins,
         first_required_at: found.second_factor_required_at,
     };
-    if passes(here(context)?, facts, context.now)? {
+    if check_second_factor(policy_of_tenant(context)?, facts, context.now)? {
         begin_grace(context, &found.key.tenant_id, &user.id);
     }
     Ok(())
@@ -133,7 +133,7 @@ pub fn admits_key(context: &Context, found: &store::api_key::Presented, user: &P
 ///
 /// # Errors
 /// 403 `TWO_FACTOR_REQUIRED`.
-pub fn may_disable(context: &Context, session: &LiveSession) -> Result<()> {
+pub fn check_factor_removal(context: &Context, session: &LiveSession) -> Result<()> {
     let facts = Facts {
         has_second_factor: false,
         satisfied: false,
@@ -141,7 +141,7 @@ pub fn may_disable(context: &Context, session: &LiveSession) -> Result<()> {
         logins_since_enforcement: i64::MAX,
         first_required_at: Some(0),
     };
-    match here(context)?.second_factor(&facts, context.now) {
+    match policy_of_tenant(context)?.second_factor(&facts, context.now) {
         Requirement::Enrol => {
             Err(Error::refused(Wire::SECOND_FACTOR_REQUIRED, "the tenant asks for what would be taken away"))
         }
@@ -153,7 +153,7 @@ pub fn may_disable(context: &Context, session: &LiveSession) -> Result<()> {
 ///
 /// # Errors
 /// 403 `TWO_FACTOR_REQUIRED`.
-pub fn may_act(context: &Context, session: &LiveSession) -> Result<()> {
+pub fn check_enrolment(context: &Context, session: &LiveSession) -> Result<()> {
     if !session.must_enrol || context.endpoint.is_before_enrolment {
         return Ok(());
     }

@@ -34,48 +34,48 @@ pub struct Proof {
 ///
 /// # Errors
 /// 400 for a wrong or missing password, 401, 403 for a session that is not fresh, 429.
-pub async fn by_password(
+pub async fn prove_by_password(
     context: &Context,
     typed: Option<&Password>,
     purpose: &'static str,
     more: Vec<Statement>,
 ) -> Result<Proof> {
-    let ticket = authenticate::presented(context)?;
+    let ticket = authenticate::require_ticket(context)?;
     let limit = context.config.limit_change_password;
     let mut statements = vec![
         request::store::rate_limit::count_for_session(context, "change-password", &ticket.hash, limit),
         users::store::password::of_session(context, &ticket.hash),
     ];
     statements.extend(more);
-    let (authenticated, mut answers) = authenticate::confirmed(context, statements).await?;
+    let (authenticated, mut answers) = authenticate::require_session(context, statements).await?;
     let window: Option<request::store::rate_limit::Window> = answers.row()?;
     if let Some(retry_after) = window.and_then(|window| window.retry_after(limit, context.now)) {
         return Err(Error::TooManyRequests { retry_after, limit: "passwords in a session's name" });
     }
     let current: Option<users::store::password::Current> = answers.row()?;
     let Some(current) = current else {
-        fresh(context, &authenticated)?;
+        require_fresh_session(context, &authenticated)?;
         return Ok(Proof { authenticated, current: None, answers });
     };
     let stored = Secret::new(current.password_hash);
     let typed = typed.ok_or_else(|| Error::refused(Wire::INVALID_PASSWORD, "no password was given"))?;
-    let is_right = password_hash::verify(context, typed, Some(&stored)).await?.is_right;
+    let is_right = password_hash::verify_password(context, typed, Some(&stored)).await?.is_right;
     // A stolen session must not be a quieter place to guess than the login page: a lock holds here as well, and what is
     // wrong here counts towards one. That is a third round trip, for the wrong ones alone.
     let is_locked = current.locked_until.is_some_and(|until| until > context.now);
     if is_locked || !is_right {
         let refusal = if is_locked { Refusal::Locked } else { Refusal::WrongPassword };
-        refused(context, &authenticated.session.user.id, refusal, purpose).await?;
+        record_refusal(context, &authenticated.session.user.id, refusal, purpose).await?;
         return Err(Error::refused(Wire::INVALID_PASSWORD, refusal.as_str()));
     }
     Ok(Proof { authenticated, current: Some(stored), answers })
 }
 
-async fn refused(context: &Context, user: &Id<User>, refusal: Refusal, purpose: &'static str) -> Result<()> {
+async fn record_refusal(context: &Context, user: &Id<User>, refusal: Refusal, purpose: &'static str) -> Result<()> {
     let attempt = Attempt { user_id: Some(user), session_id: None, failure: Some(refusal.as_str()), method: purpose };
     let mut statements = vec![records::store::audit::login(context, &context.row_id()?, attempt)];
     if refusal == Refusal::WrongPassword {
-        statements.extend(lockout::counted(context, user)?);
+        statements.extend(lockout::failed_sign_in_statements(context, user)?);
     }
     users::store::sign_in::record(context.db()?, statements).await?;
     deliver_later(context);
@@ -86,7 +86,7 @@ async fn refused(context: &Context, user: &Id<User>, refusal: Refusal, purpose: 
 ///
 /// # Errors
 /// 403 `SESSION_NOT_FRESH`.
-pub fn fresh(context: &Context, authenticated: &Authenticated) -> Result<()> {
+pub fn require_fresh_session(context: &Context, authenticated: &Authenticated) -> Result<()> {
     if authenticated.session.is_fresh(&context.config, context.now) {
         return Ok(());
     }
@@ -97,7 +97,7 @@ pub fn fresh(context: &Context, authenticated: &Authenticated) -> Result<()> {
 ///
 /// # Errors
 /// 403.
-pub fn not_impersonated(authenticated: &Authenticated) -> Result<()> {
+pub fn refuse_impersonator(authenticated: &Authenticated) -> Result<()> {
     if authenticated.session.impersonated_by.is_none() {
         return Ok(());
     }
@@ -108,7 +108,7 @@ pub fn not_impersonated(authenticated: &Authenticated) -> Result<()> {
 ///
 /// # Errors
 /// `PASSWORD_TOO_SHORT`, `PASSWORD_TOO_LONG`.
-pub fn acceptable_length(context: &Context, password: &Password) -> Result<()> {
+pub fn check_password_length(context: &Context, password: &Password) -> Result<()> {
     let length = password.length();
     if length < context.config.password_min {
         return Err(Error::refused(Wire::PASSWORD_TOO_SHORT, format!("{length} characters")));
@@ -124,14 +124,14 @@ pub fn acceptable_length(context: &Context, password: &Password) -> Result<()> {
 ///
 /// # Errors
 /// `PASSWORD_COMPROMISED`.
-pub async fn not_breached(context: &Context, password: &Password, user: Option<&Id<User>>) -> Result<()> {
+pub async fn check_password_breach(context: &Context, password: &Password, user: Option<&Id<User>>) -> Result<()> {
     let Some(api) = &context.config.breached_passwords else {
         return Ok(());
     };
     let digest = webcrypto::sha1_hex(password.bytes()).await?;
     let (prefix, suffix) = digest.split_at(5);
-    match range(context, &format!("{api}{prefix}")).await {
-        Ok(list) if lists(&list, suffix) => Err(Error::refused(Wire::PASSWORD_COMPROMISED, "in a known breach")),
+    match fetch_breach_range(context, &format!("{api}{prefix}")).await {
+        Ok(list) if lists_suffix(&list, suffix) => Err(Error::refused(Wire::PASSWORD_COMPROMISED, "in a known breach")),
         Ok(_) => Ok(()),
         Err(problem) => {
             context.note(&format!("breached passwords: {problem}"));
@@ -151,10 +151,10 @@ pub async fn not_breached(context: &Context, password: &Password, user: Option<&
     }
 }
 
-async fn range(context: &Context, url: &str) -> std::result::Result<String, String> {
+async fn fetch_breach_range(context: &Context, url: &str) -> std::result::Result<String, String> {
     // Padding: the length of the answer would tell an eavesdropper the prefix.
     let outgoing = Outgoing { url, form: None, authorization: None, header: Some(("add-padding", "true")) };
-    let answer = fetch::send(context, outgoing).await?;
+    let answer = fetch::send_request(context, outgoing).await?;
     if answer.status != 200 {
         return Err(format!("status {}", answer.status));
     }
@@ -162,7 +162,7 @@ async fn range(context: &Context, url: &str) -> std::result::Result<String, Stri
 }
 
 /// Whether `SUFFIX:count` is in the list with a count; padding has none.
-fn lists(list: &str, suffix: &str) -> bool {
+fn lists_suffix(list: &str, suffix: &str) -> bool {
     list.lines().filter_map(|line| line.trim().split_once(':')).any(|(listed, count)| {
         listed.eq_ignore_ascii_case(suffix) && count.trim().parse::<u64>().is_ok_and(|count| count > 0)
     })
@@ -170,15 +170,15 @@ fn lists(list: &str, suffix: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::lists;
+    use super::lists_suffix;
 
     #[test]
     fn a_suffix_is_listed_with_a_count() {
         let list = "0018A45C4D1DEF81644B54AB7F969B88D65:1\r\n00D4F6E8FA6EECAD2A3AA415EEC418D38EC:0\r\n";
-        assert!(lists(list, "0018A45C4D1DEF81644B54AB7F969B88D65"));
-        assert!(lists(list, "0018a45c4d1def81644b54ab7f969b88d65"));
-        assert!(!lists(list, "00D4F6E8FA6EECAD2A3AA415EEC418D38EC"));
-        assert!(!lists(list, "0018A45C4D1DEF81644B54AB7F969B88D6"));
-        assert!(!lists("<html>", "html"));
+        assert!(lists_suffix(list, "0018A45C4D1DEF81644B54AB7F969B88D65"));
+        assert!(lists_suffix(list, "0018a45c4d1def81644b54ab7f969b88d65"));
+        assert!(!lists_suffix(list, "00D4F6E8FA6EECAD2A3AA415EEC418D38EC"));
+        assert!(!lists_suffix(list, "0018A45C4D1DEF81644B54AB7F969B88D6"));
+        assert!(!lists_suffix("<html>", "html"));
     }
 }

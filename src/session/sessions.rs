@@ -9,7 +9,7 @@ use crate::records::deliver::deliver_later;
 use crate::records::store::audit::Severity;
 use crate::records::store::outbox::has_logouts;
 use crate::request::context::Context;
-use crate::session::authenticate::{Authentication, Depth, Ticket, forget};
+use crate::session::authenticate::{Authentication, Depth, Ticket, delete_session_copies};
 use crate::session::cookies::clear_session_cookies;
 use crate::session::live_session::LiveSession;
 use crate::session::store::deed::Deed;
@@ -26,22 +26,22 @@ pub const SET_AUTH_JWT: &str = "set-auth-jwt";
 ///
 /// # Errors
 /// 503.
-pub async fn end_this(context: &Context) -> Result<Vec<String>> {
+pub async fn end_current_session(context: &Context) -> Result<Vec<String>> {
     let mut gone = Vec::from(clear_session_cookies(context));
     // What ends sessions is done whether or not this one has ended by itself.
     context.db()?.let_go();
-    gone.extend(multi_session::end_others(context).await?);
-    gone.extend(impersonation::end_aside(context).await?);
-    let authenticated = match authenticate::visitor(context, Depth::Database).await? {
+    gone.extend(multi_session::end_other_accounts(context).await?);
+    gone.extend(impersonation::end_session_aside(context).await?);
+    let authenticated = match authenticate::identify_visitor(context, Depth::Database).await? {
         Authentication::Authenticated(authenticated) => authenticated,
         // What keeps it from holding here and now may pass, an address, a suspension, a policy: signed out is signed out.
         Authentication::Rejected(_) => {
-            let Ok(Ticket { hash, .. }) = authenticate::presented(context) else {
+            let Ok(Ticket { hash, .. }) = authenticate::require_ticket(context) else {
                 return Ok(gone);
             };
             let statements = [store::session::end_family(context, &hash, "signed_out"), has_logouts(context.now)];
             let mut answers = context.db()?.batch(statements).await?;
-            forget(context, store::session::revoked(&mut answers)?);
+            delete_session_copies(context, store::session::revoked(&mut answers)?);
             if answers.row()? == Some(true) {
                 deliver_later(context);
             }
@@ -53,11 +53,11 @@ pub async fn end_this(context: &Context) -> Result<Vec<String>> {
     let session = &authenticated.session;
     // A protected host's session ends with the one that it hangs on, and so do its siblings: signed out is signed out.
     let id = session.parent_id.as_ref().unwrap_or(&session.id);
-    end(context, session, Which::One(id), ("signed_out", None)).await?;
+    end_sessions(context, session, Which::One(id), ("signed_out", None)).await?;
     Ok(gone)
 }
 
-pub(crate) async fn end(
+pub(crate) async fn end_sessions(
     context: &Context,
     session: &LiveSession,
     which: Which<'_>,
@@ -84,7 +84,7 @@ pub(crate) async fn end(
     }
     statements.extend(permit.iter().map(holds_still));
     let mut answers = context.db()?.batch(statements).await?;
-    forget(context, store::session::revoked(&mut answers)?);
+    delete_session_copies(context, store::session::revoked(&mut answers)?);
     if answers.skip(1).row()? == Some(true) {
         deliver_later(context);
     }

@@ -14,7 +14,7 @@ pub const TYPE: &str = "doorward-session+jwt";
 ///
 /// # Errors
 /// 503.
-pub async fn mint(context: &Context, session: &LiveSession) -> Result<String> {
+pub async fn sign_session_jwt(context: &Context, session: &LiveSession) -> Result<String> {
     let origin = context.auth_origin();
     let mut claims = json!(session.user_json());
     if let Value::Object(claims) = &mut claims {

@@ -18,7 +18,7 @@ use crate::platform::time::iso;
 use crate::records::store::audit::Severity;
 use crate::records::store::notification::News;
 use crate::request::context::Context;
-use crate::session::authenticate::{Authenticated, judge, remember, snapshot_cookie};
+use crate::session::authenticate::{Authenticated, judge_session, snapshot_cookie, write_session_copy};
 use crate::session::live_session::{Judged, LiveSession};
 use crate::session::store::deed::Deed;
 use crate::session::store::organization::Organization;
@@ -195,48 +195,48 @@ impl Acting {
 ///
 /// # Errors
 /// 400 where no organization is active, 401, 403 where its policy does not let them in, 404.
-pub async fn acting(context: &Context, named: &Named) -> Result<Acting> {
-    let acting = whatever_its_status(context, named).await?;
+pub async fn authorize_member(context: &Context, named: &Named) -> Result<Acting> {
+    let acting = authorize_member_of_any_status(context, named).await?;
     if acting.standing.tenant.status != "active" {
         return Err(Error::refused(Wire::TENANT_UNAVAILABLE, "organization is not active"));
     }
     Ok(acting)
 }
 
-/// [`acting`], in an organization that may be suspended or about to be deleted.
+/// [`authorize_member`], in an organization that may be suspended or about to be deleted.
 ///
 /// # Errors
-/// As [`acting`].
-pub async fn whatever_its_status(context: &Context, named: &Named) -> Result<Acting> {
-    let key = api_key::brought(context).filter(|_| context.endpoint.takes_keys);
+/// As [`authorize_member`].
+pub async fn authorize_member_of_any_status(context: &Context, named: &Named) -> Result<Acting> {
+    let key = api_key::read_api_key(context).filter(|_| context.endpoint.takes_keys);
     let (authenticated, standing) = if let Some(token) = key {
-        by_key(context, &token, named).await?
+        standing_of_key(context, &token, named).await?
     } else {
-        let hash = authenticate::presented(context)?.hash;
+        let hash = authenticate::require_ticket(context)?.hash;
         let statement = session::store::permission::standing(context, &hash, named.which()?);
-        let (authenticated, mut answers) = authenticate::confirmed(context, vec![statement]).await?;
+        let (authenticated, mut answers) = authenticate::require_session(context, vec![statement]).await?;
         (authenticated, answers.row::<Standing>()?)
     };
     let standing = standing.ok_or_else(|| match named {
         Named::Active => Error::refused(Wire::NO_ACTIVE_ORGANIZATION, "none, or no member of it"),
         Named::Id(_) | Named::Slug(_) => Error::refused(Wire::ORGANIZATION_NOT_FOUND, "unknown, or no member of it"),
     })?;
-    policy::admits_to(context, &standing, &authenticated.session)?;
+    policy::check_organization(context, &standing, &authenticated.session)?;
     // An administrator who acts as somebody sees what they see, and decides nothing for their organizations.
     if context.endpoint.changes_organizations {
-        proof::not_impersonated(&authenticated)?;
+        proof::refuse_impersonator(&authenticated)?;
     }
     Ok(Acting { authenticated, standing })
 }
 
 /// What a user's key is in an organization: no more than its user, and no more than it is scoped to. It works in the
 /// tenant that it was made in.
-async fn by_key(
+async fn standing_of_key(
     context: &Context,
     token: &Token<ApiKeySecret>,
     named: &Named,
 ) -> Result<(Authenticated, Option<Standing>)> {
-    let session = api_key::authenticate(context, token).await?;
+    let session = api_key::authenticate_api_key(context, token).await?;
     let here = &context.tenant().id;
     let is_here = match named {
         Named::Id(id) => id.as_ref() == Some(here),
@@ -271,8 +271,8 @@ pub async fn commit_and_refresh(
     let mut answers: Answers = context.db()?.batch(statements).await?.skip(skipped);
     let record = session::store::session::read(&mut answers)?;
     let mut cookies = authenticated.cookies.clone();
-    if let Some(Ok(Judged { session, .. })) = record.map(|record| judge(context, record)) {
-        remember(context, &authenticated.hash, &session);
+    if let Some(Ok(Judged { session, .. })) = record.map(|record| judge_session(context, record)) {
+        write_session_copy(context, &authenticated.hash, &session);
         let snapshot = snapshot_cookie(context, &authenticated.hash, &session);
         cookies.push(snapshot.unwrap_or_else(|| Cookie::Snapshot.clear(context.is_secure)));
     }
@@ -322,7 +322,7 @@ pub fn roles_field(fields: &mut Fields) -> Vec<String> {
 ///
 /// # Errors
 /// 400 `missing` for one that is not there, 403 `refusal` for one that they do not hold.
-pub async fn grantable(
+pub async fn load_grantable_roles(
     context: &Context,
     acting: &Acting,
     names: &[String],
@@ -340,6 +340,6 @@ pub async fn grantable(
 
 /// What whoever acts for themselves may do.
 #[must_use]
-pub fn oneself(acting: &Acting) -> Permit {
+pub fn is_oneself(acting: &Acting) -> Permit {
     Permit::for_oneself(acting.tenant(), &acting.standing.user_id)
 }

@@ -24,10 +24,10 @@ const MOST_SLICES: usize = 40;
 ///
 /// # Errors
 /// If D1 does not answer at all.
-pub async fn delete_due((env, db): (&Env, &Database), now: Millis) -> Stored<()> {
+pub async fn delete_due_tenants((env, db): (&Env, &Database), now: Millis) -> Stored<()> {
     let due: Vec<String> = db.batch([due_tenants(now, MOST)]).await?.rows()?;
     for tenant in due {
-        if let Err(error) = delete((env, db), &tenant, now).await {
+        if let Err(error) = delete_one((env, db), &tenant, now).await {
             note("cron", &format!("tenant {tenant}: {error:?}"));
         }
     }
@@ -36,7 +36,7 @@ pub async fn delete_due((env, db): (&Env, &Database), now: Millis) -> Stored<()>
 
 /// KV first, since afterwards nobody knows the names of the copies; then what there is much of, in slices, and then the people;
 /// then the tenant, and what little still hangs on it.
-async fn delete((env, db): (&Env, &Database), tenant: &str, now: Millis) -> Stored<()> {
+async fn delete_one((env, db): (&Env, &Database), tenant: &str, now: Millis) -> Stored<()> {
     let hashes: Vec<String> = db.batch([live_sessions(tenant, now)]).await?.rows()?;
     for hash in hashes {
         // A copy that stays behind is worth nothing: D1 knows no such session at the next recheck.
@@ -70,7 +70,7 @@ async fn run_slices(db: &Database, slices: Vec<Statement>, full: usize) -> Store
 ///
 /// # Errors
 /// If D1 does not answer.
-pub async fn mirror(main: &Database, own: &Database, binding: &str) -> Stored<()> {
+pub async fn mirror_status(main: &Database, own: &Database, binding: &str) -> Stored<()> {
     let Some(tenant) = main.first::<String>(of_binding(binding)).await? else {
         return Ok(());
     };
@@ -92,7 +92,7 @@ pub async fn mirror(main: &Database, own: &Database, binding: &str) -> Stored<()
 ///
 /// # Errors
 /// If D1 does not answer.
-pub async fn follow(main: &Database, own: &Database, binding: &str, now: Millis) -> Stored<()> {
+pub async fn follow_deletion(main: &Database, own: &Database, binding: &str, now: Millis) -> Stored<()> {
     let Some(tenant) = main.first::<String>(of_binding(binding)).await? else {
         return Ok(());
     };

@@ -22,7 +22,7 @@ const LONGEST_SETTINGS: usize = 16 * 1024;
 const MOST_MEMBERS: i64 = 1_000_000;
 
 /// Reads a draft, and the names of the roles that the group is to carry, if they are named.
-pub fn read(fields: &mut Fields) -> (Draft, Option<Vec<String>>) {
+pub fn read_group_draft(fields: &mut Fields) -> (Draft, Option<Vec<String>>) {
     let name = fields.optional_name("name", LONGEST_NAME);
     let given = fields.optional_line("slug", 63);
     if given.as_deref().is_some_and(|slug| slug.to_lowercase() != slug) {

@@ -15,7 +15,7 @@ use crate::tenants::{caller, store};
 
 /// A group, as the protocol shows it.
 #[must_use]
-pub fn json(group: &Record) -> Value {
+pub fn group_json(group: &Record) -> Value {
     json!({
         "id": group.id, "name": group.name, "organizationId": group.tenant_id, "createdAt": iso(group.created_at),
         "updatedAt": iso(group.updated_at), "slug": group.slug, "description": group.description,
@@ -28,17 +28,17 @@ pub fn json(group: &Record) -> Value {
 
 /// For a group that the actor does not see.
 #[must_use]
-pub fn not_found() -> Error {
+pub fn group_not_found() -> Error {
     Error::refused(Wire::TEAM_NOT_FOUND, "unknown, hidden, or of another organization")
 }
 
 /// What a batch about groups fails with.
 #[must_use]
-pub fn refused(error: StoreError) -> Error {
+pub fn group_refused(error: StoreError) -> Error {
     match error {
         StoreError::Conflict(_) => Error::refused(Wire::TEAM_ALREADY_EXISTS, "its name or slug is taken"),
         StoreError::Broken(name) if name == FULL => Error::refused(Wire::TEAM_FULL, "full"),
-        StoreError::Unchanged => not_found(),
+        StoreError::Unchanged => group_not_found(),
         other => other.into(),
     }
 }
@@ -47,12 +47,12 @@ pub fn refused(error: StoreError) -> Error {
 ///
 /// # Errors
 /// 404.
-pub async fn seen(context: &Context, acting: &Acting, id: &str) -> Result<Record> {
-    let id: Id<Group> = Id::parse(id).ok_or_else(not_found)?;
+pub async fn load_visible_group(context: &Context, acting: &Acting, id: &str) -> Result<Record> {
+    let id: Id<Group> = Id::parse(id).ok_or_else(group_not_found)?;
     let statement = store::group::find(acting.tenant(), &acting.standing.user_id, &id);
     let group: Option<Record> = context.db()?.first(statement).await?;
     let sees = |group: &Record| group.is_public || group.mine.is_some() || acting.permit(Action::UpdateTeam).is_ok();
-    group.filter(sees).ok_or_else(not_found)
+    group.filter(sees).ok_or_else(group_not_found)
 }
 
 /// The permit to change a group or who is in it: by the organization's roles, or as who looks after the group. Whoever
@@ -60,11 +60,11 @@ pub async fn seen(context: &Context, acting: &Acting, id: &str) -> Result<Record
 ///
 /// # Errors
 /// The action's refusal.
-pub fn manages(acting: &Acting, group: &Record, action: Action) -> Result<Permit> {
+pub fn require_group_management(acting: &Acting, group: &Record, action: Action) -> Result<Permit> {
     let is_person = acting.session().login_method != api_key::METHOD;
     let looks_after = is_person && matches!(group.mine.as_deref(), Some("owner" | "admin"));
     let permit =
-        if looks_after && action != Action::DeleteTeam { caller::oneself(acting) } else { acting.permit(action)? };
+        if looks_after && action != Action::DeleteTeam { caller::is_oneself(acting) } else { acting.permit(action)? };
     acting.gives(&group.carried, action.refusal())?;
     Ok(permit)
 }
@@ -73,7 +73,7 @@ pub fn manages(acting: &Acting, group: &Record, action: Action) -> Result<Permit
 ///
 /// # Errors
 /// 403.
-pub fn own_or_permitted(acting: &Acting, group: &Record) -> Result<()> {
+pub fn require_own_or_permission(acting: &Acting, group: &Record) -> Result<()> {
     if group.mine.as_deref() != Some("owner") {
         acting.permit(Action::UpdateTeam)?;
     }

@@ -7,7 +7,7 @@ use crate::request::context::Context;
 use crate::tenants::store;
 use crate::tenants::store::invitation::Record;
 
-pub(crate) async fn find(context: &Context, token: &Token<Invited>) -> Result<Option<Record>> {
+pub(crate) async fn find_invitation(context: &Context, token: &Token<Invited>) -> Result<Option<Record>> {
     Ok(context.db()?.first(store::invitation::find_by_token(context, &token.hash())).await?)
 }
 
@@ -19,12 +19,12 @@ pub(crate) fn is_open(context: &Context, one: &Record) -> bool {
 ///
 /// # Errors
 /// 503.
-pub async fn ahead(context: &Context, target: &Target) -> Result<Option<(String, TokenHash<Invited>)>> {
+pub async fn invitation_of_target(context: &Context, target: &Target) -> Result<Option<(String, TokenHash<Invited>)>> {
     let query = target.as_str().strip_prefix("/invitation?").unwrap_or_default();
     let given = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "token");
     let Some(token) = given.and_then(|(_, value)| Token::<Invited>::parse(&value)) else {
         return Ok(None);
     };
-    let found = find(context, &token).await?.filter(|one| is_open(context, one));
+    let found = find_invitation(context, &token).await?.filter(|one| is_open(context, one));
     Ok(found.map(|one| (one.email, token.hash())))
 }

@@ -21,7 +21,7 @@ use crate::{records, session};
 
 /// An invitation, as the protocol shows it. One that ran out is not pending, whatever cron has said.
 #[must_use]
-pub fn json(one: &Record, now: Millis) -> Value {
+pub fn invitation_json(one: &Record, now: Millis) -> Value {
     let status = match one.status.as_str() {
         "cancelled" => "canceled",
         "pending" if one.expires_at <= now => "expired",
@@ -40,7 +40,7 @@ fn team_text(groups: &[Id<Group>]) -> Option<String> {
     (!ids.is_empty()).then(|| ids.join(","))
 }
 
-pub(crate) fn not_found() -> Error {
+pub(crate) fn invitation_not_found() -> Error {
     Error::refused(Wire::INVITATION_NOT_FOUND, "unknown, answered, or another's")
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn not_found() -> Error {
 ///
 /// # Errors
 /// 400 for a group that is not there or cannot be given; 403; 503.
-pub async fn groups(context: &Context, acting: &Acting, ids: &[Id<Group>]) -> Result<()> {
+pub async fn check_invited_groups(context: &Context, acting: &Acting, ids: &[Id<Group>]) -> Result<()> {
     if ids.is_empty() {
         return Ok(());
     }
@@ -81,11 +81,11 @@ pub struct Invitee {
 ///
 /// # Errors
 /// 400 for one that is not open, 401, 403 for another's or an address that is not proven.
-pub async fn invitee(context: &Context, by: Statement, proves: bool) -> Result<Invitee> {
-    let (authenticated, mut answers) = authenticate::confirmed(context, vec![by]).await?;
+pub async fn load_invitee(context: &Context, by: Statement, proves: bool) -> Result<Invitee> {
+    let (authenticated, mut answers) = authenticate::require_session(context, vec![by]).await?;
     let one: Option<Record> = answers.row()?;
     let open = |one: &Record| one.status == "pending" && one.expires_at > context.now;
-    let invitation = one.filter(open).ok_or_else(not_found)?;
+    let invitation = one.filter(open).ok_or_else(invitation_not_found)?;
     let user = &authenticated.session.user;
     if user.email != invitation.email {
         return Err(Error::refused(Wire::NOT_THE_RECIPIENT, "another address"));
@@ -101,12 +101,12 @@ pub async fn invitee(context: &Context, by: Statement, proves: bool) -> Result<I
 ///
 /// # Errors
 /// 400 for one that was answered meanwhile, 403 where whoever invited may not any more, or a group is full.
-pub async fn taken_up(
+pub async fn accept_invitation(
     context: &Context,
     authenticated: &Authenticated,
     one: &Record,
 ) -> Result<(Id<Member>, Vec<String>)> {
-    proof::not_impersonated(authenticated)?;
+    proof::refuse_impersonator(authenticated)?;
     let session = &authenticated.session;
     let permit = Permit::for_oneself(&one.tenant_id, &session.user.id);
     // A third round trip: whoever signed up on the tenant's own host meanwhile is a member already, without what they were
@@ -143,7 +143,7 @@ pub async fn taken_up(
     let group = one.groups.first().filter(|_| one.groups.len() == 1);
     statements.push(store::tenant::set_active(context, &authenticated.hash, Some(&one.tenant_id), group));
     let cookies = match commit_and_refresh(context, authenticated, statements).await {
-        Err(StoreError::Unchanged) => return Err(not_found()),
+        Err(StoreError::Unchanged) => return Err(invitation_not_found()),
         Err(StoreError::Conflict(_)) => return Err(Error::refused(Wire::ALREADY_A_MEMBER, "a member already")),
         Err(StoreError::Broken(name)) if name == store::invitation::INVITER => {
             return Err(Error::refused(Wire::INVITER_LEFT, "whoever invited may not any more"));
@@ -160,8 +160,8 @@ pub async fn taken_up(
 ///
 /// # Errors
 /// 400 for one that was answered meanwhile.
-pub async fn turned_down(context: &Context, authenticated: &Authenticated, one: &Record) -> Result<()> {
-    proof::not_impersonated(authenticated)?;
+pub async fn decline_invitation(context: &Context, authenticated: &Authenticated, one: &Record) -> Result<()> {
+    proof::refuse_impersonator(authenticated)?;
     let session = &authenticated.session;
     let permit = Permit::for_oneself(&one.tenant_id, &session.user.id);
     let deed = Deed {
@@ -176,7 +176,7 @@ pub async fn turned_down(context: &Context, authenticated: &Authenticated, one: 
         session::store::deed::deed(context, &one.tenant_id, session, &deed)?,
     ];
     match context.db()?.batch(statements).await {
-        Err(StoreError::Unchanged) => Err(not_found()),
+        Err(StoreError::Unchanged) => Err(invitation_not_found()),
         other => {
             other?;
             Ok(())

@@ -11,7 +11,7 @@ pub const LONGEST_SEARCH: usize = 256;
 
 /// Where an operator looks for a text.
 #[must_use]
-pub fn place(operator: &str) -> Option<Where> {
+pub fn match_place(operator: &str) -> Option<Where> {
     match operator {
         "contains" => Some(Where::Contains),
         "starts_with" => Some(Where::Begins),
@@ -24,9 +24,9 @@ pub fn place(operator: &str) -> Option<Where> {
 ///
 /// # Errors
 /// 400.
-pub fn time(text: &str) -> Result<Millis> {
+pub fn time_parameter(text: &str) -> Result<Millis> {
     let parsed = chrono::DateTime::parse_from_rfc3339(text).map(|time| time.timestamp_millis());
-    parsed.or_else(|_| text.parse::<Millis>()).map_err(|_| invalid("filterValue", "a time"))
+    parsed.or_else(|_| text.parse::<Millis>()).map_err(|_| invalid_parameter("filterValue", "a time"))
 }
 
 /// The operators of filters.
@@ -37,7 +37,7 @@ pub const OPERATORS: &str =
 ///
 /// # Errors
 /// 400 for anything else.
-pub fn bounded(request: &Incoming, name: &str, otherwise: i64, (least, most): (i64, i64)) -> Result<i64> {
+pub fn bounded_parameter(request: &Incoming, name: &str, otherwise: i64, (least, most): (i64, i64)) -> Result<i64> {
     let Some(text) = request.param(name).filter(|text| !text.is_empty()) else {
         return Ok(otherwise);
     };
@@ -49,7 +49,7 @@ pub fn bounded(request: &Incoming, name: &str, otherwise: i64, (least, most): (i
 
 /// A parameter that is not what it must be.
 #[must_use]
-pub fn invalid(name: &str, expected: &str) -> Error {
+pub fn invalid_parameter(name: &str, expected: &str) -> Error {
     Error::Validation(format!("[query.{name}] Invalid option: expected {expected}"))
 }
 

@@ -16,7 +16,7 @@ pub const MOST_LISTED: i64 = 100;
 
 /// A member, as the protocol shows them.
 #[must_use]
-pub fn json(tenant: &Id<Tenant>, member: &Listed) -> Value {
+pub fn member_json(tenant: &Id<Tenant>, member: &Listed) -> Value {
     json!({
         "id": member.id, "organizationId": tenant, "userId": member.user_id, "role": role_text(&member.roles),
         "createdAt": iso(member.created_at),

@@ -12,10 +12,10 @@ use crate::users::{limits, store};
 ///
 /// # Errors
 /// 429, 503.
-pub async fn addressee(context: &Context, purpose: &'static str, by: By<'_>) -> Result<Option<Candidate>> {
-    let counters = limits::mails(context, purpose, by.text());
+pub async fn load_addressee(context: &Context, purpose: &'static str, by: By<'_>) -> Result<Option<Candidate>> {
+    let counters = limits::mail_counters(context, purpose, by.text());
     let loaded = store::sign_in::load(context, by, &counters).await?;
-    limits::within(context, &loaded.windows, &counters, [purpose, "mails to one address"])?;
+    limits::check_limits(context, &loaded.windows, &counters, [purpose, "mails to one address"])?;
     let is_active = |user: &Candidate| user_is_active(&user.status, user.suspended_until, context.now);
     Ok(loaded.candidate.filter(|user| loaded.tenant_is_active && is_active(user)))
 }

@@ -30,8 +30,8 @@ pub fn username_fields(fields: &mut Fields) -> Result<Names> {
     let name = fields.optional("username", username::LONGEST_READ);
     let shown = fields.optional_line("displayUsername", LONGEST_NAME);
     let username = match (&name, &shown) {
-        (Some(name), _) => Some(username::normalise(name).map_err(NoUsername::when_chosen)?),
-        (None, Some(shown)) => username::normalise(shown).ok(),
+        (Some(name), _) => Some(username::normalise_username(name).map_err(NoUsername::when_chosen)?),
+        (None, Some(shown)) => username::normalise_username(shown).ok(),
         (None, None) => None,
     };
     Ok(Names { username, display_username: shown.or(name) })

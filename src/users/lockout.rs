@@ -12,7 +12,7 @@ use crate::users::store;
 ///
 /// # Errors
 /// If the platform has no randomness.
-pub fn counted(context: &Context, user: &Id<User>) -> Result<[Statement; 3]> {
+pub fn failed_sign_in_statements(context: &Context, user: &Id<User>) -> Result<[Statement; 3]> {
     let told = mail::locked(&context.tenant().name, context.auth_origin().as_str());
     Ok([
         store::sign_in::failed(context, user),

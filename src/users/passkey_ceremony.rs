@@ -99,7 +99,7 @@ impl Challenge {
 ///
 /// # Errors
 /// If the platform has no randomness.
-pub fn challenge(context: &Context, ceremony: &Ceremony) -> Result<Challenge> {
+pub fn begin_ceremony(context: &Context, ceremony: &Ceremony) -> Result<Challenge> {
     let challenge: Token<PasskeyChallenge> = Token::new(context.random()?);
     // One binding a browser, not a ceremony: conditional UI waits while somebody presses a button.
     let binding: Option<Token<BrowserBinding>> = context.cookie(Cookie::Passkey).and_then(|text| Token::parse(&text));
@@ -123,7 +123,7 @@ pub fn challenge(context: &Context, ceremony: &Ceremony) -> Result<Challenge> {
 ///
 /// # Errors
 /// 400 `CHALLENGE_NOT_FOUND` if it is not of our making, or no ceremony was begun in this browser.
-pub fn answered(
+pub fn read_answered_challenge(
     context: &Context,
     claimed: Option<&str>,
 ) -> Result<(Token<PasskeyChallenge>, TokenHash<BrowserBinding>)> {
@@ -139,7 +139,7 @@ pub fn answered(
 ///
 /// # Errors
 /// 400 `CHALLENGE_NOT_FOUND` if it was unknown, used, expired or another browser's.
-pub fn taken(context: &Context, used: Option<&Used>) -> Result<Ceremony> {
+pub fn take_ceremony(context: &Context, used: Option<&Used>) -> Result<Ceremony> {
     let used = used.ok_or_else(|| Error::refused(Wire::CHALLENGE_NOT_FOUND, "unknown, used, expired or another's"))?;
     serde_json::from_slice(used.payload(context)?.expose())
         .map_err(|error| Error::Internal(format!("verification.payload_sealed is no ceremony: {error}")))

@@ -16,7 +16,7 @@ const MAILS: &[&str] = &["marketing", "updates", "newsletter"];
 
 /// Reads `profile`, `preferences` and `emailPreferences`, each a merge patch (RFC 7396): what is not sent stays, what is
 /// `null` goes. With `by_administrator` also `metadata`, which is the application's.
-pub fn read(fields: &mut Fields, by_administrator: bool) -> Patches {
+pub fn read_profile_fields(fields: &mut Fields, by_administrator: bool) -> Patches {
     let profile = fields.has("profile").then(|| {
         let mut profile = fields.nested("profile");
         let text = read_profile(&mut profile);
@@ -29,15 +29,15 @@ pub fn read(fields: &mut Fields, by_administrator: bool) -> Patches {
         fields.absorb("emailPreferences", mails);
         text
     });
-    let preferences = object(fields, "preferences");
+    let preferences = object_field(fields, "preferences");
     if fields.has("metadata") && !by_administrator {
         fields.refuse("metadata", "Not to be changed by its user");
     }
-    let metadata = if by_administrator { object(fields, "metadata") } else { None };
+    let metadata = if by_administrator { object_field(fields, "metadata") } else { None };
     Patches { profile, preferences, email_preferences, metadata }
 }
 
-fn object(fields: &mut Fields, name: &str) -> Option<String> {
+fn object_field(fields: &mut Fields, name: &str) -> Option<String> {
     if !fields.has(name) {
         return None;
     }
@@ -64,13 +64,13 @@ fn read_profile(fields: &mut Fields) -> String {
     let mut patch = Map::new();
     let names: Vec<String> = fields.names().map(str::to_owned).collect();
     for name in names {
-        let value = if fields.is_null(&name) { Value::Null } else { member(fields, &name) };
+        let value = if fields.is_null(&name) { Value::Null } else { read_member(fields, &name) };
         patch.insert(name, value);
     }
     Value::Object(patch).to_string()
 }
 
-fn member(fields: &mut Fields, name: &str) -> Value {
+fn read_member(fields: &mut Fields, name: &str) -> Value {
     if let Some((_, longest)) = LINES.iter().find(|(line, _)| *line == name) {
         return json!(fields.line(name, *longest));
     }
@@ -150,7 +150,7 @@ mod tests {
 
     fn patches(body: &Value, by_administrator: bool) -> std::result::Result<Patches, String> {
         let mut fields = Fields::from_json(body.to_string().as_bytes()).expect("an object");
-        let patches = read(&mut fields, by_administrator);
+        let patches = read_profile_fields(&mut fields, by_administrator);
         fields.finish().map(|()| patches).map_err(|error| error.to_string())
     }
 

@@ -68,7 +68,7 @@ impl Refusal {
 ///
 /// # Errors
 /// The refusal.
-pub fn decide(
+pub fn decide_sign_in(
     candidate: Option<&Candidate>,
     password_is_right: bool,
     requires_verified_email: bool,
@@ -85,7 +85,7 @@ pub fn decide(
     if !password_is_right {
         return Err(Refusal::WrongPassword);
     }
-    admit(candidate, now)?;
+    decide_admission(candidate, now)?;
     if requires_verified_email && !candidate.email_verified {
         return Err(Refusal::EmailNotVerified);
     }
@@ -96,7 +96,7 @@ pub fn decide(
 ///
 /// # Errors
 /// [`Refusal::Suspended`], [`Refusal::NotActive`].
-pub fn admit(candidate: &Candidate, now: Millis) -> Result<(), Refusal> {
+pub fn decide_admission(candidate: &Candidate, now: Millis) -> Result<(), Refusal> {
     if user_is_active(&candidate.status, candidate.suspended_until, now) {
         return Ok(());
     }
@@ -143,12 +143,12 @@ mod tests {
         for (row, (spoil, right, expected)) in table.into_iter().enumerate() {
             let mut candidate = candidate();
             spoil(&mut candidate);
-            assert_eq!(decide(Some(&candidate), right, false, NOW).map(|_| ()), expected, "row {row}");
+            assert_eq!(decide_sign_in(Some(&candidate), right, false, NOW).map(|_| ()), expected, "row {row}");
         }
-        assert_eq!(decide(None, true, false, NOW), Err(Refusal::UnknownUser));
+        assert_eq!(decide_sign_in(None, true, false, NOW), Err(Refusal::UnknownUser));
         let proven = Candidate { email_verified: true, ..candidate() };
-        assert_eq!(decide(Some(&candidate()), true, true, NOW), Err(Refusal::EmailNotVerified));
-        assert_eq!(decide(Some(&candidate()), false, true, NOW), Err(Refusal::WrongPassword));
-        assert!(decide(Some(&proven), true, true, NOW).is_ok());
+        assert_eq!(decide_sign_in(Some(&candidate()), true, true, NOW), Err(Refusal::EmailNotVerified));
+        assert_eq!(decide_sign_in(Some(&candidate()), false, true, NOW), Err(Refusal::WrongPassword));
+        assert!(decide_sign_in(Some(&proven), true, true, NOW).is_ok());
     }
 }

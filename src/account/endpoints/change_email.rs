@@ -36,16 +36,17 @@ struct Change {
 /// `POST /change-email`.
 ///
 /// # Errors
-/// As [`change_email::wish`](crate::account::change_email::wish); 403 for a bad `callbackURL`. An address that somebody has is answered as a free one.
+/// As [`change_email::check_email_change`](crate::account::change_email::check_email_change); 403 for a bad `callbackURL`. An address that somebody has is answered as a free one.
 pub async fn request(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let new = fields.email("newEmail");
     let given = fields.optional("callbackURL", Target::LONGEST);
     fields.finish()?;
-    let target = origins::target(&call.context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
+    let target = origins::check_target(&call.context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
     let context = &call.context;
     let (authenticated, is_free) =
-        change_email::wish(&call.context, &new, &limits::mails(context, "change-email", &new)).await?;
+        change_email::check_email_change(&call.context, &new, &limits::mail_counters(context, "change-email", &new))
+            .await?;
     let user = &authenticated.session.user;
     let change = Change { user_id: user.id.clone(), old: user.email.clone(), new };
     // An address that was never proven has nobody to ask, and neither has a stand-in.
@@ -185,7 +186,7 @@ pub async fn go_on(call: &mut Call) -> Result<Reply> {
     let given = fields.optional("callbackURL", Target::LONGEST);
     fields.finish()?;
     let context = &call.context;
-    let target = origins::target(context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
+    let target = origins::check_target(context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
     let Some(step) = Step::parse(Some(&name), Some(&token)) else {
         return Ok(spent(call));
     };
@@ -205,7 +206,7 @@ pub async fn go_on(call: &mut Call) -> Result<Reply> {
     };
     let change = read(context, &used)?;
     if let Step::Prove(_) = step {
-        let is_done = change_email::carry_out(context, &change.user_id, &change.old, &change.new).await?;
+        let is_done = change_email::change_email(context, &change.user_id, &change.old, &change.new).await?;
         let Some(target) = target else {
             let frame = context.frame(if is_done { "Your address was changed" } else { "That did not work" });
             let status = if is_done { 200 } else { 400 };

@@ -18,7 +18,7 @@ use crate::records::mail;
 use crate::records::store::audit::Severity;
 use crate::request::context::Context;
 use crate::request::origins;
-use crate::session::authenticate::{Authentication, Depth, forget};
+use crate::session::authenticate::{Authentication, Depth, delete_session_copies};
 use crate::session::call::Call;
 use crate::session::cookies::clear_session_cookies;
 use crate::session::proof;
@@ -40,16 +40,16 @@ pub async fn request(call: &mut Call) -> Result<Reply> {
     let password = fields.optional("password", LONGEST_READ).map(|typed| Password::new(typed, nfkc));
     let token = fields.optional("token", 200);
     fields.finish()?;
-    let target = origins::target(&call.context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
+    let target = origins::check_target(&call.context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
     if let Some(token) = token {
         let (authenticated, _) = call.confirmed(Vec::new()).await?;
-        proof::not_impersonated(&authenticated)?;
+        proof::refuse_impersonator(&authenticated)?;
         by_token(call, &authenticated.session.user, &token).await?;
         return deleted(call);
     }
     if password.is_some() {
-        let proof = proof::by_password(&call.context, password.as_ref(), "delete-user", Vec::new()).await?;
-        proof::not_impersonated(&proof.authenticated)?;
+        let proof = proof::prove_by_password(&call.context, password.as_ref(), "delete-user", Vec::new()).await?;
+        proof::refuse_impersonator(&proof.authenticated)?;
         if proof.current.is_none() {
             return Err(Error::refused(Wire::CREDENTIAL_ACCOUNT_NOT_FOUND, "user without a password"));
         }
@@ -60,7 +60,7 @@ pub async fn request(call: &mut Call) -> Result<Reply> {
     let limit = context.config.limit_mail;
     let count = request::store::rate_limit::count_for_session(context, "delete-user", &call.presented()?.hash, limit);
     let (authenticated, mut answers) = call.confirmed(vec![count]).await?;
-    proof::not_impersonated(&authenticated)?;
+    proof::refuse_impersonator(&authenticated)?;
     let user = &authenticated.session.user;
     let window: Option<request::store::rate_limit::Window> = answers.row()?;
     if let Some(retry_after) = window.and_then(|window| window.retry_after(limit, context.now)) {
@@ -111,14 +111,14 @@ async fn send_link(context: &Context, user: &Person, target: Option<&Target>) ->
 /// 403 for a bad `callbackURL`, 404 signed out or for a bad token; 503.
 pub async fn callback(call: &mut Call) -> Result<Reply> {
     if !origins::asked_by_script(&call.context, &call.request) {
-        return Ok(origins::to_page(&call.request, PAGE));
+        return Ok(origins::redirect_to_page(&call.request, PAGE));
     }
     let given = call.request.param("callbackURL").filter(|given| !given.is_empty());
-    let target = origins::target(&call.context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
+    let target = origins::check_target(&call.context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
     let Authentication::Authenticated(authenticated) = call.visitor(Depth::Database).await? else {
         return Err(Error::refused(Wire::FAILED_TO_GET_USER_INFO, "not signed in"));
     };
-    proof::not_impersonated(&authenticated)?;
+    proof::refuse_impersonator(&authenticated)?;
     let token = call.request.param("token").unwrap_or_default();
     by_token(call, &authenticated.session.user, &token).await?;
     match target {
@@ -139,7 +139,7 @@ fn spent(call: &Call, user: &Person) -> Reply {
 pub async fn page(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
     let given = call.request.param("callbackURL").filter(|given| !given.is_empty());
-    let target = origins::target(context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
+    let target = origins::check_target(context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
     let Authentication::Authenticated(authenticated) = call.visitor(Depth::Database).await? else {
         let login = Target::own("/login").with_query("continue", call.request.path_and_query());
         return Ok(Reply::redirect(303, &login));
@@ -168,12 +168,12 @@ pub async fn press(call: &mut Call) -> Result<Reply> {
     let text = fields.optional("token", 200).unwrap_or_default();
     let given = fields.optional("callbackURL", Target::LONGEST);
     fields.finish()?;
-    let target = origins::target(&call.context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
+    let target = origins::check_target(&call.context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
     let Authentication::Authenticated(authenticated) = call.visitor(Depth::Database).await? else {
         let back = Target::own(PAGE).with_query("token", &text);
         return Ok(Reply::redirect(303, &Target::own("/login").with_query("continue", back.as_str())));
     };
-    proof::not_impersonated(&authenticated)?;
+    proof::refuse_impersonator(&authenticated)?;
     let user = &authenticated.session.user;
     match by_token(call, user, &text).await {
         Err(error) if error.wire() == Wire::DELETION_TOKEN => {
@@ -224,7 +224,7 @@ async fn carry_out(context: &Context, user: &Person, by: &str) -> Result<()> {
         }
         other => other?,
     };
-    forget(context, session::store::session::revoked(&mut answers)?);
+    delete_session_copies(context, session::store::session::revoked(&mut answers)?);
     deliver_later(context);
     Ok(())
 }

@@ -10,15 +10,15 @@ use crate::records;
 use crate::records::store::notification::{Deed, Record};
 use crate::session::call::Call;
 use crate::session::proof;
-use crate::tenants::listing::{bounded, invalid};
+use crate::tenants::listing::{bounded_parameter, invalid_parameter};
 
 /// The most of a page.
 const MOST_LISTED: i64 = 100;
 
 fn page(call: &Call) -> Result<(i64, i64)> {
     Ok((
-        bounded(&call.request, "limit", 20, (1, MOST_LISTED))?,
-        bounded(&call.request, "offset", 0, (0, 1_000_000_000))?,
+        bounded_parameter(&call.request, "limit", 20, (1, MOST_LISTED))?,
+        bounded_parameter(&call.request, "offset", 0, (0, 1_000_000_000))?,
     ))
 }
 
@@ -38,7 +38,7 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
     let unread = match call.request.param("unread").as_deref() {
         None | Some("" | "false") => false,
         Some("true") => true,
-        Some(_) => return Err(invalid("unread", "true or false")),
+        Some(_) => return Err(invalid_parameter("unread", "true or false")),
     };
     let (tenant, hash) = (call.context.tenant().id.clone(), call.presented()?.hash);
     let statements = vec![
@@ -63,7 +63,7 @@ pub async fn read(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
     // What was done to them is theirs to read, and to put away.
-    proof::not_impersonated(&authenticated)?;
+    proof::refuse_impersonator(&authenticated)?;
     let context = &call.context;
     let statement = records::store::notification::read(context, &authenticated.session.user.id, id.as_deref());
     context.db()?.batch([statement]).await?;
@@ -80,7 +80,7 @@ pub async fn delete(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
     // What was done to them is theirs to read, and to put away.
-    proof::not_impersonated(&authenticated)?;
+    proof::refuse_impersonator(&authenticated)?;
     call.context.db()?.batch([records::store::notification::delete(&authenticated.session.user.id, &id)]).await?;
     Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(authenticated.cookies))
 }

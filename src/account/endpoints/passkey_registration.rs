@@ -21,7 +21,7 @@ use crate::request::store::verification::Used;
 use crate::session::call::Call;
 use crate::session::proof;
 use crate::users::passkey_ceremony::{
-    Ceremony, Challenge, RelyingParty, TIMEOUT, answered, challenge, descriptors, taken,
+    Ceremony, Challenge, RelyingParty, TIMEOUT, begin_ceremony, descriptors, read_answered_challenge, take_ceremony,
 };
 use crate::users::store::passkey::{Listed, NewPasskey};
 use crate::{records, request, users};
@@ -51,7 +51,7 @@ fn shown(passkey: &Listed) -> Value {
 /// # Errors
 /// 400 for a bad `authenticatorAttachment`, 401, 403 for a session that is not fresh, 404.
 pub async fn options(call: &mut Call) -> Result<Reply> {
-    origins::open_way(call.context.config.ways_in.passkey)?;
+    origins::require_open_way(call.context.config.ways_in.passkey)?;
     let attachment = call.request.param("authenticatorAttachment").filter(|text| !text.is_empty());
     if attachment.as_deref().is_some_and(|text| !matches!(text, "platform" | "cross-platform")) {
         let text = "[query.authenticatorAttachment] Invalid option: expected one of \"platform\"|\"cross-platform\"";
@@ -60,10 +60,10 @@ pub async fn options(call: &mut Call) -> Result<Reply> {
     let name = call.request.param("name").filter(|name| !name.is_empty() && name.chars().count() <= LONGEST_NAME);
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
     let context = &call.context;
-    passkey_registration::allowed(context, &authenticated)?;
+    passkey_registration::require_passkey_permission(context, &authenticated)?;
     let user = &authenticated.session.user;
     let Challenge { challenge, statements: [count, keep], cookie } =
-        challenge(context, &Ceremony::Register(user.id.clone()))?;
+        begin_ceremony(context, &Ceremony::Register(user.id.clone()))?;
     let mut answers = context.db()?.batch([count, keep, users::store::passkey::of_user(context, &user.id)]).await?;
     Challenge::within(context, &mut answers)?;
     let passkeys: Vec<Listed> = answers.rows()?;
@@ -100,7 +100,7 @@ pub async fn options(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 400 for a bad challenge or response or a credential that is registered, 401, 403 for a session that is not fresh, 404.
 pub async fn verify(call: &mut Call) -> Result<Reply> {
-    origins::open_way(call.context.config.ways_in.passkey)?;
+    origins::require_open_way(call.context.config.ways_in.passkey)?;
     let mut fields = call.request.fields(Media::Json).await?;
     let response = fields.object("response");
     let name = fields.optional_line("name", LONGEST_NAME);
@@ -109,13 +109,13 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
     let refused = |reason: String| Error::refused(Wire::FAILED_TO_VERIFY_REGISTRATION, reason);
     let response: UnverifiedRegistrationResponse =
         serde_json::from_value(response).map_err(|error| refused(error.to_string()))?;
-    let (challenge, binding) = answered(context, response.challenge().as_deref())?;
+    let (challenge, binding) = read_answered_challenge(context, response.challenge().as_deref())?;
     let take = request::store::verification::take(context, &challenge.hash(), Some(binding.as_str()));
     let (authenticated, mut answers) = call.confirmed(vec![take]).await?;
-    passkey_registration::allowed(context, &authenticated)?;
+    passkey_registration::require_passkey_permission(context, &authenticated)?;
     let user = &authenticated.session.user;
     let begun: Option<Used> = answers.row()?;
-    match taken(context, begun.as_ref())? {
+    match take_ceremony(context, begun.as_ref())? {
         Ceremony::Register(owner) if owner == user.id => (),
         Ceremony::Register(_) => return Err(Error::refused(Wire::PASSKEY_OF_ANOTHER, "begun by another user")),
         Ceremony::Authenticate(_) => {
@@ -171,7 +171,7 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 401, 404, 503.
 pub async fn list(call: &mut Call) -> Result<Reply> {
-    origins::open_way(call.context.config.ways_in.passkey)?;
+    origins::require_open_way(call.context.config.ways_in.passkey)?;
     let authenticated = call.session()?;
     let statement = users::store::passkey::of_user(&call.context, &authenticated.session.user.id);
     let passkeys: Vec<Listed> = call.context.db()?.batch([statement]).await?.rows()?;
@@ -184,12 +184,12 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 400, 401, 404.
 pub async fn rename(call: &mut Call) -> Result<Reply> {
-    origins::open_way(call.context.config.ways_in.passkey)?;
+    origins::require_open_way(call.context.config.ways_in.passkey)?;
     let mut fields = call.request.fields(Media::Json).await?;
     let (id, name) = (fields.required("id", 100), fields.line("name", LONGEST_NAME));
     fields.finish()?;
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
-    proof::not_impersonated(&authenticated)?;
+    proof::refuse_impersonator(&authenticated)?;
     let context = &call.context;
     let user = &authenticated.session.user.id;
     let id = Id::parse(&id).ok_or_else(|| Error::refused(Wire::PASSKEY_NOT_FOUND, "no id"))?;
@@ -205,11 +205,11 @@ pub async fn rename(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 400, 401, 403 for a session that is not fresh, 404.
 pub async fn delete(call: &mut Call) -> Result<Reply> {
-    origins::open_way(call.context.config.ways_in.passkey)?;
+    origins::require_open_way(call.context.config.ways_in.passkey)?;
     let mut fields = call.request.fields(Media::Json).await?;
     let id = fields.required("id", 100);
     fields.finish()?;
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
-    passkey_registration::remove(&call.context, &authenticated, &id).await?;
+    passkey_registration::delete_passkey(&call.context, &authenticated, &id).await?;
     Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(authenticated.cookies))
 }

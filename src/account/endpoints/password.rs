@@ -11,7 +11,7 @@ use crate::platform::unicode::nfkc;
 use crate::records::deliver::deliver_later;
 use crate::records::mail;
 use crate::request::password_hash;
-use crate::session::authenticate::forget;
+use crate::session::authenticate::delete_session_copies;
 use crate::session::call::Call;
 use crate::session::open::Opening;
 use crate::session::proof::Proof;
@@ -31,14 +31,14 @@ pub async fn change(call: &mut Call) -> Result<Reply> {
     fields.boolean("revokeOtherSessions");
     fields.finish()?;
     let context = &call.context;
-    proof::acceptable_length(context, &new)?;
+    proof::check_password_length(context, &new)?;
     let Proof { authenticated, current, .. } =
-        proof::by_password(&call.context, Some(&current), "change-password", Vec::new()).await?;
-    proof::not_impersonated(&authenticated)?;
+        proof::prove_by_password(&call.context, Some(&current), "change-password", Vec::new()).await?;
+    proof::refuse_impersonator(&authenticated)?;
     let stored =
         current.ok_or_else(|| Error::refused(Wire::CREDENTIAL_ACCOUNT_NOT_FOUND, "user without a password"))?;
-    proof::not_breached(context, &new, Some(&authenticated.session.user.id)).await?;
-    let hash = password_hash::hash(context, &new).await?;
+    proof::check_password_breach(context, &new, Some(&authenticated.session.user.id)).await?;
+    let hash = password_hash::hash_password(context, &new).await?;
     let session = &authenticated.session;
     let user = &session.user.id;
     let told = mail::password_changed(&context.tenant().name);
@@ -64,8 +64,8 @@ pub async fn change(call: &mut Call) -> Result<Reply> {
         otherwise: Wire::INVALID_PASSWORD,
         ..Opening::new(user, &session.login_method, &amr)
     };
-    let opened = open::open(context, &opening, statements).await.map_err(Error::from)?;
-    forget(context, vec![authenticated.hash.clone()]);
+    let opened = open::open_session(context, &opening, statements).await.map_err(Error::from)?;
+    delete_session_copies(context, vec![authenticated.hash.clone()]);
     deliver_later(context);
     let body = json!({ "token": opened.session.id, "user": opened.session.user_json() });
     Ok(Reply::json(200, &body)?.with_cookies(opened.cookies))

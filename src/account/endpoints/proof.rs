@@ -18,8 +18,8 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let typed = Password::new(fields.required("password", LONGEST_READ), nfkc);
     fields.finish()?;
-    let proof = proof::by_password(&call.context, Some(&typed), "verify-password", Vec::new()).await?;
-    proof::not_impersonated(&proof.authenticated)?;
+    let proof = proof::prove_by_password(&call.context, Some(&typed), "verify-password", Vec::new()).await?;
+    proof::refuse_impersonator(&proof.authenticated)?;
     if proof.current.is_none() {
         return Err(Error::refused(Wire::INVALID_PASSWORD, "user without a password"));
     }

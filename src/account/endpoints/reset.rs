@@ -25,8 +25,8 @@ pub async fn request(call: &mut Call) -> Result<Reply> {
     let email = fields.email("email");
     let given = fields.optional("redirectTo", Target::LONGEST);
     fields.finish()?;
-    let target = origins::target(&call.context, given.as_deref(), Wire::INVALID_REDIRECT_URL)?;
-    reset::send_link(&call.context, &email, target).await?;
+    let target = origins::check_target(&call.context, given.as_deref(), Wire::INVALID_REDIRECT_URL)?;
+    reset::send_reset_link(&call.context, &email, target).await?;
     Reply::json(
         200,
         &json!({ "status": true, "message": "If this email exists in our system, check your email for the reset link" }),
@@ -41,7 +41,7 @@ pub async fn request(call: &mut Call) -> Result<Reply> {
 pub async fn follow(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
     let given = call.request.param("callbackURL");
-    let target = origins::target(context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
+    let target = origins::check_target(context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
     let target = target.unwrap_or_else(|| Target::own(PAGE));
     let token: Option<Token<Reset>> = call.segment.as_deref().and_then(Token::parse);
     let user: Option<Id<User>> = match &token {
@@ -66,6 +66,6 @@ pub async fn reset(call: &mut Call) -> Result<Reply> {
     let token = fields.optional("token", 200);
     fields.finish()?;
     let token = token.or_else(|| call.request.param("token")).unwrap_or_default();
-    reset::set_password(&call.context, &token, &new).await?;
+    reset::reset_password(&call.context, &token, &new).await?;
     Reply::json(200, &json!({ "status": true }))
 }

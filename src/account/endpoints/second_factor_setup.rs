@@ -10,7 +10,7 @@ use crate::http::reply::Reply;
 use crate::platform::error::{Error, Result, Wire};
 use crate::records::deliver::deliver_later;
 use crate::session;
-use crate::session::authenticate::{Authenticated, forget};
+use crate::session::authenticate::{Authenticated, delete_session_copies};
 use crate::session::call::Call;
 use crate::session::cookies::clear_session_cookies;
 use crate::users::fields;
@@ -22,7 +22,7 @@ use crate::users::store::second_factor::Factor;
 /// 400 for a wrong password or TOTP that is there already, 401, 403, 429.
 pub async fn enable(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
-    let password = second_factor_setup::password(&mut fields);
+    let password = second_factor_setup::password_field(&mut fields);
     let method = fields.optional("method", 20).unwrap_or_else(|| "totp".to_owned());
     let issuer = fields.optional("issuer", fields::LONGEST_NAME);
     fields.finish()?;
@@ -30,11 +30,12 @@ pub async fn enable(call: &mut Call) -> Result<Reply> {
         let text = "[body.method] Invalid option: expected one of \"otp\"|\"totp\"";
         return Err(Error::Validation(text.to_owned()));
     }
-    let (proof, factors) = second_factor_setup::proven(&call.context, password.as_ref()).await?;
+    let (proof, factors) = second_factor_setup::prove_and_load_factors(&call.context, password.as_ref()).await?;
     if method == "otp" {
         return enable_mailed(call, proof.authenticated, &factors).await;
     }
-    let begun = second_factor_setup::begin(&call.context, &proof.authenticated, &factors, issuer.as_deref()).await?;
+    let begun =
+        second_factor_setup::begin_totp(&call.context, &proof.authenticated, &factors, issuer.as_deref()).await?;
     let body = json!({ "method": "totp", "totpURI": begun.uri, "backupCodes": begun.backup_codes });
     Ok(Reply::json(200, &body)?.with_cookies(proof.authenticated.cookies))
 }
@@ -47,29 +48,30 @@ async fn enable_mailed(call: &Call, authenticated: Authenticated, factors: &[Fac
     }
     // Whoever has TOTP has mailed codes with it.
     let has_factor = factors.iter().any(|factor| factor.is_verified);
-    let mut before = if has_factor { Vec::new() } else { second_factor_setup::switching_on_mailed(context, &user.id)? };
+    let mut before =
+        if has_factor { Vec::new() } else { second_factor_setup::enable_mailed_statements(context, &user.id)? };
     if authenticated.session.must_enrol {
         // The policy asks for a code by mail now, which this session was not opened with: the next sign-in is.
         before.push(session::store::session::end(context, &authenticated.hash, "second factor enabled"));
         context.db()?.batch(before).await?;
-        forget(context, vec![authenticated.hash.clone()]);
+        delete_session_copies(context, vec![authenticated.hash.clone()]);
         deliver_later(context);
         return Ok(Reply::json(200, &json!({ "method": "otp" }))?.with_cookies(clear_session_cookies(context)));
     }
-    let opened = second_factor_setup::rotate(&call.context, &authenticated, before, None).await?;
+    let opened = second_factor_setup::replace_session(&call.context, &authenticated, before, None).await?;
     Ok(Reply::json(200, &json!({ "method": "otp" }))?.with_cookies(opened.cookies))
 }
 
 /// `POST /two-factor/get-totp-uri`.
 ///
 /// # Errors
-/// 400 for a wrong password or without TOTP, 401, 403 as [`second_factor_setup::gave_second`](crate::account::second_factor_setup::gave_second), 429.
+/// 400 for a wrong password or without TOTP, 401, 403 as [`second_factor_setup::require_second_factor`](crate::account::second_factor_setup::require_second_factor), 429.
 pub async fn uri(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
-    let password = second_factor_setup::password(&mut fields);
+    let password = second_factor_setup::password_field(&mut fields);
     fields.finish()?;
-    let (proof, factors) = second_factor_setup::proven(&call.context, password.as_ref()).await?;
-    second_factor_setup::gave_second(&proof.authenticated, &factors)?;
+    let (proof, factors) = second_factor_setup::prove_and_load_factors(&call.context, password.as_ref()).await?;
+    second_factor_setup::require_second_factor(&proof.authenticated, &factors)?;
     let context = &call.context;
     let factor = factors.iter().find(|factor| factor.method == "totp");
     let seed = factor.map(|factor| factor.seed(context)).transpose()?.flatten();
@@ -81,13 +83,13 @@ pub async fn uri(call: &mut Call) -> Result<Reply> {
 /// `POST /two-factor/generate-backup-codes`: new ones in the place of those that are left.
 ///
 /// # Errors
-/// 400 for a wrong password or without TOTP, 401, 403 as [`second_factor_setup::gave_second`](crate::account::second_factor_setup::gave_second), 429.
+/// 400 for a wrong password or without TOTP, 401, 403 as [`second_factor_setup::require_second_factor`](crate::account::second_factor_setup::require_second_factor), 429.
 pub async fn backup_codes(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
-    let password = second_factor_setup::password(&mut fields);
+    let password = second_factor_setup::password_field(&mut fields);
     fields.finish()?;
-    let (proof, factors) = second_factor_setup::proven(&call.context, password.as_ref()).await?;
-    let codes = second_factor_setup::new_codes(&call.context, &proof.authenticated, &factors).await?;
+    let (proof, factors) = second_factor_setup::prove_and_load_factors(&call.context, password.as_ref()).await?;
+    let codes = second_factor_setup::replace_backup_codes(&call.context, &proof.authenticated, &factors).await?;
     let body = json!({ "status": true, "backupCodes": codes });
     Ok(Reply::json(200, &body)?.with_cookies(proof.authenticated.cookies))
 }
@@ -98,9 +100,9 @@ pub async fn backup_codes(call: &mut Call) -> Result<Reply> {
 /// 400 for a wrong password, 401, 429.
 pub async fn disable(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
-    let password = second_factor_setup::password(&mut fields);
+    let password = second_factor_setup::password_field(&mut fields);
     fields.finish()?;
-    let (proof, factors) = second_factor_setup::proven(&call.context, password.as_ref()).await?;
-    let opened = second_factor_setup::switch_off(&call.context, &proof.authenticated, &factors).await?;
+    let (proof, factors) = second_factor_setup::prove_and_load_factors(&call.context, password.as_ref()).await?;
+    let opened = second_factor_setup::disable_second_factor(&call.context, &proof.authenticated, &factors).await?;
     Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(opened.cookies))
 }

@@ -13,7 +13,7 @@ use crate::platform::unicode::nfkc;
 use crate::provider::consents;
 use crate::provider::store::consent::Listed as Consent;
 use crate::request::{errors, origins};
-use crate::session::authenticate::{Authentication, Depth, judge, remember, snapshot_cookie};
+use crate::session::authenticate::{Authentication, Depth, judge_session, snapshot_cookie, write_session_copy};
 use crate::session::call::Call;
 use crate::session::cookies::cookies_after_rejection;
 use crate::session::live_session::Rejection;
@@ -46,14 +46,14 @@ pub async fn account(call: &mut Call) -> Result<Reply> {
     ];
     let mut answers = context.db()?.batch(statements).await?;
     let record = session::store::session::read(&mut answers)?;
-    let session = match record.ok_or(Rejection::Unknown).and_then(|record| judge(context, record)) {
+    let session = match record.ok_or(Rejection::Unknown).and_then(|record| judge_session(context, record)) {
         Ok(judged) => judged.session,
         Err(rejection) => {
             let reply = Reply::redirect(302, &Target::own("/login"));
             return Ok(reply.with_cookies(cookies_after_rejection(context, rejection)));
         }
     };
-    policy::may_act(context, &session)?;
+    policy::check_enrolment(context, &session)?;
     let passkeys: Vec<Listed> = answers.rows()?;
     let trusted_devices: i64 = answers.row()?.unwrap_or(0);
     let consents: Vec<Consent> = answers.rows()?;
@@ -68,7 +68,7 @@ pub async fn account(call: &mut Call) -> Result<Reply> {
             consents: &consents,
         },
     );
-    remember(context, &authenticated.hash, &session);
+    write_session_copy(context, &authenticated.hash, &session);
     let mut cookies = authenticated.cookies;
     cookies.extend(snapshot_cookie(context, &authenticated.hash, &session));
     Ok(Reply::page_with_script(200, page).with_cookies(cookies))
@@ -83,7 +83,7 @@ pub async fn delete_passkey(call: &mut Call) -> Result<Reply> {
     let id = fields.required("id", 100);
     fields.finish()?;
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
-    passkey_registration::remove(&call.context, &authenticated, &id).await?;
+    passkey_registration::delete_passkey(&call.context, &authenticated, &id).await?;
     Ok(Reply::redirect(303, &Target::own("/account")).with_cookies(authenticated.cookies))
 }
 
@@ -96,7 +96,7 @@ pub async fn withdraw_consent(call: &mut Call) -> Result<Reply> {
     let id = fields.required("id", 100);
     fields.finish()?;
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
-    consents::take_back(&call.context, &authenticated, &id).await?;
+    consents::withdraw_consent(&call.context, &authenticated, &id).await?;
     Ok(Reply::redirect(303, &Target::own("/account")).with_cookies(authenticated.cookies))
 }
 
@@ -107,7 +107,7 @@ pub async fn withdraw_consent(call: &mut Call) -> Result<Reply> {
 pub async fn forget_devices(call: &mut Call) -> Result<Reply> {
     call.request.fields(Media::Form).await.ok();
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
-    proof::not_impersonated(&authenticated)?;
+    proof::refuse_impersonator(&authenticated)?;
     let context = &call.context;
     context.db()?.batch([users::store::second_factor::distrust(context, &authenticated.session.user.id, None)]).await?;
     Ok(Reply::redirect(303, &Target::own("/account")).with_cookies(authenticated.cookies))
@@ -138,7 +138,7 @@ async fn show_second_factor(call: &Call, status: u16, problem: Option<&str>, bac
 
 /// Where whoever was led here goes on; none for what is not to be trusted.
 fn back(call: &Call, given: Option<&str>) -> Option<Target> {
-    origins::target(&call.context, given, Wire::INVALID_CALLBACK_URL).ok().flatten()
+    origins::check_target(&call.context, given, Wire::INVALID_CALLBACK_URL).ok().flatten()
 }
 
 fn standing(factors: &[Factor]) -> Standing {
@@ -179,28 +179,28 @@ pub async fn change_second_factor(call: &mut Call) -> Result<Reply> {
         return Err(error);
     }
     call.context.log(call.request.path(), &error);
-    let words = errors::words(&error).unwrap_or_else(|| error.message().into());
+    let words = errors::error_words(&error).unwrap_or_else(|| error.message().into());
     show_second_factor(call, error.wire().status, Some(&words), back).await
 }
 
 async fn act(call: &Call, action: &str, password: Option<&Password>, back: Option<&str>) -> Result<Reply> {
     let context = &call.context;
-    let (proof, factors) = setup::proven(&call.context, password).await?;
+    let (proof, factors) = setup::prove_and_load_factors(&call.context, password).await?;
     let cookies = proof.authenticated.cookies.clone();
     match action {
         "begin" => {
-            let begun = setup::begin(context, &proof.authenticated, &factors, None).await?;
+            let begun = setup::begin_totp(context, &proof.authenticated, &factors, None).await?;
             let frame = context.frame("Set up an authenticator app");
             let page = pages::second_factor::begun(&frame, (&begun.uri, &begun.seed), &begun.backup_codes, back);
             Ok(Reply::page(200, page).with_cookies(cookies))
         }
         "codes" => {
-            let codes = setup::new_codes(context, &proof.authenticated, &factors).await?;
+            let codes = setup::replace_backup_codes(context, &proof.authenticated, &factors).await?;
             Ok(Reply::page(200, pages::second_factor::new_codes(&context.frame("Backup codes"), &codes))
                 .with_cookies(cookies))
         }
         "disable" => {
-            let opened = setup::switch_off(&call.context, &proof.authenticated, &factors).await?;
+            let opened = setup::disable_second_factor(&call.context, &proof.authenticated, &factors).await?;
             Ok(Reply::redirect(303, &Target::own("/account/second-factor")).with_cookies(opened.cookies))
         }
         _ => Err(Error::Validation("[body.action] Invalid option".to_owned())),
@@ -222,7 +222,7 @@ pub async fn verify_second_factor(call: &mut Call) -> Result<Reply> {
     let (authenticated, mut answers) = call.confirmed(vec![attempt]).await?;
     let factors: Vec<Factor> = answers.rows()?;
     let pending = factors.iter().find(|factor| !factor.is_verified);
-    match setup::verify_pending(&call.context, authenticated, pending, &code).await {
+    match setup::verify_pending_factor(&call.context, authenticated, pending, &code).await {
         Ok(opened) => {
             let on = back.unwrap_or_else(|| Target::own("/account/second-factor"));
             Ok(Reply::redirect(303, &on).with_cookies(opened.cookies))

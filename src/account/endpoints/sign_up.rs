@@ -31,7 +31,7 @@ pub async fn email(call: &mut Call) -> Result<Reply> {
     let remember = fields.boolean("rememberMe");
     let callback = fields.optional("callbackURL", Target::LONGEST);
     fields.finish()?;
-    let callback = origins::target(&call.context, callback.as_deref(), Wire::INVALID_CALLBACK_URL)?;
+    let callback = origins::check_target(&call.context, callback.as_deref(), Wire::INVALID_CALLBACK_URL)?;
     let applicant = Applicant {
         email,
         name,
@@ -43,7 +43,7 @@ pub async fn email(call: &mut Call) -> Result<Reply> {
         guest: call.guest().await?,
         invitation: None,
     };
-    match sign_up::create(&call.context, &applicant).await? {
+    match sign_up::create_user(&call.context, &applicant).await? {
         SignedUp::Opened(opened) => {
             let body = json!({ "token": opened.session.id, "user": opened.session.user_json() });
             Ok(Reply::json(200, &body)?.with_cookies(opened.cookies))

@@ -12,7 +12,7 @@ use crate::http::{phone, username};
 use crate::platform::d1::{StoreError, must_change};
 use crate::platform::error::{Error, Result, Wire};
 use crate::records::store::audit::Severity;
-use crate::session::authenticate::{judge, remember, snapshot_cookie};
+use crate::session::authenticate::{judge_session, snapshot_cookie, write_session_copy};
 use crate::session::call::Call;
 use crate::session::live_session::Judged;
 use crate::session::store::deed::Deed;
@@ -47,10 +47,10 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
             return Err(Error::refused(Wire::PHONE_NUMBER_CANNOT_BE_UPDATED, "phoneNumber in update-user"));
         }
     };
-    let patches = profile::read(&mut fields, false);
+    let patches = profile::read_profile_fields(&mut fields, false);
     fields.finish()?;
     let username = match username {
-        Change::Set(name) => Change::Set(username::normalise(&name).map_err(NoUsername::when_chosen)?),
+        Change::Set(name) => Change::Set(username::normalise_username(&name).map_err(NoUsername::when_chosen)?),
         other => other,
     };
     let changes = Changes { name, image, username, display_username };
@@ -60,11 +60,13 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
     if changes.username != Change::Keep || clears_phone {
         // What somebody signs in by is theirs to change.
-        proof::not_impersonated(&authenticated)?;
+        proof::refuse_impersonator(&authenticated)?;
     }
     let (context, user) = (&call.context, &authenticated.session.user.id);
     let mut statements = Vec::new();
-    if let Some(permit) = impersonation::in_anothers_name(context, &authenticated.session, Action::UpdateUser).await? {
+    if let Some(permit) =
+        impersonation::require_own_permission(context, &authenticated.session, Action::UpdateUser).await?
+    {
         let deed = Deed {
             event: "user.changed",
             severity: Severity::Medium,
@@ -102,8 +104,8 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let mut reply = Reply::json(200, &json!({ "status": true }))?.with_cookies(authenticated.cookies);
     // The copies of the session say the new name at once; other sessions follow at their next recheck. Of two cookies
     // of one name a browser keeps the later.
-    if let Some(Ok(Judged { session, .. })) = record.map(|record| judge(context, record)) {
-        remember(context, &authenticated.hash, &session);
+    if let Some(Ok(Judged { session, .. })) = record.map(|record| judge_session(context, record)) {
+        write_session_copy(context, &authenticated.hash, &session);
         // What no longer fits into a snapshot must not leave the old one to answer.
         let snapshot = snapshot_cookie(context, &authenticated.hash, &session);
         reply = reply.with_cookie(snapshot.unwrap_or_else(|| Cookie::Snapshot.clear(context.is_secure)));

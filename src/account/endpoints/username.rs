@@ -19,7 +19,7 @@ pub async fn is_available(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let typed = fields.required("username", username::LONGEST_READ);
     fields.finish()?;
-    let name = username::normalise(&typed).map_err(NoUsername::when_asked)?;
+    let name = username::normalise_username(&typed).map_err(NoUsername::when_asked)?;
     let context = &call.context;
     let taken: Option<sign_in_decision::Candidate> =
         context.db()?.first(candidate(context, By::Username(&name))).await?;

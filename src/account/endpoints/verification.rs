@@ -31,7 +31,7 @@ pub async fn send(call: &mut Call) -> Result<Reply> {
     let given = fields.optional("callbackURL", Target::LONGEST);
     fields.finish()?;
     let context = &call.context;
-    let target = origins::target(context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
+    let target = origins::check_target(context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
     // Whoever is signed in asks about themselves, and may be told.
     if context.cookie(Cookie::Session).is_some()
         && let Authentication::Authenticated(authenticated) = call.visitor(Depth::Database).await?
@@ -44,7 +44,7 @@ pub async fn send(call: &mut Call) -> Result<Reply> {
             return Err(Error::refused(Wire::EMAIL_ALREADY_VERIFIED, "proven already"));
         }
     }
-    let user = addressee::addressee(context, "verification", By::Email(&email)).await?;
+    let user = addressee::load_addressee(context, "verification", By::Email(&email)).await?;
     // For nobody the same two statements are run, about nobody, or the time taken would tell.
     let user = user.filter(|user| !user.email_verified);
     let is_known = user.is_some();
@@ -52,7 +52,7 @@ pub async fn send(call: &mut Call) -> Result<Reply> {
         Some(user) => user.user_id,
         None => context.id()?,
     };
-    context.db()?.batch(verification::link(context, &user_id, &email, target)?).await?;
+    context.db()?.batch(verification::make_verification_link(context, &user_id, &email, target)?).await?;
     if is_known {
         deliver_later(context);
     }
@@ -70,15 +70,15 @@ pub async fn send_again(call: &mut Call) -> Result<Reply> {
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
     let context = &call.context;
     let user = &authenticated.session.user;
-    let target = origins::target(context, given.as_deref(), Wire::INVALID_CALLBACK_URL).ok().flatten();
+    let target = origins::check_target(context, given.as_deref(), Wire::INVALID_CALLBACK_URL).ok().flatten();
     if user.email_verified || !email::is_mailbox(&user.email) {
         let target = target.unwrap_or_else(|| Target::own("/account"));
         return Ok(Reply::redirect(303, &target).with_cookies(authenticated.cookies));
     }
     // Counted as every mail to this address is.
-    addressee::addressee(context, "verification", By::Email(&user.email)).await?;
+    addressee::load_addressee(context, "verification", By::Email(&user.email)).await?;
     let on = target.as_ref().map_or("/account", Target::as_str).to_owned();
-    context.db()?.batch(verification::link(context, &user.id, &user.email, target)?).await?;
+    context.db()?.batch(verification::make_verification_link(context, &user.id, &user.email, target)?).await?;
     deliver_later(context);
     let page = mailed::proof_sent(&context.frame("Look into your mail"), &user.email, &on);
     Ok(Reply::page(200, page).with_cookies(authenticated.cookies))
@@ -113,13 +113,13 @@ async fn read(call: &Call, token: Option<String>) -> Result<Option<Letter>> {
 /// 401 for a link that is not good and has nowhere to go; 403 for a bad `callbackURL`; 503.
 pub async fn verify(call: &mut Call) -> Result<Reply> {
     if !origins::asked_by_script(&call.context, &call.request) {
-        return Ok(origins::to_page(&call.request, PAGE));
+        return Ok(origins::redirect_to_page(&call.request, PAGE));
     }
     let given = call.request.param("callbackURL").filter(|given| !given.is_empty());
-    let target = origins::target(&call.context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
+    let target = origins::check_target(&call.context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
     let is_proven = match read(call, call.request.param("token")).await? {
         Some(letter) => {
-            verification::prove(&call.context, &letter.claim.user_id, &letter.claim.email).await? != Proven::No
+            verification::prove_email(&call.context, &letter.claim.user_id, &letter.claim.email).await? != Proven::No
         }
         None => false,
     };
@@ -162,7 +162,7 @@ fn confirmed(call: &Call, email: &str, target: Option<&Target>) -> Reply {
 /// 403 for a bad `callbackURL`; 503.
 pub async fn page(call: &mut Call) -> Result<Reply> {
     let given = call.request.param("callbackURL").filter(|given| !given.is_empty());
-    let target = origins::target(&call.context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
+    let target = origins::check_target(&call.context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
     let token = call.request.param("token");
     let Some(letter) = read(call, token.clone()).await? else {
         return spent(call, 302, target.as_ref()).await;
@@ -174,7 +174,7 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
         token: token.as_deref().unwrap_or_default(),
         callback: target.as_ref().map(Target::as_str),
         email: &letter.claim.email,
-        is_own_browser: verification::is_own_browser(&call.context, &letter.claim.user_id).await?,
+        is_own_browser: verification::is_browser_of(&call.context, &letter.claim.user_id).await?,
     };
     Ok(Reply::page(200, mailed::ask_proof(&call.context.frame("Is this your address?"), &asked)))
 }
@@ -187,12 +187,12 @@ pub async fn press(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Form).await?;
     let (token, given) = (fields.optional("token", 200), fields.optional("callbackURL", Target::LONGEST));
     fields.finish()?;
-    let target = origins::target(&call.context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
+    let target = origins::check_target(&call.context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
     let Some(letter) = read(call, token).await? else {
         return spent(call, 303, target.as_ref()).await;
     };
     let Claim { user_id, email } = &letter.claim;
-    let proven = verification::prove(&call.context, user_id, email).await?;
+    let proven = verification::prove_email(&call.context, user_id, email).await?;
     if proven == Proven::No {
         return spent(call, 303, target.as_ref()).await;
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::access::action::Action;
-use crate::admin::users::{found, overseer};
+use crate::admin::users::{authorize_user_admin, load_user};
 use crate::http::cookie::Cookie;
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
@@ -15,7 +15,9 @@ use crate::records::store::audit::Severity;
 use crate::request::context::Context;
 use crate::request::errors;
 use crate::session;
-use crate::session::authenticate::{forget, judge, remember, session_cookie, snapshot_cookie};
+use crate::session::authenticate::{
+    delete_session_copies, judge_session, session_cookie, snapshot_cookie, write_session_copy,
+};
 use crate::session::call::Call;
 use crate::session::live_session::{LiveSession, Record, cookie_value};
 use crate::session::store::deed::Deed;
@@ -37,9 +39,9 @@ pub async fn begin(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let id = fields.line("userId", 100);
     fields.finish()?;
-    let overseer = overseer(&call.context, Action::ImpersonateUser).await?;
+    let overseer = authorize_user_admin(&call.context, Action::ImpersonateUser).await?;
     let context = &call.context;
-    let target = found(context, &id).await?;
+    let target = load_user(context, &id).await?;
     let own = call.presented()?.into_token();
     if target.roles.iter().any(|role| role == "owner" || role == "admin") {
         overseer.acting.permit(Action::ImpersonateAdministrator)?;
@@ -59,14 +61,14 @@ pub async fn begin(call: &mut Call) -> Result<Reply> {
         session::store::session::load(&context.tenant().id, &hash),
     ];
     let record: Option<Record> = context.db()?.batch(statements).await?.last()?;
-    let judged = record.map(|record| judge(context, record));
+    let judged = record.map(|record| judge_session(context, record));
     let Some(Ok(judged)) = judged else {
         // Nobody has it: it does not stay behind.
         context.db()?.batch([session::store::session::discard(&context.tenant().id, &hash)]).await?;
         return Err(Error::refused(Wire::BANNED_USER, "the user may not sign in"));
     };
     let session = judged.session;
-    remember(context, &hash, &session);
+    write_session_copy(context, &hash, &session);
     let aside = cookie_value(&context.config.keyring, &own);
     // Nothing that outlives the browser opens a session that does not.
     let remembered = overseer.acting.session().is_remembered;
@@ -90,7 +92,7 @@ fn snapshot(context: &Context, hash: &secret::TokenHash<SessionToken>, session: 
 pub async fn stop(call: &mut Call) -> Result<Reply> {
     call.request.fields(Media::Json).await?.finish()?;
     let context = &call.context;
-    let aside = impersonation::put_aside(context);
+    let aside = impersonation::set_session_aside(context);
     let mut more = Vec::new();
     if let Some(token) = &aside {
         more.push(session::store::session::load(&context.tenant().id, &token.hash()));
@@ -101,7 +103,7 @@ pub async fn stop(call: &mut Call) -> Result<Reply> {
         return Err(Error::refused(Wire::NOT_IMPERSONATING, "a session of one's own"));
     };
     let own: Option<Record> = if aside.is_some() { answers.row()? } else { None };
-    let own = own.and_then(|record| judge(context, record).ok()).map(|judged| judged.session);
+    let own = own.and_then(|record| judge_session(context, record).ok()).map(|judged| judged.session);
     // A cookie from elsewhere must not sign anybody in: only whoever began this goes back.
     let own = own.filter(|own| own.user.id == *administrator && own.impersonated_by.is_none());
     let deed = Deed {
@@ -121,7 +123,7 @@ pub async fn stop(call: &mut Call) -> Result<Reply> {
         session::store::deed::deed(context, &context.tenant().id, session, &deed)?,
     ];
     let mut answers = context.db()?.batch(statements).await?;
-    forget(context, session::store::session::revoked(&mut answers)?);
+    delete_session_copies(context, session::store::session::revoked(&mut answers)?);
     deliver_later(context);
     let gone = Cookie::Administrator.clear(context.is_secure);
     let (Some(own), Some(token)) = (own, aside) else {
@@ -129,7 +131,7 @@ pub async fn stop(call: &mut Call) -> Result<Reply> {
         context.log(call.request.path(), &error);
         let mut cookies = Vec::from(cookies::clear_session_cookies(context));
         cookies.push(gone);
-        return Ok(errors::json(&error)?.with_cookies(cookies));
+        return Ok(errors::login_json(&error)?.with_cookies(cookies));
     };
     let hash = token.hash();
     let cookies = vec![session_cookie(context, &token, &own), snapshot(context, &hash, &own), gone];

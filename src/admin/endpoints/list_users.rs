@@ -4,13 +4,13 @@ use serde_json::{Value, json};
 
 use crate::access::action::Action;
 use crate::admin::store::{Order, Record, Wanted};
-use crate::admin::users::overseer;
+use crate::admin::users::authorize_user_admin;
 use crate::admin::{store, users};
 use crate::http::reply::Reply;
 use crate::platform::error::{Error, Result};
 use crate::session::call::Call;
 use crate::tenants::listing;
-use crate::tenants::listing::{LONGEST_SEARCH, OPERATORS, bounded, invalid};
+use crate::tenants::listing::{LONGEST_SEARCH, OPERATORS, bounded_parameter, invalid_parameter};
 
 /// The most users of a page.
 const MOST_LISTED: i64 = 1000;
@@ -50,11 +50,11 @@ fn wanted(call: &Call) -> Result<Wanted> {
     let field = match param("searchField").as_deref() {
         None | Some("email") => false,
         Some("name") => true,
-        Some(_) => return Err(invalid("searchField", "email or name")),
+        Some(_) => return Err(invalid_parameter("searchField", "email or name")),
     };
     let operator = param("searchOperator").unwrap_or_else(|| "contains".to_owned());
-    let at =
-        listing::place(&operator).ok_or_else(|| invalid("searchOperator", "contains, starts_with or ends_with"))?;
+    let at = listing::match_place(&operator)
+        .ok_or_else(|| invalid_parameter("searchOperator", "contains, starts_with or ends_with"))?;
     if let Some(text) = param("searchValue") {
         if text.chars().count() > LONGEST_SEARCH {
             return Err(Error::Validation(format!(
@@ -72,7 +72,7 @@ fn wanted(call: &Call) -> Result<Wanted> {
     };
     let operator = param("filterOperator").unwrap_or_else(|| "eq".to_owned());
     if values.len() > 100 || values.iter().any(|value| value.chars().count() > LONGEST_SEARCH) {
-        return Err(invalid("filterValue", "at most 100 short texts"));
+        return Err(invalid_parameter("filterValue", "at most 100 short texts"));
     }
     if field == "role" {
         return match operator.as_str() {
@@ -81,20 +81,22 @@ fn wanted(call: &Call) -> Result<Wanted> {
             "in" => Ok(Wanted { role: Some((json!(values).to_string(), true)), ..wanted }),
             "not_in" => Ok(Wanted { role: Some((json!(values).to_string(), false)), ..wanted }),
             operator => {
-                let at = listing::place(operator).ok_or_else(|| invalid("filterOperator", "one that a role has"))?;
+                let at = listing::match_place(operator)
+                    .ok_or_else(|| invalid_parameter("filterOperator", "one that a role has"))?;
                 Ok(Wanted { column: Some("role"), like: Some((first.clone(), at)), ..wanted })
             }
         };
     }
-    let (column, kind) = column(&field).ok_or_else(|| invalid("filterField", "a field of users"))?;
+    let (column, kind) = column(&field).ok_or_else(|| invalid_parameter("filterField", "a field of users"))?;
     wanted.column = Some(column);
     let list = |values: &[String]| -> Result<String> {
         let values: Vec<Value> = match kind {
             Kind::Text => values.iter().map(|value| json!(value)).collect(),
             Kind::Flag => values.iter().map(|value| flag(value)).collect::<Result<_>>()?,
-            Kind::Time => {
-                values.iter().map(|value| listing::time(value).map(|time| json!(time))).collect::<Result<_>>()?
-            }
+            Kind::Time => values
+                .iter()
+                .map(|value| listing::time_parameter(value).map(|time| json!(time)))
+                .collect::<Result<_>>()?,
         };
         Ok(json!(values).to_string())
     };
@@ -104,14 +106,14 @@ fn wanted(call: &Call) -> Result<Wanted> {
         (_, "in") => wanted.one_of = Some((list(&values)?, true)),
         (_, "not_in") => wanted.one_of = Some((list(&values)?, false)),
         (Kind::Text, operator) => {
-            let at = listing::place(operator).ok_or_else(|| invalid("filterOperator", OPERATORS))?;
+            let at = listing::match_place(operator).ok_or_else(|| invalid_parameter("filterOperator", OPERATORS))?;
             wanted.like = Some((first.clone(), at));
         }
-        (Kind::Time, "gte") => wanted.range.0 = Some(listing::time(first)?),
-        (Kind::Time, "gt") => wanted.range.0 = Some(listing::time(first)?.saturating_add(1)),
-        (Kind::Time, "lt") => wanted.range.1 = Some(listing::time(first)?),
-        (Kind::Time, "lte") => wanted.range.1 = Some(listing::time(first)?.saturating_add(1)),
-        _ => return Err(invalid("filterOperator", OPERATORS)),
+        (Kind::Time, "gte") => wanted.range.0 = Some(listing::time_parameter(first)?),
+        (Kind::Time, "gt") => wanted.range.0 = Some(listing::time_parameter(first)?.saturating_add(1)),
+        (Kind::Time, "lt") => wanted.range.1 = Some(listing::time_parameter(first)?),
+        (Kind::Time, "lte") => wanted.range.1 = Some(listing::time_parameter(first)?.saturating_add(1)),
+        _ => return Err(invalid_parameter("filterOperator", OPERATORS)),
     }
     Ok(wanted)
 }
@@ -120,7 +122,7 @@ fn flag(text: &str) -> Result<Value> {
     match text {
         "true" | "1" => Ok(json!(1)),
         "false" | "0" => Ok(json!(0)),
-        _ => Err(invalid("filterValue", "true or false")),
+        _ => Err(invalid_parameter("filterValue", "true or false")),
     }
 }
 
@@ -132,23 +134,23 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
     let wanted = wanted(call)?;
     let order = match call.request.param("sortBy").filter(|by| !by.is_empty()).as_deref() {
         None | Some("createdAt") => Order::CreatedAt,
-        Some(field) => Order::By(column(field).ok_or_else(|| invalid("sortBy", "a field of users"))?.0),
+        Some(field) => Order::By(column(field).ok_or_else(|| invalid_parameter("sortBy", "a field of users"))?.0),
     };
     let descends = match call.request.param("sortDirection").as_deref() {
         None | Some("" | "asc") => false,
         Some("desc") => true,
-        Some(_) => return Err(invalid("sortDirection", "asc or desc")),
+        Some(_) => return Err(invalid_parameter("sortDirection", "asc or desc")),
     };
-    let limit = bounded(&call.request, "limit", 100, (0, MOST_LISTED))?;
-    let offset = bounded(&call.request, "offset", 0, (0, 1_000_000_000))?;
-    let overseer = overseer(&call.context, Action::ListUsers).await?;
+    let limit = bounded_parameter(&call.request, "limit", 100, (0, MOST_LISTED))?;
+    let offset = bounded_parameter(&call.request, "offset", 0, (0, 1_000_000_000))?;
+    let overseer = authorize_user_admin(&call.context, Action::ListUsers).await?;
     let context = &call.context;
     let page = (if limit == 0 { 100 } else { limit }, offset);
     let statements = [store::list(context, &wanted, (order, descends), page), store::count(context, &wanted)];
     let mut answers = context.db()?.batch(statements).await?;
     let listed: Vec<Record> = answers.rows()?;
     let total: Option<i64> = answers.row()?;
-    let users: Vec<Value> = listed.iter().map(|record| users::json(record, context.now)).collect();
+    let users: Vec<Value> = listed.iter().map(|record| users::user_json(record, context.now)).collect();
     let mut body = json!({ "users": users, "total": total.unwrap_or(0), "limit": page.0 });
     if offset > 0 {
         body["offset"] = json!(offset);

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::access::action::Action;
 use crate::admin::store::{Record, Transition};
-use crate::admin::users::{Overseer, found, not_found, overseer, ownerless, user_field};
+use crate::admin::users::{Overseer, authorize_user_admin, load_user, refuse_ownerless, user_field, user_not_found};
 use crate::admin::{store, users as users_of_pool};
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
@@ -12,7 +12,7 @@ use crate::platform::d1::{StoreError, must_change};
 use crate::platform::error::{Error, Result, Wire};
 use crate::records::deliver::deliver_later;
 use crate::records::store::audit::Severity;
-use crate::session::authenticate::forget;
+use crate::session::authenticate::delete_session_copies;
 use crate::session::call::Call;
 use crate::session::store::session::Which;
 use crate::users::person::user_is_active;
@@ -101,14 +101,14 @@ async fn end(call: &Call, id: &str, to: &Transition<'_>, event: (&str, Severity)
 async fn take_back(call: &Call, id: &str, from: &str, to: &Transition<'_>, event: (&str, Severity)) -> Result<Reply> {
     let (overseer, target) = target(call, id).await?;
     if target.status != from {
-        return overseer.acting.answer(&json!({ "user": users_of_pool::json(&target, call.context.now) }));
+        return overseer.acting.answer(&json!({ "user": users_of_pool::user_json(&target, call.context.now) }));
     }
     change(call, &overseer, &target, to, event).await
 }
 
 async fn target(call: &Call, id: &str) -> Result<(Overseer, Record)> {
-    let overseer = overseer(&call.context, Action::BanUser).await?;
-    let target = found(&call.context, id).await?;
+    let overseer = authorize_user_admin(&call.context, Action::BanUser).await?;
+    let target = load_user(&call.context, id).await?;
     overseer.may_act_upon(&target, Action::BanUser)?;
     Ok((overseer, target))
 }
@@ -145,14 +145,14 @@ async fn change(
     statements.push(store::find(context, user));
     let mut answers = match context.db()?.batch(statements).await {
         Err(StoreError::Unchanged) => return Err(Error::refused(Wire::USER_CHANGED, "changed meanwhile")),
-        other => other.map_err(ownerless)?.skip(skipped),
+        other => other.map_err(refuse_ownerless)?.skip(skipped),
     };
     if ends {
-        forget(context, session::store::session::revoked(&mut answers)?);
+        delete_session_copies(context, session::store::session::revoked(&mut answers)?);
         deliver_later(context);
     }
     let record: Option<Record> = answers.last()?;
-    let body = json!({ "user": users_of_pool::json(&record.ok_or_else(not_found)?, context.now) });
+    let body = json!({ "user": users_of_pool::user_json(&record.ok_or_else(user_not_found)?, context.now) });
     Ok(Reply::json(200, &body)?.with_cookies(overseer.acting.authenticated.cookies.clone()))
 }
 
@@ -166,9 +166,9 @@ pub async fn remove(call: &mut Call) -> Result<Reply> {
     let id = user_field(&mut fields);
     let reason = fields.optional_line("reason", LONGEST_REASON);
     fields.finish()?;
-    let overseer = overseer(&call.context, Action::RemoveUser).await?;
+    let overseer = authorize_user_admin(&call.context, Action::RemoveUser).await?;
     let context = &call.context;
-    let target = found(context, &id).await?;
+    let target = load_user(context, &id).await?;
     let user = &target.person.id;
     if *user == overseer.acting.standing.user_id {
         return Err(Error::refused(Wire::CANNOT_REMOVE_YOURSELF, "oneself"));
@@ -184,8 +184,8 @@ pub async fn remove(call: &mut Call) -> Result<Reply> {
     statements.extend(users::store::user::delete_by(context, user, &overseer.acting.standing.user_id, why));
     statements.push(request::store::verification::forget(context, user));
     statements.push(overseer.audited(context, user, "user.deleted", (Severity::High, json!({ "reason": reason })))?);
-    let mut answers = context.db()?.batch(statements).await.map_err(ownerless)?;
-    forget(context, session::store::session::revoked(&mut answers)?);
+    let mut answers = context.db()?.batch(statements).await.map_err(refuse_ownerless)?;
+    delete_session_copies(context, session::store::session::revoked(&mut answers)?);
     deliver_later(context);
     overseer.acting.answer(&json!({ "success": true }))
 }

@@ -19,8 +19,8 @@ use crate::request::context::Context;
 use crate::session::call::Call;
 use crate::session::store::permission::Standing;
 use crate::session::{api_key, policy, proof};
-use crate::tenants::caller::{Acting, LONGEST_NAME, Named, acting};
-use crate::tenants::listing::{bounded, invalid};
+use crate::tenants::caller::{Acting, LONGEST_NAME, Named, authorize_member};
+use crate::tenants::listing::{bounded_parameter, invalid_parameter};
 use crate::tenants::store::tenancy::{Draft, Objects, Record};
 use crate::tenants::tenant::is_slug;
 use crate::users::fields::LONGEST_IMAGE;
@@ -44,12 +44,12 @@ async fn manager(call: &Call) -> Result<Manager> {
     if !here.is_default() {
         return Err(refused("tenants are managed on the default tenant's host"));
     }
-    let found = acting(&call.context, &Named::Id(Some(here.id.clone()))).await;
+    let found = authorize_member(&call.context, &Named::Id(Some(here.id.clone()))).await;
     let acting = found.map_err(|error| match error.wire() {
         Wire::ORGANIZATION_NOT_FOUND => refused("no member of the default tenant"),
         _ => error,
     })?;
-    proof::not_impersonated(&acting.authenticated)?;
+    proof::refuse_impersonator(&acting.authenticated)?;
     let permit = acting.permit(Action::ManageTenants)?;
     Ok(Manager { acting, permit })
 }
@@ -182,7 +182,7 @@ fn draft(fields: &mut Fields) -> Result<(Draft, Option<SecurityPolicy>)> {
         },
         hosts,
     };
-    let policy = given.map(|given| policy::read(&given)).transpose()?;
+    let policy = given.map(|given| policy::read_policy(&given)).transpose()?;
     let security_policy = policy.as_ref().map(|policy| policy.to_json().to_string());
     Ok((Draft { objects: Objects { security_policy, ..draft.objects.clone() }, ..draft }, policy))
 }
@@ -327,10 +327,12 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
 pub async fn list(call: &mut Call) -> Result<Reply> {
     let status = call.request.param("status").filter(|status| !status.is_empty());
     if status.as_deref().is_some_and(|status| !matches!(status, "active" | "suspended" | "pending_deletion")) {
-        return Err(invalid("status", "active, suspended or pending_deletion"));
+        return Err(invalid_parameter("status", "active, suspended or pending_deletion"));
     }
-    let page =
-        (bounded(&call.request, "limit", 100, (1, 1000))?, bounded(&call.request, "offset", 0, (0, 1_000_000_000))?);
+    let page = (
+        bounded_parameter(&call.request, "limit", 100, (1, 1000))?,
+        bounded_parameter(&call.request, "offset", 0, (0, 1_000_000_000))?,
+    );
     let manager = manager(call).await?;
     let records: Vec<Record> =
         call.context.db()?.batch([tenants::store::tenancy::list(status.as_deref(), page)]).await?.rows()?;
@@ -440,7 +442,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let record = named(call).await?;
     let context = &call.context;
     if let Some(policy) = policy.filter(|_| record.id == *manager.acting.tenant()) {
-        policy::keeps_in(context, &policy)?;
+        policy::check_own_address(context, &policy)?;
     }
     let mut beyond = Beyond::of(&manager, &draft, Some(&record))?;
     let owner = owner.map(|(email, _)| email);

@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 use crate::access::action::Action;
 use crate::admin::store;
 use crate::admin::store::Record;
-use crate::admin::users::{Overseer, found, overseer, user_field};
+use crate::admin::users::{Overseer, authorize_user_admin, load_user, user_field};
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::platform::error::Result;
 use crate::platform::id::Id;
 use crate::records::deliver::deliver_later;
 use crate::records::store::audit::Severity;
-use crate::session::authenticate::forget;
+use crate::session::authenticate::delete_session_copies;
 use crate::session::call::Call;
 use crate::session::protocol::SessionJson;
 use crate::session::store::session::Which;
@@ -26,9 +26,9 @@ pub async fn sessions(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let id = user_field(&mut fields);
     fields.finish()?;
-    let overseer = overseer(&call.context, Action::ListUserSessions).await?;
+    let overseer = authorize_user_admin(&call.context, Action::ListUserSessions).await?;
     let context = &call.context;
-    let target = found(context, &id).await?;
+    let target = load_user(context, &id).await?;
     let statement = session::store::session::list(&context.tenant().id, &target.person.id, context.now);
     let listed: Vec<session::store::session::Listed> = context.db()?.batch([statement]).await?.rows()?;
     let sessions: Vec<SessionJson<'_>> = listed.iter().map(session::store::session::Listed::json).collect();
@@ -43,7 +43,7 @@ pub async fn revoke_session(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let handle = fields.required("sessionToken", 100);
     fields.finish()?;
-    let overseer = overseer(&call.context, Action::RevokeUserSessions).await?;
+    let overseer = authorize_user_admin(&call.context, Action::RevokeUserSessions).await?;
     let context = &call.context;
     if let Some(session) = Id::parse(&handle) {
         let target: Option<Record> = context.db()?.first(store::find_by_session(context, &session)).await?;
@@ -63,8 +63,8 @@ pub async fn revoke_sessions(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let id = user_field(&mut fields);
     fields.finish()?;
-    let overseer = overseer(&call.context, Action::RevokeUserSessions).await?;
-    let target = found(&call.context, &id).await?;
+    let overseer = authorize_user_admin(&call.context, Action::RevokeUserSessions).await?;
+    let target = load_user(&call.context, &id).await?;
     overseer.may_act_upon(&target, Action::RevokeUserSessions)?;
     end(call, &overseer, &target, Which::All).await?;
     overseer.acting.answer(&json!({ "success": true }))
@@ -83,7 +83,7 @@ async fn end(call: &Call, overseer: &Overseer, target: &Record, which: Which<'_>
         statements.push(request::store::verification::forget(context, user));
     }
     let mut answers = context.db()?.batch(statements).await?;
-    forget(context, session::store::session::revoked(&mut answers)?);
+    delete_session_copies(context, session::store::session::revoked(&mut answers)?);
     deliver_later(context);
     Ok(())
 }

@@ -21,11 +21,11 @@ use crate::records::mail;
 use crate::records::store::audit::Severity;
 use crate::request::context::Context;
 use crate::request::password_hash;
-use crate::session::authenticate::forget;
+use crate::session::authenticate::delete_session_copies;
 use crate::session::call::Call;
 use crate::session::proof;
 use crate::session::store::session::Which;
-use crate::tenants::caller::{Named, acting, grantable, roles_field};
+use crate::tenants::caller::{Named, authorize_member, load_grantable_roles, roles_field};
 use crate::tenants::roles;
 use crate::users::fields::{LONGEST_IMAGE, LONGEST_NAME, Names, username_fields};
 use crate::users::profile;
@@ -38,9 +38,9 @@ use crate::{records, request, session, tenants};
 /// # Errors
 /// 400, 401, 403, 404.
 pub async fn get(call: &mut Call) -> Result<Reply> {
-    let overseer = users::overseer(&call.context, Action::GetUser).await?;
+    let overseer = users::authorize_user_admin(&call.context, Action::GetUser).await?;
     let id = call.request.param("id").unwrap_or_default();
-    let body = users::json(&users::found(&call.context, &id).await?, call.context.now);
+    let body = users::user_json(&users::load_user(&call.context, &id).await?, call.context.now);
     overseer.acting.answer(&body)
 }
 
@@ -52,7 +52,7 @@ fn own_names(names: Vec<String>) -> Vec<String> {
 /// The roles of these names, which the overseer may give.
 async fn roles(call: &Call, overseer: &Overseer, names: Vec<String>) -> Result<Vec<tenants::store::role::Record>> {
     let refusals = (Wire::NO_SUCH_ROLE, Wire::NOT_ALLOWED_TO_CHANGE_USERS_ROLE);
-    grantable(&call.context, &overseer.acting, &own_names(names), refusals).await
+    load_grantable_roles(&call.context, &overseer.acting, &own_names(names), refusals).await
 }
 
 /// Gives a user of the pool these roles in the tenant and no others, a membership included if they have none.
@@ -81,8 +81,8 @@ fn set_roles(
 async fn commit(call: &Call, mut statements: Vec<Statement>, user: &Id<User>) -> Result<Record> {
     let context = &call.context;
     statements.push(store::find(context, user));
-    let record: Option<Record> = context.db()?.batch(statements).await.map_err(users::ownerless)?.last()?;
-    record.ok_or_else(users::not_found)
+    let record: Option<Record> = context.db()?.batch(statements).await.map_err(users::refuse_ownerless)?.last()?;
+    record.ok_or_else(users::user_not_found)
 }
 
 /// What is said of roles that were given: to the audit, and to whoever has them now.
@@ -112,16 +112,16 @@ pub async fn set_role(call: &mut Call) -> Result<Reply> {
     let id = users::user_field(&mut fields);
     let names = roles_field(&mut fields);
     fields.finish()?;
-    let overseer = users::overseer(&call.context, Action::SetUserRole).await?;
+    let overseer = users::authorize_user_admin(&call.context, Action::SetUserRole).await?;
     let context = &call.context;
-    let target = users::found(context, &id).await?;
+    let target = users::load_user(context, &id).await?;
     overseer.may_act_upon(&target, Action::SetUserRole)?;
     let given = roles(call, &overseer, names).await?;
     let user = &target.person.id;
     let mut statements = set_roles(context, &overseer, user, &given, false)?;
     statements.extend(roles_told(context, &overseer, &target, &given)?);
     let record = commit(call, statements, user).await?;
-    overseer.acting.answer(&json!({ "user": users::json(&record, context.now) }))
+    overseer.acting.answer(&json!({ "user": users::user_json(&record, context.now) }))
 }
 
 /// What an administrator may say of a user.
@@ -157,7 +157,7 @@ fn data(fields: &mut Fields) -> (Changes, Option<Vec<String>>) {
     let image = as_option(fields.change("image", LONGEST_IMAGE));
     let email = fields.has("email").then(|| fields.email("email"));
     let email_verified = fields.boolean("emailVerified");
-    let patches: Patches = profile::read(fields, true);
+    let patches: Patches = profile::read_profile_fields(fields, true);
     let roles = fields.has("role").then(|| roles_field(fields));
     let unknown: Vec<String> = fields.names().filter(|name| !KNOWN.contains(name)).map(str::to_owned).collect();
     for name in unknown {
@@ -195,7 +195,7 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     let (changes, _) = data(&mut more);
     fields.absorb("data", more);
     fields.finish()?;
-    let overseer = users::overseer(&call.context, Action::CreateUser).await?;
+    let overseer = users::authorize_user_admin(&call.context, Action::CreateUser).await?;
     let context = &call.context;
     let given = roles(call, &overseer, names).await?;
     let mut further = Vec::new();
@@ -209,9 +209,9 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     let password = typed.map(|typed| Password::new(typed, nfkc));
     let hash = match &password {
         Some(password) => {
-            proof::acceptable_length(context, password)?;
-            proof::not_breached(context, password, None).await?;
-            Some(password_hash::hash(context, password).await?)
+            proof::check_password_length(context, password)?;
+            proof::check_password_breach(context, password, None).await?;
+            Some(password_hash::hash_password(context, password).await?)
         }
         None => None,
     };
@@ -230,7 +230,7 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     });
     statements.push(overseer.audited(context, &user, "user.created", (Severity::Medium, details))?);
     let record = commit(call, statements, &user).await.map_err(too_much)?;
-    overseer.acting.answer(&json!({ "user": users::json(&record, context.now) }))
+    overseer.acting.answer(&json!({ "user": users::user_json(&record, context.now) }))
 }
 
 /// They were there a moment ago: what did not fit are the patches.
@@ -256,12 +256,12 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     if has_password {
         return Err(Error::refused(Wire::PASSWORD_BY_ITS_OWN_ENDPOINT, "password in update-user"));
     }
-    let overseer = users::overseer(&call.context, Action::UpdateUser).await?;
+    let overseer = users::authorize_user_admin(&call.context, Action::UpdateUser).await?;
     if changes.is_empty() && names.is_none() {
         return Err(Error::refused(Wire::NO_DATA_TO_UPDATE, "nothing to update"));
     }
     let context = &call.context;
-    let target = users::found(context, &id).await?;
+    let target = users::load_user(context, &id).await?;
     overseer.may_act_upon(&target, Action::UpdateUser)?;
     let user = &target.person.id;
     let mut statements = vec![
@@ -298,7 +298,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let record =
         commit(call, statements, user).await.map_err(|error| if has_patches { too_much(error) } else { error })?;
     deliver_later(context);
-    overseer.acting.answer(&users::json(&record, context.now))
+    overseer.acting.answer(&users::user_json(&record, context.now))
 }
 
 /// `POST /admin/set-user-password`: ends every session of the user's, and the links that would set another.
@@ -310,15 +310,15 @@ pub async fn set_password(call: &mut Call) -> Result<Reply> {
     let id = users::user_field(&mut fields);
     let typed = fields.required("newPassword", LONGEST_READ);
     fields.finish()?;
-    let overseer = users::overseer(&call.context, Action::SetUserPassword).await?;
+    let overseer = users::authorize_user_admin(&call.context, Action::SetUserPassword).await?;
     let context = &call.context;
-    let target = users::found(context, &id).await?;
+    let target = users::load_user(context, &id).await?;
     let user = &target.person.id;
     overseer.may_act_upon(&target, Action::SetUserPassword)?;
     let password = Password::new(typed, nfkc);
-    proof::acceptable_length(context, &password)?;
-    proof::not_breached(context, &password, Some(user)).await?;
-    let hash = password_hash::hash(context, &password).await?;
+    proof::check_password_length(context, &password)?;
+    proof::check_password_breach(context, &password, Some(user)).await?;
+    let hash = password_hash::hash_password(context, &password).await?;
     let mut statements = vec![
         session::store::session::revoke(context, user, Which::All, "password_set", None),
         session::store::permission::holds_still(&overseer.permit),
@@ -344,7 +344,7 @@ pub async fn set_password(call: &mut Call) -> Result<Reply> {
         statements.push(records::store::outbox::queue(context, Some(user), &target.person.email, &letter)?);
     }
     let mut answers = context.db()?.batch(statements).await?;
-    forget(context, session::store::session::revoked(&mut answers)?);
+    delete_session_copies(context, session::store::session::revoked(&mut answers)?);
     deliver_later(context);
     overseer.acting.answer(&json!({ "status": true }))
 }
@@ -361,7 +361,7 @@ pub async fn has_permission(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let here = call.context.tenant().id.clone();
     let context = &call.context;
-    let asked = acting(&call.context, &Named::Id(Some(here.clone()))).await;
+    let asked = authorize_member(&call.context, &Named::Id(Some(here.clone()))).await;
     let acting = match asked {
         // Whoever is signed in without being a member may nothing, and is told so.
         Err(error) if error.wire() == Wire::ORGANIZATION_NOT_FOUND && user.is_none() && role.is_none() => {
@@ -372,7 +372,7 @@ pub async fn has_permission(call: &mut Call) -> Result<Reply> {
     let held = match (user, role) {
         (Some(user), _) if user != acting.standing.user_id.as_str() => {
             acting.permit(Action::GetUser)?;
-            users::found(context, &user).await?.permissions
+            users::load_user(context, &user).await?.permissions
         }
         (None, Some(role)) => {
             acting.permit(Action::ListRoles)?;

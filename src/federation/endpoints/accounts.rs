@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::federation::flow::access_token::{AccessToken, of_account};
+use crate::federation::flow::access_token::{AccessToken, get_or_refresh_access_token};
 use crate::federation::flow::begin::with_endpoints;
-use crate::federation::flow::identify::describe;
+use crate::federation::flow::identify::read_profile;
 use crate::federation::flow::token_endpoint::revoke;
 use crate::federation::store::account::{Holding, Linked, RefreshToken};
 use crate::federation::store::issuer::Upstream;
@@ -81,7 +81,7 @@ async fn asked(call: &mut Call) -> Result<(authenticate::Authenticated, Holding)
     let id = account_id(&mut fields);
     fields.finish()?;
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
-    proof::not_impersonated(&authenticated)?;
+    proof::refuse_impersonator(&authenticated)?;
     let holding = holding(&call.context, &authenticated.session.user.id, &id.unwrap_or_default()).await?;
     Ok((authenticated, holding))
 }
@@ -98,7 +98,7 @@ pub async fn get_access_token(call: &mut Call) -> Result<Reply> {
     let (authenticated, holding) = asked(call).await?;
     issuer(&holding)?;
     let context = &call.context;
-    let found = of_account(context, &authenticated.session.user.id, holding, false).await?;
+    let found = get_or_refresh_access_token(context, &authenticated.session.user.id, holding, false).await?;
     Ok(Reply::json(200, &token_json(context, &found)?)?.with_cookies(authenticated.cookies))
 }
 
@@ -120,7 +120,7 @@ pub async fn refresh_token(call: &mut Call) -> Result<Reply> {
     let (authenticated, holding) = asked(call).await?;
     let provider = issuer(&holding)?.name.clone();
     let context = &call.context;
-    let found = of_account(context, &authenticated.session.user.id, holding, true).await;
+    let found = get_or_refresh_access_token(context, &authenticated.session.user.id, holding, true).await;
     let found = found.map_err(|error| match error {
         Error::Refused { wire, reason } if wire == Wire::FAILED_TO_GET_ACCESS_TOKEN => {
             Error::Refused { wire: Wire::FAILED_TO_REFRESH_ACCESS_TOKEN, reason }
@@ -142,19 +142,19 @@ pub async fn info(call: &mut Call) -> Result<Reply> {
     let id = call.request.param("accountId").unwrap_or_default();
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
     // It is asked with the user's own token, which is nobody else's to use.
-    proof::not_impersonated(&authenticated)?;
+    proof::refuse_impersonator(&authenticated)?;
     let context = &call.context;
     let user = &authenticated.session.user.id;
     let holding = holding(context, user, &id).await?;
     let upstream = holding.issuer.clone();
     let upstream = upstream.ok_or_else(|| Error::refused(Wire::PROVIDER_NOT_CONFIGURED, "a password"))?;
-    let found = of_account(context, user, holding, false).await?;
+    let found = get_or_refresh_access_token(context, user, holding, false).await?;
     let no_info = |reason: String| Error::refused(Wire::NO_USER_INFO, reason);
     let (upstream, writes) = with_endpoints(context, upstream).await?;
     if !writes.is_empty() {
         context.db()?.batch(writes).await?;
     }
-    let said = describe(context, &upstream, found.token.expose()).await.map_err(no_info)?;
+    let said = read_profile(context, &upstream, found.token.expose()).await.map_err(no_info)?;
     let said = said.ok_or_else(|| no_info("issuer without userinfo_endpoint".to_owned()))?;
     let (subject, data) = (found.holding.subject, Value::Object(said.clone()));
     let read = profile::described(said, &upstream.mapping(), &subject);
@@ -182,8 +182,8 @@ pub async fn unlink(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
     let context = &call.context;
-    proof::not_impersonated(&authenticated)?;
-    proof::fresh(context, &authenticated)?;
+    proof::refuse_impersonator(&authenticated)?;
+    proof::require_fresh_session(context, &authenticated)?;
     let user = &authenticated.session.user.id;
     let holding = holding(context, user, &id).await?;
     let label = holding.label.as_deref().unwrap_or("Your password");

@@ -1,7 +1,7 @@
 //! The end of a flow, in two shapes: by query and by form.
 
 use crate::federation::callback::{AuthorizationCode, CallbackError, ExpectedIssuer, UnverifiedCallback};
-use crate::federation::flow::begin::binding;
+use crate::federation::flow::begin::browser_binding;
 use crate::federation::flow::identify::{Evidence, identify};
 use crate::federation::flow::sign_in::Arrived;
 use crate::federation::flow::token_endpoint::{TokenResponse, exchange};
@@ -122,7 +122,7 @@ async fn accept(context: &Context, query: &str, name: &str) -> Ended<Accepted> {
 
 /// Whether this browser began the flow.
 fn is_of_this_browser(context: &Context, used: &Used) -> bool {
-    let mine = binding(context).map(|binding| binding.hash());
+    let mine = browser_binding(context).map(|binding| binding.hash());
     mine.is_some_and(|hash| {
         used.identifier.as_deref().is_some_and(|bound| equal_in_constant_time(bound, hash.as_str()))
     })
@@ -188,7 +188,7 @@ async fn go_on(call: &Call, upstream: &Upstream, code: AuthorizationCode) -> End
             Ok(Reply::redirect(302, &Target::own(&code.flow.callback_url)).with_cookies(cookies))
         }
         Purpose::SystemAccount(administrator) => {
-            service_token::connected(&call.context, upstream, &profile, &tokens, administrator).await?;
+            service_token::load_system_account(&call.context, upstream, &profile, &tokens, administrator).await?;
             Ok(Reply::redirect(302, &Target::own(&code.flow.callback_url)))
         }
     }

@@ -5,7 +5,7 @@ use url::Url;
 
 use crate::access::action::Action;
 use crate::access::permission::{EVERYTHING, Permissions};
-use crate::admin::administrator::{Administrator, administrator};
+use crate::admin::administrator::{Administrator, authorize_administrator};
 use crate::federation::store::issuer::{Draft, IN_USE, Record, Upstream};
 use crate::federation::{discover, issuer_draft, issuers, store};
 use crate::http::incoming::Media;
@@ -25,8 +25,12 @@ use crate::{records, request, session};
 /// 401, 403.
 pub async fn list(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
-    let mut administrator =
-        administrator(&call.context, Action::ManageIssuers, vec![store::issuer::records(&context.tenant().id)]).await?;
+    let mut administrator = authorize_administrator(
+        &call.context,
+        Action::ManageIssuers,
+        vec![store::issuer::records(&context.tenant().id)],
+    )
+    .await?;
     let records: Vec<Record> = administrator.answers.rows()?;
     let records: Vec<Record> =
         records.into_iter().map(|record| record.with_public_key(context)).collect::<Stored<_>>()?;
@@ -38,7 +42,7 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 401, 403, 404.
 pub async fn show(call: &mut Call) -> Result<Reply> {
-    let (administrator, record) = issuers::named(&call.context, call.segment.as_deref()).await?;
+    let (administrator, record) = issuers::load_issuer_as_administrator(&call.context, call.segment.as_deref()).await?;
     Ok(Reply::json(200, &record)?.with_cookies(administrator.authenticated.cookies))
 }
 
@@ -49,9 +53,9 @@ pub async fn show(call: &mut Call) -> Result<Reply> {
 /// 409 for a name that is taken.
 pub async fn create(call: &mut Call) -> Result<Reply> {
     let fields = call.request.fields(Media::Json).await?;
-    let administrator = administrator(&call.context, Action::ManageIssuers, Vec::new()).await?;
+    let administrator = authorize_administrator(&call.context, Action::ManageIssuers, Vec::new()).await?;
     let context = &call.context;
-    let mut draft = issuer_draft::read(context, fields, None).await?;
+    let mut draft = issuer_draft::read_issuer_draft(context, fields, None).await?;
     draft.record.id = context.row_id()?;
     issuers::may_change(&administrator, &draft.record)?;
     let body = save(context, &administrator, &draft, "issuer.created").await?;
@@ -66,11 +70,11 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
 /// users are linked.
 pub async fn update(call: &mut Call) -> Result<Reply> {
     let fields = call.request.fields(Media::Json).await?;
-    let (administrator, record) = issuers::named(&call.context, call.segment.as_deref()).await?;
+    let (administrator, record) = issuers::load_issuer_as_administrator(&call.context, call.segment.as_deref()).await?;
     issuers::may_change(&administrator, &record)?;
     let context = &call.context;
     let is_in_use = record.is_in_use;
-    let draft = issuer_draft::read(context, fields, Some(record)).await?;
+    let draft = issuer_draft::read_issuer_draft(context, fields, Some(record)).await?;
     if draft.becomes_another && is_in_use {
         return Err(in_use());
     }
@@ -149,7 +153,7 @@ async fn rediscover(context: &Context, id: &Id<Issuer>) -> Result<Option<String>
     let Some(upstream) = upstream.filter(Upstream::is_open_id) else {
         return Ok(None);
     };
-    match discover::discover(context, &upstream.base_url, &upstream.discovered_issuer()).await {
+    match discover::fetch_metadata(context, &upstream.base_url, &upstream.discovered_issuer()).await {
         Ok(metadata) => {
             context.db()?.batch(store::issuer::keep_discovery(context, id, &metadata)?).await?;
             Ok(None)
@@ -161,7 +165,7 @@ async fn rediscover(context: &Context, id: &Id<Issuer>) -> Result<Option<String>
 async fn answer(context: &Context, id: &Id<Issuer>, problem: Option<String>) -> Result<Value> {
     let record: Option<Record> =
         context.db()?.first(crate::federation::store::issuer::record(&context.tenant().id, id)).await?;
-    let record = record.ok_or_else(issuers::not_found)?.with_public_key(context)?;
+    let record = record.ok_or_else(issuers::issuer_not_found)?.with_public_key(context)?;
     let mut body = serde_json::to_value(&record).map_err(|error| Error::Internal(error.to_string()))?;
     body["discoveryProblem"] = json!(problem);
     body["unsupportedScopes"] = json!(record.unsupported_scopes());
@@ -174,7 +178,7 @@ async fn answer(context: &Context, id: &Id<Issuer>, problem: Option<String>) -> 
 /// 401, 403, 404. What is wrong with the document is told.
 pub async fn discover(call: &mut Call) -> Result<Reply> {
     call.request.fields(Media::Json).await?.finish()?;
-    let (administrator, record) = issuers::named(&call.context, call.segment.as_deref()).await?;
+    let (administrator, record) = issuers::load_issuer_as_administrator(&call.context, call.segment.as_deref()).await?;
     issuers::may_change(&administrator, &record)?;
     let context = &call.context;
     let id = Id::trusted(record.id);
@@ -192,7 +196,7 @@ pub async fn discover(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 401, 403, 404, 409.
 pub async fn delete(call: &mut Call) -> Result<Reply> {
-    let (administrator, record) = issuers::named(&call.context, call.segment.as_deref()).await?;
+    let (administrator, record) = issuers::load_issuer_as_administrator(&call.context, call.segment.as_deref()).await?;
     issuers::may_change(&administrator, &record)?;
     let context = &call.context;
     let force = call.request.param("force").as_deref() == Some("true");

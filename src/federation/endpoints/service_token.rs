@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::federation::flow::access_token::{Turn, is_good, take_turn};
+use crate::federation::flow::access_token::{Turn, is_good, take_lease};
 use crate::federation::flow::begin::with_endpoints;
 use crate::federation::flow::token_endpoint::{TokenResponse, refresh};
 use crate::federation::request::{is_scope, scopes};
@@ -79,7 +79,7 @@ pub async fn access_token(
         {
             return Ok((token, cached.expires_at));
         }
-        let turn = take_turn(context, Holder::System(&connected.id)).await?;
+        let turn = take_lease(context, Holder::System(&connected.id)).await?;
         // Loaded once more under the lease: the issuer may have rotated the refresh token since.
         let statements = [store::system_account::look(issuer, scope), store::system_account::of_issuer(issuer)];
         let mut answers = context.db()?.batch(statements).await?;

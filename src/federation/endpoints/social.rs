@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::federation::flow::begin::{Begun, Wish, begin};
+use crate::federation::flow::begin::{Begun, Wish, begin_authorization};
 use crate::federation::flow::native::{Believed, Native, believe, refused};
 use crate::federation::flow::sign_in::{Arrived, sign_in};
 use crate::federation::flow::{End, link as linking};
@@ -40,7 +40,7 @@ pub async fn one_tap(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let context = &call.context;
     // The page goes there by itself.
-    origins::target(context, callback.as_deref(), Wire::INVALID_CALLBACK_URL)?;
+    origins::check_target(context, callback.as_deref(), Wire::INVALID_CALLBACK_URL)?;
     let issuer = store::issuer::of_service(&context.tenant().id, ServiceType::Google);
     let Believed { upstream, profile, response } = believe(context, issuer, Native::of_page(token)?).await?;
     let tokens = response.tokens(&upstream.login_scopes);
@@ -60,7 +60,7 @@ pub async fn start(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let context = &call.context;
     let Some(native) = native else {
-        return redirecting(begin(context, &wish).await?, disable_redirect);
+        return redirecting(begin_authorization(context, &wish).await?, disable_redirect);
     };
     let Believed { upstream, profile, response } =
         believe(context, named(context, &wish), Native::read(native)?).await?;
@@ -81,8 +81,8 @@ pub async fn link(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
     let context = &call.context;
-    proof::not_impersonated(&authenticated)?;
-    proof::fresh(context, &authenticated)?;
+    proof::refuse_impersonator(&authenticated)?;
+    proof::require_fresh_session(context, &authenticated)?;
     let user = &authenticated.session.user.id;
     if let Some(native) = native {
         let Believed { upstream, profile, response } =
@@ -97,6 +97,6 @@ pub async fn link(call: &mut Call) -> Result<Reply> {
         return Ok(Reply::json(200, &body)?.with_cookies(authenticated.cookies));
     }
     let wish = Wish { purpose: Purpose::Link(user.clone()), ..wish };
-    let begun = begin(context, &wish).await?;
+    let begun = begin_authorization(context, &wish).await?;
     Ok(redirecting(begun, disable_redirect)?.with_cookies(authenticated.cookies))
 }

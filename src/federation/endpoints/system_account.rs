@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::federation::flow::begin::{Wish, begin_with};
+use crate::federation::flow::begin::{Wish, begin_authorization_with};
 use crate::federation::flow::token_endpoint::revoke;
-use crate::federation::issuers::{may_change, named};
+use crate::federation::issuers::{load_issuer_as_administrator, may_change};
 use crate::federation::request::Purpose;
 use crate::federation::store;
 use crate::federation::store::issuer::Upstream;
@@ -31,7 +31,7 @@ fn none() -> Error {
 /// # Errors
 /// 401, 403, 404.
 pub async fn show(call: &mut Call) -> Result<Reply> {
-    let (administrator, record) = named(&call.context, call.segment.as_deref()).await?;
+    let (administrator, record) = load_issuer_as_administrator(&call.context, call.segment.as_deref()).await?;
     // Whose account it is, is its keepers' business: reading is guarded as writing.
     may_change(&administrator, &record)?;
     let id: Id<Issuer> = Id::trusted(record.id);
@@ -61,10 +61,10 @@ pub async fn connect(call: &mut Call) -> Result<Reply> {
     let error_callback_url = fields.optional("errorCallbackURL", Target::LONGEST);
     let disable_redirect = fields.boolean("disableRedirect").unwrap_or(false);
     fields.finish()?;
-    let (administrator, record) = named(&call.context, call.segment.as_deref()).await?;
+    let (administrator, record) = load_issuer_as_administrator(&call.context, call.segment.as_deref()).await?;
     may_change(&administrator, &record)?;
     let context = &call.context;
-    proof::fresh(context, &administrator.authenticated)?;
+    proof::require_fresh_session(context, &administrator.authenticated)?;
     let id: Id<Issuer> = Id::trusted(record.id);
     let upstream: Option<Upstream> = context.db()?.first(store::issuer::by_id(&context.tenant().id, &id)).await?;
     // The flow ends at the issuer's own path, which is there only while it is enabled.
@@ -72,7 +72,7 @@ pub async fn connect(call: &mut Call) -> Result<Reply> {
     let upstream = upstream.ok_or_else(|| Error::refused(Wire::PROVIDER_NOT_FOUND, "switched off"))?;
     let purpose = Purpose::SystemAccount(administrator.authenticated.session.user.id.clone());
     let wish = Wish { purpose, callback_url, error_callback_url, ..Wish::default() };
-    let begun = begin_with(context, upstream, &wish).await?;
+    let begun = begin_authorization_with(context, upstream, &wish).await?;
     let body = json!({ "url": begun.url, "redirect": !disable_redirect });
     Ok(Reply::json(200, &body)?.with_cookie(begun.cookie).with_cookies(administrator.authenticated.cookies))
 }
@@ -82,7 +82,7 @@ pub async fn connect(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 401, 403, 404.
 pub async fn disconnect(call: &mut Call) -> Result<Reply> {
-    let (administrator, record) = named(&call.context, call.segment.as_deref()).await?;
+    let (administrator, record) = load_issuer_as_administrator(&call.context, call.segment.as_deref()).await?;
     may_change(&administrator, &record)?;
     let context = &call.context;
     let id: Id<Issuer> = Id::trusted(record.id);
@@ -106,10 +106,10 @@ pub async fn disconnect(call: &mut Call) -> Result<Reply> {
 /// 401, 403 also for a session that is not fresh, 404.
 pub async fn service_token(call: &mut Call) -> Result<Reply> {
     call.request.fields(Media::Json).await?.finish()?;
-    let (administrator, record) = named(&call.context, call.segment.as_deref()).await?;
+    let (administrator, record) = load_issuer_as_administrator(&call.context, call.segment.as_deref()).await?;
     may_change(&administrator, &record)?;
     let context = &call.context;
-    proof::fresh(context, &administrator.authenticated)?;
+    proof::require_fresh_session(context, &administrator.authenticated)?;
     let id: Id<Issuer> = Id::trusted(record.id);
     let token: Token<ServiceToken> = Token::new(context.random()?);
     let user = &administrator.authenticated.session.user.id;

@@ -46,7 +46,7 @@ pub enum Turn {
 ///
 /// # Errors
 /// 502 if whoever refreshed failed, or nobody came to an end in time.
-pub async fn take_turn(context: &Context, holder: Holder<'_>) -> Result<Turn> {
+pub async fn take_lease(context: &Context, holder: Holder<'_>) -> Result<Turn> {
     let (began, name) = (read_clock(), context.row_id()?);
     let patience = context.config.upstream_timeout_seconds * 1000 + SLACK;
     let failed = |reason: &str| Error::refused(Wire::PROVIDER_UNAVAILABLE, reason);
@@ -101,7 +101,7 @@ fn is_wider(holding: &Holding) -> bool {
 ///
 /// # Errors
 /// 400 if there is none and none can be had; 502.
-pub async fn of_account(
+pub async fn get_or_refresh_access_token(
     context: &Context,
     user: &Id<User>,
     mut holding: Holding,
@@ -124,14 +124,14 @@ pub async fn of_account(
             return Err(Error::refused(wire, "no refresh token"));
         }
         let id = holding.id.clone();
-        let turn = take_turn(context, Holder::Account(&id)).await?;
+        let turn = take_lease(context, Holder::Account(&id)).await?;
         // Loaded once more under the lease: what was loaded before it may be what somebody has just replaced.
         let reloaded: Option<Holding> = context.db()?.first(store::account::holding(context, user, &id)).await?;
         let reloaded = reloaded.ok_or_else(|| unavailable("unlinked meanwhile"))?;
         // Whoever came first may have come to an end between our look and our turn.
         is_new = reloaded.differs_from(&holding);
         match turn {
-            Turn::Mine(name) if !is_new => return renew(context, reloaded, &name).await,
+            Turn::Mine(name) if !is_new => return refresh_access_token(context, reloaded, &name).await,
             Turn::Mine(name) => {
                 context.db()?.record([store::lease::release(Holder::Account(&id), &name)]).await?;
             }
@@ -143,7 +143,7 @@ pub async fn of_account(
     Err(unavailable("another request's refresh gave no good token"))
 }
 
-async fn renew(context: &Context, holding: Holding, lease_name: &str) -> Result<AccessToken> {
+async fn refresh_access_token(context: &Context, holding: Holding, lease_name: &str) -> Result<AccessToken> {
     let id: &Id<Account> = &holding.id;
     let answer = match ask(context, &holding).await {
         Ok(answer) => answer,

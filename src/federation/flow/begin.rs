@@ -77,21 +77,23 @@ pub struct Begun {
 ///
 /// # Errors
 /// 403 for a bad target, 404 for an unknown provider, 502 for one that does not answer.
-pub async fn begin(context: &Context, wish: &Wish) -> Result<Begun> {
+pub async fn begin_authorization(context: &Context, wish: &Wish) -> Result<Begun> {
     let upstream: Option<Upstream> =
         context.db()?.first(store::issuer::by_name(&context.tenant().id, &wish.provider)).await?;
     let upstream = upstream.ok_or_else(|| Error::refused(Wire::PROVIDER_NOT_FOUND, format!("{:?}", wish.provider)))?;
-    begin_with(context, upstream, wish).await
+    begin_authorization_with(context, upstream, wish).await
 }
 
 /// Begins a flow with an issuer.
 ///
 /// # Errors
-/// As [`begin`].
-pub async fn begin_with(context: &Context, upstream: Upstream, wish: &Wish) -> Result<Begun> {
-    let callback = origins::target(context, wish.callback_url.as_deref(), Wire::INVALID_CALLBACK_URL)?;
-    let on_error = origins::target(context, wish.error_callback_url.as_deref(), Wire::INVALID_ERROR_CALLBACK_URL)?;
-    let on_new = origins::target(context, wish.new_user_callback_url.as_deref(), Wire::INVALID_NEW_USER_CALLBACK_URL)?;
+/// As [`begin_authorization`].
+pub async fn begin_authorization_with(context: &Context, upstream: Upstream, wish: &Wish) -> Result<Begun> {
+    let callback = origins::check_target(context, wish.callback_url.as_deref(), Wire::INVALID_CALLBACK_URL)?;
+    let on_error =
+        origins::check_target(context, wish.error_callback_url.as_deref(), Wire::INVALID_ERROR_CALLBACK_URL)?;
+    let on_new =
+        origins::check_target(context, wish.new_user_callback_url.as_deref(), Wire::INVALID_NEW_USER_CALLBACK_URL)?;
     let (upstream, mut writes) = with_endpoints(context, upstream).await?;
     let is_offline =
         matches!(wish.purpose, Purpose::SystemAccount(_)) || wish.scopes.iter().any(|scope| scope == OFFLINE);
@@ -117,7 +119,7 @@ pub async fn begin_with(context: &Context, upstream: Upstream, wish: &Wish) -> R
     };
     let state: Token<UpstreamState> = Token::new(context.random()?);
     // One binding a browser, not a flow: two tabs may each have theirs under way.
-    let binding = match binding(context) {
+    let binding = match browser_binding(context) {
         Some(binding) => binding,
         None => Token::new(context.random()?),
     };
@@ -139,7 +141,7 @@ pub async fn begin_with(context: &Context, upstream: Upstream, wish: &Wish) -> R
     let url = authorization_url(
         &flow,
         &Parameters {
-            endpoint: &endpoint(&upstream, "authorization_endpoint")?,
+            endpoint: &endpoint_of(&upstream, "authorization_endpoint")?,
             client_id: &upstream.client_id,
             scope: &flow.scope,
             state: state.expose(),
@@ -155,7 +157,7 @@ pub async fn begin_with(context: &Context, upstream: Upstream, wish: &Wish) -> R
 
 /// What ties flows to this browser, as it was presented.
 #[must_use]
-pub fn binding(context: &Context) -> Option<Token<BrowserBinding>> {
+pub fn browser_binding(context: &Context) -> Option<Token<BrowserBinding>> {
     context.cookie(Cookie::Binding).and_then(|text| Token::parse(&text))
 }
 
@@ -163,7 +165,7 @@ pub fn binding(context: &Context) -> Option<Token<BrowserBinding>> {
 ///
 /// # Errors
 /// 502 if it has none of that name.
-pub fn endpoint(upstream: &Upstream, name: &str) -> Result<String> {
+pub fn endpoint_of(upstream: &Upstream, name: &str) -> Result<String> {
     let missing = || Error::refused(Wire::PROVIDER_UNAVAILABLE, format!("issuer {} without {name}", upstream.id));
     upstream.endpoint(name).ok_or_else(missing)
 }
@@ -179,7 +181,7 @@ pub async fn with_endpoints(context: &Context, mut upstream: Upstream) -> Result
     if is_recent || !upstream.is_open_id() {
         return Ok((upstream, Vec::new()));
     }
-    match discover::discover(context, &upstream.base_url, &upstream.discovered_issuer()).await {
+    match discover::fetch_metadata(context, &upstream.base_url, &upstream.discovered_issuer()).await {
         Ok(metadata) => {
             let writes = store::issuer::keep_discovery(context, &upstream.id, &metadata)?;
             for (name, url) in metadata.endpoints {

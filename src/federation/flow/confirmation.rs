@@ -31,7 +31,7 @@ pub struct Waiting {
 ///
 /// # Errors
 /// If the platform has no randomness.
-pub fn ask(
+pub fn mail_confirmation(
     context: &Context,
     upstream: &Upstream,
     profile: &Profile,

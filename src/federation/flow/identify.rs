@@ -36,12 +36,12 @@ pub struct Evidence<'a> {
 pub async fn identify(context: &Context, upstream: &Upstream, evidence: &Evidence<'_>) -> Ended<Profile> {
     let token = if upstream.is_open_id() {
         let text = evidence.id_token.ok_or_else(|| End::failure("invalid_id_token", "no ID token came"))?;
-        let believed = verify(context, upstream, text, evidence).await;
+        let believed = verify_id_token(context, upstream, text, evidence).await;
         Some(believed.map_err(|reason| End::failure("invalid_id_token", reason))?)
     } else {
         None
     };
-    let (userinfo, problem) = match ask(context, upstream, evidence.access_token).await {
+    let (userinfo, problem) = match fetch_userinfo(context, upstream, evidence.access_token).await {
         Ok(userinfo) => (userinfo, None),
         Err(problem) => (None, Some(problem)),
     };
@@ -79,7 +79,7 @@ pub async fn identify(context: &Context, upstream: &Upstream, evidence: &Evidenc
 }
 
 /// Asks the issuer's API with the access token.
-async fn ask(
+async fn fetch_userinfo(
     context: &Context,
     upstream: &Upstream,
     token: Option<&str>,
@@ -88,18 +88,20 @@ async fn ask(
         return Ok(None);
     };
     let header = upstream.service_type.api_header();
-    let answer = fetch::get_with_token(context, &url, token, header).await?;
+    let answer = fetch::fetch_with_token(context, &url, token, header).await?;
     let mut said = match serde_json::from_slice(&answer) {
         Ok(Value::Object(said)) => said,
         Ok(_) => return Err(format!("{url}: no JSON object")),
         Err(error) => match std::str::from_utf8(&answer).map(str::trim) {
-            Ok(jwt) if upstream.is_open_id() && jwt.split('.').count() == 3 => signed(context, upstream, jwt).await?,
+            Ok(jwt) if upstream.is_open_id() && jwt.split('.').count() == 3 => {
+                read_id_token(context, upstream, jwt).await?
+            }
             _ => return Err(format!("{url}: {error}")),
         },
     };
     if let Some(url) = upstream.endpoint("emails_endpoint") {
         // Without the scope for it there is no list; then there is no proven address either.
-        match fetch::get_json_with_token(context, &url, token, header).await {
+        match fetch::fetch_json_with_token(context, &url, token, header).await {
             Ok(emails) => {
                 said.insert("emails".to_owned(), emails);
             }
@@ -113,12 +115,12 @@ async fn ask(
 ///
 /// # Errors
 /// What went wrong, for the log.
-pub async fn describe(
+pub async fn read_profile(
     context: &Context,
     upstream: &Upstream,
     token: &str,
 ) -> Result<Option<Map<String, Value>>, String> {
-    let mut said = ask(context, upstream, Some(token)).await?;
+    let mut said = fetch_userinfo(context, upstream, Some(token)).await?;
     if let Some(said) = &mut said {
         upstream.service_type.normalise(said);
     }
@@ -126,9 +128,9 @@ pub async fn describe(
 }
 
 /// The claims of a signed userinfo answer (section 5.3.2). Where it says whose and for whom, that must be so.
-async fn signed(context: &Context, upstream: &Upstream, jwt: &str) -> Result<Map<String, Value>, String> {
+async fn read_id_token(context: &Context, upstream: &Upstream, jwt: &str) -> Result<Map<String, Value>, String> {
     let verified =
-        believe(context, upstream, UnverifiedJws(jwt)).await.map_err(|error| format!("userinfo: {error}"))?;
+        trust_id_token(context, upstream, UnverifiedJws(jwt)).await.map_err(|error| format!("userinfo: {error}"))?;
     let (claims, known) = (verified.claims, upstream.audiences());
     let is_ours = !claims.contains_key("aud") || audiences(&claims).iter().any(|audience| known.contains(audience));
     if !is_ours || (claims.contains_key("iss") && !upstream.expected_issuer().accepts(&claims)) {
@@ -137,7 +139,7 @@ async fn signed(context: &Context, upstream: &Upstream, jwt: &str) -> Result<Map
     Ok(claims)
 }
 
-async fn verify(
+async fn verify_id_token(
     context: &Context,
     upstream: &Upstream,
     text: &str,
@@ -152,17 +154,17 @@ async fn verify(
         now: context.now,
     };
     let jws = UnverifiedIdToken(text).jws().map_err(|error| error.to_string())?;
-    let verified = believe(context, upstream, jws).await?;
+    let verified = trust_id_token(context, upstream, jws).await?;
     IdToken::judge(verified, &expected).map_err(|error| error.to_string())
 }
 
 /// Verifies a signature by the issuer's keys, which are fetched again where one is missing: it may have rotated them.
-async fn believe(context: &Context, upstream: &Upstream, jws: UnverifiedJws<'_>) -> Result<Verified, String> {
+async fn trust_id_token(context: &Context, upstream: &Upstream, jws: UnverifiedJws<'_>) -> Result<Verified, String> {
     let jwks_uri = upstream.endpoint("jwks_uri").ok_or("issuer without jwks_uri")?;
-    let keys = key_set::key_set(context, &jwks_uri, false).await?;
+    let keys = key_set::load_key_set(context, &jwks_uri, false).await?;
     match by_keys(jws, &keys).await {
         Err(JwsError::UnknownKey(_)) => {
-            let fresh = key_set::key_set(context, &jwks_uri, true).await?;
+            let fresh = key_set::load_key_set(context, &jwks_uri, true).await?;
             if Rc::ptr_eq(&fresh, &keys) {
                 return Err("no such key, and the set is fresh".to_owned());
             }

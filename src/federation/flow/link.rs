@@ -32,7 +32,8 @@ pub async fn link(
     tokens: &Tokens<'_>,
     user: &Id<User>,
 ) -> Ended<Vec<String>> {
-    let Authentication::Authenticated(authenticated) = authenticate::visitor(context, Depth::Database).await? else {
+    let Authentication::Authenticated(authenticated) = authenticate::identify_visitor(context, Depth::Database).await?
+    else {
         return Err(End::failure("not_signed_in", "nobody is signed in any more"));
     };
     if authenticated.session.user.id != *user || authenticated.session.impersonated_by.is_some() {
@@ -75,7 +76,13 @@ async fn attempt(
             statements.extend(store::upstream::refresh(context, upstream, &account, profile, tokens)?);
             let waits = !known.account_is_confirmed && upstream.require_confirmation;
             if waits {
-                statements.extend(confirmation::ask(context, upstream, profile, (user, &person.email), &account)?);
+                statements.extend(confirmation::mail_confirmation(
+                    context,
+                    upstream,
+                    profile,
+                    (user, &person.email),
+                    &account,
+                )?);
             } else if !known.account_is_confirmed {
                 // It waited while links were confirmed; now whoever is signed in says so.
                 statements.push(store::upstream::confirm(context, user, &account));
@@ -130,9 +137,9 @@ fn make(
         &details,
     ));
     if waits {
-        statements.extend(confirmation::ask(context, upstream, profile, (user, email), &account)?);
+        statements.extend(confirmation::mail_confirmation(context, upstream, profile, (user, email), &account)?);
     } else {
-        let letter = sign_in::told(context, upstream);
+        let letter = sign_in::sign_in_error(context, upstream);
         statements.push(records::store::outbox::queue_to_user(context, user, &letter, None)?);
     }
     Ok(statements)

@@ -19,14 +19,14 @@ use crate::{records, session};
 ///
 /// # Errors
 /// A failure for the page.
-pub async fn connected(
+pub async fn load_system_account(
     context: &Context,
     upstream: &Upstream,
     profile: &Profile,
     tokens: &Tokens<'_>,
     administrator: &Id<User>,
 ) -> Ended<()> {
-    let present = administrator::present(context, Action::ManageIssuers).await?;
+    let present = administrator::load_administrator_permit(context, Action::ManageIssuers).await?;
     let Some(permit) = present.filter(|permit| permit.actor() == administrator) else {
         return Err(End::failure("not_signed_in", "the administrator is gone"));
     };

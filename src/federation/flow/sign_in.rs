@@ -93,7 +93,7 @@ async fn attempt(
         sign_up_open: context.config.sign_up_open,
     };
     let (linked, same_email) = (candidates.linked.as_ref(), candidates.same_email.as_ref());
-    let decision = match linking::decide(profile, &rules, linked, same_email, context.now) {
+    let decision = match linking::decide_linking(profile, &rules, linked, same_email, context.now) {
         Ok(decision) => decision,
         Err(refusal) => {
             let user_id = linked.map(|known| &known.user_id);
@@ -104,7 +104,7 @@ async fn attempt(
     };
     let prepared = prepare(context, upstream, profile, tokens, decision)?;
     if let Some(email) = prepared.waits.clone() {
-        return pend(context, upstream, profile, prepared, &email).await;
+        return ask_account_confirmation(context, upstream, profile, prepared, &email).await;
     }
     let Prepared { user, account: _, statements, is_new, .. } = prepared;
     let authenticated_at = Some(profile.authenticated_at(context.now));
@@ -114,7 +114,7 @@ async fn attempt(
         authenticated_at,
         ..Opening::new(&user, &upstream.name, &["fed"])
     };
-    match open::open_or_ask(context, &opening, statements).await {
+    match open::open_session_or_ask(context, &opening, statements).await {
         Err(OpeningError::Conflict(_)) => Ok(None),
         other => {
             deliver_later(context);
@@ -161,7 +161,12 @@ fn prepare(
             statements.push(audit(&user, "account.linked", Severity::Medium)?);
             if !waits {
                 // Nobody was asked: the issuer's word on the address did it.
-                statements.push(records::store::outbox::queue_to_user(context, &user, &told(context, upstream), None)?);
+                statements.push(records::store::outbox::queue_to_user(
+                    context,
+                    &user,
+                    &sign_in_error(context, upstream),
+                    None,
+                )?);
             }
             // Their addresses are the same: by that they were found.
             let waits = profile.email.clone().filter(|_| waits);
@@ -175,7 +180,12 @@ fn prepare(
             statements.push(must_change());
             statements.extend(link(&account, &user));
             statements.push(audit(&user, "account.linked", Severity::Medium)?);
-            statements.push(records::store::outbox::queue_to_user(context, &user, &told(context, upstream), None)?);
+            statements.push(records::store::outbox::queue_to_user(
+                context,
+                &user,
+                &sign_in_error(context, upstream),
+                None,
+            )?);
             Prepared { user, account, statements, is_new: false, waits: None }
         }
         Decision::Create { email, email_verified } => {
@@ -203,7 +213,7 @@ fn prepare(
 
 /// The mail about a link that was made.
 #[must_use]
-pub fn told(context: &Context, upstream: &Upstream) -> records::store::outbox::Mail {
+pub fn sign_in_error(context: &Context, upstream: &Upstream) -> records::store::outbox::Mail {
     let subject = format!("{} can sign you in", upstream.label);
     let text = format!(
         "An account at {} was linked to yours, and signs you in from now on. If it was not you, unlink it and set a new password.",
@@ -213,7 +223,7 @@ pub fn told(context: &Context, upstream: &Upstream) -> records::store::outbox::M
 }
 
 /// A link that waits: its owner is asked by mail.
-async fn pend(
+async fn ask_account_confirmation(
     context: &Context,
     upstream: &Upstream,
     profile: &Profile,
@@ -228,7 +238,7 @@ async fn pend(
         method: &upstream.name,
     };
     statements.push(records::store::audit::login(context, &context.row_id()?, attempt));
-    statements.extend(confirmation::ask(context, upstream, profile, (&user, email), &account)?);
+    statements.extend(confirmation::mail_confirmation(context, upstream, profile, (&user, email), &account)?);
     match context.db()?.batch(statements).await {
         Err(StoreError::Conflict(_)) => Ok(None),
         other => {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::federation::callback::AuthorizationCode;
 use crate::federation::client_auth::{ASSERTION_SECONDS, ClientAuthentication, apple_secret, assertion};
-use crate::federation::flow::begin::endpoint;
+use crate::federation::flow::begin::endpoint_of;
 use crate::federation::request::joined;
 use crate::federation::store::issuer::Upstream;
 use crate::federation::store::upstream::Tokens;
@@ -180,7 +180,7 @@ async fn ask(
     upstream: &Upstream,
     form: Vec<(&'static str, String)>,
 ) -> Result<std::result::Result<TokenResponse, Refused>> {
-    let url = endpoint(upstream, "token_endpoint")?;
+    let url = endpoint_of(upstream, "token_endpoint")?;
     let answer = match post(context, upstream, &url, form).await? {
         Ok(answer) => answer,
         Err(problem) => return Ok(Err(Refused::for_now(problem))),
@@ -242,7 +242,7 @@ async fn post(
     let mut body = form_urlencoded::Serializer::new(String::new());
     body.extend_pairs(form);
     let outgoing = Outgoing { url, form: Some(body.finish()), authorization, header: None };
-    Ok(fetch::send(context, outgoing).await)
+    Ok(fetch::send_request(context, outgoing).await)
 }
 
 /// Adds what proves who we are.

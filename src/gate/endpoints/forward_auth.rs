@@ -39,11 +39,11 @@ pub async fn check(call: &mut Call) -> Result<Reply> {
     // Up to the query only: a raw `#` is part of the path for an origin that is sent one.
     let path_of = |uri: &str| uri.split('?').next().unwrap_or("/").to_owned();
     let path = &path_of(uri);
-    let mut needs = proxy::needs(app, method, path);
+    let mut needs = proxy::needs_of_request(app, method, path);
     if let Some(too) = &asked.uri_too {
-        needs.add(proxy::needs(app, method, &path_of(too)));
+        needs.add(proxy::needs_of_request(app, method, &path_of(too)));
     }
-    let mut judged = match proxy::judge(&call.context, needs, path).await {
+    let mut judged = match proxy::judge_visitor(&call.context, needs, path).await {
         // The auth host knows where a second factor is set up, and the way back.
         Err(error) if error.wire() == Wire::SECOND_FACTOR_REQUIRED => {
             call.context.log(path, &error);
@@ -60,7 +60,7 @@ pub async fn check(call: &mut Call) -> Result<Reply> {
             if asked.by == Proxy::Envoy {
                 reply = tell_envoy(call, judged.session.is_some(), reply);
             }
-            for (name, value) in proxy::identity(&call.context, app, judged.session.as_ref()).await? {
+            for (name, value) in proxy::identity_headers(&call.context, app, judged.session.as_ref()).await? {
                 reply = reply.with(name, value);
             }
             Ok(reply)

@@ -21,11 +21,11 @@ use crate::request::context::Context;
 use crate::request::store::directory::AppPlace;
 use crate::request::store::verification::Used;
 use crate::session::authenticate::{
-    Authentication, Depth, judge, lasting_cookie, remember, session_cookie, snapshot_cookie,
+    Authentication, Depth, judge_session, lasting_cookie, session_cookie, snapshot_cookie, write_session_copy,
 };
 use crate::session::call::Call;
 use crate::session::live_session::Rejection;
-use crate::session::sessions::end_this;
+use crate::session::sessions::end_current_session;
 use crate::{provider, request, session};
 
 /// How long a code is honoured, in milliseconds: one redirect.
@@ -113,7 +113,7 @@ pub async fn authorize(call: &mut Call) -> Result<Reply> {
 /// 400 for a state that is not ours, or that came back to a browser that keeps no cookies; 503.
 pub async fn callback(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
-    let app = sign_in::app(context)?;
+    let app = sign_in::require_app(context)?;
     let text = call.request.param("state").unwrap_or_default();
     let found =
         GateRequest::read(&context.config.keyring, &text, context.now).ok_or_else(|| bad("state is not ours"))?;
@@ -174,7 +174,7 @@ fn bad(reason: &str) -> Error {
 /// Uses the code up and opens the session that it stands for.
 async fn redeem(call: &Call, app: &AppPlace, request: &GateRequest) -> Result<Redeemed> {
     let context = &call.context;
-    let mine = sign_in::binding(&call.context, sign_in::slot(&request.binding))
+    let mine = sign_in::read_binding(&call.context, sign_in::slot_of(&request.binding))
         .ok_or_else(|| bad("no cookie of this browser's request"))?
         .hash();
     if !equal_in_constant_time(&request.binding, mine.as_str()) {
@@ -199,7 +199,7 @@ async fn redeem(call: &Call, app: &AppPlace, request: &GateRequest) -> Result<Re
     let mut answers = context.db()?.batch(statements).await?.skip(1);
     let record =
         session::store::session::read(&mut answers)?.ok_or_else(|| bad("the session on the auth host is over"))?;
-    let session = match judge(context, record) {
+    let session = match judge_session(context, record) {
         Ok(judged) => judged.session,
         Err(rejection) => {
             // Nobody has it: it does not stay behind.
@@ -210,7 +210,7 @@ async fn redeem(call: &Call, app: &AppPlace, request: &GateRequest) -> Result<Re
             return Err(bad(&format!("{rejection:?}")));
         }
     };
-    remember(context, &hash, &session);
+    write_session_copy(context, &hash, &session);
     // A proxy that asks about each request keeps to itself what we would set with the answer: nothing could prolong the
     // browser's cookie, so it outlives the session, whose end D1 knows.
     let is_asked = call.asked.is_some() || (app.origin_url.is_none() && app.service_binding.is_none());
@@ -226,7 +226,7 @@ async fn redeem(call: &Call, app: &AppPlace, request: &GateRequest) -> Result<Re
 /// # Errors
 /// 404 off a protected host.
 pub async fn ask_sign_out(call: &mut Call) -> Result<Reply> {
-    let app = sign_in::app(&call.context)?;
+    let app = sign_in::require_app(&call.context)?;
     let page = provider::pages::sign_out::page(&call.context.frame("Sign out"), &app.name, "/.doorward/sign-out");
     Ok(Reply::page(200, page))
 }
@@ -238,7 +238,7 @@ pub async fn ask_sign_out(call: &mut Call) -> Result<Reply> {
 pub async fn sign_out(call: &mut Call) -> Result<Reply> {
     // Read, so that the connection can be used again; nothing in it matters.
     call.request.fields(Media::Both).await.ok();
-    let gone = end_this(&call.context).await?;
+    let gone = end_current_session(&call.context).await?;
     // Another sign-in leads back to the website, and its page has a link there.
     let begun = sign_in::new_request(&call.context, &origin_used(call)?, "/", false)?;
     let target = Target::own(format!("{}/login", call.context.auth_origin())).with_query(SIGNED_OUT, "true");

@@ -15,7 +15,7 @@ use crate::session::cookies::clear_session_cookies;
 /// # Errors
 /// 400 for somebody who is a guest already, 404 where guests are not welcome, 429.
 pub async fn sign_in(call: &mut Call) -> Result<Reply> {
-    origins::open_way(call.context.config.ways_in.anonymous)?;
+    origins::require_open_way(call.context.config.ways_in.anonymous)?;
     call.request.fields(Media::Json).await?.finish()?;
     let opened = guest::sign_in_as_guest(&call.context).await?;
     let body = json!({ "token": opened.session.id, "user": opened.session.user_json() });
@@ -27,7 +27,7 @@ pub async fn sign_in(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 401, 403 for somebody who is no guest, 404 where guests are not welcome.
 pub async fn delete(call: &mut Call) -> Result<Reply> {
-    origins::open_way(call.context.config.ways_in.anonymous)?;
+    origins::require_open_way(call.context.config.ways_in.anonymous)?;
     call.request.fields(Media::Json).await?.finish()?;
     guest::delete_guest(&call.context).await?;
     Ok(Reply::json(200, &json!({ "success": true }))?.with_cookies(clear_session_cookies(&call.context)))

@@ -21,13 +21,13 @@ use crate::users::store::sign_in::By;
 /// # Errors
 /// 400 for bad fields, 404 where codes are not a way in, 429.
 pub async fn send(call: &mut Call) -> Result<Reply> {
-    origins::open_way(call.context.config.ways_in.email_otp)?;
+    origins::require_open_way(call.context.config.ways_in.email_otp)?;
     let mut fields = call.request.fields(Media::Json).await?;
     let (email, judged) = email_otp::email_field(&mut fields);
     let named = fields.required("type", 50);
     fields.finish()?;
     judged?;
-    email_otp::send_code(&call.context, &email, email_otp::kind(&named)?).await?;
+    email_otp::send_email_code(&call.context, &email, email_otp::code_kind(&named)?).await?;
     Reply::json(200, &json!({ "success": true }))
 }
 
@@ -36,14 +36,14 @@ pub async fn send(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 400, 403, 429.
 pub async fn check(call: &mut Call) -> Result<Reply> {
-    origins::open_way(call.context.config.ways_in.email_otp)?;
+    origins::require_open_way(call.context.config.ways_in.email_otp)?;
     let mut fields = call.request.fields(Media::Json).await?;
     let (email, judged) = email_otp::email_field(&mut fields);
     let named = fields.required("type", 50);
     let otp = fields.required("otp", LONGEST_CODE);
     fields.finish()?;
     judged?;
-    email_otp::redeem(&call.context, email_otp::kind(&named)?, By::Email(&email), &otp, true).await?;
+    email_otp::redeem_code(&call.context, email_otp::code_kind(&named)?, By::Email(&email), &otp, true).await?;
     Reply::json(200, &json!({ "success": true }))
 }
 
@@ -52,7 +52,7 @@ pub async fn check(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 400 for bad fields or a wrong code, 403 for a banned user, 404 where codes are not a way in, 429.
 pub async fn sign_in(call: &mut Call) -> Result<Reply> {
-    origins::open_way(call.context.config.ways_in.email_otp)?;
+    origins::require_open_way(call.context.config.ways_in.email_otp)?;
     let mut fields = call.request.fields(Media::Json).await?;
     let (email, judged) = email_otp::email_field(&mut fields);
     let otp = fields.required("otp", LONGEST_CODE);
@@ -60,7 +60,7 @@ pub async fn sign_in(call: &mut Call) -> Result<Reply> {
     let image = fields.optional("image", LONGEST_IMAGE);
     fields.finish()?;
     judged?;
-    let outcome = email_otp::by_code(&call.context, &email, &otp, &name, image.as_deref()).await?;
+    let outcome = email_otp::sign_in_by_code(&call.context, &email, &otp, &name, image.as_deref()).await?;
     outcome.json(|session| json!({ "token": session.id, "user": session.user_json() }))
 }
 
@@ -69,7 +69,7 @@ pub async fn sign_in(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 400, 403, 429.
 pub async fn verify_email(call: &mut Call) -> Result<Reply> {
-    origins::open_way(call.context.config.ways_in.email_otp)?;
+    origins::require_open_way(call.context.config.ways_in.email_otp)?;
     let mut fields = call.request.fields(Media::Json).await?;
     let (email, judged) = email_otp::email_field(&mut fields);
     let otp = fields.required("otp", LONGEST_CODE);
@@ -85,11 +85,11 @@ pub async fn verify_email(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 400, 404, 429.
 pub async fn request_reset(call: &mut Call) -> Result<Reply> {
-    origins::open_way(call.context.config.ways_in.email_otp)?;
+    origins::require_open_way(call.context.config.ways_in.email_otp)?;
     let mut fields = call.request.fields(Media::Json).await?;
     let email = fields.email("email");
     fields.finish()?;
-    email_otp::send_code(&call.context, &email, CodeKind::Reset).await?;
+    email_otp::send_email_code(&call.context, &email, CodeKind::Reset).await?;
     Reply::json(200, &json!({ "success": true }))
 }
 
@@ -98,13 +98,13 @@ pub async fn request_reset(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 400 for bad fields, a bad password or a wrong code, 403, 429.
 pub async fn reset_password(call: &mut Call) -> Result<Reply> {
-    origins::open_way(call.context.config.ways_in.email_otp)?;
+    origins::require_open_way(call.context.config.ways_in.email_otp)?;
     let mut fields = call.request.fields(Media::Json).await?;
     let email = fields.email("email");
     let otp = fields.required("otp", LONGEST_CODE);
     let new = Password::new(fields.required("password", LONGEST_READ), nfkc);
     fields.finish()?;
-    email_otp::set_password(&call.context, CodeKind::Reset, By::Email(&email), &otp, &new).await?;
+    email_otp::reset_password_by_code(&call.context, CodeKind::Reset, By::Email(&email), &otp, &new).await?;
     Reply::json(200, &json!({ "success": true }))
 }
 
@@ -113,7 +113,7 @@ pub async fn reset_password(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 400, 401, 403, 404, 429.
 pub async fn request_change(call: &mut Call) -> Result<Reply> {
-    origins::open_way(call.context.config.ways_in.email_otp)?;
+    origins::require_open_way(call.context.config.ways_in.email_otp)?;
     let mut fields = call.request.fields(Media::Json).await?;
     let new = fields.email("newEmail");
     let otp = fields.optional("otp", LONGEST_CODE);
@@ -127,7 +127,7 @@ pub async fn request_change(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 400, 401, 403, 404, 429.
 pub async fn change(call: &mut Call) -> Result<Reply> {
-    origins::open_way(call.context.config.ways_in.email_otp)?;
+    origins::require_open_way(call.context.config.ways_in.email_otp)?;
     let mut fields = call.request.fields(Media::Json).await?;
     let new = fields.email("newEmail");
     let otp = fields.required("otp", LONGEST_CODE);

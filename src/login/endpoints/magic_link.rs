@@ -18,7 +18,7 @@ use crate::users::fields::LONGEST_NAME;
 /// # Errors
 /// 400 for bad fields, 403 for bad URLs, 404 where links are not a way in, 429.
 pub async fn send(call: &mut Call) -> Result<Reply> {
-    origins::open_way(call.context.config.ways_in.magic_link)?;
+    origins::require_open_way(call.context.config.ways_in.magic_link)?;
     let mut fields = call.request.fields(Media::Json).await?;
     let email = fields.email("email");
     let name = fields.optional_name("name", LONGEST_NAME).unwrap_or_default();
@@ -27,11 +27,11 @@ pub async fn send(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let context = &call.context;
     let ways = Ways {
-        callback: origins::target(context, callback.as_deref(), Wire::INVALID_CALLBACK_URL)?,
-        on_new: origins::target(context, on_new.as_deref(), Wire::INVALID_NEW_USER_CALLBACK_URL)?,
-        on_error: origins::target(context, on_error.as_deref(), Wire::INVALID_ERROR_CALLBACK_URL)?,
+        callback: origins::check_target(context, callback.as_deref(), Wire::INVALID_CALLBACK_URL)?,
+        on_new: origins::check_target(context, on_new.as_deref(), Wire::INVALID_NEW_USER_CALLBACK_URL)?,
+        on_error: origins::check_target(context, on_error.as_deref(), Wire::INVALID_ERROR_CALLBACK_URL)?,
     };
-    magic_link::mail_link(&call.context, &email, &name, &ways).await?;
+    magic_link::mail_sign_in_link(&call.context, &email, &name, &ways).await?;
     Reply::json(200, &json!({ "status": true }))
 }
 
@@ -40,12 +40,12 @@ pub async fn send(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 403 for bad URLs; 503. A link that is not good is told on the page that it leads to.
 pub async fn verify(call: &mut Call) -> Result<Reply> {
-    origins::open_way(call.context.config.ways_in.magic_link)?;
+    origins::require_open_way(call.context.config.ways_in.magic_link)?;
     if !origins::asked_by_script(&call.context, &call.request) {
-        return Ok(origins::to_page(&call.request, PAGE));
+        return Ok(origins::redirect_to_page(&call.request, PAGE));
     }
     let context = &call.context;
-    let Ways { callback, on_new, on_error } = magic_link::ways(context, |name| call.request.param(name))?;
+    let Ways { callback, on_new, on_error } = magic_link::read_targets(context, |name| call.request.param(name))?;
     let result = magic_link::sign_in_by_link(&call.context, call.request.param("token")).await;
     let reply = match (result, callback) {
         (Ok((outcome, is_new)), Some(callback)) => {
@@ -75,7 +75,7 @@ async fn refused(call: &Call, status: u16, ways: &Ways, error: &Error) -> Result
         return Ok(Reply::redirect(status, &target.with_query("error", error.wire().code)));
     }
     if error.wire() != Wire::INVALID_TOKEN {
-        return Ok(errors::html(context, error));
+        return Ok(errors::error_page(context, error));
     }
     let target = ways.callback.as_ref().map_or("/account", Target::as_str);
     let user = call.signed_in_user().await?;
@@ -90,9 +90,9 @@ async fn refused(call: &Call, status: u16, ways: &Ways, error: &Error) -> Result
 /// # Errors
 /// 403 for bad URLs; 404 where links are not a way in; 503.
 pub async fn page(call: &mut Call) -> Result<Reply> {
-    origins::open_way(call.context.config.ways_in.magic_link)?;
+    origins::require_open_way(call.context.config.ways_in.magic_link)?;
     let context = &call.context;
-    let ways = magic_link::ways(context, |name| call.request.param(name))?;
+    let ways = magic_link::read_targets(context, |name| call.request.param(name))?;
     let text = call.request.param("token").unwrap_or_default();
     let Some(email) = magic_link::load_recipient(context, &text).await? else {
         let error = Error::refused(Wire::INVALID_TOKEN, "unknown, used or expired");
@@ -111,13 +111,13 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 403 for bad URLs; 404 where links are not a way in; 503.
 pub async fn press(call: &mut Call) -> Result<Reply> {
-    origins::open_way(call.context.config.ways_in.magic_link)?;
+    origins::require_open_way(call.context.config.ways_in.magic_link)?;
     let mut fields = call.request.fields(Media::Form).await?;
     let token = fields.optional("token", 200);
     let [callback, on_new, on_error] =
         ["callbackURL", "newUserCallbackURL", "errorCallbackURL"].map(|name| fields.optional(name, Target::LONGEST));
     fields.finish()?;
-    let ways = magic_link::ways(&call.context, |name| match name {
+    let ways = magic_link::read_targets(&call.context, |name| match name {
         "callbackURL" => callback.clone(),
         "newUserCallbackURL" => on_new.clone(),
         _ => on_error.clone(),

@@ -15,7 +15,7 @@ use crate::session::proof;
 /// 401, 403 for an impersonating administrator, 503.
 pub async fn generate(call: &mut Call) -> Result<Reply> {
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
-    proof::not_impersonated(&authenticated)?;
+    proof::refuse_impersonator(&authenticated)?;
     let token = one_time_token::issue_one_time_token(&call.context, &authenticated.session).await?;
     Ok(Reply::json(200, &json!({ "token": token.expose() }))?.with_cookies(authenticated.cookies))
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::account::sign_up::{Applicant, SignedUp};
 use crate::account::{reset as resetting, sign_up as signing_up, verification};
 use crate::credentials::password::{LONGEST_READ, Password};
-use crate::federation::flow::begin::{Wish, begin};
+use crate::federation::flow::begin::{Wish, begin_authorization};
 use crate::federation::store::issuer::Button;
 use crate::gate::sign_in;
 use crate::gate::sign_in::SIGNED_OUT;
@@ -26,7 +26,7 @@ use crate::request::{errors, origins};
 use crate::session::authenticate::{Authentication, Depth};
 use crate::session::call::Call;
 use crate::session::cookies::clear_session_cookies;
-use crate::session::sessions::end_this;
+use crate::session::sessions::end_current_session;
 use crate::tenants::invitation_page;
 use crate::users::fields::{LONGEST_NAME, Names};
 use crate::users::store::sign_in::By;
@@ -40,7 +40,7 @@ const LONGEST_CONTINUE: usize = Target::LONGEST;
 
 /// Where to go afterwards. What is not to be trusted leads home: a login page is no place for a riddle.
 fn target(call: &Call, given: Option<&str>) -> Target {
-    let checked = origins::target(&call.context, given, Wire::INVALID_CALLBACK_URL);
+    let checked = origins::check_target(&call.context, given, Wire::INVALID_CALLBACK_URL);
     checked.ok().flatten().unwrap_or_else(|| Target::own(HOME))
 }
 
@@ -109,15 +109,15 @@ pub async fn log_in(call: &mut Call) -> Result<Reply> {
     let given = fields.optional("continue", LONGEST_CONTINUE);
     fields.finish()?;
     let target = target(call, given.as_deref());
-    origins::open_way(call.context.config.ways_in.password)?;
-    let name = login::sign_in::typed_name(&email);
+    origins::require_open_way(call.context.config.ways_in.password)?;
+    let name = login::sign_in::normalise_typed_name(&email);
     let typed = Typed {
         by: if name.contains('@') { By::Email(&name) } else { By::Username(&name) },
         password: Password::new(password, nfkc),
         is_remembered: remember,
         callback: Some(target.clone()),
     };
-    match login::sign_in::with_password(&call.context, &typed).await {
+    match login::sign_in::sign_in_with_password(&call.context, &typed).await {
         Ok(outcome) => Ok(outcome.redirect(303, &target)),
         Err(error) => {
             let Some(words) = errors::sign_in_words(&error) else {
@@ -132,7 +132,7 @@ pub async fn log_in(call: &mut Call) -> Result<Reply> {
 
 /// An error in sentences for the page on which it happened.
 fn told(error: &Error) -> Cow<'_, str> {
-    errors::words(error).unwrap_or_else(|| error.message().into())
+    errors::error_words(error).unwrap_or_else(|| error.message().into())
 }
 
 fn with_retry_after(reply: Reply, error: &Error) -> Reply {
@@ -154,7 +154,7 @@ pub async fn log_in_upstream(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let target = target(call, given.as_deref());
     let wish = Wish { provider, again, callback_url: Some(target.as_str().to_owned()), ..Wish::default() };
-    let begun = begin(&call.context, &wish).await?;
+    let begun = begin_authorization(&call.context, &wish).await?;
     Ok(Reply::redirect(303, &Target::own(begun.url)).with_cookie(begun.cookie))
 }
 
@@ -164,7 +164,7 @@ pub async fn log_in_upstream(call: &mut Call) -> Result<Reply> {
 /// 400 if sign-up is closed.
 pub async fn sign_up(call: &mut Call) -> Result<Reply> {
     let target = target(call, call.request.param("continue").as_deref());
-    let invited = invitation_page::ahead(&call.context, &target).await?;
+    let invited = invitation_page::invitation_of_target(&call.context, &target).await?;
     if !call.context.config.sign_up_open && invited.is_none() {
         return Err(Error::refused(Wire::SIGN_UP_DISABLED, "SIGN_UP is closed"));
     }
@@ -201,7 +201,7 @@ pub async fn create_account(call: &mut Call) -> Result<Reply> {
     let guest = call.guest().await?;
     let callback = Some(target.clone());
     // What was mailed to the address proves it, and lets its reader in where nobody else may sign up.
-    let invited = invitation_page::ahead(&call.context, &target).await?;
+    let invited = invitation_page::invitation_of_target(&call.context, &target).await?;
     let invitation = invited.filter(|(invited, _)| *invited == email).map(|(_, hash)| hash);
     let applicant = Applicant {
         email,
@@ -214,7 +214,7 @@ pub async fn create_account(call: &mut Call) -> Result<Reply> {
         guest,
         invitation,
     };
-    match signing_up::create(&call.context, &applicant).await {
+    match signing_up::create_user(&call.context, &applicant).await {
         Ok(SignedUp::Opened(opened)) => Ok(Reply::redirect(303, &target).with_cookies(opened.cookies)),
         Ok(SignedUp::Mailed(person)) => {
             Ok(sent(call, &person.email).with_cookie(verification::maker_cookie(&call.context, &person.id)))
@@ -252,7 +252,7 @@ pub async fn send_link(call: &mut Call) -> Result<Reply> {
         let problem = Some("This is not an e-mail address.");
         return Ok(Reply::page(400, pages::reset::forgot(&frame, problem, &typed)));
     };
-    match resetting::send_link(&call.context, &address, None).await {
+    match resetting::send_reset_link(&call.context, &address, None).await {
         Ok(()) => Ok(Reply::page(200, pages::reset::sent(&call.context.frame("Look into your mail"), &address))),
         Err(error @ Error::TooManyRequests { .. }) => {
             call.context.log(call.request.path(), &error);
@@ -289,7 +289,7 @@ pub async fn set_password(call: &mut Call) -> Result<Reply> {
     let token = fields.required("token", 200);
     let password = Password::new(fields.required("newPassword", LONGEST_READ), nfkc);
     fields.finish()?;
-    match resetting::set_password(&call.context, &token, &password).await {
+    match resetting::reset_password(&call.context, &token, &password).await {
         Ok(()) => {
             let page = pages::reset::done(&call.context.frame("Your password is set"));
             Ok(Reply::page(200, page).with_cookies(clear_session_cookies(&call.context)))
@@ -322,13 +322,13 @@ pub async fn log_in_by_link(call: &mut Call) -> Result<Reply> {
     let typed = fields.required("email", email::LONGEST);
     let given = fields.optional("continue", LONGEST_CONTINUE);
     fields.finish()?;
-    origins::open_way(call.context.config.ways_in.magic_link)?;
+    origins::require_open_way(call.context.config.ways_in.magic_link)?;
     let target = target(call, given.as_deref());
     let Some(address) = email::normalise(&typed) else {
         return show_login(call, 400, Some("This is not an e-mail address."), &typed, &target).await;
     };
     let ways = Ways { callback: Some(target.clone()), ..Ways::default() };
-    match magic_link::mail_link(&call.context, &address, "", &ways).await {
+    match magic_link::mail_sign_in_link(&call.context, &address, "", &ways).await {
         Ok(()) => Ok(sent(call, &address)),
         Err(error @ Error::TooManyRequests { .. }) => {
             call.context.log(call.request.path(), &error);
@@ -358,7 +358,7 @@ struct Said<'a> {
 
 async fn show_second_factor(call: &Call, status: u16, said: Said<'_>, target: &Target) -> Result<Reply> {
     let context = &call.context;
-    let Some(methods) = second_factor::methods(context).await? else {
+    let Some(methods) = second_factor::load_methods(context).await? else {
         return Ok(Reply::redirect(303, &Target::own("/login").with_query("continue", target.as_str())));
     };
     let Said { problem, note, is_mailed } = said;
@@ -379,10 +379,10 @@ pub async fn give_second_factor(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let target = target(call, given.as_deref());
     let context = &call.context;
-    let Some(hash) = second_factor::waiting(context) else {
+    let Some(hash) = second_factor::read_pending_sign_in(context) else {
         return show_second_factor(call, 400, Said::default(), &target).await;
     };
-    let methods = second_factor::methods(context).await?.unwrap_or_default();
+    let methods = second_factor::load_methods(context).await?.unwrap_or_default();
     let is_digits = code.chars().all(|c| c.is_ascii_digit() || c.is_whitespace());
     let has_totp = methods.iter().any(|method| method == "totp");
     // Six digits are the app's, or the mail's if one was sent.
@@ -392,7 +392,7 @@ pub async fn give_second_factor(call: &mut Call) -> Result<Reply> {
         (true, true) if is_mailed => SecondTyped::Digits(&code),
         (true, true) => SecondTyped::Totp(&code),
     };
-    let error = match second_factor::finish(context, &hash, typed, trusts).await {
+    let error = match second_factor::finish_sign_in(context, &hash, typed, trusts).await {
         Ok(opened) => return Ok(Reply::redirect(303, &target).with_cookies(opened.cookies)),
         Err(error) if matches!(error.wire().status, 400 | 401 | 429) => error,
         Err(error) => return Err(error),
@@ -413,7 +413,7 @@ pub async fn send_second_factor(call: &mut Call) -> Result<Reply> {
     let given = fields.optional("continue", LONGEST_CONTINUE);
     fields.finish()?;
     let target = target(call, given.as_deref());
-    match second_factor::send_code(&call.context).await {
+    match second_factor::mail_second_factor_code(&call.context).await {
         Ok(_) => {
             let note = Some("A code is on its way to your mail.");
             show_second_factor(call, 200, Said { note, is_mailed: true, ..Said::default() }, &target).await
@@ -473,7 +473,7 @@ pub async fn sign_out_script(_call: &mut Call) -> Result<Reply> {
 /// 503.
 pub async fn sign_out(call: &mut Call) -> Result<Reply> {
     call.request.fields(Media::Both).await.ok();
-    let gone = end_this(&call.context).await?;
+    let gone = end_current_session(&call.context).await?;
     Ok(Reply::redirect(303, &Target::own("/login").with_query(SIGNED_OUT, "true")).with_cookies(gone))
 }
 

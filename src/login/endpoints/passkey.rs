@@ -18,7 +18,7 @@ use crate::users::passkey_ceremony::{RelyingParty, TIMEOUT};
 /// # Errors
 /// 404 where passkeys are not a way in; 429; 503.
 pub async fn options(call: &mut Call) -> Result<Reply> {
-    origins::open_way(call.context.config.ways_in.passkey)?;
+    origins::require_open_way(call.context.config.ways_in.passkey)?;
     let context = &call.context;
     let AuthenticationOptions { challenge, passkeys, cookie } = passkey::begin_authentication(context).await?;
     let mut body = json!({
@@ -38,7 +38,7 @@ pub async fn options(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 400 for a bad challenge or response, 401 for an unknown credential, 403 for a banned user, 404, 429.
 pub async fn verify(call: &mut Call) -> Result<Reply> {
-    origins::open_way(call.context.config.ways_in.passkey)?;
+    origins::require_open_way(call.context.config.ways_in.passkey)?;
     let mut fields = call.request.fields(Media::Json).await?;
     let response = fields.object("response");
     fields.finish()?;

@@ -37,7 +37,7 @@ fn number_field(fields: &mut Fields) -> String {
 }
 
 fn check_open(context: &Context) -> Result<()> {
-    origins::open_way(context.config.ways_in.phone)?;
+    origins::require_open_way(context.config.ways_in.phone)?;
     if context.config.sms_webhook.is_none() && !context.config.development {
         return Err(Error::refused(Wire::SEND_OTP_NOT_IMPLEMENTED, "SMS_WEBHOOK is not set"));
     }
@@ -54,12 +54,12 @@ pub async fn send(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let context = &call.context;
     check_open(context)?;
-    send_code(context, &phone::number(&typed)?, CodeKind::Phone).await?;
+    send_code(context, &phone::require_phone_number(&typed)?, CodeKind::Phone).await?;
     Reply::json(200, &json!({ "message": "code sent" }))
 }
 
 async fn send_code(context: &Context, number: &str, kind: CodeKind) -> Result<()> {
-    let user = addressee::addressee(context, "code", By::Phone(number)).await?;
+    let user = addressee::load_addressee(context, "code", By::Phone(number)).await?;
     let code = digits(context.random()?);
     let mut statements = Vec::from(users::store::code::issue(context, kind, number, &code)?);
     let minutes = context.config.code_seconds / 60;
@@ -86,12 +86,12 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
     let update = fields.boolean("updatePhoneNumber").unwrap_or(false);
     fields.finish()?;
     check_open(&call.context)?;
-    let number = phone::number(&typed)?;
+    let number = phone::require_phone_number(&typed)?;
     if update {
         return update_number(call, &number, &otp).await;
     }
     let context = &call.context;
-    let loaded = email_otp::redeem(context, CodeKind::Phone, By::Phone(&number), &otp, false).await?;
+    let loaded = email_otp::redeem_code(context, CodeKind::Phone, By::Phone(&number), &otp, false).await?;
     // The address stands in for the one that nobody gave: mail to it goes nowhere (RFC 2606, section 2). It is made of
     // chance, or a number that somebody gave up could not be another's, nor one whose stand-in somebody took first.
     let email = format!("{}@phone.placeholder.invalid", context.row_id()?);
@@ -111,7 +111,7 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
         guest: guest.as_ref(),
         absorbs_guest: true,
     };
-    let (outcome, _) = sign_in_or_up::arrive(context, &arrival, loaded.candidate.as_ref()).await?;
+    let (outcome, _) = sign_in_or_up::sign_in_or_up(context, &arrival, loaded.candidate.as_ref()).await?;
     outcome.json(|session| json!({ "status": true, "token": session.id, "user": session.user_json() }))
 }
 
@@ -120,7 +120,7 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
 async fn without_session(context: &Context, number: &str, email: &str, known: Option<&Candidate>) -> Result<Reply> {
     let user_id = match known {
         Some(known) => {
-            sign_in_decision::admit(known, context.now)
+            sign_in_decision::decide_admission(known, context.now)
                 .map_err(|refusal| Error::refused(Wire::BANNED_USER, refusal.as_str()))?;
             known.user_id.clone()
         }
@@ -155,9 +155,9 @@ async fn without_session(context: &Context, number: &str, email: &str, known: Op
 async fn update_number(call: &Call, number: &str, otp: &str) -> Result<Reply> {
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
     let context = &call.context;
-    proof::not_impersonated(&authenticated)?;
-    proof::fresh(context, &authenticated)?;
-    let loaded = email_otp::redeem(context, CodeKind::Phone, By::Phone(number), otp, false).await?;
+    proof::refuse_impersonator(&authenticated)?;
+    proof::require_fresh_session(context, &authenticated)?;
+    let loaded = email_otp::redeem_code(context, CodeKind::Phone, By::Phone(number), otp, false).await?;
     if loaded.candidate.is_some() {
         return Err(Error::refused(Wire::PHONE_NUMBER_EXIST, "somebody has it"));
     }
@@ -176,7 +176,7 @@ async fn update_number(call: &Call, number: &str, otp: &str) -> Result<Reply> {
     let person: Option<Person> = answers.row()?;
     let shown = person.as_ref().map(|person| UserJson::new(person, &authenticated.session.roles));
     let body = json!({ "status": true, "token": authenticated.session.id, "user": shown });
-    let cookies = user::refreshed(context, &authenticated).await?;
+    let cookies = user::refresh_session_copy(context, &authenticated).await?;
     Ok(Reply::json(200, &body)?.with_cookies(cookies))
 }
 
@@ -189,7 +189,7 @@ pub async fn request_reset(call: &mut Call) -> Result<Reply> {
     let typed = number_field(&mut fields);
     fields.finish()?;
     check_open(&call.context)?;
-    send_code(&call.context, &phone::number(&typed)?, CodeKind::PhoneReset).await?;
+    send_code(&call.context, &phone::require_phone_number(&typed)?, CodeKind::PhoneReset).await?;
     Reply::json(200, &json!({ "status": true }))
 }
 
@@ -204,7 +204,7 @@ pub async fn reset_password(call: &mut Call) -> Result<Reply> {
     let new = Password::new(fields.required("newPassword", LONGEST_READ), nfkc);
     fields.finish()?;
     check_open(&call.context)?;
-    let number = phone::number(&typed)?;
-    email_otp::set_password(&call.context, CodeKind::PhoneReset, By::Phone(&number), &otp, &new).await?;
+    let number = phone::require_phone_number(&typed)?;
+    email_otp::reset_password_by_code(&call.context, CodeKind::PhoneReset, By::Phone(&number), &otp, &new).await?;
     Reply::json(200, &json!({ "status": true }))
 }

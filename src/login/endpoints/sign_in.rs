@@ -45,7 +45,7 @@ pub async fn username(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// As [`email`]; 400 for what is no phone number; 404 where phones are not a way in.
 pub async fn phone_number(call: &mut Call) -> Result<Reply> {
-    origins::open_way(call.context.config.ways_in.phone)?;
+    origins::require_open_way(call.context.config.ways_in.phone)?;
     by_name(call, Kind::Phone).await
 }
 
@@ -63,11 +63,11 @@ async fn by_name(call: &mut Call, kind: Kind) -> Result<Reply> {
     let remember = fields.boolean("rememberMe");
     let callback = fields.optional("callbackURL", Target::LONGEST);
     fields.finish()?;
-    let target = origins::target(&call.context, callback.as_deref(), Wire::INVALID_CALLBACK_URL)?;
+    let target = origins::check_target(&call.context, callback.as_deref(), Wire::INVALID_CALLBACK_URL)?;
     let name = match kind {
         Kind::Email => name,
-        Kind::Username => username::normalise(&name).map_err(NoUsername::when_asked)?,
-        Kind::Phone => phone::number(&name)?,
+        Kind::Username => username::normalise_username(&name).map_err(NoUsername::when_asked)?,
+        Kind::Phone => phone::require_phone_number(&name)?,
     };
     let by = match kind {
         Kind::Email => By::Email(&name),
@@ -75,7 +75,7 @@ async fn by_name(call: &mut Call, kind: Kind) -> Result<Reply> {
         Kind::Phone => By::Phone(&name),
     };
     let typed = Typed { by, password, is_remembered: remember.unwrap_or(true), callback: target.clone() };
-    let outcome = sign_in::with_password(&call.context, &typed).await?;
+    let outcome = sign_in::sign_in_with_password(&call.context, &typed).await?;
     if kind == Kind::Phone {
         return outcome.json(|session| json!({ "token": session.id, "user": session.user_json() }));
     }

@@ -10,7 +10,7 @@ use crate::provider::authorization::{AuthorizationRequest, Refused, judge};
 use crate::provider::authorize::Asked;
 use crate::provider::client::Client;
 use crate::provider::parameters::Parameters;
-use crate::provider::subject::subject;
+use crate::provider::subject::subject_identifier;
 use crate::provider::{authorize, id_token_hint, store};
 use crate::request::context::Context;
 use crate::session::authenticate::{Authenticated, Authentication, Depth};
@@ -32,7 +32,7 @@ pub async fn get(call: &mut Call) -> Result<Reply> {
 /// 400, 415.
 pub async fn post(call: &mut Call) -> Result<Reply> {
     let form = call.request.form().await?;
-    Parameters::parse(&form).map_err(authorize::doubled)?;
+    Parameters::parse(&form).map_err(authorize::refuse_doubled_parameter)?;
     Ok(Reply::redirect(303, &Target::own(format!("/oauth2/authorize?{form}"))))
 }
 
@@ -40,19 +40,27 @@ pub async fn post(call: &mut Call) -> Result<Reply> {
 /// up, so that a bad one costs the database one question and tells nothing of who is signed in.
 async fn authorize(call: &Call, query: &str) -> Result<Reply> {
     let context = &call.context;
-    let mut asked = authorize::load(context, Parameters::parse(query).map_err(authorize::doubled)?).await?;
-    let hinted = id_token_hint::take(context, &asked.client, &mut asked.parameters).await?;
+    let mut asked = authorize::load_authorization_request(
+        context,
+        Parameters::parse(query).map_err(authorize::refuse_doubled_parameter)?,
+    )
+    .await?;
+    let hinted = id_token_hint::take_hint(context, &asked.client, &mut asked.parameters).await?;
     if let Ok(Some(subject)) = &hinted {
         asked.wanted = Some(subject.clone());
     }
     let client = &asked.client;
     let request = match judge(&asked.parameters, client) {
         Ok(request) => request,
-        Err(refused) => return authorize::refuse(context, client, refused).await,
+        Err(refused) => return authorize::refuse_authorization(context, client, refused).await,
     };
     let refuse_with = |code, description| {
-        let place = authorize::place(&request);
-        authorize::refuse(context, client, Refused { problem: Problem::new(code, description), place: Some(place) })
+        let place = authorize::response_target(&request);
+        authorize::refuse_authorization(
+            context,
+            client,
+            Refused { problem: Problem::new(code, description), place: Some(place) },
+        )
     };
     if let Err(problem) = hinted {
         return refuse_with(problem.code, problem.description).await;
@@ -94,16 +102,22 @@ async fn authorize(call: &Call, query: &str) -> Result<Reply> {
             return refuse_with(Code::ConsentRequired, "the user has not agreed").await;
         }
         let who = Some(session.id.clone());
-        let (uri, statements) = authorize::keep(context, &asked, asked.signed_in_after, who)?;
+        let (uri, statements) = authorize::keep_code(context, &asked, asked.signed_in_after, who)?;
         write(context, client, statements).await?;
         let page = Target::own("/consent").with_query("client_id", &client.client_id);
         return Ok(Reply::redirect(302, &page.with_query("request_uri", &uri)).with_cookies(authenticated.cookies));
     }
-    let (code, keep) = authorize::code(context, client, &request, &authenticated)?;
-    let mut statements = authorize::spend(context, &asked);
+    let (code, keep) = authorize::issue_code(context, client, &request, &authenticated)?;
+    let mut statements = authorize::spend_statements(context, &asked);
     statements.push(keep);
     write(context, client, statements).await?;
-    let reply = authorize::answer(context, client, &authorize::place(&request), &[("code", code.expose())]).await?;
+    let reply = authorize::answer_authorization(
+        context,
+        client,
+        &authorize::response_target(&request),
+        &[("code", code.expose())],
+    )
+    .await?;
     Ok(reply.with_cookies(authenticated.cookies))
 }
 
@@ -138,8 +152,9 @@ fn shortcoming(
 ) -> Option<Shortcoming> {
     let session = &authenticated.session;
     let user = &session.user;
-    let is_another =
-        |wanted: &str| subject(context.pairwise(client.is_pairwise), &user.id, &client.redirect_uris) != wanted;
+    let is_another = |wanted: &str| {
+        subject_identifier(context.pairwise(client.is_pairwise), &user.id, &client.redirect_uris) != wanted
+    };
     if wanted.is_some_and(is_another) {
         return Some(Shortcoming::Another);
     }
@@ -165,9 +180,9 @@ fn shortcoming(
 /// before.
 async fn sign_in_first(context: &Context, asked: &Asked, request: &AuthorizationRequest, again: bool) -> Result<Reply> {
     let page = Target::own("/oauth2/authorize").with_query("client_id", &asked.client.client_id);
-    let mut back = page.with_query("request_uri", &authorize::carried(context, asked)?);
+    let mut back = page.with_query("request_uri", &authorize::seal_request(context, asked)?);
     if back.as_str().len() > Target::LONGEST {
-        let (uri, statements) = authorize::keep(context, asked, Some(context.now), None)?;
+        let (uri, statements) = authorize::keep_code(context, asked, Some(context.now), None)?;
         write(context, &asked.client, statements).await?;
         back = page.with_query("request_uri", &uri);
     }
@@ -185,7 +200,7 @@ async fn sign_in_first(context: &Context, asked: &Asked, request: &Authorization
 
 async fn write(context: &Context, client: &Client, statements: Vec<Statement>) -> Result<()> {
     match context.db()?.batch(statements).await {
-        Err(StoreError::Unchanged) => Err(authorize::too_old(client).into()),
+        Err(StoreError::Unchanged) => Err(authorize::is_authentication_too_old(client).into()),
         other => Ok(other.map(|_| ())?),
     }
 }

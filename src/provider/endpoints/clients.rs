@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::access::action::{Action, Permit};
-use crate::admin::administrator::{administrator, is_global, permit, standing_here};
+use crate::admin::administrator::{authorize_administrator, is_global, require_permission, standing_statement};
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::platform::config::Registration;
@@ -11,7 +11,7 @@ use crate::platform::d1::{Answers, Statement, StoreError, must_change};
 use crate::platform::error::{Error, Result, Wire};
 use crate::platform::secret::{ClientSecret, InitialAccessToken, Token};
 use crate::platform::time::iso;
-use crate::provider::client_registration::{count, metadata, put_secret};
+use crate::provider::client_registration::{check_registration_limit, put_secret, read_metadata};
 use crate::provider::clients::New;
 use crate::provider::store::client::{Keeper, Listed};
 use crate::provider::{client, clients, store};
@@ -31,7 +31,7 @@ const INITIAL_SECONDS: i64 = 86_400;
 
 /// The same with what is ours alone to say.
 fn administered(client: &Listed) -> Value {
-    let mut body = clients::shown(client);
+    let mut body = clients::client_json(client);
     body["disabled"] = json!(client.disabled);
     body["user_id"] = json!(client.user_id);
     body["created_at"] = json!(iso(client.created_at));
@@ -55,15 +55,16 @@ impl Caretaker {
     }
 
     async fn with(call: &Call, more: Vec<Statement>) -> Result<(Self, Answers)> {
-        let statements = std::iter::once(standing_here(&call.context)?).chain(more).collect();
+        let statements = std::iter::once(standing_statement(&call.context)?).chain(more).collect();
         let (authenticated, mut answers) = call.confirmed(statements).await?;
-        proof::not_impersonated(&authenticated)?;
+        proof::refuse_impersonator(&authenticated)?;
         if authenticated.session.user.is_anonymous {
             return Err(Error::refused(Wire::FORBIDDEN, "a guest"));
         }
         let standing: Option<Standing> = answers.row()?;
         let permit =
-            permit(&call.context, standing.as_ref(), Action::ManageClients, &authenticated.session.user.id).ok();
+            require_permission(&call.context, standing.as_ref(), Action::ManageClients, &authenticated.session.user.id)
+                .ok();
         Ok((Self { authenticated, permit, is_global: is_global(&call.context) }, answers))
     }
 
@@ -75,7 +76,7 @@ impl Caretaker {
         let found: Option<Listed> = answers.row()?;
         let user = caretaker.authenticated.session.user.id.as_str();
         let is_theirs = |client: &Listed| caretaker.permit.is_some() || client.user_id.as_deref() == Some(user);
-        let client = found.filter(is_theirs).ok_or_else(clients::not_found)?;
+        let client = found.filter(is_theirs).ok_or_else(clients::client_not_found)?;
         Ok((caretaker, client))
     }
 
@@ -97,7 +98,7 @@ impl Caretaker {
         all.extend(statements);
         all.extend([must_change(), audit]);
         match context.db()?.batch(all).await {
-            Err(StoreError::Unchanged) => Err(clients::not_found()),
+            Err(StoreError::Unchanged) => Err(clients::client_not_found()),
             other => Ok(other.map(|_| ())?),
         }
     }
@@ -108,8 +109,8 @@ impl Caretaker {
 /// # Errors
 /// 400, 401, 403.
 pub async fn create_by_administrator(call: &mut Call) -> Result<Reply> {
-    let metadata = metadata(&mut call.request).await?;
-    let administrator = administrator(&call.context, Action::ManageClients, Vec::new()).await?;
+    let metadata = read_metadata(&mut call.request).await?;
+    let administrator = authorize_administrator(&call.context, Action::ManageClients, Vec::new()).await?;
     let new = New {
         metadata: &metadata,
         permit: Some(&administrator.permit),
@@ -118,7 +119,7 @@ pub async fn create_by_administrator(call: &mut Call) -> Result<Reply> {
         registration: None,
         condition: None,
     };
-    let body = clients::create(&call.context, new).await?;
+    let body = clients::create_client(&call.context, new).await?;
     Ok(Reply::json(201, &body)?.with_cookies(administrator.authenticated.cookies))
 }
 
@@ -127,14 +128,14 @@ pub async fn create_by_administrator(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 400, 401, 403.
 pub async fn create_by_user(call: &mut Call) -> Result<Reply> {
-    let metadata = metadata(&mut call.request).await?;
+    let metadata = read_metadata(&mut call.request).await?;
     let caretaker = Caretaker::of(call).await?;
     let is_open = call.context.config.registration >= Registration::Users;
     if !is_open && caretaker.permit.is_none() {
         return Err(Error::refused(Wire::FORBIDDEN, "registration is not open to users"));
     }
     if caretaker.permit.is_none() {
-        count(&call.context).await?;
+        check_registration_limit(&call.context).await?;
     }
     let user = &caretaker.authenticated.session.user.id;
     let new = New {
@@ -145,7 +146,7 @@ pub async fn create_by_user(call: &mut Call) -> Result<Reply> {
         registration: None,
         condition: None,
     };
-    let body = clients::create(&call.context, new).await?;
+    let body = clients::create_client(&call.context, new).await?;
     Ok(Reply::json(201, &body)?.with_cookies(caretaker.authenticated.cookies))
 }
 
@@ -154,7 +155,7 @@ pub async fn create_by_user(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 401, 403.
 pub async fn initial_access_token(call: &mut Call) -> Result<Reply> {
-    let administrator = administrator(&call.context, Action::ManageClients, Vec::new()).await?;
+    let administrator = authorize_administrator(&call.context, Action::ManageClients, Vec::new()).await?;
     let context = &call.context;
     let user = &administrator.authenticated.session.user.id;
     let token: Token<InitialAccessToken> = Token::new(context.random()?);
@@ -202,7 +203,7 @@ pub async fn public(call: &mut Call) -> Result<Reply> {
     let cookies = call.session()?.cookies.clone();
     let context = &call.context;
     let found: Option<client::Client> = context.db()?.first(store::client::by_client_id(context, &id)).await?;
-    let client = found.ok_or_else(clients::not_found)?;
+    let client = found.ok_or_else(clients::client_not_found)?;
     let body = json!({
         "client_id": client.client_id, "client_name": client.name, "logo_uri": client.icon,
         "policy_uri": client.policy_uri, "tos_uri": client.tos_uri,
@@ -241,7 +242,8 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     }
     let user = &caretaker.authenticated.session.user.id;
     let (changed, secret) =
-        clients::change(context, &client, caretaker.keeper(), &metadata, caretaker.permit.as_ref(), Some(user)).await?;
+        clients::update_client(context, &client, caretaker.keeper(), &metadata, caretaker.permit.as_ref(), Some(user))
+            .await?;
     let mut body = administered(&changed);
     if let Some(secret) = &secret {
         put_secret(&mut body, secret);

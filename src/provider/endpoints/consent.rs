@@ -7,9 +7,12 @@ use crate::platform::d1::{StoreError, must_change};
 use crate::platform::error::Result;
 use crate::platform::problem::{Code, Problem};
 use crate::provider::authorization::{AuthorizationRequest, Refused, judge};
-use crate::provider::authorize::{Asked, answer, code, load, place, refuse, spend, too_old};
+use crate::provider::authorize::{
+    Asked, answer_authorization, is_authentication_too_old, issue_code, load_authorization_request,
+    refuse_authorization, response_target, spend_statements,
+};
 use crate::provider::parameters::Parameters;
-use crate::provider::subject::{person, sign_in_page};
+use crate::provider::subject::{load_signed_in_person, sign_in_redirect};
 use crate::provider::{pages, store};
 use crate::records;
 use crate::records::store::audit::Severity;
@@ -19,7 +22,7 @@ async fn asked(call: &Call, client_id: &str, request_uri: &str) -> Result<(Asked
     let mut parameters = Parameters::default();
     parameters.set("client_id", client_id);
     parameters.set("request_uri", request_uri);
-    let asked = load(&call.context, parameters).await?;
+    let asked = load_authorization_request(&call.context, parameters).await?;
     // What was kept was good; the client may have been changed since.
     match judge(&asked.parameters, &asked.client) {
         Ok(request) => Ok((asked, request)),
@@ -35,8 +38,8 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
     let parameter = |name: &str| call.request.param(name).unwrap_or_default();
     let (client_id, request_uri) = (parameter("client_id"), parameter("request_uri"));
     let (asked, request) = asked(call, &client_id, &request_uri).await?;
-    let Some(authenticated) = person(&call.context).await? else {
-        return Ok(Reply::redirect(302, &sign_in_page(call.request.path_and_query())));
+    let Some(authenticated) = load_signed_in_person(&call.context).await? else {
+        return Ok(Reply::redirect(302, &sign_in_redirect(call.request.path_and_query())));
     };
     if asked.asks.as_ref() != Some(&authenticated.session.id) {
         // Somebody else was asked, or nobody yet: from the beginning, with whoever is signed in now.
@@ -68,10 +71,10 @@ pub async fn decide(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let (asked, request) = asked(call, &client_id, &request_uri).await?;
     let context = &call.context;
-    let authenticated = person(&call.context).await?;
+    let authenticated = load_signed_in_person(&call.context).await?;
     let Some(authenticated) = authenticated else {
         let back = Target::own("/consent").with_query("client_id", &client_id).with_query("request_uri", &request_uri);
-        return Ok(Reply::redirect(303, &sign_in_page(back.as_str())));
+        return Ok(Reply::redirect(303, &sign_in_redirect(back.as_str())));
     };
     if asked.asks.as_ref() != Some(&authenticated.session.id) {
         let problem = Problem::new(Code::AccessDenied, "somebody else was asked");
@@ -79,20 +82,25 @@ pub async fn decide(call: &mut Call) -> Result<Reply> {
         return Err(problem.because("the form was shown to another user, or to nobody").into());
     }
     let kept = asked.kept_id.clone().unwrap_or_default();
-    let spent = || too_old(&asked.client);
+    let spent = || is_authentication_too_old(&asked.client);
     let mut statements = vec![store::grant::redeem(context, &kept), must_change()];
     // The copy that was asked by, and the pushed request that it is of.
-    statements.extend(spend(context, &asked));
+    statements.extend(spend_statements(context, &asked));
     if !agrees {
         match context.db()?.batch(statements).await {
             Err(StoreError::Unchanged) => return Err(spent().into()),
             other => other?,
         };
         let problem = Problem::new(Code::AccessDenied, "the user said no");
-        return refuse(context, &asked.client, Refused { problem, place: Some(place(&request)) }).await;
+        return refuse_authorization(
+            context,
+            &asked.client,
+            Refused { problem, place: Some(response_target(&request)) },
+        )
+        .await;
     }
     let user = &authenticated.session.user.id;
-    let (code, keep) = code(context, &asked.client, &request, &authenticated)?;
+    let (code, keep) = issue_code(context, &asked.client, &request, &authenticated)?;
     let scopes = request.consent_scopes(&asked.client);
     let details = serde_json::json!({ "client": asked.client.client_id, "scopes": scopes });
     let event = context.row_id()?;
@@ -105,6 +113,7 @@ pub async fn decide(call: &mut Call) -> Result<Reply> {
         Err(StoreError::Unchanged) => return Err(spent().into()),
         other => other?,
     };
-    let reply = answer(context, &asked.client, &place(&request), &[("code", code.expose())]).await?;
+    let reply =
+        answer_authorization(context, &asked.client, &response_target(&request), &[("code", code.expose())]).await?;
     Ok(reply.with_cookies(authenticated.cookies))
 }

@@ -45,6 +45,6 @@ pub async fn withdraw(call: &mut Call) -> Result<Reply> {
     let id = fields.required("id", 100);
     fields.finish()?;
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
-    consents::take_back(&call.context, &authenticated, &id).await?;
+    consents::withdraw_consent(&call.context, &authenticated, &id).await?;
     Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(authenticated.cookies))
 }

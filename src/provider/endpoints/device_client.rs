@@ -7,10 +7,10 @@ use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::platform::error::{Error, Result, Wire};
 use crate::platform::problem::{Code, Problem};
-use crate::provider::authorize::doubled;
-use crate::provider::device_grant::{begin_by, look, settle};
+use crate::provider::authorize::refuse_doubled_parameter;
+use crate::provider::device_grant::{begin_device_authorization, decide_device, load_device};
 use crate::provider::parameters::Parameters;
-use crate::provider::subject::person;
+use crate::provider::subject::load_signed_in_person;
 use crate::provider::token_grant;
 use crate::session::call::Call;
 
@@ -27,7 +27,7 @@ async fn parameters(call: &mut Call, names: &[&str]) -> Result<Parameters> {
         }
     }
     fields.finish()?;
-    Ok(Parameters::parse(&form.finish()).map_err(doubled)?)
+    Ok(Parameters::parse(&form.finish()).map_err(refuse_doubled_parameter)?)
 }
 
 /// `POST /device/code`.
@@ -36,7 +36,7 @@ async fn parameters(call: &mut Call, names: &[&str]) -> Result<Parameters> {
 /// As the device authorization endpoint.
 pub async fn code(call: &mut Call) -> Result<Reply> {
     let parameters = parameters(call, &["client_id", "client_secret", "scope"]).await?;
-    begin_by(&call.context, &parameters).await
+    begin_device_authorization(&call.context, &parameters).await
 }
 
 /// `POST /device/token`.
@@ -48,7 +48,7 @@ pub async fn poll(call: &mut Call) -> Result<Reply> {
     if parameters.get("grant_type") != Some("urn:ietf:params:oauth:grant-type:device_code") {
         return Err(Problem::new(Code::UnsupportedGrantType, "grant_type is not of devices").into());
     }
-    token_grant::answer(&call.context, &parameters).await
+    token_grant::answer_token_request(&call.context, &parameters).await
 }
 
 fn unknown() -> Error {
@@ -64,11 +64,11 @@ pub async fn show(call: &mut Call) -> Result<Reply> {
     let typed = typed.ok_or_else(|| {
         Error::Validation("[query.user_code] Invalid input: expected string, received undefined".to_owned())
     })?;
-    let authenticated = person(&call.context).await?;
+    let authenticated = load_signed_in_person(&call.context).await?;
     let context = &call.context;
     let who = authenticated.as_ref().map(|one| one.session.user.id.as_str().to_owned());
     let who = who.unwrap_or_else(|| format!("network {}", context.client().network()));
-    let (code, waiting) = look(context, &who, &typed).await?.ok_or_else(unknown)?;
+    let (code, waiting) = load_device(context, &who, &typed).await?.ok_or_else(unknown)?;
     let mut body = json!({ "user_code": code.shown(), "status": "pending" });
     if authenticated.is_some() {
         body["client_id"] = json!(waiting.public_client_id);
@@ -98,12 +98,12 @@ async fn decide(call: &mut Call, agrees: bool) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let typed = fields.required("userCode", 50);
     fields.finish()?;
-    let authenticated = person(&call.context).await?;
+    let authenticated = load_signed_in_person(&call.context).await?;
     let authenticated = authenticated.ok_or_else(|| Error::refused(Wire::UNAUTHORIZED, "nobody who may agree"))?;
     let context = &call.context;
     let user = authenticated.session.user.id.as_str();
-    let (_, waiting) = look(context, user, &typed).await?.ok_or_else(unknown)?;
-    if !settle(context, &authenticated, &waiting, agrees).await? {
+    let (_, waiting) = load_device(context, user, &typed).await?.ok_or_else(unknown)?;
+    if !decide_device(context, &authenticated, &waiting, agrees).await? {
         return Err(unknown());
     }
     Ok(Reply::json(200, &json!({ "success": true }))?.with_cookies(authenticated.cookies))

@@ -5,18 +5,18 @@ use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::platform::error::Result;
 use crate::platform::problem::{Code, Problem};
-use crate::provider::authorize::doubled;
+use crate::provider::authorize::refuse_doubled_parameter;
 use crate::provider::client::Client;
 use crate::provider::logout::front_channel;
 use crate::provider::parameters::Parameters;
 use crate::provider::store::logout::Framed;
-use crate::provider::subject::{issuer, session_name};
+use crate::provider::subject::{issuer, session_identifier};
 use crate::provider::{id_token_hint, pages, store};
 use crate::request::context::Context;
 use crate::session::authenticate::{Authentication, Depth};
 use crate::session::call::Call;
 use crate::session::live_session::LiveSession;
-use crate::session::sessions::end_this;
+use crate::session::sessions::end_current_session;
 
 /// What a request is about.
 struct Asked {
@@ -33,7 +33,7 @@ struct Asked {
 /// # Errors
 /// 400 for a hint that is not ours, or a URI that is not the client's; 503.
 pub async fn get(call: &mut Call) -> Result<Reply> {
-    let parameters = Parameters::parse(call.request.query()).map_err(doubled)?;
+    let parameters = Parameters::parse(call.request.query()).map_err(refuse_doubled_parameter)?;
     end(call, &parameters).await
 }
 
@@ -43,7 +43,7 @@ pub async fn get(call: &mut Call) -> Result<Reply> {
 /// As [`get`].
 pub async fn post(call: &mut Call) -> Result<Reply> {
     let form = call.request.form().await?;
-    Parameters::parse(&form).map_err(doubled)?;
+    Parameters::parse(&form).map_err(refuse_doubled_parameter)?;
     Ok(Reply::redirect(303, &Target::own(format!("/oauth2/end_session?{form}"))))
 }
 
@@ -76,7 +76,7 @@ pub async fn confirm(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Form).await?;
     let query = fields.optional("query", 32 * 1024).unwrap_or_default();
     fields.finish()?;
-    let parameters = Parameters::parse(&query).map_err(doubled)?;
+    let parameters = Parameters::parse(&query).map_err(refuse_doubled_parameter)?;
     let asked = read(&call.context, &parameters).await?;
     match call.visitor(Depth::Database).await? {
         Authentication::Authenticated(one) => end_and_tell(call, &one.session, asked.target).await,
@@ -90,12 +90,12 @@ async fn end_and_tell(call: &Call, session: &LiveSession, target: Option<Target>
     let context = &call.context;
     let statement = store::logout::front_channels(context, &session.id);
     let channels: Vec<Framed> = context.db()?.batch([statement]).await?.rows()?;
-    let cookies = end_this(&call.context).await?;
+    let cookies = end_current_session(&call.context).await?;
     let issuer = issuer(context);
     let frames: Vec<(String, String)> = channels
         .iter()
         .filter_map(|Framed { client_id, is_pairwise, uri }| {
-            front_channel(uri, &issuer, &session_name(context.pairwise(*is_pairwise), &session.id, client_id))
+            front_channel(uri, &issuer, &session_identifier(context.pairwise(*is_pairwise), &session.id, client_id))
         })
         .collect();
     if frames.is_empty() {
@@ -107,7 +107,7 @@ async fn end_and_tell(call: &Call, session: &LiveSession, target: Option<Target>
 }
 
 fn name_for(context: &Context, session: &LiveSession, client: &Client) -> String {
-    session_name(context.pairwise(client.is_pairwise), &session.id, &client.client_id)
+    session_identifier(context.pairwise(client.is_pairwise), &session.id, &client.client_id)
 }
 
 fn done(context: &Context, target: Option<Target>) -> Reply {
@@ -121,9 +121,9 @@ async fn read(context: &Context, parameters: &Parameters) -> Result<Asked> {
     let invalid = |description| Problem::new(Code::InvalidRequest, description);
     let hint = match parameters.get("id_token_hint") {
         None => None,
-        Some(text) => {
-            Some(id_token_hint::read(context, text).await?.ok_or_else(|| invalid("id_token_hint is not of ours"))?)
-        }
+        Some(text) => Some(
+            id_token_hint::read_hint(context, text).await?.ok_or_else(|| invalid("id_token_hint is not of ours"))?,
+        ),
     };
     let of_hint = hint.as_ref().and_then(|hint| hint.client_id.clone());
     let named = parameters.get("client_id").map(str::to_owned);

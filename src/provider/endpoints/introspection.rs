@@ -8,21 +8,21 @@ use crate::platform::error::{Error, Result};
 use crate::platform::problem::{Code, Problem};
 use crate::platform::secret::sha256_base64url;
 use crate::provider::assurance::acr;
-use crate::provider::authenticate_client::{Once, authenticate};
-use crate::provider::authorize::doubled;
+use crate::provider::authenticate_client::{Once, authenticate_client};
+use crate::provider::authorize::refuse_doubled_parameter;
 use crate::provider::client::Client;
 use crate::provider::client_authentication::UnverifiedClient;
 use crate::provider::parameters::Parameters;
 use crate::provider::store;
 use crate::provider::store::token::Found;
-use crate::provider::subject::{issuer, subject};
+use crate::provider::subject::{issuer, subject_identifier};
 use crate::request::context::Context;
 use crate::session::call::Call;
 
 /// The client that asks, the token that it asks about, and what is good once.
 async fn load(call: &mut Call) -> Result<(Client, Option<Found>, Once)> {
     let form = call.request.form().await?;
-    let parameters = Parameters::parse(&form).map_err(doubled)?;
+    let parameters = Parameters::parse(&form).map_err(refuse_doubled_parameter)?;
     let context = &call.context;
     let presented = UnverifiedClient::read(context.header("Authorization").as_deref(), &parameters)?;
     let missing = || Problem::new(Code::InvalidRequest, "token is missing");
@@ -31,7 +31,7 @@ async fn load(call: &mut Call) -> Result<(Client, Option<Found>, Once)> {
     let mut answers = context.db()?.batch(statements).await?;
     let client: Option<Client> = answers.row()?;
     let found: Option<Found> = answers.row()?;
-    let (client, once) = authenticate(context, client, &presented).await?;
+    let (client, once) = authenticate_client(context, client, &presented).await?;
     Ok((client, found, once))
 }
 
@@ -93,7 +93,8 @@ fn described(context: &Context, found: &Found) -> Value {
     };
     match &found.person {
         Some(person) => {
-            body["sub"] = json!(subject(context.pairwise(found.is_pairwise), &person.id, &found.redirect_uris));
+            body["sub"] =
+                json!(subject_identifier(context.pairwise(found.is_pairwise), &person.id, &found.redirect_uris));
             // By name as far as the client was told it (RFC 7662, section 5): not its user's address without its scope.
             let has = |name: &str| found.scope.split(' ').any(|scope| scope == name);
             let username = person.username.as_ref().filter(|_| has("profile"));

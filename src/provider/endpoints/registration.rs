@@ -9,10 +9,10 @@ use crate::platform::error::Result;
 use crate::platform::problem::{Code, Problem};
 use crate::platform::secret::{InitialAccessToken, RegistrationToken, Token, equal_in_constant_time, sha256_base64url};
 use crate::provider::authenticate_client::open;
-use crate::provider::clients::{New, shown};
+use crate::provider::clients::{New, client_json};
 use crate::provider::store::client::{Keeper, Listed};
 use crate::provider::subject::issuer;
-use crate::provider::userinfo::bearer;
+use crate::provider::userinfo::read_access_token;
 use crate::provider::{client_registration, clients, store};
 use crate::records::store::audit::Severity;
 use crate::request::context::Context;
@@ -28,14 +28,14 @@ fn not_good(reason: &str) -> Problem {
 /// # Errors
 /// 400, 401, 403 where it is closed, 429.
 pub async fn register(call: &mut Call) -> Result<Reply> {
-    let metadata = client_registration::metadata(&mut call.request).await?;
+    let metadata = client_registration::read_metadata(&mut call.request).await?;
     let context = &call.context;
     open(context)?;
     let registration = context.config.registration;
-    let presented = bearer(context);
+    let presented = read_access_token(context);
     let condition = match presented {
         _ if registration == Registration::Open => {
-            client_registration::count(context).await?;
+            client_registration::check_registration_limit(context).await?;
             None
         }
         Some(text) if registration >= Registration::Token => {
@@ -48,7 +48,7 @@ pub async fn register(call: &mut Call) -> Result<Reply> {
     };
     let token: Token<RegistrationToken> = Token::new(context.random()?);
     let new = New { metadata: &metadata, permit: None, owner: None, by: None, registration: Some(&token), condition };
-    let mut body = clients::create(context, new).await?;
+    let mut body = clients::create_client(context, new).await?;
     body["registration_access_token"] = json!(token.expose());
     let id = body["client_id"].as_str().unwrap_or_default();
     body["registration_client_uri"] = json!(format!("{}/oauth2/register/{id}", issuer(context)));
@@ -59,7 +59,7 @@ pub async fn register(call: &mut Call) -> Result<Reply> {
 async fn itself(call: &Call) -> Result<(Listed, Token<RegistrationToken>)> {
     let context = &call.context;
     open(context)?;
-    let text = bearer(context).ok_or_else(|| not_good("none"))?;
+    let text = read_access_token(context).ok_or_else(|| not_good("none"))?;
     let token: Token<RegistrationToken> = Token::parse(&text).ok_or_else(|| not_good("malformed"))?;
     let id = call.segment.as_deref().unwrap_or_default();
     let found: Option<Listed> =
@@ -71,7 +71,7 @@ async fn itself(call: &Call) -> Result<(Listed, Token<RegistrationToken>)> {
 
 /// A registration as its client sees it (RFC 7592, section 3).
 fn described(context: &Context, client: &Listed, token: &Token<RegistrationToken>) -> Value {
-    let mut body = shown(client);
+    let mut body = client_json(client);
     body["registration_client_uri"] = json!(format!("{}/oauth2/register/{}", issuer(context), client.client_id));
     body["registration_access_token"] = json!(token.expose());
     body
@@ -93,7 +93,7 @@ pub async fn read(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 400, 401.
 pub async fn replace(call: &mut Call) -> Result<Reply> {
-    let metadata = client_registration::metadata(&mut call.request).await?;
+    let metadata = client_registration::read_metadata(&mut call.request).await?;
     let (client, token) = itself(call).await?;
     let context = &call.context;
     let invalid = |description| Problem::new(Code::InvalidRequest, description);
@@ -114,7 +114,8 @@ pub async fn replace(call: &mut Call) -> Result<Reply> {
         }
     }
     let hash = token.hash();
-    let (changed, secret) = clients::change(context, &client, Keeper::Itself(&hash), &metadata, None, None).await?;
+    let (changed, secret) =
+        clients::update_client(context, &client, Keeper::Itself(&hash), &metadata, None, None).await?;
     let mut body = described(context, &changed, &token);
     if let Some(secret) = secret {
         client_registration::put_secret(&mut body, &secret);

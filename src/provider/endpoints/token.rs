@@ -2,7 +2,7 @@
 
 use crate::http::reply::Reply;
 use crate::platform::error::Result;
-use crate::provider::authorize::doubled;
+use crate::provider::authorize::refuse_doubled_parameter;
 use crate::provider::parameters::Parameters;
 use crate::provider::token_grant;
 use crate::session::call::Call;
@@ -13,5 +13,5 @@ use crate::session::call::Call;
 /// OAuth's own; 415, 503.
 pub async fn token(call: &mut Call) -> Result<Reply> {
     let form = call.request.form().await?;
-    token_grant::answer(&call.context, &Parameters::parse(&form).map_err(doubled)?).await
+    token_grant::answer_token_request(&call.context, &Parameters::parse(&form).map_err(refuse_doubled_parameter)?).await
 }

@@ -8,12 +8,12 @@ use crate::platform::error::{Error, Result};
 use crate::platform::problem::{Code, Problem};
 use crate::platform::secret::sha256_base64url;
 use crate::provider::authenticate_client::Once;
-use crate::provider::authorize::doubled;
+use crate::provider::authorize::refuse_doubled_parameter;
 use crate::provider::claims::{Subject, by_name, by_scope};
 use crate::provider::parameters::Parameters;
 use crate::provider::sender_constraint::Held;
 use crate::provider::store::token::Found;
-use crate::provider::subject::{issuer, subject};
+use crate::provider::subject::{issuer, subject_identifier};
 use crate::provider::{store, userinfo};
 use crate::request::context::Context;
 use crate::session::call::Call;
@@ -36,16 +36,16 @@ pub async fn get(call: &mut Call) -> Result<Reply> {
 pub async fn post(call: &mut Call) -> Result<Reply> {
     let has_form = call.request.header("Content-Type").is_some_and(|kind| kind.contains("form-urlencoded"));
     let form = if has_form { call.request.form().await? } else { String::new() };
-    let parameters = Parameters::parse(&form).map_err(doubled)?;
+    let parameters = Parameters::parse(&form).map_err(refuse_doubled_parameter)?;
     answer(&call.context, "POST", parameters.get("access_token")).await
 }
 
 async fn answer(context: &Context, method: &str, posted: Option<&str>) -> Result<Reply> {
     let invalid = |reason: &str| Problem::new(Code::InvalidToken, "the access token is not good").because(reason);
-    let proven = userinfo::by_scheme(context, "DPoP");
+    let proven = userinfo::token_of_scheme(context, "DPoP");
     let has_proof = proven.is_some();
     let said = |problem: Problem| if has_proof { problem.with_dpop() } else { problem };
-    let header = proven.or_else(|| userinfo::bearer(context));
+    let header = proven.or_else(|| userinfo::read_access_token(context));
     if header.is_some() && posted.is_some() {
         return Err(Problem::new(Code::InvalidRequest, "the access token is there twice").into());
     }
@@ -97,7 +97,7 @@ async fn answer(context: &Context, method: &str, posted: Option<&str>) -> Result
     claims.extend(by_name(&about, &found.userinfo_claims));
     claims.insert(
         "sub".to_owned(),
-        json!(subject(context.pairwise(found.is_pairwise), &person.id, &found.redirect_uris)),
+        json!(subject_identifier(context.pairwise(found.is_pairwise), &person.id, &found.redirect_uris)),
     );
     let Some(algorithm) = found.userinfo_alg else {
         return Reply::json(200, &Value::Object(claims));

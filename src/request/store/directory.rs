@@ -18,7 +18,7 @@ use crate::platform::error::Error;
 use crate::platform::id::{App, Id, Millis, Tenant};
 use crate::platform::log::note;
 use crate::platform::sql::sql;
-use crate::request::own_hosts::{Known, is_own as is_own_url, question};
+use crate::request::own_hosts::{Known, host_question, is_own as is_own_url};
 
 /// A tenant, as far as routing needs it.
 #[derive(Clone, Debug, Deserialize)]
@@ -296,7 +296,7 @@ thread_local! {
 /// # Errors
 /// If D1 does not answer.
 pub async fn is_own(env: &Env, config: &Config, binding: &str, url: &Url, now: Millis) -> Stored<bool> {
-    let Some((host, [secure, plain])) = question(url) else {
+    let Some((host, [secure, plain])) = host_question(url) else {
         return Ok(false);
     };
     let key = format!("{binding} {host}:{}", url.port_or_known_default().unwrap_or_default());

@@ -21,14 +21,14 @@ fn shown(session: &LiveSession) -> Value {
 /// # Errors
 /// 404 where several accounts are not wanted; 503.
 pub async fn list(call: &mut Call) -> Result<Reply> {
-    origins::open_way(call.context.config.multi_session)?;
-    let accounts = multi_session::accounts(&call.context).await?;
+    origins::require_open_way(call.context.config.multi_session)?;
+    let accounts = multi_session::load_accounts(&call.context).await?;
     let body: Vec<Value> = accounts.iter().map(|account| shown(&account.session)).collect();
     Reply::json(200, &body)
 }
 
 async fn handle(call: &mut Call) -> Result<String> {
-    origins::open_way(call.context.config.multi_session)?;
+    origins::require_open_way(call.context.config.multi_session)?;
     let mut fields = call.request.fields(Media::Json).await?;
     let handle = fields.required("sessionToken", 100);
     fields.finish()?;
@@ -42,14 +42,14 @@ async fn handle(call: &mut Call) -> Result<String> {
 pub async fn set_active(call: &mut Call) -> Result<Reply> {
     let handle = handle(call).await?;
     let context = &call.context;
-    let accounts = multi_session::accounts(context).await?;
+    let accounts = multi_session::load_accounts(context).await?;
     let chosen = accounts
         .iter()
         .find(|account| account.session.id.as_str() == handle)
         .ok_or_else(multi_session::unknown_session)?;
     Ok(Reply::json(200, &shown(&chosen.session))?
         .with_cookies(multi_session::cookies_of_active(context, chosen))
-        .with_cookies(multi_session::cookies(context, accounts.iter().map(Account::kept))))
+        .with_cookies(multi_session::account_cookies(context, accounts.iter().map(Account::kept))))
 }
 
 /// `POST /multi-session/revoke`: ends one session of this browser. If it was the active one, another becomes active.

@@ -11,7 +11,7 @@ use crate::platform::id::Id;
 use crate::session::authenticate::{Authentication, Depth, Look, Prolong, authenticate};
 use crate::session::call::Call;
 use crate::session::cookies::{clear_session_cookies, cookies_after_rejection};
-use crate::session::impersonation::in_anothers_name;
+use crate::session::impersonation::require_own_permission;
 use crate::session::live_session::LiveSession;
 use crate::session::protocol::{SessionJson, UserJson};
 use crate::session::sessions::SET_AUTH_JWT;
@@ -47,8 +47,11 @@ pub async fn get(call: &mut Call) -> Result<Reply> {
             let session = &authenticated.session;
             let body = Seen { session: session.session_json(), user: session.user_json() };
             let reply = Reply::json(200, &body)?;
-            let reply =
-                if with_jwt { reply.with(SET_AUTH_JWT, token::mint(&call.context, session).await?) } else { reply };
+            let reply = if with_jwt {
+                reply.with(SET_AUTH_JWT, token::sign_session_jwt(&call.context, session).await?)
+            } else {
+                reply
+            };
             Ok(reply.with_cookies(authenticated.cookies))
         }
     }
@@ -94,7 +97,7 @@ pub async fn revoke_one(call: &mut Call) -> Result<Reply> {
     if let Some(id) = Id::parse(&handle) {
         // An administrator who acts as a user may leave, and ends none of that user's sessions by it.
         let ends = if id == authenticated.session.id { None } else { may_end(call, &authenticated.session).await? };
-        sessions::end(&call.context, &authenticated.session, Which::One(&id), ("revoked", ends)).await?;
+        sessions::end_sessions(&call.context, &authenticated.session, Which::One(&id), ("revoked", ends)).await?;
         if id == authenticated.session.id {
             cookies = clear_session_cookies(&call.context).into();
         }
@@ -109,7 +112,7 @@ pub async fn revoke_one(call: &mut Call) -> Result<Reply> {
 pub async fn revoke_all(call: &mut Call) -> Result<Reply> {
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
     let ends = may_end(call, &authenticated.session).await?;
-    sessions::end(&call.context, &authenticated.session, Which::All, ("revoked", ends)).await?;
+    sessions::end_sessions(&call.context, &authenticated.session, Which::All, ("revoked", ends)).await?;
     Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(clear_session_cookies(&call.context)))
 }
 
@@ -121,7 +124,7 @@ pub async fn revoke_others(call: &mut Call) -> Result<Reply> {
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
     let session = &authenticated.session;
     let ends = may_end(call, session).await?;
-    sessions::end(&call.context, session, Which::AllBut(&session.id), ("revoked", ends)).await?;
+    sessions::end_sessions(&call.context, session, Which::AllBut(&session.id), ("revoked", ends)).await?;
     Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(authenticated.cookies))
 }
 
@@ -130,11 +133,11 @@ pub async fn revoke_others(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 503: a session that could not be ended must not look ended.
 pub async fn sign_out(call: &mut Call) -> Result<Reply> {
-    let gone = sessions::end_this(&call.context).await?;
+    let gone = sessions::end_current_session(&call.context).await?;
     Ok(Reply::json(200, &json!({ "success": true }))?.with_cookies(gone))
 }
 
 /// What lets an administrator end the sessions of the user as whom they act; none in a session of one's own.
 async fn may_end(call: &Call, session: &LiveSession) -> Result<Option<Permit>> {
-    in_anothers_name(&call.context, session, Action::RevokeUserSessions).await
+    require_own_permission(&call.context, session, Action::RevokeUserSessions).await
 }

@@ -13,7 +13,7 @@ use crate::session::token;
 /// 401, 503.
 pub async fn token(call: &mut Call) -> Result<Reply> {
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
-    let token = token::mint(&call.context, &authenticated.session).await?;
+    let token = token::sign_session_jwt(&call.context, &authenticated.session).await?;
     Ok(Reply::json(200, &json!({ "token": token }))?.with_cookies(authenticated.cookies))
 }
 

@@ -23,8 +23,8 @@ use crate::session::store::api_key::{Draft, NewKey, Owner, Record};
 use crate::session::store::deed::Deed;
 use crate::session::store::permission::Standing;
 use crate::session::{api_key, proof};
-use crate::tenants::caller::{Acting, Named, acting};
-use crate::tenants::listing::{bounded, invalid};
+use crate::tenants::caller::{Acting, Named, authorize_member};
+use crate::tenants::listing::{bounded_parameter, invalid_parameter};
 use crate::{records, session};
 
 /// The longest name and the longest prefix, in characters.
@@ -91,7 +91,7 @@ impl Whose {
             let (authenticated, _) = call.confirmed(Vec::new()).await?;
             return Ok(Self::Own(Box::new(authenticated)));
         };
-        let acting = acting(&call.context, &Named::by(Some(organization), None)).await?;
+        let acting = authorize_member(&call.context, &Named::by(Some(organization), None)).await?;
         let permit = acting.permit(action)?;
         Ok(Self::Organization(Box::new(acting), permit))
     }
@@ -287,16 +287,16 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     }
     let (draft, wanted) = draft(&mut fields, call.context.now, too_long.then_some(Wire::INVALID_PREFIX_LENGTH))?;
     let whose = Whose::find(call, organization, Action::CreateKey).await?;
-    proof::not_impersonated(whose.authenticated())?;
+    proof::refuse_impersonator(whose.authenticated())?;
     let context = &call.context;
     let session = &whose.authenticated().session;
     if user.is_some_and(|user| user != session.user.id.as_str()) || session.user.is_anonymous {
         return Err(Error::refused(Wire::KEY_OF_ANOTHER, "a key in another's name, or a guest's"));
     }
-    proof::fresh(context, whose.authenticated())?;
+    proof::require_fresh_session(context, whose.authenticated())?;
     holds(call, &whose, wanted.as_ref()).await?;
-    let text = api_key::compose(prefix.as_deref().unwrap_or_default(), &Token::new(context.random()?));
-    let (id, hash): (Id<ApiKey>, _) = (context.id()?, api_key::token(&text).hash());
+    let text = api_key::compose_key(prefix.as_deref().unwrap_or_default(), &Token::new(context.random()?));
+    let (id, hash): (Id<ApiKey>, _) = (context.id()?, api_key::api_key_token(&text).hash());
     let new = NewKey {
         id: &id,
         hash: &hash,
@@ -360,7 +360,7 @@ async fn named(call: &Call, id: &str, action: Action) -> Result<(Whose, Record)>
 /// # Errors
 /// 400, 401, 403, 404.
 pub async fn get(call: &mut Call) -> Result<Reply> {
-    let id = call.request.param("id").ok_or_else(|| invalid("id", "an id"))?;
+    let id = call.request.param("id").ok_or_else(|| invalid_parameter("id", "an id"))?;
     let (whose, key) = named(call, &id, Action::ReadKey).await?;
     whose.answer(&json_of(&key))
 }
@@ -371,20 +371,20 @@ pub async fn get(call: &mut Call) -> Result<Reply> {
 /// 400, 401, 403, 404.
 pub async fn list(call: &mut Call) -> Result<Reply> {
     let organization = call.request.param("organizationId").filter(|id| !id.is_empty());
-    let limit = bounded(&call.request, "limit", 100, (0, 1000))?;
-    let offset = bounded(&call.request, "offset", 0, (0, MOST))?;
+    let limit = bounded_parameter(&call.request, "limit", 100, (0, 1000))?;
+    let offset = bounded_parameter(&call.request, "offset", 0, (0, MOST))?;
     let by = match call.request.param("sortBy").as_deref() {
         None | Some("" | "createdAt") => "created_at",
         Some("name") => "name",
         Some("updatedAt") => "updated_at",
         Some("expiresAt") => "expires_at",
         Some("lastRequest") => "last_request_at",
-        Some(_) => return Err(invalid("sortBy", "createdAt, updatedAt, expiresAt, lastRequest or name")),
+        Some(_) => return Err(invalid_parameter("sortBy", "createdAt, updatedAt, expiresAt, lastRequest or name")),
     };
     let descends = match call.request.param("sortDirection").as_deref() {
         None | Some("" | "asc") => false,
         Some("desc") => true,
-        Some(_) => return Err(invalid("sortDirection", "asc or desc")),
+        Some(_) => return Err(invalid_parameter("sortDirection", "asc or desc")),
     };
     let whose = Whose::find(call, organization, Action::ReadKey).await?;
     let (tenant, owner) = (whose.tenant(), whose.owner());
@@ -413,9 +413,9 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     if is_empty {
         return Err(Error::refused(Wire::NO_VALUES_TO_UPDATE, "nothing to update"));
     }
-    proof::not_impersonated(whose.authenticated())?;
+    proof::refuse_impersonator(whose.authenticated())?;
     if draft.gives() {
-        proof::fresh(&call.context, whose.authenticated())?;
+        proof::require_fresh_session(&call.context, whose.authenticated())?;
     }
     let theirs = outranks(&whose, &key)?;
     holds(call, &whose, wanted.as_ref()).await?;
@@ -450,7 +450,7 @@ pub async fn delete(call: &mut Call) -> Result<Reply> {
     let id = fields.line("keyId", 100);
     fields.finish()?;
     let (whose, key) = named(call, &id, Action::DeleteKey).await?;
-    proof::not_impersonated(whose.authenticated())?;
+    proof::refuse_impersonator(whose.authenticated())?;
     let theirs = outranks(&whose, &key)?;
     let context = &call.context;
     let deed = Deed {

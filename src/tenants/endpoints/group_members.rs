@@ -15,8 +15,10 @@ use crate::session;
 use crate::session::api_key;
 use crate::session::call::Call;
 use crate::session::store::deed::Deed;
-use crate::tenants::caller::{Acting, Named, acting, commit_and_refresh};
-use crate::tenants::groups::{manages, not_found, own_or_permitted, refused, seen};
+use crate::tenants::caller::{Acting, Named, authorize_member, commit_and_refresh};
+use crate::tenants::groups::{
+    group_not_found, group_refused, load_visible_group, require_group_management, require_own_or_permission,
+};
 use crate::tenants::store::group::{InGroup, Record};
 use crate::tenants::{caller, store};
 
@@ -31,7 +33,7 @@ fn in_group_json(one: &InGroup) -> Value {
 async fn named_or_active(call: &Call, acting: &Acting, id: Option<String>) -> Result<Record> {
     let id = id.or_else(|| acting.session().active_group_id.as_ref().map(|id| id.as_str().to_owned()));
     let id = id.ok_or_else(|| Error::refused(Wire::NO_ACTIVE_TEAM, "none"))?;
-    seen(&call.context, acting, &id).await
+    load_visible_group(&call.context, acting, &id).await
 }
 
 /// `GET /organization/list-team-members`: of a group that the user is in, or may change.
@@ -41,17 +43,17 @@ async fn named_or_active(call: &Call, acting: &Acting, id: Option<String>) -> Re
 pub async fn list(call: &mut Call) -> Result<Reply> {
     let id = call.request.param("teamId").filter(|id| !id.is_empty());
     let named = match (Named::in_query(&call.request), &id) {
-        (Named::Active, Some(id)) if api_key::brought(&call.context).is_none() => {
+        (Named::Active, Some(id)) if api_key::read_api_key(&call.context).is_none() => {
             // The group names its organization; a further round trip, where the request does not.
             let context = &call.context;
             let found = store::group::tenant_of(&context.tenant().id, &call.presented()?.hash, id);
             let (_, mut answers) = call.confirmed(vec![found]).await?;
             let tenant: Option<Id<Tenant>> = answers.row()?;
-            Named::Id(Some(tenant.ok_or_else(not_found)?))
+            Named::Id(Some(tenant.ok_or_else(group_not_found)?))
         }
         (named, _) => named,
     };
-    let acting = acting(&call.context, &named).await?;
+    let acting = authorize_member(&call.context, &named).await?;
     acting.reads("team")?;
     let group = named_or_active(call, &acting, id).await?;
     if group.mine.is_none() && acting.permit(Action::UpdateTeam).is_err() {
@@ -95,11 +97,11 @@ pub async fn add(call: &mut Call) -> Result<Reply> {
     let pair = pair(&mut fields);
     let role = role_in_group(&mut fields);
     fields.finish()?;
-    let acting = acting(&call.context, &pair.named).await?;
-    let group = seen(&call.context, &acting, &pair.group).await?;
-    let permit = manages(&acting, &group, Action::AddTeamMember)?;
+    let acting = authorize_member(&call.context, &pair.named).await?;
+    let group = load_visible_group(&call.context, &acting, &pair.group).await?;
+    let permit = require_group_management(&acting, &group, Action::AddTeamMember)?;
     if role.as_deref() == Some("owner") {
-        own_or_permitted(&acting, &group)?;
+        require_own_or_permission(&acting, &group)?;
     }
     let user = Id::parse(&pair.user).ok_or_else(no_member)?;
     let one = let_in(call, &acting, (&permit, &group), &user, role.as_deref().unwrap_or("member")).await?;
@@ -148,8 +150,8 @@ async fn let_in(
     }
     statements.push(store::group::member(acting.tenant(), &group.id, user));
     let done: Stored<_> = context.db()?.batch(statements).await;
-    let one: Option<InGroup> = done.map_err(refused)?.last()?;
-    one.ok_or_else(not_found)
+    let one: Option<InGroup> = done.map_err(group_refused)?.last()?;
+    one.ok_or_else(group_not_found)
 }
 
 /// `POST /organization/remove-team-member`.
@@ -160,18 +162,18 @@ pub async fn remove(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let pair = pair(&mut fields);
     fields.finish()?;
-    let acting = acting(&call.context, &pair.named).await?;
-    let group = seen(&call.context, &acting, &pair.group).await?;
+    let acting = authorize_member(&call.context, &pair.named).await?;
+    let group = load_visible_group(&call.context, &acting, &pair.group).await?;
     let user: Id<User> = Id::parse(&pair.user).ok_or_else(no_member)?;
     let is_oneself = user == acting.standing.user_id && acting.session().login_method != api_key::METHOD;
     let permit = if is_oneself {
-        caller::oneself(&acting)
+        caller::is_oneself(&acting)
     } else {
-        let permit = manages(&acting, &group, Action::RemoveTeamMember)?;
+        let permit = require_group_management(&acting, &group, Action::RemoveTeamMember)?;
         let one: Option<InGroup> =
             call.context.db()?.first(store::group::member(acting.tenant(), &group.id, &user)).await?;
         if one.is_some_and(|one| one.role == "owner") {
-            own_or_permitted(&acting, &group)?;
+            require_own_or_permission(&acting, &group)?;
         }
         permit
     };
@@ -218,16 +220,16 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let role = role_in_group(&mut fields);
     let is_active = fields.boolean("isActive");
     fields.finish()?;
-    let acting = acting(&call.context, &pair.named).await?;
-    let group = seen(&call.context, &acting, &pair.group).await?;
-    let permit = manages(&acting, &group, Action::UpdateTeam)?;
+    let acting = authorize_member(&call.context, &pair.named).await?;
+    let group = load_visible_group(&call.context, &acting, &pair.group).await?;
+    let permit = require_group_management(&acting, &group, Action::UpdateTeam)?;
     let user: Id<User> = Id::parse(&pair.user).ok_or_else(no_member)?;
     let context = &call.context;
     // Whoever looks after a group for its owner does not depose them.
     let one: Option<InGroup> = context.db()?.first(store::group::member(acting.tenant(), &group.id, &user)).await?;
     let is_owner = one.is_some_and(|one| one.role == "owner") || role.as_deref() == Some("owner");
     if is_owner {
-        own_or_permitted(&acting, &group)?;
+        require_own_or_permission(&acting, &group)?;
     }
     let details = json!({ "group": group.id, "user": user, "role": role, "isActive": is_active });
     let statements = [
@@ -240,9 +242,9 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     ];
     let one: Option<InGroup> = match context.db()?.batch(statements).await {
         Err(StoreError::Unchanged) => return Err(Error::refused(Wire::NO_TEAM_MEMBER, "not in it")),
-        other => other.map_err(refused)?.last()?,
+        other => other.map_err(group_refused)?.last()?,
     };
-    let body = in_group_json(&one.ok_or_else(not_found)?);
+    let body = in_group_json(&one.ok_or_else(group_not_found)?);
     acting.answer(&body)
 }
 
@@ -252,8 +254,8 @@ async fn by_themselves(call: &mut Call) -> Result<(Acting, Record)> {
     let named = Named::in_fields(&mut fields);
     let id = fields.line("teamId", 100);
     fields.finish()?;
-    let acting = acting(&call.context, &named).await?;
-    let group = seen(&call.context, &acting, &id).await?;
+    let acting = authorize_member(&call.context, &named).await?;
+    let group = load_visible_group(&call.context, &acting, &id).await?;
     Ok((acting, group))
 }
 
@@ -266,7 +268,7 @@ pub async fn join(call: &mut Call) -> Result<Reply> {
     if !group.is_open {
         return Err(Error::refused(Wire::NOT_ALLOWED_TO_ADD_TEAM_MEMBER, "not open"));
     }
-    let permit = caller::oneself(&acting);
+    let permit = caller::is_oneself(&acting);
     let one = let_in(call, &acting, (&permit, &group), &acting.standing.user_id, "member").await?;
     acting.answer(&in_group_json(&one))
 }
@@ -277,7 +279,7 @@ pub async fn join(call: &mut Call) -> Result<Reply> {
 /// 400 for whoever is not in it, 401, 404.
 pub async fn leave(call: &mut Call) -> Result<Reply> {
     let (acting, group) = by_themselves(call).await?;
-    let permit = caller::oneself(&acting);
+    let permit = caller::is_oneself(&acting);
     let cookies = take_out(call, &acting, (&permit, &group), &acting.standing.user_id).await?;
     Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(cookies))
 }

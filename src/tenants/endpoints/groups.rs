@@ -14,7 +14,7 @@ use crate::session;
 use crate::session::call::Call;
 use crate::session::store::permission::Standing;
 use crate::session::{api_key, policy};
-use crate::tenants::caller::{Acting, Named, acting, commit_and_refresh, grantable};
+use crate::tenants::caller::{Acting, Named, authorize_member, commit_and_refresh, load_grantable_roles};
 use crate::tenants::store::group::{InGroup, Record};
 use crate::tenants::{caller, group_draft, groups, store};
 
@@ -24,7 +24,7 @@ async fn carried(call: &Call, acting: &Acting, names: &[String], action: Action)
         return Ok(Vec::new());
     }
     acting.permit(Action::UpdateMember)?;
-    grantable(&call.context, acting, names, (Wire::ROLE_NOT_FOUND, action.refusal())).await
+    load_grantable_roles(&call.context, acting, names, (Wire::ROLE_NOT_FOUND, action.refusal())).await
 }
 
 /// `POST /organization/create-team`: whoever makes it is its owner, and in it.
@@ -34,7 +34,7 @@ async fn carried(call: &Call, acting: &Acting, names: &[String], action: Action)
 pub async fn create(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let named = Named::in_fields(&mut fields);
-    let (mut draft, roles) = group_draft::read(&mut fields);
+    let (mut draft, roles) = group_draft::read_group_draft(&mut fields);
     if draft.name.is_none() {
         fields.line("name", caller::LONGEST_NAME);
     }
@@ -45,7 +45,7 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     }
     fields.finish()?;
     draft.slug = Some(slug);
-    let acting = acting(&call.context, &named).await?;
+    let acting = authorize_member(&call.context, &named).await?;
     let permit = acting.permit(Action::CreateTeam)?;
     let roles = carried(call, &acting, &roles.unwrap_or_default(), Action::CreateTeam).await?;
     let ids: Vec<_> = roles.iter().map(|role| &role.id).collect();
@@ -64,15 +64,15 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     statements.extend(store::group::carry(context, &permit, &id, &ids));
     statements.push(acting.audited(context, "group.created", Severity::Low, json!({ "group": id, "name": name }))?);
     let group = written(call, statements, &acting, &id).await?;
-    acting.answer(&groups::json(&group))
+    acting.answer(&groups::group_json(&group))
 }
 
 /// Writes, and reads the group as it is then.
 async fn written(call: &Call, mut statements: Vec<Statement>, acting: &Acting, id: &Id<Group>) -> Result<Record> {
     statements.push(store::group::find(acting.tenant(), &acting.standing.user_id, id));
-    let answers = call.context.db()?.batch(statements).await.map_err(groups::refused)?;
+    let answers = call.context.db()?.batch(statements).await.map_err(groups::group_refused)?;
     let group: Option<Record> = answers.last()?;
-    group.ok_or_else(groups::not_found)
+    group.ok_or_else(groups::group_not_found)
 }
 
 /// `POST /organization/update-team`.
@@ -84,13 +84,13 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let id = fields.line("teamId", 100);
     let mut data = fields.nested("data");
     let named = Named::by(data.optional("organizationId", 100).or(fields.optional("organizationId", 100)), None);
-    let (draft, roles) = group_draft::read(&mut data);
+    let (draft, roles) = group_draft::read_group_draft(&mut data);
     let owner = data.optional("ownerId", 100);
     fields.absorb("data", data);
     fields.finish()?;
-    let acting = acting(&call.context, &named).await?;
-    let group = groups::seen(&call.context, &acting, &id).await?;
-    let permit = groups::manages(&acting, &group, Action::UpdateTeam)?;
+    let acting = authorize_member(&call.context, &named).await?;
+    let group = groups::load_visible_group(&call.context, &acting, &id).await?;
+    let permit = groups::require_group_management(&acting, &group, Action::UpdateTeam)?;
     let context = &call.context;
     let mut statements = vec![
         session::store::permission::holds_still(&permit),
@@ -105,7 +105,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
         statements.extend(store::group::carry(context, &permit, &group.id, &ids));
     }
     if let Some(owner) = owner {
-        groups::own_or_permitted(&acting, &group)?;
+        groups::require_own_or_permission(&acting, &group)?;
         let nobody = || Error::refused(Wire::NO_TEAM_MEMBER, "not in it");
         let owner: Id<User> = Id::parse(&owner).ok_or_else(nobody)?;
         let heir: Option<InGroup> =
@@ -116,7 +116,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let details = json!({ "group": group.id, "name": draft.name, "roles": roles });
     statements.push(acting.audited(context, "group.changed", Severity::Low, details)?);
     let group = written(call, statements, &acting, &group.id).await?;
-    acting.answer(&groups::json(&group))
+    acting.answer(&groups::group_json(&group))
 }
 
 /// `POST /organization/remove-team`: softly; not a system's group, and not the last.
@@ -128,10 +128,10 @@ pub async fn remove(call: &mut Call) -> Result<Reply> {
     let named = Named::in_fields(&mut fields);
     let id = fields.line("teamId", 100);
     fields.finish()?;
-    let acting = acting(&call.context, &named).await?;
+    let acting = authorize_member(&call.context, &named).await?;
     acting.permit(Action::DeleteTeam)?;
-    let group = groups::seen(&call.context, &acting, &id).await?;
-    let permit = groups::manages(&acting, &group, Action::DeleteTeam)?;
+    let group = groups::load_visible_group(&call.context, &acting, &id).await?;
+    let permit = groups::require_group_management(&acting, &group, Action::DeleteTeam)?;
     if group.is_system {
         return Err(Error::refused(Wire::NOT_ALLOWED_TO_DELETE_TEAM, "a system group"));
     }
@@ -156,12 +156,12 @@ pub async fn remove(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 401, 404.
 pub async fn list(call: &mut Call) -> Result<Reply> {
-    let acting = acting(&call.context, &Named::in_query(&call.request)).await?;
+    let acting = authorize_member(&call.context, &Named::in_query(&call.request)).await?;
     acting.reads("team")?;
     let all = acting.permit(Action::UpdateTeam).is_ok();
     let statement = store::group::list(acting.tenant(), &acting.standing.user_id, all);
     let groups: Vec<Record> = call.context.db()?.batch([statement]).await?.rows()?;
-    let body: Value = groups.iter().map(groups::json).collect();
+    let body: Value = groups.iter().map(groups::group_json).collect();
     acting.answer(&body)
 }
 
@@ -174,10 +174,10 @@ pub async fn of_user(call: &mut Call) -> Result<Reply> {
     let named = Named::in_query(&call.request);
     let asked = call.request.param("userId").filter(|user| !user.is_empty());
     // A key works in one organization.
-    if matches!(named, Named::Active) && asked.is_none() && api_key::brought(&call.context).is_none() {
+    if matches!(named, Named::Active) && asked.is_none() && api_key::read_api_key(&call.context).is_none() {
         return everywhere(call).await;
     }
-    let acting = acting(&call.context, &named).await?;
+    let acting = authorize_member(&call.context, &named).await?;
     acting.reads("team")?;
     let user: Id<User> = match asked {
         Some(user) if user != acting.standing.user_id.as_str() => {
@@ -188,7 +188,7 @@ pub async fn of_user(call: &mut Call) -> Result<Reply> {
     };
     let groups: Vec<Record> =
         call.context.db()?.batch([store::group::of_user(acting.tenant(), &user)]).await?.rows()?;
-    let body: Value = groups.iter().map(groups::json).collect();
+    let body: Value = groups.iter().map(groups::group_json).collect();
     acting.answer(&body)
 }
 
@@ -205,10 +205,11 @@ async fn everywhere(call: &Call) -> Result<Reply> {
     let groups: Vec<Record> = answers.rows()?;
     let admitted: Vec<_> = standings
         .iter()
-        .filter(|standing| policy::admits_to(context, standing, &authenticated.session).is_ok())
+        .filter(|standing| policy::check_organization(context, standing, &authenticated.session).is_ok())
         .map(|standing| &standing.tenant.id)
         .collect();
-    let body: Value = groups.iter().filter(|group| admitted.contains(&&group.tenant_id)).map(groups::json).collect();
+    let body: Value =
+        groups.iter().filter(|group| admitted.contains(&&group.tenant_id)).map(groups::group_json).collect();
     Ok(Reply::json(200, &body)?.with_cookies(authenticated.cookies))
 }
 
@@ -221,11 +222,11 @@ pub async fn set_active(call: &mut Call) -> Result<Reply> {
     let id = fields.change("teamId", 100);
     let named = Named::in_fields(&mut fields);
     fields.finish()?;
-    let acting = acting(&call.context, &named).await?;
+    let acting = authorize_member(&call.context, &named).await?;
     let context = &call.context;
     let hash = &acting.authenticated.hash;
     let group = match &id {
-        Change::Set(id) => Some(groups::seen(&call.context, &acting, id).await?),
+        Change::Set(id) => Some(groups::load_visible_group(&call.context, &acting, id).await?),
         Change::Keep | Change::Clear => None,
     };
     if group.as_ref().is_some_and(|group| group.mine.is_none()) {
@@ -234,5 +235,5 @@ pub async fn set_active(call: &mut Call) -> Result<Reply> {
     let group_id = group.as_ref().map(|group| &group.id);
     let statement = store::tenant::set_active(context, hash, Some(acting.tenant()), group_id);
     let cookies = commit_and_refresh(context, &acting.authenticated, vec![statement]).await?;
-    Ok(Reply::json(200, &group.as_ref().map_or(Value::Null, groups::json))?.with_cookies(cookies))
+    Ok(Reply::json(200, &group.as_ref().map_or(Value::Null, groups::group_json))?.with_cookies(cookies))
 }

@@ -29,7 +29,7 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
     let Some(token) = Token::<Invited>::parse(&text) else {
         return spent(call).await;
     };
-    let Some(one) = invitation_page::find(&call.context, &token).await? else {
+    let Some(one) = invitation_page::find_invitation(&call.context, &token).await? else {
         return spent(call).await;
     };
     let signed_in = match call.visitor(Depth::Database).await? {
@@ -69,7 +69,7 @@ pub async fn decide(call: &mut Call) -> Result<Reply> {
         return spent(call).await;
     };
     let by = store::invitation::find_by_token(&call.context, &token.hash());
-    let found = match invitations::invitee(&call.context, by, true).await {
+    let found = match invitations::load_invitee(&call.context, by, true).await {
         Err(error) if error.wire() == Wire::INVITATION_NOT_FOUND => return spent(call).await,
         other => other?,
     };
@@ -86,12 +86,12 @@ pub async fn decide(call: &mut Call) -> Result<Reply> {
             // A third round trip, for those who came to be users by this invitation.
             context.db()?.batch([users::store::user::prove_email(context, &user.id, &user.email)]).await?;
         }
-        match invitations::taken_up(&call.context, authenticated, one).await {
+        match invitations::accept_invitation(&call.context, authenticated, one).await {
             Err(error) if error.wire() == Wire::INVITATION_NOT_FOUND => return spent(call).await,
             other => other?.1,
         }
     } else {
-        match invitations::turned_down(context, authenticated, one).await {
+        match invitations::decline_invitation(context, authenticated, one).await {
             Err(error) if error.wire() == Wire::INVITATION_NOT_FOUND => return spent(call).await,
             other => other?,
         }

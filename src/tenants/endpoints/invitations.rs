@@ -18,7 +18,7 @@ use crate::records::store::audit::Severity;
 use crate::records::store::notification::News;
 use crate::session::call::Call;
 use crate::session::store::permission::Standing;
-use crate::tenants::caller::{Named, acting, grantable, role_text, roles_field};
+use crate::tenants::caller::{Named, authorize_member, load_grantable_roles, role_text, roles_field};
 use crate::tenants::store::invitation::{NewInvitation, Record};
 use crate::tenants::{invitations, listing, store};
 use crate::{records, request, session};
@@ -52,12 +52,12 @@ pub async fn invite(call: &mut Call) -> Result<Reply> {
     let teams = teams_field(&mut fields);
     let resends = fields.boolean("resend").unwrap_or(false);
     fields.finish()?;
-    let acting = acting(&call.context, &named).await?;
+    let acting = authorize_member(&call.context, &named).await?;
     let permit = acting.permit(Action::Invite)?;
     let context = &call.context;
     let refusals = (Wire::ROLE_NOT_FOUND, Wire::NOT_ALLOWED_TO_INVITE_WITH_ROLE);
-    let granted = grantable(context, &acting, &roles, refusals).await?;
-    invitations::groups(&call.context, &acting, &teams).await?;
+    let granted = load_grantable_roles(context, &acting, &roles, refusals).await?;
+    invitations::check_invited_groups(&call.context, &acting, &teams).await?;
     let key = request::store::rate_limit::key(
         &context.config,
         "invite:member",
@@ -90,7 +90,7 @@ pub async fn invite(call: &mut Call) -> Result<Reply> {
     let roles = match &open {
         // What is sent again is what was sent before.
         Some(open) => {
-            grantable(context, &acting, &open.roles, refusals).await?;
+            load_grantable_roles(context, &acting, &open.roles, refusals).await?;
             open.roles.clone()
         }
         None => roles,
@@ -143,7 +143,7 @@ pub async fn invite(call: &mut Call) -> Result<Reply> {
     };
     let one: Option<Record> = answers.last()?;
     deliver_later(context);
-    let body = invitations::json(&one.ok_or_else(invitations::not_found)?, context.now);
+    let body = invitations::invitation_json(&one.ok_or_else(invitations::invitation_not_found)?, context.now);
     acting.answer(&body)
 }
 
@@ -156,20 +156,20 @@ pub async fn cancel(call: &mut Call) -> Result<Reply> {
     let id = fields.line("invitationId", 100);
     let named = Named::in_fields(&mut fields);
     fields.finish()?;
-    let id: Id<Invitation> = Id::parse(&id).ok_or_else(invitations::not_found)?;
+    let id: Id<Invitation> = Id::parse(&id).ok_or_else(invitations::invitation_not_found)?;
     let context = &call.context;
     // The invitation names its organization where the request does not.
     let named = match named {
         Named::Active => {
             match context.db()?.first::<Record>(store::invitation::find_for_anybody(context, &id)).await? {
                 Some(one) => Named::Id(Some(one.tenant_id)),
-                None => return Err(signed_in_or(call, invitations::not_found()).await),
+                None => return Err(signed_in_or(call, invitations::invitation_not_found()).await),
             }
         }
         named => named,
     };
-    let acting = acting(&call.context, &named).await.map_err(|error| match error.wire() {
-        Wire::ORGANIZATION_NOT_FOUND => invitations::not_found(),
+    let acting = authorize_member(&call.context, &named).await.map_err(|error| match error.wire() {
+        Wire::ORGANIZATION_NOT_FOUND => invitations::invitation_not_found(),
         _ => error,
     })?;
     let permit = acting.permit(Action::CancelInvitation)?;
@@ -181,10 +181,10 @@ pub async fn cancel(call: &mut Call) -> Result<Reply> {
         store::invitation::find(acting.tenant(), &id),
     ];
     let one: Option<Record> = match context.db()?.batch(statements).await {
-        Err(StoreError::Unchanged) => return Err(invitations::not_found()),
+        Err(StoreError::Unchanged) => return Err(invitations::invitation_not_found()),
         other => other?.last()?,
     };
-    let body = invitations::json(&one.ok_or_else(invitations::not_found)?, context.now);
+    let body = invitations::invitation_json(&one.ok_or_else(invitations::invitation_not_found)?, context.now);
     acting.answer(&body)
 }
 
@@ -198,20 +198,20 @@ async fn signed_in_or(call: &Call, error: Error) -> Error {
 /// # Errors
 /// 401, 404.
 pub async fn list(call: &mut Call) -> Result<Reply> {
-    let acting = acting(&call.context, &Named::in_query(&call.request)).await?;
+    let acting = authorize_member(&call.context, &Named::in_query(&call.request)).await?;
     acting.reads("invitation")?;
     if acting.standing.tenant.slug == "default" {
         acting.permit(Action::Invite)?;
     }
     let invited: Vec<Record> = call.context.db()?.batch([store::invitation::list(acting.tenant())]).await?.rows()?;
-    let body: Value = invited.iter().map(|one| invitations::json(one, call.context.now)).collect();
+    let body: Value = invited.iter().map(|one| invitations::invitation_json(one, call.context.now)).collect();
     acting.answer(&body)
 }
 
 fn id_field(fields: &mut Fields) -> Result<Id<Invitation>> {
     let id = fields.line("invitationId", 100);
     std::mem::take(fields).finish()?;
-    Id::parse(&id).ok_or_else(invitations::not_found)
+    Id::parse(&id).ok_or_else(invitations::invitation_not_found)
 }
 
 /// `GET /organization/get-invitation`: by whom it is for.
@@ -219,14 +219,15 @@ fn id_field(fields: &mut Fields) -> Result<Id<Invitation>> {
 /// # Errors
 /// 400, 401, 403.
 pub async fn get(call: &mut Call) -> Result<Reply> {
-    let id = call.request.param("id").ok_or_else(|| listing::invalid("id", "an id"))?;
+    let id = call.request.param("id").ok_or_else(|| listing::invalid_parameter("id", "an id"))?;
     let context = &call.context;
     let Some(id) = Id::parse(&id) else {
-        return Err(signed_in_or(call, invitations::not_found()).await);
+        return Err(signed_in_or(call, invitations::invitation_not_found()).await);
     };
-    let found = invitations::invitee(&call.context, store::invitation::find_for_anybody(context, &id), false).await?;
+    let found =
+        invitations::load_invitee(&call.context, store::invitation::find_for_anybody(context, &id), false).await?;
     let one = &found.invitation;
-    let mut body = invitations::json(one, context.now);
+    let mut body = invitations::invitation_json(one, context.now);
     body["organizationName"] = json!(one.tenant_name);
     body["organizationSlug"] = json!(one.tenant_slug);
     body["inviterEmail"] = json!(one.inviter_email);
@@ -251,7 +252,7 @@ pub async fn of_user(call: &mut Call) -> Result<Reply> {
     let invited: Vec<Record> =
         context.db()?.batch([store::invitation::of_email(context, &user.email)]).await?.rows()?;
     let shown = invited.iter().map(|one| {
-        let mut shown = invitations::json(one, context.now);
+        let mut shown = invitations::invitation_json(one, context.now);
         shown["organizationName"] = json!(one.tenant_name);
         shown
     });
@@ -268,10 +269,12 @@ pub async fn accept(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let id = id_field(&mut fields)?;
     let found =
-        invitations::invitee(&call.context, store::invitation::find_for_anybody(&call.context, &id), false).await?;
-    let (member, cookies) = invitations::taken_up(&call.context, &found.authenticated, &found.invitation).await?;
+        invitations::load_invitee(&call.context, store::invitation::find_for_anybody(&call.context, &id), false)
+            .await?;
+    let (member, cookies) =
+        invitations::accept_invitation(&call.context, &found.authenticated, &found.invitation).await?;
     let context = &call.context;
-    let mut invitation = invitations::json(&found.invitation, context.now);
+    let mut invitation = invitations::invitation_json(&found.invitation, context.now);
     invitation["status"] = json!("accepted");
     let body = json!({
         "invitation": invitation,
@@ -295,10 +298,11 @@ pub async fn reject(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let id = id_field(&mut fields)?;
     let found =
-        invitations::invitee(&call.context, store::invitation::find_for_anybody(&call.context, &id), false).await?;
+        invitations::load_invitee(&call.context, store::invitation::find_for_anybody(&call.context, &id), false)
+            .await?;
     let context = &call.context;
-    invitations::turned_down(context, &found.authenticated, &found.invitation).await?;
-    let mut invitation = invitations::json(&found.invitation, context.now);
+    invitations::decline_invitation(context, &found.authenticated, &found.invitation).await?;
+    let mut invitation = invitations::invitation_json(&found.invitation, context.now);
     invitation["status"] = json!("rejected");
     let body = json!({ "invitation": invitation, "member": Value::Null });
     Ok(Reply::json(200, &body)?.with_cookies(found.authenticated.cookies))

@@ -17,8 +17,10 @@ use crate::session::api_key;
 use crate::session::call::Call;
 use crate::session::store::deed::Deed;
 use crate::session::store::permission::Standing;
-use crate::tenants::caller::{Acting, Named, acting, commit_and_refresh, grantable, role_text, roles_field};
-use crate::tenants::listing::{LONGEST_SEARCH, OPERATORS, place, time};
+use crate::tenants::caller::{
+    Acting, Named, authorize_member, commit_and_refresh, load_grantable_roles, role_text, roles_field,
+};
+use crate::tenants::listing::{LONGEST_SEARCH, OPERATORS, match_place, time_parameter};
 use crate::tenants::members::MOST_LISTED;
 use crate::tenants::store::member::{Filter, Listed, Page, WITHOUT_OWNER};
 use crate::tenants::{caller, listing, members, store};
@@ -38,11 +40,11 @@ pub fn page(call: &Call) -> Result<Page> {
     let descends = match call.request.param("sortDirection").as_deref() {
         None | Some("" | "asc") => false,
         Some("desc") => true,
-        Some(_) => return Err(listing::invalid("sortDirection", "asc or desc")),
+        Some(_) => return Err(listing::invalid_parameter("sortDirection", "asc or desc")),
     };
     Ok(Page {
-        limit: listing::bounded(&call.request, "limit", MOST_LISTED, (1, 1000))?,
-        offset: listing::bounded(&call.request, "offset", 0, (0, 1_000_000_000))?,
+        limit: listing::bounded_parameter(&call.request, "limit", MOST_LISTED, (1, 1000))?,
+        offset: listing::bounded_parameter(&call.request, "offset", 0, (0, 1_000_000_000))?,
         descends,
     })
 }
@@ -58,18 +60,19 @@ fn filter(call: &Call) -> Result<Filter> {
     };
     let operator = call.request.param("filterOperator").unwrap_or_else(|| "eq".to_owned());
     if values.len() > 100 || values.iter().any(|value| value.chars().count() > LONGEST_SEARCH) {
-        return Err(listing::invalid("filterValue", "at most 100 short texts"));
+        return Err(listing::invalid_parameter("filterValue", "at most 100 short texts"));
     }
     let (column, is_time) = match field.as_str() {
         "role" => ("role", false),
         "userId" | "user_id" => ("user_id", false),
         "id" | "_id" => ("id", false),
         "createdAt" => ("created_at", true),
-        _ => return Err(listing::invalid("filterField", "id, role, userId or createdAt")),
+        _ => return Err(listing::invalid_parameter("filterField", "id, role, userId or createdAt")),
     };
     filter.field = Some(column);
     let list = |values: &[String]| -> Result<String> {
-        let value = |text: &String| if is_time { time(text).map(|time| json!(time)) } else { Ok(json!(text)) };
+        let value =
+            |text: &String| if is_time { time_parameter(text).map(|time| json!(time)) } else { Ok(json!(text)) };
         Ok(Value::from(values.iter().map(value).collect::<Result<Vec<_>>>()?).to_string())
     };
     match (is_time, operator.as_str()) {
@@ -78,14 +81,14 @@ fn filter(call: &Call) -> Result<Filter> {
         (_, "in") => filter.one_of = Some((list(&values)?, true)),
         (_, "not_in") => filter.one_of = Some((list(&values)?, false)),
         (false, operator) => {
-            let at = place(operator).ok_or_else(|| listing::invalid("filterOperator", OPERATORS))?;
+            let at = match_place(operator).ok_or_else(|| listing::invalid_parameter("filterOperator", OPERATORS))?;
             filter.like = Some((first.clone(), at));
         }
-        (true, "gte") => filter.range.0 = Some(time(first)?),
-        (true, "gt") => filter.range.0 = Some(time(first)?.saturating_add(1)),
-        (true, "lt") => filter.range.1 = Some(time(first)?),
-        (true, "lte") => filter.range.1 = Some(time(first)?.saturating_add(1)),
-        _ => return Err(listing::invalid("filterOperator", OPERATORS)),
+        (true, "gte") => filter.range.0 = Some(time_parameter(first)?),
+        (true, "gt") => filter.range.0 = Some(time_parameter(first)?.saturating_add(1)),
+        (true, "lt") => filter.range.1 = Some(time_parameter(first)?),
+        (true, "lte") => filter.range.1 = Some(time_parameter(first)?.saturating_add(1)),
+        _ => return Err(listing::invalid_parameter("filterOperator", OPERATORS)),
     }
     Ok(filter)
 }
@@ -97,16 +100,16 @@ fn filter(call: &Call) -> Result<Filter> {
 pub async fn list(call: &mut Call) -> Result<Reply> {
     let (page, filter) = (page(call)?, filter(call)?);
     if !matches!(call.request.param("sortBy").as_deref(), None | Some("" | "createdAt")) {
-        return Err(listing::invalid("sortBy", "createdAt"));
+        return Err(listing::invalid_parameter("sortBy", "createdAt"));
     }
-    let acting = acting(&call.context, &Named::in_query(&call.request)).await?;
+    let acting = authorize_member(&call.context, &Named::in_query(&call.request)).await?;
     members::sees_everybody(&acting)?;
     let tenant = acting.tenant();
     let statements = [store::member::list(tenant, &filter, page), store::member::count(tenant, &filter)];
     let mut answers = call.context.db()?.batch(statements).await?;
     let listed: Vec<Listed> = answers.rows()?;
     let total: Option<i64> = answers.row()?;
-    let members: Vec<Value> = listed.iter().map(|member| members::json(tenant, member)).collect();
+    let members: Vec<Value> = listed.iter().map(|member| members::member_json(tenant, member)).collect();
     acting.answer(&json!({ "members": members, "total": total.unwrap_or(0) }))
 }
 
@@ -115,7 +118,7 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 400 where no organization is active, 401.
 pub async fn active(call: &mut Call) -> Result<Reply> {
-    let acting = acting(&call.context, &Named::Active).await?;
+    let acting = authorize_member(&call.context, &Named::Active).await?;
     acting.reads("member")?;
     let (mut body, user) = (standing_json(&acting.standing), &acting.session().user);
     body["user"] = json!({ "id": user.id, "name": user.name, "email": user.email, "image": user.image });
@@ -127,7 +130,7 @@ pub async fn active(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 400, 401, 403 where the other is no member, 404.
 pub async fn active_role(call: &mut Call) -> Result<Reply> {
-    let acting = acting(&call.context, &Named::in_query(&call.request)).await?;
+    let acting = authorize_member(&call.context, &Named::in_query(&call.request)).await?;
     acting.reads("member")?;
     let Some(user) = call.request.param("userId").filter(|user| !user.is_empty()) else {
         let role = role_text(&acting.standing.given);
@@ -172,7 +175,7 @@ pub async fn update_role(call: &mut Call) -> Result<Reply> {
     let roles = roles_field(&mut fields);
     let member = member_field(&mut fields, "memberId");
     fields.finish()?;
-    let acting = acting(&call.context, &named).await?;
+    let acting = authorize_member(&call.context, &named).await?;
     let permit = acting.permit(Action::UpdateMember)?;
     let missing = || Error::refused(Wire::MEMBER_NOT_FOUND, "no id");
     let member = Id::parse(&member).ok_or_else(missing)?;
@@ -181,7 +184,7 @@ pub async fn update_role(call: &mut Call) -> Result<Reply> {
     // What they lose by it counts as well: whoever has less must not demote whoever has more.
     acting.outranks(&target.permissions, refusal)?;
     let context = &call.context;
-    let granted = grantable(context, &acting, &roles, (Wire::ROLE_NOT_FOUND, refusal)).await?;
+    let granted = load_grantable_roles(context, &acting, &roles, (Wire::ROLE_NOT_FOUND, refusal)).await?;
     let ids: Vec<_> = granted.iter().map(|role| &role.id).collect();
     let deed = Deed {
         event: "member.roles_changed",
@@ -206,7 +209,7 @@ pub async fn update_role(call: &mut Call) -> Result<Reply> {
     let answers = context.db()?.batch(statements).await;
     let shown: Option<Listed> = answers.map_err(|error| ownerless(error, Wire::WITHOUT_AN_OWNER))?.skip(last).row()?;
     let shown = shown.ok_or_else(missing)?;
-    let body = members::json(acting.tenant(), &shown);
+    let body = members::member_json(acting.tenant(), &shown);
     acting.answer(&body)
 }
 
@@ -219,7 +222,7 @@ pub async fn remove(call: &mut Call) -> Result<Reply> {
     let named = Named::in_fields(&mut fields);
     let whom = member_field(&mut fields, "memberIdOrEmail");
     fields.finish()?;
-    let acting = acting(&call.context, &named).await?;
+    let acting = authorize_member(&call.context, &named).await?;
     let tenant = acting.tenant();
     let statement = match (email::normalise(&whom), Id::parse(&whom)) {
         (Some(address), _) => session::store::permission::standing_of_email(tenant, &address),
@@ -231,7 +234,7 @@ pub async fn remove(call: &mut Call) -> Result<Reply> {
     // Not by a key: taking its maker out is nothing that it was made for.
     let is_oneself = target.user_id == acting.standing.user_id && acting.session().login_method != api_key::METHOD;
     let permit = if is_oneself {
-        caller::oneself(&acting)
+        caller::is_oneself(&acting)
     } else {
         acting.outranks(&target.permissions, Wire::NOT_ALLOWED_TO_DELETE_MEMBER)?;
         acting.permit(Action::RemoveMember)?
@@ -279,7 +282,7 @@ pub async fn leave(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let named = Named::by(Some(fields.required("organizationId", 100)), None);
     fields.finish()?;
-    let acting = acting(&call.context, &named).await?;
-    let cookies = take_out(call, &acting, &caller::oneself(&acting), &acting.standing, "member.left").await?;
+    let acting = authorize_member(&call.context, &named).await?;
+    let cookies = take_out(call, &acting, &caller::is_oneself(&acting), &acting.standing, "member.left").await?;
     Ok(Reply::json(200, &standing_json(&acting.standing))?.with_cookies(cookies))
 }

@@ -15,7 +15,7 @@ use crate::platform::{d1, id};
 use crate::records::store::audit::Severity;
 use crate::session;
 use crate::session::call::Call;
-use crate::tenants::caller::{Acting, Named, acting};
+use crate::tenants::caller::{Acting, Named, authorize_member};
 use crate::tenants::store::role::{Changes, NewRole, Record};
 use crate::tenants::{listing, roles, store};
 
@@ -79,7 +79,7 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     let is_default = more.boolean("isDefault").unwrap_or(false);
     fields.absorb("additionalFields", more);
     fields.finish()?;
-    let acting = acting(&call.context, &named).await?;
+    let acting = authorize_member(&call.context, &named).await?;
     let permit = acting.permit(Action::CreateRole)?;
     if let Some(reply) = lacking(call, &acting, &wanted, Wire::NOT_ALLOWED_TO_CREATE_ROLE)? {
         return Ok(reply);
@@ -164,7 +164,7 @@ impl Asked {
 /// # Errors
 /// 401, 403, 404.
 pub async fn list(call: &mut Call) -> Result<Reply> {
-    let acting = acting(&call.context, &Named::in_query(&call.request)).await?;
+    let acting = authorize_member(&call.context, &Named::in_query(&call.request)).await?;
     acting.permit(Action::ListRoles)?;
     let roles: Vec<Record> = call.context.db()?.batch([store::role::list(acting.tenant())]).await?.rows()?;
     let body: Value = roles.iter().map(|role| role_json(&acting, role)).collect();
@@ -178,9 +178,9 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
 pub async fn get(call: &mut Call) -> Result<Reply> {
     let asked = Asked { id: call.request.param("roleId"), name: call.request.param("roleName") };
     if asked.id.is_none() && asked.name.is_none() {
-        return Err(listing::invalid("roleName", "roleName or roleId"));
+        return Err(listing::invalid_parameter("roleName", "roleName or roleId"));
     }
-    let acting = acting(&call.context, &Named::in_query(&call.request)).await?;
+    let acting = authorize_member(&call.context, &Named::in_query(&call.request)).await?;
     acting.permit(Action::ReadRole)?;
     let role = asked.find(call, &acting).await?;
     let body = role_json(&acting, &role);
@@ -203,7 +203,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let (is_default, is_active) = (data.boolean("isDefault"), data.boolean("isActive"));
     fields.absorb("data", data);
     fields.finish()?;
-    let acting = acting(&call.context, &named).await?;
+    let acting = authorize_member(&call.context, &named).await?;
     let permit = acting.permit(Action::UpdateRole)?;
     let role = asked.find(call, &acting).await?;
     let refusal = Wire::NOT_ALLOWED_TO_UPDATE_ROLE;
@@ -243,7 +243,7 @@ pub async fn delete(call: &mut Call) -> Result<Reply> {
     let named = Named::in_fields(&mut fields);
     let asked = Asked::in_fields(&mut fields);
     fields.finish()?;
-    let acting = acting(&call.context, &named).await?;
+    let acting = authorize_member(&call.context, &named).await?;
     let permit = acting.permit(Action::DeleteRole)?;
     if matches!(asked.name.as_deref(), Some("owner" | "admin" | "member")) {
         return Err(Error::refused(Wire::PREDEFINED_ROLE, "a system role"));

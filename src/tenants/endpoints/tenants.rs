@@ -11,13 +11,14 @@ use crate::platform::error::{Error, Result, Wire};
 use crate::platform::time::iso;
 use crate::records::deliver::deliver_later;
 use crate::records::store::audit::Severity;
-use crate::session::authenticate::forget;
+use crate::session::authenticate::delete_session_copies;
 use crate::session::call::Call;
 use crate::session::store::deed::Deed;
 use crate::session::store::organization::Organization;
 use crate::session::{policy, proof};
 use crate::tenants::caller::{
-    Acting, LONGEST_NAME, Named, acting, commit_and_refresh, organization_json, whatever_its_status,
+    Acting, LONGEST_NAME, Named, authorize_member, authorize_member_of_any_status, commit_and_refresh,
+    organization_json,
 };
 use crate::tenants::store::member::{Filter, Page};
 use crate::tenants::store::tenant::{Changes, NewOrganization};
@@ -61,7 +62,7 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     let owner = fields.optional("userId", 100);
     fields.finish()?;
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
-    proof::not_impersonated(&authenticated)?;
+    proof::refuse_impersonator(&authenticated)?;
     let (context, session) = (&call.context, &authenticated.session);
     if !context.config.organizations_open || context.tenant().is_isolated || session.user.is_anonymous {
         return Err(Error::refused(Wire::NOT_ALLOWED_TO_CREATE_ORGANIZATION, "users make none here"));
@@ -155,7 +156,7 @@ pub async fn get(call: &mut Call) -> Result<Reply> {
 /// The organization that the query means; none where it means the active one, and there is none.
 async fn meant(call: &Call) -> Result<Option<Acting>> {
     let named = Named::in_query(&call.request);
-    match acting(&call.context, &named).await {
+    match authorize_member(&call.context, &named).await {
         Err(error) if error.wire() == Wire::NO_ACTIVE_ORGANIZATION => Ok(None),
         other => other.map(Some),
     }
@@ -166,7 +167,8 @@ async fn meant(call: &Call) -> Result<Option<Acting>> {
 /// # Errors
 /// As [`get`].
 pub async fn full(call: &mut Call) -> Result<Reply> {
-    let limit = listing::bounded(&call.request, "membersLimit", members::MOST_LISTED, (1, members::MOST_LISTED))?;
+    let limit =
+        listing::bounded_parameter(&call.request, "membersLimit", members::MOST_LISTED, (1, members::MOST_LISTED))?;
     let Some(acting) = meant(call).await? else {
         return Reply::json(200, &Value::Null);
     };
@@ -189,9 +191,9 @@ pub async fn full(call: &mut Call) -> Result<Reply> {
     let groups = if acting.reads("team").is_ok() { groups } else { Vec::new() };
     let listed = if acting.reads("member").is_ok() { listed } else { Vec::new() };
     let mut body = organization_json(&acting.standing.tenant);
-    body["members"] = listed.iter().map(|member| members::json(tenant, member)).collect();
-    body["invitations"] = invited.iter().map(|one| invitations::json(one, call.context.now)).collect();
-    body["teams"] = groups.iter().map(groups::json).collect();
+    body["members"] = listed.iter().map(|member| members::member_json(tenant, member)).collect();
+    body["invitations"] = invited.iter().map(|one| invitations::invitation_json(one, call.context.now)).collect();
+    body["teams"] = groups.iter().map(groups::group_json).collect();
     acting.answer(&body)
 }
 
@@ -211,7 +213,7 @@ pub async fn set_active(call: &mut Call) -> Result<Reply> {
         let cookies = commit_and_refresh(context, &authenticated, vec![statement]).await?;
         return Ok(Reply::json(200, &Value::Null)?.with_cookies(cookies));
     }
-    let acting = match acting(&call.context, &named).await {
+    let acting = match authorize_member(&call.context, &named).await {
         Err(error) if error.wire() == Wire::NO_ACTIVE_ORGANIZATION => return Reply::json(200, &Value::Null),
         other => other?,
     };
@@ -246,7 +248,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
         Change::Keep | Change::Clear => None,
     };
     let changes = Changes { name: set(name), slug: set(slug), logo, metadata };
-    let acting = acting(&call.context, &named).await?;
+    let acting = authorize_member(&call.context, &named).await?;
     let permit = acting.permit(Action::UpdateOrganization)?;
     let context = &call.context;
     // Of a tenant with a database of its own, only the main one knows whether another has the slug.
@@ -286,8 +288,8 @@ pub async fn delete(call: &mut Call) -> Result<Reply> {
     let named = Named::by(Some(fields.required("organizationId", 100)), None);
     let reason = fields.optional_line("reason", 256);
     fields.finish()?;
-    let acting = whatever_its_status(&call.context, &named).await?;
-    proof::not_impersonated(&acting.authenticated)?;
+    let acting = authorize_member_of_any_status(&call.context, &named).await?;
+    proof::refuse_impersonator(&acting.authenticated)?;
     let permit = acting.permit(Action::DeleteOrganization)?;
     let context = &call.context;
     let hash = &acting.authenticated.hash;
@@ -318,8 +320,8 @@ pub async fn restore(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let named = Named::by(Some(fields.required("organizationId", 100)), None);
     fields.finish()?;
-    let acting = whatever_its_status(&call.context, &named).await?;
-    proof::not_impersonated(&acting.authenticated)?;
+    let acting = authorize_member_of_any_status(&call.context, &named).await?;
+    proof::refuse_impersonator(&acting.authenticated)?;
     let permit = acting.permit(Action::DeleteOrganization)?;
     let context = &call.context;
     let statements = [
@@ -347,7 +349,7 @@ pub async fn has_permission(call: &mut Call) -> Result<Reply> {
     let named = Named::in_fields(&mut fields);
     let wanted = roles::permission_field(&mut fields);
     fields.finish()?;
-    let acting = acting(&call.context, &named).await?;
+    let acting = authorize_member(&call.context, &named).await?;
     // Nothing asked for is nothing allowed: an empty question is a mistake in the client.
     let success = !wanted.is_empty() && acting.standing.permissions.covers(&wanted);
     let error = if success { Value::Null } else { json!("not authorized") };
@@ -359,7 +361,7 @@ pub async fn has_permission(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 401, 403, 404.
 pub async fn policy(call: &mut Call) -> Result<Reply> {
-    let acting = acting(&call.context, &Named::in_query(&call.request)).await?;
+    let acting = authorize_member(&call.context, &Named::in_query(&call.request)).await?;
     acting.permit(Action::ReadPolicy)?;
     let body = acting.standing.tenant.security_policy.clone();
     acting.answer(&json!({ "securityPolicy": body }))
@@ -374,12 +376,12 @@ pub async fn set_policy(call: &mut Call) -> Result<Reply> {
     let named = Named::in_fields(&mut fields);
     let given = fields.object("securityPolicy");
     fields.finish()?;
-    let parsed = policy::read(&given)?;
-    let acting = acting(&call.context, &named).await?;
-    proof::not_impersonated(&acting.authenticated)?;
+    let parsed = policy::read_policy(&given)?;
+    let acting = authorize_member(&call.context, &named).await?;
+    proof::refuse_impersonator(&acting.authenticated)?;
     let permit = acting.permit(Action::UpdatePolicy)?;
     let context = &call.context;
-    policy::keeps_in(context, &parsed)?;
+    policy::check_own_address(context, &parsed)?;
     let text = parsed.to_json().to_string();
     let statements = [
         session::store::permission::holds_still(&permit),
@@ -392,7 +394,7 @@ pub async fn set_policy(call: &mut Call) -> Result<Reply> {
         Err(StoreError::Unchanged) => return Err(suspended_meanwhile()),
         other => other?.skip(4),
     };
-    forget(context, session::store::session::revoked(&mut answers)?);
+    delete_session_copies(context, session::store::session::revoked(&mut answers)?);
     deliver_later(context);
     request::store::directory::forget_all();
     acting.answer(&json!({ "securityPolicy": parsed.to_json() }))
