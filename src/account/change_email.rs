@@ -12,7 +12,7 @@ use crate::records::store::audit::Severity;
 use crate::request::context::Context;
 use crate::session::authenticate::Authenticated;
 use crate::session::{authenticate, proof};
-use crate::users::store::sign_in::{By, Counters, candidate};
+use crate::users::store::sign_in::{Counters, LookupBy, candidate};
 use crate::users::{limits, sign_in_decision};
 use crate::{records, request, users};
 
@@ -26,7 +26,7 @@ pub async fn check_email_change(context: &Context, new: &str, counters: &Counter
     let limit = context.config.limit_mail;
     let mut more = vec![request::store::rate_limit::count_for_session(context, "change-email", &ticket.hash, limit)];
     more.extend(counters.statements(context));
-    more.push(candidate(context, By::Email(new)));
+    more.push(candidate(context, LookupBy::Email(new)));
     let (authenticated, mut answers) = authenticate::require_session(context, more).await?;
     let window: Option<request::store::rate_limit::Window> = answers.row()?;
     if let Some(retry_after) = window.and_then(|window| window.retry_after(limit, context.now)) {

@@ -15,9 +15,9 @@ use crate::request::context::Context;
 use crate::request::password_hash;
 use crate::session::authenticate::delete_session_copies;
 use crate::session::proof;
-use crate::session::store::session::Which;
+use crate::session::store::session::WhichSessions;
 use crate::users::addressee;
-use crate::users::store::sign_in::By;
+use crate::users::store::sign_in::LookupBy;
 use crate::{records, request, session, users};
 
 /// Our own page for the new password.
@@ -29,7 +29,7 @@ pub const PAGE: &str = "/reset-password";
 /// 429, 503.
 pub async fn send_reset_link(context: &Context, email: &str, target: Option<Target>) -> Result<()> {
     let config = &context.config;
-    let user = addressee::load_addressee(context, "reset", By::Email(email)).await?;
+    let user = addressee::load_addressee(context, "reset", LookupBy::Email(email)).await?;
     let user_id = user.as_ref().map(|user| &user.user_id);
     let details = json!({ "known": user_id.is_some() });
     let event = records::store::audit::audit(
@@ -92,7 +92,8 @@ pub async fn replace_password(
     let hash = password_hash::hash_password(context, new).await?;
     let told = mail::password_changed(&context.tenant().name);
     let details = json!({ "by": by });
-    let mut statements = vec![session::store::session::revoke(context, user, Which::All, "password_reset", None)];
+    let mut statements =
+        vec![session::store::session::revoke(context, user, WhichSessions::All, "password_reset", None)];
     if proves_email {
         // Whoever reads the mail owns the address, and an account whose address was never proven may be another's work:
         // a passkey that they left in it would outlive the password.

@@ -17,7 +17,7 @@ use crate::request::context::Context;
 use crate::session::authenticate::{Authenticated, delete_session_copies};
 use crate::session::live_session::{add_second_factor, has_two_factors};
 use crate::session::open::{Opened, Opening};
-use crate::session::proof::Proof;
+use crate::session::proof::PasswordProof;
 use crate::session::{authenticate, open, policy, proof};
 use crate::users::store::second_factor::{Factor, NewFactor};
 use crate::{records, users};
@@ -27,7 +27,7 @@ pub(crate) fn password_field(fields: &mut Fields) -> Option<Password> {
 }
 
 /// A factor that was begun: what its owner is shown, once.
-pub struct Begun {
+pub struct BegunFactor {
     /// The URI for the authenticator app.
     pub uri: String,
     /// The seed for typing.
@@ -40,7 +40,10 @@ pub struct Begun {
 ///
 /// # Errors
 /// As [`proof::prove_by_password`](crate::session::proof::prove_by_password).
-pub async fn prove_and_load_factors(context: &Context, password: Option<&Password>) -> Result<(Proof, Vec<Factor>)> {
+pub async fn prove_and_load_factors(
+    context: &Context,
+    password: Option<&Password>,
+) -> Result<(PasswordProof, Vec<Factor>)> {
     let ticket = authenticate::require_ticket(context)?;
     let more = vec![users::store::second_factor::of_session(context, &ticket.hash)];
     let mut proof = proof::prove_by_password(context, password, "second-factor", more).await?;
@@ -72,7 +75,7 @@ pub async fn begin_totp(
     authenticated: &Authenticated,
     factors: &[Factor],
     issuer: Option<&str>,
-) -> Result<Begun> {
+) -> Result<BegunFactor> {
     if factors.iter().any(|factor| factor.is_verified && factor.method == "totp") {
         return Err(Error::refused(Wire::TOTP_ALREADY_ENABLED, "in use"));
     }
@@ -83,7 +86,7 @@ pub async fn begin_totp(
     let new = NewFactor { id: &id, user_id: &user.id, seed: Some(&seed), backup_codes: &digests };
     context.db()?.batch(users::store::second_factor::begin(context, &new)?).await?;
     let uri = totp::uri(&seed, issuer.unwrap_or(&context.tenant().name), &user.email);
-    Ok(Begun { uri, seed: totp::readable(&seed), backup_codes })
+    Ok(BegunFactor { uri, seed: totp::readable(&seed), backup_codes })
 }
 
 /// New backup codes of an authenticator with this secret, and the digests to keep.

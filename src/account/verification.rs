@@ -22,7 +22,7 @@ pub const PAGE: &str = "/verify-email";
 
 /// What a link proves.
 #[derive(Serialize, Deserialize)]
-pub struct Claim {
+pub struct AddressClaim {
     pub(crate) user_id: Id<User>,
     pub(crate) email: String,
 }
@@ -39,7 +39,7 @@ pub fn make_verification_link(
     target: Option<Target>,
 ) -> Result<[Statement; 2]> {
     let token: Token<EmailProof> = Token::new(context.random()?);
-    let claim = Claim { user_id: user_id.clone(), email: email.to_owned() };
+    let claim = AddressClaim { user_id: user_id.clone(), email: email.to_owned() };
     let payload = serde_json::to_vec(&claim).map_err(|error| Error::Internal(error.to_string()))?;
     let (config, tenant) = (&context.config, context.tenant());
     let expires_at = context.now + config.verification_seconds * 1000;

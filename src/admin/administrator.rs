@@ -9,7 +9,7 @@ use crate::platform::id::{Id, User};
 use crate::request::context::Context;
 use crate::session;
 use crate::session::authenticate::{Authenticated, Authentication, Depth};
-use crate::session::store::permission::{Standing, Which};
+use crate::session::store::permission::{Standing, WhichTenant};
 use crate::session::{authenticate, proof};
 
 /// The tenant whose administrators look after what is everybody's.
@@ -43,7 +43,7 @@ pub fn standing_statement(context: &Context) -> Result<Statement> {
     Ok(session::store::permission::standing(
         context,
         &authenticate::require_ticket(context)?.hash,
-        Which::Id(&context.tenant().id),
+        WhichTenant::Id(&context.tenant().id),
     ))
 }
 

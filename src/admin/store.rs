@@ -19,7 +19,7 @@ use crate::users::store::person::person_json;
 
 /// A user and what became of them.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Record {
+pub struct PoolUser {
     /// As clients are told.
     pub person: Person,
     /// `active`, `inactive`, `suspended`.
@@ -117,7 +117,7 @@ pub enum Order {
 
 /// What is asked of users. Texts are compared in any case, of ASCII's letters.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
+pub struct UserFilter {
     /// A text, where it is, and whether it is about the name instead of the address.
     pub search: Option<(String, Where, bool)>,
     /// The column that the next three are about, named as the statement knows it.
@@ -133,7 +133,7 @@ pub struct Wanted {
     pub role: Option<(String, bool)>,
 }
 
-impl Wanted {
+impl UserFilter {
     /// Whether everybody is.
     #[must_use]
     pub const fn is_everybody(&self) -> bool {
@@ -262,7 +262,7 @@ macro_rules! wanted {
 #[must_use]
 pub fn list(
     context: &Context,
-    wanted: &Wanted,
+    wanted: &UserFilter,
     (order, descends): (Order, bool),
     (limit, offset): (i64, i64),
 ) -> Statement {
@@ -319,7 +319,7 @@ pub fn list(
 
 /// How many users there are of those that are wanted. Of all, the tenant knows.
 #[must_use]
-pub fn count(context: &Context, wanted: &Wanted) -> Statement {
+pub fn count(context: &Context, wanted: &UserFilter) -> Statement {
     let tenant = context.tenant();
     if wanted.is_everybody() {
         return sql!("select json_quote(user_count) as row from tenant where id = :id", id = &tenant.id);
@@ -375,7 +375,7 @@ pub fn transition(context: &Context, permit: &Permit, user: &Id<User>, from: &st
 
 /// Changes of a user by whoever looks after the pool.
 #[derive(Default)]
-pub struct Changes {
+pub struct UserChanges {
     /// `name`.
     pub name: Option<String>,
     /// `image`; `Some(None)` clears it.
@@ -392,7 +392,7 @@ pub struct Changes {
     pub patches: Patches,
 }
 
-impl Changes {
+impl UserChanges {
     /// Whether there are none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
@@ -408,7 +408,7 @@ impl Changes {
 
 /// Changes a user.
 #[must_use]
-pub fn update(context: &Context, user: &Id<User>, changes: &Changes) -> Statement {
+pub fn update(context: &Context, user: &Id<User>, changes: &UserChanges) -> Statement {
     sql!(
         "update user set name = coalesce(:name, name), image = iif(:is_some, :flatten, image),
                          email_verified = coalesce(:email_verified, iif(:email is null or :email = email, email_verified, 0)),

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::access::action::{Action, Permit};
 use crate::admin::store;
-use crate::admin::store::Record;
+use crate::admin::store::PoolUser;
 use crate::http::fields::Fields;
 use crate::platform::d1::{Statement, StoreError};
 use crate::platform::error::{Error, Result, Wire};
@@ -15,23 +15,23 @@ use crate::request::context::Context;
 use crate::session::protocol::user_role;
 use crate::session::store::deed::Deed;
 use crate::tenants;
-use crate::tenants::caller::{Acting, Named, authorize_member};
+use crate::tenants::caller::{ActingMember, NamedTenant, authorize_member};
 
 /// Somebody who looks after the users of the pool that was asked.
-pub struct Overseer {
+pub struct UserAdministrator {
     /// Who, and what they may do.
-    pub acting: Acting,
+    pub acting: ActingMember,
     /// For the action that they were asked about.
     pub permit: Permit,
 }
 
-impl Overseer {
+impl UserAdministrator {
     /// Whether they may act upon somebody: whoever has more is out of reach, or an administrator would set an owner's
     /// password and be the owner.
     ///
     /// # Errors
     /// The action's refusal.
-    pub fn may_act_upon(&self, target: &Record, action: Action) -> Result<()> {
+    pub fn may_act_upon(&self, target: &PoolUser, action: Action) -> Result<()> {
         self.acting.outranks(&target.permissions, action.refusal())
     }
 
@@ -54,9 +54,9 @@ impl Overseer {
 ///
 /// # Errors
 /// 401; 403 for anybody else, an administrator who acts as somebody among them.
-pub async fn authorize_user_admin(context: &Context, action: Action) -> Result<Overseer> {
+pub async fn authorize_user_admin(context: &Context, action: Action) -> Result<UserAdministrator> {
     let here = context.tenant();
-    let found = authorize_member(context, &Named::Id(Some(here.id.clone()))).await;
+    let found = authorize_member(context, &NamedTenant::Id(Some(here.id.clone()))).await;
     let acting = found.map_err(|error| match error.wire() {
         Wire::ORGANIZATION_NOT_FOUND => Error::refused(action.refusal(), "no member of the tenant"),
         Wire::FORBIDDEN => Error::refused(action.refusal(), error.to_string()),
@@ -70,7 +70,7 @@ pub async fn authorize_user_admin(context: &Context, action: Action) -> Result<O
         return Err(Error::refused(action.refusal(), "a tenant of the shared pool"));
     }
     let permit = acting.permit(action)?;
-    Ok(Overseer { acting, permit })
+    Ok(UserAdministrator { acting, permit })
 }
 
 /// For whoever is no user of the pool.
@@ -83,15 +83,15 @@ pub fn user_not_found() -> Error {
 ///
 /// # Errors
 /// 404.
-pub async fn load_user(context: &Context, id: &str) -> Result<Record> {
+pub async fn load_user(context: &Context, id: &str) -> Result<PoolUser> {
     let id = Id::parse(id).ok_or_else(user_not_found)?;
-    let record: Option<Record> = context.db()?.first(store::find(context, &id)).await?;
+    let record: Option<PoolUser> = context.db()?.first(store::find(context, &id)).await?;
     record.ok_or_else(user_not_found)
 }
 
 /// A user, as the protocol shows them to administrators.
 #[must_use]
-pub fn user_json(record: &Record, now: Millis) -> Value {
+pub fn user_json(record: &PoolUser, now: Millis) -> Value {
     let person = &record.person;
     let is_banned = record.status == "suspended" && record.suspended_until.is_none_or(|until| until > now);
     json!({

@@ -12,7 +12,7 @@ use crate::federation::preset::Protocol;
 use crate::federation::request::{is_scope, joined};
 use crate::federation::service::ServiceType;
 use crate::federation::store::issuer::settings::Settings;
-use crate::federation::store::issuer::{Change, Draft, Record};
+use crate::federation::store::issuer::{IssuerDraft, IssuerRecord, SecretChange};
 use crate::http::fields;
 use crate::http::fields::Fields;
 use crate::platform::algorithm::SigningAlgorithm;
@@ -70,8 +70,8 @@ fn pairs(list: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 /// A new record, with all that is known of its kind of service.
-fn blank(service: ServiceType) -> Record {
-    let (preset, mut record) = (service.preset(), Record::default());
+fn blank(service: ServiceType) -> IssuerRecord {
+    let (preset, mut record) = (service.preset(), IssuerRecord::default());
     record.service_type = service;
     record.label = preset.label.map(str::to_owned).unwrap_or_default();
     record.base_url = preset.base_url.map(str::to_owned).unwrap_or_default();
@@ -89,7 +89,11 @@ fn blank(service: ServiceType) -> Record {
 ///
 /// # Errors
 /// 400 `VALIDATION_ERROR`.
-pub async fn read_issuer_draft(context: &Context, mut fields: Fields, saved: Option<Record>) -> Result<Draft> {
+pub async fn read_issuer_draft(
+    context: &Context,
+    mut fields: Fields,
+    saved: Option<IssuerRecord>,
+) -> Result<IssuerDraft> {
     let unknown: Vec<String> = fields.names().filter(|name| !MEMBERS.contains(name)).map(str::to_owned).collect();
     for name in unknown {
         fields.refuse(&name.chars().take(50).collect::<String>(), "Unrecognized key");
@@ -120,16 +124,16 @@ pub async fn read_issuer_draft(context: &Context, mut fields: Fields, saved: Opt
     }
     judge(context, &mut fields, &record, &key);
     fields.finish()?;
-    let place = |record: &Record| (record.base_url.clone(), record.service_type, record.settings.tenant.clone());
+    let place = |record: &IssuerRecord| (record.base_url.clone(), record.service_type, record.settings.tenant.clone());
     let moves = before.as_ref().is_some_and(|before| place(before) != place(&record));
     let becomes_another = before.as_ref().is_some_and(|before| becomes_another(before, &record));
     let speaks_for_others = speaks_for_others(before.as_ref(), &record);
-    Ok(Draft { record, secret, key, is_new, moves, becomes_another, speaks_for_others })
+    Ok(IssuerDraft { record, secret, key, is_new, moves, becomes_another, speaks_for_others })
 }
 
 /// Whatever makes the people of an issuer who they are: who says it, and which of what is said counts. With which keys and at
 /// which places, its endpoints say.
-fn identity(record: &Record) -> Value {
+fn identity(record: &IssuerRecord) -> Value {
     let told = ["subject", "email", "email_verified"].map(|field| record.mapping.get(field));
     json!({
         "base_url": record.base_url, "service_type": record.service_type, "tenant": record.settings.tenant, "mapping": told,
@@ -138,7 +142,7 @@ fn identity(record: &Record) -> Value {
 
 /// Whether an issuer becomes another. Endpoints by discovery are its own word, to which it may go back; one by hand takes that
 /// word's place, or is sent its people's tokens.
-fn becomes_another(before: &Record, after: &Record) -> bool {
+fn becomes_another(before: &IssuerRecord, after: &IssuerRecord) -> bool {
     let is_open_id = after.service_type.preset().protocol == Protocol::OpenId;
     let is_set = after.endpoints.iter().any(|(name, url)| before.endpoints.get(name) != Some(url));
     let is_gone = before.endpoints.keys().any(|name| !after.endpoints.contains_key(name));
@@ -146,22 +150,22 @@ fn becomes_another(before: &Record, after: &Record) -> bool {
 }
 
 /// Whose tokens are taken for its people's.
-fn audience(record: &Record) -> Value {
+fn audience(record: &IssuerRecord) -> Value {
     json!([record.client_id, record.settings.audiences, record.settings.accept_assertions])
 }
 
 /// Whether a draft makes an issuer speak for people whom it did not speak for: where addresses are believed, for every user who has
 /// them; where people are linked, for those of them who are another client's users as well.
-fn speaks_for_others(before: Option<&Record>, after: &Record) -> bool {
-    let believed = |record: &Record| {
-        let Record { endpoints, trust_email, require_confirmation, allowed_domains, .. } = record;
+fn speaks_for_others(before: Option<&IssuerRecord>, after: &IssuerRecord) -> bool {
+    let believed = |record: &IssuerRecord| {
+        let IssuerRecord { endpoints, trust_email, require_confirmation, allowed_domains, .. } = record;
         json!([identity(record), endpoints, audience(record), trust_email, require_confirmation, allowed_domains])
     };
-    let differs = |of: &dyn Fn(&Record) -> Value| before.is_none_or(|before| of(before) != of(after));
+    let differs = |of: &dyn Fn(&IssuerRecord) -> Value| before.is_none_or(|before| of(before) != of(after));
     (after.trust_email && differs(&believed)) || (after.is_in_use && differs(&audience))
 }
 
-fn service(fields: &mut Fields, saved: Option<&Record>) -> ServiceType {
+fn service(fields: &mut Fields, saved: Option<&IssuerRecord>) -> ServiceType {
     let known = saved.map(|record| record.service_type).unwrap_or_default();
     let Some(name) = fields.optional("serviceType", 20) else {
         return known;
@@ -172,7 +176,7 @@ fn service(fields: &mut Fields, saved: Option<&Record>) -> ServiceType {
     })
 }
 
-fn texts(fields: &mut Fields, record: &mut Record, is_new: bool) {
+fn texts(fields: &mut Fields, record: &mut IssuerRecord, is_new: bool) {
     if (is_new && record.label.is_empty()) || fields.has("label") {
         record.label = fields.line("label", 100);
     }
@@ -194,7 +198,7 @@ fn texts(fields: &mut Fields, record: &mut Record, is_new: bool) {
     }
 }
 
-fn flags(fields: &mut Fields, record: &mut Record) {
+fn flags(fields: &mut Fields, record: &mut IssuerRecord) {
     for (name, flag) in [
         ("basicAuth", &mut record.basic_auth),
         ("requireConfirmation", &mut record.require_confirmation),
@@ -209,7 +213,7 @@ fn flags(fields: &mut Fields, record: &mut Record) {
     }
 }
 
-fn lists(fields: &mut Fields, record: &mut Record) {
+fn lists(fields: &mut Fields, record: &mut IssuerRecord) {
     for (name, scope) in
         [("loginScopes", &mut record.login_scopes), ("loginScopesOffline", &mut record.login_scopes_offline)]
     {
@@ -256,7 +260,7 @@ fn ascii_pattern(text: &str) -> Option<String> {
     is_name.then(|| format!("{star}{ascii}"))
 }
 
-fn places(context: &Context, fields: &mut Fields, record: &mut Record) {
+fn places(context: &Context, fields: &mut Fields, record: &mut IssuerRecord) {
     let preset = record.service_type.preset();
     let of_tenant =
         |tenant: Option<&str>| preset.base_url.unwrap_or_default().replace("{tenant}", tenant.unwrap_or("{tenant}"));
@@ -297,11 +301,11 @@ async fn secrets(
     context: &Context,
     fields: &mut Fields,
     service: ServiceType,
-) -> Result<(Change<Secret<String>>, Change<Secret<String>>)> {
+) -> Result<(SecretChange<Secret<String>>, SecretChange<Secret<String>>)> {
     let secret = match fields.change("clientSecret", 4000) {
-        fields::Change::Keep => Change::Keep,
-        fields::Change::Clear => Change::Clear,
-        fields::Change::Set(text) => Change::Set(Secret::new(text)),
+        fields::Change::Keep => SecretChange::Keep,
+        fields::Change::Clear => SecretChange::Clear,
+        fields::Change::Set(text) => SecretChange::Set(Secret::new(text)),
     };
     let is_cleared = fields.has("clientKey");
     let given = fields.take("clientKey");
@@ -312,23 +316,23 @@ async fn secrets(
                 Some(jwk) if webcrypto::is_pair(&jwk).await => Some(jwk),
                 _ => None,
             };
-            let key = jwk.map(|jwk| Change::Set(Secret::new(jwk.to_string())));
+            let key = jwk.map(|jwk| SecretChange::Set(Secret::new(jwk.to_string())));
             key.unwrap_or_else(|| {
                 fields.refuse("clientKey", "Invalid input: a private P-256 key as a JWK, with kid");
-                Change::Keep
+                SecretChange::Keep
             })
         }
         Some(_) => {
             fields.refuse("generateKey", "Invalid input: not together with clientKey");
-            Change::Keep
+            SecretChange::Keep
         }
         None if generate && service.signs_client_secret() => {
             fields.refuse("generateKey", "Invalid input: this service makes the key");
-            Change::Keep
+            SecretChange::Keep
         }
-        None if generate => Change::Set(new_key(context).await?),
-        None if is_cleared => Change::Clear,
-        None => Change::Keep,
+        None if generate => SecretChange::Set(new_key(context).await?),
+        None if is_cleared => SecretChange::Clear,
+        None => SecretChange::Keep,
     };
     Ok((secret, key))
 }
@@ -357,7 +361,7 @@ async fn new_key(context: &Context) -> Result<Secret<String>> {
 }
 
 /// What holds between the members.
-fn judge(context: &Context, fields: &mut Fields, record: &Record, key: &Change<Secret<String>>) {
+fn judge(context: &Context, fields: &mut Fields, record: &IssuerRecord, key: &SecretChange<Secret<String>>) {
     let development = context.config.development;
     let protocol = record.service_type.preset().protocol;
     let has_preset_endpoints = !record.service_type.preset().endpoints.is_empty();
@@ -409,9 +413,9 @@ fn judge(context: &Context, fields: &mut Fields, record: &Record, key: &Change<S
             fields.refuse("settings.teamId", "Invalid input: expected string, received undefined");
         }
         let has_key = match key {
-            Change::Set(_) => true,
-            Change::Clear => false,
-            Change::Keep => record.public_key.is_some(),
+            SecretChange::Set(_) => true,
+            SecretChange::Clear => false,
+            SecretChange::Keep => record.public_key.is_some(),
         };
         if !has_key {
             fields.refuse("clientKey", "Invalid input: expected object, received undefined");

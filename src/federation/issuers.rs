@@ -2,7 +2,7 @@
 
 use crate::access::action::Action;
 use crate::admin::administrator::{Administrator, authorize_administrator};
-use crate::federation::store::issuer::Record;
+use crate::federation::store::issuer::IssuerRecord;
 use crate::platform::error::{Error, Result, Wire};
 use crate::platform::id::{Id, Issuer};
 use crate::request::context::Context;
@@ -23,7 +23,7 @@ pub fn issuer_id(segment: Option<&str>) -> Result<Id<Issuer>> {
 ///
 /// # Errors
 /// 403 for one that is everybody's, and they are not the one who looks after those.
-pub fn may_change(administrator: &Administrator, record: &Record) -> Result<()> {
+pub fn may_change(administrator: &Administrator, record: &IssuerRecord) -> Result<()> {
     if record.is_global && !administrator.is_global {
         return Err(Error::refused(Wire::FORBIDDEN, "an issuer of every tenant's"));
     }
@@ -34,7 +34,10 @@ pub fn may_change(administrator: &Administrator, record: &Record) -> Result<()> 
 ///
 /// # Errors
 /// 401, 403, 404.
-pub async fn load_issuer_as_administrator(context: &Context, segment: Option<&str>) -> Result<(Administrator, Record)> {
+pub async fn load_issuer_as_administrator(
+    context: &Context,
+    segment: Option<&str>,
+) -> Result<(Administrator, IssuerRecord)> {
     let id = issuer_id(segment)?;
     let mut administrator = authorize_administrator(
         context,
@@ -42,7 +45,7 @@ pub async fn load_issuer_as_administrator(context: &Context, segment: Option<&st
         vec![crate::federation::store::issuer::record(&context.tenant().id, &id)],
     )
     .await?;
-    let record: Option<Record> = administrator.answers.row()?;
+    let record: Option<IssuerRecord> = administrator.answers.row()?;
     let record = record.ok_or_else(issuer_not_found)?.with_public_key(context)?;
     Ok((administrator, record))
 }

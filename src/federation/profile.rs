@@ -47,14 +47,14 @@ pub enum ProfileError {
 
 /// All that an issuer said of somebody.
 #[derive(Clone, Debug, Default)]
-pub struct Said {
+pub struct Attribute {
     /// `sub` of the ID token, which nothing else may say.
     subject: Option<String>,
     /// Members of the ID token and the answer.
     pub members: Map<String, Value>,
 }
 
-impl Said {
+impl Attribute {
     /// Puts the two together. What the signed token says wins. An answer about somebody else, or about nobody, must not be used
     /// (section 5.3.2): it may be a token of one user put with another's answer.
     #[must_use]
@@ -100,7 +100,7 @@ fn line(value: &Value, longest: usize) -> Option<String> {
 /// # Errors
 /// [`ProfileError::NoSubject`].
 pub fn profile(
-    said: Said,
+    said: Attribute,
     mapping: &Mapping,
     to_ascii: impl Fn(&str) -> Option<String>,
 ) -> Result<Profile, ProfileError> {
@@ -153,9 +153,10 @@ pub fn profile(
 #[must_use]
 pub fn described(said: Map<String, Value>, mapping: &Mapping, subject: &str) -> Option<Profile> {
     let is_same = said.get("sub").and_then(Value::as_str).is_none_or(|sub| sub == subject);
-    let said = Said { subject: is_same.then(|| subject.to_owned()), members: said };
+    let said = Attribute { subject: is_same.then(|| subject.to_owned()), members: said };
     let maps_subject = mapping.find(Field::Subject, &said.members).is_some();
-    let read = profile(Said { subject: said.subject.filter(|_| !maps_subject), ..said }, mapping, |_| None).ok()?;
+    let read =
+        profile(Attribute { subject: said.subject.filter(|_| !maps_subject), ..said }, mapping, |_| None).ok()?;
     (read.subject == subject).then_some(read)
 }
 
@@ -175,7 +176,7 @@ mod tests {
     }
 
     fn read(token: IdToken, userinfo: Option<Map<String, Value>>) -> Result<Profile, ProfileError> {
-        profile(Said::new(Some(token), userinfo), &Mapping::new(ServiceType::Oidc.preset().mapping, []), |_| None)
+        profile(Attribute::new(Some(token), userinfo), &Mapping::new(ServiceType::Oidc.preset().mapping, []), |_| None)
     }
 
     #[test]
@@ -229,7 +230,7 @@ mod tests {
     fn without_an_id_token_the_mapping_says_who_it_is() {
         let mapping = Mapping::new(&[("id", "subject"), ("mail", "email")], [("nick", "username")]);
         let ascii = |domain: &str| (domain == "bücher.example").then(|| "xn--bcher-kva.example".to_owned());
-        let of = |value: Value| profile(Said::new(None, Some(map(value))), &mapping, ascii);
+        let of = |value: Value| profile(Attribute::new(None, Some(map(value))), &mapping, ascii);
         let other = of(json!({"id": "s", "mail": "anna@bücher.example"})).expect("a subject");
         assert_eq!(other.email.as_deref(), Some("anna@xn--bcher-kva.example"));
         let read = of(json!({"id": 7, "mail": "A@x.co", "email_verified": true, "nick": "Bob_1"})).expect("a subject");

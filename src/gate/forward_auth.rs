@@ -5,10 +5,10 @@ use std::rc::Rc;
 use crate::gate::reserved;
 use crate::http::incoming::Incoming;
 use crate::platform::error::Result;
-use crate::request::asked::Asked;
+use crate::request::asked::ProxyQuestion;
 use crate::request::context::Surroundings;
 use crate::request::hosts::find_place;
-use crate::request::store::directory::Place;
+use crate::request::store::directory::HostPlace;
 
 /// The path of the check.
 pub const PATH: &str = "/forward-auth";
@@ -44,19 +44,21 @@ fn asked_by_path(request: &Incoming) -> Option<&str> {
 pub async fn find_website(
     request: &Incoming,
     around: &Surroundings,
-    here: &Rc<Place>,
-) -> Result<Option<(Rc<Place>, Asked)>> {
+    here: &Rc<HostPlace>,
+) -> Result<Option<(Rc<HostPlace>, ProxyQuestion)>> {
     let development = around.config.development;
     let by_path = asked_by_path(request);
     if let Some(app) = &here.app {
         // Envoy keeps the website's own host. A website whose origin we ask ourselves has its paths for itself.
         let uri = by_path.filter(|_| app.origin_url.is_none() && app.service_binding.is_none());
-        let asked = uri.and_then(|uri| Asked::read_envoy(request, uri, true, development));
+        let asked = uri.and_then(|uri| ProxyQuestion::read_envoy(request, uri, true, development));
         return Ok(asked.map(|asked| (here.clone(), asked)));
     }
     let asked = match by_path {
-        Some(uri) => Asked::read_envoy(request, uri, false, development),
-        None if request.path() == PATH || reserved::is_reserved(request.path()) => Asked::read(request, development),
+        Some(uri) => ProxyQuestion::read_envoy(request, uri, false, development),
+        None if request.path() == PATH || reserved::is_reserved(request.path()) => {
+            ProxyQuestion::read(request, development)
+        }
         None => None,
     };
     let Some(asked) = asked else {

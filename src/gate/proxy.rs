@@ -23,18 +23,18 @@ use crate::jose;
 use crate::platform::config::Config;
 use crate::platform::error::{Error, Result, Wire};
 use crate::platform::id::Millis;
-use crate::request::asked::Asked;
+use crate::request::asked::ProxyQuestion;
 use crate::request::context::Context;
 use crate::request::errors;
 use crate::request::store::directory::AppPlace;
-use crate::session::authenticate::{Authentication, Depth, Due, Look, Prolong};
+use crate::session::authenticate::{Authentication, Depth, DueProlongation, Look, Prolong};
 use crate::session::cookies::cookies_after_rejection;
 use crate::session::live_session::LiveSession;
 use crate::session::{api_key, authenticate, policy};
 use crate::users::person::Person;
 
 /// What the gate made of a request.
-pub struct Judged {
+pub struct JudgedVisitor {
     /// The decision.
     pub verdict: Verdict,
     /// Who asks, if they are signed in.
@@ -42,10 +42,10 @@ pub struct Judged {
     /// Who the answer is for.
     audience: Audience,
     cookies: Vec<String>,
-    due: Option<Due>,
+    due: Option<DueProlongation>,
 }
 
-impl Judged {
+impl JudgedVisitor {
     /// The address of the user who asks, if they are signed in.
     #[must_use]
     pub fn email(&self) -> Option<&str> {
@@ -80,14 +80,14 @@ pub fn needs_of_request(app: &AppPlace, method: &str, path: &str) -> Needs {
 ///
 /// # Errors
 /// 503 if the session cannot be looked up: not even a public path then says that nobody is signed in.
-pub async fn judge_visitor(context: &Context, needs: Needs, path: &str) -> Result<Judged> {
+pub async fn judge_visitor(context: &Context, needs: Needs, path: &str) -> Result<JudgedVisitor> {
     if let Some(token) = api_key::read_api_key(context) {
         policy::check_address(context)?;
         let session = api_key::authenticate_api_key(context, &token).await?;
         let visitor = visitor_of_session(context, &session);
         let verdict = needs.judge(Some(visitor));
         let audience = if needs.is_public() { Audience::Known } else { Audience::One };
-        return Ok(Judged { verdict, session: Some(session), audience, cookies: Vec::new(), due: None });
+        return Ok(JudgedVisitor { verdict, session: Some(session), audience, cookies: Vec::new(), due: None });
     }
     if context.header(api_key::HEADER).is_some_and(|value| api_key::contains_api_key(&value)) {
         return Err(Error::refused(Wire::INVALID_API_KEY, "more than one key, or a key among other things"));
@@ -118,7 +118,7 @@ pub async fn judge_visitor(context: &Context, needs: Needs, path: &str) -> Resul
         (true, true) => Audience::Known,
         (false, _) => Audience::One,
     };
-    Ok(Judged { verdict: needs.judge(visitor), session, audience, cookies, due })
+    Ok(JudgedVisitor { verdict: needs.judge(visitor), session, audience, cookies, due })
 }
 
 /// A path with letters beyond ASCII in their one common form (Unicode, NFKC), where that is another: file systems find
@@ -151,7 +151,7 @@ pub fn is_proven(config: &Config, user: &Person) -> bool {
 ///
 /// # Errors
 /// 503. Refusals are answered here.
-pub async fn proxy_request(context: &Context, request: &Incoming, asked: Option<&Asked>) -> Result<Reply> {
+pub async fn proxy_request(context: &Context, request: &Incoming, asked: Option<&ProxyQuestion>) -> Result<Reply> {
     let reply = try_proxy_request(context, request).await;
     reply.or_else(|error| {
         context.log(request.path(), &error);
@@ -195,7 +195,12 @@ async fn try_proxy_request(context: &Context, request: &Incoming) -> Result<Repl
     }
 }
 
-async fn forward_request(context: &Context, request: &Incoming, app: &AppPlace, mut judged: Judged) -> Result<Reply> {
+async fn forward_request(
+    context: &Context,
+    request: &Incoming,
+    app: &AppPlace,
+    mut judged: JudgedVisitor,
+) -> Result<Reply> {
     let outbound = outbound_headers(context, request, app, judged.session.as_ref()).await?;
     let incoming = request.raw().inner();
     let init = web_sys::RequestInit::new();
@@ -390,13 +395,13 @@ pub async fn identity_headers(
 }
 
 /// An assertion, and until when it is used again.
-type Kept = HashMap<(String, String, Millis), (String, Millis)>;
+type KeptAssertion = HashMap<(String, String, Millis), (String, Millis)>;
 
 /// The most assertions an isolate keeps.
 const MOST_KEPT: usize = 1000;
 
 thread_local! {
-    static ASSERTIONS: RefCell<Kept> = RefCell::new(HashMap::new());
+    static ASSERTIONS: RefCell<KeptAssertion> = RefCell::new(HashMap::new());
 }
 
 /// A JWT for the app alone. One that is not half through its life is used again: a page's fifty requests cost one

@@ -34,7 +34,7 @@ pub struct GateRequest {
 
 /// A request that is ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum FoundRequest {
     /// It is honoured.
     Fresh(GateRequest),
     /// It is good for one thing alone: to say where to begin again. We signed its origin and its way back.
@@ -96,10 +96,10 @@ impl GateRequest {
 
     /// Reads what [`Self::sign`] signed: `None` if it is not ours.
     #[must_use]
-    pub fn read(keyring: &Keyring, text: &str, now: Millis) -> Option<Found> {
+    pub fn read(keyring: &Keyring, text: &str, now: Millis) -> Option<FoundRequest> {
         let payload = keyring.read_text(Purpose::GateRequest, text)?;
         let request: Self = serde_json::from_slice(&payload).ok()?;
-        Some(if request.expires_at > now { Found::Fresh(request) } else { Found::TooOld(request) })
+        Some(if request.expires_at > now { FoundRequest::Fresh(request) } else { FoundRequest::TooOld(request) })
     }
 }
 
@@ -122,8 +122,8 @@ mod tests {
             is_again: false,
         };
         let text = request.sign(&config.keyring);
-        assert_eq!(GateRequest::read(&config.keyring, &text, 9), Some(Found::Fresh(request.clone())));
-        assert_eq!(GateRequest::read(&config.keyring, &text, 10), Some(Found::TooOld(request)));
+        assert_eq!(GateRequest::read(&config.keyring, &text, 9), Some(FoundRequest::Fresh(request.clone())));
+        assert_eq!(GateRequest::read(&config.keyring, &text, 10), Some(FoundRequest::TooOld(request)));
         assert_eq!(GateRequest::read(&config.keyring, &text[1..], 9), None);
     }
 

@@ -1,8 +1,8 @@
 //! Signing in to a website: the request that the website begins and the auth host answers.
 
-use crate::gate::request::{Found, GateRequest};
+use crate::gate::request::{FoundRequest, GateRequest};
 use crate::http::cookie;
-use crate::http::cookie::{GATE_SLOTS, Presented, gate_name};
+use crate::http::cookie::{CookieValue, GATE_SLOTS, gate_name};
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::platform::error::{Error, Result};
@@ -24,7 +24,7 @@ pub fn slot_of(binding: &str) -> u8 {
 pub fn read_binding(context: &Context, slot: u8) -> Option<Token<GateCode>> {
     let header = context.header("Cookie")?;
     match cookie::read(&header, &gate_name(context.is_secure, slot)) {
-        Presented::Value(value) => Token::parse(value),
+        CookieValue::Value(value) => Token::parse(value),
         _ => None,
     }
 }
@@ -44,14 +44,14 @@ pub(crate) fn begin_request(context: &Context, origin: &str, return_to: &str, is
 }
 
 /// A request for a sign-in.
-pub struct Begun {
+pub struct BegunSignIn {
     /// The page of the auth host that it is made at.
     pub(crate) page: Target,
     /// The `Set-Cookie` line that ties it to the browser.
     pub(crate) cookie: String,
 }
 
-pub(crate) fn new_request(context: &Context, origin: &str, return_to: &str, is_again: bool) -> Result<Begun> {
+pub(crate) fn new_request(context: &Context, origin: &str, return_to: &str, is_again: bool) -> Result<BegunSignIn> {
     // A value that is there already is used again: only tabs that ask at the same moment need one each.
     let binding = match (0..GATE_SLOTS).find_map(|slot| read_binding(context, slot)) {
         Some(binding) => binding,
@@ -69,7 +69,7 @@ pub(crate) fn new_request(context: &Context, origin: &str, return_to: &str, is_a
         expires_at: context.now + context.config.flow_seconds * 1000,
         is_again,
     };
-    Ok(Begun { page: sign_in_at_auth_host(&request.sign(&context.config.keyring)), cookie })
+    Ok(BegunSignIn { page: sign_in_at_auth_host(&request.sign(&context.config.keyring)), cookie })
 }
 
 /// The page of the auth host that a signed request is made at.
@@ -94,7 +94,7 @@ pub fn without_fragment(target: Target) -> Target {
 pub fn website_of(context: &Context, target: &Target) -> Option<String> {
     let query = target.as_str().strip_prefix(SIGN_IN)?.strip_prefix('?')?;
     let (_, text) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "request")?;
-    let Found::Fresh(request) = GateRequest::read(&context.config.keyring, &text, context.now)? else {
+    let FoundRequest::Fresh(request) = GateRequest::read(&context.config.keyring, &text, context.now)? else {
         return None;
     };
     let is_alone = request.is_isolated || context.tenant().is_isolated;

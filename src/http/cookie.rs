@@ -111,7 +111,7 @@ pub fn last_method(secure: bool, method: &str) -> String {
 
 /// What was presented under one name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presented<'a> {
+pub enum CookieValue<'a> {
     /// No such cookie.
     Nothing,
     /// One value.
@@ -152,8 +152,8 @@ fn pieces(header: &str) -> impl Iterator<Item = &str> {
 
 /// What a `Cookie` header presents under `name`.
 #[must_use]
-pub fn read<'a>(header: &'a str, name: &str) -> Presented<'a> {
-    let mut found = Presented::Nothing;
+pub fn read<'a>(header: &'a str, name: &str) -> CookieValue<'a> {
+    let mut found = CookieValue::Nothing;
     // Cheap way out for the many requests without it.
     if !header.contains(name) {
         return found;
@@ -167,9 +167,9 @@ pub fn read<'a>(header: &'a str, name: &str) -> Presented<'a> {
         }
         let value = value.trim().trim_matches('"');
         found = match found {
-            Presented::Nothing => Presented::Value(value),
-            Presented::Value(first) if first == value => found,
-            _ => Presented::Conflict,
+            CookieValue::Nothing => CookieValue::Value(value),
+            CookieValue::Value(first) if first == value => found,
+            _ => CookieValue::Conflict,
         };
     }
     found
@@ -189,17 +189,17 @@ mod tests {
     #[test]
     fn values_are_found_and_conflicts_are_not_believed() {
         let name = "doorward.session";
-        assert_eq!(read("", name), Presented::Nothing);
-        assert_eq!(read("a=1; doorward.session=x", name), Presented::Value("x"));
-        assert_eq!(read("doorward.session=\"x\"", name), Presented::Value("x"));
-        assert_eq!(read("doorward.session=x; doorward.session=x", name), Presented::Value("x"));
-        assert_eq!(read("doorward.session=x; doorward.session=y", name), Presented::Conflict);
-        assert_eq!(read("a=1, doorward.session=x", name), Presented::Value("x"));
-        assert_eq!(read("doorward.session=x, a=1", name), Presented::Value("x"));
-        assert_eq!(read("doorward.session=x, doorward.session=y", name), Presented::Conflict);
-        assert_eq!(read("doorward.session2=x", name), Presented::Nothing);
-        assert_eq!(read("x=doorward.session", name), Presented::Nothing);
-        assert_eq!(read("__Host-doorward.session=x", name), Presented::Nothing);
+        assert_eq!(read("", name), CookieValue::Nothing);
+        assert_eq!(read("a=1; doorward.session=x", name), CookieValue::Value("x"));
+        assert_eq!(read("doorward.session=\"x\"", name), CookieValue::Value("x"));
+        assert_eq!(read("doorward.session=x; doorward.session=x", name), CookieValue::Value("x"));
+        assert_eq!(read("doorward.session=x; doorward.session=y", name), CookieValue::Conflict);
+        assert_eq!(read("a=1, doorward.session=x", name), CookieValue::Value("x"));
+        assert_eq!(read("doorward.session=x, a=1", name), CookieValue::Value("x"));
+        assert_eq!(read("doorward.session=x, doorward.session=y", name), CookieValue::Conflict);
+        assert_eq!(read("doorward.session2=x", name), CookieValue::Nothing);
+        assert_eq!(read("x=doorward.session", name), CookieValue::Nothing);
+        assert_eq!(read("__Host-doorward.session=x", name), CookieValue::Nothing);
     }
 
     #[test]

@@ -11,14 +11,14 @@ use crate::request::fetch;
 
 /// A JWK set, when it was fetched, and when it last was because a key was missing in it.
 #[derive(Clone)]
-struct Kept {
+struct KeptKeySet {
     set: Rc<KeySet>,
     fetched_at: Millis,
     missed_at: Option<Millis>,
 }
 
 thread_local! {
-    static KEY_SETS: RefCell<HashMap<String, Kept>> = RefCell::new(HashMap::new());
+    static KEY_SETS: RefCell<HashMap<String, KeptKeySet>> = RefCell::new(HashMap::new());
 }
 
 /// The most JWK sets an isolate keeps.
@@ -55,7 +55,7 @@ pub async fn load_key_set(context: &Context, jwks_uri: &str, missed_key: bool) -
         if sets.len() >= MOST_KEPT {
             sets.clear();
         }
-        sets.insert(jwks_uri.to_owned(), Kept { set: set.clone(), fetched_at: context.now, missed_at });
+        sets.insert(jwks_uri.to_owned(), KeptKeySet { set: set.clone(), fetched_at: context.now, missed_at });
     });
     Ok(set)
 }

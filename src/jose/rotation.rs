@@ -1,6 +1,6 @@
 //! Signing keys rotated: published before they sign, and after they have signed.
 
-use crate::jose::store::{Due, due, make_next, promote};
+use crate::jose::store::{KeyDue, due, make_next, promote};
 use crate::platform::config::Config;
 use crate::platform::d1::Database;
 use crate::platform::error::Result;
@@ -19,7 +19,7 @@ const PUBLISHED_BEFORE: Millis = 86_400_000;
 /// If D1 does not answer, or there is no key to seal with.
 pub async fn rotate_keys(db: &Database, config: &Config, now: Millis) -> Result<()> {
     let old = now - config.signing_key_seconds * 1000;
-    let keys: Vec<Due> = db.batch([due(old, MOST)]).await?.rows()?;
+    let keys: Vec<KeyDue> = db.batch([due(old, MOST)]).await?.rows()?;
     // Whatever it signed has ended when it leaves the set, and so has what was signed by an isolate that still held it.
     let longest = config.access_token_seconds.max(config.token_seconds).max(config.assertion_seconds);
     let published_until = now + longest * 1000 + PUBLISHED_BEFORE;

@@ -71,10 +71,10 @@ impl Signer {
 /// How long an isolate keeps a key that it opened, in milliseconds. A retired key stays published for longer.
 const KEPT: Millis = 300_000;
 
-type Kept = HashMap<(String, SigningAlgorithm), (Signer, Millis)>;
+type KeptSigner = HashMap<(String, SigningAlgorithm), (Signer, Millis)>;
 
 thread_local! {
-    static SIGNERS: RefCell<Kept> = RefCell::new(HashMap::new());
+    static SIGNERS: RefCell<KeptSigner> = RefCell::new(HashMap::new());
 }
 
 const fn cell(id: &str) -> Cell<'_> {
@@ -189,7 +189,7 @@ async fn insert(
 
 /// A key that has signed for long enough.
 #[derive(Debug, Deserialize)]
-pub struct Due {
+pub struct KeyDue {
     /// Whose.
     pub tenant_id: Id<Tenant>,
     /// Which.
@@ -211,14 +211,14 @@ pub fn due(old: Millis, most: i64) -> Statement {
 ///
 /// # Errors
 /// If the runtime refuses.
-pub async fn make_next(config: &Config, due: &Due, now: Millis) -> Result<Statement> {
+pub async fn make_next(config: &Config, due: &KeyDue, now: Millis) -> Result<Statement> {
     insert(config, &due.tenant_id, (due.algorithm, "next"), now).await
 }
 
 /// Puts the next key in the place of the current one, if it has been published since before `published`, and the current one
 /// has signed since before `old`.
 #[must_use]
-pub fn promote(due: &Due, old: Millis, published: Millis, until: Millis, now: Millis) -> [Statement; 2] {
+pub fn promote(due: &KeyDue, old: Millis, published: Millis, until: Millis, now: Millis) -> [Statement; 2] {
     [
         sql!(
             "update signing_key set status = 'retired', retired_at = :now, expires_at = :until, updated_at = :now

@@ -6,7 +6,7 @@ use crate::credentials::password::Password;
 use crate::http::email;
 use crate::http::fields::Fields;
 use crate::login::sign_in_or_up;
-use crate::login::sign_in_or_up::Arrival;
+use crate::login::sign_in_or_up::ProvenArrival;
 use crate::platform::error::{Error, Result, Wire};
 use crate::platform::id::{Id, User};
 use crate::records::deliver::deliver_later;
@@ -16,7 +16,7 @@ use crate::session::open::Outcome;
 use crate::session::{authenticate, proof};
 use crate::users::person::Person;
 use crate::users::store::code::{CodeKind, Verdict, digits};
-use crate::users::store::sign_in::{By, Loaded};
+use crate::users::store::sign_in::{LoadedSignIn, LookupBy};
 use crate::users::{addressee, limits, lockout, sign_in_decision};
 use crate::{records, users};
 
@@ -83,7 +83,13 @@ pub fn email_field(fields: &mut Fields) -> (String, Result<()>) {
 ///
 /// # Errors
 /// 400, 403 or 429.
-pub async fn redeem_code(context: &Context, kind: CodeKind, by: By<'_>, typed: &str, kept: bool) -> Result<Loaded> {
+pub async fn redeem_code(
+    context: &Context,
+    kind: CodeKind,
+    by: LookupBy<'_>,
+    typed: &str,
+    kept: bool,
+) -> Result<LoadedSignIn> {
     let counters = limits::code_counters(context, by.text());
     let watched = counters.watched(context);
     let mut tried = Vec::from(users::store::code::redeem(context, kind, by.text(), typed.trim(), Some(&watched), kept));
@@ -119,9 +125,9 @@ pub async fn sign_in_by_code(
     name: &str,
     image: Option<&str>,
 ) -> Result<Outcome> {
-    let loaded = redeem_code(context, CodeKind::SignIn, By::Email(email), otp, false).await?;
+    let loaded = redeem_code(context, CodeKind::SignIn, LookupBy::Email(email), otp, false).await?;
     let guest = if loaded.candidate.is_none() { authenticate::identify_guest(context).await? } else { None };
-    let arrival = Arrival {
+    let arrival = ProvenArrival {
         email,
         phone_number: None,
         name,
@@ -143,7 +149,7 @@ pub async fn sign_in_by_code(
 pub async fn reset_password_by_code(
     context: &Context,
     kind: CodeKind,
-    by: By<'_>,
+    by: LookupBy<'_>,
     otp: &str,
     new: &Password,
 ) -> Result<()> {
@@ -158,7 +164,7 @@ pub async fn reset_password_by_code(
     let user = loaded.candidate.ok_or_else(|| Error::refused(Wire::INVALID_OTP, "nobody has it"))?;
     sign_in_decision::decide_admission(&user, context.now)
         .map_err(|refusal| Error::refused(Wire::BANNED_USER, refusal.as_str()))?;
-    reset::replace_password(context, &user.user_id, new, "code", matches!(by, By::Email(_))).await
+    reset::replace_password(context, &user.user_id, new, "code", matches!(by, LookupBy::Email(_))).await
 }
 
 /// Mails a code to the user who has the address, or to an address that may sign up.
@@ -166,7 +172,7 @@ pub async fn reset_password_by_code(
 /// # Errors
 /// 429, 503.
 pub async fn send_email_code(context: &Context, email: &str, kind: CodeKind) -> Result<()> {
-    let user = addressee::load_addressee(context, "code", By::Email(email)).await?;
+    let user = addressee::load_addressee(context, "code", LookupBy::Email(email)).await?;
     let is_welcome = user.is_some() || (kind == CodeKind::SignIn && context.config.sign_up_open);
     let code = digits(context.random()?);
     let mut statements = Vec::from(users::store::code::issue(context, kind, email, &code)?);
@@ -184,7 +190,7 @@ pub async fn send_email_code(context: &Context, email: &str, kind: CodeKind) -> 
 /// # Errors
 /// 400 for a wrong code, or an address that is another by now; 403, 429, 503.
 pub async fn verify_email(context: &Context, email: &str, otp: &str) -> Result<Person> {
-    let loaded = redeem_code(context, CodeKind::EmailProof, By::Email(email), otp, false).await?;
+    let loaded = redeem_code(context, CodeKind::EmailProof, LookupBy::Email(email), otp, false).await?;
     let user = loaded.candidate.ok_or_else(|| Error::refused(Wire::INVALID_OTP, "nobody has the address"))?;
     let proven = verification::prove_email(context, &user.user_id, email).await?;
     let person: Option<Person> = context.db()?.first(users::store::user::person(context, &user.user_id)).await?;
@@ -205,7 +211,7 @@ pub async fn request_email_change(context: &Context, new: &str, otp: Option<&str
     if user.email_verified && email::is_mailbox(&user.email) {
         // The old address agrees: by the code that `send-verification-otp` mails to it.
         let otp = otp.ok_or_else(|| Error::refused(Wire::OTP_REQUIRED, "no code of the present address"))?;
-        redeem_code(context, CodeKind::EmailProof, By::Email(&user.email), otp, false).await?;
+        redeem_code(context, CodeKind::EmailProof, LookupBy::Email(&user.email), otp, false).await?;
     }
     // By whom and for what: the code of one user's wish is no other's.
     let code = digits(context.random()?);

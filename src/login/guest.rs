@@ -4,7 +4,7 @@ use crate::platform::error::{Error, Result, Wire};
 use crate::request::context::Context;
 use crate::session::authenticate::{Authentication, Depth, delete_session_copies, identify_visitor, require_session};
 use crate::session::open::{Opened, Opening};
-use crate::session::store::session::Which;
+use crate::session::store::session::WhichSessions;
 use crate::session::{open, proof};
 use crate::users::store::sign_up::NewUser;
 use crate::{request, session, users};
@@ -59,7 +59,8 @@ pub async fn delete_guest(context: &Context) -> Result<()> {
     if !user.is_anonymous {
         return Err(Error::refused(Wire::NOT_ANONYMOUS, "no guest"));
     }
-    let mut statements = vec![session::store::session::revoke(context, &user.id, Which::All, "user_deleted", None)];
+    let mut statements =
+        vec![session::store::session::revoke(context, &user.id, WhichSessions::All, "user_deleted", None)];
     statements.extend(users::store::user::delete(context, &user.id, "deleted by themselves"));
     let mut answers = context.db()?.batch(statements).await?;
     delete_session_copies(context, session::store::session::revoked(&mut answers)?);

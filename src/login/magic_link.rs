@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::gate::sign_in;
 use crate::http::redirect::Target;
 use crate::login::sign_in_or_up;
-use crate::login::sign_in_or_up::Arrival;
+use crate::login::sign_in_or_up::ProvenArrival;
 use crate::platform::error::{Error, Result, Wire};
 use crate::platform::id::{Id, User};
 use crate::platform::secret::{MagicLink, Token};
@@ -19,7 +19,7 @@ use crate::session::authenticate::identify_guest;
 use crate::session::open::Outcome;
 use crate::users::addressee;
 use crate::users::sign_in_decision::Candidate;
-use crate::users::store::sign_in::By;
+use crate::users::store::sign_in::LookupBy;
 use crate::{records, request, users};
 
 /// The page that the mailed link leads to. It asks once more: mail scanners follow links, and must use none up.
@@ -27,7 +27,7 @@ pub const PAGE: &str = "/sign-in-link";
 
 /// What the link knows beside its address.
 #[derive(Serialize, Deserialize)]
-pub struct Letter {
+pub struct SignInLetter {
     pub(crate) email: String,
     pub(crate) name: String,
     /// The guest who asked for it: a link that somebody else sent makes nobody's guest theirs.
@@ -36,7 +36,7 @@ pub struct Letter {
 
 /// Where a link leads.
 #[derive(Default)]
-pub struct Ways {
+pub struct Targets {
     /// In the end.
     pub callback: Option<Target>,
     /// Somebody new.
@@ -49,10 +49,10 @@ pub struct Ways {
 ///
 /// # Errors
 /// 429, 503.
-pub async fn mail_sign_in_link(context: &Context, email: &str, name: &str, ways: &Ways) -> Result<()> {
-    let user = addressee::load_addressee(context, "magic-link", By::Email(email)).await?;
+pub async fn mail_sign_in_link(context: &Context, email: &str, name: &str, ways: &Targets) -> Result<()> {
+    let user = addressee::load_addressee(context, "magic-link", LookupBy::Email(email)).await?;
     let token: Token<MagicLink> = Token::new(context.random()?);
-    let letter = Letter {
+    let letter = SignInLetter {
         email: email.to_owned(),
         name: name.trim().to_owned(),
         guest: authenticate::identify_guest(context).await?,
@@ -88,11 +88,11 @@ pub async fn mail_sign_in_link(context: &Context, email: &str, name: &str, ways:
 ///
 /// # Errors
 /// The refusal of a target that is not trusted.
-pub fn read_targets(context: &Context, mut given: impl FnMut(&str) -> Option<String>) -> Result<Ways> {
+pub fn read_targets(context: &Context, mut given: impl FnMut(&str) -> Option<String>) -> Result<Targets> {
     let mut target = |name: &str, refusal: Wire| {
         origins::check_target(context, given(name).filter(|given| !given.is_empty()).as_deref(), refusal)
     };
-    Ok(Ways {
+    Ok(Targets {
         callback: target("callbackURL", Wire::INVALID_CALLBACK_URL)?,
         on_new: target("newUserCallbackURL", Wire::INVALID_NEW_USER_CALLBACK_URL)?,
         on_error: target("errorCallbackURL", Wire::INVALID_ERROR_CALLBACK_URL)?,
@@ -123,7 +123,7 @@ pub async fn sign_in_by_link(context: &Context, token: Option<String>) -> Result
     let statements = [
         request::store::verification::peek(context, &hash, None),
         users::store::sign_in::tenant_is_active(&context.tenant().id),
-        users::store::sign_in::candidate(context, By::MagicLink(hash.as_str())),
+        users::store::sign_in::candidate(context, LookupBy::MagicLink(hash.as_str())),
     ];
     let mut answers = context.db()?.batch(statements).await?;
     let used: Option<Used> = answers.row()?;
@@ -132,11 +132,11 @@ pub async fn sign_in_by_link(context: &Context, token: Option<String>) -> Result
         return Err(Error::refused(Wire::TENANT_UNAVAILABLE, "tenant is not active"));
     }
     let candidate: Option<Candidate> = answers.row()?;
-    let letter: Letter = serde_json::from_slice(used.payload(context)?.expose())
+    let letter: SignInLetter = serde_json::from_slice(used.payload(context)?.expose())
         .map_err(|error| Error::Internal(format!("verification.payload_sealed is no letter: {error}")))?;
     let here = if letter.guest.is_some() { identify_guest(context).await? } else { None };
     let guest = here.filter(|here| letter.guest.as_ref() == Some(here));
-    let arrival = Arrival {
+    let arrival = ProvenArrival {
         email: &letter.email,
         phone_number: None,
         name: &letter.name,

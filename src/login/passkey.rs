@@ -19,7 +19,7 @@ use crate::session::open::{Opening, Outcome};
 use crate::users::passkey_ceremony;
 use crate::users::passkey_ceremony::{Ceremony, Challenge, RelyingParty};
 use crate::users::person::user_is_active;
-use crate::users::store::passkey::{Listed, Presented};
+use crate::users::store::passkey::{ListedPasskey, PresentedPasskey};
 use crate::{records, request, users};
 
 /// What a browser is asked for an assertion with.
@@ -27,7 +27,7 @@ pub struct AuthenticationOptions {
     /// The challenge, in base64url.
     pub challenge: Token<PasskeyChallenge>,
     /// The passkeys of the user who is signed in; none where the browser is to find one.
-    pub passkeys: Vec<Listed>,
+    pub passkeys: Vec<ListedPasskey>,
     /// The `Set-Cookie` line that binds the challenge to the browser.
     pub cookie: String,
 }
@@ -47,7 +47,7 @@ pub async fn begin_authentication(context: &Context) -> Result<AuthenticationOpt
     statements.extend(user.as_ref().map(|user| users::store::passkey::of_user(context, user)));
     let mut answers = context.db()?.batch(statements).await?;
     Challenge::within(context, &mut answers)?;
-    let passkeys: Vec<Listed> = if user.is_some() { answers.rows()? } else { Vec::new() };
+    let passkeys: Vec<ListedPasskey> = if user.is_some() { answers.rows()? } else { Vec::new() };
     Ok(AuthenticationOptions { challenge, passkeys, cookie })
 }
 
@@ -84,7 +84,7 @@ pub async fn sign_in_with_passkey(context: &Context, response: Value) -> Result<
     let begun: Option<Used> = answers.row()?;
     let ceremony = passkey_ceremony::take_ceremony(context, begun.as_ref())?;
     let claim = begun.as_ref().map(|begun| Claim { id: &begun.id, if_changed: false });
-    let presented: Option<Presented> = answers.row()?;
+    let presented: Option<PresentedPasskey> = answers.row()?;
     let tenant_is_active: bool = answers.row()?.unwrap_or(false);
     let Ceremony::Authenticate(expected) = ceremony else {
         return Err(Error::refused(Wire::CHALLENGE_NOT_FOUND, "a challenge of a registration"));
@@ -148,7 +148,7 @@ async fn spend_challenge(context: &Context, claim: Option<Claim<'_>>) -> Result<
 fn verify_assertion(
     context: &Context,
     response: &UnverifiedAuthenticationResponse,
-    presented: &Presented,
+    presented: &PresentedPasskey,
     challenge: &str,
 ) -> std::result::Result<Assertion, WebauthnError> {
     let decode = |text: &str| Base64UrlUnpadded::decode_vec(text).unwrap_or_default();
@@ -173,7 +173,7 @@ fn verify_assertion(
 
 async fn record_failure(
     context: &Context,
-    presented: &Presented,
+    presented: &PresentedPasskey,
     error: &WebauthnError,
     claim: Option<Claim<'_>>,
 ) -> Result<()> {

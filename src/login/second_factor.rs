@@ -17,12 +17,12 @@ use crate::session::open::{FirstFactor, Opened, Opening};
 use crate::session::{authenticate, live_session, open, policy};
 use crate::users::person::Person;
 use crate::users::store::code::{CodeKind, Verdict, digits};
-use crate::users::store::second_factor::{Factor, MOST_ATTEMPTS, MOST_FAILURES, Waiting};
+use crate::users::store::second_factor::{Factor, MOST_ATTEMPTS, MOST_FAILURES, WaitingSignIn};
 use crate::{records, request, users};
 
 /// What was typed.
 #[derive(Clone, Copy)]
-pub enum Typed<'a> {
+pub enum TypedCode<'a> {
     /// A code of an authenticator app.
     Totp(&'a str),
     /// A mailed code.
@@ -33,7 +33,7 @@ pub enum Typed<'a> {
     Digits(&'a str),
 }
 
-impl Typed<'_> {
+impl TypedCode<'_> {
     pub(crate) const fn wrong(self) -> Wire {
         match self {
             Self::Totp(_) | Self::Mailed(_) | Self::Digits(_) => Wire::INVALID_CODE,
@@ -76,10 +76,10 @@ pub fn backup_codes_allowed(context: &Context) -> Result<()> {
 pub async fn finish_sign_in(
     context: &Context,
     hash: &TokenHash<SecondFactor>,
-    typed: Typed<'_>,
+    typed: TypedCode<'_>,
     trusts: bool,
 ) -> Result<Opened> {
-    if matches!(typed, Typed::Backup(_)) {
+    if matches!(typed, TypedCode::Backup(_)) {
         backup_codes_allowed(context)?;
     }
     let (waiting, factor, verdict) = load_attempt(context, hash, typed).await?;
@@ -125,8 +125,8 @@ pub async fn finish_sign_in(
 pub async fn load_attempt(
     context: &Context,
     hash: &TokenHash<SecondFactor>,
-    typed: Typed<'_>,
-) -> Result<(Waiting, Factor, Option<Verdict>)> {
+    typed: TypedCode<'_>,
+) -> Result<(WaitingSignIn, Factor, Option<Verdict>)> {
     let mut statements = vec![
         users::store::second_factor::asked(context, hash),
         users::store::second_factor::attempt(context, hash),
@@ -135,7 +135,7 @@ pub async fn load_attempt(
     statements.extend(redeem_statements(context, hash.as_str(), typed));
     let mut answers = context.db()?.batch(statements).await?;
     let methods: Vec<String> = answers.row()?.unwrap_or_default();
-    let waiting: Option<Waiting> = answers.row()?;
+    let waiting: Option<WaitingSignIn> = answers.row()?;
     let factor: Option<Factor> = answers.row()?;
     let waiting =
         waiting.ok_or_else(|| Error::refused(Wire::INVALID_SECOND_FACTOR_COOKIE, "nothing waits, or no more"))?;
@@ -148,19 +148,19 @@ pub async fn load_attempt(
     Ok((waiting, factor, verdict.map(|verdict| if is_mailed { verdict } else { Verdict::None })))
 }
 
-pub(crate) fn redeem_statements(context: &Context, about: &str, typed: Typed<'_>) -> Vec<Statement> {
+pub(crate) fn redeem_statements(context: &Context, about: &str, typed: TypedCode<'_>) -> Vec<Statement> {
     match typed {
-        Typed::Mailed(typed) | Typed::Digits(typed) => {
+        TypedCode::Mailed(typed) | TypedCode::Digits(typed) => {
             Vec::from(users::store::code::redeem(context, CodeKind::SecondFactor, about, typed.trim(), None, false))
         }
-        Typed::Totp(_) | Typed::Backup(_) => Vec::new(),
+        TypedCode::Totp(_) | TypedCode::Backup(_) => Vec::new(),
     }
 }
 
-pub(crate) fn read_verdict(context: &Context, answers: &mut Answers, typed: Typed<'_>) -> Result<Option<Verdict>> {
+pub(crate) fn read_verdict(context: &Context, answers: &mut Answers, typed: TypedCode<'_>) -> Result<Option<Verdict>> {
     match typed {
-        Typed::Mailed(_) | Typed::Digits(_) => Ok(Some(users::store::code::verdict(answers, context.now)?)),
-        Typed::Totp(_) | Typed::Backup(_) => Ok(None),
+        TypedCode::Mailed(_) | TypedCode::Digits(_) => Ok(Some(users::store::code::verdict(answers, context.now)?)),
+        TypedCode::Totp(_) | TypedCode::Backup(_) => Ok(None),
     }
 }
 
@@ -172,23 +172,23 @@ pub fn judge_code(
     context: &Context,
     factor: &Factor,
     user: &Id<User>,
-    typed: Typed<'_>,
+    typed: TypedCode<'_>,
     verdict: Option<Verdict>,
 ) -> Result<Option<(Statement, bool)>> {
     if factor.is_locked() {
         return Err(Error::refused(Wire::SECOND_FACTOR_LOCKED, "too many wrong codes in a row"));
     }
     match (typed, verdict) {
-        (Typed::Mailed(_) | Typed::Digits(_), Some(Verdict::Right)) => {
+        (TypedCode::Mailed(_) | TypedCode::Digits(_), Some(Verdict::Right)) => {
             Ok(Some((users::store::second_factor::accept_mailed(context, user), false)))
         }
-        (Typed::Totp(typed) | Typed::Digits(typed), _) => {
+        (TypedCode::Totp(typed) | TypedCode::Digits(typed), _) => {
             let seed = factor.seed(context)?;
             let seed = seed.ok_or_else(|| Error::refused(Wire::TOTP_NOT_ENABLED, "mailed codes alone"))?;
             let step = totp::matches(seed.expose(), typed, context.now, factor.last_used_step);
             Ok(step.map(|step| (users::store::second_factor::accept_step(context, user, &factor.id, step), true)))
         }
-        (Typed::Backup(typed), _) => {
+        (TypedCode::Backup(typed), _) => {
             if factor.method != "totp" {
                 return Err(Error::refused(Wire::BACKUP_CODES_NOT_ENABLED, "mailed codes alone"));
             }
@@ -197,8 +197,8 @@ pub fn judge_code(
             let digests = backup_digests(context, user, seed.expose(), typed);
             Ok(Some((users::store::second_factor::accept_backup_code(context, user, &digests), true)))
         }
-        (Typed::Mailed(_), None | Some(Verdict::Wrong)) => Ok(None),
-        (Typed::Mailed(_), Some(verdict)) => require_right_mailed_code(verdict).map(|()| None),
+        (TypedCode::Mailed(_), None | Some(Verdict::Wrong)) => Ok(None),
+        (TypedCode::Mailed(_), Some(verdict)) => require_right_mailed_code(verdict).map(|()| None),
     }
 }
 
@@ -222,7 +222,7 @@ pub fn require_right_mailed_code(verdict: Verdict) -> Result<()> {
 pub(crate) async fn record_wrong_code(
     context: &Context,
     user: &Id<User>,
-    typed: Typed<'_>,
+    typed: TypedCode<'_>,
     factor: &Factor,
 ) -> Result<Error> {
     let attempt = records::store::audit::Attempt {

@@ -14,14 +14,14 @@ use crate::request::password_hash;
 use crate::session::open;
 use crate::session::open::{Opening, Outcome};
 use crate::users::sign_in_decision::{Candidate, Refusal};
-use crate::users::store::sign_in::By;
+use crate::users::store::sign_in::LookupBy;
 use crate::users::{limits, lockout, sign_in_decision};
 use crate::{records, users};
 
 /// What was typed.
-pub struct Typed<'a> {
+pub struct PasswordAttempt<'a> {
     /// Whose password it is.
-    pub by: By<'a>,
+    pub by: LookupBy<'a>,
     /// Password.
     pub password: Password,
     /// Whether the cookie outlives the browser.
@@ -30,13 +30,13 @@ pub struct Typed<'a> {
     pub callback: Option<Target>,
 }
 
-impl Typed<'_> {
+impl PasswordAttempt<'_> {
     /// The one refusal for whatever is wrong.
     const fn refusal(&self) -> Wire {
         match self.by {
-            By::Email(_) | By::MagicLink(_) => Wire::INVALID_EMAIL_OR_PASSWORD,
-            By::Username(_) => Wire::INVALID_USERNAME_OR_PASSWORD,
-            By::Phone(_) => Wire::INVALID_PHONE_NUMBER_OR_PASSWORD,
+            LookupBy::Email(_) | LookupBy::MagicLink(_) => Wire::INVALID_EMAIL_OR_PASSWORD,
+            LookupBy::Username(_) => Wire::INVALID_USERNAME_OR_PASSWORD,
+            LookupBy::Phone(_) => Wire::INVALID_PHONE_NUMBER_OR_PASSWORD,
         }
     }
 }
@@ -45,7 +45,7 @@ impl Typed<'_> {
 ///
 /// # Errors
 /// 401, 403 or 429; what exactly was wrong is in the log and in `login_history`.
-pub async fn sign_in_with_password(context: &Context, typed: &Typed<'_>) -> Result<Outcome> {
+pub async fn sign_in_with_password(context: &Context, typed: &PasswordAttempt<'_>) -> Result<Outcome> {
     let config = &context.config;
     let counters = limits::password_counters(context, typed.by.text());
     let loaded = users::store::sign_in::load(context, typed.by, &counters).await?;
@@ -56,7 +56,7 @@ pub async fn sign_in_with_password(context: &Context, typed: &Typed<'_>) -> Resu
     let compared = password_hash::verify_password(context, &typed.password, stored.as_ref()).await?;
     // Whoever gave no address has a number, which was proven.
     let has_mailbox = candidate.is_some_and(|candidate| is_mailbox(&candidate.email));
-    let requires_proof = config.require_verified_email && has_mailbox && !matches!(typed.by, By::Phone(_));
+    let requires_proof = config.require_verified_email && has_mailbox && !matches!(typed.by, LookupBy::Phone(_));
     let decision = sign_in_decision::decide_sign_in(candidate, compared.is_right, requires_proof, context.now);
     let user_id = match decision {
         Ok(user_id) => user_id,
@@ -79,7 +79,7 @@ pub async fn sign_in_with_password(context: &Context, typed: &Typed<'_>) -> Resu
         is_remembered: typed.is_remembered,
         while_password: hash.as_ref().map(|hash| hash.expose().as_str()),
         otherwise: typed.refusal(),
-        last_method: matches!(typed.by, By::Email(_)).then_some("email"),
+        last_method: matches!(typed.by, LookupBy::Email(_)).then_some("email"),
         ..Opening::new(&user_id, "password", &["pwd"])
     };
     match open::open_session_or_ask(context, &opening, before).await.map_err(Error::from) {
@@ -94,7 +94,7 @@ pub async fn sign_in_with_password(context: &Context, typed: &Typed<'_>) -> Resu
 /// Records a refusal and says it: vaguely, but to whoever knows the password.
 async fn record_refusal(
     context: &Context,
-    typed: &Typed<'_>,
+    typed: &PasswordAttempt<'_>,
     candidate: Option<&Candidate>,
     refusal: Refusal,
 ) -> Result<Error> {

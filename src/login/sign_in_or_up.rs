@@ -17,7 +17,7 @@ use crate::users::{limits, sign_in_decision};
 use crate::{records, users};
 
 /// What was proven, and by what.
-pub struct Arrival<'a> {
+pub struct ProvenArrival<'a> {
     /// Lower-case address; one that stands for a number where that was proven.
     pub email: &'a str,
     /// The number that was proven; none if it was the address.
@@ -46,7 +46,7 @@ pub struct Arrival<'a> {
 /// `otherwise` if there is nobody and sign-up is closed, or somebody was quicker; 403 for a user who is not active.
 pub async fn sign_in_or_up(
     context: &Context,
-    arrival: &Arrival<'_>,
+    arrival: &ProvenArrival<'_>,
     candidate: Option<&Candidate>,
 ) -> Result<(Outcome, bool)> {
     let Some(known) = candidate else {
@@ -75,7 +75,7 @@ pub async fn sign_in_or_up(
     opened.map(|outcome| (outcome, false)).map_err(Error::from)
 }
 
-fn opening<'a>(arrival: &Arrival<'a>, user_id: &'a Id<User>) -> Opening<'a> {
+fn opening<'a>(arrival: &ProvenArrival<'a>, user_id: &'a Id<User>) -> Opening<'a> {
     Opening {
         claim: arrival.claim,
         absorbs_guest: arrival.absorbs_guest,
@@ -85,7 +85,7 @@ fn opening<'a>(arrival: &Arrival<'a>, user_id: &'a Id<User>) -> Opening<'a> {
     }
 }
 
-async fn sign_up(context: &Context, arrival: &Arrival<'_>) -> Result<Outcome> {
+async fn sign_up(context: &Context, arrival: &ProvenArrival<'_>) -> Result<Outcome> {
     if !context.config.sign_up_open {
         return Err(Error::refused(arrival.otherwise, "nobody, and SIGN_UP is closed"));
     }

@@ -38,7 +38,7 @@ pub async fn authenticate_client(
     context: &Context,
     client: Option<Client>,
     presented: &UnverifiedClient,
-) -> Result<(Client, Once)> {
+) -> Result<(Client, SingleUse)> {
     // One that is known by its document is unknown where documents are not believed any more.
     let is_known = |client: &Client| client.document_read_at.is_none() || context.config.client_documents;
     let client = client.filter(is_known).ok_or_else(|| failed(format!("no client {:?}", presented.client_id)))?;
@@ -51,7 +51,7 @@ pub async fn authenticate_client(
     let expected = Expected { audiences: &audiences, certificate: certificate.as_ref(), now: context.now };
     let Credential::Assertion(assertion) = &presented.credential else {
         check(&client, &presented.credential, None, &expected)?;
-        return Ok((client, Once::default()));
+        return Ok((client, SingleUse::default()));
     };
     let assertion = UnverifiedJws(assertion);
     let wanted = client.details.token_endpoint_auth_signing_alg.as_deref();
@@ -68,8 +68,8 @@ pub async fn authenticate_client(
     check(&client, &presented.credential, Some(&verified.claims), &expected)?;
     let jti = verified.claims.get("jti").and_then(Value::as_str).unwrap_or_default();
     let until = assertion.ends_at().unwrap_or(context.now) + REMEMBERED;
-    let mut once = Once::default();
-    once.0.push(Seen::new(Kind::Assertion, client.id.as_str(), jti, until));
+    let mut once = SingleUse::default();
+    once.0.push(AuthenticationState::new(Kind::Assertion, client.id.as_str(), jti, until));
     Ok((client, once))
 }
 
@@ -139,14 +139,14 @@ pub fn check_network_limit(context: &Context, client: &Client, purpose: &str) ->
     Vec::from(request::store::rate_limit::hold(context, purpose))
 }
 
-struct Seen {
+struct AuthenticationState {
     kind: Kind,
     signer_and_jti: String,
     about: String,
     until: Millis,
 }
 
-impl Seen {
+impl AuthenticationState {
     /// `jti` is of its signer's choosing, and one of its kind among the signer's own.
     fn new(kind: Kind, signer: &str, jti: &str, until: Millis) -> Self {
         Self { kind, signer_and_jti: format!("{signer}\0{jti}"), about: signer.to_owned(), until }
@@ -160,21 +160,23 @@ impl Seen {
 /// What a request uses up: its assertion, its proof of possession. The statements go into the batch that the request ends in,
 /// whichever that is, and conflict where one of them was used before.
 #[derive(Default)]
-pub struct Once(Vec<Seen>);
+pub struct SingleUse(Vec<AuthenticationState>);
 
-impl Once {
+impl SingleUse {
     /// Uses up the proof as well, if there is one.
     #[must_use]
     pub fn with_proof(mut self, context: &Context, held: &Held) -> Self {
         let until = context.now + PROOF_REMEMBERED;
-        self.0.extend(held.proof.as_ref().map(|proof| Seen::new(Kind::Proof, &proof.jkt, &proof.jti, until)));
+        self.0.extend(
+            held.proof.as_ref().map(|proof| AuthenticationState::new(Kind::Proof, &proof.jkt, &proof.jti, until)),
+        );
         self
     }
 
     /// Uses up an assertion that is a grant.
     #[must_use]
     pub fn with_grant(mut self, issuer: &str, jti: &str, ends_at: Millis) -> Self {
-        self.0.push(Seen::new(Kind::Grant, issuer, jti, ends_at + REMEMBERED));
+        self.0.push(AuthenticationState::new(Kind::Grant, issuer, jti, ends_at + REMEMBERED));
         self
     }
 
@@ -183,7 +185,7 @@ impl Once {
     /// # Errors
     /// If the platform has no randomness.
     pub fn statements(&self, context: &Context) -> Result<Vec<Statement>> {
-        let keep = |seen: &Seen| {
+        let keep = |seen: &AuthenticationState| {
             let times = (context.now, seen.until);
             Ok(request::store::verification::note(
                 context,

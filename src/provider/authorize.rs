@@ -14,7 +14,7 @@ use crate::provider::authorization::{AuthorizationRequest, Place, Prompt, Refuse
 use crate::provider::client::Client;
 use crate::provider::client_authentication::CREDENTIALS;
 use crate::provider::parameters::Parameters;
-use crate::provider::store::grant::{Found, Kept};
+use crate::provider::store::grant::{FoundGrant, NewGrant};
 use crate::provider::subject::{REQUEST_URI, issuer};
 use crate::provider::token::Granted;
 use crate::provider::{client_id_metadata, pages, resolve_request, store};
@@ -32,7 +32,7 @@ const CARRIED: &str = "urn:ietf:params:oauth:request_uri:carried:";
 const KEPT_SECONDS: i64 = 86_400;
 
 /// A request, its client, and what was kept of it.
-pub struct Asked {
+pub struct LoadedRequest {
     /// The client.
     pub client: Client,
     /// The parameters.
@@ -71,7 +71,7 @@ pub fn check_request_size(parameters: &mut Parameters) -> Result<()> {
 ///
 /// # Errors
 /// 400 for an unknown client or kept request.
-pub async fn load_authorization_request(context: &Context, mut given: Parameters) -> Result<Asked> {
+pub async fn load_authorization_request(context: &Context, mut given: Parameters) -> Result<LoadedRequest> {
     // A client that puts its secret into its user's browser by mistake must not find it in our database.
     for name in CREDENTIALS {
         given.remove(name);
@@ -99,9 +99,9 @@ pub async fn load_authorization_request(context: &Context, mut given: Parameters
     let client = client_id_metadata::load_client(context, &client_id, client).await?.ok_or_else(unknown)?;
     let old = || is_authentication_too_old(&client);
     if let Some(carried) = given.get("request_uri").and_then(|uri| uri.strip_prefix(CARRIED)) {
-        let Kept { parameters, signed_in_after, asks, wanted, pushed_id, .. } =
+        let NewGrant { parameters, signed_in_after, asks, wanted, pushed_id, .. } =
             open_request(context, &client, carried).ok_or_else(old)?;
-        return Ok(Asked { client, parameters, signed_in_after, kept_id: None, wanted, asks, pushed_id });
+        return Ok(LoadedRequest { client, parameters, signed_in_after, kept_id: None, wanted, asks, pushed_id });
     }
     if kept.is_none() {
         if client.details.require_pushed_authorization_requests {
@@ -110,14 +110,23 @@ pub async fn load_authorization_request(context: &Context, mut given: Parameters
         let mut parameters = resolve_request::resolve_request_object(context, &client, given).await?;
         check_request_size(&mut parameters)?;
         let (kept_id, wanted) = (None, None);
-        return Ok(Asked { client, parameters, signed_in_after: None, kept_id, wanted, asks: None, pushed_id: None });
+        return Ok(LoadedRequest {
+            client,
+            parameters,
+            signed_in_after: None,
+            kept_id,
+            wanted,
+            asks: None,
+            pushed_id: None,
+        });
     }
-    let found: Option<Found> = answers.row()?;
+    let found: Option<FoundGrant> = answers.row()?;
     let found = found.filter(|found| found.client_id == client.id);
-    let Found { id, request: Kept { parameters, signed_in_after, asks, wanted, is_pushed, pushed_id }, .. } =
-        found.ok_or_else(old)?;
+    let FoundGrant {
+        id, request: NewGrant { parameters, signed_in_after, asks, wanted, is_pushed, pushed_id }, ..
+    } = found.ok_or_else(old)?;
     let pushed_id = if is_pushed { Some(id.clone()) } else { pushed_id };
-    Ok(Asked { client, parameters, signed_in_after, kept_id: Some(id), wanted, asks, pushed_id })
+    Ok(LoadedRequest { client, parameters, signed_in_after, kept_id: Some(id), wanted, asks, pushed_id })
 }
 
 /// A kept request that cannot be used any more: its user begins again at the client.
@@ -131,7 +140,7 @@ pub fn is_authentication_too_old(client: &Client) -> Problem {
 /// user took along to sign in. Until then a browser may load it again (section 4). One that cron has deleted meanwhile is
 /// out of date, and opens nothing anyway.
 #[must_use]
-pub fn spend_statements(context: &Context, asked: &Asked) -> Vec<Statement> {
+pub fn spend_statements(context: &Context, asked: &LoadedRequest) -> Vec<Statement> {
     let spend = |id: &String| [store::grant::redeem(context, id), store::grant::must_be_spent(context, id)];
     asked.pushed_id.iter().flat_map(spend).collect()
 }
@@ -139,7 +148,7 @@ pub fn spend_statements(context: &Context, asked: &Asked) -> Vec<Statement> {
 /// A request that travels with its user, and when it is too old.
 #[derive(Serialize, Deserialize)]
 struct Carried {
-    kept: Kept,
+    kept: NewGrant,
     expires_at: Millis,
 }
 
@@ -152,8 +161,8 @@ fn sealed_for(client: &Client) -> Cell<'_> {
 ///
 /// # Errors
 /// [`Error::Internal`] if it cannot be sealed.
-pub fn seal_request(context: &Context, asked: &Asked) -> Result<String> {
-    let kept = Kept {
+pub fn seal_request(context: &Context, asked: &LoadedRequest) -> Result<String> {
+    let kept = NewGrant {
         parameters: asked.parameters.clone(),
         signed_in_after: Some(context.now),
         asks: None,
@@ -169,7 +178,7 @@ pub fn seal_request(context: &Context, asked: &Asked) -> Result<String> {
 }
 
 /// The request that [`seal_request`] sealed for this client, if it is not too old.
-fn open_request(context: &Context, client: &Client, sealed: &str) -> Option<Kept> {
+fn open_request(context: &Context, client: &Client, sealed: &str) -> Option<NewGrant> {
     let text = context.config.keyring.open(sealed_for(client), sealed).ok()?;
     let carried: Carried = serde_json::from_slice(text.expose()).ok()?;
     (carried.expires_at > context.now).then_some(carried.kept)
@@ -177,12 +186,12 @@ fn open_request(context: &Context, client: &Client, sealed: &str) -> Option<Kept
 
 pub(crate) fn keep_code(
     context: &Context,
-    asked: &Asked,
+    asked: &LoadedRequest,
     after: Option<Millis>,
     asks: Option<Id<Session>>,
 ) -> Result<(String, Vec<Statement>)> {
     let token: Token<KeptRequest> = Token::new(context.random()?);
-    let kept = Kept {
+    let kept = NewGrant {
         parameters: asked.parameters.clone(),
         signed_in_after: after,
         asks,

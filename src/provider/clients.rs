@@ -14,7 +14,7 @@ use crate::provider::client::NewClient;
 use crate::provider::client_registration::put_secret;
 use crate::provider::registration::{Terms, is_administered, judge, keeps_vouched};
 use crate::provider::store;
-use crate::provider::store::client::{Keeper, Listed, NewRow};
+use crate::provider::store::client::{Keeper, ListedClient, NewRow};
 use crate::provider::subject::issuer;
 use crate::records::store::audit::Severity;
 use crate::request::context::Context;
@@ -22,7 +22,7 @@ use crate::{jose, records, request, session};
 
 /// A client's metadata, as it is answered (RFC 7591, section 3.2.1).
 #[must_use]
-pub fn client_json(client: &Listed) -> Value {
+pub fn client_json(client: &ListedClient) -> Value {
     let mut body = Value::Object(client.metadata.clone());
     body["client_id"] = json!(client.client_id);
     body["client_id_issued_at"] = json!(client.created_at / 1000);
@@ -136,7 +136,7 @@ pub async fn create_client(context: &Context, new: New<'_>) -> Result<Value> {
         (Err(StoreError::Unchanged), Some(problem)) => return Err(problem.into()),
         (answers, _) => answers?,
     };
-    let listed: Option<Listed> = answers.skip(before + 2).row()?;
+    let listed: Option<ListedClient> = answers.skip(before + 2).row()?;
     let listed = listed.ok_or_else(|| Error::Internal("the client just made is not there".to_owned()))?;
     let mut body = client_json(&listed);
     if let Some(secret) = &secret {
@@ -151,12 +151,12 @@ pub async fn create_client(context: &Context, new: New<'_>) -> Result<Value> {
 /// As [`create_client`]; 409 if somebody else changed it meanwhile.
 pub async fn update_client(
     context: &Context,
-    client: &Listed,
+    client: &ListedClient,
     keeper: Keeper<'_>,
     metadata: &Map<String, Value>,
     permit: Option<&Permit>,
     by: Option<&Id<User>>,
-) -> Result<(Listed, Option<Token<ClientSecret>>)> {
+) -> Result<(ListedClient, Option<Token<ClientSecret>>)> {
     let is_trusted = matches!(keeper, Keeper::Tenant | Keeper::Everybody);
     // What an administrator gave is not for the client, or its owner, to keep while they change the rest.
     if !is_trusted && (is_administered(&client.metadata) || keeps_vouched(&client.metadata, metadata)) {
@@ -183,6 +183,6 @@ pub async fn update_client(
         Err(StoreError::Unchanged) => return Err(Error::refused(Wire::CLIENT_CHANGED, "changed or deleted meanwhile")),
         other => other?,
     };
-    let changed: Option<Listed> = answers.last()?;
+    let changed: Option<ListedClient> = answers.last()?;
     Ok((changed.ok_or_else(client_not_found)?, secret))
 }

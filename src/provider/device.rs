@@ -55,7 +55,7 @@ impl UserCode {
 
 /// A device that polls, as it is kept.
 #[derive(Debug, Deserialize)]
-pub struct Stored {
+pub struct StoredDevice {
     /// `oauth_grant.id`.
     pub id: String,
     /// Whose device.
@@ -90,7 +90,7 @@ pub struct Stored {
 ///
 /// # Errors
 /// `authorization_pending`, `slow_down`, `access_denied`, `expired_token`, `invalid_grant`.
-pub fn judge_poll<'a>(stored: &'a Stored, client: &Client, now: Millis) -> Result<&'a Id<User>, Problem> {
+pub fn judge_poll<'a>(stored: &'a StoredDevice, client: &Client, now: Millis) -> Result<&'a Id<User>, Problem> {
     let invalid = |reason: &str| {
         Problem::new(Code::InvalidGrant, "the code or token is not good, or another client's").because(reason)
     };
@@ -141,9 +141,9 @@ mod tests {
 
     #[test]
     fn the_table_of_polls() {
-        type Spoil = fn(&mut Stored);
+        type Spoil = fn(&mut StoredDevice);
         let now = 1_000_000;
-        let good = || Stored {
+        let good = || StoredDevice {
             id: "g".to_owned(),
             client_id: Id::trusted("c".to_owned()),
             status: "allowed".to_owned(),

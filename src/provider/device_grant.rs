@@ -14,7 +14,7 @@ use crate::provider::client::{Client, GrantType};
 use crate::provider::client_authentication::UnverifiedClient;
 use crate::provider::device::UserCode;
 use crate::provider::parameters::Parameters;
-use crate::provider::store::device::{Waiting, Wanted};
+use crate::provider::store::device::{WaitingDevice, WantedDevice};
 use crate::provider::subject::issuer;
 use crate::provider::{client_id_metadata, device, store};
 use crate::records::store::audit::Severity;
@@ -46,7 +46,7 @@ pub async fn begin_device_authorization(context: &Context, parameters: &Paramete
     let resources = parameters.resources();
     judge_resources(resources, &client)?;
     let consent = asked_for(&client, &scopes, std::iter::empty(), resources);
-    let wanted = Wanted { scopes: &scopes, resources, consent: &consent };
+    let wanted = WantedDevice { scopes: &scopes, resources, consent: &consent };
     let token: Token<DeviceCode> = Token::new(context.random()?);
     let code = UserCode::new(context.random()?);
     let digest = user_code_digest(context, &code);
@@ -73,7 +73,7 @@ pub async fn begin_device_authorization(context: &Context, parameters: &Paramete
 ///
 /// # Errors
 /// 429 for whom `who` names; 503.
-pub async fn load_device(context: &Context, who: &str, typed: &str) -> Result<Option<(UserCode, Waiting)>> {
+pub async fn load_device(context: &Context, who: &str, typed: &str) -> Result<Option<(UserCode, WaitingDevice)>> {
     let code = UserCode::parse(typed);
     let limit = context.config.limit_sign_in;
     let key = request::store::rate_limit::key(&context.config, "device", context.tenant().id.as_str(), who);
@@ -85,7 +85,7 @@ pub async fn load_device(context: &Context, who: &str, typed: &str) -> Result<Op
     if let Some(retry_after) = window.and_then(|window| window.retry_after(limit, context.now)) {
         return Err(Error::TooManyRequests { retry_after, limit: "device codes by user" });
     }
-    let waiting: Option<Waiting> = answers.row()?;
+    let waiting: Option<WaitingDevice> = answers.row()?;
     Ok(code.zip(waiting))
 }
 
@@ -96,7 +96,7 @@ pub async fn load_device(context: &Context, who: &str, typed: &str) -> Result<Op
 pub async fn decide_device(
     context: &Context,
     authenticated: &Authenticated,
-    waiting: &Waiting,
+    waiting: &WaitingDevice,
     agrees: bool,
 ) -> Result<bool> {
     let session = &authenticated.session;

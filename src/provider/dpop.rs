@@ -46,7 +46,7 @@ impl Confirmation {
 
 /// A proof that was verified. It is good once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Proof {
+pub struct DpopProof {
     /// The thumbprint of the key.
     pub jkt: String,
     /// What makes it one of its kind.
@@ -57,7 +57,7 @@ pub struct Proof {
 
 /// What a proof must say.
 #[derive(Clone, Copy, Debug)]
-pub struct Expected<'a> {
+pub struct ExpectedProof<'a> {
     /// The request's method.
     pub method: &'a str,
     /// The request's URL, without query.
@@ -78,7 +78,7 @@ fn bad(reason: impl Into<String>) -> Problem {
 ///
 /// # Errors
 /// `invalid_dpop_proof`, `use_dpop_nonce`.
-pub fn verify(proof: &str, expected: &Expected<'_>) -> Result<Proof, Problem> {
+pub fn verify(proof: &str, expected: &ExpectedProof<'_>) -> Result<DpopProof, Problem> {
     if proof.len() > LONGEST {
         return Err(bad("too long"));
     }
@@ -133,7 +133,7 @@ pub fn verify(proof: &str, expected: &Expected<'_>) -> Result<Proof, Problem> {
         let problem = Problem::new(Code::UseDpopNonce, "the DPoP proof needs a nonce of ours");
         return Err(problem.because(if nonce.is_some() { "an old nonce" } else { "no nonce" }));
     }
-    Ok(Proof { jkt, jti, algorithm: algorithm.to_owned() })
+    Ok(DpopProof { jkt, jti, algorithm: algorithm.to_owned() })
 }
 
 #[cfg(test)]
@@ -174,10 +174,10 @@ mod tests {
         (header, claims)
     }
 
-    fn judge(header: &Value, claims: &Value, access_token: Option<&str>) -> Result<Proof, Code> {
+    fn judge(header: &Value, claims: &Value, access_token: Option<&str>) -> Result<DpopProof, Code> {
         let nonces = ["n1".to_owned(), "n2".to_owned()];
         let url = "https://us/oauth2/token";
-        let expected = Expected { method: "POST", url, nonces: &nonces, access_token, now: NOW };
+        let expected = ExpectedProof { method: "POST", url, nonces: &nonces, access_token, now: NOW };
         verify(&made(header, claims), &expected).map_err(|problem| problem.code)
     }
 

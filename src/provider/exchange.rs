@@ -21,7 +21,7 @@ const LONGEST_CHAIN: usize = 5;
 
 /// A token of ours that is presented, as far as it matters here.
 #[derive(Clone, Copy, Debug)]
-pub struct Presented<'a> {
+pub struct SubjectToken<'a> {
     /// Whether it is an access token, and good.
     pub is_good: bool,
     /// Whether it stands for a user.
@@ -87,8 +87,8 @@ pub fn judge_types(parameters: &Parameters, client: &Client) -> Result<(), Probl
 pub fn exchange(
     parameters: &Parameters,
     client: &Client,
-    subject: &Presented<'_>,
-    actor: Option<&Presented<'_>>,
+    subject: &SubjectToken<'_>,
+    actor: Option<&SubjectToken<'_>>,
 ) -> Result<Exchanged, Problem> {
     if !subject.is_good || !subject.has_user {
         return Err(bad("subject_token is not good, or of no user"));
@@ -152,8 +152,8 @@ mod tests {
         Parameters::parse(text).expect("parameters")
     }
 
-    fn token<'a>(audience: &'a [String], act: Option<&'a Value>) -> Presented<'a> {
-        Presented {
+    fn token<'a>(audience: &'a [String], act: Option<&'a Value>) -> SubjectToken<'a> {
+        SubjectToken {
             is_good: true,
             has_user: true,
             subject: "u",
@@ -190,7 +190,7 @@ mod tests {
         let audience = ["https://a.example".to_owned()];
         let before = json!({ "sub": "s1" });
         let subject = token(&audience, Some(&before));
-        let actor = Presented { subject: "s2", client_id: "app", expires_at: 50, ..token(&[], None) };
+        let actor = SubjectToken { subject: "s2", client_id: "app", expires_at: 50, ..token(&[], None) };
         let done = exchange(&parameters(""), &resource(), &subject, Some(&actor)).expect("good");
         assert_eq!(done.act, Some(json!({ "sub": "s2", "client_id": "app", "act": { "sub": "s1" } })));
         assert_eq!(done.until, 50);
@@ -205,22 +205,22 @@ mod tests {
         use Code::{InvalidRequest, InvalidScope, InvalidTarget};
         let audience = ["https://a.example".to_owned()];
         let good = token(&audience, None);
-        let judge = |text: &str, subject: Presented<'_>, actor: Option<Presented<'_>>| {
+        let judge = |text: &str, subject: SubjectToken<'_>, actor: Option<SubjectToken<'_>>| {
             exchange(&parameters(text), &resource(), &subject, actor.as_ref()).map_err(|problem| problem.code)
         };
         assert!(judge("", good, None).is_ok());
-        assert_eq!(judge("", Presented { is_good: false, ..good }, None), Err(InvalidRequest));
-        assert_eq!(judge("", Presented { has_user: false, ..good }, None), Err(InvalidRequest));
-        assert_eq!(judge("", Presented { audience: &[], ..good }, None), Err(InvalidRequest), "not for this client");
-        assert!(judge("", Presented { audience: &[], client_id: "app", ..good }, None).is_ok(), "its own");
+        assert_eq!(judge("", SubjectToken { is_good: false, ..good }, None), Err(InvalidRequest));
+        assert_eq!(judge("", SubjectToken { has_user: false, ..good }, None), Err(InvalidRequest));
+        assert_eq!(judge("", SubjectToken { audience: &[], ..good }, None), Err(InvalidRequest), "not for this client");
+        assert!(judge("", SubjectToken { audience: &[], client_id: "app", ..good }, None).is_ok(), "its own");
         assert_eq!(judge("scope=offline_access", good, None), Err(InvalidScope));
         assert_eq!(judge("scope=phone", good, None), Err(InvalidScope), "not this client's");
         assert_eq!(judge("scope=admin", good, None), Err(InvalidScope));
         assert_eq!(judge("resource=https://c.example", good, None), Err(InvalidTarget));
         assert_eq!(judge("audience=c", good, None), Err(InvalidTarget));
         assert_eq!(judge("", good, Some(good)), Err(InvalidRequest), "another client's actor");
-        let own = Presented { client_id: "app", ..good };
-        assert_eq!(judge("", good, Some(Presented { is_good: false, ..own })), Err(InvalidRequest));
+        let own = SubjectToken { client_id: "app", ..good };
+        assert_eq!(judge("", good, Some(SubjectToken { is_good: false, ..own })), Err(InvalidRequest));
     }
 
     #[test]

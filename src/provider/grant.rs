@@ -2,7 +2,7 @@
 
 use crate::platform::d1::{Statement, StoreError, must_change};
 use crate::platform::error::Result;
-use crate::provider::authenticate_client::Once;
+use crate::provider::authenticate_client::SingleUse;
 use crate::provider::client::Client;
 use crate::provider::dpop::Confirmation;
 use crate::provider::parameters::Parameters;
@@ -20,17 +20,17 @@ pub struct Granting<'a> {
     /// What its tokens are bound to.
     pub cnf: Confirmation,
     /// What it uses up.
-    pub once: Once,
+    pub once: SingleUse,
 }
 
 /// Writes what a request ends in: what it uses up must be there to be used, and nothing is done otherwise. `None` if it was
 /// not.
 ///
 /// # Errors
-/// As [`Once::settled`](crate::provider::authenticate_client::Once::settled).
+/// As [`SingleUse::settled`](crate::provider::authenticate_client::SingleUse::settled).
 pub async fn commit_tokens(
     context: &Context,
-    once: &Once,
+    once: &SingleUse,
     used_up: Statement,
     tokens: Vec<Statement>,
 ) -> Result<Option<()>> {

@@ -11,7 +11,7 @@ use crate::platform::id::{Id, Millis};
 use crate::platform::outbound_url::check_url;
 use crate::platform::random::random;
 use crate::provider::logout::{TYPE, claims};
-use crate::provider::store::logout::{Told, told};
+use crate::provider::store::logout::{LogoutRecipient, told};
 use crate::provider::subject::{session_identifier, subject_identifier};
 use crate::request::fetch::OWN;
 use crate::request::post::{Body, post_to_service};
@@ -25,7 +25,7 @@ const SECONDS: i64 = 120;
 /// # Errors
 /// What went wrong: it is noted in the row, and tried again.
 pub async fn send_logout_token(env: &Env, db: &Database, config: &Config, id: &str, now: Millis) -> Result<(), String> {
-    let found: Option<Told> = db.first(told(id)).await.map_err(|error| format!("{error:?}"))?;
+    let found: Option<LogoutRecipient> = db.first(told(id)).await.map_err(|error| format!("{error:?}"))?;
     // The client is gone: there is nobody to tell.
     let Some(told) = found else {
         return Ok(());

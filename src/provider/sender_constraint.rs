@@ -6,7 +6,7 @@ use crate::platform::id::Millis;
 use crate::platform::problem::{Code, Problem};
 use crate::platform::secret::Purpose;
 use crate::provider::client::Client;
-use crate::provider::dpop::{Confirmation, Expected, Proof, verify};
+use crate::provider::dpop::{Confirmation, DpopProof, ExpectedProof, verify};
 use crate::request::context::Context;
 
 /// How long a nonce is new, in milliseconds. It is good for as long again.
@@ -26,7 +26,7 @@ pub fn dpop_nonces(context: &Context) -> [String; 2] {
 /// What was shown.
 pub struct Held {
     /// A key.
-    pub proof: Option<Proof>,
+    pub proof: Option<DpopProof>,
     /// A certificate.
     pub certificate: Option<Certificate>,
 }
@@ -41,7 +41,7 @@ impl Held {
             None => None,
             Some(header) => {
                 let nonces = dpop_nonces(context);
-                let expected = Expected { method, url, nonces: &nonces, access_token, now: context.now };
+                let expected = ExpectedProof { method, url, nonces: &nonces, access_token, now: context.now };
                 Some(verify(&header, &expected)?)
             }
         };

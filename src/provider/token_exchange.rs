@@ -6,12 +6,12 @@ use crate::platform::d1::{Answers, Statement};
 use crate::platform::error::Result;
 use crate::platform::problem::{Code, Problem};
 use crate::platform::secret::sha256_base64url;
-use crate::provider::exchange::{ACCESS_TOKEN, Presented, exchange, judge_types};
+use crate::provider::exchange::{ACCESS_TOKEN, SubjectToken, exchange, judge_types};
 use crate::provider::grant::{Granting, commit_tokens};
 use crate::provider::issue::Issue;
 use crate::provider::parameters::Parameters;
 use crate::provider::store;
-use crate::provider::store::token::Found;
+use crate::provider::store::token::FoundToken;
 use crate::provider::subject::subject_identifier;
 use crate::records;
 use crate::records::store::audit::Severity;
@@ -29,15 +29,15 @@ pub fn wanted_token(context: &Context, parameters: &Parameters) -> Result<Vec<St
 }
 
 /// What a client calls whoever a token stands for: a pairwise name stays one.
-fn name_token(context: &Context, found: &Found) -> String {
+fn name_token(context: &Context, found: &FoundToken) -> String {
     match &found.person {
         Some(person) => subject_identifier(context.pairwise(found.is_pairwise), &person.id, &found.redirect_uris),
         None => found.client_id.clone(),
     }
 }
 
-fn load_subject_token<'a>(found: &'a Found, subject: &'a str) -> Presented<'a> {
-    Presented {
+fn load_subject_token<'a>(found: &'a FoundToken, subject: &'a str) -> SubjectToken<'a> {
+    SubjectToken {
         is_good: found.is_good && found.kind == "access",
         has_user: found.person.is_some(),
         subject,
@@ -57,10 +57,10 @@ pub async fn grant_by_exchange(context: &Context, granting: Granting<'_>, answer
     let Granting { client, parameters, .. } = granting;
     judge_types(parameters, client)?;
     let unknown = |description| Problem::new(Code::InvalidRequest, description).because("unknown");
-    let found: Option<Found> = answers.row()?;
+    let found: Option<FoundToken> = answers.row()?;
     let found = found.ok_or_else(|| unknown("subject_token is not good, or of no user"))?;
-    let actor: Option<Found> = if parameters.get("actor_token").is_some() {
-        let actor: Option<Found> = answers.row()?;
+    let actor: Option<FoundToken> = if parameters.get("actor_token").is_some() {
+        let actor: Option<FoundToken> = answers.row()?;
         Some(actor.ok_or_else(|| unknown("actor_token is not good, or another client's"))?)
     } else {
         None

@@ -12,7 +12,7 @@ use crate::provider::authorization::judge_resources;
 use crate::provider::claims::{Subject, by_name, by_scope};
 use crate::provider::client::{Client, GrantType};
 use crate::provider::client_authentication::UnverifiedClient;
-use crate::provider::device::Stored;
+use crate::provider::device::StoredDevice;
 use crate::provider::dpop::Confirmation;
 use crate::provider::grant::Granting;
 use crate::provider::issue::{Issue, Refreshing, Saying};
@@ -321,7 +321,7 @@ async fn grant_by_client_credentials(context: &Context, granting: Granting<'_>) 
 /// RFC 8628, section 3.4.
 async fn grant_by_device(context: &Context, granting: Granting<'_>, answers: &mut Answers) -> Result<Value> {
     let Granting { client, .. } = granting;
-    let stored: Option<Stored> = answers.row()?;
+    let stored: Option<StoredDevice> = answers.row()?;
     let stored = stored.ok_or_else(|| not_good("unknown"))?;
     let user = device::judge_poll(&stored, client, context.now)?;
     let described: Option<Described> = answers.row()?;

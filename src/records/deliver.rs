@@ -12,7 +12,7 @@ use crate::platform::d1::{Database, Stored};
 use crate::platform::id::Millis;
 use crate::platform::log::note;
 use crate::records::store;
-use crate::records::store::outbox::{Kind, Mail, Queued};
+use crate::records::store::outbox::{Mail, MessageKind, Queued};
 use crate::request::context::{Context, SendLogout};
 use crate::request::post;
 use crate::request::post::Body;
@@ -36,8 +36,8 @@ pub async fn deliver_due(
     // At once: one that lets us wait makes nobody else wait.
     let settled = join_all(claimed.iter().map(async |queued| {
         let sent = match queued.kind {
-            Kind::Logout => send_logout(env, db, config, &queued.id, now).await,
-            Kind::Mail | Kind::Webhook => send_mail(env, config, queued).await,
+            MessageKind::Logout => send_logout(env, db, config, &queued.id, now).await,
+            MessageKind::Mail | MessageKind::Webhook => send_mail(env, config, queued).await,
         };
         let problem = sent.err();
         if let Some(problem) = &problem {
@@ -70,7 +70,7 @@ pub fn deliver_later(context: &Context) {
 async fn send_mail(env: &Env, config: &Config, queued: &Queued) -> Result<(), String> {
     let mail = queued.mail(&config.keyring).ok_or("it does not open with any of SECRETS")?;
     let Mail { subject, text, html } = &mail;
-    if queued.kind == Kind::Webhook {
+    if queued.kind == MessageKind::Webhook {
         let url = config.sms_webhook.as_ref().ok_or("SMS_WEBHOOK is not set")?;
         let body = json!({ "id": queued.id, "to": queued.recipient, "text": text });
         return post::post_to_service(url, config.sms_token.as_ref(), &queued.id, Body::Json(body)).await;

@@ -3,7 +3,7 @@
 use crate::http::incoming::Incoming;
 
 /// What the proxy was asked for, in its own words.
-pub struct Asked {
+pub struct ProxyQuestion {
     /// `http` or `https`.
     is_secure: bool,
     /// Host, and port if one was said.
@@ -30,7 +30,7 @@ pub enum Proxy {
     Other,
 }
 
-impl Asked {
+impl ProxyQuestion {
     /// Reads the headers of one family of proxies. Proxies overwrite the headers of their own and pass a visitor's
     /// headers of the other on: where both are there, one of them may be the visitor's, and neither is believed.
     ///

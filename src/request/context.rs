@@ -18,7 +18,7 @@ use crate::platform::error::{Error, Result};
 use crate::platform::id::{Id, Millis};
 use crate::platform::origin::Origin;
 use crate::platform::{log, random};
-use crate::request::store::directory::{AppPlace, Place, TenantPlace};
+use crate::request::store::directory::{AppPlace, HostPlace, TenantPlace};
 
 /// What a request is served with. The clock was read once.
 pub struct Context {
@@ -37,7 +37,7 @@ pub struct Context {
     runtime: worker::Context,
     source: Rc<Source>,
     client: OnceCell<Client>,
-    place: Rc<Place>,
+    place: Rc<HostPlace>,
     db: OnceCell<Database>,
 }
 
@@ -77,7 +77,7 @@ pub struct Surroundings {
 impl Context {
     /// The context of a request to `place`.
     #[must_use]
-    pub fn new(around: Surroundings, place: Rc<Place>, is_secure: bool) -> Self {
+    pub fn new(around: Surroundings, place: Rc<HostPlace>, is_secure: bool) -> Self {
         Self {
             config: around.config,
             now: around.now,
@@ -128,7 +128,7 @@ impl Context {
     pub fn cookie(&self, cookie: Cookie) -> Option<String> {
         let header = self.source.header("Cookie")?;
         match cookie::read(&header, cookie.name(self.is_secure)) {
-            cookie::Presented::Value(value) if !value.is_empty() => Some(value.to_owned()),
+            cookie::CookieValue::Value(value) if !value.is_empty() => Some(value.to_owned()),
             _ => None,
         }
     }

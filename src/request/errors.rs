@@ -7,13 +7,13 @@ use serde_json::json;
 use crate::http::incoming::Incoming;
 use crate::http::page;
 use crate::http::page::error;
-use crate::http::page::error::{NextStep, Told};
+use crate::http::page::error::{ErrorText, NextStep};
 use crate::http::reply::Reply;
 use crate::platform::algorithm::ALGORITHMS;
 use crate::platform::config::Config;
 use crate::platform::error::{Error, Result, Wire};
 use crate::platform::problem::{Code, Problem};
-use crate::request::asked::Asked;
+use crate::request::asked::ProxyQuestion;
 use crate::request::context::Context;
 
 /// An error in the login protocol's JSON. What is not there at all is an empty 404.
@@ -148,7 +148,7 @@ pub fn error_page(context: &Context, error: &Error) -> Reply {
         (_, None) => (title, general),
     };
     let next = next_step(context, error);
-    let told = Told { text, detail: detail.as_deref(), next, request_id: context.request_id() };
+    let told = ErrorText { text, detail: detail.as_deref(), next, request_id: context.request_id() };
     let reply = Reply::page(wire.status, error::page(&context.frame(title), &told));
     match error {
         Error::TooManyRequests { retry_after, .. } => reply.with("retry-after", retry_after.to_string()),
@@ -283,7 +283,12 @@ fn retry_sentence(seconds: i64) -> String {
 ///
 /// # Errors
 /// None that happens.
-pub fn to_visitor(context: &Context, request: &Incoming, asked: Option<&Asked>, error: &Error) -> Result<Reply> {
+pub fn to_visitor(
+    context: &Context,
+    request: &Incoming,
+    asked: Option<&ProxyQuestion>,
+    error: &Error,
+) -> Result<Reply> {
     let is_website = context.app().is_some();
     let is_signed_out = is_website && error.wire() == Wire::UNAUTHORIZED;
     let reply = if !request.source().is_navigation() {
@@ -300,8 +305,8 @@ pub fn to_visitor(context: &Context, request: &Incoming, asked: Option<&Asked>, 
 }
 
 /// The method that the visitor sent: a proxy asks by one of its own.
-fn asked_method<'a>(request: &'a Incoming, asked: Option<&'a Asked>) -> &'a str {
-    asked.and_then(Asked::method).unwrap_or_else(|| request.method())
+fn asked_method<'a>(request: &'a Incoming, asked: Option<&'a ProxyQuestion>) -> &'a str {
+    asked.and_then(ProxyQuestion::method).unwrap_or_else(|| request.method())
 }
 
 /// The page for somebody whom a website's rules keep out.
@@ -316,7 +321,7 @@ pub fn forbidden(context: &Context, email: Option<&str>) -> Reply {
 pub fn bare_page(error: &Error, request_id: &str) -> Reply {
     let status = error.wire().status;
     let (title, text) = error::words_for_status(status);
-    let told = Told { text, detail: None, next: NextStep::START, request_id };
+    let told = ErrorText { text, detail: None, next: NextStep::START, request_id };
     without_host(status, error::page(&frame_without_host(title), &told))
 }
 

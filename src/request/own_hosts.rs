@@ -8,7 +8,7 @@ use crate::platform::origin::Origin;
 
 /// What the directory says of a host.
 #[derive(Debug, Default, Deserialize)]
-pub struct Known {
+pub struct KnownHost {
     /// Whether a tenant or a website answers on it.
     pub is_host: bool,
     /// The origins that may be on it, as they were written.
@@ -25,7 +25,7 @@ pub fn host_question(url: &Url) -> Option<(String, [String; 2])> {
 
 /// Whether a URL is one of ours. In development everything is on one machine, and a port is all that tells one from another.
 #[must_use]
-pub fn is_own(url: &Url, known: &Known, auth_origin: &Origin, development: bool) -> bool {
+pub fn is_own(url: &Url, known: &KnownHost, auth_origin: &Origin, development: bool) -> bool {
     let Some((host, _)) = host_question(url) else {
         return false;
     };
@@ -49,7 +49,7 @@ mod tests {
     fn what_is_ours_is_told_from_what_is_not() {
         let auth = Origin::parse("https://auth.example").expect("origin");
         let origins = vec!["https://origin.example:8443/base".to_owned(), "https://origin.example.evil".to_owned()];
-        let known = |is_host| Known { is_host, origins: origins.clone() };
+        let known = |is_host| KnownHost { is_host, origins: origins.clone() };
         for (text, is_host, own) in [
             ("https://auth.example/jwks", false, true),
             ("https://AUTH.example.:8443/jwks", false, true),
@@ -69,7 +69,7 @@ mod tests {
             ("http://app.localhost:8787/", true, true),
         ] {
             let url = Url::parse(text).expect("URL");
-            assert_eq!(is_own(&url, &Known { is_host, origins: Vec::new() }, &auth, true), own, "{text}");
+            assert_eq!(is_own(&url, &KnownHost { is_host, origins: Vec::new() }, &auth, true), own, "{text}");
         }
     }
 }

@@ -14,15 +14,15 @@ use crate::request::context::SendLogout;
 use crate::request::settings::load_config;
 use crate::server::reseal::Rotation;
 use crate::tenants::deletion;
-use crate::tenants::store::jobs::{Kept, bindings, prune};
+use crate::tenants::store::jobs::{Retention, bindings, prune};
 
 /// How a logout token is sent: the outbox knows when, and the provider knows what.
 pub const SEND_LOGOUT: SendLogout =
     |env, db, config, id, now| Box::pin(logout_delivery::send_logout_token(env, db, config, id, now));
 
 /// What the settings say of how long things are kept.
-const fn kept(config: &Config) -> Kept {
-    Kept {
+const fn kept(config: &Config) -> Retention {
+    Retention {
         users: config.user_retention_seconds * 1000,
         history: config.history_seconds * 1000,
         audit: config.audit_seconds * 1000,

@@ -5,12 +5,12 @@ use crate::platform::d1::Database;
 use crate::platform::error::Result;
 use crate::platform::id::Millis;
 use crate::platform::log::note;
-use crate::server::store::sealed::{Needs, seal_again};
+use crate::server::store::sealed::{KeyNeeds, seal_again};
 
 /// What a run of cron found of the former keys, over all databases.
 pub struct Rotation {
     /// What needs each former key still, in the order of `SECRETS`.
-    needs: Vec<Needs>,
+    needs: Vec<KeyNeeds>,
     /// Whether every database was read.
     pub is_complete: bool,
 }
@@ -19,7 +19,7 @@ impl Rotation {
     /// Nothing found yet.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        Self { needs: config.keyring.former_key_ids().map(|_| Needs::default()).collect(), is_complete: true }
+        Self { needs: config.keyring.former_key_ids().map(|_| KeyNeeds::default()).collect(), is_complete: true }
     }
 
     /// Seals the values of each former key in one database again. Asks nothing where `SECRETS` has one value.
@@ -40,7 +40,7 @@ impl Rotation {
         }
     }
 
-    fn judge(&self, needs: Needs) -> String {
+    fn judge(&self, needs: KeyNeeds) -> String {
         if !self.is_complete {
             return "is still needed: not every database could be read".to_owned();
         }
@@ -48,7 +48,7 @@ impl Rotation {
             return "seals nothing that lasts: take it out once it has not been the first for SESSION_SECONDS"
                 .to_owned();
         }
-        let Needs { sealed, outbox, passwords, backup_codes } = needs;
+        let KeyNeeds { sealed, outbox, passwords, backup_codes } = needs;
         format!(
             "is still needed: {sealed} sealed values, {outbox} messages to be sent, {passwords} passwords, {backup_codes} sets of backup codes"
         )

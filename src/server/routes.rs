@@ -438,7 +438,7 @@ pub fn with_path(table: &'static [Route], path: &str) -> Option<&'static Route> 
 }
 
 /// A route and the value of its `:name` segment.
-pub type Found = (&'static Route, Option<String>);
+pub type FoundRoute = (&'static Route, Option<String>);
 
 /// The methods that a path is asked by.
 #[must_use]
@@ -455,7 +455,7 @@ pub fn methods(table: &'static [Route], path: &str) -> Vec<&'static str> {
 
 /// The route of a request.
 #[must_use]
-pub fn find(table: &'static [Route], method: &str, path: &str) -> Option<Found> {
+pub fn find(table: &'static [Route], method: &str, path: &str) -> Option<FoundRoute> {
     let method = if method == "HEAD" { "GET" } else { method };
     let routes = table.iter().filter(|route| route.method == method);
     routes.map(|route| (route, segment(route.path, path))).find_map(|(route, segment)| segment.map(|s| (route, s)))

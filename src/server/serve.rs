@@ -10,7 +10,7 @@ use crate::http::reply::Reply;
 use crate::login::hosted_pages;
 use crate::platform::error::{Error, Result, Wire};
 use crate::platform::{clock, log};
-use crate::request::asked::Asked;
+use crate::request::asked::ProxyQuestion;
 use crate::request::context::{Context, Endpoint, Surroundings};
 use crate::request::{errors, hosts, settings};
 use crate::server::cron::SEND_LOGOUT;
@@ -81,7 +81,7 @@ async fn route(request: Incoming, around: Surroundings) -> Result<Reply> {
         Some((website, asked)) => (website, Some(asked)),
         None => (place, None),
     };
-    let is_secure = asked.as_ref().map_or_else(|| request.is_secure(), Asked::is_secure);
+    let is_secure = asked.as_ref().map_or_else(|| request.is_secure(), ProxyQuestion::is_secure);
     let context = Context::new(around, place, is_secure);
     let is_check = forward_auth::is_check(request.path()) && (asked.is_some() || !has_origin);
     let is_website = context.app().is_some() && !is_check;

@@ -7,7 +7,7 @@ use crate::platform::id::Id;
 use crate::platform::secret::{ApiKeySecret, Token, sha256_base64url};
 use crate::request::context::Context;
 use crate::session::live_session::LiveSession;
-use crate::session::store::api_key::{Presented, Record};
+use crate::session::store::api_key::{ApiKeyRecord, PresentedKey};
 use crate::session::{policy, store};
 use crate::users::person::{Person, user_is_active};
 
@@ -77,7 +77,7 @@ pub async fn authenticate_api_key(context: &Context, token: &Token<ApiKeySecret>
     let statements = [store::api_key::spend(context, &hash), store::api_key::presented(context, &hash)];
     let mut answers = context.db()?.batch(statements).await?;
     let spent: Option<String> = answers.row()?;
-    let found: Option<Presented> = answers.row()?;
+    let found: Option<PresentedKey> = answers.row()?;
     let bad = |reason: &str| Error::refused(Wire::INVALID_API_KEY, reason);
     let found = found.ok_or_else(|| bad("unknown key"))?;
     if spent.is_none() {
@@ -100,7 +100,7 @@ pub async fn authenticate_api_key(context: &Context, token: &Token<ApiKeySecret>
 }
 
 /// Why a key was not used.
-fn key_refusal(key: &Record, context: &Context) -> Error {
+fn key_refusal(key: &ApiKeyRecord, context: &Context) -> Error {
     if !key.enabled {
         return Error::refused(Wire::API_KEY_DISABLED, "disabled");
     }
@@ -117,7 +117,7 @@ fn key_refusal(key: &Record, context: &Context) -> Error {
 
 /// A key as a session that ends with the request. A key with permissions of its own has no roles: what it may is those, as
 /// far as its user may them.
-fn session_of_key(context: &Context, found: Presented) -> Result<LiveSession> {
+fn session_of_key(context: &Context, found: PresentedKey) -> Result<LiveSession> {
     let key = found.key;
     let scoped = match &key.permissions {
         None => None,

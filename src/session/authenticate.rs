@@ -1,7 +1,7 @@
 //! Who is asking: three answers, by three layers.
 
 use crate::http::cookie;
-use crate::http::cookie::{Cookie, Presented};
+use crate::http::cookie::{Cookie, CookieValue};
 use crate::platform::d1::{Answers, Statement};
 use crate::platform::error::{Error, Result, Wire};
 use crate::platform::id::{Id, User};
@@ -10,7 +10,7 @@ use crate::platform::secret::{SessionToken, Token, TokenHash};
 use crate::records;
 use crate::request::context::Context;
 use crate::request::write_later;
-use crate::session::live_session::{Judged, Life, LiveSession, Record, Rejection, read_cookie};
+use crate::session::live_session::{JudgedSession, Life, LiveSession, Rejection, SessionRecord, read_cookie};
 use crate::session::{live_session, policy, store};
 use crate::users::person::Person;
 
@@ -39,7 +39,7 @@ pub enum Prolong {
     No,
     /// At once.
     Now,
-    /// Once it is known whether the answer can carry the cookie; see [`Due`].
+    /// Once it is known whether the answer can carry the cookie; see [`DueProlongation`].
     Later,
 }
 
@@ -70,19 +70,19 @@ pub struct Authenticated {
     /// `Set-Cookie` lines that are due: a new snapshot, a prolonged cookie.
     pub cookies: Vec<String>,
     /// The prolongation that is due, with [`Prolong::Later`].
-    pub due: Option<Due>,
+    pub due: Option<DueProlongation>,
 }
 
 /// A session's prolongation. It is written only when its cookie is sent: a session that lives on without its cookie would
 /// not be due again before the cookie is gone.
-pub struct Due {
+pub struct DueProlongation {
     token: Token<SessionToken>,
     hash: TokenHash<SessionToken>,
     before: LiveSession,
     after: LiveSession,
 }
 
-impl Due {
+impl DueProlongation {
     /// Prolongs the session, and answers its `Set-Cookie` lines; or leaves it as it is, for the next request.
     #[must_use]
     pub fn settle(self, context: &Context, is_sent: bool) -> Vec<String> {
@@ -128,14 +128,14 @@ pub fn read_ticket(context: &Context) -> std::result::Result<Option<Ticket>, Rej
     };
     let secure = context.is_secure;
     let value = match cookie::read(&header, Cookie::Session.name(secure)) {
-        Presented::Nothing | Presented::Value("") => return nothing(),
-        Presented::Conflict => return Err(Rejection::Malformed),
-        Presented::Value(value) => value,
+        CookieValue::Nothing | CookieValue::Value("") => return nothing(),
+        CookieValue::Conflict => return Err(Rejection::Malformed),
+        CookieValue::Value(value) => value,
     };
     let token = read_cookie(&context.config.keyring, value).ok_or(Rejection::Malformed)?;
     let is_by_former_key = live_session::is_signed_by_former_key(&context.config.keyring, value);
     let snapshot = match cookie::read(&header, Cookie::Snapshot.name(secure)) {
-        Presented::Value(text) => Some(text.to_owned()),
+        CookieValue::Value(text) => Some(text.to_owned()),
         _ => None,
     };
     Ok(Some(Ticket { hash: token.hash(), token, snapshot, is_by_former_key }))
@@ -267,9 +267,9 @@ pub async fn confirm_ticket(
 ///
 /// # Errors
 /// Why it does not hold.
-pub fn judge_session(context: &Context, record: Record) -> std::result::Result<Judged, Rejection> {
+pub fn judge_session(context: &Context, record: SessionRecord) -> std::result::Result<JudgedSession, Rejection> {
     let (app, ip) = (context.app().map(|app| &app.id), &context.client().ip);
-    let request = live_session::Presented { app, ip, life: context.config.session_seconds, now: context.now };
+    let request = live_session::SessionRequest { app, ip, life: context.config.session_seconds, now: context.now };
     record.judge(&request)
 }
 
@@ -313,7 +313,7 @@ async fn from_database(
     let mut answers = context.db()?.batch(statements).await?;
     let record = store::session::read(&mut answers)?;
     let judged = record.ok_or(Rejection::Unknown).and_then(|record| judge_session(context, record));
-    let Judged { mut session, life, parent: above, last_activity_at, begins_grace, .. } = match judged {
+    let JudgedSession { mut session, life, parent: above, last_activity_at, begins_grace, .. } = match judged {
         Ok(judged) => judged,
         Err(rejection) => {
             if !matches!(rejection, Rejection::Address(_)) {
@@ -356,7 +356,8 @@ async fn from_database(
         context.db()?.hold_to(store::session::must_live(tenant, &ticket.hash));
     }
     if let Some(before) = before {
-        let due = Due { token: ticket.token, hash: ticket.hash.clone(), before: before.clone(), after: session };
+        let due =
+            DueProlongation { token: ticket.token, hash: ticket.hash.clone(), before: before.clone(), after: session };
         return Ok((Ok(Authenticated { session: before, hash: ticket.hash, cookies, due: Some(due) }), answers));
     }
     // Whoever asks D1 each time need not write to KV each time.

@@ -4,7 +4,7 @@ use crate::http::incoming::Incoming;
 use crate::platform::d1::{Answers, Statement};
 use crate::platform::error::{Error, Result, Wire};
 use crate::platform::id::{Id, User};
-use crate::request::asked::Asked;
+use crate::request::asked::ProxyQuestion;
 use crate::request::context::Context;
 use crate::session::authenticate;
 use crate::session::authenticate::{Authenticated, Authentication, Depth};
@@ -19,7 +19,7 @@ pub struct Call {
     /// The route's `:name` segment.
     pub segment: Option<String>,
     /// What the proxy in front of the website was asked for, if one stands there.
-    pub asked: Option<Asked>,
+    pub asked: Option<ProxyQuestion>,
     /// The session of a route that asks for one, once it has been looked up.
     pub authenticated: Option<Authenticated>,
 }

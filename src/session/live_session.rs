@@ -71,7 +71,7 @@ pub struct LiveSession {
 
 /// What D1 holds of a session, its user and its tenant.
 #[derive(Debug, Deserialize)]
-pub struct Record {
+pub struct SessionRecord {
     /// The session, as it would be if it holds.
     pub session: LiveSession,
     /// `session.revoked_at`, or its parent's.
@@ -115,7 +115,7 @@ pub struct Parent {
 
 /// Where and when a session is presented.
 #[derive(Clone, Copy, Debug)]
-pub struct Presented<'a> {
+pub struct SessionRequest<'a> {
     /// The protected app whose host it came to; none on the auth host.
     pub app: Option<&'a Id<App>>,
     /// The client's address; empty if unknown.
@@ -171,7 +171,7 @@ impl Life {
 
 /// A session that holds, and what the tenant asks of it.
 #[derive(Debug)]
-pub struct Judged {
+pub struct JudgedSession {
     /// The session.
     pub session: LiveSession,
     /// Its own life.
@@ -211,13 +211,13 @@ pub enum Rejection {
     PolicyUnreadable,
 }
 
-impl Record {
+impl SessionRecord {
     /// Whether the session holds, where and when it is presented. What the tenant's policy says of its life and of the
     /// second factor holds for sessions that were opened before it said so.
     ///
     /// # Errors
     /// The first reason why it does not.
-    pub fn judge(mut self, at: &Presented<'_>) -> Result<Judged, Rejection> {
+    pub fn judge(mut self, at: &SessionRequest<'_>) -> Result<JudgedSession, Rejection> {
         let now = at.now;
         if self.revoked_at.is_some() || !self.impersonator_may {
             return Err(Rejection::Revoked);
@@ -268,7 +268,7 @@ impl Record {
             }
         }
         self.session.checked_at = now;
-        Ok(Judged {
+        Ok(JudgedSession {
             session: self.session,
             life,
             parent,
@@ -387,7 +387,7 @@ pub(crate) mod tests {
 
     const NOW: Millis = 4_200_000_000_000;
 
-    pub(crate) fn record() -> Record {
+    pub(crate) fn record() -> SessionRecord {
         let session = json!({
             "id": "s", "parent_id": null, "app_id": null, "tenant_id": "t", "tenant_slug": "default",
             "is_member": true, "roles": ["member"], "login_method": "password", "amr": ["pwd"],
@@ -406,9 +406,9 @@ pub(crate) mod tests {
         .expect("a record")
     }
 
-    const AT: Presented<'static> = Presented { app: None, ip: "192.0.2.7", life: 604_800, now: NOW };
+    const AT: SessionRequest<'static> = SessionRequest { app: None, ip: "192.0.2.7", life: 604_800, now: NOW };
 
-    fn judged(policy: Value, change: impl FnOnce(&mut Record)) -> Result<Judged, Rejection> {
+    fn judged(policy: Value, change: impl FnOnce(&mut SessionRecord)) -> Result<JudgedSession, Rejection> {
         let mut record = record();
         record.policy = policy;
         change(&mut record);
@@ -417,7 +417,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_session_that_is_not_remembered_lives_for_a_day_and_is_not_prolonged() {
-        let unremembered = |record: &mut Record| record.session.is_remembered = false;
+        let unremembered = |record: &mut SessionRecord| record.session.is_remembered = false;
         let day = NOW + UNREMEMBERED_SECONDS * 1000;
         let judged_now = judged(json!({}), unremembered).expect("holds");
         assert_eq!((judged_now.session.expires_at, judged_now.life.prolonged(NOW + 1)), (day, day));
@@ -493,7 +493,7 @@ pub(crate) mod tests {
 
     #[test]
     fn each_reason_ends_a_session() {
-        type Spoil = fn(&mut Record);
+        type Spoil = fn(&mut SessionRecord);
         let cases: [(Spoil, Rejection); 8] = [
             (|r| r.revoked_at = Some(1), Rejection::Revoked),
             (|r| r.impersonator_may = false, Rejection::Revoked),
@@ -511,7 +511,7 @@ pub(crate) mod tests {
         }
         assert_eq!(record().judge(&AT).expect("holds").session.checked_at, NOW);
         assert_eq!(
-            record().judge(&Presented { app: Some(&Id::trusted("a".to_owned())), ..AT }).err(),
+            record().judge(&SessionRequest { app: Some(&Id::trusted("a".to_owned())), ..AT }).err(),
             Some(Rejection::WrongHost)
         );
     }

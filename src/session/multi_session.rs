@@ -11,8 +11,8 @@ use crate::session::authenticate::{
     Authenticated, delete_session_copies, judge_session, session_cookie, snapshot_cookie, write_session_copy,
 };
 use crate::session::cookies::clear_session_cookies;
-use crate::session::live_session::{Judged, LiveSession, cookie_value, read_cookie};
-use crate::session::store::session::Which;
+use crate::session::live_session::{JudgedSession, LiveSession, cookie_value, read_cookie};
+use crate::session::store::session::WhichSessions;
 use crate::session::{policy, store};
 
 /// The most accounts of a browser: what a cookie's 4 kB hold, and a person keeps apart.
@@ -22,13 +22,13 @@ const MOST: usize = 8;
 const BETWEEN: char = '~';
 
 /// A session's token that a browser brings, and whether it may outlive the browser.
-struct Kept {
+struct BrowserToken {
     token: Token<SessionToken>,
     is_remembered: bool,
 }
 
 /// The tokens that a browser brings: those of the further cookies and the session cookie's.
-fn read_tokens(context: &Context) -> Vec<Kept> {
+fn read_tokens(context: &Context) -> Vec<BrowserToken> {
     let [remembered, others] =
         [Cookie::Others, Cookie::Unremembered].map(|cookie| context.cookie(cookie).unwrap_or_default());
     let current = context.cookie(Cookie::Session).unwrap_or_default();
@@ -39,13 +39,13 @@ fn read_tokens(context: &Context) -> Vec<Kept> {
     let current = std::iter::once((current.as_str(), is_listed));
     let further = remembered.split(BETWEEN).map(|value| (value, true));
     let further = further.chain(others.split(BETWEEN).map(|value| (value, false)));
-    let mut tokens: Vec<Kept> = Vec::new();
+    let mut tokens: Vec<BrowserToken> = Vec::new();
     for (value, is_remembered) in current.chain(further) {
         let Some(token) = read_cookie(&context.config.keyring, value) else {
             continue;
         };
         if tokens.len() < MOST && !tokens.iter().any(|known| known.token.expose() == token.expose()) {
-            tokens.push(Kept { token, is_remembered });
+            tokens.push(BrowserToken { token, is_remembered });
         }
     }
     tokens
@@ -88,12 +88,12 @@ pub fn add_account(context: &Context, new: &Token<SessionToken>, is_remembered: 
 }
 
 /// An account of the browser.
-pub struct Account {
+pub struct BrowserAccount {
     pub(crate) token: Token<SessionToken>,
     pub(crate) session: LiveSession,
 }
 
-impl Account {
+impl BrowserAccount {
     pub(crate) const fn kept(&self) -> (&Token<SessionToken>, bool) {
         (&self.token, self.session.is_remembered)
     }
@@ -103,8 +103,8 @@ impl Account {
 ///
 /// # Errors
 /// 503 if D1 does not answer.
-pub async fn load_accounts(context: &Context) -> Result<Vec<Account>> {
-    let mut accounts: Vec<Account> = Vec::new();
+pub async fn load_accounts(context: &Context) -> Result<Vec<BrowserAccount>> {
+    let mut accounts: Vec<BrowserAccount> = Vec::new();
     for one in load_sessions(context).await? {
         match accounts.iter_mut().find(|known| known.session.user.id == one.session.user.id) {
             Some(known) if known.session.created_at < one.session.created_at => *known = one,
@@ -116,7 +116,7 @@ pub async fn load_accounts(context: &Context) -> Result<Vec<Account>> {
 }
 
 /// The sessions of the browser that hold.
-async fn load_sessions(context: &Context) -> Result<Vec<Account>> {
+async fn load_sessions(context: &Context) -> Result<Vec<BrowserAccount>> {
     let tokens = read_tokens(context);
     if tokens.is_empty() {
         return Ok(Vec::new());
@@ -124,15 +124,15 @@ async fn load_sessions(context: &Context) -> Result<Vec<Account>> {
     let tenant = &context.tenant().id;
     let statements: Vec<_> = tokens.iter().map(|kept| store::session::load(tenant, &kept.token.hash())).collect();
     let mut answers = context.db()?.batch(statements).await?;
-    let mut sessions: Vec<Account> = Vec::new();
-    for Kept { token, .. } in tokens {
+    let mut sessions: Vec<BrowserAccount> = Vec::new();
+    for BrowserToken { token, .. } in tokens {
         let record = store::session::read(&mut answers)?;
-        let Some(Ok(Judged { session, .. })) = record.map(|record| judge_session(context, record)) else {
+        let Some(Ok(JudgedSession { session, .. })) = record.map(|record| judge_session(context, record)) else {
             continue;
         };
         // Of an account that must set up a second factor first, nothing is shown or switched to.
         if policy::check_enrolment(context, &session).is_ok() {
-            sessions.push(Account { token, session });
+            sessions.push(BrowserAccount { token, session });
         }
     }
     Ok(sessions)
@@ -151,8 +151,8 @@ pub async fn end_other_accounts(context: &Context) -> Result<Vec<String>> {
     let accounts = load_sessions(context).await?;
     let statements: Vec<_> = accounts
         .iter()
-        .map(|Account { session, .. }| {
-            store::session::revoke(context, &session.user.id, Which::One(&session.id), "signed_out", None)
+        .map(|BrowserAccount { session, .. }| {
+            store::session::revoke(context, &session.user.id, WhichSessions::One(&session.id), "signed_out", None)
         })
         .collect();
     if !statements.is_empty() {
@@ -172,7 +172,7 @@ pub fn unknown_session() -> Error {
 
 /// The `Set-Cookie` lines by which an account becomes the active one.
 #[must_use]
-pub fn cookies_of_active(context: &Context, account: &Account) -> Vec<String> {
+pub fn cookies_of_active(context: &Context, account: &BrowserAccount) -> Vec<String> {
     let hash = account.token.hash();
     write_session_copy(context, &hash, &account.session);
     let snapshot = snapshot_cookie(context, &hash, &account.session);
@@ -190,10 +190,10 @@ pub async fn end_account(context: &Context, authenticated: Authenticated, handle
     let accounts = load_accounts(context).await?;
     let ended = accounts.iter().find(|account| account.session.id.as_str() == handle).ok_or_else(unknown_session)?;
     let id: &Id<Session> = &ended.session.id;
-    let revoke = store::session::revoke(context, &ended.session.user.id, Which::One(id), "revoked", None);
+    let revoke = store::session::revoke(context, &ended.session.user.id, WhichSessions::One(id), "revoked", None);
     let mut answers = context.db()?.batch([revoke]).await?;
     delete_session_copies(context, store::session::revoked(&mut answers)?);
-    let left: Vec<&Account> = accounts.iter().filter(|account| account.session.id != *id).collect();
+    let left: Vec<&BrowserAccount> = accounts.iter().filter(|account| account.session.id != *id).collect();
     let mut cookie_lines = account_cookies(context, left.iter().map(|account| account.kept()));
     if *id == authenticated.session.id {
         match left.first() {

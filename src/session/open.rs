@@ -19,7 +19,7 @@ use crate::request::write_later::write_later;
 use crate::session::authenticate::{
     delete_session_copies, judge_session, read_session_token, session_cookie, snapshot_cookie, write_session_copy,
 };
-use crate::session::live_session::{LiveSession, Record, Rejection};
+use crate::session::live_session::{LiveSession, Rejection, SessionRecord};
 use crate::session::store::session::NewSession;
 use crate::session::{cookies, multi_session, store};
 use crate::{records, request, users};
@@ -92,7 +92,7 @@ pub struct Opened {
 }
 
 /// A sign-in that waits for its second factor.
-pub struct Asked {
+pub struct AskedSecondFactor {
     /// The factors that the user has: `totp`, `otp`.
     pub methods: Vec<String>,
     /// The cookie that waits, and those that a former session leaves.
@@ -104,7 +104,7 @@ pub enum Outcome {
     /// In a session.
     Opened(Box<Opened>),
     /// In a question.
-    Asked(Asked),
+    AskSecondFactor(AskedSecondFactor),
 }
 
 impl Outcome {
@@ -115,7 +115,7 @@ impl Outcome {
     pub fn json(self, body: impl FnOnce(&LiveSession) -> Value) -> Result<Reply> {
         match self {
             Self::Opened(opened) => Ok(Reply::json(200, &body(&opened.session))?.with_cookies(opened.cookies)),
-            Self::Asked(asked) => {
+            Self::AskSecondFactor(asked) => {
                 let body = json!({ "twoFactorRedirect": true, "twoFactorMethods": asked.methods });
                 Ok(Reply::json(200, &body)?.with_cookies(asked.cookies))
             }
@@ -140,7 +140,7 @@ impl Outcome {
     pub fn redirect(self, status: u16, target: &Target) -> Reply {
         match self {
             Self::Opened(opened) => Reply::redirect(status, target).with_cookies(opened.cookies),
-            Self::Asked(asked) => {
+            Self::AskSecondFactor(asked) => {
                 let page = Target::own("/second-factor").with_query("continue", target.as_str());
                 Reply::redirect(status, &page).with_cookies(asked.cookies)
             }
@@ -219,7 +219,9 @@ pub async fn open_session(
 ) -> std::result::Result<Opened, OpeningError> {
     match try_to_open(context, opening, before, false).await? {
         Outcome::Opened(opened) => Ok(*opened),
-        Outcome::Asked(_) => Err(Error::Internal("a second factor was asked for where none is".to_owned()).into()),
+        Outcome::AskSecondFactor(_) => {
+            Err(Error::Internal("a second factor was asked for where none is".to_owned()).into())
+        }
     }
 }
 
@@ -308,7 +310,7 @@ async fn try_to_open(
         let methods = methods.ok_or_else(lost)?;
         let mut cookies = Vec::from(cookies::clear_session_cookies(context));
         cookies.push(Cookie::SecondFactor.set(context.is_secure, pending.expose(), Some(SECOND_FACTOR_LIFE / 1000)));
-        return Ok(Outcome::Asked(Asked { methods, cookies }));
+        return Ok(Outcome::AskSecondFactor(AskedSecondFactor { methods, cookies }));
     };
     let session = settle_session(context, opening.user_id, (&id, &hash), record).await?;
     context.db().map_err(Error::from)?.hold_to(store::session::must_live(&context.tenant().id, &hash));
@@ -334,7 +336,7 @@ async fn settle_session(
     context: &Context,
     user: &Id<User>,
     (id, hash): (&Id<Session>, &TokenHash<SessionToken>),
-    record: Record,
+    record: SessionRecord,
 ) -> Result<LiveSession> {
     let judged = match judge_session(context, record) {
         Ok(judged) => judged,

@@ -114,7 +114,7 @@ pub fn check_organization(context: &Context, standing: &Standing, session: &Live
 ///
 /// # Errors
 /// 403 `TWO_FACTOR_REQUIRED`.
-pub fn check_key_user(context: &Context, found: &store::api_key::Presented, user: &Person) -> Result<()> {
+pub fn check_key_user(context: &Context, found: &store::api_key::PresentedKey, user: &Person) -> Result<()> {
     let has_second_factor = user.two_factor_enabled || found.has_passkey;
     let facts = Facts {
         has_second_factor,

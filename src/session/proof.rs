@@ -20,7 +20,7 @@ use crate::users::sign_in_decision::Refusal;
 use crate::{records, request, users};
 
 /// Who proved to be there.
-pub struct Proof {
+pub struct PasswordProof {
     /// The session.
     pub authenticated: Authenticated,
     /// The hash of the password that was compared; none of a user without one.
@@ -39,7 +39,7 @@ pub async fn prove_by_password(
     typed: Option<&Password>,
     purpose: &'static str,
     more: Vec<Statement>,
-) -> Result<Proof> {
+) -> Result<PasswordProof> {
     let ticket = authenticate::require_ticket(context)?;
     let limit = context.config.limit_change_password;
     let mut statements = vec![
@@ -55,7 +55,7 @@ pub async fn prove_by_password(
     let current: Option<users::store::password::Current> = answers.row()?;
     let Some(current) = current else {
         require_fresh_session(context, &authenticated)?;
-        return Ok(Proof { authenticated, current: None, answers });
+        return Ok(PasswordProof { authenticated, current: None, answers });
     };
     let stored = Secret::new(current.password_hash);
     let typed = typed.ok_or_else(|| Error::refused(Wire::INVALID_PASSWORD, "no password was given"))?;
@@ -68,7 +68,7 @@ pub async fn prove_by_password(
         record_refusal(context, &authenticated.session.user.id, refusal, purpose).await?;
         return Err(Error::refused(Wire::INVALID_PASSWORD, refusal.as_str()));
     }
-    Ok(Proof { authenticated, current: Some(stored), answers })
+    Ok(PasswordProof { authenticated, current: Some(stored), answers })
 }
 
 async fn record_refusal(context: &Context, user: &Id<User>, refusal: Refusal, purpose: &'static str) -> Result<()> {

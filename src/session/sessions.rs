@@ -14,7 +14,7 @@ use crate::session::cookies::clear_session_cookies;
 use crate::session::live_session::LiveSession;
 use crate::session::store::deed::Deed;
 use crate::session::store::permission::holds_still;
-use crate::session::store::session::Which;
+use crate::session::store::session::WhichSessions;
 use crate::session::{authenticate, impersonation, multi_session, store};
 use crate::{records, request};
 
@@ -53,19 +53,19 @@ pub async fn end_current_session(context: &Context) -> Result<Vec<String>> {
     let session = &authenticated.session;
     // A protected host's session ends with the one that it hangs on, and so do its siblings: signed out is signed out.
     let id = session.parent_id.as_ref().unwrap_or(&session.id);
-    end_sessions(context, session, Which::One(id), ("signed_out", None)).await?;
+    end_sessions(context, session, WhichSessions::One(id), ("signed_out", None)).await?;
     Ok(gone)
 }
 
 pub(crate) async fn end_sessions(
     context: &Context,
     session: &LiveSession,
-    which: Which<'_>,
+    which: WhichSessions<'_>,
     (reason, permit): (&str, Option<Permit>),
 ) -> Result<()> {
     let event = match which {
-        Which::One(_) => "session.ended",
-        Which::All | Which::AllBut(_) => "sessions.ended",
+        WhichSessions::One(_) => "session.ended",
+        WhichSessions::All | WhichSessions::AllBut(_) => "sessions.ended",
     };
     let user = &session.user.id;
     let details = json!({ "reason": reason, "by_session": session.id });
@@ -79,7 +79,7 @@ pub(crate) async fn end_sessions(
     let mut statements =
         vec![store::session::revoke(context, user, which, reason, None), audit, has_logouts(context.now)];
     // Ending all sessions ends what was begun in them as well: a change of address waits for no session.
-    if !matches!(which, Which::One(_)) {
+    if !matches!(which, WhichSessions::One(_)) {
         statements.push(request::store::verification::forget(context, user));
     }
     statements.extend(permit.iter().map(holds_still));
@@ -95,7 +95,7 @@ pub(crate) async fn end_sessions(
 ///
 /// # Errors
 /// 503 if D1 does not answer.
-pub async fn list_sessions(context: &Context, user: &Id<User>) -> Result<Vec<store::session::Listed>> {
+pub async fn list_sessions(context: &Context, user: &Id<User>) -> Result<Vec<store::session::ListedSession>> {
     let statement = store::session::list(&context.tenant().id, user, context.now);
     Ok(context.db()?.batch([statement]).await?.rows()?)
 }

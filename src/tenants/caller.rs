@@ -19,10 +19,10 @@ use crate::records::store::audit::Severity;
 use crate::records::store::notification::News;
 use crate::request::context::Context;
 use crate::session::authenticate::{Authenticated, judge_session, snapshot_cookie, write_session_copy};
-use crate::session::live_session::{Judged, LiveSession};
+use crate::session::live_session::{JudgedSession, LiveSession};
 use crate::session::store::deed::Deed;
 use crate::session::store::organization::Organization;
-use crate::session::store::permission::{Standing, Which};
+use crate::session::store::permission::{Standing, WhichTenant};
 use crate::session::{api_key, authenticate, policy, proof};
 use crate::tenants::store;
 use crate::{records, session};
@@ -32,7 +32,7 @@ pub const LONGEST_NAME: usize = 128;
 
 /// Which organization a request means, by its fields or its query.
 #[derive(Clone, Debug)]
-pub enum Named {
+pub enum NamedTenant {
     /// By id; none for what is no id.
     Id(Option<Id<Tenant>>),
     /// By slug.
@@ -41,7 +41,7 @@ pub enum Named {
     Active,
 }
 
-impl Named {
+impl NamedTenant {
     /// By what was sent; an id counts before a slug.
     #[must_use]
     pub fn by(id: Option<String>, slug: Option<String>) -> Self {
@@ -67,25 +67,25 @@ impl Named {
         }
     }
 
-    fn which(&self) -> Result<Which<'_>> {
+    fn which(&self) -> Result<WhichTenant<'_>> {
         match self {
-            Self::Id(Some(id)) => Ok(Which::Id(id)),
+            Self::Id(Some(id)) => Ok(WhichTenant::Id(id)),
             Self::Id(None) => Err(Error::refused(Wire::ORGANIZATION_NOT_FOUND, "no id")),
-            Self::Slug(slug) => Ok(Which::Slug(slug)),
-            Self::Active => Ok(Which::Active),
+            Self::Slug(slug) => Ok(WhichTenant::Slug(slug)),
+            Self::Active => Ok(WhichTenant::Active),
         }
     }
 }
 
 /// Somebody who acts in an organization that they are a member of.
-pub struct Acting {
+pub struct ActingMember {
     /// Their session, confirmed by D1.
     pub authenticated: Authenticated,
     /// What they are there.
     pub standing: Standing,
 }
 
-impl Acting {
+impl ActingMember {
     /// The organization.
     #[must_use]
     pub const fn tenant(&self) -> &Id<Tenant> {
@@ -195,7 +195,7 @@ impl Acting {
 ///
 /// # Errors
 /// 400 where no organization is active, 401, 403 where its policy does not let them in, 404.
-pub async fn authorize_member(context: &Context, named: &Named) -> Result<Acting> {
+pub async fn authorize_member(context: &Context, named: &NamedTenant) -> Result<ActingMember> {
     let acting = authorize_member_of_any_status(context, named).await?;
     if acting.standing.tenant.status != "active" {
         return Err(Error::refused(Wire::TENANT_UNAVAILABLE, "organization is not active"));
@@ -207,7 +207,7 @@ pub async fn authorize_member(context: &Context, named: &Named) -> Result<Acting
 ///
 /// # Errors
 /// As [`authorize_member`].
-pub async fn authorize_member_of_any_status(context: &Context, named: &Named) -> Result<Acting> {
+pub async fn authorize_member_of_any_status(context: &Context, named: &NamedTenant) -> Result<ActingMember> {
     let key = api_key::read_api_key(context).filter(|_| context.endpoint.takes_keys);
     let (authenticated, standing) = if let Some(token) = key {
         standing_of_key(context, &token, named).await?
@@ -218,15 +218,17 @@ pub async fn authorize_member_of_any_status(context: &Context, named: &Named) ->
         (authenticated, answers.row::<Standing>()?)
     };
     let standing = standing.ok_or_else(|| match named {
-        Named::Active => Error::refused(Wire::NO_ACTIVE_ORGANIZATION, "none, or no member of it"),
-        Named::Id(_) | Named::Slug(_) => Error::refused(Wire::ORGANIZATION_NOT_FOUND, "unknown, or no member of it"),
+        NamedTenant::Active => Error::refused(Wire::NO_ACTIVE_ORGANIZATION, "none, or no member of it"),
+        NamedTenant::Id(_) | NamedTenant::Slug(_) => {
+            Error::refused(Wire::ORGANIZATION_NOT_FOUND, "unknown, or no member of it")
+        }
     })?;
     policy::check_organization(context, &standing, &authenticated.session)?;
     // An administrator who acts as somebody sees what they see, and decides nothing for their organizations.
     if context.endpoint.changes_organizations {
         proof::refuse_impersonator(&authenticated)?;
     }
-    Ok(Acting { authenticated, standing })
+    Ok(ActingMember { authenticated, standing })
 }
 
 /// What a user's key is in an organization: no more than its user, and no more than it is scoped to. It works in the
@@ -234,14 +236,14 @@ pub async fn authorize_member_of_any_status(context: &Context, named: &Named) ->
 async fn standing_of_key(
     context: &Context,
     token: &Token<ApiKeySecret>,
-    named: &Named,
+    named: &NamedTenant,
 ) -> Result<(Authenticated, Option<Standing>)> {
     let session = api_key::authenticate_api_key(context, token).await?;
     let here = &context.tenant().id;
     let is_here = match named {
-        Named::Id(id) => id.as_ref() == Some(here),
-        Named::Slug(slug) => *slug == context.tenant().slug,
-        Named::Active => true,
+        NamedTenant::Id(id) => id.as_ref() == Some(here),
+        NamedTenant::Slug(slug) => *slug == context.tenant().slug,
+        NamedTenant::Active => true,
     };
     let mut standing: Option<Standing> = None;
     if is_here {
@@ -271,7 +273,7 @@ pub async fn commit_and_refresh(
     let mut answers: Answers = context.db()?.batch(statements).await?.skip(skipped);
     let record = session::store::session::read(&mut answers)?;
     let mut cookies = authenticated.cookies.clone();
-    if let Some(Ok(Judged { session, .. })) = record.map(|record| judge_session(context, record)) {
+    if let Some(Ok(JudgedSession { session, .. })) = record.map(|record| judge_session(context, record)) {
         write_session_copy(context, &authenticated.hash, &session);
         let snapshot = snapshot_cookie(context, &authenticated.hash, &session);
         cookies.push(snapshot.unwrap_or_else(|| Cookie::Snapshot.clear(context.is_secure)));
@@ -324,12 +326,12 @@ pub fn roles_field(fields: &mut Fields) -> Vec<String> {
 /// 400 `missing` for one that is not there, 403 `refusal` for one that they do not hold.
 pub async fn load_grantable_roles(
     context: &Context,
-    acting: &Acting,
+    acting: &ActingMember,
     names: &[String],
     (missing, refusal): (Wire, Wire),
-) -> Result<Vec<store::role::Record>> {
+) -> Result<Vec<store::role::RoleRecord>> {
     let answers = context.db()?.batch([store::role::named(acting.tenant(), names)]).await;
-    let found: Vec<store::role::Record> = answers?.rows()?;
+    let found: Vec<store::role::RoleRecord> = answers?.rows()?;
     for name in names {
         let role = found.iter().find(|role| role.name == *name);
         let role = role.ok_or_else(|| Error::refused(missing, format!("role {name:?}")))?;
@@ -340,6 +342,6 @@ pub async fn load_grantable_roles(
 
 /// What whoever acts for themselves may do.
 #[must_use]
-pub fn is_oneself(acting: &Acting) -> Permit {
+pub fn is_oneself(acting: &ActingMember) -> Permit {
     Permit::for_oneself(acting.tenant(), &acting.standing.user_id)
 }

@@ -12,7 +12,7 @@ use crate::tenants::store::jobs::{
     SLICE, USERS, audit_deletion, delete_tenant, due_tenants, empty_people, empty_tenant, forget_tenant, is_there,
     live_sessions, of_binding,
 };
-use crate::tenants::store::tenancy::Record;
+use crate::tenants::store::tenancy::TenantRecord;
 
 /// The most tenants of a run.
 const MOST: i64 = 5;
@@ -75,7 +75,8 @@ pub async fn mirror_status(main: &Database, own: &Database, binding: &str) -> St
         return Ok(());
     };
     let find = || store::tenancy::find(&Id::trusted(tenant.clone()));
-    let (Some(known), Some(mut record)) = (main.first::<Record>(find()).await?, own.first::<Record>(find()).await?)
+    let (Some(known), Some(mut record)) =
+        (main.first::<TenantRecord>(find()).await?, own.first::<TenantRecord>(find()).await?)
     else {
         return Ok(());
     };

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::http::fields::Fields;
 use crate::http::visible;
 use crate::tenants::caller::LONGEST_NAME;
-use crate::tenants::store::group::Draft;
+use crate::tenants::store::group::GroupDraft;
 
 /// The longest description, in characters.
 const LONGEST_DESCRIPTION: usize = 1000;
@@ -22,7 +22,7 @@ const LONGEST_SETTINGS: usize = 16 * 1024;
 const MOST_MEMBERS: i64 = 1_000_000;
 
 /// Reads a draft, and the names of the roles that the group is to carry, if they are named.
-pub fn read_group_draft(fields: &mut Fields) -> (Draft, Option<Vec<String>>) {
+pub fn read_group_draft(fields: &mut Fields) -> (GroupDraft, Option<Vec<String>>) {
     let name = fields.optional_name("name", LONGEST_NAME);
     let given = fields.optional_line("slug", 63);
     if given.as_deref().is_some_and(|slug| slug.to_lowercase() != slug) {
@@ -52,7 +52,7 @@ pub fn read_group_draft(fields: &mut Fields) -> (Draft, Option<Vec<String>>) {
         text
     });
     let roles = fields.has("roles").then(|| fields.list("roles", 50, |name| !name.is_empty()));
-    let draft = Draft {
+    let draft = GroupDraft {
         name,
         slug: given,
         description: fields.optional("description", LONGEST_DESCRIPTION),

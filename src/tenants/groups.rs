@@ -9,13 +9,13 @@ use crate::platform::id::{Group, Id};
 use crate::platform::time::iso;
 use crate::request::context::Context;
 use crate::session::api_key;
-use crate::tenants::caller::Acting;
-use crate::tenants::store::group::{FULL, Record};
+use crate::tenants::caller::ActingMember;
+use crate::tenants::store::group::{FULL, GroupRecord};
 use crate::tenants::{caller, store};
 
 /// A group, as the protocol shows it.
 #[must_use]
-pub fn group_json(group: &Record) -> Value {
+pub fn group_json(group: &GroupRecord) -> Value {
     json!({
         "id": group.id, "name": group.name, "organizationId": group.tenant_id, "createdAt": iso(group.created_at),
         "updatedAt": iso(group.updated_at), "slug": group.slug, "description": group.description,
@@ -47,11 +47,12 @@ pub fn group_refused(error: StoreError) -> Error {
 ///
 /// # Errors
 /// 404.
-pub async fn load_visible_group(context: &Context, acting: &Acting, id: &str) -> Result<Record> {
+pub async fn load_visible_group(context: &Context, acting: &ActingMember, id: &str) -> Result<GroupRecord> {
     let id: Id<Group> = Id::parse(id).ok_or_else(group_not_found)?;
     let statement = store::group::find(acting.tenant(), &acting.standing.user_id, &id);
-    let group: Option<Record> = context.db()?.first(statement).await?;
-    let sees = |group: &Record| group.is_public || group.mine.is_some() || acting.permit(Action::UpdateTeam).is_ok();
+    let group: Option<GroupRecord> = context.db()?.first(statement).await?;
+    let sees =
+        |group: &GroupRecord| group.is_public || group.mine.is_some() || acting.permit(Action::UpdateTeam).is_ok();
     group.filter(sees).ok_or_else(group_not_found)
 }
 
@@ -60,7 +61,7 @@ pub async fn load_visible_group(context: &Context, acting: &Acting, id: &str) ->
 ///
 /// # Errors
 /// The action's refusal.
-pub fn require_group_management(acting: &Acting, group: &Record, action: Action) -> Result<Permit> {
+pub fn require_group_management(acting: &ActingMember, group: &GroupRecord, action: Action) -> Result<Permit> {
     let is_person = acting.session().login_method != api_key::METHOD;
     let looks_after = is_person && matches!(group.mine.as_deref(), Some("owner" | "admin"));
     let permit =
@@ -73,7 +74,7 @@ pub fn require_group_management(acting: &Acting, group: &Record, action: Action)
 ///
 /// # Errors
 /// 403.
-pub fn require_own_or_permission(acting: &Acting, group: &Record) -> Result<()> {
+pub fn require_own_or_permission(acting: &ActingMember, group: &GroupRecord) -> Result<()> {
     if group.mine.as_deref() != Some("owner") {
         acting.permit(Action::UpdateTeam)?;
     }

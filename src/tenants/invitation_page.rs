@@ -5,13 +5,13 @@ use crate::platform::error::Result;
 use crate::platform::secret::{Invited, Token, TokenHash};
 use crate::request::context::Context;
 use crate::tenants::store;
-use crate::tenants::store::invitation::Record;
+use crate::tenants::store::invitation::InvitationRecord;
 
-pub(crate) async fn find_invitation(context: &Context, token: &Token<Invited>) -> Result<Option<Record>> {
+pub(crate) async fn find_invitation(context: &Context, token: &Token<Invited>) -> Result<Option<InvitationRecord>> {
     Ok(context.db()?.first(store::invitation::find_by_token(context, &token.hash())).await?)
 }
 
-pub(crate) fn is_open(context: &Context, one: &Record) -> bool {
+pub(crate) fn is_open(context: &Context, one: &InvitationRecord) -> bool {
     one.status == "pending" && one.expires_at > context.now
 }
 

@@ -14,14 +14,14 @@ use crate::session::authenticate::Authenticated;
 use crate::session::store::deed::Deed;
 use crate::session::store::permission::Standing;
 use crate::session::{authenticate, proof};
-use crate::tenants::caller::{Acting, commit_and_refresh, role_text};
+use crate::tenants::caller::{ActingMember, commit_and_refresh, role_text};
 use crate::tenants::store;
-use crate::tenants::store::invitation::Record;
+use crate::tenants::store::invitation::InvitationRecord;
 use crate::{records, session};
 
 /// An invitation, as the protocol shows it. One that ran out is not pending, whatever cron has said.
 #[must_use]
-pub fn invitation_json(one: &Record, now: Millis) -> Value {
+pub fn invitation_json(one: &InvitationRecord, now: Millis) -> Value {
     let status = match one.status.as_str() {
         "cancelled" => "canceled",
         "pending" if one.expires_at <= now => "expired",
@@ -48,7 +48,7 @@ pub(crate) fn invitation_not_found() -> Error {
 ///
 /// # Errors
 /// 400 for a group that is not there or cannot be given; 403; 503.
-pub async fn check_invited_groups(context: &Context, acting: &Acting, ids: &[Id<Group>]) -> Result<()> {
+pub async fn check_invited_groups(context: &Context, acting: &ActingMember, ids: &[Id<Group>]) -> Result<()> {
     if ids.is_empty() {
         return Ok(());
     }
@@ -56,8 +56,8 @@ pub async fn check_invited_groups(context: &Context, acting: &Acting, ids: &[Id<
     let statements = ids.iter().map(|id| store::group::find(acting.tenant(), user, id));
     let mut answers = context.db()?.batch(statements).await?;
     for _ in ids {
-        let group: Option<store::group::Record> = answers.row()?;
-        let sees = |group: &store::group::Record| {
+        let group: Option<store::group::GroupRecord> = answers.row()?;
+        let sees = |group: &store::group::GroupRecord| {
             group.is_public || group.mine.is_some() || acting.permit(Action::UpdateTeam).is_ok()
         };
         let group = group
@@ -73,7 +73,7 @@ pub struct Invitee {
     /// Their session.
     pub authenticated: Authenticated,
     /// The invitation, open.
-    pub invitation: Record,
+    pub invitation: InvitationRecord,
 }
 
 /// The invitation that a request names, and whether it is its user's to answer. With `proves` what was mailed to the
@@ -83,8 +83,8 @@ pub struct Invitee {
 /// 400 for one that is not open, 401, 403 for another's or an address that is not proven.
 pub async fn load_invitee(context: &Context, by: Statement, proves: bool) -> Result<Invitee> {
     let (authenticated, mut answers) = authenticate::require_session(context, vec![by]).await?;
-    let one: Option<Record> = answers.row()?;
-    let open = |one: &Record| one.status == "pending" && one.expires_at > context.now;
+    let one: Option<InvitationRecord> = answers.row()?;
+    let open = |one: &InvitationRecord| one.status == "pending" && one.expires_at > context.now;
     let invitation = one.filter(open).ok_or_else(invitation_not_found)?;
     let user = &authenticated.session.user;
     if user.email != invitation.email {
@@ -104,7 +104,7 @@ pub async fn load_invitee(context: &Context, by: Statement, proves: bool) -> Res
 pub async fn accept_invitation(
     context: &Context,
     authenticated: &Authenticated,
-    one: &Record,
+    one: &InvitationRecord,
 ) -> Result<(Id<Member>, Vec<String>)> {
     proof::refuse_impersonator(authenticated)?;
     let session = &authenticated.session;
@@ -160,7 +160,11 @@ pub async fn accept_invitation(
 ///
 /// # Errors
 /// 400 for one that was answered meanwhile.
-pub async fn decline_invitation(context: &Context, authenticated: &Authenticated, one: &Record) -> Result<()> {
+pub async fn decline_invitation(
+    context: &Context,
+    authenticated: &Authenticated,
+    one: &InvitationRecord,
+) -> Result<()> {
     proof::refuse_impersonator(authenticated)?;
     let session = &authenticated.session;
     let permit = Permit::for_oneself(&one.tenant_id, &session.user.id);

@@ -8,15 +8,15 @@ use crate::access::action::Action;
 use crate::platform::error::Result;
 use crate::platform::id::{Id, Tenant};
 use crate::platform::time::iso;
-use crate::tenants::caller::{Acting, role_text};
-use crate::tenants::store::member::Listed;
+use crate::tenants::caller::{ActingMember, role_text};
+use crate::tenants::store::member::ListedMember;
 
 /// The most members of a page.
 pub const MOST_LISTED: i64 = 100;
 
 /// A member, as the protocol shows them.
 #[must_use]
-pub fn member_json(tenant: &Id<Tenant>, member: &Listed) -> Value {
+pub fn member_json(tenant: &Id<Tenant>, member: &ListedMember) -> Value {
     json!({
         "id": member.id, "organizationId": tenant, "userId": member.user_id, "role": role_text(&member.roles),
         "createdAt": iso(member.created_at),
@@ -29,7 +29,7 @@ pub fn member_json(tenant: &Id<Tenant>, member: &Listed) -> Value {
 ///
 /// # Errors
 /// 403.
-pub fn sees_everybody(acting: &Acting) -> Result<()> {
+pub fn sees_everybody(acting: &ActingMember) -> Result<()> {
     acting.reads("member")?;
     if acting.standing.tenant.slug == "default" {
         acting.permit(Action::ListUsers)?;

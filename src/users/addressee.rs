@@ -4,7 +4,7 @@ use crate::platform::error::Result;
 use crate::request::context::Context;
 use crate::users::person::user_is_active;
 use crate::users::sign_in_decision::Candidate;
-use crate::users::store::sign_in::By;
+use crate::users::store::sign_in::LookupBy;
 use crate::users::{limits, store};
 
 /// The active user who has an address, after the mail asked for was counted: by network, and by address whether anybody
@@ -12,7 +12,7 @@ use crate::users::{limits, store};
 ///
 /// # Errors
 /// 429, 503.
-pub async fn load_addressee(context: &Context, purpose: &'static str, by: By<'_>) -> Result<Option<Candidate>> {
+pub async fn load_addressee(context: &Context, purpose: &'static str, by: LookupBy<'_>) -> Result<Option<Candidate>> {
     let counters = limits::mail_counters(context, purpose, by.text());
     let loaded = store::sign_in::load(context, by, &counters).await?;
     limits::check_limits(context, &loaded.windows, &counters, [purpose, "mails to one address"])?;

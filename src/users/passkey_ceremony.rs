@@ -12,7 +12,7 @@ use crate::platform::secret::{BrowserBinding, PasskeyChallenge, Token, TokenHash
 use crate::request;
 use crate::request::context::Context;
 use crate::request::store::verification::Used;
-use crate::users::store::passkey::Listed;
+use crate::users::store::passkey::ListedPasskey;
 
 /// Life of a challenge, in milliseconds.
 const CHALLENGE_LIFE: Millis = 300_000;
@@ -147,7 +147,7 @@ pub fn take_ceremony(context: &Context, used: Option<&Used>) -> Result<Ceremony>
 
 /// `PublicKeyCredentialDescriptorJSON` of passkeys (section 5.8.3).
 #[must_use]
-pub fn descriptors(passkeys: &[Listed]) -> Vec<Value> {
-    let descriptor = |passkey: &Listed| json!({ "id": passkey.credential_id, "transports": passkey.transports, "type": "public-key" });
+pub fn descriptors(passkeys: &[ListedPasskey]) -> Vec<Value> {
+    let descriptor = |passkey: &ListedPasskey| json!({ "id": passkey.credential_id, "transports": passkey.transports, "type": "public-key" });
     passkeys.iter().map(descriptor).collect()
 }

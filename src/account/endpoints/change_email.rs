@@ -27,7 +27,7 @@ const PAGE: &str = "/change-email";
 
 /// A change that somebody wants.
 #[derive(Serialize, Deserialize)]
-struct Change {
+struct AddressChange {
     user_id: Id<User>,
     old: String,
     new: String,
@@ -48,7 +48,7 @@ pub async fn request(call: &mut Call) -> Result<Reply> {
         change_email::check_email_change(&call.context, &new, &limits::mail_counters(context, "change-email", &new))
             .await?;
     let user = &authenticated.session.user;
-    let change = Change { user_id: user.id.clone(), old: user.email.clone(), new };
+    let change = AddressChange { user_id: user.id.clone(), old: user.email.clone(), new };
     // An address that was never proven has nobody to ask, and neither has a stand-in.
     let asks_old = user.email_verified && email::is_mailbox(&user.email);
     let (keep, letter, recipient) = if asks_old {
@@ -69,7 +69,11 @@ pub async fn request(call: &mut Call) -> Result<Reply> {
     Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(authenticated.cookies))
 }
 
-fn link<K: TokenKind>(context: &Context, change: &Change, target: Option<&Target>) -> Result<(Target, Statement)> {
+fn link<K: TokenKind>(
+    context: &Context,
+    change: &AddressChange,
+    target: Option<&Target>,
+) -> Result<(Target, Statement)> {
     let token: Token<K> = Token::new(context.random()?);
     let payload = serde_json::to_vec(change).map_err(|error| Error::Internal(error.to_string()))?;
     let expires_at = context.now + context.config.verification_seconds * 1000;
@@ -85,14 +89,14 @@ fn link<K: TokenKind>(context: &Context, change: &Change, target: Option<&Target
 }
 
 /// A link of either step.
-enum Step {
+enum ChangeStep {
     /// The old address agrees.
     Confirm(Token<ChangeConfirm>),
     /// The new one is proven.
     Prove(Token<ChangeProof>),
 }
 
-impl Step {
+impl ChangeStep {
     fn parse(name: Option<&str>, token: Option<&str>) -> Option<Self> {
         match name? {
             ChangeConfirm::NAME => Token::parse(token?).map(Self::Confirm),
@@ -116,7 +120,7 @@ impl Step {
     }
 }
 
-fn read(context: &Context, used: &Used) -> Result<Change> {
+fn read(context: &Context, used: &Used) -> Result<AddressChange> {
     serde_json::from_slice(used.payload(context)?.expose())
         .map_err(|error| Error::Internal(format!("verification.payload_sealed is no change: {error}")))
 }
@@ -127,7 +131,7 @@ fn spent(call: &Call) -> Reply {
 
 /// Whether this browser is signed in to the account that is to have the new address. A reader of the new mailbox who is not may
 /// have been sent the link by a stranger: proving their address would give it to the stranger's account.
-async fn is_own_browser(call: &Call, change: &Change) -> Result<bool> {
+async fn is_own_browser(call: &Call, change: &AddressChange) -> Result<bool> {
     Ok(match call.visitor(Depth::Database).await? {
         // An administrator who acts as the user proves nothing for them.
         Authentication::Authenticated(found) => {
@@ -137,7 +141,7 @@ async fn is_own_browser(call: &Call, change: &Change) -> Result<bool> {
     })
 }
 
-fn sign_in_first(call: &Call, change: &Change, status: u16) -> Reply {
+fn sign_in_first(call: &Call, change: &AddressChange, status: u16) -> Reply {
     let query = call.request.query();
     // After a form the link is in its fields, and the page of sign-in leads to the account.
     let back = if query.is_empty() { Target::own("/account") } else { Target::own(format!("{PAGE}?{query}")) };
@@ -154,7 +158,7 @@ fn sign_in_first(call: &Call, change: &Change, status: u16) -> Reply {
 pub async fn ask(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
     let (name, token) = (call.request.param("step"), call.request.param("token"));
-    let Some(step) = Step::parse(name.as_deref(), token.as_deref()) else {
+    let Some(step) = ChangeStep::parse(name.as_deref(), token.as_deref()) else {
         return Ok(spent(call));
     };
     let used: Option<Used> = context.db()?.first(step.peek(context)).await?;
@@ -162,11 +166,11 @@ pub async fn ask(call: &mut Call) -> Result<Reply> {
         return Ok(spent(call));
     };
     let change = read(context, &used)?;
-    if matches!(step, Step::Prove(_)) && !is_own_browser(call, &change).await? {
+    if matches!(step, ChangeStep::Prove(_)) && !is_own_browser(call, &change).await? {
         return Ok(sign_in_first(call, &change, 200));
     }
     let frame = context.frame("Change your e-mail address?");
-    let asked = pages::change_email::Asked {
+    let asked = pages::change_email::ChangeQuestion {
         token: token.as_deref().unwrap_or_default(),
         step: name.as_deref().unwrap_or_default(),
         callback: call.request.param("callbackURL"),
@@ -187,10 +191,10 @@ pub async fn go_on(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let context = &call.context;
     let target = origins::check_target(context, given.as_deref(), Wire::INVALID_CALLBACK_URL)?;
-    let Some(step) = Step::parse(Some(&name), Some(&token)) else {
+    let Some(step) = ChangeStep::parse(Some(&name), Some(&token)) else {
         return Ok(spent(call));
     };
-    if let Step::Prove(_) = step {
+    if let ChangeStep::Prove(_) = step {
         let seen: Option<Used> = context.db()?.first(step.peek(context)).await?;
         let Some(seen) = seen else {
             return Ok(spent(call));
@@ -205,7 +209,7 @@ pub async fn go_on(call: &mut Call) -> Result<Reply> {
         return Ok(spent(call));
     };
     let change = read(context, &used)?;
-    if let Step::Prove(_) = step {
+    if let ChangeStep::Prove(_) = step {
         let is_done = change_email::change_email(context, &change.user_id, &change.old, &change.new).await?;
         let Some(target) = target else {
             let frame = context.frame(if is_done { "Your address was changed" } else { "That did not work" });

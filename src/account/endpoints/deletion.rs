@@ -22,7 +22,7 @@ use crate::session::authenticate::{Authentication, Depth, delete_session_copies}
 use crate::session::call::Call;
 use crate::session::cookies::clear_session_cookies;
 use crate::session::proof;
-use crate::session::store::session::Which;
+use crate::session::store::session::WhichSessions;
 use crate::users::person::Person;
 use crate::{records, request, session, tenants, users};
 
@@ -204,7 +204,7 @@ async fn carry_out(context: &Context, user: &Person, by: &str) -> Result<()> {
     let id: &Id<User> = &user.id;
     let details = json!({ "by": by });
     let mut statements = vec![
-        session::store::session::revoke(context, id, Which::All, "user_deleted", None),
+        session::store::session::revoke(context, id, WhichSessions::All, "user_deleted", None),
         tenants::store::member::leaves_none_ownerless(id),
         records::store::audit::audit(context, &context.row_id()?, Some(id), "user.deleted", Severity::High, &details),
     ];

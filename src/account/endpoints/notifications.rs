@@ -7,7 +7,7 @@ use crate::http::reply::Reply;
 use crate::platform::error::Result;
 use crate::platform::time::iso;
 use crate::records;
-use crate::records::store::notification::{Deed, Record};
+use crate::records::store::notification::{NotificationRecord, RecordedDeed};
 use crate::session::call::Call;
 use crate::session::proof;
 use crate::tenants::listing::{bounded_parameter, invalid_parameter};
@@ -22,7 +22,7 @@ fn page(call: &Call) -> Result<(i64, i64)> {
     ))
 }
 
-fn json_of(one: &Record) -> Value {
+fn json_of(one: &NotificationRecord) -> Value {
     json!({
         "id": one.id, "organizationId": one.tenant_id, "kind": one.kind, "message": one.message, "details": one.details,
         "read": one.read_at.is_some(), "readAt": one.read_at.map(iso), "createdAt": iso(one.created_at),
@@ -46,7 +46,7 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
         records::store::notification::unread(&tenant, &hash),
     ];
     let (authenticated, mut answers) = call.confirmed(statements).await?;
-    let listed: Vec<Record> = answers.rows()?;
+    let listed: Vec<NotificationRecord> = answers.rows()?;
     let count: Option<i64> = answers.row()?;
     let notifications: Vec<Value> = listed.iter().map(json_of).collect();
     let body = json!({ "notifications": notifications, "unread": count.unwrap_or(0) });
@@ -94,7 +94,7 @@ pub async fn activity(call: &mut Call) -> Result<Reply> {
     let (tenant, hash) = (call.context.tenant().id.clone(), call.presented()?.hash);
     let (authenticated, mut answers) =
         call.confirmed(vec![records::store::notification::deeds(&tenant, &hash, page)]).await?;
-    let deeds: Vec<Deed> = answers.rows()?;
+    let deeds: Vec<RecordedDeed> = answers.rows()?;
     let shown = deeds.iter().map(|deed| {
         json!({
             "id": deed.id, "action": deed.action, "details": deed.details, "subject": deed.subject,

@@ -23,13 +23,13 @@ use crate::session::proof;
 use crate::users::passkey_ceremony::{
     Ceremony, Challenge, RelyingParty, TIMEOUT, begin_ceremony, descriptors, read_answered_challenge, take_ceremony,
 };
-use crate::users::store::passkey::{Listed, NewPasskey};
+use crate::users::store::passkey::{ListedPasskey, NewPasskey};
 use crate::{records, request, users};
 
 /// The longest name of a passkey, in characters.
 const LONGEST_NAME: usize = 100;
 
-fn shown(passkey: &Listed) -> Value {
+fn shown(passkey: &ListedPasskey) -> Value {
     let public_key = Base64UrlUnpadded::decode_vec(&passkey.public_key).unwrap_or_default();
     json!({
         "id": passkey.id,
@@ -66,7 +66,7 @@ pub async fn options(call: &mut Call) -> Result<Reply> {
         begin_ceremony(context, &Ceremony::Register(user.id.clone()))?;
     let mut answers = context.db()?.batch([count, keep, users::store::passkey::of_user(context, &user.id)]).await?;
     Challenge::within(context, &mut answers)?;
-    let passkeys: Vec<Listed> = answers.rows()?;
+    let passkeys: Vec<ListedPasskey> = answers.rows()?;
     let mut selection =
         json!({ "residentKey": "preferred", "userVerification": "preferred", "requireResidentKey": false });
     if let Some(attachment) = attachment {
@@ -161,7 +161,7 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
         other => other?.skip(3),
     };
     deliver_later(context);
-    let kept: Option<Listed> = answers.row()?;
+    let kept: Option<ListedPasskey> = answers.row()?;
     let kept = kept.ok_or_else(|| Error::Internal("passkey: not there after it was kept".to_owned()))?;
     Ok(Reply::json(200, &shown(&kept))?.with_cookies(authenticated.cookies))
 }
@@ -174,7 +174,7 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
     origins::require_open_way(call.context.config.ways_in.passkey)?;
     let authenticated = call.session()?;
     let statement = users::store::passkey::of_user(&call.context, &authenticated.session.user.id);
-    let passkeys: Vec<Listed> = call.context.db()?.batch([statement]).await?.rows()?;
+    let passkeys: Vec<ListedPasskey> = call.context.db()?.batch([statement]).await?.rows()?;
     let body: Vec<Value> = passkeys.iter().map(shown).collect();
     Ok(Reply::json(200, &body)?.with_cookies(authenticated.cookies.clone()))
 }
@@ -195,7 +195,7 @@ pub async fn rename(call: &mut Call) -> Result<Reply> {
     let id = Id::parse(&id).ok_or_else(|| Error::refused(Wire::PASSKEY_NOT_FOUND, "no id"))?;
     let statements =
         [users::store::passkey::rename(context, user, &id, &name), users::store::passkey::one(context, user, &id)];
-    let passkey: Option<Listed> = context.db()?.batch(statements).await?.skip(1).row()?;
+    let passkey: Option<ListedPasskey> = context.db()?.batch(statements).await?.skip(1).row()?;
     let passkey = passkey.ok_or_else(|| Error::refused(Wire::PASSKEY_NOT_FOUND, "unknown, or another's"))?;
     Ok(Reply::json(200, &json!({ "passkey": shown(&passkey) }))?.with_cookies(authenticated.cookies))
 }

@@ -14,8 +14,8 @@ use crate::request::password_hash;
 use crate::session::authenticate::delete_session_copies;
 use crate::session::call::Call;
 use crate::session::open::Opening;
-use crate::session::proof::Proof;
-use crate::session::store::session::Which;
+use crate::session::proof::PasswordProof;
+use crate::session::store::session::WhichSessions;
 use crate::session::{open, proof};
 use crate::{records, request, session, users};
 
@@ -32,7 +32,7 @@ pub async fn change(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let context = &call.context;
     proof::check_password_length(context, &new)?;
-    let Proof { authenticated, current, .. } =
+    let PasswordProof { authenticated, current, .. } =
         proof::prove_by_password(&call.context, Some(&current), "change-password", Vec::new()).await?;
     proof::refuse_impersonator(&authenticated)?;
     let stored =
@@ -45,7 +45,7 @@ pub async fn change(call: &mut Call) -> Result<Reply> {
     let mut statements = vec![
         users::store::password::replace(context, user, stored.expose(), hash.expose()),
         users::store::password::record_change(context, &context.row_id()?, user, hash.expose()),
-        session::store::session::revoke(context, user, Which::All, "password_changed", Some(hash.expose())),
+        session::store::session::revoke(context, user, WhichSessions::All, "password_changed", Some(hash.expose())),
         users::store::password_reset::revoke(context, user, None, "password_changed"),
         users::store::second_factor::distrust(context, user, Some(hash.expose())),
         users::store::second_factor::mailed_codes_again(context, user, hash.expose()),

@@ -1,7 +1,7 @@
 //! The hosted pages of one's own account.
 
-use crate::account::pages::account::Account;
-use crate::account::pages::second_factor::Standing;
+use crate::account::pages::account::AccountPage;
+use crate::account::pages::second_factor::FactorState;
 use crate::account::{pages, passkey_registration, second_factor_setup as setup};
 use crate::credentials::password::{LONGEST_READ, Password};
 use crate::http::email;
@@ -11,14 +11,14 @@ use crate::http::reply::Reply;
 use crate::platform::error::{Error, Result, Wire};
 use crate::platform::unicode::nfkc;
 use crate::provider::consents;
-use crate::provider::store::consent::Listed as Consent;
+use crate::provider::store::consent::ListedConsent as Consent;
 use crate::request::{errors, origins};
 use crate::session::authenticate::{Authentication, Depth, judge_session, snapshot_cookie, write_session_copy};
 use crate::session::call::Call;
 use crate::session::cookies::cookies_after_rejection;
 use crate::session::live_session::Rejection;
 use crate::session::{policy, proof};
-use crate::users::store::passkey::Listed;
+use crate::users::store::passkey::ListedPasskey;
 use crate::users::store::second_factor::Factor;
 use crate::{provider, session, users};
 
@@ -54,12 +54,12 @@ pub async fn account(call: &mut Call) -> Result<Reply> {
         }
     };
     policy::check_enrolment(context, &session)?;
-    let passkeys: Vec<Listed> = answers.rows()?;
+    let passkeys: Vec<ListedPasskey> = answers.rows()?;
     let trusted_devices: i64 = answers.row()?.unwrap_or(0);
     let consents: Vec<Consent> = answers.rows()?;
     let page = pages::account::page(
         &context.frame("You are signed in"),
-        &Account {
+        &AccountPage {
             session: &session,
             asks_proof: !session.user.email_verified && email::is_mailbox(&session.user.email),
             passkeys: &passkeys,
@@ -124,7 +124,7 @@ async fn show_second_factor(call: &Call, status: u16, problem: Option<&str>, bac
     ];
     let (authenticated, mut answers) = call.confirmed(more).await?;
     let factors: Vec<Factor> = answers.rows()?;
-    let settings = pages::second_factor::Settings {
+    let settings = pages::second_factor::FactorSettings {
         problem,
         standing: standing(&factors),
         has_password: answers.row::<users::store::password::Current>()?.is_some(),
@@ -141,11 +141,11 @@ fn back(call: &Call, given: Option<&str>) -> Option<Target> {
     origins::check_target(&call.context, given, Wire::INVALID_CALLBACK_URL).ok().flatten()
 }
 
-fn standing(factors: &[Factor]) -> Standing {
+fn standing(factors: &[Factor]) -> FactorState {
     match factors.iter().find(|factor| factor.is_verified) {
-        None => Standing::Off,
-        Some(factor) if factor.method == "totp" => Standing::Totp,
-        Some(_) => Standing::Mailed,
+        None => FactorState::Off,
+        Some(factor) if factor.method == "totp" => FactorState::Totp,
+        Some(_) => FactorState::Mailed,
     }
 }
 

@@ -14,12 +14,12 @@ use crate::platform::error::{Error, Result, Wire};
 use crate::records::store::audit::Severity;
 use crate::session::authenticate::{judge_session, snapshot_cookie, write_session_copy};
 use crate::session::call::Call;
-use crate::session::live_session::Judged;
+use crate::session::live_session::JudgedSession;
 use crate::session::store::deed::Deed;
 use crate::session::{impersonation, proof};
 use crate::users::fields::{LONGEST_IMAGE, LONGEST_NAME};
 use crate::users::profile;
-use crate::users::store::user::Changes;
+use crate::users::store::user::UserNameChanges;
 use crate::{admin, federation, session, users};
 
 /// `POST /update-user`.
@@ -53,7 +53,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
         Change::Set(name) => Change::Set(username::normalise_username(&name).map_err(NoUsername::when_chosen)?),
         other => other,
     };
-    let changes = Changes { name, image, username, display_username };
+    let changes = UserNameChanges { name, image, username, display_username };
     if changes.is_empty() && !clears_phone && patches.is_empty() {
         return Err(Error::refused(Wire::NO_FIELDS_TO_UPDATE, "nothing to update"));
     }
@@ -104,7 +104,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let mut reply = Reply::json(200, &json!({ "status": true }))?.with_cookies(authenticated.cookies);
     // The copies of the session say the new name at once; other sessions follow at their next recheck. Of two cookies
     // of one name a browser keeps the later.
-    if let Some(Ok(Judged { session, .. })) = record.map(|record| judge_session(context, record)) {
+    if let Some(Ok(JudgedSession { session, .. })) = record.map(|record| judge_session(context, record)) {
         write_session_copy(context, &authenticated.hash, &session);
         // What no longer fits into a snapshot must not leave the old one to answer.
         let snapshot = snapshot_cookie(context, &authenticated.hash, &session);

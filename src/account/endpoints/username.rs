@@ -9,7 +9,7 @@ use crate::http::username::NoUsername;
 use crate::platform::error::Result;
 use crate::session::call::Call;
 use crate::users::sign_in_decision;
-use crate::users::store::sign_in::{By, candidate};
+use crate::users::store::sign_in::{LookupBy, candidate};
 
 /// `POST /is-username-available`.
 ///
@@ -22,6 +22,6 @@ pub async fn is_available(call: &mut Call) -> Result<Reply> {
     let name = username::normalise_username(&typed).map_err(NoUsername::when_asked)?;
     let context = &call.context;
     let taken: Option<sign_in_decision::Candidate> =
-        context.db()?.first(candidate(context, By::Username(&name))).await?;
+        context.db()?.first(candidate(context, LookupBy::Username(&name))).await?;
     Reply::json(200, &json!({ "available": taken.is_none() }))
 }

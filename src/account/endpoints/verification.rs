@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::account::verification::{Claim, PAGE, Proven};
+use crate::account::verification::{AddressClaim, PAGE, Proven};
 use crate::account::{reset, verification};
 use crate::http::cookie::Cookie;
 use crate::http::email;
@@ -18,7 +18,7 @@ use crate::request::store::verification::Proof;
 use crate::session::authenticate::{Authentication, Depth};
 use crate::session::call::Call;
 use crate::users::addressee;
-use crate::users::store::sign_in::By;
+use crate::users::store::sign_in::LookupBy;
 use crate::{request, users};
 
 /// `POST /send-verification-email`: known and unknown addresses are answered alike.
@@ -44,7 +44,7 @@ pub async fn send(call: &mut Call) -> Result<Reply> {
             return Err(Error::refused(Wire::EMAIL_ALREADY_VERIFIED, "proven already"));
         }
     }
-    let user = addressee::load_addressee(context, "verification", By::Email(&email)).await?;
+    let user = addressee::load_addressee(context, "verification", LookupBy::Email(&email)).await?;
     // For nobody the same two statements are run, about nobody, or the time taken would tell.
     let user = user.filter(|user| !user.email_verified);
     let is_known = user.is_some();
@@ -76,7 +76,7 @@ pub async fn send_again(call: &mut Call) -> Result<Reply> {
         return Ok(Reply::redirect(303, &target).with_cookies(authenticated.cookies));
     }
     // Counted as every mail to this address is.
-    addressee::load_addressee(context, "verification", By::Email(&user.email)).await?;
+    addressee::load_addressee(context, "verification", LookupBy::Email(&user.email)).await?;
     let on = target.as_ref().map_or("/account", Target::as_str).to_owned();
     context.db()?.batch(verification::make_verification_link(context, &user.id, &user.email, target)?).await?;
     deliver_later(context);
@@ -85,13 +85,13 @@ pub async fn send_again(call: &mut Call) -> Result<Reply> {
 }
 
 /// What a link says, and how the user stands whose address it proves.
-struct Letter {
-    claim: Claim,
+struct VerificationLetter {
+    claim: AddressClaim,
     is_proven: bool,
     has_password: bool,
 }
 
-async fn read(call: &Call, token: Option<String>) -> Result<Option<Letter>> {
+async fn read(call: &Call, token: Option<String>) -> Result<Option<VerificationLetter>> {
     let context = &call.context;
     let Some(token) = token.as_deref().and_then(Token::<EmailProof>::parse) else {
         return Ok(None);
@@ -100,10 +100,10 @@ async fn read(call: &Call, token: Option<String>) -> Result<Option<Letter>> {
     let Some(found) = found else {
         return Ok(None);
     };
-    let claim: Claim = serde_json::from_slice(found.used.payload(context)?.expose())
+    let claim: AddressClaim = serde_json::from_slice(found.used.payload(context)?.expose())
         .map_err(|error| Error::Internal(format!("verification.payload_sealed is no claim: {error}")))?;
     let is_theirs = claim.email == found.email;
-    let letter = Letter { claim, is_proven: found.is_proven, has_password: found.has_password };
+    let letter = VerificationLetter { claim, is_proven: found.is_proven, has_password: found.has_password };
     Ok(is_theirs.then_some(letter))
 }
 
@@ -140,7 +140,7 @@ async fn spent(call: &Call, status: u16, target: Option<&Target>) -> Result<Repl
         return Ok(Reply::redirect(status, &target.with_query("error", "INVALID_TOKEN")));
     }
     let user = call.signed_in_user().await?;
-    let reader = user.as_ref().map(|user| mailed::Reader {
+    let reader = user.as_ref().map(|user| mailed::ProofReader {
         email: &user.email,
         is_proven: user.email_verified || !email::is_mailbox(&user.email),
     });
@@ -170,7 +170,7 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
     if letter.is_proven {
         return Ok(confirmed(call, &letter.claim.email, target.as_ref()));
     }
-    let asked = mailed::Proof {
+    let asked = mailed::ProofQuestion {
         token: token.as_deref().unwrap_or_default(),
         callback: target.as_ref().map(Target::as_str),
         email: &letter.claim.email,
@@ -191,7 +191,7 @@ pub async fn press(call: &mut Call) -> Result<Reply> {
     let Some(letter) = read(call, token).await? else {
         return spent(call, 303, target.as_ref()).await;
     };
-    let Claim { user_id, email } = &letter.claim;
+    let AddressClaim { user_id, email } = &letter.claim;
     let proven = verification::prove_email(&call.context, user_id, email).await?;
     if proven == Proven::No {
         return spent(call, 303, target.as_ref()).await;

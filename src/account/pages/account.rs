@@ -4,18 +4,18 @@ use maud::html;
 
 use crate::http::page::Frame;
 use crate::provider::claims::words;
-use crate::provider::store::consent::Listed as Consent;
+use crate::provider::store::consent::ListedConsent as Consent;
 use crate::session::live_session::LiveSession;
-use crate::users::store::passkey::Listed;
+use crate::users::store::passkey::ListedPasskey;
 
 /// What the page shows.
-pub struct Account<'a> {
+pub struct AccountPage<'a> {
     /// The session.
     pub session: &'a LiveSession,
     /// Whether the user has still to confirm the address.
     pub asks_proof: bool,
     /// The user's passkeys.
-    pub passkeys: &'a [Listed],
+    pub passkeys: &'a [ListedPasskey],
     /// Whether passkeys are a way in.
     pub passkeys_are_open: bool,
     /// How many browsers are asked for no second factor.
@@ -26,7 +26,7 @@ pub struct Account<'a> {
 
 /// The page.
 #[must_use]
-pub fn page(frame: &Frame<'_>, account: &Account<'_>) -> String {
+pub fn page(frame: &Frame<'_>, account: &AccountPage<'_>) -> String {
     let user = &account.session.user;
     frame.around(&html! {
         p class="problem" role="alert" data-problem hidden {}

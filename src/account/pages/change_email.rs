@@ -6,7 +6,7 @@ use crate::http::page::Frame;
 use crate::http::redirect::Target;
 
 /// What is asked.
-pub struct Asked<'a> {
+pub struct ChangeQuestion<'a> {
     /// The link's token.
     pub token: &'a str,
     /// The link's step.
@@ -21,7 +21,7 @@ pub struct Asked<'a> {
 
 /// Asks whether to go on.
 #[must_use]
-pub fn page(frame: &Frame<'_>, asked: &Asked<'_>) -> String {
+pub fn page(frame: &Frame<'_>, asked: &ChangeQuestion<'_>) -> String {
     frame.around(&html! {
         p { "From " strong { (asked.old) } " to " strong { (asked.new) } "." }
         form method="post" action="/change-email" {

@@ -34,7 +34,7 @@ pub fn qr(text: &str) -> Markup {
 
 /// Where the second factor stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum FactorState {
     /// None.
     Off,
     /// An authenticator app.
@@ -51,11 +51,11 @@ fn continuing(back: Option<&str>) -> Markup {
 }
 
 /// The settings of two-step sign-in.
-pub struct Settings<'a> {
+pub struct FactorSettings<'a> {
     /// What went wrong the last time.
     pub problem: Option<&'a str>,
     /// Where the second factor stands.
-    pub standing: Standing,
+    pub standing: FactorState,
     /// Whether the user has a password.
     pub has_password: bool,
     /// Where it goes on afterwards; the user was led here then, since their organization asks for a second factor.
@@ -68,9 +68,9 @@ pub struct Settings<'a> {
 
 /// The page.
 #[must_use]
-pub fn settings(frame: &Frame<'_>, settings: &Settings<'_>) -> String {
-    let Settings { problem, standing, has_password, back, must_enrol, passkeys_are_open } = *settings;
-    let is_required = standing == Standing::Off && (must_enrol || back.is_some());
+pub fn settings(frame: &Frame<'_>, settings: &FactorSettings<'_>) -> String {
+    let FactorSettings { problem, standing, has_password, back, must_enrol, passkeys_are_open } = *settings;
+    let is_required = standing == FactorState::Off && (must_enrol || back.is_some());
     let password = html! {
         @if has_password {
             label { "Your password"
@@ -85,20 +85,20 @@ pub fn settings(frame: &Frame<'_>, settings: &Settings<'_>) -> String {
             p { strong { "Your organization asks for two-step sign-in." } " Set it up here, and then you can go on." }
         }
         @match standing {
-            Standing::Off => p { "After your password, a code of an authenticator app is asked for." },
-            Standing::Totp => p { "It is on, with an authenticator app." },
-            Standing::Mailed => p { "It is on, with mailed codes. An authenticator app is safer." },
+            FactorState::Off => p { "After your password, a code of an authenticator app is asked for." },
+            FactorState::Totp => p { "It is on, with an authenticator app." },
+            FactorState::Mailed => p { "It is on, with mailed codes. An authenticator app is safer." },
         }
         form method="post" action="/account/second-factor" {
             (continuing(back))
             (password)
-            @if standing != Standing::Totp {
+            @if standing != FactorState::Totp {
                 button type="submit" name="action" value="begin" { "Set up an authenticator app" }
             }
-            @if standing == Standing::Totp {
+            @if standing == FactorState::Totp {
                 button type="submit" name="action" value="codes" class="plain" { "New backup codes" }
             }
-            @if standing != Standing::Off {
+            @if standing != FactorState::Off {
                 button type="submit" name="action" value="disable" class="plain" { "Switch it off" }
             }
         }

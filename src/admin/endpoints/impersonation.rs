@@ -19,9 +19,9 @@ use crate::session::authenticate::{
     delete_session_copies, judge_session, session_cookie, snapshot_cookie, write_session_copy,
 };
 use crate::session::call::Call;
-use crate::session::live_session::{LiveSession, Record, cookie_value};
+use crate::session::live_session::{LiveSession, SessionRecord, cookie_value};
 use crate::session::store::deed::Deed;
-use crate::session::store::session::Which;
+use crate::session::store::session::WhichSessions;
 use crate::session::{cookies, impersonation};
 
 /// How long an impersonation lasts at most, in seconds.
@@ -60,7 +60,7 @@ pub async fn begin(call: &mut Call) -> Result<Reply> {
         overseer.audited(context, user, "impersonation.begun", (Severity::High, json!({ "session": session_id })))?,
         session::store::session::load(&context.tenant().id, &hash),
     ];
-    let record: Option<Record> = context.db()?.batch(statements).await?.last()?;
+    let record: Option<SessionRecord> = context.db()?.batch(statements).await?.last()?;
     let judged = record.map(|record| judge_session(context, record));
     let Some(Ok(judged)) = judged else {
         // Nobody has it: it does not stay behind.
@@ -102,7 +102,7 @@ pub async fn stop(call: &mut Call) -> Result<Reply> {
     let Some(administrator) = &session.impersonated_by else {
         return Err(Error::refused(Wire::NOT_IMPERSONATING, "a session of one's own"));
     };
-    let own: Option<Record> = if aside.is_some() { answers.row()? } else { None };
+    let own: Option<SessionRecord> = if aside.is_some() { answers.row()? } else { None };
     let own = own.and_then(|record| judge_session(context, record).ok()).map(|judged| judged.session);
     // A cookie from elsewhere must not sign anybody in: only whoever began this goes back.
     let own = own.filter(|own| own.user.id == *administrator && own.impersonated_by.is_none());
@@ -116,7 +116,7 @@ pub async fn stop(call: &mut Call) -> Result<Reply> {
         session::store::session::revoke(
             context,
             &session.user.id,
-            Which::One(&session.id),
+            WhichSessions::One(&session.id),
             "impersonation_ended",
             None,
         ),

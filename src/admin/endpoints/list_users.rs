@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::access::action::Action;
-use crate::admin::store::{Order, Record, Wanted};
+use crate::admin::store::{Order, PoolUser, UserFilter};
 use crate::admin::users::authorize_user_admin;
 use crate::admin::{store, users};
 use crate::http::reply::Reply;
@@ -16,26 +16,26 @@ use crate::tenants::listing::{LONGEST_SEARCH, OPERATORS, bounded_parameter, inva
 const MOST_LISTED: i64 = 1000;
 
 /// What a filter compares.
-enum Kind {
+enum FilterKind {
     Text,
     Flag,
     Time,
 }
 
 /// A field's column, and what is in it.
-fn column(field: &str) -> Option<(&'static str, Kind)> {
+fn column(field: &str) -> Option<(&'static str, FilterKind)> {
     Some(match field {
-        "id" | "_id" => ("id", Kind::Text),
-        "email" => ("email", Kind::Text),
-        "name" => ("name", Kind::Text),
-        "username" => ("username", Kind::Text),
-        "status" => ("status", Kind::Text),
-        "emailVerified" => ("email_verified", Kind::Flag),
-        "isAnonymous" => ("is_anonymous", Kind::Flag),
-        "banned" => ("banned", Kind::Flag),
-        "createdAt" => ("created_at", Kind::Time),
-        "updatedAt" => ("updated_at", Kind::Time),
-        "lastLoginAt" => ("last_login_at", Kind::Time),
+        "id" | "_id" => ("id", FilterKind::Text),
+        "email" => ("email", FilterKind::Text),
+        "name" => ("name", FilterKind::Text),
+        "username" => ("username", FilterKind::Text),
+        "status" => ("status", FilterKind::Text),
+        "emailVerified" => ("email_verified", FilterKind::Flag),
+        "isAnonymous" => ("is_anonymous", FilterKind::Flag),
+        "banned" => ("banned", FilterKind::Flag),
+        "createdAt" => ("created_at", FilterKind::Time),
+        "updatedAt" => ("updated_at", FilterKind::Time),
+        "lastLoginAt" => ("last_login_at", FilterKind::Time),
         _ => return None,
     })
 }
@@ -44,9 +44,9 @@ fn column(field: &str) -> Option<(&'static str, Kind)> {
 ///
 /// # Errors
 /// 400 naming the parameter.
-fn wanted(call: &Call) -> Result<Wanted> {
+fn wanted(call: &Call) -> Result<UserFilter> {
     let param = |name: &str| call.request.param(name).filter(|text| !text.is_empty());
-    let mut wanted = Wanted::default();
+    let mut wanted = UserFilter::default();
     let field = match param("searchField").as_deref() {
         None | Some("email") => false,
         Some("name") => true,
@@ -76,14 +76,14 @@ fn wanted(call: &Call) -> Result<Wanted> {
     }
     if field == "role" {
         return match operator.as_str() {
-            "eq" => Ok(Wanted { role: Some((json!([first]).to_string(), true)), ..wanted }),
-            "ne" => Ok(Wanted { role: Some((json!([first]).to_string(), false)), ..wanted }),
-            "in" => Ok(Wanted { role: Some((json!(values).to_string(), true)), ..wanted }),
-            "not_in" => Ok(Wanted { role: Some((json!(values).to_string(), false)), ..wanted }),
+            "eq" => Ok(UserFilter { role: Some((json!([first]).to_string(), true)), ..wanted }),
+            "ne" => Ok(UserFilter { role: Some((json!([first]).to_string(), false)), ..wanted }),
+            "in" => Ok(UserFilter { role: Some((json!(values).to_string(), true)), ..wanted }),
+            "not_in" => Ok(UserFilter { role: Some((json!(values).to_string(), false)), ..wanted }),
             operator => {
                 let at = listing::match_place(operator)
                     .ok_or_else(|| invalid_parameter("filterOperator", "one that a role has"))?;
-                Ok(Wanted { column: Some("role"), like: Some((first.clone(), at)), ..wanted })
+                Ok(UserFilter { column: Some("role"), like: Some((first.clone(), at)), ..wanted })
             }
         };
     }
@@ -91,9 +91,9 @@ fn wanted(call: &Call) -> Result<Wanted> {
     wanted.column = Some(column);
     let list = |values: &[String]| -> Result<String> {
         let values: Vec<Value> = match kind {
-            Kind::Text => values.iter().map(|value| json!(value)).collect(),
-            Kind::Flag => values.iter().map(|value| flag(value)).collect::<Result<_>>()?,
-            Kind::Time => values
+            FilterKind::Text => values.iter().map(|value| json!(value)).collect(),
+            FilterKind::Flag => values.iter().map(|value| flag(value)).collect::<Result<_>>()?,
+            FilterKind::Time => values
                 .iter()
                 .map(|value| listing::time_parameter(value).map(|time| json!(time)))
                 .collect::<Result<_>>()?,
@@ -105,14 +105,14 @@ fn wanted(call: &Call) -> Result<Wanted> {
         (_, "ne") => wanted.one_of = Some((list(&values[..1])?, false)),
         (_, "in") => wanted.one_of = Some((list(&values)?, true)),
         (_, "not_in") => wanted.one_of = Some((list(&values)?, false)),
-        (Kind::Text, operator) => {
+        (FilterKind::Text, operator) => {
             let at = listing::match_place(operator).ok_or_else(|| invalid_parameter("filterOperator", OPERATORS))?;
             wanted.like = Some((first.clone(), at));
         }
-        (Kind::Time, "gte") => wanted.range.0 = Some(listing::time_parameter(first)?),
-        (Kind::Time, "gt") => wanted.range.0 = Some(listing::time_parameter(first)?.saturating_add(1)),
-        (Kind::Time, "lt") => wanted.range.1 = Some(listing::time_parameter(first)?),
-        (Kind::Time, "lte") => wanted.range.1 = Some(listing::time_parameter(first)?.saturating_add(1)),
+        (FilterKind::Time, "gte") => wanted.range.0 = Some(listing::time_parameter(first)?),
+        (FilterKind::Time, "gt") => wanted.range.0 = Some(listing::time_parameter(first)?.saturating_add(1)),
+        (FilterKind::Time, "lt") => wanted.range.1 = Some(listing::time_parameter(first)?),
+        (FilterKind::Time, "lte") => wanted.range.1 = Some(listing::time_parameter(first)?.saturating_add(1)),
         _ => return Err(invalid_parameter("filterOperator", OPERATORS)),
     }
     Ok(wanted)
@@ -148,7 +148,7 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
     let page = (if limit == 0 { 100 } else { limit }, offset);
     let statements = [store::list(context, &wanted, (order, descends), page), store::count(context, &wanted)];
     let mut answers = context.db()?.batch(statements).await?;
-    let listed: Vec<Record> = answers.rows()?;
+    let listed: Vec<PoolUser> = answers.rows()?;
     let total: Option<i64> = answers.row()?;
     let users: Vec<Value> = listed.iter().map(|record| users::user_json(record, context.now)).collect();
     let mut body = json!({ "users": users, "total": total.unwrap_or(0), "limit": page.0 });

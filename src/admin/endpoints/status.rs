@@ -3,8 +3,10 @@
 use serde_json::json;
 
 use crate::access::action::Action;
-use crate::admin::store::{Record, Transition};
-use crate::admin::users::{Overseer, authorize_user_admin, load_user, refuse_ownerless, user_field, user_not_found};
+use crate::admin::store::{PoolUser, Transition};
+use crate::admin::users::{
+    UserAdministrator, authorize_user_admin, load_user, refuse_ownerless, user_field, user_not_found,
+};
 use crate::admin::{store, users as users_of_pool};
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
@@ -14,7 +16,7 @@ use crate::records::deliver::deliver_later;
 use crate::records::store::audit::Severity;
 use crate::session::authenticate::delete_session_copies;
 use crate::session::call::Call;
-use crate::session::store::session::Which;
+use crate::session::store::session::WhichSessions;
 use crate::users::person::user_is_active;
 use crate::{request, session, tenants, users};
 
@@ -106,7 +108,7 @@ async fn take_back(call: &Call, id: &str, from: &str, to: &Transition<'_>, event
     change(call, &overseer, &target, to, event).await
 }
 
-async fn target(call: &Call, id: &str) -> Result<(Overseer, Record)> {
+async fn target(call: &Call, id: &str) -> Result<(UserAdministrator, PoolUser)> {
     let overseer = authorize_user_admin(&call.context, Action::BanUser).await?;
     let target = load_user(&call.context, id).await?;
     overseer.may_act_upon(&target, Action::BanUser)?;
@@ -116,8 +118,8 @@ async fn target(call: &Call, id: &str) -> Result<(Overseer, Record)> {
 /// The transition from what was read, and from nothing else: of two at once, one happens.
 async fn change(
     call: &Call,
-    overseer: &Overseer,
-    target: &Record,
+    overseer: &UserAdministrator,
+    target: &PoolUser,
     to: &Transition<'_>,
     (event, severity): (&str, Severity),
 ) -> Result<Reply> {
@@ -135,7 +137,7 @@ async fn change(
     statements.push(must_change());
     let skipped = statements.len();
     if ends {
-        statements.push(session::store::session::revoke(context, user, Which::All, event, None));
+        statements.push(session::store::session::revoke(context, user, WhichSessions::All, event, None));
         // They would open everything again once the user is let in again, and nobody would think of them.
         statements.push(session::store::api_key::disable_of(context, user, None));
         statements.push(request::store::verification::forget(context, user));
@@ -151,7 +153,7 @@ async fn change(
         delete_session_copies(context, session::store::session::revoked(&mut answers)?);
         deliver_later(context);
     }
-    let record: Option<Record> = answers.last()?;
+    let record: Option<PoolUser> = answers.last()?;
     let body = json!({ "user": users_of_pool::user_json(&record.ok_or_else(user_not_found)?, context.now) });
     Ok(Reply::json(200, &body)?.with_cookies(overseer.acting.authenticated.cookies.clone()))
 }
@@ -176,7 +178,7 @@ pub async fn remove(call: &mut Call) -> Result<Reply> {
     overseer.may_act_upon(&target, Action::RemoveUser)?;
     let why = reason.as_deref().unwrap_or("deleted by an administrator");
     let mut statements = vec![
-        session::store::session::revoke(context, user, Which::All, "user_deleted", None),
+        session::store::session::revoke(context, user, WhichSessions::All, "user_deleted", None),
         session::store::permission::holds_still(&overseer.permit),
         session::store::permission::covers_still(&overseer.permit, &[], Some(user)),
         tenants::store::member::leaves_none_ownerless(user),

@@ -19,9 +19,9 @@ use crate::request::context::Context;
 use crate::session::call::Call;
 use crate::session::store::permission::Standing;
 use crate::session::{api_key, policy, proof};
-use crate::tenants::caller::{Acting, LONGEST_NAME, Named, authorize_member};
+use crate::tenants::caller::{ActingMember, LONGEST_NAME, NamedTenant, authorize_member};
 use crate::tenants::listing::{bounded_parameter, invalid_parameter};
-use crate::tenants::store::tenancy::{Draft, Objects, Record};
+use crate::tenants::store::tenancy::{Objects, TenantDraft, TenantRecord};
 use crate::tenants::tenant::is_slug;
 use crate::users::fields::LONGEST_IMAGE;
 use crate::{request, session, tenants};
@@ -34,7 +34,7 @@ const MOST_HOSTS: usize = 50;
 
 /// Somebody who may manage tenants, on the default tenant's host.
 struct Manager {
-    acting: Acting,
+    acting: ActingMember,
     permit: Permit,
 }
 
@@ -44,7 +44,7 @@ async fn manager(call: &Call) -> Result<Manager> {
     if !here.is_default() {
         return Err(refused("tenants are managed on the default tenant's host"));
     }
-    let found = authorize_member(&call.context, &Named::Id(Some(here.id.clone()))).await;
+    let found = authorize_member(&call.context, &NamedTenant::Id(Some(here.id.clone()))).await;
     let acting = found.map_err(|error| match error.wire() {
         Wire::ORGANIZATION_NOT_FOUND => refused("no member of the default tenant"),
         _ => error,
@@ -75,7 +75,7 @@ struct Beyond {
 impl Beyond {
     /// For `securityPolicy`, and for `settings.passkey`, which says for whose origins passkeys sign people in. `before` is the
     /// tenant that changes.
-    fn of(manager: &Manager, draft: &Draft, before: Option<&Record>) -> Result<Self> {
+    fn of(manager: &Manager, draft: &TenantDraft, before: Option<&TenantRecord>) -> Result<Self> {
         let mut beyond = Self { here: Vec::new(), there: Vec::new() };
         let passkey = draft.objects.settings.as_deref().map(member_passkey).transpose()?;
         let kept = before.and_then(|record| record.settings.get(PASSKEY).cloned());
@@ -100,7 +100,7 @@ impl Beyond {
         mut self,
         context: &Context,
         manager: &Manager,
-        (record, email): (&Record, &str),
+        (record, email): (&TenantRecord, &str),
     ) -> Result<Self> {
         let (acting, here) = (&manager.acting, record.id == *manager.acting.tenant());
         let there: Option<Standing> = if here {
@@ -131,7 +131,7 @@ fn member_passkey(settings: &str) -> Result<Option<Value>> {
     Ok(settings.get(PASSKEY).cloned())
 }
 
-fn json_of(record: &Record) -> Value {
+fn json_of(record: &TenantRecord) -> Value {
     json!({
         "id": record.id, "name": record.name, "slug": record.slug, "userPool": record.user_pool,
         "database": record.database, "status": record.status, "statusReason": record.status_reason,
@@ -154,7 +154,7 @@ fn object(fields: &mut Fields, name: &str) -> Option<String> {
 }
 
 /// Reads what is said of a tenant, and its policy by itself; the problems of that are an error of their own.
-fn draft(fields: &mut Fields) -> Result<(Draft, Option<SecurityPolicy>)> {
+fn draft(fields: &mut Fields) -> Result<(TenantDraft, Option<SecurityPolicy>)> {
     let slug = fields.optional_line("slug", 63);
     if slug.as_deref().is_some_and(|slug| !is_slug(slug)) {
         fields.refuse("slug", "Invalid string: must be lower-case letters, digits, - and _, at most 63");
@@ -166,7 +166,7 @@ fn draft(fields: &mut Fields) -> Result<(Draft, Option<SecurityPolicy>)> {
     let is_host = |host: &str| ascii_domain(host).as_deref() == Some(host);
     let hosts = fields.has("hosts").then(|| fields.list("hosts", MOST_HOSTS, is_host));
     let given = fields.take("securityPolicy");
-    let draft = Draft {
+    let draft = TenantDraft {
         name: fields.optional_name("name", LONGEST_NAME),
         slug,
         logo: as_option(fields.change("logo", LONGEST_IMAGE)),
@@ -184,7 +184,7 @@ fn draft(fields: &mut Fields) -> Result<(Draft, Option<SecurityPolicy>)> {
     };
     let policy = given.map(|given| policy::read_policy(&given)).transpose()?;
     let security_policy = policy.as_ref().map(|policy| policy.to_json().to_string());
-    Ok((Draft { objects: Objects { security_policy, ..draft.objects.clone() }, ..draft }, policy))
+    Ok((TenantDraft { objects: Objects { security_policy, ..draft.objects.clone() }, ..draft }, policy))
 }
 
 /// Reads `owner`: an address, and a name.
@@ -301,11 +301,11 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     let details = json!({ "slug": draft.slug, "userPool": pool, "database": database, "tenant": id });
     statements.push(manager.acting.audited(context, "tenant.created", Severity::High, details)?);
     statements.push(tenants::store::tenancy::find(&id));
-    let record: Option<Record> = match context.db()?.batch(statements).await {
+    let record: Option<TenantRecord> = match context.db()?.batch(statements).await {
         Ok(answers) => answers.last()?,
         Err(error) => {
             // Its half there would keep its slug and its database from whoever tries again; not if only the answer was lost.
-            let here = context.db()?.first::<Record>(tenants::store::tenancy::find(&id)).await;
+            let here = context.db()?.first::<TenantRecord>(tenants::store::tenancy::find(&id)).await;
             if let (Some(own), Ok(None)) = (&own, here) {
                 own.batch([tenants::store::tenancy::discard(&id)]).await?;
             }
@@ -334,16 +334,16 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
         bounded_parameter(&call.request, "offset", 0, (0, 1_000_000_000))?,
     );
     let manager = manager(call).await?;
-    let records: Vec<Record> =
+    let records: Vec<TenantRecord> =
         call.context.db()?.batch([tenants::store::tenancy::list(status.as_deref(), page)]).await?.rows()?;
     let tenants: Vec<Value> = records.iter().map(json_of).collect();
     manager.acting.answer(&json!({ "tenants": tenants, "limit": page.0, "offset": page.1 }))
 }
 
 /// The tenant that the path names.
-async fn named(call: &Call) -> Result<Record> {
+async fn named(call: &Call) -> Result<TenantRecord> {
     let id: Id<Tenant> = call.segment.as_deref().and_then(Id::parse).ok_or_else(not_found)?;
-    let record: Option<Record> = call.context.db()?.first(tenants::store::tenancy::find(&id)).await?;
+    let record: Option<TenantRecord> = call.context.db()?.first(tenants::store::tenancy::find(&id)).await?;
     record.ok_or_else(not_found)
 }
 
@@ -359,16 +359,16 @@ pub async fn show(call: &mut Call) -> Result<Reply> {
 
 /// The database of a tenant's own, if it has one that has it. Where the binding or the row is gone, the main database's row
 /// is all that is left, and is what changes: somebody must be able to delete it.
-async fn own_half(context: &Context, record: &Record) -> Result<Option<Database>> {
+async fn own_half(context: &Context, record: &TenantRecord) -> Result<Option<Database>> {
     let Some(own) = own_database(context, record.database.as_deref()).ok().flatten() else {
         return Ok(None);
     };
-    let there: Option<Record> = own.first(tenants::store::tenancy::find(&record.id)).await?;
+    let there: Option<TenantRecord> = own.first(tenants::store::tenancy::find(&record.id)).await?;
     Ok(there.map(|_| own))
 }
 
 /// What is to be changed of a tenant.
-struct Change {
+struct TenantChange {
     /// What else the caller must be allowed, in the main database.
     conditions: Vec<Statement>,
     /// Where its people are.
@@ -383,8 +383,8 @@ struct Change {
 async fn commit(
     call: &Call,
     manager: &Manager,
-    record: &Record,
-    change: Change,
+    record: &TenantRecord,
+    change: TenantChange,
     (event, details): (&str, Value),
 ) -> Result<Reply> {
     let context = &call.context;
@@ -409,14 +409,14 @@ async fn commit(
         let mut there = change.statements;
         there.extend(set_hosts());
         there.push(tenants::store::tenancy::find(&record.id));
-        let changed: Option<Record> = own.batch(there).await.map_err(conflict)?.last()?;
+        let changed: Option<TenantRecord> = own.batch(there).await.map_err(conflict)?.last()?;
         here = vec![tenants::store::tenancy::mirror(&changed.ok_or_else(not_found)?)];
     } else {
         here.extend(change.statements);
     }
     here.extend(set_hosts());
     here.extend([audit, tenants::store::tenancy::find(&record.id)]);
-    let found: Option<Record> = context.db()?.batch(here).await.map_err(conflict)?.last()?;
+    let found: Option<TenantRecord> = context.db()?.batch(here).await.map_err(conflict)?.last()?;
     request::store::directory::forget_all();
     let body = json_of(&found.ok_or_else(not_found)?);
     Reply::json(200, &body)
@@ -459,20 +459,20 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
         statements.extend(tenants::store::tenancy::appoint_owner(context, &record.id, &context.id()?, email));
     }
     let told = ("tenant.changed", json!({ "slug": draft.slug, "hosts": draft.hosts, "owner": owner }));
-    let change = Change { conditions, statements, slug: draft.slug, hosts: draft.hosts };
+    let change = TenantChange { conditions, statements, slug: draft.slug, hosts: draft.hosts };
     commit(call, &manager, &record, change, told).await
 }
 
 /// What a status changes by.
 #[derive(Clone, Copy)]
-enum Step {
+enum StatusStep {
     Suspend,
     Resume,
     Delete,
     Restore,
 }
 
-async fn step(call: &mut Call, step: Step) -> Result<Reply> {
+async fn step(call: &mut Call, step: StatusStep) -> Result<Reply> {
     let reason = if call.request.method() == "DELETE" {
         call.request
             .param("reason")
@@ -487,17 +487,18 @@ async fn step(call: &mut Call, step: Step) -> Result<Reply> {
     let record = named(call).await?;
     let (context, permit, id) = (&call.context, &manager.permit, &record.id);
     let changed = match step {
-        Step::Suspend => tenants::store::tenancy::set_status(context, permit, id, "suspended", reason.as_deref()),
-        Step::Resume => tenants::store::tenancy::set_status(context, permit, id, "active", reason.as_deref()),
-        Step::Delete => tenants::store::tenancy::schedule_deletion(context, permit, id, reason.as_deref()),
-        Step::Restore => tenants::store::tenancy::restore(context, permit, id),
+        StatusStep::Suspend => tenants::store::tenancy::set_status(context, permit, id, "suspended", reason.as_deref()),
+        StatusStep::Resume => tenants::store::tenancy::set_status(context, permit, id, "active", reason.as_deref()),
+        StatusStep::Delete => tenants::store::tenancy::schedule_deletion(context, permit, id, reason.as_deref()),
+        StatusStep::Restore => tenants::store::tenancy::restore(context, permit, id),
     };
-    let change = Change { conditions: Vec::new(), statements: vec![changed, must_change()], slug: None, hosts: None };
+    let change =
+        TenantChange { conditions: Vec::new(), statements: vec![changed, must_change()], slug: None, hosts: None };
     let event = match step {
-        Step::Suspend => "tenant.suspended",
-        Step::Resume => "tenant.resumed",
-        Step::Delete => "tenant.deletion_scheduled",
-        Step::Restore => "tenant.restored",
+        StatusStep::Suspend => "tenant.suspended",
+        StatusStep::Resume => "tenant.resumed",
+        StatusStep::Delete => "tenant.deletion_scheduled",
+        StatusStep::Restore => "tenant.restored",
     };
     let done = commit(call, &manager, &record, change, (event, json!({ "reason": reason }))).await;
     done.map_err(|error| match error.wire() {
@@ -511,7 +512,7 @@ async fn step(call: &mut Call, step: Step) -> Result<Reply> {
 /// # Errors
 /// 400 for the default tenant or one that is not active, 401, 403, 404.
 pub async fn suspend(call: &mut Call) -> Result<Reply> {
-    step(call, Step::Suspend).await
+    step(call, StatusStep::Suspend).await
 }
 
 /// `POST /admin/tenants/:id/resume`.
@@ -519,7 +520,7 @@ pub async fn suspend(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// As [`suspend`].
 pub async fn resume(call: &mut Call) -> Result<Reply> {
-    step(call, Step::Resume).await
+    step(call, StatusStep::Resume).await
 }
 
 /// `DELETE /admin/tenants/:id`: when its grace period is over, cron deletes it and all that is its own.
@@ -527,7 +528,7 @@ pub async fn resume(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// As [`suspend`].
 pub async fn delete(call: &mut Call) -> Result<Reply> {
-    step(call, Step::Delete).await
+    step(call, StatusStep::Delete).await
 }
 
 /// `POST /admin/tenants/:id/restore`: undoes that, within the grace period.
@@ -535,5 +536,5 @@ pub async fn delete(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// As [`suspend`].
 pub async fn restore(call: &mut Call) -> Result<Reply> {
-    step(call, Step::Restore).await
+    step(call, StatusStep::Restore).await
 }

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::access::action::Action;
 use crate::admin::store;
-use crate::admin::store::Record;
-use crate::admin::users::{Overseer, authorize_user_admin, load_user, user_field};
+use crate::admin::store::PoolUser;
+use crate::admin::users::{UserAdministrator, authorize_user_admin, load_user, user_field};
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::platform::error::Result;
@@ -15,7 +15,7 @@ use crate::records::store::audit::Severity;
 use crate::session::authenticate::delete_session_copies;
 use crate::session::call::Call;
 use crate::session::protocol::SessionJson;
-use crate::session::store::session::Which;
+use crate::session::store::session::WhichSessions;
 use crate::{request, session};
 
 /// `POST /admin/list-user-sessions`.
@@ -30,8 +30,8 @@ pub async fn sessions(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
     let target = load_user(context, &id).await?;
     let statement = session::store::session::list(&context.tenant().id, &target.person.id, context.now);
-    let listed: Vec<session::store::session::Listed> = context.db()?.batch([statement]).await?.rows()?;
-    let sessions: Vec<SessionJson<'_>> = listed.iter().map(session::store::session::Listed::json).collect();
+    let listed: Vec<session::store::session::ListedSession> = context.db()?.batch([statement]).await?.rows()?;
+    let sessions: Vec<SessionJson<'_>> = listed.iter().map(session::store::session::ListedSession::json).collect();
     overseer.acting.answer(&json!({ "sessions": sessions }))
 }
 
@@ -46,10 +46,10 @@ pub async fn revoke_session(call: &mut Call) -> Result<Reply> {
     let overseer = authorize_user_admin(&call.context, Action::RevokeUserSessions).await?;
     let context = &call.context;
     if let Some(session) = Id::parse(&handle) {
-        let target: Option<Record> = context.db()?.first(store::find_by_session(context, &session)).await?;
+        let target: Option<PoolUser> = context.db()?.first(store::find_by_session(context, &session)).await?;
         if let Some(target) = target {
             overseer.may_act_upon(&target, Action::RevokeUserSessions)?;
-            end(call, &overseer, &target, Which::One(&session)).await?;
+            end(call, &overseer, &target, WhichSessions::One(&session)).await?;
         }
     }
     overseer.acting.answer(&json!({ "success": true }))
@@ -66,11 +66,11 @@ pub async fn revoke_sessions(call: &mut Call) -> Result<Reply> {
     let overseer = authorize_user_admin(&call.context, Action::RevokeUserSessions).await?;
     let target = load_user(&call.context, &id).await?;
     overseer.may_act_upon(&target, Action::RevokeUserSessions)?;
-    end(call, &overseer, &target, Which::All).await?;
+    end(call, &overseer, &target, WhichSessions::All).await?;
     overseer.acting.answer(&json!({ "success": true }))
 }
 
-async fn end(call: &Call, overseer: &Overseer, target: &Record, which: Which<'_>) -> Result<()> {
+async fn end(call: &Call, overseer: &UserAdministrator, target: &PoolUser, which: WhichSessions<'_>) -> Result<()> {
     let context = &call.context;
     let user = &target.person.id;
     let mut statements = vec![
@@ -79,7 +79,7 @@ async fn end(call: &Call, overseer: &Overseer, target: &Record, which: Which<'_>
         session::store::permission::covers_still(&overseer.permit, &[], Some(user)),
         overseer.audited(context, user, "sessions.ended", (Severity::Medium, Value::Null))?,
     ];
-    if matches!(which, Which::All) {
+    if matches!(which, WhichSessions::All) {
         statements.push(request::store::verification::forget(context, user));
     }
     let mut answers = context.db()?.batch(statements).await?;

@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use crate::access::action::Action;
-use crate::admin::store::{Changes, Record, as_option};
-use crate::admin::users::Overseer;
+use crate::admin::store::{PoolUser, UserChanges, as_option};
+use crate::admin::users::UserAdministrator;
 use crate::admin::{store, users};
 use crate::credentials::password::{LONGEST_READ, Password};
 use crate::http::email;
@@ -24,8 +24,8 @@ use crate::request::password_hash;
 use crate::session::authenticate::delete_session_copies;
 use crate::session::call::Call;
 use crate::session::proof;
-use crate::session::store::session::Which;
-use crate::tenants::caller::{Named, authorize_member, load_grantable_roles, roles_field};
+use crate::session::store::session::WhichSessions;
+use crate::tenants::caller::{NamedTenant, authorize_member, load_grantable_roles, roles_field};
 use crate::tenants::roles;
 use crate::users::fields::{LONGEST_IMAGE, LONGEST_NAME, Names, username_fields};
 use crate::users::profile;
@@ -50,7 +50,11 @@ fn own_names(names: Vec<String>) -> Vec<String> {
 }
 
 /// The roles of these names, which the overseer may give.
-async fn roles(call: &Call, overseer: &Overseer, names: Vec<String>) -> Result<Vec<tenants::store::role::Record>> {
+async fn roles(
+    call: &Call,
+    overseer: &UserAdministrator,
+    names: Vec<String>,
+) -> Result<Vec<tenants::store::role::RoleRecord>> {
     let refusals = (Wire::NO_SUCH_ROLE, Wire::NOT_ALLOWED_TO_CHANGE_USERS_ROLE);
     load_grantable_roles(&call.context, &overseer.acting, &own_names(names), refusals).await
 }
@@ -58,9 +62,9 @@ async fn roles(call: &Call, overseer: &Overseer, names: Vec<String>) -> Result<V
 /// Gives a user of the pool these roles in the tenant and no others, a membership included if they have none.
 fn set_roles(
     context: &Context,
-    overseer: &Overseer,
+    overseer: &UserAdministrator,
     user: &Id<User>,
-    given: &[tenants::store::role::Record],
+    given: &[tenants::store::role::RoleRecord],
     is_new: bool,
 ) -> Result<Vec<Statement>> {
     let ids: Vec<_> = given.iter().map(|role| &role.id).collect();
@@ -78,19 +82,19 @@ fn set_roles(
 }
 
 /// Writes, and answers the user as they are then.
-async fn commit(call: &Call, mut statements: Vec<Statement>, user: &Id<User>) -> Result<Record> {
+async fn commit(call: &Call, mut statements: Vec<Statement>, user: &Id<User>) -> Result<PoolUser> {
     let context = &call.context;
     statements.push(store::find(context, user));
-    let record: Option<Record> = context.db()?.batch(statements).await.map_err(users::refuse_ownerless)?.last()?;
+    let record: Option<PoolUser> = context.db()?.batch(statements).await.map_err(users::refuse_ownerless)?.last()?;
     record.ok_or_else(users::user_not_found)
 }
 
 /// What is said of roles that were given: to the audit, and to whoever has them now.
 fn roles_told(
     context: &Context,
-    overseer: &Overseer,
-    target: &Record,
-    given: &[tenants::store::role::Record],
+    overseer: &UserAdministrator,
+    target: &PoolUser,
+    given: &[tenants::store::role::RoleRecord],
 ) -> Result<[Statement; 2]> {
     const EVENT: &str = "member.roles_changed";
     let user = &target.person.id;
@@ -141,7 +145,7 @@ const KNOWN: [&str; 12] = [
 ];
 
 /// What `data` of `create-user` and `update-user` says, and the roles in it.
-fn data(fields: &mut Fields) -> (Changes, Option<Vec<String>>) {
+fn data(fields: &mut Fields) -> (UserChanges, Option<Vec<String>>) {
     let name = match fields.change_name("name", LONGEST_NAME) {
         Change::Set(name) => Some(name),
         Change::Keep => None,
@@ -164,10 +168,10 @@ fn data(fields: &mut Fields) -> (Changes, Option<Vec<String>>) {
         fields.refuse(&name, "Not to be changed here");
     }
     let Names { username, display_username } = names;
-    (Changes { name, image, username, display_username, email, email_verified, patches }, roles)
+    (UserChanges { name, image, username, display_username, email, email_verified, patches }, roles)
 }
 
-fn change(context: &Context, user: &Id<User>, changes: &Changes) -> Vec<Statement> {
+fn change(context: &Context, user: &Id<User>, changes: &UserChanges) -> Vec<Statement> {
     let mut statements = vec![store::update(context, user, changes), must_change()];
     if !changes.patches.is_empty() {
         statements.extend([store::patch(context, user, &changes.patches), must_change()]);
@@ -320,7 +324,7 @@ pub async fn set_password(call: &mut Call) -> Result<Reply> {
     proof::check_password_breach(context, &password, Some(user)).await?;
     let hash = password_hash::hash_password(context, &password).await?;
     let mut statements = vec![
-        session::store::session::revoke(context, user, Which::All, "password_set", None),
+        session::store::session::revoke(context, user, WhichSessions::All, "password_set", None),
         session::store::permission::holds_still(&overseer.permit),
         session::store::permission::covers_still(&overseer.permit, &[], Some(user)),
         crate::users::store::password::set(context, &context.id()?, user, hash.expose()),
@@ -361,7 +365,7 @@ pub async fn has_permission(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     let here = call.context.tenant().id.clone();
     let context = &call.context;
-    let asked = authorize_member(&call.context, &Named::Id(Some(here.clone()))).await;
+    let asked = authorize_member(&call.context, &NamedTenant::Id(Some(here.clone()))).await;
     let acting = match asked {
         // Whoever is signed in without being a member may nothing, and is told so.
         Err(error) if error.wire() == Wire::ORGANIZATION_NOT_FOUND && user.is_none() && role.is_none() => {
@@ -377,7 +381,7 @@ pub async fn has_permission(call: &mut Call) -> Result<Reply> {
         (None, Some(role)) => {
             acting.permit(Action::ListRoles)?;
             let names = own_names(vec![role]);
-            let roles: Vec<tenants::store::role::Record> =
+            let roles: Vec<tenants::store::role::RoleRecord> =
                 context.db()?.batch([tenants::store::role::named(&here, &names)]).await?.rows()?;
             let role = roles.into_iter().next();
             role.ok_or_else(|| Error::refused(Wire::NO_SUCH_ROLE, "no such role"))?.permissions

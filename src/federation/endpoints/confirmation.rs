@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::federation::flow::confirmation::Waiting;
+use crate::federation::flow::confirmation::WaitingAccount;
 use crate::federation::{pages, store};
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
@@ -15,7 +15,7 @@ use crate::request::store::verification::Used;
 use crate::session::call::Call;
 use crate::{records, request, users};
 
-fn read(context: &Context, used: &Used) -> Result<Waiting> {
+fn read(context: &Context, used: &Used) -> Result<WaitingAccount> {
     serde_json::from_slice(used.payload(context)?.expose())
         .map_err(|error| Error::Internal(format!("verification.payload_sealed is no link: {error}")))
 }

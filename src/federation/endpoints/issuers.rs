@@ -6,7 +6,7 @@ use url::Url;
 use crate::access::action::Action;
 use crate::access::permission::{EVERYTHING, Permissions};
 use crate::admin::administrator::{Administrator, authorize_administrator};
-use crate::federation::store::issuer::{Draft, IN_USE, Record, Upstream};
+use crate::federation::store::issuer::{IN_USE, IssuerDraft, IssuerRecord, Upstream};
 use crate::federation::{discover, issuer_draft, issuers, store};
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
@@ -31,8 +31,8 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
         vec![store::issuer::records(&context.tenant().id)],
     )
     .await?;
-    let records: Vec<Record> = administrator.answers.rows()?;
-    let records: Vec<Record> =
+    let records: Vec<IssuerRecord> = administrator.answers.rows()?;
+    let records: Vec<IssuerRecord> =
         records.into_iter().map(|record| record.with_public_key(context)).collect::<Stored<_>>()?;
     Ok(Reply::json(200, &json!({ "issuers": records }))?.with_cookies(administrator.authenticated.cookies))
 }
@@ -88,7 +88,7 @@ fn in_use() -> Error {
 
 /// Who is believed about people says who they are: an issuer opens an owner's session where it is believed
 /// about the owner's address. That is set by a user who may give everything.
-fn may_speak_for_others(administrator: &Administrator, draft: &Draft) -> Result<Vec<Statement>> {
+fn may_speak_for_others(administrator: &Administrator, draft: &IssuerDraft) -> Result<Vec<Statement>> {
     if !draft.speaks_for_others {
         return Ok(Vec::new());
     }
@@ -103,7 +103,7 @@ fn may_speak_for_others(administrator: &Administrator, draft: &Draft) -> Result<
 ///
 /// # Errors
 /// 400, 503.
-async fn elsewhere(context: &Context, draft: &Draft) -> Result<()> {
+async fn elsewhere(context: &Context, draft: &IssuerDraft) -> Result<()> {
     let record = &draft.record;
     let endpoints = record.endpoints.iter().map(|(name, url)| (format!("endpoints.{name}"), url));
     for (name, text) in std::iter::once(("baseUrl".to_owned(), &record.base_url)).chain(endpoints) {
@@ -118,7 +118,7 @@ async fn elsewhere(context: &Context, draft: &Draft) -> Result<()> {
 }
 
 /// Writes a draft and, where there is discovery, asks it; answers the issuer as it is then.
-async fn save(context: &Context, administrator: &Administrator, draft: &Draft, event: &str) -> Result<Value> {
+async fn save(context: &Context, administrator: &Administrator, draft: &IssuerDraft, event: &str) -> Result<Value> {
     let (permit, record) = (&administrator.permit, &draft.record);
     elsewhere(context, draft).await?;
     let details = json!({ "issuer": record.id, "name": record.name });
@@ -163,7 +163,7 @@ async fn rediscover(context: &Context, id: &Id<Issuer>) -> Result<Option<String>
 }
 
 async fn answer(context: &Context, id: &Id<Issuer>, problem: Option<String>) -> Result<Value> {
-    let record: Option<Record> =
+    let record: Option<IssuerRecord> =
         context.db()?.first(crate::federation::store::issuer::record(&context.tenant().id, id)).await?;
     let record = record.ok_or_else(issuers::issuer_not_found)?.with_public_key(context)?;
     let mut body = serde_json::to_value(&record).map_err(|error| Error::Internal(error.to_string()))?;

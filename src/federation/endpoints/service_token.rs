@@ -7,7 +7,7 @@ use crate::federation::flow::begin::with_endpoints;
 use crate::federation::flow::token_endpoint::{TokenResponse, refresh};
 use crate::federation::request::{is_scope, scopes};
 use crate::federation::store;
-use crate::federation::store::lease::Holder;
+use crate::federation::store::lease::LeaseHolder;
 use crate::federation::store::system_account::{Cached, Connected};
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
@@ -79,7 +79,7 @@ pub async fn access_token(
         {
             return Ok((token, cached.expires_at));
         }
-        let turn = take_lease(context, Holder::System(&connected.id)).await?;
+        let turn = take_lease(context, LeaseHolder::System(&connected.id)).await?;
         // Loaded once more under the lease: the issuer may have rotated the refresh token since.
         let statements = [store::system_account::look(issuer, scope), store::system_account::of_issuer(issuer)];
         let mut answers = context.db()?.batch(statements).await?;
@@ -89,7 +89,7 @@ pub async fn access_token(
         match turn {
             Turn::Mine(name) if !is_new => return renew(context, &connected, &reloaded, &name).await,
             Turn::Mine(name) => {
-                context.db()?.batch([store::lease::release(Holder::System(&connected.id), &name)]).await?;
+                context.db()?.batch([store::lease::release(LeaseHolder::System(&connected.id), &name)]).await?;
             }
             Turn::Done => (),
         }
@@ -104,7 +104,7 @@ async fn renew(
     cached: &Cached,
     lease_name: &str,
 ) -> Result<(Secret<String>, Option<Millis>)> {
-    let holder = Holder::System(&connected.id);
+    let holder = LeaseHolder::System(&connected.id);
     let response = match ask(context, connected, cached).await {
         Ok(response) => response,
         Err(error) => {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::federation::flow::begin::{Begun, Wish, begin_authorization};
+use crate::federation::flow::begin::{AuthorizationWish, BegunAuthorization, begin_authorization};
 use crate::federation::flow::native::{Believed, Native, believe, refused};
 use crate::federation::flow::sign_in::{Arrived, sign_in};
 use crate::federation::flow::{End, link as linking};
@@ -19,13 +19,13 @@ use crate::request::origins;
 use crate::session::call::Call;
 use crate::session::proof;
 
-fn redirecting(begun: Begun, disable_redirect: bool) -> Result<Reply> {
+fn redirecting(begun: BegunAuthorization, disable_redirect: bool) -> Result<Reply> {
     let reply =
         Reply::json(200, &json!({ "url": begun.url, "redirect": !disable_redirect }))?.with_cookie(begun.cookie);
     Ok(if disable_redirect { reply } else { reply.with("location", begun.url) })
 }
 
-fn named(context: &Context, wish: &Wish) -> Statement {
+fn named(context: &Context, wish: &AuthorizationWish) -> Statement {
     store::issuer::by_name(&context.tenant().id, &wish.provider)
 }
 
@@ -54,7 +54,7 @@ pub async fn one_tap(call: &mut Call) -> Result<Reply> {
 /// 400, 401 for a bad ID token, 403 for a bad target, 404 for an unknown provider, 429, 502 for one that does not answer.
 pub async fn start(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
-    let wish = Wish::read(&mut fields);
+    let wish = AuthorizationWish::read(&mut fields);
     let disable_redirect = fields.boolean("disableRedirect").unwrap_or(false);
     let native = fields.take("idToken");
     fields.finish()?;
@@ -75,7 +75,7 @@ pub async fn start(call: &mut Call) -> Result<Reply> {
 /// As [`start`]; 401, 403 for a session that is not fresh, 409 for an identity of somebody else.
 pub async fn link(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
-    let wish = Wish::read(&mut fields);
+    let wish = AuthorizationWish::read(&mut fields);
     let disable_redirect = fields.boolean("disableRedirect").unwrap_or(false);
     let native = fields.take("idToken");
     fields.finish()?;
@@ -96,7 +96,7 @@ pub async fn link(call: &mut Call) -> Result<Reply> {
         let body = json!({ "url": "", "status": !waits, "redirect": false });
         return Ok(Reply::json(200, &body)?.with_cookies(authenticated.cookies));
     }
-    let wish = Wish { purpose: Purpose::Link(user.clone()), ..wish };
+    let wish = AuthorizationWish { purpose: Purpose::Link(user.clone()), ..wish };
     let begun = begin_authorization(context, &wish).await?;
     Ok(redirecting(begun, disable_redirect)?.with_cookies(authenticated.cookies))
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::federation::flow::begin::{Wish, begin_authorization_with};
+use crate::federation::flow::begin::{AuthorizationWish, begin_authorization_with};
 use crate::federation::flow::token_endpoint::revoke;
 use crate::federation::issuers::{load_issuer_as_administrator, may_change};
 use crate::federation::request::Purpose;
@@ -71,7 +71,7 @@ pub async fn connect(call: &mut Call) -> Result<Reply> {
     let upstream = upstream.filter(|_| record.enabled);
     let upstream = upstream.ok_or_else(|| Error::refused(Wire::PROVIDER_NOT_FOUND, "switched off"))?;
     let purpose = Purpose::SystemAccount(administrator.authenticated.session.user.id.clone());
-    let wish = Wish { purpose, callback_url, error_callback_url, ..Wish::default() };
+    let wish = AuthorizationWish { purpose, callback_url, error_callback_url, ..AuthorizationWish::default() };
     let begun = begin_authorization_with(context, upstream, &wish).await?;
     let body = json!({ "url": begun.url, "redirect": !disable_redirect });
     Ok(Reply::json(200, &body)?.with_cookie(begun.cookie).with_cookies(administrator.authenticated.cookies))

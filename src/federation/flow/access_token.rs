@@ -10,7 +10,7 @@ use crate::federation::request::scopes;
 use crate::federation::store;
 use crate::federation::store::account::Holding;
 use crate::federation::store::issuer::Upstream;
-use crate::federation::store::lease::{Holder, Settled, Standing};
+use crate::federation::store::lease::{LeaseHolder, LeaseState, Settled};
 use crate::platform::clock::read_clock;
 use crate::platform::d1::Statement;
 use crate::platform::error::{Error, Result, Wire};
@@ -46,7 +46,7 @@ pub enum Turn {
 ///
 /// # Errors
 /// 502 if whoever refreshed failed, or nobody came to an end in time.
-pub async fn take_lease(context: &Context, holder: Holder<'_>) -> Result<Turn> {
+pub async fn take_lease(context: &Context, holder: LeaseHolder<'_>) -> Result<Turn> {
     let (began, name) = (read_clock(), context.row_id()?);
     let patience = context.config.upstream_timeout_seconds * 1000 + SLACK;
     let failed = |reason: &str| Error::refused(Wire::PROVIDER_UNAVAILABLE, reason);
@@ -57,7 +57,7 @@ pub async fn take_lease(context: &Context, holder: Holder<'_>) -> Result<Turn> {
     loop {
         Delay::from(Duration::from_millis(PAUSE)).await;
         let now = read_clock();
-        let standing: Option<Standing> = context.db()?.first(store::lease::look(holder)).await?;
+        let standing: Option<LeaseState> = context.db()?.first(store::lease::look(holder)).await?;
         let standing = standing.ok_or_else(|| failed("the row is gone"))?;
         // There is no use in repeating what has just failed, once for each who waited.
         if standing.refresh_failed_at.is_some_and(|at| at >= began) {
@@ -124,7 +124,7 @@ pub async fn get_or_refresh_access_token(
             return Err(Error::refused(wire, "no refresh token"));
         }
         let id = holding.id.clone();
-        let turn = take_lease(context, Holder::Account(&id)).await?;
+        let turn = take_lease(context, LeaseHolder::Account(&id)).await?;
         // Loaded once more under the lease: what was loaded before it may be what somebody has just replaced.
         let reloaded: Option<Holding> = context.db()?.first(store::account::holding(context, user, &id)).await?;
         let reloaded = reloaded.ok_or_else(|| unavailable("unlinked meanwhile"))?;
@@ -133,7 +133,7 @@ pub async fn get_or_refresh_access_token(
         match turn {
             Turn::Mine(name) if !is_new => return refresh_access_token(context, reloaded, &name).await,
             Turn::Mine(name) => {
-                context.db()?.record([store::lease::release(Holder::Account(&id), &name)]).await?;
+                context.db()?.record([store::lease::release(LeaseHolder::Account(&id), &name)]).await?;
             }
             Turn::Done => (),
         }
@@ -187,7 +187,7 @@ async fn refresh_access_token(context: &Context, holding: Holding, lease_name: &
         }
         Err(refused) => {
             let mut statements: Vec<Statement> =
-                vec![store::lease::fail(Holder::Account(id), lease_name, read_clock())];
+                vec![store::lease::fail(LeaseHolder::Account(id), lease_name, read_clock())];
             if let (true, Some(token)) = (refused.is_final, &holding.refresh_token) {
                 statements.push(store::account::forget_refresh_token(id, token));
             }

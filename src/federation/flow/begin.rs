@@ -26,7 +26,7 @@ const OFFLINE: &str = "offline_access";
 
 /// What a front-end asks for.
 #[derive(Debug, Default)]
-pub struct Wish {
+pub struct AuthorizationWish {
     /// The issuer's name.
     pub provider: String,
     /// What for.
@@ -47,7 +47,7 @@ pub struct Wish {
     pub again: bool,
 }
 
-impl Wish {
+impl AuthorizationWish {
     /// Reads what the protocol's bodies have in common.
     #[must_use]
     pub fn read(fields: &mut Fields) -> Self {
@@ -66,7 +66,7 @@ impl Wish {
 }
 
 /// A begun flow.
-pub struct Begun {
+pub struct BegunAuthorization {
     /// Where to send the visitor.
     pub url: String,
     /// The `Set-Cookie` line that ties the flow to the browser.
@@ -77,7 +77,7 @@ pub struct Begun {
 ///
 /// # Errors
 /// 403 for a bad target, 404 for an unknown provider, 502 for one that does not answer.
-pub async fn begin_authorization(context: &Context, wish: &Wish) -> Result<Begun> {
+pub async fn begin_authorization(context: &Context, wish: &AuthorizationWish) -> Result<BegunAuthorization> {
     let upstream: Option<Upstream> =
         context.db()?.first(store::issuer::by_name(&context.tenant().id, &wish.provider)).await?;
     let upstream = upstream.ok_or_else(|| Error::refused(Wire::PROVIDER_NOT_FOUND, format!("{:?}", wish.provider)))?;
@@ -88,7 +88,11 @@ pub async fn begin_authorization(context: &Context, wish: &Wish) -> Result<Begun
 ///
 /// # Errors
 /// As [`begin_authorization`].
-pub async fn begin_authorization_with(context: &Context, upstream: Upstream, wish: &Wish) -> Result<Begun> {
+pub async fn begin_authorization_with(
+    context: &Context,
+    upstream: Upstream,
+    wish: &AuthorizationWish,
+) -> Result<BegunAuthorization> {
     let callback = origins::check_target(context, wish.callback_url.as_deref(), Wire::INVALID_CALLBACK_URL)?;
     let on_error =
         origins::check_target(context, wish.error_callback_url.as_deref(), Wire::INVALID_ERROR_CALLBACK_URL)?;
@@ -152,7 +156,7 @@ pub async fn begin_authorization_with(context: &Context, upstream: Upstream, wis
     );
     let url = url.ok_or_else(|| Error::Internal(format!("issuer_endpoint of {} is no URL", upstream.id)))?;
     let cookie = Cookie::Binding.set(context.is_secure, binding.expose(), Some(context.config.flow_seconds));
-    Ok(Begun { url, cookie })
+    Ok(BegunAuthorization { url, cookie })
 }
 
 /// What ties flows to this browser, as it was presented.

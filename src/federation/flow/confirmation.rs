@@ -18,7 +18,7 @@ const PAGE: &str = "/confirm-account";
 
 /// The link that waits.
 #[derive(Serialize, Deserialize)]
-pub struct Waiting {
+pub struct WaitingAccount {
     pub(crate) user: Id<User>,
     /// The address that the mail goes to: it is good for as long as it is theirs.
     pub(crate) email: String,
@@ -39,7 +39,7 @@ pub fn mail_confirmation(
     account: &Id<Account>,
 ) -> Result<Vec<Statement>> {
     let identity = profile.email.clone().or_else(|| profile.name.clone()).unwrap_or_else(|| profile.subject.clone());
-    let waiting = Waiting {
+    let waiting = WaitingAccount {
         user: user.clone(),
         email: email.to_owned(),
         account: account.clone(),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::federation::flow::{End, Ended};
 use crate::federation::id_token::{Expected, IdToken, Nonce, UnverifiedIdToken};
-use crate::federation::profile::{Profile, ProfileError, Said, profile};
+use crate::federation::profile::{Attribute, Profile, ProfileError, profile};
 use crate::federation::store::issuer::Upstream;
 use crate::jose::jws::{JwsError, KeySet, UnverifiedJws, Verified, audiences};
 use crate::jose::{key_set, signature};
@@ -61,7 +61,7 @@ pub async fn identify(context: &Context, upstream: &Upstream, evidence: &Evidenc
     if token.is_none() && userinfo.is_none() {
         return Err(refused());
     }
-    let mut said = Said::new(token, userinfo);
+    let mut said = Attribute::new(token, userinfo);
     if let Some(user @ Value::Object(_)) = evidence.form_user {
         said.members.insert("user".to_owned(), user.clone());
     }

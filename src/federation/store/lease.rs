@@ -9,14 +9,14 @@ use crate::request::context::Context;
 
 /// The row that holds an access token.
 #[derive(Clone, Copy)]
-pub enum Holder<'a> {
+pub enum LeaseHolder<'a> {
     /// A user's account.
     Account(&'a Id<Account>),
     /// `system_account`, by id: its access tokens come of one refresh token.
     System(&'a str),
 }
 
-impl Holder<'_> {
+impl LeaseHolder<'_> {
     fn id(&self) -> &str {
         match self {
             Self::Account(id) => id.as_str(),
@@ -30,8 +30,8 @@ macro_rules! of {
     ($holder:ident, $before:literal, $after:literal $(, $name:ident)*) => {
         sql!(
             match $holder {
-                Holder::Account(_) => concat!($before, " account ", $after),
-                Holder::System(_) => concat!($before, " system_account ", $after),
+                LeaseHolder::Account(_) => concat!($before, " account ", $after),
+                LeaseHolder::System(_) => concat!($before, " system_account ", $after),
             }
             $(, $name)*,
             id = $holder.id()
@@ -41,7 +41,7 @@ macro_rules! of {
 
 /// Takes the lease, unless somebody has it; answers whether it was taken. It ends by itself: whoever took it may be gone.
 #[must_use]
-pub fn take(holder: Holder<'_>, by: &str, now: Millis, until: Millis) -> Statement {
+pub fn take(holder: LeaseHolder<'_>, by: &str, now: Millis, until: Millis) -> Statement {
     of!(
         holder,
         "update",
@@ -55,7 +55,7 @@ pub fn take(holder: Holder<'_>, by: &str, now: Millis, until: Millis) -> Stateme
 
 /// Gives the lease back after a failure, of which those who wait are told.
 #[must_use]
-pub fn fail(holder: Holder<'_>, by: &str, now: Millis) -> Statement {
+pub fn fail(holder: LeaseHolder<'_>, by: &str, now: Millis) -> Statement {
     of!(
         holder,
         "update",
@@ -67,7 +67,7 @@ pub fn fail(holder: Holder<'_>, by: &str, now: Millis) -> Statement {
 
 /// Gives the lease back: it is done, or there was nothing to do.
 #[must_use]
-pub fn release(holder: Holder<'_>, by: &str) -> Statement {
+pub fn release(holder: LeaseHolder<'_>, by: &str) -> Statement {
     of!(
         holder,
         "update",
@@ -78,7 +78,7 @@ pub fn release(holder: Holder<'_>, by: &str) -> Statement {
 
 /// What whoever waits looks at.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Standing {
+pub struct LeaseState {
     /// Until when somebody has the lease.
     pub leased_until: Option<Millis>,
     /// When a refresh last failed.
@@ -87,7 +87,7 @@ pub struct Standing {
 
 /// Looks at a lease.
 #[must_use]
-pub fn look(holder: Holder<'_>) -> Statement {
+pub fn look(holder: LeaseHolder<'_>) -> Statement {
     of!(
         holder,
         "select json_object('leased_until', leased_until, 'refresh_failed_at', refresh_failed_at) as row from",

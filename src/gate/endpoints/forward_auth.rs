@@ -6,7 +6,7 @@
 
 use crate::access::path_rules::Verdict;
 use crate::gate::proxy;
-use crate::gate::proxy::Judged;
+use crate::gate::proxy::JudgedVisitor;
 use crate::gate::request::sign_in_page;
 use crate::http::cookie;
 use crate::http::redirect::Target;
@@ -47,7 +47,7 @@ pub async fn check(call: &mut Call) -> Result<Reply> {
         // The auth host knows where a second factor is set up, and the way back.
         Err(error) if error.wire() == Wire::SECOND_FACTOR_REQUIRED => {
             call.context.log(path, &error);
-            Judged::signed_out()
+            JudgedVisitor::signed_out()
         }
         other => other?,
     };

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::gate::request::{Found, GateRequest, sign_in_page};
+use crate::gate::request::{FoundRequest, GateRequest, sign_in_page};
 use crate::gate::sign_in::SIGNED_OUT;
 use crate::gate::{proxy, sign_in};
 use crate::http::incoming::Media;
@@ -68,8 +68,8 @@ pub async fn authorize(call: &mut Call) -> Result<Reply> {
     let context = &call.context;
     let text = call.request.param("request").unwrap_or_default();
     let request = match GateRequest::read(&context.config.keyring, &text, context.now) {
-        Some(Found::Fresh(request)) => request,
-        Some(Found::TooOld(old)) => {
+        Some(FoundRequest::Fresh(request)) => request,
+        Some(FoundRequest::TooOld(old)) => {
             return Ok(Reply::redirect(302, &Target::own(sign_in_page(&old.origin, &old.return_to, false))));
         }
         None => return Err(bad("gate request is not ours")),
@@ -117,13 +117,13 @@ pub async fn callback(call: &mut Call) -> Result<Reply> {
     let text = call.request.param("state").unwrap_or_default();
     let found =
         GateRequest::read(&context.config.keyring, &text, context.now).ok_or_else(|| bad("state is not ours"))?;
-    let (Found::Fresh(request) | Found::TooOld(request)) = &found;
+    let (FoundRequest::Fresh(request) | FoundRequest::TooOld(request)) = &found;
     if request.app_id != app.id {
         return Err(bad("state of another app"));
     }
     let result = match &found {
-        Found::Fresh(request) => redeem(call, app, request).await,
-        Found::TooOld(_) => Err(bad("state is too old")),
+        FoundRequest::Fresh(request) => redeem(call, app, request).await,
+        FoundRequest::TooOld(_) => Err(bad("state is too old")),
     };
     let error = match result {
         Ok(Redeemed::Opened(cookies, must_enrol)) => {
@@ -146,7 +146,7 @@ pub async fn callback(call: &mut Call) -> Result<Reply> {
     if let Authentication::Authenticated(_) = call.visitor(Depth::Database).await? {
         return Ok(Reply::redirect(302, &Target::own(request.return_to.clone())));
     }
-    if matches!(&found, Found::Fresh(request) if request.is_again) {
+    if matches!(&found, FoundRequest::Fresh(request) if request.is_again) {
         return Err(error);
     }
     context.log(call.request.path(), &error);

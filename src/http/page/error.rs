@@ -28,7 +28,7 @@ impl<'a> NextStep<'a> {
 }
 
 /// What went wrong.
-pub struct Told<'a> {
+pub struct ErrorText<'a> {
     /// In sentences for the user.
     pub text: &'a str,
     /// The protocol's own words, for those who look after the program that sent the user here.
@@ -41,7 +41,7 @@ pub struct Told<'a> {
 
 /// The page.
 #[must_use]
-pub fn page(frame: &Frame<'_>, told: &Told<'_>) -> String {
+pub fn page(frame: &Frame<'_>, told: &ErrorText<'_>) -> String {
     frame.around(&html! {
         p { (told.text) }
         a class="button plain" href=(told.next.href) rel="noreferrer" {

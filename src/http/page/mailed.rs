@@ -6,7 +6,7 @@ use crate::http::page::Frame;
 use crate::http::redirect::Target;
 
 /// The proof of an address.
-pub struct Proof<'a> {
+pub struct ProofQuestion<'a> {
     /// The link's token.
     pub token: &'a str,
     /// Where to go afterwards.
@@ -19,7 +19,7 @@ pub struct Proof<'a> {
 
 /// Asks whether an address is the reader's.
 #[must_use]
-pub fn ask_proof(frame: &Frame<'_>, asked: &Proof<'_>) -> String {
+pub fn ask_proof(frame: &Frame<'_>, asked: &ProofQuestion<'_>) -> String {
     frame.around(&html! {
         p { "An account was made with " strong { (asked.email) } "." }
         form method="post" action="/verify-email" {
@@ -70,7 +70,7 @@ pub fn proven(frame: &Frame<'_>, email: &str, target: &str) -> String {
 
 /// The user who opens a link that proves nothing any more.
 #[derive(Clone, Copy)]
-pub struct Reader<'a> {
+pub struct ProofReader<'a> {
     /// Their address.
     pub email: &'a str,
     /// Whether it is confirmed.
@@ -79,15 +79,15 @@ pub struct Reader<'a> {
 
 /// Says that a link proves nothing any more, and offers another one. `reader` is the user who is signed in.
 #[must_use]
-pub fn spent_proof(frame: &Frame<'_>, reader: Option<Reader<'_>>, target: &str) -> String {
+pub fn spent_proof(frame: &Frame<'_>, reader: Option<ProofReader<'_>>, target: &str) -> String {
     frame.around(&html! {
         p { "It has been used already, it is too old, or the address of the account has been changed since." }
         @match reader {
-            Some(Reader { email, is_proven: true }) => {
+            Some(ProofReader { email, is_proven: true }) => {
                 p { "You are signed in as " strong { (email) } ", and this address is confirmed." }
                 a class="button" href=(target) { "Continue" }
             }
-            Some(Reader { email, is_proven: false }) => {
+            Some(ProofReader { email, is_proven: false }) => {
                 p { "You are signed in as " strong { (email) } ", and this address is not confirmed yet." }
                 form method="post" action="/verify-email/send" {
                     input type="hidden" name="continue" value=(target);
@@ -103,7 +103,7 @@ pub fn spent_proof(frame: &Frame<'_>, reader: Option<Reader<'_>>, target: &str) 
 }
 
 /// A link that signs in.
-pub struct SignIn<'a> {
+pub struct SignInQuestion<'a> {
     /// The link's token.
     pub token: &'a str,
     /// The address that it was mailed to.
@@ -114,7 +114,7 @@ pub struct SignIn<'a> {
 
 /// Asks whether to sign in.
 #[must_use]
-pub fn ask_sign_in(frame: &Frame<'_>, asked: &SignIn<'_>) -> String {
+pub fn ask_sign_in(frame: &Frame<'_>, asked: &SignInQuestion<'_>) -> String {
     frame.around(&html! {
         p { "As " strong { (asked.email) } "." }
         form method="post" action="/sign-in-link" {

@@ -14,7 +14,7 @@ use crate::session::call::Call;
 use crate::session::protocol;
 use crate::users::fields::{LONGEST_IMAGE, LONGEST_NAME};
 use crate::users::store::code::CodeKind;
-use crate::users::store::sign_in::By;
+use crate::users::store::sign_in::LookupBy;
 
 /// `POST /email-otp/send-verification-otp`: known and unknown addresses are answered alike.
 ///
@@ -43,7 +43,7 @@ pub async fn check(call: &mut Call) -> Result<Reply> {
     let otp = fields.required("otp", LONGEST_CODE);
     fields.finish()?;
     judged?;
-    email_otp::redeem_code(&call.context, email_otp::code_kind(&named)?, By::Email(&email), &otp, true).await?;
+    email_otp::redeem_code(&call.context, email_otp::code_kind(&named)?, LookupBy::Email(&email), &otp, true).await?;
     Reply::json(200, &json!({ "success": true }))
 }
 
@@ -104,7 +104,7 @@ pub async fn reset_password(call: &mut Call) -> Result<Reply> {
     let otp = fields.required("otp", LONGEST_CODE);
     let new = Password::new(fields.required("password", LONGEST_READ), nfkc);
     fields.finish()?;
-    email_otp::reset_password_by_code(&call.context, CodeKind::Reset, By::Email(&email), &otp, &new).await?;
+    email_otp::reset_password_by_code(&call.context, CodeKind::Reset, LookupBy::Email(&email), &otp, &new).await?;
     Reply::json(200, &json!({ "success": true }))
 }
 

@@ -7,7 +7,7 @@ use crate::http::page::mailed;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::login::magic_link;
-use crate::login::magic_link::{PAGE, Ways};
+use crate::login::magic_link::{PAGE, Targets};
 use crate::platform::error::{Error, Result, Wire};
 use crate::request::{errors, origins};
 use crate::session::call::Call;
@@ -26,7 +26,7 @@ pub async fn send(call: &mut Call) -> Result<Reply> {
     let (callback, on_new, on_error) = (url("callbackURL"), url("newUserCallbackURL"), url("errorCallbackURL"));
     fields.finish()?;
     let context = &call.context;
-    let ways = Ways {
+    let ways = Targets {
         callback: origins::check_target(context, callback.as_deref(), Wire::INVALID_CALLBACK_URL)?,
         on_new: origins::check_target(context, on_new.as_deref(), Wire::INVALID_NEW_USER_CALLBACK_URL)?,
         on_error: origins::check_target(context, on_error.as_deref(), Wire::INVALID_ERROR_CALLBACK_URL)?,
@@ -45,7 +45,7 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
         return Ok(origins::redirect_to_page(&call.request, PAGE));
     }
     let context = &call.context;
-    let Ways { callback, on_new, on_error } = magic_link::read_targets(context, |name| call.request.param(name))?;
+    let Targets { callback, on_new, on_error } = magic_link::read_targets(context, |name| call.request.param(name))?;
     let result = magic_link::sign_in_by_link(&call.context, call.request.param("token")).await;
     let reply = match (result, callback) {
         (Ok((outcome, is_new)), Some(callback)) => {
@@ -67,7 +67,7 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
 }
 
 /// A link that let nobody in: told where its mail was asked for, or on our page.
-async fn refused(call: &Call, status: u16, ways: &Ways, error: &Error) -> Result<Reply> {
+async fn refused(call: &Call, status: u16, ways: &Targets, error: &Error) -> Result<Reply> {
     let context = &call.context;
     context.log(PAGE, error);
     let front_end = ways.callback.as_ref().filter(|target| origins::is_elsewhere(context, target));
@@ -102,7 +102,7 @@ pub async fn page(call: &mut Call) -> Result<Reply> {
         [("callbackURL", &ways.callback), ("newUserCallbackURL", &ways.on_new), ("errorCallbackURL", &ways.on_error)];
     let targets: Vec<(&str, &str)> =
         given.into_iter().filter_map(|(name, target)| Some((name, target.as_ref()?.as_str()))).collect();
-    let asked = mailed::SignIn { token: &text, email: &email, targets: &targets };
+    let asked = mailed::SignInQuestion { token: &text, email: &email, targets: &targets };
     Ok(Reply::page(200, mailed::ask_sign_in(&context.frame("Sign in?"), &asked)))
 }
 

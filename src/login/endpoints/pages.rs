@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::account::sign_up::{Applicant, SignedUp};
 use crate::account::{reset as resetting, sign_up as signing_up, verification};
 use crate::credentials::password::{LONGEST_READ, Password};
-use crate::federation::flow::begin::{Wish, begin_authorization};
+use crate::federation::flow::begin::{AuthorizationWish, begin_authorization};
 use crate::federation::store::issuer::Button;
 use crate::gate::sign_in;
 use crate::gate::sign_in::SIGNED_OUT;
@@ -13,12 +13,12 @@ use crate::http::incoming::Media;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::http::{email, page};
-use crate::login::magic_link::Ways;
+use crate::login::magic_link::Targets;
 use crate::login::pages::login::Login;
-use crate::login::pages::second_factor::Challenge;
+use crate::login::pages::second_factor::ChallengePage;
 use crate::login::pages::sign_up::SignUp;
-use crate::login::second_factor::Typed as SecondTyped;
-use crate::login::sign_in::Typed;
+use crate::login::second_factor::TypedCode as SecondTyped;
+use crate::login::sign_in::PasswordAttempt;
 use crate::login::{hosted_pages, magic_link, pages, second_factor};
 use crate::platform::error::{Error, Result, Wire};
 use crate::platform::unicode::nfkc;
@@ -29,7 +29,7 @@ use crate::session::cookies::clear_session_cookies;
 use crate::session::sessions::end_current_session;
 use crate::tenants::invitation_page;
 use crate::users::fields::{LONGEST_NAME, Names};
-use crate::users::store::sign_in::By;
+use crate::users::store::sign_in::LookupBy;
 use crate::{federation, login, provider};
 
 /// Where a page without a purpose leads.
@@ -111,8 +111,8 @@ pub async fn log_in(call: &mut Call) -> Result<Reply> {
     let target = target(call, given.as_deref());
     origins::require_open_way(call.context.config.ways_in.password)?;
     let name = login::sign_in::normalise_typed_name(&email);
-    let typed = Typed {
-        by: if name.contains('@') { By::Email(&name) } else { By::Username(&name) },
+    let typed = PasswordAttempt {
+        by: if name.contains('@') { LookupBy::Email(&name) } else { LookupBy::Username(&name) },
         password: Password::new(password, nfkc),
         is_remembered: remember,
         callback: Some(target.clone()),
@@ -153,7 +153,12 @@ pub async fn log_in_upstream(call: &mut Call) -> Result<Reply> {
     let given = fields.optional("continue", LONGEST_CONTINUE);
     fields.finish()?;
     let target = target(call, given.as_deref());
-    let wish = Wish { provider, again, callback_url: Some(target.as_str().to_owned()), ..Wish::default() };
+    let wish = AuthorizationWish {
+        provider,
+        again,
+        callback_url: Some(target.as_str().to_owned()),
+        ..AuthorizationWish::default()
+    };
     let begun = begin_authorization(&call.context, &wish).await?;
     Ok(Reply::redirect(303, &Target::own(begun.url)).with_cookie(begun.cookie))
 }
@@ -327,7 +332,7 @@ pub async fn log_in_by_link(call: &mut Call) -> Result<Reply> {
     let Some(address) = email::normalise(&typed) else {
         return show_login(call, 400, Some("This is not an e-mail address."), &typed, &target).await;
     };
-    let ways = Ways { callback: Some(target.clone()), ..Ways::default() };
+    let ways = Targets { callback: Some(target.clone()), ..Targets::default() };
     match magic_link::mail_sign_in_link(&call.context, &address, "", &ways).await {
         Ok(()) => Ok(sent(call, &address)),
         Err(error @ Error::TooManyRequests { .. }) => {
@@ -362,7 +367,7 @@ async fn show_second_factor(call: &Call, status: u16, said: Said<'_>, target: &T
         return Ok(Reply::redirect(303, &Target::own("/login").with_query("continue", target.as_str())));
     };
     let Said { problem, note, is_mailed } = said;
-    let challenge = Challenge { problem, note, methods: &methods, is_mailed, target: target.as_str() };
+    let challenge = ChallengePage { problem, note, methods: &methods, is_mailed, target: target.as_str() };
     Ok(Reply::page(status, pages::second_factor::challenge(&context.frame("One more step"), &challenge)))
 }
 

@@ -8,7 +8,7 @@ use crate::http::fields::Fields;
 use crate::http::incoming::Media;
 use crate::http::phone;
 use crate::http::reply::Reply;
-use crate::login::sign_in_or_up::Arrival;
+use crate::login::sign_in_or_up::ProvenArrival;
 use crate::login::{email_otp, sign_in_or_up};
 use crate::platform::d1::StoreError;
 use crate::platform::error::{Error, Result, Wire};
@@ -24,7 +24,7 @@ use crate::session::protocol::UserJson;
 use crate::users::person::Person;
 use crate::users::sign_in_decision::Candidate;
 use crate::users::store::code::{CodeKind, digits};
-use crate::users::store::sign_in::By;
+use crate::users::store::sign_in::LookupBy;
 use crate::users::store::sign_up::NewUser;
 use crate::users::{addressee, sign_in_decision};
 use crate::{records, users};
@@ -59,7 +59,7 @@ pub async fn send(call: &mut Call) -> Result<Reply> {
 }
 
 async fn send_code(context: &Context, number: &str, kind: CodeKind) -> Result<()> {
-    let user = addressee::load_addressee(context, "code", By::Phone(number)).await?;
+    let user = addressee::load_addressee(context, "code", LookupBy::Phone(number)).await?;
     let code = digits(context.random()?);
     let mut statements = Vec::from(users::store::code::issue(context, kind, number, &code)?);
     let minutes = context.config.code_seconds / 60;
@@ -91,7 +91,7 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
         return update_number(call, &number, &otp).await;
     }
     let context = &call.context;
-    let loaded = email_otp::redeem_code(context, CodeKind::Phone, By::Phone(&number), &otp, false).await?;
+    let loaded = email_otp::redeem_code(context, CodeKind::Phone, LookupBy::Phone(&number), &otp, false).await?;
     // The address stands in for the one that nobody gave: mail to it goes nowhere (RFC 2606, section 2). It is made of
     // chance, or a number that somebody gave up could not be another's, nor one whose stand-in somebody took first.
     let email = format!("{}@phone.placeholder.invalid", context.row_id()?);
@@ -99,7 +99,7 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
         return without_session(context, &number, &email, loaded.candidate.as_ref()).await;
     }
     let guest = if loaded.candidate.is_none() { call.guest().await? } else { None };
-    let arrival = Arrival {
+    let arrival = ProvenArrival {
         email: &email,
         phone_number: Some(&number),
         name: &number,
@@ -157,7 +157,7 @@ async fn update_number(call: &Call, number: &str, otp: &str) -> Result<Reply> {
     let context = &call.context;
     proof::refuse_impersonator(&authenticated)?;
     proof::require_fresh_session(context, &authenticated)?;
-    let loaded = email_otp::redeem_code(context, CodeKind::Phone, By::Phone(number), otp, false).await?;
+    let loaded = email_otp::redeem_code(context, CodeKind::Phone, LookupBy::Phone(number), otp, false).await?;
     if loaded.candidate.is_some() {
         return Err(Error::refused(Wire::PHONE_NUMBER_EXIST, "somebody has it"));
     }
@@ -205,6 +205,7 @@ pub async fn reset_password(call: &mut Call) -> Result<Reply> {
     fields.finish()?;
     check_open(&call.context)?;
     let number = phone::require_phone_number(&typed)?;
-    email_otp::reset_password_by_code(&call.context, CodeKind::PhoneReset, By::Phone(&number), &otp, &new).await?;
+    email_otp::reset_password_by_code(&call.context, CodeKind::PhoneReset, LookupBy::Phone(&number), &otp, &new)
+        .await?;
     Reply::json(200, &json!({ "status": true }))
 }

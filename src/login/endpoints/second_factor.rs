@@ -8,7 +8,7 @@ use crate::http::cookie::Cookie;
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::login::second_factor;
-use crate::login::second_factor::Typed;
+use crate::login::second_factor::TypedCode;
 use crate::platform::error::{Error, Result, Wire};
 use crate::platform::secret::{SecondFactor, TokenHash};
 use crate::request::store::verification::Claim;
@@ -29,7 +29,7 @@ const LONGEST_CODE: usize = 40;
 /// 400 without TOTP or after too many codes, 401 for a wrong one or without a sign-in to go on with, 429 while locked.
 pub async fn verify_totp(call: &mut Call) -> Result<Reply> {
     let (code, trusts, _) = fields(call).await?;
-    verify(call, Typed::Totp(&code), trusts).await
+    verify(call, TypedCode::Totp(&code), trusts).await
 }
 
 /// `POST /two-factor/verify-otp`.
@@ -38,7 +38,7 @@ pub async fn verify_totp(call: &mut Call) -> Result<Reply> {
 /// As [`verify_totp`].
 pub async fn verify_mailed(call: &mut Call) -> Result<Reply> {
     let (code, trusts, _) = fields(call).await?;
-    verify(call, Typed::Mailed(&code), trusts).await
+    verify(call, TypedCode::Mailed(&code), trusts).await
 }
 
 /// `POST /two-factor/verify-backup-code`.
@@ -50,7 +50,7 @@ pub async fn verify_backup(call: &mut Call) -> Result<Reply> {
     second_factor::backup_codes_allowed(&call.context)?;
     match second_factor::read_pending_sign_in(&call.context) {
         Some(hash) if disable_session => without_session(call, &hash, &code).await,
-        _ => verify(call, Typed::Backup(&code), trusts).await,
+        _ => verify(call, TypedCode::Backup(&code), trusts).await,
     }
 }
 
@@ -63,7 +63,7 @@ async fn fields(call: &mut Call) -> Result<(String, bool, bool)> {
     Ok((code, trusts, disable_session))
 }
 
-async fn verify(call: &Call, typed: Typed<'_>, trusts: bool) -> Result<Reply> {
+async fn verify(call: &Call, typed: TypedCode<'_>, trusts: bool) -> Result<Reply> {
     let answer = |session: &LiveSession| json!({ "token": session.id, "user": session.user_json() });
     match second_factor::read_pending_sign_in(&call.context) {
         Some(hash) => {
@@ -75,7 +75,7 @@ async fn verify(call: &Call, typed: Typed<'_>, trusts: bool) -> Result<Reply> {
 }
 
 /// A code of somebody who is signed in: their pending factor is put to use by it, or the one in use is proven again.
-async fn again(call: &Call, typed: Typed<'_>) -> Result<Reply> {
+async fn again(call: &Call, typed: TypedCode<'_>) -> Result<Reply> {
     let context = &call.context;
     let ticket = call.presented().map_err(|_| {
         Error::refused(Wire::INVALID_SECOND_FACTOR_COOKIE, "neither a sign-in that waits nor a session")
@@ -90,7 +90,7 @@ async fn again(call: &Call, typed: Typed<'_>) -> Result<Reply> {
     // A pending seed proves itself while the old factor still holds.
     let in_use = factors.iter().find(|factor| factor.is_verified);
     let pending = factors.iter().find(|factor| !factor.is_verified);
-    if let (Typed::Totp(typed), Some(factor)) = (typed, pending) {
+    if let (TypedCode::Totp(typed), Some(factor)) = (typed, pending) {
         let replaces_mailed_codes = in_use.is_none_or(|factor| factor.method != "totp");
         if replaces_mailed_codes || second_factor_setup::matching_step(context, factor, typed)?.is_some() {
             return second_factor_setup::enable_pending_factor(&call.context, authenticated, Some(factor), typed).await;
@@ -102,7 +102,7 @@ async fn again(call: &Call, typed: Typed<'_>) -> Result<Reply> {
             return second_factor_setup::enable_mailed_codes(&call.context, authenticated).await;
         }
         let wire =
-            if matches!(typed, Typed::Totp(_)) { Wire::TOTP_NOT_ENABLED } else { Wire::SECOND_FACTOR_NOT_ENABLED };
+            if matches!(typed, TypedCode::Totp(_)) { Wire::TOTP_NOT_ENABLED } else { Wire::SECOND_FACTOR_NOT_ENABLED };
         return Err(Error::refused(wire, "no second factor"));
     };
     let Some((accept, decides)) = second_factor::judge_code(context, factor, user, typed, verdict)? else {
@@ -128,7 +128,7 @@ async fn again(call: &Call, typed: Typed<'_>) -> Result<Reply> {
 /// A backup code given without wanting a session: it is used up, and so is the sign-in that waited.
 async fn without_session(call: &Call, hash: &TokenHash<SecondFactor>, typed: &str) -> Result<Reply> {
     let context = &call.context;
-    let code = Typed::Backup(typed);
+    let code = TypedCode::Backup(typed);
     let (waiting, factor, _) = second_factor::load_attempt(context, hash, code).await?;
     let user = &waiting.user_id;
     let Some((accept, if_changed)) = second_factor::judge_code(context, &factor, user, code, None)? else {

@@ -9,16 +9,16 @@ use crate::http::reply::Reply;
 use crate::http::username::NoUsername;
 use crate::http::{phone, username};
 use crate::login::sign_in;
-use crate::login::sign_in::Typed;
+use crate::login::sign_in::PasswordAttempt;
 use crate::platform::error::{Error, Result, Wire};
 use crate::platform::unicode::nfkc;
 use crate::request::origins;
 use crate::session::call::Call;
-use crate::users::store::sign_in::By;
+use crate::users::store::sign_in::LookupBy;
 
 /// What kind of name a password is given with.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum NameKind {
     Email,
     Username,
     Phone,
@@ -29,7 +29,7 @@ enum Kind {
 /// # Errors
 /// 400 for bad fields, 401 for bad credentials, 403 for a bad `callbackURL` or a banned user, 429.
 pub async fn email(call: &mut Call) -> Result<Reply> {
-    by_name(call, Kind::Email).await
+    by_name(call, NameKind::Email).await
 }
 
 /// `POST /sign-in/username`.
@@ -37,7 +37,7 @@ pub async fn email(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// As [`email`]; 422 for what is no user name.
 pub async fn username(call: &mut Call) -> Result<Reply> {
-    by_name(call, Kind::Username).await
+    by_name(call, NameKind::Username).await
 }
 
 /// `POST /sign-in/phone-number`.
@@ -46,18 +46,18 @@ pub async fn username(call: &mut Call) -> Result<Reply> {
 /// As [`email`]; 400 for what is no phone number; 404 where phones are not a way in.
 pub async fn phone_number(call: &mut Call) -> Result<Reply> {
     origins::require_open_way(call.context.config.ways_in.phone)?;
-    by_name(call, Kind::Phone).await
+    by_name(call, NameKind::Phone).await
 }
 
-async fn by_name(call: &mut Call, kind: Kind) -> Result<Reply> {
+async fn by_name(call: &mut Call, kind: NameKind) -> Result<Reply> {
     if !call.context.config.ways_in.password {
         return Err(Error::refused(Wire::EMAIL_PASSWORD_DISABLED, "SIGN_IN_WITH is without password"));
     }
     let mut fields = call.request.fields(Media::Both).await?;
     let name = match kind {
-        Kind::Email => fields.email("email"),
-        Kind::Username => fields.required("username", username::LONGEST_READ),
-        Kind::Phone => fields.required("phoneNumber", phone::LONGEST_READ),
+        NameKind::Email => fields.email("email"),
+        NameKind::Username => fields.required("username", username::LONGEST_READ),
+        NameKind::Phone => fields.required("phoneNumber", phone::LONGEST_READ),
     };
     let password = Password::new(fields.required("password", LONGEST_READ), nfkc);
     let remember = fields.boolean("rememberMe");
@@ -65,18 +65,18 @@ async fn by_name(call: &mut Call, kind: Kind) -> Result<Reply> {
     fields.finish()?;
     let target = origins::check_target(&call.context, callback.as_deref(), Wire::INVALID_CALLBACK_URL)?;
     let name = match kind {
-        Kind::Email => name,
-        Kind::Username => username::normalise_username(&name).map_err(NoUsername::when_asked)?,
-        Kind::Phone => phone::require_phone_number(&name)?,
+        NameKind::Email => name,
+        NameKind::Username => username::normalise_username(&name).map_err(NoUsername::when_asked)?,
+        NameKind::Phone => phone::require_phone_number(&name)?,
     };
     let by = match kind {
-        Kind::Email => By::Email(&name),
-        Kind::Username => By::Username(&name),
-        Kind::Phone => By::Phone(&name),
+        NameKind::Email => LookupBy::Email(&name),
+        NameKind::Username => LookupBy::Username(&name),
+        NameKind::Phone => LookupBy::Phone(&name),
     };
-    let typed = Typed { by, password, is_remembered: remember.unwrap_or(true), callback: target.clone() };
+    let typed = PasswordAttempt { by, password, is_remembered: remember.unwrap_or(true), callback: target.clone() };
     let outcome = sign_in::sign_in_with_password(&call.context, &typed).await?;
-    if kind == Kind::Phone {
+    if kind == NameKind::Phone {
         return outcome.json(|session| json!({ "token": session.id, "user": session.user_json() }));
     }
     outcome.answer(target.as_ref())

@@ -6,7 +6,7 @@ use crate::http::page::Frame;
 use crate::http::redirect::Target;
 
 /// What the page of a sign-in that waits shows.
-pub struct Challenge<'a> {
+pub struct ChallengePage<'a> {
     /// What went wrong the last time.
     pub problem: Option<&'a str>,
     /// What happened the last time.
@@ -21,7 +21,7 @@ pub struct Challenge<'a> {
 
 /// Asks for a code.
 #[must_use]
-pub fn challenge(frame: &Frame<'_>, challenge: &Challenge<'_>) -> String {
+pub fn challenge(frame: &Frame<'_>, challenge: &ChallengePage<'_>) -> String {
     let login = Target::own("/login").with_query("continue", challenge.target);
     let has = |method: &str| challenge.methods.iter().any(|one| one == method);
     frame.around(&html! {

@@ -7,7 +7,7 @@ use crate::platform::error::Result;
 use crate::platform::problem::{Code, Problem};
 use crate::provider::assurance::{MULTI_FACTOR, met};
 use crate::provider::authorization::{AuthorizationRequest, Refused, judge};
-use crate::provider::authorize::Asked;
+use crate::provider::authorize::LoadedRequest;
 use crate::provider::client::Client;
 use crate::provider::parameters::Parameters;
 use crate::provider::subject::subject_identifier;
@@ -178,7 +178,12 @@ fn shortcoming(
 /// Sends the user to sign in, and the request with them, sealed: what anybody may ask without having proven anything is not
 /// kept, unless it is too long to travel. A user who comes back has done what was asked of them, also where nobody was signed in
 /// before.
-async fn sign_in_first(context: &Context, asked: &Asked, request: &AuthorizationRequest, again: bool) -> Result<Reply> {
+async fn sign_in_first(
+    context: &Context,
+    asked: &LoadedRequest,
+    request: &AuthorizationRequest,
+    again: bool,
+) -> Result<Reply> {
     let page = Target::own("/oauth2/authorize").with_query("client_id", &asked.client.client_id);
     let mut back = page.with_query("request_uri", &authorize::seal_request(context, asked)?);
     if back.as_str().len() > Target::LONGEST {

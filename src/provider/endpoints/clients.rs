@@ -13,7 +13,7 @@ use crate::platform::secret::{ClientSecret, InitialAccessToken, Token};
 use crate::platform::time::iso;
 use crate::provider::client_registration::{check_registration_limit, put_secret, read_metadata};
 use crate::provider::clients::New;
-use crate::provider::store::client::{Keeper, Listed};
+use crate::provider::store::client::{Keeper, ListedClient};
 use crate::provider::{client, clients, store};
 use crate::records::store::audit::Severity;
 use crate::request::context::Context;
@@ -30,7 +30,7 @@ const CHANGING_OVER: i64 = 86_400_000;
 const INITIAL_SECONDS: i64 = 86_400;
 
 /// The same with what is ours alone to say.
-fn administered(client: &Listed) -> Value {
+fn administered(client: &ListedClient) -> Value {
     let mut body = clients::client_json(client);
     body["disabled"] = json!(client.disabled);
     body["user_id"] = json!(client.user_id);
@@ -69,13 +69,13 @@ impl Caretaker {
     }
 
     /// The caller, and a client that is theirs to look after, in one batch.
-    async fn of_client(call: &Call, id: &str) -> Result<(Self, Listed)> {
+    async fn of_client(call: &Call, id: &str) -> Result<(Self, ListedClient)> {
         let keeper = if is_global(&call.context) { Keeper::Everybody } else { Keeper::Tenant };
         let one = store::client::one(&call.context, id, keeper);
         let (caretaker, mut answers) = Self::with(call, vec![one]).await?;
-        let found: Option<Listed> = answers.row()?;
+        let found: Option<ListedClient> = answers.row()?;
         let user = caretaker.authenticated.session.user.id.as_str();
-        let is_theirs = |client: &Listed| caretaker.permit.is_some() || client.user_id.as_deref() == Some(user);
+        let is_theirs = |client: &ListedClient| caretaker.permit.is_some() || client.user_id.as_deref() == Some(user);
         let client = found.filter(is_theirs).ok_or_else(clients::client_not_found)?;
         Ok((caretaker, client))
     }
@@ -179,7 +179,7 @@ pub async fn initial_access_token(call: &mut Call) -> Result<Reply> {
 pub async fn list(call: &mut Call) -> Result<Reply> {
     let caretaker = Caretaker::of(call).await?;
     let statement = store::client::of(&call.context, caretaker.keeper());
-    let clients: Vec<Listed> = call.context.db()?.batch([statement]).await?.rows()?;
+    let clients: Vec<ListedClient> = call.context.db()?.batch([statement]).await?.rows()?;
     let body: Vec<Value> = clients.iter().map(administered).collect();
     Ok(Reply::json(200, &body)?.with_cookies(caretaker.authenticated.cookies))
 }

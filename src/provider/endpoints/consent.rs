@@ -8,7 +8,7 @@ use crate::platform::error::Result;
 use crate::platform::problem::{Code, Problem};
 use crate::provider::authorization::{AuthorizationRequest, Refused, judge};
 use crate::provider::authorize::{
-    Asked, answer_authorization, is_authentication_too_old, issue_code, load_authorization_request,
+    LoadedRequest, answer_authorization, is_authentication_too_old, issue_code, load_authorization_request,
     refuse_authorization, response_target, spend_statements,
 };
 use crate::provider::parameters::Parameters;
@@ -18,7 +18,7 @@ use crate::records;
 use crate::records::store::audit::Severity;
 use crate::session::call::Call;
 
-async fn asked(call: &Call, client_id: &str, request_uri: &str) -> Result<(Asked, AuthorizationRequest)> {
+async fn asked(call: &Call, client_id: &str, request_uri: &str) -> Result<(LoadedRequest, AuthorizationRequest)> {
     let mut parameters = Parameters::default();
     parameters.set("client_id", client_id);
     parameters.set("request_uri", request_uri);

@@ -6,7 +6,7 @@ use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::platform::error::Result;
 use crate::platform::time::iso;
-use crate::provider::store::consent::Listed;
+use crate::provider::store::consent::ListedConsent;
 use crate::provider::{consents, store};
 use crate::session::call::Call;
 
@@ -18,7 +18,7 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
     let authenticated = call.session()?;
     let context = &call.context;
     let statement = store::consent::of_user(context, &authenticated.session.user.id);
-    let listed: Vec<Listed> = context.db()?.batch([statement]).await?.rows()?;
+    let listed: Vec<ListedConsent> = context.db()?.batch([statement]).await?.rows()?;
     let body: Vec<Value> = listed
         .iter()
         .map(|consent| {

@@ -8,19 +8,19 @@ use crate::platform::error::{Error, Result};
 use crate::platform::problem::{Code, Problem};
 use crate::platform::secret::sha256_base64url;
 use crate::provider::assurance::acr;
-use crate::provider::authenticate_client::{Once, authenticate_client};
+use crate::provider::authenticate_client::{SingleUse, authenticate_client};
 use crate::provider::authorize::refuse_doubled_parameter;
 use crate::provider::client::Client;
 use crate::provider::client_authentication::UnverifiedClient;
 use crate::provider::parameters::Parameters;
 use crate::provider::store;
-use crate::provider::store::token::Found;
+use crate::provider::store::token::FoundToken;
 use crate::provider::subject::{issuer, subject_identifier};
 use crate::request::context::Context;
 use crate::session::call::Call;
 
 /// The client that asks, the token that it asks about, and what is good once.
-async fn load(call: &mut Call) -> Result<(Client, Option<Found>, Once)> {
+async fn load(call: &mut Call) -> Result<(Client, Option<FoundToken>, SingleUse)> {
     let form = call.request.form().await?;
     let parameters = Parameters::parse(&form).map_err(refuse_doubled_parameter)?;
     let context = &call.context;
@@ -30,7 +30,7 @@ async fn load(call: &mut Call) -> Result<(Client, Option<Found>, Once)> {
     let statements = [store::client::by_client_id(context, &presented.client_id), store::token::find(context, &hash)];
     let mut answers = context.db()?.batch(statements).await?;
     let client: Option<Client> = answers.row()?;
-    let found: Option<Found> = answers.row()?;
+    let found: Option<FoundToken> = answers.row()?;
     let (client, once) = authenticate_client(context, client, &presented).await?;
     Ok((client, found, once))
 }
@@ -51,7 +51,7 @@ pub async fn introspect(call: &mut Call) -> Result<Reply> {
         return Err(problem.because("a public client asks about tokens").into());
     }
     once.write(context, Vec::new()).await?;
-    let is_concerned = |found: &Found| found.client_id == client.client_id || client.is_among(&found.audience);
+    let is_concerned = |found: &FoundToken| found.client_id == client.client_id || client.is_among(&found.audience);
     let body = match found.filter(|found| found.is_good && is_concerned(found)) {
         Some(found) => described(context, &found),
         None => json!({ "active": false }),
@@ -71,7 +71,7 @@ pub async fn introspect(call: &mut Call) -> Result<Reply> {
     Ok(Reply::text(200, JWT, token))
 }
 
-fn described(context: &Context, found: &Found) -> Value {
+fn described(context: &Context, found: &FoundToken) -> Value {
     let issuer = issuer(context);
     let mut body = json!({
         "active": true, "scope": found.scope, "client_id": found.client_id, "iss": issuer,

@@ -14,7 +14,7 @@ use crate::provider::client::Client;
 use crate::provider::client_authentication::{CREDENTIALS, UnverifiedClient};
 use crate::provider::parameters::Parameters;
 use crate::provider::sender_constraint::Held;
-use crate::provider::store::grant::Kept;
+use crate::provider::store::grant::NewGrant;
 use crate::provider::subject::{REQUEST_URI, issuer};
 use crate::provider::{client_id_metadata, id_token_hint, resolve_request, store};
 use crate::session::call::Call;
@@ -52,7 +52,7 @@ pub async fn push(call: &mut Call) -> Result<Reply> {
     judge(&parameters, &client).map_err(|refused| refused.problem)?;
     let wanted = id_token_hint::take_hint(context, &client, &mut parameters).await??;
     let token: Token<KeptRequest> = Token::new(context.random()?);
-    let kept = Kept { parameters, signed_in_after: None, asks: None, wanted, is_pushed: true, pushed_id: None };
+    let kept = NewGrant { parameters, signed_in_after: None, asks: None, wanted, is_pushed: true, pushed_id: None };
     let seconds = context.config.pushed_request_seconds;
     let keep = store::grant::keep_request(context, &token.hash(), &client.id, &kept, seconds)?;
     let mut statements = check_network_limit(context, &client, "push");

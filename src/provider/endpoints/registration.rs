@@ -10,7 +10,7 @@ use crate::platform::problem::{Code, Problem};
 use crate::platform::secret::{InitialAccessToken, RegistrationToken, Token, equal_in_constant_time, sha256_base64url};
 use crate::provider::authenticate_client::open;
 use crate::provider::clients::{New, client_json};
-use crate::provider::store::client::{Keeper, Listed};
+use crate::provider::store::client::{Keeper, ListedClient};
 use crate::provider::subject::issuer;
 use crate::provider::userinfo::read_access_token;
 use crate::provider::{client_registration, clients, store};
@@ -56,13 +56,13 @@ pub async fn register(call: &mut Call) -> Result<Reply> {
 }
 
 /// The client that asks about itself, and its token's hash.
-async fn itself(call: &Call) -> Result<(Listed, Token<RegistrationToken>)> {
+async fn itself(call: &Call) -> Result<(ListedClient, Token<RegistrationToken>)> {
     let context = &call.context;
     open(context)?;
     let text = read_access_token(context).ok_or_else(|| not_good("none"))?;
     let token: Token<RegistrationToken> = Token::parse(&text).ok_or_else(|| not_good("malformed"))?;
     let id = call.segment.as_deref().unwrap_or_default();
-    let found: Option<Listed> =
+    let found: Option<ListedClient> =
         context.db()?.first(store::client::one(context, id, Keeper::Itself(&token.hash()))).await?;
     // RFC 7592, section 2.1: a client that is gone, or another's, is answered as a token that is not good.
     let found = found.filter(|client| !client.disabled).ok_or_else(|| not_good("of no client, or another's"))?;
@@ -70,7 +70,7 @@ async fn itself(call: &Call) -> Result<(Listed, Token<RegistrationToken>)> {
 }
 
 /// A registration as its client sees it (RFC 7592, section 3).
-fn described(context: &Context, client: &Listed, token: &Token<RegistrationToken>) -> Value {
+fn described(context: &Context, client: &ListedClient, token: &Token<RegistrationToken>) -> Value {
     let mut body = client_json(client);
     body["registration_client_uri"] = json!(format!("{}/oauth2/register/{}", issuer(context), client.client_id));
     body["registration_access_token"] = json!(token.expose());

@@ -7,12 +7,12 @@ use crate::jose;
 use crate::platform::error::{Error, Result};
 use crate::platform::problem::{Code, Problem};
 use crate::platform::secret::sha256_base64url;
-use crate::provider::authenticate_client::Once;
+use crate::provider::authenticate_client::SingleUse;
 use crate::provider::authorize::refuse_doubled_parameter;
 use crate::provider::claims::{Subject, by_name, by_scope};
 use crate::provider::parameters::Parameters;
 use crate::provider::sender_constraint::Held;
-use crate::provider::store::token::Found;
+use crate::provider::store::token::FoundToken;
 use crate::provider::subject::{issuer, subject_identifier};
 use crate::provider::{store, userinfo};
 use crate::request::context::Context;
@@ -62,7 +62,7 @@ async fn answer(context: &Context, method: &str, posted: Option<&str>) -> Result
     if has_proof && held.proof.is_none() {
         return Err(invalid("DPoP without a proof").with_dpop().into());
     }
-    let found: Option<Found> = context.db()?.first(store::token::find(context, &sha256_base64url(&token))).await?;
+    let found: Option<FoundToken> = context.db()?.first(store::token::find(context, &sha256_base64url(&token))).await?;
     let found = found.ok_or_else(|| said(invalid("unknown")))?;
     if found.kind != "access" || !found.is_good {
         return Err(said(invalid("no access token, or not good any more")).into());
@@ -85,7 +85,7 @@ async fn answer(context: &Context, method: &str, posted: Option<&str>) -> Result
     let no_scope = || Problem::new(Code::InsufficientScope, "the access token is not of an OpenID Connect request");
     let person = person.ok_or_else(|| said(no_scope()))?;
     if has_proof {
-        match Once::default().with_proof(context, &held).write(context, Vec::new()).await {
+        match SingleUse::default().with_proof(context, &held).write(context, Vec::new()).await {
             Err(Error::OAuth(problem)) => return Err(problem.with_dpop().into()),
             other => other?,
         }

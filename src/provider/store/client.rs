@@ -222,7 +222,7 @@ pub fn replace(
 
 /// A client, as whoever looks after it sees it.
 #[derive(Debug, Deserialize)]
-pub struct Listed {
+pub struct ListedClient {
     /// `client_id`.
     pub client_id: String,
     /// Its metadata, by its members' own names (RFC 7591, section 2).
@@ -239,7 +239,7 @@ pub struct Listed {
     pub updated_at: Millis,
 }
 
-/// The select of a [`Listed`], for what follows `from`. A patch leaves out what is null (RFC 7396).
+/// The select of a [`ListedClient`], for what follows `from`. A patch leaves out what is null (RFC 7396).
 macro_rules! listed {
     ($source:literal) => {
         concat!(

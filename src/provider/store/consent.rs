@@ -50,7 +50,7 @@ pub fn give(
 
 /// What a user agreed to, as they see it.
 #[derive(Debug, Deserialize)]
-pub struct Listed {
+pub struct ListedConsent {
     /// Id.
     pub id: String,
     /// `client_id`.

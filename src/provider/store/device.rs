@@ -13,7 +13,7 @@ use crate::request::context::Context;
 use crate::session::live_session::LiveSession;
 
 /// What a device wants.
-pub struct Wanted<'a> {
+pub struct WantedDevice<'a> {
     /// Scopes.
     pub scopes: &'a [String],
     /// Resources.
@@ -31,7 +31,7 @@ pub fn keep(
     hash: &TokenHash<DeviceCode>,
     user_code: &str,
     client: &Id<OauthClient>,
-    wanted: &Wanted<'_>,
+    wanted: &WantedDevice<'_>,
     seconds: i64,
 ) -> error::Result<Statement> {
     Ok(sql!(
@@ -51,7 +51,7 @@ pub fn keep(
 
 /// A device that waits for its user.
 #[derive(Debug, Deserialize)]
-pub struct Waiting {
+pub struct WaitingDevice {
     /// `oauth_grant.id`.
     pub id: String,
     /// Whose it is.

@@ -107,7 +107,7 @@ pub fn end_consented(context: &Context, user: &Id<User>, consent: &str) -> State
 
 /// A request, as it is kept.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Kept {
+pub struct NewGrant {
     /// Its parameters.
     pub parameters: Parameters,
     /// When the user must have signed in since, if that is so.
@@ -130,13 +130,13 @@ pub struct Kept {
 
 /// A kept request as it is read.
 #[derive(Debug, Deserialize)]
-pub struct Found {
+pub struct FoundGrant {
     /// `oauth_grant.id`.
     pub id: String,
     /// Whose.
     pub client_id: Id<OauthClient>,
     /// What was kept.
-    pub request: Kept,
+    pub request: NewGrant,
 }
 
 /// Keeps a request.
@@ -147,7 +147,7 @@ pub fn keep_request(
     context: &Context,
     hash: &TokenHash<KeptRequest>,
     client: &Id<OauthClient>,
-    kept: &Kept,
+    kept: &NewGrant,
     seconds: i64,
 ) -> error::Result<Statement> {
     let request = serde_json::to_string(kept).map_err(|error| error::Error::Internal(error.to_string()))?;

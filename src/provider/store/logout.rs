@@ -10,7 +10,7 @@ use crate::request::context::Context;
 
 /// A client that is told behind its users' backs (OpenID Connect Back-Channel Logout 1.0, section 2.5).
 #[derive(Debug, Deserialize)]
-pub struct Told {
+pub struct LogoutRecipient {
     /// The tenant whose client it is.
     pub tenant_id: Id<Tenant>,
     /// The host that the tenant's people sign in on, if not the default one.

@@ -298,7 +298,7 @@ pub fn revoke_exchanged(context: &Context, client_id: &str) -> Statement {
 /// A token, whichever kind it is, as introspection and userinfo need it.
 #[derive(Debug, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "columns")]
-pub struct Found {
+pub struct FoundToken {
     /// `oauth_token.id`.
     pub id: String,
     /// `access` or `refresh`.

@@ -64,7 +64,7 @@ pub fn tell_email(context: &Context, email: &str, news: &News<'_>) -> error::Res
 
 /// A notification.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Record {
+pub struct NotificationRecord {
     /// Id.
     pub id: String,
     /// In which tenant.
@@ -135,7 +135,7 @@ pub fn delete(user: &Id<User>, id: &str) -> Statement {
 
 /// Something that somebody did.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Deed {
+pub struct RecordedDeed {
     /// Id.
     pub id: String,
     /// What.

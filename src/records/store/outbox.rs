@@ -24,7 +24,7 @@ pub struct Mail {
 /// How something travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum MessageKind {
     /// By mail.
     Mail,
     /// To a phone, by the webhook for text messages.
@@ -39,7 +39,7 @@ pub struct Queued {
     /// Id.
     pub id: String,
     /// How it travels.
-    pub kind: Kind,
+    pub kind: MessageKind,
     /// Address or number.
     pub recipient: String,
     payload_sealed: String,

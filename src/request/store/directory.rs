@@ -18,7 +18,7 @@ use crate::platform::error::Error;
 use crate::platform::id::{App, Id, Millis, Tenant};
 use crate::platform::log::note;
 use crate::platform::sql::sql;
-use crate::request::own_hosts::{Known, host_question, is_own as is_own_url};
+use crate::request::own_hosts::{KnownHost, host_question, is_own as is_own_url};
 
 /// A tenant, as far as routing needs it.
 #[derive(Clone, Debug, Deserialize)]
@@ -98,7 +98,7 @@ pub struct AppPlace {
 
 /// What answers on a host.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Place {
+pub struct HostPlace {
     /// The tenant.
     pub tenant: TenantPlace,
     /// The protected app; none on an auth host.
@@ -108,7 +108,7 @@ pub struct Place {
 /// What an isolate remembers of a host.
 struct Remembered {
     /// A host that is asked for in vain is remembered as well: a flood of made-up hosts must not reach D1.
-    place: Option<Rc<Place>>,
+    place: Option<Rc<HostPlace>>,
     /// When D1 said so.
     at: Millis,
     /// When D1 was last asked in vain.
@@ -128,7 +128,7 @@ thread_local! {
 
 /// The isolate's own answer, not older than `ROUTING_CACHE_SECONDS`; an older one right after D1 failed.
 #[must_use]
-pub fn remembered(host: &str, config: &Config, now: Millis) -> Option<Option<Rc<Place>>> {
+pub fn remembered(host: &str, config: &Config, now: Millis) -> Option<Option<Rc<HostPlace>>> {
     let fresh = config.routing_cache_seconds * 1000;
     CACHE.with_borrow(|cache| {
         let known = cache.get(host)?;
@@ -142,7 +142,7 @@ pub fn remembered(host: &str, config: &Config, now: Millis) -> Option<Option<Rc<
     })
 }
 
-fn remember(host: &str, place: Option<Rc<Place>>, now: Millis) {
+fn remember(host: &str, place: Option<Rc<HostPlace>>, now: Millis) {
     CACHE.with_borrow_mut(|cache| {
         if cache.len() >= MOST_REMEMBERED {
             cache.clear();
@@ -154,7 +154,7 @@ fn remember(host: &str, place: Option<Rc<Place>>, now: Millis) {
 /// What was remembered of a host, if it is not older than `ROUTING_STALE_SECONDS`: D1 has just failed. What it would say now
 /// nobody knows: where D1 answers others and not this isolate, a change is not seen here until it answers again. A host that was asked for in
 /// vain may be one by now, and is not kept.
-fn stale(host: &str, config: &Config, now: Millis) -> Option<Rc<Place>> {
+fn stale(host: &str, config: &Config, now: Millis) -> Option<Rc<HostPlace>> {
     CACHE.with_borrow_mut(|cache| {
         let known = cache.get_mut(host).filter(|known| now < known.at + config.routing_stale_seconds * 1000)?;
         known.failed_at = Some(now);
@@ -219,7 +219,13 @@ fn unread(error: StoreError) -> Unread {
 ///
 /// # Errors
 /// If D1 does not answer and nothing is remembered, or if it answers what cannot be read.
-pub async fn find(env: &Env, host: &str, is_default: bool, config: &Config, now: Millis) -> Stored<Option<Rc<Place>>> {
+pub async fn find(
+    env: &Env,
+    host: &str,
+    is_default: bool,
+    config: &Config,
+    now: Millis,
+) -> Stored<Option<Rc<HostPlace>>> {
     match read(env, host, is_default).await {
         Ok(place) => {
             let place = place.map(Rc::new);
@@ -232,7 +238,7 @@ pub async fn find(env: &Env, host: &str, is_default: bool, config: &Config, now:
         }
         Err(Unread::Away(error, named)) => {
             // A host that was given to another tenant meanwhile is not served to the one that had it.
-            let is_named = |place: &Rc<Place>| {
+            let is_named = |place: &Rc<HostPlace>| {
                 named.as_ref().is_none_or(|(binding, tenant)| {
                     place.tenant.id == *tenant && place.tenant.database.as_ref() == Some(binding)
                 })
@@ -248,7 +254,7 @@ pub async fn find(env: &Env, host: &str, is_default: bool, config: &Config, now:
 
 /// Asks D1. Of a tenant whose data lives elsewhere the main database knows where, and on which hosts it answers; all else of
 /// it is there.
-async fn read(env: &Env, host: &str, is_default: bool) -> std::result::Result<Option<Place>, Unread> {
+async fn read(env: &Env, host: &str, is_default: bool) -> std::result::Result<Option<HostPlace>, Unread> {
     let main = Database::open(env, Database::BINDING).map_err(Unread::Bad)?;
     let statement = sql!(
         place!(
@@ -260,7 +266,7 @@ async fn read(env: &Env, host: &str, is_default: bool) -> std::result::Result<Op
         is_default
     );
     let mut answers = main.batch([statement]).await.map_err(unread)?;
-    let mut place: Option<Place> = answers.row().map_err(Unread::Bad)?;
+    let mut place: Option<HostPlace> = answers.row().map_err(Unread::Bad)?;
     if let Some((binding, id, is_active)) = place.as_ref().and_then(elsewhere) {
         let own = Database::open(env, &binding).map_err(Unread::Bad)?;
         let statement = sql!(place!(":id"), host, id = &id);
@@ -280,7 +286,7 @@ async fn read(env: &Env, host: &str, is_default: bool) -> std::result::Result<Op
 }
 
 /// Where a tenant's own data is, if it is not here.
-fn elsewhere(place: &Place) -> Option<(String, Id<Tenant>, bool)> {
+fn elsewhere(place: &HostPlace) -> Option<(String, Id<Tenant>, bool)> {
     let tenant = &place.tenant;
     tenant.database.clone().map(|binding| (binding, tenant.id.clone(), tenant.is_active))
 }
@@ -307,7 +313,7 @@ pub async fn is_own(env: &Env, config: &Config, binding: &str, url: &Url, now: M
     let mut own = false;
     for name in [Database::BINDING, binding].iter().take(if binding == Database::BINDING { 1 } else { 2 }) {
         let db = Database::open(env, name)?;
-        let known: Option<Known> = db.first(known(&host, &secure, &plain)).await?;
+        let known: Option<KnownHost> = db.first(known(&host, &secure, &plain)).await?;
         own |= is_own_url(url, &known.unwrap_or_default(), &config.auth_origin, config.development);
     }
     OWN.with_borrow_mut(|kept| {

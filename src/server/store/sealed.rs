@@ -146,14 +146,14 @@ const COLUMNS: [Column; 9] = [
 ];
 
 #[derive(Deserialize)]
-struct Found {
+struct SealedValue {
     id: String,
     old: String,
 }
 
 /// What still needs a key that is no longer the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct Needs {
+pub struct KeyNeeds {
     /// Sealed values that this run left: there were too many, or they do not open.
     #[serde(default)]
     pub sealed: usize,
@@ -165,7 +165,7 @@ pub struct Needs {
     pub backup_codes: usize,
 }
 
-impl Needs {
+impl KeyNeeds {
     /// Whether nothing needs the key.
     #[must_use]
     pub const fn is_nothing(&self) -> bool {
@@ -182,7 +182,7 @@ impl Needs {
     }
 }
 
-impl std::ops::AddAssign for Needs {
+impl std::ops::AddAssign for KeyNeeds {
     fn add_assign(&mut self, other: Self) {
         *self = self.plus(other);
     }
@@ -207,7 +207,7 @@ fn count(key_id: &str) -> Statement {
 ///
 /// # Errors
 /// If D1 does not answer, or the platform has no randomness.
-pub async fn seal_again(db: &Database, config: &Config, key_id: &str, now: Millis) -> Result<Needs> {
+pub async fn seal_again(db: &Database, config: &Config, key_id: &str, now: Millis) -> Result<KeyNeeds> {
     let prefix = format!("1.{key_id}");
     let mut statements: Vec<Statement> =
         COLUMNS.iter().map(|column| begin(column.find).bind(prefix.as_str())).collect();
@@ -216,12 +216,12 @@ pub async fn seal_again(db: &Database, config: &Config, key_id: &str, now: Milli
     let mut writes = Vec::new();
     let (mut left, mut asked) = (0, 0);
     for column in &COLUMNS {
-        let found: Vec<Found> = answers.rows()?;
+        let found: Vec<SealedValue> = answers.rows()?;
         if found.len() >= MOST {
             left += 1;
         }
         let mut changed = Vec::new();
-        for Found { id, old } in found {
+        for SealedValue { id, old } in found {
             let cell = Cell { table: column.table, column: column.name, row: &id };
             let Ok(opened) = config.keyring.open(cell, &old) else {
                 left += 1;
@@ -237,7 +237,7 @@ pub async fn seal_again(db: &Database, config: &Config, key_id: &str, now: Milli
         let write = begin(column.replace).bind(Value::from(changed).to_string());
         writes.push(if column.is_leased { write.bind(now) } else { write });
     }
-    let mut needs: Needs = answers.row()?.unwrap_or_default();
+    let mut needs: KeyNeeds = answers.row()?.unwrap_or_default();
     if !writes.is_empty() {
         let count = writes.len();
         let mut written = db.batch(writes).await?;

@@ -10,7 +10,7 @@ use crate::request::origins;
 use crate::session::call::Call;
 use crate::session::live_session::LiveSession;
 use crate::session::multi_session;
-use crate::session::multi_session::Account;
+use crate::session::multi_session::BrowserAccount;
 
 fn shown(session: &LiveSession) -> Value {
     json!({ "session": session.session_json(), "user": session.user_json() })
@@ -49,7 +49,7 @@ pub async fn set_active(call: &mut Call) -> Result<Reply> {
         .ok_or_else(multi_session::unknown_session)?;
     Ok(Reply::json(200, &shown(&chosen.session))?
         .with_cookies(multi_session::cookies_of_active(context, chosen))
-        .with_cookies(multi_session::account_cookies(context, accounts.iter().map(Account::kept))))
+        .with_cookies(multi_session::account_cookies(context, accounts.iter().map(BrowserAccount::kept))))
 }
 
 /// `POST /multi-session/revoke`: ends one session of this browser. If it was the active one, another becomes active.

@@ -15,12 +15,12 @@ use crate::session::impersonation::require_own_permission;
 use crate::session::live_session::LiveSession;
 use crate::session::protocol::{SessionJson, UserJson};
 use crate::session::sessions::SET_AUTH_JWT;
-use crate::session::store::session::{Listed, Which};
+use crate::session::store::session::{ListedSession, WhichSessions};
 use crate::session::{sessions, token};
 
 /// A session and its user, as `get-session` answers them.
 #[derive(Serialize)]
-struct Seen<'a> {
+struct SessionAndUser<'a> {
     session: SessionJson<'a>,
     user: UserJson<'a>,
 }
@@ -45,7 +45,7 @@ pub async fn get(call: &mut Call) -> Result<Reply> {
         }
         Authentication::Authenticated(authenticated) => {
             let session = &authenticated.session;
-            let body = Seen { session: session.session_json(), user: session.user_json() };
+            let body = SessionAndUser { session: session.session_json(), user: session.user_json() };
             let reply = Reply::json(200, &body)?;
             let reply = if with_jwt {
                 reply.with(SET_AUTH_JWT, token::sign_session_jwt(&call.context, session).await?)
@@ -80,7 +80,7 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
     let authenticated = call.session()?;
     let (context, user) = (&call.context, &authenticated.session.user.id);
     let listed = sessions::list_sessions(context, user).await?;
-    let body: Vec<SessionJson<'_>> = listed.iter().map(Listed::json).collect();
+    let body: Vec<SessionJson<'_>> = listed.iter().map(ListedSession::json).collect();
     Ok(Reply::json(200, &body)?.with_cookies(authenticated.cookies.clone()))
 }
 
@@ -97,7 +97,8 @@ pub async fn revoke_one(call: &mut Call) -> Result<Reply> {
     if let Some(id) = Id::parse(&handle) {
         // An administrator who acts as a user may leave, and ends none of that user's sessions by it.
         let ends = if id == authenticated.session.id { None } else { may_end(call, &authenticated.session).await? };
-        sessions::end_sessions(&call.context, &authenticated.session, Which::One(&id), ("revoked", ends)).await?;
+        sessions::end_sessions(&call.context, &authenticated.session, WhichSessions::One(&id), ("revoked", ends))
+            .await?;
         if id == authenticated.session.id {
             cookies = clear_session_cookies(&call.context).into();
         }
@@ -112,7 +113,7 @@ pub async fn revoke_one(call: &mut Call) -> Result<Reply> {
 pub async fn revoke_all(call: &mut Call) -> Result<Reply> {
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
     let ends = may_end(call, &authenticated.session).await?;
-    sessions::end_sessions(&call.context, &authenticated.session, Which::All, ("revoked", ends)).await?;
+    sessions::end_sessions(&call.context, &authenticated.session, WhichSessions::All, ("revoked", ends)).await?;
     Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(clear_session_cookies(&call.context)))
 }
 
@@ -124,7 +125,7 @@ pub async fn revoke_others(call: &mut Call) -> Result<Reply> {
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
     let session = &authenticated.session;
     let ends = may_end(call, session).await?;
-    sessions::end_sessions(&call.context, session, Which::AllBut(&session.id), ("revoked", ends)).await?;
+    sessions::end_sessions(&call.context, session, WhichSessions::AllBut(&session.id), ("revoked", ends)).await?;
     Ok(Reply::json(200, &json!({ "status": true }))?.with_cookies(authenticated.cookies))
 }
 

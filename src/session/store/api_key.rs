@@ -15,7 +15,7 @@ use crate::users::store::person::person_json;
 
 /// A key, without what it is presented by.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Record {
+pub struct ApiKeyRecord {
     /// Id.
     pub id: Id<ApiKey>,
     /// In which tenant it works.
@@ -146,7 +146,7 @@ impl<'a> Owner<'a> {
 
 /// What is set of a key; `None` keeps, `Some(None)` clears.
 #[derive(Clone, Debug, Default)]
-pub struct Draft {
+pub struct ApiKeyDraft {
     /// Name.
     pub name: Option<String>,
     /// Whether it works.
@@ -169,7 +169,7 @@ pub struct Draft {
     pub expires_at: Option<Option<Millis>>,
 }
 
-impl Draft {
+impl ApiKeyDraft {
     /// Whether it could let a key do more than it did: all but another name, other notes and an end to its use.
     #[must_use]
     pub const fn gives(&self) -> bool {
@@ -208,7 +208,7 @@ const MOST_KEYS: i64 = 1000;
 
 /// Makes a key; fails unchanged where there are too many.
 #[must_use]
-pub fn create(context: &Context, tenant: &Id<Tenant>, new: &NewKey<'_>, draft: &Draft) -> Statement {
+pub fn create(context: &Context, tenant: &Id<Tenant>, new: &NewKey<'_>, draft: &ApiKeyDraft) -> Statement {
     let refill = draft.refill.flatten();
     sql!(
         "insert into api_key (id, tenant_id, user_id, created_by, config_id, name, prefix, start, key_hash, permissions, metadata,
@@ -241,7 +241,13 @@ pub fn create(context: &Context, tenant: &Id<Tenant>, new: &NewKey<'_>, draft: &
 
 /// Changes a key.
 #[must_use]
-pub fn update(context: &Context, tenant: &Id<Tenant>, owner: Owner<'_>, key: &Id<ApiKey>, draft: &Draft) -> Statement {
+pub fn update(
+    context: &Context,
+    tenant: &Id<Tenant>,
+    owner: Owner<'_>,
+    key: &Id<ApiKey>,
+    draft: &ApiKeyDraft,
+) -> Statement {
     let refill = draft.refill.flatten();
     sql!(
         "update api_key set name = coalesce(:name, name), enabled = coalesce(:enabled, enabled),
@@ -434,9 +440,9 @@ pub fn spend(context: &Context, hash: &TokenHash<ApiKeySecret>) -> Statement {
 
 /// A key that was presented, and whose it is.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Presented {
+pub struct PresentedKey {
     /// The key, after this use.
-    pub key: Record,
+    pub key: ApiKeyRecord,
     /// Its user; none of a tenant's own.
     pub user: Option<Person>,
     /// `user.status`.

@@ -265,7 +265,7 @@ macro_rules! standing_json {
 
 /// Which tenant is meant.
 #[derive(Clone, Copy, Debug)]
-pub enum Which<'a> {
+pub enum WhichTenant<'a> {
     /// By id.
     Id(&'a Id<Tenant>),
     /// By slug.
@@ -276,11 +276,11 @@ pub enum Which<'a> {
 
 /// The standing of a session's user in a tenant; no row for whoever is no active member there.
 #[must_use]
-pub fn standing(context: &Context, hash: &TokenHash<SessionToken>, which: Which<'_>) -> Statement {
+pub fn standing(context: &Context, hash: &TokenHash<SessionToken>, which: WhichTenant<'_>) -> Statement {
     let (id, slug) = match which {
-        Which::Id(id) => (Some(id), None),
-        Which::Slug(slug) => (None, Some(slug)),
-        Which::Active => (None, None),
+        WhichTenant::Id(id) => (Some(id), None),
+        WhichTenant::Slug(slug) => (None, Some(slug)),
+        WhichTenant::Active => (None, None),
     };
     let here = context.tenant();
     let fallback = (!here.is_default()).then_some(&here.id);

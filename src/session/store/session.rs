@@ -9,7 +9,7 @@ use crate::platform::secret::{OneTime, SessionToken, TokenHash, TrustedDevice};
 use crate::platform::sql::sql;
 use crate::platform::time::iso;
 use crate::request::context::Context;
-use crate::session::live_session::{Record, UNREMEMBERED_SECONDS};
+use crate::session::live_session::{SessionRecord, UNREMEMBERED_SECONDS};
 use crate::session::protocol::SessionJson;
 use crate::session::store::permission::{may, role_ids, role_names, signs_in};
 use crate::users::store::person::person_json;
@@ -348,7 +348,7 @@ pub fn must_live(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Stateme
 ///
 /// # Errors
 /// If the row cannot be.
-pub fn read(answers: &mut Answers) -> Stored<Option<Record>> {
+pub fn read(answers: &mut Answers) -> Stored<Option<SessionRecord>> {
     answers.row()
 }
 
@@ -388,7 +388,7 @@ pub fn prolong(context: &Context, id: &Id<Session>, parent: Option<&Id<Session>>
 
 /// A session, as its user sees it in a list.
 #[derive(Debug, Deserialize)]
-pub struct Listed {
+pub struct ListedSession {
     /// Id, and handle.
     pub id: Id<Session>,
     /// Whose.
@@ -411,7 +411,7 @@ pub struct Listed {
     pub expires_at: Millis,
 }
 
-impl Listed {
+impl ListedSession {
     /// As the protocol shows it.
     #[must_use]
     pub fn json(&self) -> SessionJson<'_> {
@@ -451,7 +451,7 @@ pub fn list(tenant: &Id<Tenant>, user: &Id<User>, now: Millis) -> Statement {
 
 /// Which of a user's sessions to end.
 #[derive(Clone, Copy)]
-pub enum Which<'a> {
+pub enum WhichSessions<'a> {
     /// This one.
     One(&'a Id<Session>),
     /// All but this one.
@@ -469,14 +469,14 @@ pub enum Which<'a> {
 pub fn revoke(
     context: &Context,
     user: &Id<User>,
-    which: Which<'_>,
+    which: WhichSessions<'_>,
     reason: &str,
     if_password: Option<&str>,
 ) -> Statement {
     let (one, but) = match which {
-        Which::One(id) => (Some(id), None),
-        Which::AllBut(id) => (None, Some(id)),
-        Which::All => (None, None),
+        WhichSessions::One(id) => (Some(id), None),
+        WhichSessions::AllBut(id) => (None, Some(id)),
+        WhichSessions::All => (None, None),
     };
     sql!(
         "update session set revoked_at = :now, revocation_reason = :reason, updated_at = :now
@@ -540,7 +540,7 @@ pub fn revoked(answers: &mut Answers) -> Stored<Vec<TokenHash<SessionToken>>> {
 ///
 /// # Errors
 /// If D1 does not answer.
-pub async fn find(db: &Database, tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Stored<Option<Record>> {
+pub async fn find(db: &Database, tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>) -> Stored<Option<SessionRecord>> {
     db.first(load(tenant, hash)).await
 }
 

@@ -19,11 +19,11 @@ use crate::records::store::notification::News;
 use crate::request::context::Context;
 use crate::session::authenticate::Authenticated;
 use crate::session::call::Call;
-use crate::session::store::api_key::{Draft, NewKey, Owner, Record};
+use crate::session::store::api_key::{ApiKeyDraft, ApiKeyRecord, NewKey, Owner};
 use crate::session::store::deed::Deed;
 use crate::session::store::permission::Standing;
 use crate::session::{api_key, proof};
-use crate::tenants::caller::{Acting, Named, authorize_member};
+use crate::tenants::caller::{ActingMember, NamedTenant, authorize_member};
 use crate::tenants::listing::{bounded_parameter, invalid_parameter};
 use crate::{records, session};
 
@@ -64,7 +64,7 @@ fn not_found() -> Error {
 }
 
 /// A key, as the protocol shows it.
-fn json_of(key: &Record) -> Value {
+fn json_of(key: &ApiKeyRecord) -> Value {
     let reference = key.user_id.as_ref().map_or(key.tenant_id.as_str(), Id::as_str);
     json!({
         "id": key.id, "configId": key.config_id, "name": key.name, "start": key.start, "prefix": key.prefix,
@@ -82,7 +82,7 @@ enum Whose {
     /// One's own.
     Own(Box<Authenticated>),
     /// An organization's.
-    Organization(Box<Acting>, Permit),
+    Organization(Box<ActingMember>, Permit),
 }
 
 impl Whose {
@@ -91,7 +91,7 @@ impl Whose {
             let (authenticated, _) = call.confirmed(Vec::new()).await?;
             return Ok(Self::Own(Box::new(authenticated)));
         };
-        let acting = authorize_member(&call.context, &Named::by(Some(organization), None)).await?;
+        let acting = authorize_member(&call.context, &NamedTenant::by(Some(organization), None)).await?;
         let permit = acting.permit(action)?;
         Ok(Self::Organization(Box::new(acting), permit))
     }
@@ -149,7 +149,7 @@ fn number(fields: &mut Fields, name: &str, bounds: (i64, i64)) -> Option<Option<
 }
 
 /// What is said of a key, and the permissions in it.
-fn draft(fields: &mut Fields, now: Millis, mut refusal: Option<Wire>) -> Result<(Draft, Option<Permissions>)> {
+fn draft(fields: &mut Fields, now: Millis, mut refusal: Option<Wire>) -> Result<(ApiKeyDraft, Option<Permissions>)> {
     let name = fields.optional_line("name", LONGEST_READ);
     let is_blank = fields.has("name") && !fields.is_null("name") && name.is_none();
     if is_blank || name.as_ref().is_some_and(|name| name.chars().count() > LONGEST_NAME) {
@@ -196,7 +196,7 @@ fn draft(fields: &mut Fields, now: Millis, mut refusal: Option<Wire>) -> Result<
         }
         Some(text)
     });
-    let draft = Draft {
+    let draft = ApiKeyDraft {
         name,
         enabled: fields.boolean("enabled"),
         permissions,
@@ -240,7 +240,7 @@ async fn holds(call: &Call, whose: &Whose, wanted: Option<&Permissions>) -> Resu
 
 /// Whether an organization's key is within reach: a caller who holds less than it neither makes it do more nor takes it away. What
 /// it holds.
-fn outranks(whose: &Whose, key: &Record) -> Result<Permissions> {
+fn outranks(whose: &Whose, key: &ApiKeyRecord) -> Result<Permissions> {
     let theirs = key.permissions.as_ref().map(Permissions::parse).transpose();
     let theirs =
         theirs.map_err(|problem| Error::Internal(format!("api_key.permissions of {}: {}", key.id, problem.0)))?;
@@ -322,10 +322,11 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
         session::store::api_key::find(whose.tenant(), whose.owner(), &id),
     ];
     let given: Vec<&Permissions> = wanted.iter().collect();
-    let key: Option<Record> = match context.db()?.batch(whose.holds_still(&given).into_iter().chain(statements)).await {
-        Err(StoreError::Unchanged) => return Err(Error::refused(Wire::TOO_MANY_KEYS, "too many keys")),
-        other => other?.last()?,
-    };
+    let key: Option<ApiKeyRecord> =
+        match context.db()?.batch(whose.holds_still(&given).into_iter().chain(statements)).await {
+            Err(StoreError::Unchanged) => return Err(Error::refused(Wire::TOO_MANY_KEYS, "too many keys")),
+            other => other?.last()?,
+        };
     deliver_later(context);
     let mut body = json_of(&key.ok_or_else(not_found)?);
     body["key"] = json!(text);
@@ -333,14 +334,14 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
 }
 
 /// The key that a request names: one's own, or one of an organization where one may do this to keys.
-async fn named(call: &Call, id: &str, action: Action) -> Result<(Whose, Record)> {
+async fn named(call: &Call, id: &str, action: Action) -> Result<(Whose, ApiKeyRecord)> {
     let id: Id<ApiKey> = Id::parse(id).ok_or_else(not_found)?;
     let (authenticated, _) = call.confirmed(Vec::new()).await?;
     let session = &authenticated.session;
     let own = session::store::api_key::find(&session.tenant_id, Owner::User(&session.user.id), &id);
     let mut answers =
         call.context.db()?.batch([own, session::store::api_key::tenant_of(&id, &session.user.id)]).await?;
-    if let Some(key) = answers.row::<Record>()? {
+    if let Some(key) = answers.row::<ApiKeyRecord>()? {
         return Ok((Whose::Own(Box::new(authenticated)), key));
     }
     // The key names its organization: a third round trip, for keys that are not the user's own.
@@ -350,7 +351,7 @@ async fn named(call: &Call, id: &str, action: Action) -> Result<(Whose, Record)>
             Wire::ORGANIZATION_NOT_FOUND => not_found(),
             _ => error,
         })?;
-    let key: Option<Record> =
+    let key: Option<ApiKeyRecord> =
         call.context.db()?.first(session::store::api_key::find(&tenant, Owner::Tenant, &id)).await?;
     Ok((whose, key.ok_or_else(not_found)?))
 }
@@ -393,7 +394,7 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
         session::store::api_key::count(tenant, owner),
     ];
     let mut answers = call.context.db()?.batch(statements).await?;
-    let keys: Vec<Record> = answers.rows()?;
+    let keys: Vec<ApiKeyRecord> = answers.rows()?;
     let total: Option<i64> = answers.row()?;
     let keys: Vec<Value> = keys.iter().map(json_of).collect();
     whose.answer(&json!({ "apiKeys": keys, "total": total.unwrap_or(0), "limit": limit, "offset": offset }))
@@ -433,10 +434,11 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
         session::store::api_key::find(whose.tenant(), whose.owner(), &key.id),
     ];
     let upon: Vec<&Permissions> = wanted.iter().chain([&theirs]).collect();
-    let key: Option<Record> = match context.db()?.batch(whose.holds_still(&upon).into_iter().chain(statements)).await {
-        Err(StoreError::Unchanged) => return Err(not_found()),
-        other => other?.last()?,
-    };
+    let key: Option<ApiKeyRecord> =
+        match context.db()?.batch(whose.holds_still(&upon).into_iter().chain(statements)).await {
+            Err(StoreError::Unchanged) => return Err(not_found()),
+            other => other?.last()?,
+        };
     let body = json_of(&key.ok_or_else(not_found)?);
     whose.answer(&body)
 }

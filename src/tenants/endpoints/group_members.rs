@@ -15,11 +15,11 @@ use crate::session;
 use crate::session::api_key;
 use crate::session::call::Call;
 use crate::session::store::deed::Deed;
-use crate::tenants::caller::{Acting, Named, authorize_member, commit_and_refresh};
+use crate::tenants::caller::{ActingMember, NamedTenant, authorize_member, commit_and_refresh};
 use crate::tenants::groups::{
     group_not_found, group_refused, load_visible_group, require_group_management, require_own_or_permission,
 };
-use crate::tenants::store::group::{InGroup, Record};
+use crate::tenants::store::group::{GroupRecord, InGroup};
 use crate::tenants::{caller, store};
 
 fn in_group_json(one: &InGroup) -> Value {
@@ -30,7 +30,7 @@ fn in_group_json(one: &InGroup) -> Value {
 }
 
 /// The group that a request names, or the active one.
-async fn named_or_active(call: &Call, acting: &Acting, id: Option<String>) -> Result<Record> {
+async fn named_or_active(call: &Call, acting: &ActingMember, id: Option<String>) -> Result<GroupRecord> {
     let id = id.or_else(|| acting.session().active_group_id.as_ref().map(|id| id.as_str().to_owned()));
     let id = id.ok_or_else(|| Error::refused(Wire::NO_ACTIVE_TEAM, "none"))?;
     load_visible_group(&call.context, acting, &id).await
@@ -42,14 +42,14 @@ async fn named_or_active(call: &Call, acting: &Acting, id: Option<String>) -> Re
 /// 400, 401, 403, 404.
 pub async fn list(call: &mut Call) -> Result<Reply> {
     let id = call.request.param("teamId").filter(|id| !id.is_empty());
-    let named = match (Named::in_query(&call.request), &id) {
-        (Named::Active, Some(id)) if api_key::read_api_key(&call.context).is_none() => {
+    let named = match (NamedTenant::in_query(&call.request), &id) {
+        (NamedTenant::Active, Some(id)) if api_key::read_api_key(&call.context).is_none() => {
             // The group names its organization; a further round trip, where the request does not.
             let context = &call.context;
             let found = store::group::tenant_of(&context.tenant().id, &call.presented()?.hash, id);
             let (_, mut answers) = call.confirmed(vec![found]).await?;
             let tenant: Option<Id<Tenant>> = answers.row()?;
-            Named::Id(Some(tenant.ok_or_else(group_not_found)?))
+            NamedTenant::Id(Some(tenant.ok_or_else(group_not_found)?))
         }
         (named, _) => named,
     };
@@ -67,13 +67,13 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
 
 /// A group and somebody, by `teamId` and `userId`.
 struct Pair {
-    named: Named,
+    named: NamedTenant,
     group: String,
     user: String,
 }
 
 fn pair(fields: &mut Fields) -> Pair {
-    Pair { named: Named::in_fields(fields), group: fields.line("teamId", 100), user: fields.line("userId", 100) }
+    Pair { named: NamedTenant::in_fields(fields), group: fields.line("teamId", 100), user: fields.line("userId", 100) }
 }
 
 fn role_in_group(fields: &mut Fields) -> Option<String> {
@@ -111,8 +111,8 @@ pub async fn add(call: &mut Call) -> Result<Reply> {
 /// Lets somebody in; whoever is in already stays as they are.
 async fn let_in(
     call: &Call,
-    acting: &Acting,
-    (permit, group): (&Permit, &Record),
+    acting: &ActingMember,
+    (permit, group): (&Permit, &GroupRecord),
     user: &Id<User>,
     role: &str,
 ) -> Result<InGroup> {
@@ -183,8 +183,8 @@ pub async fn remove(call: &mut Call) -> Result<Reply> {
 
 async fn take_out(
     call: &Call,
-    acting: &Acting,
-    (permit, group): (&Permit, &Record),
+    acting: &ActingMember,
+    (permit, group): (&Permit, &GroupRecord),
     user: &Id<User>,
 ) -> Result<Vec<String>> {
     let context = &call.context;
@@ -249,9 +249,9 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
 }
 
 /// Who is asking, and the group that they would come into or leave.
-async fn by_themselves(call: &mut Call) -> Result<(Acting, Record)> {
+async fn by_themselves(call: &mut Call) -> Result<(ActingMember, GroupRecord)> {
     let mut fields = call.request.fields(Media::Json).await?;
-    let named = Named::in_fields(&mut fields);
+    let named = NamedTenant::in_fields(&mut fields);
     let id = fields.line("teamId", 100);
     fields.finish()?;
     let acting = authorize_member(&call.context, &named).await?;

@@ -14,12 +14,17 @@ use crate::session;
 use crate::session::call::Call;
 use crate::session::store::permission::Standing;
 use crate::session::{api_key, policy};
-use crate::tenants::caller::{Acting, Named, authorize_member, commit_and_refresh, load_grantable_roles};
-use crate::tenants::store::group::{InGroup, Record};
+use crate::tenants::caller::{ActingMember, NamedTenant, authorize_member, commit_and_refresh, load_grantable_roles};
+use crate::tenants::store::group::{GroupRecord, InGroup};
 use crate::tenants::{caller, group_draft, groups, store};
 
 /// The roles that a group is to carry; the actor holds all that they allow, and may give roles.
-async fn carried(call: &Call, acting: &Acting, names: &[String], action: Action) -> Result<Vec<store::role::Record>> {
+async fn carried(
+    call: &Call,
+    acting: &ActingMember,
+    names: &[String],
+    action: Action,
+) -> Result<Vec<store::role::RoleRecord>> {
     if names.is_empty() {
         return Ok(Vec::new());
     }
@@ -33,7 +38,7 @@ async fn carried(call: &Call, acting: &Acting, names: &[String], action: Action)
 /// 400 for bad fields or a name that is taken, 401, 403, 404.
 pub async fn create(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
-    let named = Named::in_fields(&mut fields);
+    let named = NamedTenant::in_fields(&mut fields);
     let (mut draft, roles) = group_draft::read_group_draft(&mut fields);
     if draft.name.is_none() {
         fields.line("name", caller::LONGEST_NAME);
@@ -68,10 +73,15 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
 }
 
 /// Writes, and reads the group as it is then.
-async fn written(call: &Call, mut statements: Vec<Statement>, acting: &Acting, id: &Id<Group>) -> Result<Record> {
+async fn written(
+    call: &Call,
+    mut statements: Vec<Statement>,
+    acting: &ActingMember,
+    id: &Id<Group>,
+) -> Result<GroupRecord> {
     statements.push(store::group::find(acting.tenant(), &acting.standing.user_id, id));
     let answers = call.context.db()?.batch(statements).await.map_err(groups::group_refused)?;
-    let group: Option<Record> = answers.last()?;
+    let group: Option<GroupRecord> = answers.last()?;
     group.ok_or_else(groups::group_not_found)
 }
 
@@ -83,7 +93,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let id = fields.line("teamId", 100);
     let mut data = fields.nested("data");
-    let named = Named::by(data.optional("organizationId", 100).or(fields.optional("organizationId", 100)), None);
+    let named = NamedTenant::by(data.optional("organizationId", 100).or(fields.optional("organizationId", 100)), None);
     let (draft, roles) = group_draft::read_group_draft(&mut data);
     let owner = data.optional("ownerId", 100);
     fields.absorb("data", data);
@@ -125,7 +135,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
 /// 400, 401, 403, 404.
 pub async fn remove(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
-    let named = Named::in_fields(&mut fields);
+    let named = NamedTenant::in_fields(&mut fields);
     let id = fields.line("teamId", 100);
     fields.finish()?;
     let acting = authorize_member(&call.context, &named).await?;
@@ -156,11 +166,11 @@ pub async fn remove(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 401, 404.
 pub async fn list(call: &mut Call) -> Result<Reply> {
-    let acting = authorize_member(&call.context, &Named::in_query(&call.request)).await?;
+    let acting = authorize_member(&call.context, &NamedTenant::in_query(&call.request)).await?;
     acting.reads("team")?;
     let all = acting.permit(Action::UpdateTeam).is_ok();
     let statement = store::group::list(acting.tenant(), &acting.standing.user_id, all);
-    let groups: Vec<Record> = call.context.db()?.batch([statement]).await?.rows()?;
+    let groups: Vec<GroupRecord> = call.context.db()?.batch([statement]).await?.rows()?;
     let body: Value = groups.iter().map(groups::group_json).collect();
     acting.answer(&body)
 }
@@ -171,10 +181,10 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 401, 403, 404.
 pub async fn of_user(call: &mut Call) -> Result<Reply> {
-    let named = Named::in_query(&call.request);
+    let named = NamedTenant::in_query(&call.request);
     let asked = call.request.param("userId").filter(|user| !user.is_empty());
     // A key works in one organization.
-    if matches!(named, Named::Active) && asked.is_none() && api_key::read_api_key(&call.context).is_none() {
+    if matches!(named, NamedTenant::Active) && asked.is_none() && api_key::read_api_key(&call.context).is_none() {
         return everywhere(call).await;
     }
     let acting = authorize_member(&call.context, &named).await?;
@@ -186,7 +196,7 @@ pub async fn of_user(call: &mut Call) -> Result<Reply> {
         }
         _ => acting.standing.user_id.clone(),
     };
-    let groups: Vec<Record> =
+    let groups: Vec<GroupRecord> =
         call.context.db()?.batch([store::group::of_user(acting.tenant(), &user)]).await?.rows()?;
     let body: Value = groups.iter().map(groups::group_json).collect();
     acting.answer(&body)
@@ -202,7 +212,7 @@ async fn everywhere(call: &Call) -> Result<Reply> {
     ];
     let (authenticated, mut answers) = call.confirmed(statements).await?;
     let standings: Vec<Standing> = answers.rows()?;
-    let groups: Vec<Record> = answers.rows()?;
+    let groups: Vec<GroupRecord> = answers.rows()?;
     let admitted: Vec<_> = standings
         .iter()
         .filter(|standing| policy::check_organization(context, standing, &authenticated.session).is_ok())
@@ -220,7 +230,7 @@ async fn everywhere(call: &Call) -> Result<Reply> {
 pub async fn set_active(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let id = fields.change("teamId", 100);
-    let named = Named::in_fields(&mut fields);
+    let named = NamedTenant::in_fields(&mut fields);
     fields.finish()?;
     let acting = authorize_member(&call.context, &named).await?;
     let context = &call.context;

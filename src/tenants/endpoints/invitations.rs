@@ -18,8 +18,8 @@ use crate::records::store::audit::Severity;
 use crate::records::store::notification::News;
 use crate::session::call::Call;
 use crate::session::store::permission::Standing;
-use crate::tenants::caller::{Named, authorize_member, load_grantable_roles, role_text, roles_field};
-use crate::tenants::store::invitation::{NewInvitation, Record};
+use crate::tenants::caller::{NamedTenant, authorize_member, load_grantable_roles, role_text, roles_field};
+use crate::tenants::store::invitation::{InvitationRecord, NewInvitation};
 use crate::tenants::{invitations, listing, store};
 use crate::{records, request, session};
 
@@ -46,7 +46,7 @@ fn teams_field(fields: &mut Fields) -> Vec<Id<Group>> {
 /// hold, 404, 429.
 pub async fn invite(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
-    let named = Named::in_fields(&mut fields);
+    let named = NamedTenant::in_fields(&mut fields);
     let email = fields.email("email");
     let roles = roles_field(&mut fields);
     let teams = teams_field(&mut fields);
@@ -81,7 +81,7 @@ pub async fn invite(call: &mut Call) -> Result<Reply> {
     if answers.row::<Standing>()?.is_some() {
         return Err(Error::refused(Wire::ALREADY_A_MEMBER, "a member already"));
     }
-    let open: Option<Record> = answers.row()?;
+    let open: Option<InvitationRecord> = answers.row()?;
     let open = open.filter(|open| open.expires_at > context.now);
     let taken = || Error::refused(Wire::ALREADY_INVITED, "an open invitation");
     if open.is_some() && !resends {
@@ -141,7 +141,7 @@ pub async fn invite(call: &mut Call) -> Result<Reply> {
         }
         other => other?,
     };
-    let one: Option<Record> = answers.last()?;
+    let one: Option<InvitationRecord> = answers.last()?;
     deliver_later(context);
     let body = invitations::invitation_json(&one.ok_or_else(invitations::invitation_not_found)?, context.now);
     acting.answer(&body)
@@ -154,15 +154,15 @@ pub async fn invite(call: &mut Call) -> Result<Reply> {
 pub async fn cancel(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let id = fields.line("invitationId", 100);
-    let named = Named::in_fields(&mut fields);
+    let named = NamedTenant::in_fields(&mut fields);
     fields.finish()?;
     let id: Id<Invitation> = Id::parse(&id).ok_or_else(invitations::invitation_not_found)?;
     let context = &call.context;
     // The invitation names its organization where the request does not.
     let named = match named {
-        Named::Active => {
-            match context.db()?.first::<Record>(store::invitation::find_for_anybody(context, &id)).await? {
-                Some(one) => Named::Id(Some(one.tenant_id)),
+        NamedTenant::Active => {
+            match context.db()?.first::<InvitationRecord>(store::invitation::find_for_anybody(context, &id)).await? {
+                Some(one) => NamedTenant::Id(Some(one.tenant_id)),
                 None => return Err(signed_in_or(call, invitations::invitation_not_found()).await),
             }
         }
@@ -180,7 +180,7 @@ pub async fn cancel(call: &mut Call) -> Result<Reply> {
         acting.audited(context, "invitation.cancelled", Severity::Low, json!({ "invitation": id }))?,
         store::invitation::find(acting.tenant(), &id),
     ];
-    let one: Option<Record> = match context.db()?.batch(statements).await {
+    let one: Option<InvitationRecord> = match context.db()?.batch(statements).await {
         Err(StoreError::Unchanged) => return Err(invitations::invitation_not_found()),
         other => other?.last()?,
     };
@@ -198,12 +198,13 @@ async fn signed_in_or(call: &Call, error: Error) -> Error {
 /// # Errors
 /// 401, 404.
 pub async fn list(call: &mut Call) -> Result<Reply> {
-    let acting = authorize_member(&call.context, &Named::in_query(&call.request)).await?;
+    let acting = authorize_member(&call.context, &NamedTenant::in_query(&call.request)).await?;
     acting.reads("invitation")?;
     if acting.standing.tenant.slug == "default" {
         acting.permit(Action::Invite)?;
     }
-    let invited: Vec<Record> = call.context.db()?.batch([store::invitation::list(acting.tenant())]).await?.rows()?;
+    let invited: Vec<InvitationRecord> =
+        call.context.db()?.batch([store::invitation::list(acting.tenant())]).await?.rows()?;
     let body: Value = invited.iter().map(|one| invitations::invitation_json(one, call.context.now)).collect();
     acting.answer(&body)
 }
@@ -249,7 +250,7 @@ pub async fn of_user(call: &mut Call) -> Result<Reply> {
         return Err(Error::refused(Wire::INVITATIONS_NEED_PROOF, "address not proven"));
     }
     let context = &call.context;
-    let invited: Vec<Record> =
+    let invited: Vec<InvitationRecord> =
         context.db()?.batch([store::invitation::of_email(context, &user.email)]).await?.rows()?;
     let shown = invited.iter().map(|one| {
         let mut shown = invitations::invitation_json(one, context.now);
@@ -286,7 +287,7 @@ pub async fn accept(call: &mut Call) -> Result<Reply> {
 }
 
 /// The roles that whoever accepts is given: nobody is a member without one.
-fn given_text(one: &Record) -> String {
+fn given_text(one: &InvitationRecord) -> String {
     if one.roles.is_empty() { "member".to_owned() } else { role_text(&one.roles) }
 }
 

@@ -18,11 +18,11 @@ use crate::session::call::Call;
 use crate::session::store::deed::Deed;
 use crate::session::store::permission::Standing;
 use crate::tenants::caller::{
-    Acting, Named, authorize_member, commit_and_refresh, load_grantable_roles, role_text, roles_field,
+    ActingMember, NamedTenant, authorize_member, commit_and_refresh, load_grantable_roles, role_text, roles_field,
 };
 use crate::tenants::listing::{LONGEST_SEARCH, OPERATORS, match_place, time_parameter};
 use crate::tenants::members::MOST_LISTED;
-use crate::tenants::store::member::{Filter, Listed, Page, WITHOUT_OWNER};
+use crate::tenants::store::member::{ListedMember, MemberFilter, Page, WITHOUT_OWNER};
 use crate::tenants::{caller, listing, members, store};
 
 fn standing_json(standing: &Standing) -> Value {
@@ -49,8 +49,8 @@ pub fn page(call: &Call) -> Result<Page> {
     })
 }
 
-fn filter(call: &Call) -> Result<Filter> {
-    let mut filter = Filter::default();
+fn filter(call: &Call) -> Result<MemberFilter> {
+    let mut filter = MemberFilter::default();
     let Some(field) = call.request.param("filterField").filter(|field| !field.is_empty()) else {
         return Ok(filter);
     };
@@ -102,12 +102,12 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
     if !matches!(call.request.param("sortBy").as_deref(), None | Some("" | "createdAt")) {
         return Err(listing::invalid_parameter("sortBy", "createdAt"));
     }
-    let acting = authorize_member(&call.context, &Named::in_query(&call.request)).await?;
+    let acting = authorize_member(&call.context, &NamedTenant::in_query(&call.request)).await?;
     members::sees_everybody(&acting)?;
     let tenant = acting.tenant();
     let statements = [store::member::list(tenant, &filter, page), store::member::count(tenant, &filter)];
     let mut answers = call.context.db()?.batch(statements).await?;
-    let listed: Vec<Listed> = answers.rows()?;
+    let listed: Vec<ListedMember> = answers.rows()?;
     let total: Option<i64> = answers.row()?;
     let members: Vec<Value> = listed.iter().map(|member| members::member_json(tenant, member)).collect();
     acting.answer(&json!({ "members": members, "total": total.unwrap_or(0) }))
@@ -118,7 +118,7 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 400 where no organization is active, 401.
 pub async fn active(call: &mut Call) -> Result<Reply> {
-    let acting = authorize_member(&call.context, &Named::Active).await?;
+    let acting = authorize_member(&call.context, &NamedTenant::Active).await?;
     acting.reads("member")?;
     let (mut body, user) = (standing_json(&acting.standing), &acting.session().user);
     body["user"] = json!({ "id": user.id, "name": user.name, "email": user.email, "image": user.image });
@@ -130,7 +130,7 @@ pub async fn active(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 400, 401, 403 where the other is no member, 404.
 pub async fn active_role(call: &mut Call) -> Result<Reply> {
-    let acting = authorize_member(&call.context, &Named::in_query(&call.request)).await?;
+    let acting = authorize_member(&call.context, &NamedTenant::in_query(&call.request)).await?;
     acting.reads("member")?;
     let Some(user) = call.request.param("userId").filter(|user| !user.is_empty()) else {
         let role = role_text(&acting.standing.given);
@@ -171,7 +171,7 @@ fn ownerless(error: StoreError, wire: Wire) -> Error {
 /// 400 for a role that is not there or the last owner, 401, 403 for roles that the actor does not hold, 404.
 pub async fn update_role(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
-    let named = Named::in_fields(&mut fields);
+    let named = NamedTenant::in_fields(&mut fields);
     let roles = roles_field(&mut fields);
     let member = member_field(&mut fields, "memberId");
     fields.finish()?;
@@ -207,7 +207,8 @@ pub async fn update_role(call: &mut Call) -> Result<Reply> {
     statements.push(store::member::show(acting.tenant(), &member));
     let last = statements.len() - 1;
     let answers = context.db()?.batch(statements).await;
-    let shown: Option<Listed> = answers.map_err(|error| ownerless(error, Wire::WITHOUT_AN_OWNER))?.skip(last).row()?;
+    let shown: Option<ListedMember> =
+        answers.map_err(|error| ownerless(error, Wire::WITHOUT_AN_OWNER))?.skip(last).row()?;
     let shown = shown.ok_or_else(missing)?;
     let body = members::member_json(acting.tenant(), &shown);
     acting.answer(&body)
@@ -219,7 +220,7 @@ pub async fn update_role(call: &mut Call) -> Result<Reply> {
 /// 400 for the last owner, 401, 403, 404.
 pub async fn remove(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
-    let named = Named::in_fields(&mut fields);
+    let named = NamedTenant::in_fields(&mut fields);
     let whom = member_field(&mut fields, "memberIdOrEmail");
     fields.finish()?;
     let acting = authorize_member(&call.context, &named).await?;
@@ -245,7 +246,7 @@ pub async fn remove(call: &mut Call) -> Result<Reply> {
 
 async fn take_out(
     call: &Call,
-    acting: &Acting,
+    acting: &ActingMember,
     permit: &Permit,
     target: &Standing,
     event: &str,
@@ -280,7 +281,7 @@ async fn take_out(
 /// 400 for the last owner, 401, 404.
 pub async fn leave(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
-    let named = Named::by(Some(fields.required("organizationId", 100)), None);
+    let named = NamedTenant::by(Some(fields.required("organizationId", 100)), None);
     fields.finish()?;
     let acting = authorize_member(&call.context, &named).await?;
     let cookies = take_out(call, &acting, &caller::is_oneself(&acting), &acting.standing, "member.left").await?;

@@ -15,8 +15,8 @@ use crate::platform::{d1, id};
 use crate::records::store::audit::Severity;
 use crate::session;
 use crate::session::call::Call;
-use crate::tenants::caller::{Acting, Named, authorize_member};
-use crate::tenants::store::role::{Changes, NewRole, Record};
+use crate::tenants::caller::{ActingMember, NamedTenant, authorize_member};
+use crate::tenants::store::role::{NewRole, RoleChanges, RoleRecord};
 use crate::tenants::{listing, roles, store};
 
 /// The longest name of a role, in characters.
@@ -25,7 +25,7 @@ const LONGEST_NAME: usize = 64;
 /// The longest description, in characters.
 const LONGEST_DESCRIPTION: usize = 1000;
 
-fn role_json(acting: &Acting, role: &Record) -> Value {
+fn role_json(acting: &ActingMember, role: &RoleRecord) -> Value {
     json!({
         "id": role.id, "organizationId": acting.tenant(), "role": role.name, "permission": role.permissions.statements(),
         "description": role.description, "isDefault": role.is_default, "isActive": role.is_active,
@@ -35,14 +35,14 @@ fn role_json(acting: &Acting, role: &Record) -> Value {
 
 /// Whether these permissions may be given in the organization: the server's own as they are, others as it likes, and
 /// none that the actor does not hold.
-fn givable<'a>(acting: &Acting, wanted: &'a Permissions, refusal: Wire) -> Result<Vec<&'a str>> {
+fn givable<'a>(acting: &ActingMember, wanted: &'a Permissions, refusal: Wire) -> Result<Vec<&'a str>> {
     let own = wanted.own().map_err(|name| Error::refused(Wire::INVALID_RESOURCE, name))?;
     acting.holds(wanted, refusal)?;
     Ok(own)
 }
 
 /// The refusal of permissions that the actor does not hold, which names them.
-fn lacking(call: &Call, acting: &Acting, wanted: &Permissions, refusal: Wire) -> Result<Option<Reply>> {
+fn lacking(call: &Call, acting: &ActingMember, wanted: &Permissions, refusal: Wire) -> Result<Option<Reply>> {
     let missing = acting.standing.permissions.lacks(wanted);
     if missing.is_empty() || wanted.own().is_err() {
         return Ok(None);
@@ -70,7 +70,7 @@ fn check_name(fields: &mut Fields, field: &str, name: &str) {
 /// 400 for a name that is taken or a resource that is not there, 401, 403 for what the actor does not hold, 404.
 pub async fn create(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
-    let named = Named::in_fields(&mut fields);
+    let named = NamedTenant::in_fields(&mut fields);
     let name = plain(&fields.line("role", LONGEST_NAME));
     check_name(&mut fields, "role", &name);
     let wanted = roles::permission_field(&mut fields);
@@ -119,7 +119,7 @@ fn with_role(mut statements: Vec<d1::Statement>, permit: &Permit, id: &Id<id::Ro
 }
 
 /// The role that [`with_role`] read last.
-fn shown(answers: d1::Stored<d1::Answers>) -> Result<Record> {
+fn shown(answers: d1::Stored<d1::Answers>) -> Result<RoleRecord> {
     let answers = match answers {
         Err(StoreError::Conflict(_)) => return Err(Error::refused(Wire::ROLE_NAME_TAKEN, "the name is taken")),
         Err(StoreError::Unchanged) => {
@@ -127,17 +127,17 @@ fn shown(answers: d1::Stored<d1::Answers>) -> Result<Record> {
         }
         other => other?,
     };
-    let role: Option<Record> = answers.last()?;
+    let role: Option<RoleRecord> = answers.last()?;
     role.ok_or_else(|| Error::refused(Wire::ROLE_NOT_FOUND, "gone meanwhile"))
 }
 
 /// What a role is asked for by.
-struct Asked {
+struct RoleFields {
     id: Option<String>,
     name: Option<String>,
 }
 
-impl Asked {
+impl RoleFields {
     fn in_fields(fields: &mut Fields) -> Self {
         let asked = Self { id: fields.optional("roleId", 100), name: fields.optional_line("roleName", LONGEST_NAME) };
         if asked.id.is_none() && asked.name.is_none() {
@@ -147,14 +147,14 @@ impl Asked {
     }
 
     /// The role, of this organization alone.
-    async fn find(&self, call: &Call, acting: &Acting) -> Result<Record> {
+    async fn find(&self, call: &Call, acting: &ActingMember) -> Result<RoleRecord> {
         let missing = || Error::refused(Wire::ROLE_NOT_FOUND, "unknown, or of another organization");
         let id = match &self.id {
             Some(id) => Some(Id::parse(id).ok_or_else(missing)?),
             None => None,
         };
         let statement = store::role::find(acting.tenant(), id.as_ref(), self.name.as_deref());
-        let role: Option<Record> = call.context.db()?.first(statement).await?;
+        let role: Option<RoleRecord> = call.context.db()?.first(statement).await?;
         role.ok_or_else(missing)
     }
 }
@@ -164,9 +164,9 @@ impl Asked {
 /// # Errors
 /// 401, 403, 404.
 pub async fn list(call: &mut Call) -> Result<Reply> {
-    let acting = authorize_member(&call.context, &Named::in_query(&call.request)).await?;
+    let acting = authorize_member(&call.context, &NamedTenant::in_query(&call.request)).await?;
     acting.permit(Action::ListRoles)?;
-    let roles: Vec<Record> = call.context.db()?.batch([store::role::list(acting.tenant())]).await?.rows()?;
+    let roles: Vec<RoleRecord> = call.context.db()?.batch([store::role::list(acting.tenant())]).await?.rows()?;
     let body: Value = roles.iter().map(|role| role_json(&acting, role)).collect();
     acting.answer(&body)
 }
@@ -176,11 +176,11 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 400 for one that is not there, 401, 403, 404.
 pub async fn get(call: &mut Call) -> Result<Reply> {
-    let asked = Asked { id: call.request.param("roleId"), name: call.request.param("roleName") };
+    let asked = RoleFields { id: call.request.param("roleId"), name: call.request.param("roleName") };
     if asked.id.is_none() && asked.name.is_none() {
         return Err(listing::invalid_parameter("roleName", "roleName or roleId"));
     }
-    let acting = authorize_member(&call.context, &Named::in_query(&call.request)).await?;
+    let acting = authorize_member(&call.context, &NamedTenant::in_query(&call.request)).await?;
     acting.permit(Action::ReadRole)?;
     let role = asked.find(call, &acting).await?;
     let body = role_json(&acting, &role);
@@ -193,8 +193,8 @@ pub async fn get(call: &mut Call) -> Result<Reply> {
 /// 400, 401, 403 for what the actor does not hold, before or after; 404.
 pub async fn update(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
-    let named = Named::in_fields(&mut fields);
-    let asked = Asked::in_fields(&mut fields);
+    let named = NamedTenant::in_fields(&mut fields);
+    let asked = RoleFields::in_fields(&mut fields);
     let mut data = fields.nested("data");
     let name = data.optional_line("roleName", LONGEST_NAME).map(|name| plain(&name));
     check_name(&mut data, "roleName", name.as_deref().unwrap_or_default());
@@ -215,7 +215,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
         further.push(acting.permit(Action::UpdateMember)?);
     }
     let context = &call.context;
-    let changes = Changes { name: name.as_deref(), description: description.as_deref(), is_default, is_active };
+    let changes = RoleChanges { name: name.as_deref(), description: description.as_deref(), is_default, is_active };
     let mut statements = vec![
         session::store::permission::holds_still(&permit),
         session::store::permission::holds_all_still(&permit, &role.permissions),
@@ -240,8 +240,8 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
 /// 400 for a system role, one that is given to somebody, or none; 401, 403, 404.
 pub async fn delete(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
-    let named = Named::in_fields(&mut fields);
-    let asked = Asked::in_fields(&mut fields);
+    let named = NamedTenant::in_fields(&mut fields);
+    let asked = RoleFields::in_fields(&mut fields);
     fields.finish()?;
     let acting = authorize_member(&call.context, &named).await?;
     let permit = acting.permit(Action::DeleteRole)?;

@@ -17,11 +17,11 @@ use crate::session::store::deed::Deed;
 use crate::session::store::organization::Organization;
 use crate::session::{policy, proof};
 use crate::tenants::caller::{
-    Acting, LONGEST_NAME, Named, authorize_member, authorize_member_of_any_status, commit_and_refresh,
+    ActingMember, LONGEST_NAME, NamedTenant, authorize_member, authorize_member_of_any_status, commit_and_refresh,
     organization_json,
 };
-use crate::tenants::store::member::{Filter, Page};
-use crate::tenants::store::tenant::{Changes, NewOrganization};
+use crate::tenants::store::member::{MemberFilter, Page};
+use crate::tenants::store::tenant::{NewOrganization, OrganizationChanges};
 use crate::tenants::{groups, invitations, listing, members, roles, store, tenant};
 use crate::users::fields::LONGEST_IMAGE;
 use crate::{request, session};
@@ -154,8 +154,8 @@ pub async fn get(call: &mut Call) -> Result<Reply> {
 }
 
 /// The organization that the query means; none where it means the active one, and there is none.
-async fn meant(call: &Call) -> Result<Option<Acting>> {
-    let named = Named::in_query(&call.request);
+async fn meant(call: &Call) -> Result<Option<ActingMember>> {
+    let named = NamedTenant::in_query(&call.request);
     match authorize_member(&call.context, &named).await {
         Err(error) if error.wire() == Wire::NO_ACTIVE_ORGANIZATION => Ok(None),
         other => other.map(Some),
@@ -176,16 +176,16 @@ pub async fn full(call: &mut Call) -> Result<Reply> {
     let (tenant, user) = (acting.tenant(), &acting.standing.user_id);
     let all = acting.permit(Action::UpdateTeam).is_ok();
     let sees_everybody = members::sees_everybody(&acting).is_ok();
-    let filter = if sees_everybody { Filter::default() } else { Filter::of_user(user) };
+    let filter = if sees_everybody { MemberFilter::default() } else { MemberFilter::of_user(user) };
     let statements = [
         store::member::list(tenant, &filter, Page { limit, offset: 0, descends: false }),
         store::invitation::list(tenant),
         store::group::list(tenant, user, all),
     ];
     let mut answers = call.context.db()?.batch(statements).await?;
-    let listed: Vec<store::member::Listed> = answers.rows()?;
-    let invited: Vec<store::invitation::Record> = answers.rows()?;
-    let groups: Vec<store::group::Record> = answers.rows()?;
+    let listed: Vec<store::member::ListedMember> = answers.rows()?;
+    let invited: Vec<store::invitation::InvitationRecord> = answers.rows()?;
+    let groups: Vec<store::group::GroupRecord> = answers.rows()?;
     // Of what it shows besides, a key shows what it was made for.
     let invited = if sees_everybody && acting.reads("invitation").is_ok() { invited } else { Vec::new() };
     let groups = if acting.reads("team").is_ok() { groups } else { Vec::new() };
@@ -204,10 +204,10 @@ pub async fn full(call: &mut Call) -> Result<Reply> {
 pub async fn set_active(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let clears = matches!(fields.change("organizationId", 100), Change::Clear);
-    let named = Named::by(fields.optional("organizationId", 100), fields.optional("organizationSlug", 63));
+    let named = NamedTenant::by(fields.optional("organizationId", 100), fields.optional("organizationSlug", 63));
     fields.finish()?;
     let context = &call.context;
-    if clears && matches!(named, Named::Active) {
+    if clears && matches!(named, NamedTenant::Active) {
         let (authenticated, _) = call.confirmed(Vec::new()).await?;
         let statement = store::tenant::set_active(context, &authenticated.hash, None, None);
         let cookies = commit_and_refresh(context, &authenticated, vec![statement]).await?;
@@ -232,7 +232,7 @@ fn suspended_meanwhile() -> Error {
 /// 400 for bad fields or a slug that is taken, 401, 403, 404.
 pub async fn update(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
-    let named = Named::in_fields(&mut fields);
+    let named = NamedTenant::in_fields(&mut fields);
     let mut data = fields.nested("data");
     let name = data.change_name("name", LONGEST_NAME);
     let slug = data.change("slug", 63);
@@ -247,7 +247,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
         Change::Set(text) => Some(text),
         Change::Keep | Change::Clear => None,
     };
-    let changes = Changes { name: set(name), slug: set(slug), logo, metadata };
+    let changes = OrganizationChanges { name: set(name), slug: set(slug), logo, metadata };
     let acting = authorize_member(&call.context, &named).await?;
     let permit = acting.permit(Action::UpdateOrganization)?;
     let context = &call.context;
@@ -285,7 +285,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
 /// 401, 403, 404.
 pub async fn delete(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
-    let named = Named::by(Some(fields.required("organizationId", 100)), None);
+    let named = NamedTenant::by(Some(fields.required("organizationId", 100)), None);
     let reason = fields.optional_line("reason", 256);
     fields.finish()?;
     let acting = authorize_member_of_any_status(&call.context, &named).await?;
@@ -318,7 +318,7 @@ pub async fn delete(call: &mut Call) -> Result<Reply> {
 /// 400 for one that is not about to be deleted, 401, 403, 404.
 pub async fn restore(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
-    let named = Named::by(Some(fields.required("organizationId", 100)), None);
+    let named = NamedTenant::by(Some(fields.required("organizationId", 100)), None);
     fields.finish()?;
     let acting = authorize_member_of_any_status(&call.context, &named).await?;
     proof::refuse_impersonator(&acting.authenticated)?;
@@ -346,7 +346,7 @@ pub async fn restore(call: &mut Call) -> Result<Reply> {
 /// 400, 401, 404.
 pub async fn has_permission(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
-    let named = Named::in_fields(&mut fields);
+    let named = NamedTenant::in_fields(&mut fields);
     let wanted = roles::permission_field(&mut fields);
     fields.finish()?;
     let acting = authorize_member(&call.context, &named).await?;
@@ -361,7 +361,7 @@ pub async fn has_permission(call: &mut Call) -> Result<Reply> {
 /// # Errors
 /// 401, 403, 404.
 pub async fn policy(call: &mut Call) -> Result<Reply> {
-    let acting = authorize_member(&call.context, &Named::in_query(&call.request)).await?;
+    let acting = authorize_member(&call.context, &NamedTenant::in_query(&call.request)).await?;
     acting.permit(Action::ReadPolicy)?;
     let body = acting.standing.tenant.security_policy.clone();
     acting.answer(&json!({ "securityPolicy": body }))
@@ -373,7 +373,7 @@ pub async fn policy(call: &mut Call) -> Result<Reply> {
 /// 400 with the path of each key that is wrong, 401, 403, 404.
 pub async fn set_policy(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
-    let named = Named::in_fields(&mut fields);
+    let named = NamedTenant::in_fields(&mut fields);
     let given = fields.object("securityPolicy");
     fields.finish()?;
     let parsed = policy::read_policy(&given)?;

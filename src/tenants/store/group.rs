@@ -15,7 +15,7 @@ use crate::session::store::permission::goes_by_name;
 /// A group, as members of its tenant see it.
 #[derive(Clone, Debug, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "the columns of users-module's groups")]
-pub struct Record {
+pub struct GroupRecord {
     /// Id.
     pub id: Id<Group>,
     /// Whose.
@@ -163,7 +163,7 @@ pub fn tenant_of(tenant: &Id<Tenant>, hash: &TokenHash<SessionToken>, group: &st
 
 /// What is said of a group; `None` keeps what is stored, where something is.
 #[derive(Clone, Debug, Default)]
-pub struct Draft {
+pub struct GroupDraft {
     /// Name.
     pub name: Option<String>,
     /// Slug.
@@ -190,7 +190,7 @@ pub struct Draft {
 
 /// Makes a group of the actor's.
 #[must_use]
-pub fn create(context: &Context, permit: &Permit, id: &Id<Group>, draft: &Draft) -> Statement {
+pub fn create(context: &Context, permit: &Permit, id: &Id<Group>, draft: &GroupDraft) -> Statement {
     sql!(
         "insert into user_group (id, tenant_id, name, slug, description, group_type, is_public, is_open, is_system,
                                  max_members, tags, settings, owner_id, created_by, created_at, updated_at)
@@ -215,7 +215,7 @@ pub fn create(context: &Context, permit: &Permit, id: &Id<Group>, draft: &Draft)
 
 /// Changes a group. Its name stays where it is a system's.
 #[must_use]
-pub fn update(context: &Context, permit: &Permit, group: &Id<Group>, draft: &Draft) -> Statement {
+pub fn update(context: &Context, permit: &Permit, group: &Id<Group>, draft: &GroupDraft) -> Statement {
     sql!(
         "update user_group set
            name = iif(is_system, name, coalesce(:name, name)), slug = iif(is_system, slug, coalesce(:slug, slug)),

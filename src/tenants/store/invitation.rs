@@ -13,7 +13,7 @@ use crate::session::store::permission::{gives, may, signs_in};
 
 /// An invitation.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Record {
+pub struct InvitationRecord {
     /// Id.
     pub id: Id<Invitation>,
     /// To which tenant.

@@ -25,7 +25,7 @@ const MOST_BATCHES: usize = 100;
 
 /// How long things are kept that settings say.
 #[derive(Clone, Copy, Debug)]
-pub struct Kept {
+pub struct Retention {
     /// Deleted users and groups, in milliseconds.
     pub users: Millis,
     /// The history of sign-ins; 0: for ever.
@@ -39,7 +39,7 @@ pub struct Kept {
 ///
 /// # Errors
 /// If D1 does not answer.
-pub async fn prune(db: &Database, kept: Kept, now: Millis) -> Stored<()> {
+pub async fn prune(db: &Database, kept: Retention, now: Millis) -> Stored<()> {
     let mut due: Vec<usize> = (0..expired(kept, now).len()).collect();
     for _ in 0..MOST_BATCHES {
         let mut at = 0..;
@@ -61,7 +61,7 @@ pub async fn prune(db: &Database, kept: Kept, now: Millis) -> Stored<()> {
 }
 
 /// The statements that delete, each of them up to a thousand rows.
-fn expired(kept: Kept, now: Millis) -> Vec<Statement> {
+fn expired(kept: Retention, now: Millis) -> Vec<Statement> {
     // What is kept for ever is older than nothing.
     let since = |kept: Millis| if kept == 0 { 0 } else { now - kept };
     vec![

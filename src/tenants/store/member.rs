@@ -13,7 +13,7 @@ use crate::tenants::listing::Where;
 
 /// A member, as the others see them.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Listed {
+pub struct ListedMember {
     /// `member.id`.
     pub id: Id<Member>,
     /// Whose membership.
@@ -42,7 +42,7 @@ macro_rules! listed_json {
 
 /// By what a list of members is narrowed: one field, and what it is compared with.
 #[derive(Clone, Debug, Default)]
-pub struct Filter {
+pub struct MemberFilter {
     /// `role`, `user_id`, `id` or `created_at`; of roles, one that fits is enough.
     pub field: Option<&'static str>,
     /// One of these values, as a JSON array, or with `false` none of them.
@@ -53,7 +53,7 @@ pub struct Filter {
     pub range: (Option<Millis>, Option<Millis>),
 }
 
-impl Filter {
+impl MemberFilter {
     /// The member who is this user.
     #[must_use]
     pub fn of_user(user: &Id<User>) -> Self {
@@ -133,7 +133,7 @@ macro_rules! narrowed_sql {
 
 /// A page of a tenant's members, in the order in which they joined.
 #[must_use]
-pub fn list(tenant: &Id<Tenant>, filter: &Filter, page: Page) -> Statement {
+pub fn list(tenant: &Id<Tenant>, filter: &MemberFilter, page: Page) -> Statement {
     narrowed_sql!(
         match (page.descends) {
             true => concat!(
@@ -160,7 +160,7 @@ pub fn list(tenant: &Id<Tenant>, filter: &Filter, page: Page) -> Statement {
 
 /// How many members there are. Of all, the tenant knows.
 #[must_use]
-pub fn count(tenant: &Id<Tenant>, filter: &Filter) -> Statement {
+pub fn count(tenant: &Id<Tenant>, filter: &MemberFilter) -> Statement {
     if filter.field.is_none() {
         return sql!("select json_quote(member_count) as row from tenant where id = :tenant", tenant);
     }

@@ -16,7 +16,7 @@ use crate::session::store::permission::goes_by_name;
 /// A role and what it allows.
 #[derive(Clone, Debug, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "columns")]
-pub struct Record {
+pub struct RoleRecord {
     /// Id.
     pub id: Id<Role>,
     /// Name.
@@ -39,7 +39,7 @@ pub struct Record {
     pub updated_at: Millis,
 }
 
-impl Record {
+impl RoleRecord {
     /// What is given with it.
     #[must_use]
     pub fn gift(&self) -> Gift {
@@ -203,7 +203,7 @@ pub fn allow(
 }
 
 /// Changes of a role beside what it allows; `None` keeps.
-pub struct Changes<'a> {
+pub struct RoleChanges<'a> {
     /// Name.
     pub name: Option<&'a str>,
     /// What it is for.
@@ -216,7 +216,7 @@ pub struct Changes<'a> {
 
 /// Changes a role.
 #[must_use]
-pub fn update(context: &Context, permit: &Permit, role: &Id<Role>, changes: &Changes<'_>) -> Statement {
+pub fn update(context: &Context, permit: &Permit, role: &Id<Role>, changes: &RoleChanges<'_>) -> Statement {
     sql!(
         "update role set name = coalesce(:name, name), description = coalesce(:description, description),
                          is_default = coalesce(:is_default, is_default), is_active = coalesce(:is_active, is_active), updated_at = :now

@@ -12,7 +12,7 @@ use crate::session::store::permission::{may, signs_in};
 
 /// A tenant and what is set of it.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Record {
+pub struct TenantRecord {
     /// Id.
     pub id: Id<Tenant>,
     /// Name.
@@ -102,7 +102,7 @@ pub fn find(tenant: &Id<Tenant>) -> Statement {
 
 /// What is set of a tenant; `None` keeps what is stored, or makes what holds without.
 #[derive(Clone, Debug, Default)]
-pub struct Draft {
+pub struct TenantDraft {
     /// Name.
     pub name: Option<String>,
     /// Slug.
@@ -138,7 +138,13 @@ pub struct Objects {
 
 /// Makes a tenant.
 #[must_use]
-pub fn create(context: &Context, id: &Id<Tenant>, isolated: bool, database: Option<&str>, draft: &Draft) -> Statement {
+pub fn create(
+    context: &Context,
+    id: &Id<Tenant>,
+    isolated: bool,
+    database: Option<&str>,
+    draft: &TenantDraft,
+) -> Statement {
     sql!(
         "insert into tenant (id, name, slug, user_pool, database, logo, grace_period_days, onboarding_status, colors, features,
                              feature_flags, settings, metadata, security_policy, created_at, updated_at)
@@ -164,7 +170,7 @@ pub fn create(context: &Context, id: &Id<Tenant>, isolated: bool, database: Opti
 
 /// Changes a tenant. The default one keeps its slug.
 #[must_use]
-pub fn update(context: &Context, id: &Id<Tenant>, draft: &Draft) -> Statement {
+pub fn update(context: &Context, id: &Id<Tenant>, draft: &TenantDraft) -> Statement {
     sql!(
         "update tenant set name = coalesce(:name, name), slug = iif(slug = 'default', slug, coalesce(:slug, slug)),
            logo = iif(:changes_logo, :logo, logo), grace_period_days = coalesce(:grace_period_days, grace_period_days),
@@ -305,7 +311,7 @@ pub fn appoint_owner(context: &Context, id: &Id<Tenant>, member: &Id<Member>, em
 /// Copies the status of a tenant from the main database's row to the one of its own: it was changed while that was out of
 /// reach.
 #[must_use]
-pub fn copy_status(main: &Record) -> Statement {
+pub fn copy_status(main: &TenantRecord) -> Statement {
     sql!(
         "update tenant set status = :status, status_reason = :status_reason, status_changed_at = :status_changed_at, deletion_scheduled_at = :deletion_scheduled_at,
                            deletion_requested_at = iif(:deletion_scheduled_at is null, null, :status_changed_at)
@@ -321,7 +327,7 @@ pub fn copy_status(main: &Record) -> Statement {
 /// Copies what a tenant's own database says of it to the row by which the main one knows it. A slug that another tenant took
 /// meanwhile stays as it was.
 #[must_use]
-pub fn mirror(own: &Record) -> Statement {
+pub fn mirror(own: &TenantRecord) -> Statement {
     sql!(
         "update tenant set name = :name, slug = iif(exists (select 1 from tenant where slug = :slug and id <> :id), slug, :slug), logo = :logo,
            status = :status, status_reason = :status_reason, status_changed_at = :status_changed_at, deletion_scheduled_at = :deletion_scheduled_at, grace_period_days = :grace_period_days,

@@ -118,7 +118,7 @@ pub fn slug_is_taken(slug: &str) -> Statement {
 }
 
 /// Changes of a tenant by its own people.
-pub struct Changes {
+pub struct OrganizationChanges {
     /// Name; none keeps it.
     pub name: Option<String>,
     /// Slug; none keeps it.
@@ -131,7 +131,7 @@ pub struct Changes {
 
 /// Changes a tenant.
 #[must_use]
-pub fn update(context: &Context, permit: &Permit, changes: &Changes) -> Statement {
+pub fn update(context: &Context, permit: &Permit, changes: &OrganizationChanges) -> Statement {
     let (sets_logo, logo) = match &changes.logo {
         Change::Keep => (false, None),
         Change::Clear => (true, None),

@@ -11,7 +11,7 @@ use crate::request::context::Context;
 
 /// A passkey, as its owner sees it.
 #[derive(Debug, Deserialize)]
-pub struct Listed {
+pub struct ListedPasskey {
     /// Id.
     pub id: Id<Passkey>,
     /// Whose.
@@ -38,7 +38,7 @@ pub struct Listed {
     pub created_at: Millis,
 }
 
-/// `json_object` of a [`Listed`].
+/// `json_object` of a [`ListedPasskey`].
 macro_rules! listed_json {
     () => {
         "json_object('id', p.id, 'user_id', p.user_id, 'credential_id', p.credential_id, 'public_key', p.public_key,
@@ -48,7 +48,7 @@ macro_rules! listed_json {
     };
 }
 
-/// The select of a [`Listed`], for what follows `from`.
+/// The select of a [`ListedPasskey`], for what follows `from`.
 macro_rules! listed {
     ($source:literal) => {
         concat!("select ", listed_json!(), " as row from ", $source)
@@ -84,9 +84,9 @@ pub fn one(context: &Context, user: &Id<User>, id: &Id<Passkey>) -> Statement {
 
 /// A credential that somebody answers with, and its owner.
 #[derive(Debug, Deserialize)]
-pub struct Presented {
+pub struct PresentedPasskey {
     /// The passkey.
-    pub passkey: Listed,
+    pub passkey: ListedPasskey,
     /// The RP ID that it was made for.
     pub rp_id: String,
     /// Whether it verified its user when it was made.

@@ -183,7 +183,7 @@ pub fn mailed_codes_again(context: &Context, user: &Id<User>, password: &str) ->
 
 /// What waits for its second factor.
 #[derive(Debug, Deserialize)]
-pub struct Waiting {
+pub struct WaitingSignIn {
     /// `verification.id`.
     pub id: String,
     /// Whose.
@@ -193,7 +193,7 @@ pub struct Waiting {
     pub attempts: i64,
 }
 
-impl Waiting {
+impl WaitingSignIn {
     /// The first factor.
     ///
     /// # Errors

@@ -162,7 +162,7 @@ pub struct Windows {
 }
 
 /// What a sign-in is decided on.
-pub struct Loaded {
+pub struct LoadedSignIn {
     /// What was counted.
     pub windows: Windows,
     /// The user, if anybody has the address.
@@ -173,7 +173,7 @@ pub struct Loaded {
 
 /// By what a user is looked for.
 #[derive(Clone, Copy, Debug)]
-pub enum By<'a> {
+pub enum LookupBy<'a> {
     /// Lower-case address.
     Email(&'a str),
     /// Lower-case user name.
@@ -184,7 +184,7 @@ pub enum By<'a> {
     MagicLink(&'a str),
 }
 
-impl By<'_> {
+impl LookupBy<'_> {
     /// What was looked for.
     #[must_use]
     pub const fn text(&self) -> &str {
@@ -201,15 +201,15 @@ impl By<'_> {
 /// If D1 does not answer.
 pub async fn load_with(
     context: &Context,
-    by: By<'_>,
+    by: LookupBy<'_>,
     counters: &Counters,
     more: Vec<Statement>,
-) -> Stored<(Loaded, Answers)> {
+) -> Stored<(LoadedSignIn, Answers)> {
     let mut statements = counters.statements(context);
     statements.extend([tenant_is_active(&context.tenant().id), candidate(context, by)]);
     statements.extend(more);
     let mut answers = context.db()?.batch(statements).await?;
-    let loaded = Loaded {
+    let loaded = LoadedSignIn {
         windows: counters.windows(&mut answers)?,
         tenant_is_active: answers.row()?.unwrap_or(false),
         candidate: answers.row()?,
@@ -221,7 +221,7 @@ pub async fn load_with(
 ///
 /// # Errors
 /// If D1 does not answer.
-pub async fn load(context: &Context, by: By<'_>, counters: &Counters) -> Stored<Loaded> {
+pub async fn load(context: &Context, by: LookupBy<'_>, counters: &Counters) -> Stored<LoadedSignIn> {
     load_with(context, by, counters, Vec::new()).await.map(|(loaded, _)| loaded)
 }
 
@@ -253,27 +253,28 @@ macro_rules! candidate {
 
 /// The user of the tenant's pool whom somebody may be. A phone number is found once it is proven.
 #[must_use]
-pub fn candidate(context: &Context, by: By<'_>) -> Statement {
+pub fn candidate(context: &Context, by: LookupBy<'_>) -> Statement {
     let pool = context.tenant().pool();
     let device = request::store::rate_limit::trusted_device(context);
     sql!(
         match (by, pool) {
-            (By::Email(_), None) => candidate!("u.email = :name", "u.tenant_id is null"),
-            (By::Email(_), Some(_)) => candidate!("u.email = :name", "u.tenant_id = :pool and u.tenant_id is not null"),
-            (By::Username(_), None) => candidate!("u.username = :name", "u.tenant_id is null"),
-            (By::Username(_), Some(_)) =>
+            (LookupBy::Email(_), None) => candidate!("u.email = :name", "u.tenant_id is null"),
+            (LookupBy::Email(_), Some(_)) =>
+                candidate!("u.email = :name", "u.tenant_id = :pool and u.tenant_id is not null"),
+            (LookupBy::Username(_), None) => candidate!("u.username = :name", "u.tenant_id is null"),
+            (LookupBy::Username(_), Some(_)) =>
                 candidate!("u.username = :name", "u.tenant_id = :pool and u.tenant_id is not null"),
-            (By::Phone(_), None) =>
+            (LookupBy::Phone(_), None) =>
                 candidate!("u.phone_number_verified = 1 and u.phone_number = :name", "u.tenant_id is null"),
-            (By::Phone(_), Some(_)) => candidate!(
+            (LookupBy::Phone(_), Some(_)) => candidate!(
                 "u.phone_number_verified = 1 and u.phone_number = :name",
                 "u.tenant_id = :pool and u.tenant_id is not null"
             ),
-            (By::MagicLink(_), None) => candidate!(
+            (LookupBy::MagicLink(_), None) => candidate!(
                 "u.email = (select identifier from verification where kind = 'magic_link' and token_hash = :name)",
                 "u.tenant_id is null"
             ),
-            (By::MagicLink(_), Some(_)) => candidate!(
+            (LookupBy::MagicLink(_), Some(_)) => candidate!(
                 "u.email = (select identifier from verification where kind = 'magic_link' and token_hash = :name)",
                 "u.tenant_id = :pool and u.tenant_id is not null"
             ),

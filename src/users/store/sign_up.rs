@@ -6,11 +6,11 @@ use crate::platform::id::{Account, Id, User};
 use crate::platform::sql::sql;
 use crate::request::context::Context;
 use crate::users::sign_in_decision::Candidate;
-use crate::users::store::sign_in::{By, Counters, Windows, candidate, tenant_is_active};
+use crate::users::store::sign_in::{Counters, LookupBy, Windows, candidate, tenant_is_active};
 
 /// What a sign-up is decided on. Whether the address is taken is not, where a taken one may be told: only the insert
 /// knows that for sure.
-pub struct Loaded {
+pub struct LoadedSignUp {
     /// The windows of the network, and of mails to the address.
     pub windows: Windows,
     /// Whether the tenant lets anybody in.
@@ -25,15 +25,15 @@ pub struct Loaded {
 ///
 /// # Errors
 /// If D1 does not answer.
-pub async fn load(context: &Context, counters: &Counters, email: &str, username: Option<&str>) -> Stored<Loaded> {
+pub async fn load(context: &Context, counters: &Counters, email: &str, username: Option<&str>) -> Stored<LoadedSignUp> {
     let mut statements = counters.statements(context);
     statements.extend([
         tenant_is_active(&context.tenant().id),
-        candidate(context, By::Email(email)),
-        candidate(context, By::Username(username.unwrap_or_default())),
+        candidate(context, LookupBy::Email(email)),
+        candidate(context, LookupBy::Username(username.unwrap_or_default())),
     ]);
     let mut answers = context.db()?.batch(statements).await?;
-    Ok(Loaded {
+    Ok(LoadedSignUp {
         windows: counters.windows(&mut answers)?,
         tenant_is_active: answers.row()?.unwrap_or(false),
         candidate: answers.row()?,

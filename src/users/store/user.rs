@@ -10,7 +10,7 @@ use crate::request::store::verification::begun_by;
 use crate::users::store::person::person_json;
 
 /// Changes of a user's own profile.
-pub struct Changes {
+pub struct UserNameChanges {
     /// `name`; none keeps it.
     pub name: Option<String>,
     /// `image`.
@@ -21,7 +21,7 @@ pub struct Changes {
     pub display_username: Change,
 }
 
-impl Changes {
+impl UserNameChanges {
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -32,7 +32,7 @@ impl Changes {
 
 /// Changes a user.
 #[must_use]
-pub fn update(context: &Context, user: &Id<User>, changes: &Changes) -> Statement {
+pub fn update(context: &Context, user: &Id<User>, changes: &UserNameChanges) -> Statement {
     let parts = |change: &Change| match change {
         Change::Keep => (false, None),
         Change::Clear => (true, None),

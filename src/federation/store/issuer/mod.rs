@@ -5,7 +5,7 @@ pub mod settings;
 
 use std::collections::BTreeMap;
 
-pub use record::{Change, Draft, IN_USE, Record, delete, nobody_is_linked, record, records, save};
+pub use record::{IN_USE, IssuerDraft, IssuerRecord, SecretChange, delete, nobody_is_linked, record, records, save};
 use serde::Deserialize;
 
 use crate::federation::discovery::Metadata;

@@ -16,7 +16,7 @@ use crate::platform::time::iso;
 use crate::request::context::Context;
 
 /// A secret that is kept, taken away, or set.
-pub enum Change<T> {
+pub enum SecretChange<T> {
     /// As it is.
     Keep,
     /// Taken away.
@@ -27,13 +27,13 @@ pub enum Change<T> {
 
 /// An issuer as it is to be saved.
 #[expect(clippy::struct_excessive_bools, reason = "what differs from the one before")]
-pub struct Draft {
+pub struct IssuerDraft {
     /// Everything but the secrets.
-    pub record: Record,
+    pub record: IssuerRecord,
     /// The client secret.
-    pub secret: Change<Secret<String>>,
+    pub secret: SecretChange<Secret<String>>,
     /// The private JWK.
-    pub key: Change<Secret<String>>,
+    pub key: SecretChange<Secret<String>>,
     /// Whether it is not saved yet.
     pub is_new: bool,
     /// Whether what discovery said before is of another issuer.
@@ -48,7 +48,7 @@ pub struct Draft {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::struct_excessive_bools, reason = "settings")]
-pub struct Record {
+pub struct IssuerRecord {
     /// Id.
     pub id: String,
     /// Whether it is everybody's.
@@ -135,7 +135,7 @@ fn as_iso<S: Serializer>(time: &Option<Millis>, serializer: S) -> Result<S::Ok, 
     time.map(iso).serialize(serializer)
 }
 
-impl Record {
+impl IssuerRecord {
     /// Scopes that are asked for and discovery does not name. It need not name all (OpenID Connect Discovery 1.0, section 3).
     #[must_use]
     pub fn unsupported_scopes(&self) -> Vec<&str> {
@@ -169,7 +169,7 @@ impl Record {
     }
 }
 
-/// `json_object` of a [`Record`], for an issuer `i`.
+/// `json_object` of a [`IssuerRecord`], for an issuer `i`.
 macro_rules! record_json {
     () => {
         "json_object(
@@ -231,12 +231,12 @@ fn sealed(
     context: &Context,
     column: &'static str,
     id: &str,
-    change: &Change<Secret<String>>,
+    change: &SecretChange<Secret<String>>,
 ) -> error::Result<(bool, Option<String>)> {
     Ok(match change {
-        Change::Keep => (false, None),
-        Change::Clear => (true, None),
-        Change::Set(secret) => {
+        SecretChange::Keep => (false, None),
+        SecretChange::Clear => (true, None),
+        SecretChange::Set(secret) => {
             let bytes = secret.expose().as_bytes();
             (true, Some(context.config.keyring.seal(cell(column, id), bytes, context.random()?)))
         }
@@ -260,7 +260,7 @@ pub fn nobody_is_linked(id: &str) -> Statement {
 ///
 /// # Errors
 /// If the platform has no randomness.
-pub fn save(context: &Context, by: &Id<User>, draft: &Draft) -> error::Result<Vec<Statement>> {
+pub fn save(context: &Context, by: &Id<User>, draft: &IssuerDraft) -> error::Result<Vec<Statement>> {
     let record = &draft.record;
     let id = record.id.as_str();
     let (sets_secret, secret) = sealed(context, "client_secret_sealed", id, &draft.secret)?;
