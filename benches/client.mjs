@@ -10,11 +10,13 @@ function send(port, { method = "GET", path, host = "localhost", headers, body })
     outgoing.on("error", reject).on("response", (response) => {
       const chunks = [];
       response.on("data", (chunk) => chunks.push(chunk)).on("error", reject);
-      response.on("end", () => resolve({
-        status: response.statusCode,
-        headers: response.headers,
-        body: Buffer.concat(chunks).toString(),
-      }));
+      response.on("end", () =>
+        resolve({
+          status: response.statusCode,
+          headers: response.headers,
+          body: Buffer.concat(chunks).toString(),
+        }),
+      );
     });
     outgoing.end(body);
   });
@@ -40,7 +42,10 @@ export class Client {
 
   // The `Cookie` header for a host; `only` keeps the names it accepts.
   cookies(host, only = () => true) {
-    return [...this.#cookiesOf(host)].filter(([name]) => only(name)).map((pair) => pair.join("=")).join("; ");
+    return [...this.#cookiesOf(host)]
+      .filter(([name]) => only(name))
+      .map((pair) => pair.join("="))
+      .join("; ");
   }
 
   async send({ host = "localhost", headers, ...rest }) {
@@ -77,12 +82,18 @@ function fits(answer, body) {
   }
 }
 
-const written = (answer) => (answer instanceof RegExp ? answer : Object.entries(answer).map((member) => member.join(" ")).join(", "));
+const written = (answer) =>
+  answer instanceof RegExp
+    ? answer
+    : Object.entries(answer)
+        .map((member) => member.join(" "))
+        .join(", ");
 
 // What a scenario's answer must be, as text or by the members of its JSON; says how one differs, or nothing.
 export function complaint({ status = 200, answer = /(?:)/, location }, got) {
   if (got.status === status && fits(answer, got.body) && (!location || got.headers.location === location)) return undefined;
-  return `answered ${got.status} ${got.headers.location ?? ""} where ${status} ${written(answer)} ${location ?? ""} was expected: ${got.body.slice(0, 300)}`;
+  const expected = `${status} ${written(answer)} ${location ?? ""}`;
+  return `answered ${got.status} ${got.headers.location ?? ""} where ${expected} was expected: ${got.body.slice(0, 300)}`;
 }
 
 // Sends `count` requests in as many lanes as `concurrency` says, and checks every answer. `make(index, lane)` makes a

@@ -39,7 +39,12 @@ async function startIssuer() {
   const server = createServer((request, response) => {
     const url = `http://localhost:${server.address().port}`;
     const documents = {
-      "/.well-known/openid-configuration": { issuer: url, authorization_endpoint: `${url}/authorize`, token_endpoint: `${url}/token`, jwks_uri: `${url}/jwks` },
+      "/.well-known/openid-configuration": {
+        issuer: url,
+        authorization_endpoint: `${url}/authorize`,
+        token_endpoint: `${url}/token`,
+        jwks_uri: `${url}/jwks`,
+      },
       "/jwks": jwks,
       "/token": { access_token: "a", token_type: "Bearer", expires_in: 3600, id_token: token },
     };
@@ -52,14 +57,25 @@ async function startIssuer() {
     url,
     async answers(nonce) {
       const claims = { sub: "bench", email: "upstream@example.com", email_verified: true, name: "Bench", nonce };
-      token = await new SignJWT(claims).setProtectedHeader({ alg: "ES256", kid: "k" }).setIssuer(url).setAudience("a client").setIssuedAt().setExpirationTime("2h").sign(privateKey);
+      token = await new SignJWT(claims)
+        .setProtectedHeader({ alg: "ES256", kid: "k" })
+        .setIssuer(url)
+        .setAudience("a client")
+        .setIssuedAt()
+        .setExpirationTime("2h")
+        .sign(privateKey);
     },
   };
 }
 
-const addIssuer = (d1, url, clientId) => d1.batch([d1.prepare(
-  "insert into issuer (id, name, login_page_name, base_url, client_id, created_at, updated_at) values (?1, 'bench', 'Bench', ?2, ?3, 0, 0)",
-).bind(crypto.randomUUID(), url, clientId)]);
+const addIssuer = (d1, url, clientId) =>
+  d1.batch([
+    d1
+      .prepare(
+        "insert into issuer (id, name, login_page_name, base_url, client_id, created_at, updated_at) values (?1, 'bench', 'Bench', ?2, ?3, 0, 0)",
+      )
+      .bind(crypto.randomUUID(), url, clientId),
+  ]);
 
 export default {
   name: "Doorward",
@@ -90,12 +106,15 @@ export default {
       // Attempts are counted before they are looked at, and sixteen at once are sixteen failures so far.
       d1.prepare(`create trigger bench_attempts after update of failed_attempts on two_factor when new.failed_attempts > 0
                   begin update two_factor set failed_attempts = 0 where id = new.id; end`),
-      d1.prepare(`create trigger bench_challenge after update of used_at on verification when new.kind in ('passkey_challenge', 'upstream_state')
+      d1.prepare(`create trigger bench_challenge after update of used_at on verification
+                  when new.kind in ('passkey_challenge', 'upstream_state')
                   begin update verification set used_at = null, expires_at = 9000000000000 where id = new.id; end`),
-      d1.prepare(
-        `insert into proxied_app (id, tenant_id, name, host, origin_url, created_at, updated_at)
+      d1
+        .prepare(
+          `insert into proxied_app (id, tenant_id, name, host, origin_url, created_at, updated_at)
          select ?1, id, 'Bench', ?2, ?3, ?4, ?4 from tenant limit 1`,
-      ).bind(crypto.randomUUID(), new URL(APP).host, origin, Date.now()),
+        )
+        .bind(crypto.randomUUID(), new URL(APP).host, origin, Date.now()),
     ]);
   },
   first: { host, path: "/api/auth/ok" },
@@ -160,12 +179,19 @@ export default {
       group: "second factor",
       async prepare(client) {
         await signedUp(client, `${crypto.randomUUID()}@example.com`);
-        const post = (path, body) => client.send({ method: "POST", host, path: `/api/auth/two-factor${path}`, headers: json, body: JSON.stringify(body) });
+        const post = (path, body) =>
+          client.send({ method: "POST", host, path: `/api/auth/two-factor${path}`, headers: json, body: JSON.stringify(body) });
         const { totpURI } = JSON.parse((await post("/enable", { password })).body);
         const totp = URI.parse(totpURI);
         await post("/verify-totp", { code: totp.generate() });
         const headers = { ...json, cookie: client.cookies(host) };
-        return () => ({ method: "POST", host, path: "/api/auth/two-factor/verify-totp", headers, body: JSON.stringify({ code: totp.generate() }) });
+        return () => ({
+          method: "POST",
+          host,
+          path: "/api/auth/two-factor/verify-totp",
+          headers,
+          body: JSON.stringify({ code: totp.generate() }),
+        });
       },
       answer: /"token":/,
     },
@@ -182,7 +208,13 @@ export default {
         await call("/verify-registration", { response: authenticator.create(await call("/generate-register-options")) });
         const response = authenticator.get(await call("/generate-authenticate-options"));
         const cookie = client.cookies(host, (name) => name === "doorward.passkey");
-        return { method: "POST", host, path: "/api/auth/passkey/verify-authentication", headers: { ...json, cookie }, body: JSON.stringify({ response }) };
+        return {
+          method: "POST",
+          host,
+          path: "/api/auth/passkey/verify-authentication",
+          headers: { ...json, cookie },
+          body: JSON.stringify({ response }),
+        };
       },
       answer: /"session":/,
     },
@@ -193,7 +225,13 @@ export default {
       async prepare(client, { d1 }) {
         const issuer = await startIssuer();
         await addIssuer(d1, issuer.url, "a client");
-        const begun = await client.send({ method: "POST", host, path: "/api/auth/sign-in/social", headers: json, body: JSON.stringify({ provider: "bench", callbackURL: "/done" }) });
+        const begun = await client.send({
+          method: "POST",
+          host,
+          path: "/api/auth/sign-in/social",
+          headers: json,
+          body: JSON.stringify({ provider: "bench", callbackURL: "/done" }),
+        });
         const url = new URL(JSON.parse(begun.body).url);
         await issuer.answers(url.searchParams.get("nonce"));
         const path = `/api/auth/callback/bench?code=c&state=${url.searchParams.get("state")}`;

@@ -17,11 +17,19 @@ export async function signedUp(client, address) {
 export async function relyingParty(browser, { d1 }) {
   await signedUp(browser, EMAIL);
   await d1.batch([
-    d1.prepare(`insert or ignore into member (id, tenant_id, user_id, created_at, updated_at)
-                select ?1, tenant.id, user.id, 0, 0 from tenant, user where user.email = ?2`).bind(crypto.randomUUID(), EMAIL),
-    d1.prepare(`insert into member_role (member_id, role_id, created_at)
+    d1
+      .prepare(
+        `insert or ignore into member (id, tenant_id, user_id, created_at, updated_at)
+                select ?1, tenant.id, user.id, 0, 0 from tenant, user where user.email = ?2`,
+      )
+      .bind(crypto.randomUUID(), EMAIL),
+    d1
+      .prepare(
+        `insert into member_role (member_id, role_id, created_at)
                 select member.id, role.id, 0 from member join user on user.id = member.user_id, role
-                where user.email = ?1 and role.name = 'admin'`).bind(EMAIL),
+                where user.email = ?1 and role.name = 'admin'`,
+      )
+      .bind(EMAIL),
   ]);
   const body = JSON.stringify({ ...METADATA, skip_consent: true });
   const added = await browser.send({ method: "POST", host, path: "/api/auth/admin/oauth2/create-client", headers: json, body });

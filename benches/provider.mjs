@@ -50,8 +50,15 @@ export class RelyingParty {
   // Opens the authorization endpoint and follows the provider's own redirects, until the one that leads to the client.
   async code(resource) {
     const query = new URLSearchParams({
-      response_type: "code", client_id: this.id, redirect_uri: REDIRECT, scope: SCOPE, state: "a state", nonce: "a nonce",
-      code_challenge: CHALLENGE, code_challenge_method: "S256", ...resource,
+      response_type: "code",
+      client_id: this.id,
+      redirect_uri: REDIRECT,
+      scope: SCOPE,
+      state: "a state",
+      nonce: "a nonce",
+      code_challenge: CHALLENGE,
+      code_challenge_method: "S256",
+      ...resource,
     });
     const browser = this.#anew ? this.#browser.another() : this.#browser;
     let url = new URL(`http://${this.#host}${this.#paths.authorize}?${query}`);
@@ -79,7 +86,13 @@ export class RelyingParty {
   }
 
   byCode(code, resource) {
-    return this.#form(this.#paths.token, { grant_type: "authorization_code", code, redirect_uri: REDIRECT, code_verifier: VERIFIER, ...resource });
+    return this.#form(this.#paths.token, {
+      grant_type: "authorization_code",
+      code,
+      redirect_uri: REDIRECT,
+      code_verifier: VERIFIER,
+      ...resource,
+    });
   }
 
   byRefreshToken(token, resource) {

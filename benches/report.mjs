@@ -12,18 +12,19 @@ const spread = (values) => ({ median: median(values), min: Math.min(...values), 
 const round = (value, digits = 1) => (value === undefined ? undefined : Number(value.toFixed(digits)));
 
 export function summarise(measured, settings) {
-  const rows = measured.flatMap(({ contender, scenarios }) => scenarios.map(({ name, group, repetitions, roundTrips, sent }) => ({
-    contender: contender.name,
-    scenario: name,
-    group,
-    cpuMicroseconds: spread(repetitions.map(({ cpu, count }) => cpu / count / 1000)),
-    requestsPerSecond: median(repetitions.map(({ seconds, count }) => count / seconds)),
-    requestsPerRepetition: repetitions[0].count,
-    // A program has neither: it keeps everything in its own memory.
-    roundTrips: contender.program ? {} : { d1: roundTrips.d1 / sent, kv: roundTrips.kv / sent },
-  })));
-  const cpuOf = (contender, group) =>
-    rows.find((row) => row.contender === contender && row.group === group)?.cpuMicroseconds.median;
+  const rows = measured.flatMap(({ contender, scenarios }) =>
+    scenarios.map(({ name, group, repetitions, roundTrips, sent }) => ({
+      contender: contender.name,
+      scenario: name,
+      group,
+      cpuMicroseconds: spread(repetitions.map(({ cpu, count }) => cpu / count / 1000)),
+      requestsPerSecond: median(repetitions.map(({ seconds, count }) => count / seconds)),
+      requestsPerRepetition: repetitions[0].count,
+      // A program has neither: it keeps everything in its own memory.
+      roundTrips: contender.program ? {} : { d1: roundTrips.d1 / sent, kv: roundTrips.kv / sent },
+    })),
+  );
+  const cpuOf = (contender, group) => rows.find((row) => row.contender === contender && row.group === group)?.cpuMicroseconds.median;
   const ratio = (row, other) => (other === undefined ? undefined : row.cpuMicroseconds.median / other);
   for (const row of rows) {
     row.ratios = {

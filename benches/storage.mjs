@@ -38,7 +38,9 @@ export async function serveStorage(directory) {
     module("miniflare:shared", join(MINIFLARE, "shared/index.worker.js")),
     module("miniflare:zod", join(MINIFLARE, "shared/zod.worker.js")),
   ]).replaceAll('embed "', 'embed "shared/');
-  const server = await serve(directory, `(
+  const server = await serve(
+    directory,
+    `(
   extensions = [(modules = [${shared}])],
   services = [
     ${simulator(directory, "d1", "D1DatabaseObject", "d1/database.worker.js", "shared/object-entry.worker.js")},
@@ -47,7 +49,8 @@ export async function serveStorage(directory) {
       modules = [${counter}],
       compatibilityDate = "2023-07-24",
       bindings = [(name = "d1", service = "d1"), (name = "kv", service = "kv")]))],
-  sockets = [(name = "http", address = "127.0.0.1:0", http = (), service = "main")])`);
+  sockets = [(name = "http", address = "127.0.0.1:0", http = (), service = "main")])`,
+  );
 
   const ask = async (kind, namespace, path, init) => {
     const headers = { "Bench-Storage": kind, "MF-Namespace": namespace };

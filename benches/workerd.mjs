@@ -20,14 +20,15 @@ export function serve(directory, config) {
   return launch(WORKERD, ["serve", "--experimental", "--control-fd=3", file]);
 }
 
-
 // Modules as `(name = …, esModule = embed …)`: `embed` reads only below the configuration's own directory.
 export function embed(directory, modules) {
   mkdirSync(directory, { recursive: true });
-  return modules.map(({ name, type, contents }, index) => {
-    writeFileSync(join(directory, `module-${index}`), contents);
-    return `(name = ${text(name)}, ${type} = embed "module-${index}")`;
-  }).join(", ");
+  return modules
+    .map(({ name, type, contents }, index) => {
+      writeFileSync(join(directory, `module-${index}`), contents);
+      return `(name = ${text(name)}, ${type} = embed "module-${index}")`;
+    })
+    .join(", ");
 }
 
 export function serveContender(directory, { name, modules, bindings = {} }, storagePort) {
@@ -39,7 +40,9 @@ export function serveContender(directory, { name, modules, bindings = {} }, stor
   };
   const storage = (kind) => `(name = "${kind}", external = (address = "127.0.0.1:${storagePort}", http = (
     injectRequestHeaders = [(name = "Bench-Storage", value = "${kind}"), (name = "MF-Namespace", value = ${text(name)})])))`;
-  return serve(directory, `(
+  return serve(
+    directory,
+    `(
   services = [
     (name = "main", worker = (
       modules = [${embed(directory, modules)}],
@@ -48,5 +51,6 @@ export function serveContender(directory, { name, modules, bindings = {} }, stor
     (name = "internet", network = (allow = ["public", "private"])),
     ${storage("d1")},
     ${storage("kv")}],
-  sockets = [(name = "http", address = "127.0.0.1:0", http = (), service = "main")])`);
+  sockets = [(name = "http", address = "127.0.0.1:0", http = (), service = "main")])`,
+  );
 }

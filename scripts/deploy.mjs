@@ -19,12 +19,17 @@ const args = process.argv.slice(2);
 // `npm run deploy --dry-run`: npm takes the flag for its own, and says so in the environment.
 if (process.env.npm_config_dry_run === "true" && !args.includes("--dry-run")) args.push("--dry-run");
 const dry = args.includes("--dry-run");
-const which = args.flatMap((arg, at) => (/^(--env|-e|--config|-c)$/.test(arg) ? [arg, args[at + 1]] : /^--(env|config)=/.test(arg) ? [arg] : []));
-const file = args.flatMap((arg, at) => (/^(--config|-c)$/.test(arg) ? [args[at + 1]] : /^--config=/.test(arg) ? [arg.slice(9)] : [])).at(-1) ?? "wrangler.toml";
+const which = args.flatMap((arg, at) =>
+  /^(--env|-e|--config|-c)$/.test(arg) ? [arg, args[at + 1]] : /^--(env|config)=/.test(arg) ? [arg] : [],
+);
+const file =
+  args.flatMap((arg, at) => (/^(--config|-c)$/.test(arg) ? [args[at + 1]] : /^--config=/.test(arg) ? [arg.slice(9)] : [])).at(-1) ??
+  "wrangler.toml";
 // Another environment has a section of its own.
 const placeholders = which.some((arg) => /^(--env|-e)/.test(arg)) ? [] : missing(readFileSync(file, "utf8"));
 if (placeholders.length > 0) {
-  const text = `${file} is not yet yours:\n${placeholders.map((line) => `  - ${line}`).join("\n")}\ndocs/deploy.md says where each comes from.`;
+  const list = placeholders.map((line) => `  - ${line}`).join("\n");
+  const text = `${file} is not yet yours:\n${list}\ndocs/deploy.md says where each comes from.`;
   if (!dry) {
     console.error(text);
     process.exit(1);

@@ -25,7 +25,9 @@ function devVars() {
       AUTH_ORIGIN: AUTH,
       TRUSTED_ORIGINS: "http://localhost:5173,http://localhost:3000",
     };
-    const text = Object.entries(lines).map(([name, value]) => `${name}="${value}"\n`).join("");
+    const text = Object.entries(lines)
+      .map(([name, value]) => `${name}="${value}"\n`)
+      .join("");
     writeFileSync(file, `# Settings of \`npm run dev\` on this machine. Not for production.\n${text}`, { mode: 0o600 });
     step("wrote .dev.vars with a random secret");
   }
@@ -45,7 +47,9 @@ async function portIsFree(port) {
 
 async function prepareDatabase(secrets) {
   const sql = seedSql({ secrets, websitePort: PORT.website, providerPort: PORT.provider });
-  const migrations = readFileSync(path.join(ROOT, "scripts", "seed.mjs")).toString() + (await import("node:fs")).readdirSync(path.join(ROOT, "migrations")).join();
+  const migrations =
+    readFileSync(path.join(ROOT, "scripts", "seed.mjs")).toString() +
+    (await import("node:fs")).readdirSync(path.join(ROOT, "migrations")).join();
   const stamp = createHash("sha256").update(secrets).update(migrations).digest("hex");
   const marker = path.join(STATE, "seeded");
   if (existsSync(marker) && readFileSync(marker, "utf8") === stamp) return;
@@ -118,7 +122,13 @@ try {
   await Promise.all([
     start("website", process.execPath, ["examples/website/server.mjs"], { PORT: PORT.website, AUTH_ORIGIN: AUTH }, /website on/),
     start("provider", process.execPath, ["examples/provider/server.mjs"], { PORT: PORT.provider, AUTH_ORIGIN: AUTH }, /provider on/),
-    start("doorward", "wrangler", ["dev", "--port", PORT.worker, "--show-interactive-dev-session=false", "--log-level=log"].map(String), { CI: "true" }, /Ready on/),
+    start(
+      "doorward",
+      "wrangler",
+      ["dev", "--port", PORT.worker, "--show-interactive-dev-session=false", "--log-level=log"].map(String),
+      { CI: "true" },
+      /Ready on/,
+    ),
   ]);
   console.log(`
   A protected website   http://app.localhost:${PORT.worker}

@@ -26,7 +26,8 @@ const id = (tail) => `00000000-0000-7000-8000-${tail.padStart(12, "0")}`;
 
 function insert(table, row) {
   const columns = Object.keys(row);
-  return `insert into ${table} (${columns.join(", ")}) values (${columns.map((name) => quote(row[name])).join(", ")}) on conflict do nothing;`;
+  const values = columns.map((name) => quote(row[name])).join(", ");
+  return `insert into ${table} (${columns.join(", ")}) values (${values}) on conflict do nothing;`;
 }
 
 /** The demo as SQL that may be run again. */
@@ -37,20 +38,57 @@ export function seedSql({ secrets, websitePort, providerPort }) {
   PEOPLE.forEach((person, at) => {
     const member = id(`c${at + 1}`);
     sql.push(insert("user", { id: person.id, email: person.email, email_verified: 1, name: person.name, ...times }));
-    sql.push(insert("account", { id: id(`d${at + 1}`), user_id: person.id, subject: person.id, password_hash: HASH, password_changed_at: now, confirmed_at: now, ...times }));
+    sql.push(
+      insert("account", {
+        id: id(`d${at + 1}`),
+        user_id: person.id,
+        subject: person.id,
+        password_hash: HASH,
+        password_changed_at: now,
+        confirmed_at: now,
+        ...times,
+      }),
+    );
     sql.push(insert("member", { id: member, tenant_id: TENANT, user_id: person.id, ...times }));
     for (const role of person.roles) sql.push(insert("member_role", { member_id: member, role_id: ROLES[role], created_at: now }));
   });
   const app = id("e1");
-  sql.push(insert("proxied_app", { id: app, tenant_id: TENANT, name: "Demo website", host: "app.localhost", origin_url: `http://127.0.0.1:${websitePort}`, ...times }));
+  sql.push(
+    insert("proxied_app", {
+      id: app,
+      tenant_id: TENANT,
+      name: "Demo website",
+      host: "app.localhost",
+      origin_url: `http://127.0.0.1:${websitePort}`,
+      ...times,
+    }),
+  );
   RULES.forEach(([path, access, roles], at) => {
-    sql.push(insert("access_rule", { id: id(`f${at + 1}`), proxied_app_id: app, position: at + 1, path, access, roles: JSON.stringify(roles), ...times }));
+    sql.push(
+      insert("access_rule", {
+        id: id(`f${at + 1}`),
+        proxied_app_id: app,
+        position: at + 1,
+        path,
+        access,
+        roles: JSON.stringify(roles),
+        ...times,
+      }),
+    );
   });
   const issuer = id("91");
   const secret = seal(secrets, { table: "issuer", column: "client_secret_sealed", row: issuer }, CLIENT.secret);
-  sql.push(insert("issuer", {
-    id: issuer, name: "demo", login_page_name: "the demo provider", base_url: `http://localhost:${providerPort}`,
-    client_id: CLIENT.id, client_secret_sealed: secret, trust_email: 1, ...times,
-  }));
+  sql.push(
+    insert("issuer", {
+      id: issuer,
+      name: "demo",
+      login_page_name: "the demo provider",
+      base_url: `http://localhost:${providerPort}`,
+      client_id: CLIENT.id,
+      client_secret_sealed: secret,
+      trust_email: 1,
+      ...times,
+    }),
+  );
   return sql.join("\n");
 }

@@ -7,6 +7,7 @@ import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } 
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
+import { checkJavaScript } from "./check-javascript.mjs";
 import { ROOT, prepareTools, run, step, underNode22, withBin } from "./tools.mjs";
 
 await underNode22();
@@ -16,11 +17,13 @@ const files = (folder) => {
   if (found.length === 0) throw new Error(`tests/${folder} has no tests`);
   return found.map((name) => path.join("tests", folder, name));
 };
-const node = (paths, ...options) => run(process.execPath, ["--test", "--test-concurrency=2", "--test-reporter=spec", ...options, ...paths], { env: withBin() });
+const node = (paths, ...options) =>
+  run(process.execPath, ["--test", "--test-concurrency=2", "--test-reporter=spec", ...options, ...paths], { env: withBin() });
 const cargo = (...args) => run("cargo", args);
 const build = (...args) => run(process.execPath, ["scripts/build.mjs", ...args], { env: withBin() });
 
 const STEPS = {
+  javascript: checkJavaScript,
   async rust() {
     await cargo("fmt", "--check");
     await cargo("clippy", "--quiet", "--all-targets", "--", "-D", "warnings");
@@ -55,7 +58,14 @@ async function runFiles(names, words) {
   if (!pattern) return node(paths);
   const report = path.join(mkdtempSync(path.join(tmpdir(), "doorward-test-")), "report.tap");
   // Where no name matches, node runs no "after", and what "before" started would keep it.
-  await node(paths, `--test-name-pattern=${pattern}`, "--test-force-exit", "--test-reporter-destination=stdout", "--test-reporter=tap", `--test-reporter-destination=${report}`);
+  await node(
+    paths,
+    `--test-name-pattern=${pattern}`,
+    "--test-force-exit",
+    "--test-reporter-destination=stdout",
+    "--test-reporter=tap",
+    `--test-reporter-destination=${report}`,
+  );
   // A file in which nothing ran is reported as a test itself.
   const ran = [...readFileSync(report, "utf8").matchAll(/^ *# Subtest: (.*)$/gm)].filter(([, name]) => !paths.includes(name));
   rmSync(path.dirname(report), { recursive: true });
@@ -67,7 +77,7 @@ const chosen = positionals.filter((name) => !(name in STEPS));
 const times = [];
 try {
   if (chosen.length > 0 && chosen.length < positionals.length) throw new Error("name steps or test files, not both");
-  if (values.t && chosen.length === 0) throw new Error("-t needs a test file: npm test -- workerd/policy -t \"words of its name\"");
+  if (values.t && chosen.length === 0) throw new Error('-t needs a test file: npm test -- workerd/policy -t "words of its name"');
   await prepareTools();
   if (chosen.length > 0) {
     await runFiles(chosen, values.t);

@@ -7,7 +7,15 @@ import path from "node:path";
 import { BIN, ROOT, run } from "./tools.mjs";
 
 // What rustc emits for wasm32-unknown-unknown and wasm-bindgen adds; no newer encodings, which workerd may not know.
-const FEATURES = ["mutable-globals", "sign-ext", "nontrapping-float-to-int", "bulk-memory", "multivalue", "reference-types", "exception-handling"];
+const FEATURES = [
+  "mutable-globals",
+  "sign-ext",
+  "nontrapping-float-to-int",
+  "bulk-memory",
+  "multivalue",
+  "reference-types",
+  "exception-handling",
+];
 
 /** Output goes to stderr where the caller prints a report of its own. */
 function streams(quiet) {
@@ -46,7 +54,15 @@ export async function buildWorker({ crate, name, profile = "release", optimise =
     if (optimise) await optimiseWasm(path.join(staging, "index_bg.wasm"), options);
     copyFileSync(path.join(ROOT, "scripts", "entry.js"), path.join(staging, "entry.js"));
     const bundled = path.join(staging, "bundled.js");
-    const bundle = ["entry.js", "--bundle", "--minify", "--format=esm", "--external:./index_bg.wasm", "--log-level=warning", `--outfile=${bundled}`];
+    const bundle = [
+      "entry.js",
+      "--bundle",
+      "--minify",
+      "--format=esm",
+      "--external:./index_bg.wasm",
+      "--log-level=warning",
+      `--outfile=${bundled}`,
+    ];
     await run(path.join(BIN, "esbuild"), bundle, { ...options, cwd: staging });
     const build = path.join(crate, "build");
     mkdirSync(build, { recursive: true });

@@ -27,14 +27,21 @@ export default {
     await runMigrations();
     const { api } = betterAuth(options);
     const { headers } = await api.signUpEmail({ body: { name: "Bench", ...person }, returnHeaders: true });
-    const cookie = headers.getSetCookie().map((line) => line.split(";")[0]).join("; ");
+    const cookie = headers
+      .getSetCookie()
+      .map((line) => line.split(";")[0])
+      .join("; ");
     const body = { ...METADATA, skip_consent: true, client_credentials_scopes: ["reports"] };
     added = await api.adminCreateOAuthClient({ body, headers: new Headers({ cookie }) });
     const copies = ["user", "account", "oauthClient", "oauthResource"].flatMap((table) =>
-      database.prepare(`select * from "${table}"`).all().map((row) => {
-        const names = Object.keys(row).map((name) => `"${name}"`);
-        return d1.prepare(`insert into "${table}" (${names}) values (${names.map(() => "?")})`).bind(...Object.values(row));
-      }));
+      database
+        .prepare(`select * from "${table}"`)
+        .all()
+        .map((row) => {
+          const names = Object.keys(row).map((name) => `"${name}"`);
+          return d1.prepare(`insert into "${table}" (${names}) values (${names.map(() => "?")})`).bind(...Object.values(row));
+        }),
+    );
     await d1.batch([...statements.map((sql) => d1.prepare(sql)), ...copies]);
   },
   first: { host, path: "/api/auth/ok" },

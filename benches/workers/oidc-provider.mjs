@@ -48,7 +48,16 @@ const provider = new Provider("http://auth.localhost", {
   loadExistingGrant: grant,
   pkce: { required: () => true },
   rotateRefreshToken: true,
-  ttl: { AccessToken: 900, AuthorizationCode: 86_400, ClientCredentials: 900, Grant: 86_400, IdToken: 900, Interaction: 600, RefreshToken: 86_400, Session: 86_400 },
+  ttl: {
+    AccessToken: 900,
+    AuthorizationCode: 86_400,
+    ClientCredentials: 900,
+    Grant: 86_400,
+    IdToken: 900,
+    Interaction: 600,
+    RefreshToken: 86_400,
+    Session: 86_400,
+  },
 });
 const handle = provider.callback();
 

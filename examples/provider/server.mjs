@@ -30,14 +30,16 @@ export async function startProvider({ port = 0, redirectUris, people = PEOPLE, a
   const issuer = `http://localhost:${server.address().port}`;
   const make = (keys) => {
     const provider = new Provider(issuer, {
-      clients: [{
-        client_id: CLIENT.id,
-        client_secret: CLIENT.secret,
-        redirect_uris: redirectUris,
-        id_token_signed_response_alg: algorithm,
-        grant_types: ["authorization_code", "refresh_token"],
-        ...client,
-      }],
+      clients: [
+        {
+          client_id: CLIENT.id,
+          client_secret: CLIENT.secret,
+          redirect_uris: redirectUris,
+          id_token_signed_response_alg: algorithm,
+          grant_types: ["authorization_code", "refresh_token"],
+          ...client,
+        },
+      ],
       claims: { openid: ["sub"], email: ["email", "email_verified"], profile: ["name", "given_name", "family_name", "picture"] },
       findAccount: (_ctx, sub) => ({ accountId: sub, claims: () => ({ sub, ...(people[sub] ?? { name: sub }) }) }),
       jwks: { keys },
@@ -59,10 +61,11 @@ export async function startProvider({ port = 0, redirectUris, people = PEOPLE, a
       keys = [key(algorithm)];
       handle = make(keys).callback();
     },
-    stop: () => new Promise((resolve) => {
-      server.closeAllConnections();
-      server.close(resolve);
-    }),
+    stop: () =>
+      new Promise((resolve) => {
+        server.closeAllConnections();
+        server.close(resolve);
+      }),
   };
 }
 

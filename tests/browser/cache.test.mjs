@@ -16,12 +16,17 @@ const KINDS = {
 let origin, worker, browser, auth, website, people;
 
 before(async () => {
-  const page = (headers) => ({ headers: asked }, response) =>
-    response.writeHead(200, { "content-type": "text/html", ...headers }).end(`<p id="who">${asked["x-doorward-email"]}</p>`);
+  const page =
+    (headers) =>
+    ({ headers: asked }, response) =>
+      response.writeHead(200, { "content-type": "text/html", ...headers }).end(`<p id="who">${asked["x-doorward-email"]}</p>`);
   origin = await startOrigin(Object.fromEntries(Object.entries(KINDS).map(([path, headers]) => [path, page(headers)])));
   const port = await freePort();
   [auth, website] = [`http://localhost:${port}`, `http://app.localhost:${port}`];
-  worker = await startWorker({ port, settings: { AUTH_ORIGIN: auth, SESSION_COOKIE_CACHE_SECONDS: "600", SESSION_RECHECK_SECONDS: "600" } });
+  worker = await startWorker({
+    port,
+    settings: { AUTH_ORIGIN: auth, SESSION_COOKIE_CACHE_SECONDS: "600", SESSION_RECHECK_SECONDS: "600" },
+  });
   await seedApp(worker, "app.localhost", { origin: origin.url });
   people = { alice: await signUp(worker, { host: auth }), bob: await signUp(worker, { host: auth }) };
   browser = await startChromium();

@@ -37,7 +37,10 @@ before(async () => {
   });
   spa = createServer((request, response) => {
     if (request.url === "/app.js") response.setHeader("content-type", "text/javascript").end(script.outputFiles[0].text);
-    else response.setHeader("content-type", "text/html").end(`<!doctype html><link rel="icon" href="data:,"><title>SPA</title><script type="module" src="/app.js"></script>`);
+    else
+      response
+        .setHeader("content-type", "text/html")
+        .end(`<!doctype html><link rel="icon" href="data:,"><title>SPA</title><script type="module" src="/app.js"></script>`);
   }).listen(0, "127.0.0.1");
   await once(spa, "listening");
   app = `http://localhost:${spa.address().port}`;
@@ -63,14 +66,22 @@ async function visitor({ offers = false } = {}) {
   const cdp = await context.newCDPSession(page);
   await cdp.send("WebAuthn.enable");
   const { authenticatorId } = await cdp.send("WebAuthn.addVirtualAuthenticator", {
-    options: { protocol: "ctap2", transport: "internal", hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true },
+    options: {
+      protocol: "ctap2",
+      transport: "internal",
+      hasResidentKey: true,
+      hasUserVerification: true,
+      isUserVerified: true,
+      automaticPresenceSimulation: true,
+    },
   });
   return { context, page, problems, cdp, authenticatorId };
 }
 
 const button = (page, name) => page.getByRole("button", { name, exact: true });
 const mail = async (to) => (await worker.browser().get(`${auth}/dev/mailbox?to=${to}`)).json[0].text;
-const code = (seed, drift = 0) => new OTPAuth.TOTP({ secret: OTPAuth.Secret.fromBase32(seed) }).generate({ timestamp: Date.now() + drift * 30_000 });
+const code = (seed, drift = 0) =>
+  new OTPAuth.TOTP({ secret: OTPAuth.Secret.fromBase32(seed) }).generate({ timestamp: Date.now() + drift * 30_000 });
 
 async function signUpOnPage(page) {
   const email = uniqueEmail();
@@ -87,10 +98,13 @@ test("an SPA with the published client: a passkey added, listed, named, used, an
   const { context, page, problems, cdp, authenticatorId } = await visitor();
   await page.goto(app);
   const email = uniqueEmail();
-  const added = await page.evaluate(async ({ email, password }) => {
-    await auth.signUp.email({ email, password, name: "Ada" });
-    return auth.passkey.addPasskey({ name: "Laptop" });
-  }, { email, password: PASSWORD });
+  const added = await page.evaluate(
+    async ({ email, password }) => {
+      await auth.signUp.email({ email, password, name: "Ada" });
+      return auth.passkey.addPasskey({ name: "Laptop" });
+    },
+    { email, password: PASSWORD },
+  );
   assert.equal(added.error ?? null, null, JSON.stringify(added));
   assert.deepEqual([added.data.name, added.data.backedUp, added.data.transports], ["Laptop", false, "internal"]);
   const { credentials } = await cdp.send("WebAuthn.getCredentials", { authenticatorId });
@@ -115,13 +129,19 @@ test("an SPA with the published client: a passkey added, listed, named, used, an
     await auth.passkey.deletePasskey({ id: data[0].id });
     return [data, after.data, (await auth.$fetch("/passkey/list-user-passkeys", { method: "GET" })).data];
   });
-  assert.deepEqual(renamed.map((list) => list.map(({ name }) => name)), [["Laptop"], ["Phone"], []]);
+  assert.deepEqual(
+    renamed.map((list) => list.map(({ name }) => name)),
+    [["Laptop"], ["Phone"], []],
+  );
   const gone = await page.evaluate(async () => {
     await auth.signOut();
     return auth.signIn.passkey();
   });
   assert.equal(gone.error.code, "PASSKEY_NOT_FOUND");
-  assert.deepEqual(problems.filter((problem) => !/40[01]/.test(problem)), []);
+  assert.deepEqual(
+    problems.filter((problem) => !/40[01]/.test(problem)),
+    [],
+  );
   await context.close();
 });
 
@@ -129,24 +149,37 @@ test("@simplewebauthn/browser by itself: both ceremonies, and a counter that goe
   const { context, page, cdp, authenticatorId } = await visitor();
   await page.goto(app);
   const email = uniqueEmail();
-  const [registered, signedIn] = await page.evaluate(async ({ base, email, password }) => {
-    const call = async (path, body) => {
-      const init = { credentials: "include", ...(body && { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) }) };
-      const answer = await fetch(`${base}/api/auth${path}`, init);
-      return { status: answer.status, body: await answer.json() };
-    };
-    globalThis.call = call;
-    await call("/sign-up/email", { email, password, name: "Ada" });
-    const creation = await call("/passkey/generate-register-options");
-    const registered = await call("/passkey/verify-registration", { response: await webauthn.startRegistration({ optionsJSON: creation.body }) });
-    await call("/sign-out", {});
-    const request = await call("/passkey/generate-authenticate-options");
-    return [registered, await call("/passkey/verify-authentication", { response: await webauthn.startAuthentication({ optionsJSON: request.body }) })];
-  }, { base: auth, email, password: PASSWORD });
+  const [registered, signedIn] = await page.evaluate(
+    async ({ base, email, password }) => {
+      const call = async (path, body) => {
+        const init = {
+          credentials: "include",
+          ...(body && { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) }),
+        };
+        const answer = await fetch(`${base}/api/auth${path}`, init);
+        return { status: answer.status, body: await answer.json() };
+      };
+      globalThis.call = call;
+      await call("/sign-up/email", { email, password, name: "Ada" });
+      const creation = await call("/passkey/generate-register-options");
+      const registered = await call("/passkey/verify-registration", {
+        response: await webauthn.startRegistration({ optionsJSON: creation.body }),
+      });
+      await call("/sign-out", {});
+      const request = await call("/passkey/generate-authenticate-options");
+      return [
+        registered,
+        await call("/passkey/verify-authentication", { response: await webauthn.startAuthentication({ optionsJSON: request.body }) }),
+      ];
+    },
+    { base: auth, email, password: PASSWORD },
+  );
   assert.equal(registered.status, 200, JSON.stringify(registered));
   assert.deepEqual([signedIn.status, signedIn.body.user.email], [200, email]);
   // A copy of the authenticator would be behind.
-  const { credentials: [credential] } = await cdp.send("WebAuthn.getCredentials", { authenticatorId });
+  const {
+    credentials: [credential],
+  } = await cdp.send("WebAuthn.getCredentials", { authenticatorId });
   await worker.d1.prepare("update passkey set counter = 1000 where credential_id = ?").bind(registered.body.credentialID).run();
   const copied = await page.evaluate(async () => {
     const request = await call("/passkey/generate-authenticate-options");
@@ -250,7 +283,10 @@ test("the hosted pages: two steps set up by QR code, asked for, and a browser tr
   await page.fill("input[name=code]", (await mail(email)).match(/\b\d{6}\b/)[0]);
   await button(page, "Go on").click();
   await page.waitForURL(`${auth}/account`);
-  assert.deepEqual(problems.filter((problem) => !/status of 40[01]/.test(problem)), []);
+  assert.deepEqual(
+    problems.filter((problem) => !/status of 40[01]/.test(problem)),
+    [],
+  );
   await context.close();
 });
 

@@ -60,7 +60,10 @@ test("with a password, and back to the deep link", async () => {
   // No cookie of ours is within a script's reach, and the website never sees one.
   assert.equal(await page.evaluate("document.cookie"), "");
   const cookies = await context.cookies(demo.website);
-  assert.ok(cookies.every((cookie) => cookie.httpOnly && cookie.sameSite === "Lax"), JSON.stringify(cookies));
+  assert.ok(
+    cookies.every((cookie) => cookie.httpOnly && cookie.sameSite === "Lax"),
+    JSON.stringify(cookies),
+  );
 
   await page.click("text=Sign out");
   await screenshot(page, "sign-out");
@@ -68,7 +71,10 @@ test("with a password, and back to the deep link", async () => {
   await page.goto(`${demo.website}/`);
   assert.equal(new URL(page.url()).pathname, "/login");
   // The page where the wrong password was typed and the refusals were meant to be errors.
-  assert.deepEqual(problems.filter((text) => !/status of (401|403)/.test(text)), []);
+  assert.deepEqual(
+    problems.filter((text) => !/status of (401|403)/.test(text)),
+    [],
+  );
   await context.close();
 });
 

@@ -23,7 +23,10 @@ async function visitor(options) {
   const page = await context.newPage();
   const problems = [];
   // The demo provider's pages ask for fonts of the internet, and answers of 4xx are what is tested.
-  page.on("console", (message) => message.type() === "error" && !/^Failed to load resource/.test(message.text()) && problems.push(message.text()));
+  page.on(
+    "console",
+    (message) => message.type() === "error" && !/^Failed to load resource/.test(message.text()) && problems.push(message.text()),
+  );
   page.on("pageerror", (error) => problems.push(String(error)));
   return { context, page, problems };
 }
@@ -159,7 +162,16 @@ test("a page of passkeys tells problems in sentences, and offers to sign in agai
   const { context, page } = await visitor();
   const cdp = await context.newCDPSession(page);
   await cdp.send("WebAuthn.enable");
-  await cdp.send("WebAuthn.addVirtualAuthenticator", { options: { protocol: "ctap2", transport: "internal", hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true } });
+  await cdp.send("WebAuthn.addVirtualAuthenticator", {
+    options: {
+      protocol: "ctap2",
+      transport: "internal",
+      hasResidentKey: true,
+      hasUserVerification: true,
+      isUserVerified: true,
+      automaticPresenceSimulation: true,
+    },
+  });
   await page.addInitScript(() => delete PublicKeyCredential.isConditionalMediationAvailable);
   await page.goto(`${demo.auth}/login`);
   await signIn(page);

@@ -40,19 +40,54 @@ const refused = async (promise, status, code) => {
   assert.deepEqual([data, error?.status, error?.code], [null, status, code]);
 };
 const isUser = (user, wanted) => {
-  for (const name of ["id", "name", "email", "emailVerified", "image", "createdAt", "updatedAt", "role", "banned", "banReason", "banExpires"]) assert.ok(name in user, `${name} is missing`);
+  for (const name of [
+    "id",
+    "name",
+    "email",
+    "emailVerified",
+    "image",
+    "createdAt",
+    "updatedAt",
+    "role",
+    "banned",
+    "banReason",
+    "banExpires",
+  ])
+    assert.ok(name in user, `${name} is missing`);
   for (const [name, value] of Object.entries(wanted)) assert.deepEqual(user[name], value, name);
 };
 
 test("createUser, getUser, updateUser, setRole", async () => {
   const email = uniqueEmail();
-  const { user } = await good(root.admin.createUser({ email: email.toUpperCase(), password: PASSWORD, name: "Nina", role: "user", data: { image: "https://i.example/n.png" } }));
-  isUser(user, { email, name: "Nina", role: "user", image: "https://i.example/n.png", emailVerified: false, banned: false, banReason: null, banExpires: null, status: "active", loginCount: 0, lastLoginAt: null });
+  const { user } = await good(
+    root.admin.createUser({
+      email: email.toUpperCase(),
+      password: PASSWORD,
+      name: "Nina",
+      role: "user",
+      data: { image: "https://i.example/n.png" },
+    }),
+  );
+  isUser(user, {
+    email,
+    name: "Nina",
+    role: "user",
+    image: "https://i.example/n.png",
+    emailVerified: false,
+    banned: false,
+    banReason: null,
+    banExpires: null,
+    status: "active",
+    loginCount: 0,
+    lastLoginAt: null,
+  });
   assert.equal((await good(client().auth.signIn.email({ email, password: PASSWORD }))).user.id, user.id);
   const got = await good(root.admin.getUser({ query: { id: user.id } }));
   isUser(got, { id: user.id, email, loginCount: 1 });
   assert.ok(new Date(got.lastLoginAt) > new Date(Date.now() - 60_000));
-  const changed = await good(root.admin.updateUser({ userId: user.id, data: { name: "Nora", metadata: { plan: "gold" }, profile: { title: "Dr" } } }));
+  const changed = await good(
+    root.admin.updateUser({ userId: user.id, data: { name: "Nora", metadata: { plan: "gold" }, profile: { title: "Dr" } } }),
+  );
   isUser(changed, { id: user.id, name: "Nora", metadata: { plan: "gold" } });
   assert.equal(changed.profile.title, "Dr");
   isUser((await good(root.admin.setRole({ userId: user.id, role: "admin" }))).user, { id: user.id, role: "admin" });
@@ -70,7 +105,8 @@ test("createUser, getUser, updateUser, setRole", async () => {
 test("listUsers: pages, searches, filters, order", async () => {
   const marker = `m${Date.now().toString(36)}`;
   const made = [];
-  for (const name of ["Carla", "Anton", "Berta"]) made.push((await good(root.admin.createUser({ email: `${name}.${marker}@example.com`, name: `${name} ${marker}` }))).user);
+  for (const name of ["Carla", "Anton", "Berta"])
+    made.push((await good(root.admin.createUser({ email: `${name}.${marker}@example.com`, name: `${name} ${marker}` }))).user);
   const list = (query) => good(root.admin.listUsers({ query }));
   const names = ({ users }) => users.map(({ name }) => name.split(" ")[0]);
   const found = await list({ searchValue: marker, sortBy: "name" });
@@ -79,10 +115,35 @@ test("listUsers: pages, searches, filters, order", async () => {
   assert.deepEqual(names(await list({ searchValue: marker, sortBy: "name", sortDirection: "desc" })), ["Carla", "Berta", "Anton"]);
   const second = await list({ searchValue: marker, sortBy: "name", limit: 2, offset: 2 });
   assert.deepEqual([names(second), second.total, second.limit, second.offset], [["Carla"], 3, 2, 2]);
-  assert.deepEqual(names(await list({ searchValue: "BERTA", searchField: "name", searchOperator: "starts_with", filterField: "email", filterOperator: "contains", filterValue: marker })), ["Berta"]);
-  assert.deepEqual((await list({ filterField: "id", filterValue: made[1].id, filterOperator: "eq" })).users.map(({ id }) => id), [made[1].id]);
+  assert.deepEqual(
+    names(
+      await list({
+        searchValue: "BERTA",
+        searchField: "name",
+        searchOperator: "starts_with",
+        filterField: "email",
+        filterOperator: "contains",
+        filterValue: marker,
+      }),
+    ),
+    ["Berta"],
+  );
+  assert.deepEqual(
+    (await list({ filterField: "id", filterValue: made[1].id, filterOperator: "eq" })).users.map(({ id }) => id),
+    [made[1].id],
+  );
   assert.equal((await list({ searchValue: marker, filterField: "banned", filterValue: false })).total, 3);
-  assert.equal((await list({ searchValue: marker, filterField: "createdAt", filterOperator: "gt", filterValue: new Date(Date.now() + 60_000).toISOString() })).total, 0);
+  assert.equal(
+    (
+      await list({
+        searchValue: marker,
+        filterField: "createdAt",
+        filterOperator: "gt",
+        filterValue: new Date(Date.now() + 60_000).toISOString(),
+      })
+    ).total,
+    0,
+  );
   const roots = await list({ filterField: "role", filterValue: "admin" });
   assert.ok(roots.users.some(({ id }) => id === root.id) && roots.users.every(({ role }) => role.split(",").includes("admin")));
   const all = await list({});
@@ -115,7 +176,9 @@ test("listUserSessions, revokeUserSession, revokeUserSessions", async () => {
   const cookies = [...who.browser.cookies("auth.localhost").values(), ...second.browser.cookies("auth.localhost").values()].join();
   for (const { token } of sessions) assert.ok(!cookies.includes(token), "the list opens sessions");
   const mine = (await who.auth.getSession()).data.session;
-  assert.deepEqual(await good(root.admin.revokeUserSession({ sessionToken: sessions.find(({ id }) => id !== mine.id).token })), { success: true });
+  assert.deepEqual(await good(root.admin.revokeUserSession({ sessionToken: sessions.find(({ id }) => id !== mine.id).token })), {
+    success: true,
+  });
   assert.equal((await second.auth.getSession()).data, null);
   assert.equal((await who.auth.getSession()).data.user.id, who.id);
   assert.deepEqual(await good(root.admin.revokeUserSessions({ userId: who.id })), { success: true });
@@ -154,20 +217,31 @@ test("setUserPassword, removeUser", async () => {
 
 test("hasPermission, here and in the client", async () => {
   const who = await member();
-  assert.deepEqual(await good(root.admin.hasPermission({ permissions: { user: ["create", "ban"], session: ["list"] } })), { error: null, success: true });
+  assert.deepEqual(await good(root.admin.hasPermission({ permissions: { user: ["create", "ban"], session: ["list"] } })), {
+    error: null,
+    success: true,
+  });
   assert.equal((await good(root.admin.hasPermission({ permissions: { user: ["impersonate-admins"] } }))).success, false);
   assert.equal((await good(who.admin.hasPermission({ permissions: { user: ["create"] } }))).success, false);
   assert.equal((await good(root.admin.hasPermission({ userId: who.id, permissions: { user: ["create"] } }))).success, false);
   assert.equal((await good(root.admin.hasPermission({ role: "admin", permissions: { user: ["create"] } }))).success, true);
   assert.equal(root.admin.checkRolePermission({ role: "admin", permissions: { user: ["delete"] } }), true);
   const { user } = (await root.auth.getSession()).data;
-  assert.equal(root.admin.checkRolePermission({ role: user.role, permissions: { user: ["delete"] } }), true, `the session says role ${user.role}`);
+  assert.equal(
+    root.admin.checkRolePermission({ role: user.role, permissions: { user: ["delete"] } }),
+    true,
+    `the session says role ${user.role}`,
+  );
 });
 
 test("deactivate-user and reactivate-user, by the client's own fetch", async () => {
   const who = await member();
   const post = (path, body) => good(root.auth.$fetch(path, { method: "POST", body }));
-  isUser((await post("/admin/deactivate-user", { userId: who.id, reason: "left" })).user, { status: "inactive", statusReason: "left", banned: false });
+  isUser((await post("/admin/deactivate-user", { userId: who.id, reason: "left" })).user, {
+    status: "inactive",
+    statusReason: "left",
+    banned: false,
+  });
   assert.equal((await who.auth.getSession()).data, null);
   isUser((await post("/admin/reactivate-user", { userId: who.id })).user, { status: "active" });
   assert.ok(await good(client().auth.signIn.email({ email: who.email, password: PASSWORD })));
@@ -176,9 +250,19 @@ test("deactivate-user and reactivate-user, by the client's own fetch", async () 
 test("nobody and a plain user are told what the protocol tells them", async () => {
   const [plain, nobody] = [await member(), client()];
   const calls = {
-    createUser: { email: uniqueEmail(), name: "N" }, updateUser: { userId: root.id, data: { name: "x" } }, setRole: { userId: root.id, role: "user" }, banUser: { userId: root.id }, unbanUser: { userId: root.id },
-    listUserSessions: { userId: root.id }, revokeUserSession: { sessionToken: "x" }, revokeUserSessions: { userId: root.id }, removeUser: { userId: root.id }, setUserPassword: { userId: root.id, newPassword: NEW }, impersonateUser: { userId: root.id },
-    getUser: { query: { id: root.id } }, listUsers: { query: {} },
+    createUser: { email: uniqueEmail(), name: "N" },
+    updateUser: { userId: root.id, data: { name: "x" } },
+    setRole: { userId: root.id, role: "user" },
+    banUser: { userId: root.id },
+    unbanUser: { userId: root.id },
+    listUserSessions: { userId: root.id },
+    revokeUserSession: { sessionToken: "x" },
+    revokeUserSessions: { userId: root.id },
+    removeUser: { userId: root.id },
+    setUserPassword: { userId: root.id, newPassword: NEW },
+    impersonateUser: { userId: root.id },
+    getUser: { query: { id: root.id } },
+    listUsers: { query: {} },
   };
   for (const [name, body] of Object.entries(calls)) {
     assert.equal((await nobody.admin[name](body)).error.status, 401, name);
@@ -191,9 +275,41 @@ test("nobody and a plain user are told what the protocol tells them", async () =
 
 test("api keys: create, get, list, update, delete", async () => {
   const who = await member({ roles: ["admin"] });
-  const made = await good(who.keys.create({ name: "ci", prefix: "app_", expiresIn: 86_400, metadata: { env: "test" }, permissions: { user: ["list"] }, remaining: 100, refillAmount: 10, refillInterval: 60_000, rateLimitMax: 50, rateLimitTimeWindow: 1000, rateLimitEnabled: true }));
+  const made = await good(
+    who.keys.create({
+      name: "ci",
+      prefix: "app_",
+      expiresIn: 86_400,
+      metadata: { env: "test" },
+      permissions: { user: ["list"] },
+      remaining: 100,
+      refillAmount: 10,
+      refillInterval: 60_000,
+      rateLimitMax: 50,
+      rateLimitTimeWindow: 1000,
+      rateLimitEnabled: true,
+    }),
+  );
   assert.ok(made.key.startsWith("app_"));
-  const wanted = { name: "ci", prefix: "app_", start: made.key.slice(0, 6), configId: "default", referenceId: who.id, enabled: true, metadata: { env: "test" }, permissions: { user: ["list"] }, remaining: 100, refillAmount: 10, refillInterval: 60_000, lastRefillAt: null, rateLimitMax: 50, rateLimitTimeWindow: 1000, rateLimitEnabled: true, requestCount: 0, lastRequest: null };
+  const wanted = {
+    name: "ci",
+    prefix: "app_",
+    start: made.key.slice(0, 6),
+    configId: "default",
+    referenceId: who.id,
+    enabled: true,
+    metadata: { env: "test" },
+    permissions: { user: ["list"] },
+    remaining: 100,
+    refillAmount: 10,
+    refillInterval: 60_000,
+    lastRefillAt: null,
+    rateLimitMax: 50,
+    rateLimitTimeWindow: 1000,
+    rateLimitEnabled: true,
+    requestCount: 0,
+    lastRequest: null,
+  };
   for (const [name, value] of Object.entries(wanted)) assert.deepEqual(made[name], value, name);
   assert.ok(Math.abs(new Date(made.expiresAt) - Date.now() - 86_400_000) < 10_000);
   const { key, ...rest } = made;
@@ -202,11 +318,38 @@ test("api keys: create, get, list, update, delete", async () => {
   const used = await good(who.keys.get({ query: { id: made.id } }));
   assert.deepEqual([used.requestCount, used.remaining], [1, 99]);
   assert.ok(Math.abs(new Date(used.lastRequest) - Date.now()) < 10_000);
-  const changed = await good(who.keys.update({ keyId: made.id, name: "deploy", enabled: false, metadata: null, permissions: null, expiresIn: null, remaining: null, refillAmount: null, refillInterval: null }));
-  for (const [name, value] of Object.entries({ id: made.id, name: "deploy", enabled: false, metadata: null, permissions: null, expiresAt: null, remaining: null, refillAmount: null, refillInterval: null, requestCount: 1 })) assert.deepEqual(changed[name], value, name);
+  const changed = await good(
+    who.keys.update({
+      keyId: made.id,
+      name: "deploy",
+      enabled: false,
+      metadata: null,
+      permissions: null,
+      expiresIn: null,
+      remaining: null,
+      refillAmount: null,
+      refillInterval: null,
+    }),
+  );
+  for (const [name, value] of Object.entries({
+    id: made.id,
+    name: "deploy",
+    enabled: false,
+    metadata: null,
+    permissions: null,
+    expiresAt: null,
+    remaining: null,
+    refillAmount: null,
+    refillInterval: null,
+    requestCount: 1,
+  }))
+    assert.deepEqual(changed[name], value, name);
   assert.equal("key" in changed, false);
   const bare = await good(who.keys.create({}));
-  assert.deepEqual([bare.name, bare.prefix, bare.permissions, bare.expiresAt, bare.rateLimitMax, bare.rateLimitTimeWindow], [null, null, null, null, 1000, 3_600_000]);
+  assert.deepEqual(
+    [bare.name, bare.prefix, bare.permissions, bare.expiresAt, bare.rateLimitMax, bare.rateLimitTimeWindow],
+    [null, null, null, null, 1000, 3_600_000],
+  );
   const listed = await good(who.keys.list());
   assert.deepEqual([listed.apiKeys.map(({ id }) => id), listed.total], [[made.id, bare.id], 2]);
   const page = await good(who.keys.list({ query: { limit: 1, offset: 1, sortBy: "createdAt", sortDirection: "desc" } }));
@@ -220,12 +363,15 @@ test("api keys: create, get, list, update, delete", async () => {
   await refused(who.keys.create({ permissions: { organization: ["delete"] } }), 403, "INSUFFICIENT_API_KEY_PERMISSIONS");
   const other = await member();
   await refused(other.keys.get({ query: { id: bare.id } }), 404, "KEY_NOT_FOUND");
-  for (const call of [client().keys.list(), client().keys.create({ name: "n" }), client().keys.delete({ keyId: bare.id })]) assert.equal((await call).error.status, 401);
+  for (const call of [client().keys.list(), client().keys.create({ name: "n" }), client().keys.delete({ keyId: bare.id })])
+    assert.equal((await call).error.status, 401);
 });
 
 test("api keys of an organization", async () => {
   const [boss, plain] = [await member(), await member()];
-  const { id } = await good(boss.auth.$fetch("/organization/create", { method: "POST", body: { name: "Acme", slug: `acme-${Date.now().toString(36)}` } }));
+  const { id } = await good(
+    boss.auth.$fetch("/organization/create", { method: "POST", body: { name: "Acme", slug: `acme-${Date.now().toString(36)}` } }),
+  );
   await giveRole(worker, plain.id, "member", id);
   const made = await good(boss.keys.create({ organizationId: id, name: "ours" }));
   assert.equal(made.referenceId, id);
@@ -234,7 +380,13 @@ test("api keys of an organization", async () => {
   assert.deepEqual((await good(boss.keys.list())).apiKeys, []);
   assert.equal((await good(boss.keys.get({ query: { id: made.id } }))).name, "ours");
   assert.equal((await good(boss.keys.update({ keyId: made.id, name: "still ours" }))).name, "still ours");
-  for (const call of [plain.keys.create({ organizationId: id }), plain.keys.list({ query: { organizationId: id } }), plain.keys.get({ query: { id: made.id } }), plain.keys.update({ keyId: made.id, name: "x" }), plain.keys.delete({ keyId: made.id })])
+  for (const call of [
+    plain.keys.create({ organizationId: id }),
+    plain.keys.list({ query: { organizationId: id } }),
+    plain.keys.get({ query: { id: made.id } }),
+    plain.keys.update({ keyId: made.id, name: "x" }),
+    plain.keys.delete({ keyId: made.id }),
+  ])
     await refused(call, 403, "INSUFFICIENT_API_KEY_PERMISSIONS");
   assert.deepEqual(await good(boss.keys.delete({ keyId: made.id })), { success: true });
   assert.notEqual(id, DEFAULT_TENANT);

@@ -17,7 +17,14 @@ const NAMES = ["mpm_event", "authn_core", "authz_core", "authz_user", "headers",
 const REPORTS = "https://reports.example";
 
 // By http a client comes back to loopback alone, so the websites go by its names: each a host of its own, at one port.
-const HOSTS = { wiki: "localhost", posting: "127.0.0.2", signing: "127.0.0.1", open: "127.0.0.3", staying: "127.0.0.4", rotating: "127.0.0.5" };
+const HOSTS = {
+  wiki: "localhost",
+  posting: "127.0.0.2",
+  signing: "127.0.0.1",
+  open: "127.0.0.3",
+  staying: "127.0.0.4",
+  rotating: "127.0.0.5",
+};
 let auth, worker, admin, origin, apache, site, clients;
 
 /** A website whose visitors sign in with us. `more` is for the whole of it, `places` within. */
@@ -66,14 +73,14 @@ Group www-data
 Listen 127.0.0.1:${port}
 ServerName localhost
 ${relyingParty("wiki", {
-    method: "client_secret_basic",
-    // What may ask us about tokens is the client that they are of.
-    more: `
+  method: "client_secret_basic",
+  // What may ask us about tokens is the client that they are of.
+  more: `
   OIDCOAuthServerMetadataURL ${auth}/.well-known/oauth-authorization-server
   OIDCOAuthTokenIntrospectionInterval -1
   OIDCOAuthClientID ${clients.wiki.client_id}
   OIDCOAuthClientSecret ${clients.wiki.client_secret}`,
-    places: `
+  places: `
   <Location /admin>
     Require claim roles:admin
   </Location>
@@ -83,19 +90,22 @@ ${relyingParty("wiki", {
   <Location /either>
     AuthType auth-openidc
   </Location>`,
-  })}
+})}
 ${relyingParty("posting", { method: "client_secret_post", more: "OIDCResponseMode form_post" })}
-${relyingParty("signing", { method: "private_key_jwt", more: `OIDCPrivateKeyFiles mine#${directory}/key.pem\nOIDCPublicKeyFiles mine#${directory}/public.pem` })}
+${relyingParty("signing", {
+  method: "private_key_jwt",
+  more: `OIDCPrivateKeyFiles mine#${directory}/key.pem\nOIDCPublicKeyFiles mine#${directory}/public.pem`,
+})}
 ${relyingParty("open", { method: "none" })}
 ${relyingParty("rotating", { method: "client_secret_basic" })}
 ${relyingParty("staying", {
-    method: "client_secret_basic",
-    scope: "openid email offline_access",
-    // Tokens live for 900 seconds, so each request is one too late.
-    more: `
+  method: "client_secret_basic",
+  scope: "openid email offline_access",
+  // Tokens live for 900 seconds, so each request is one too late.
+  more: `
   OIDCRefreshAccessTokenBeforeExpiry 1000 logout_on_error
   OIDCPassRefreshToken On`,
-  })}
+})}
 <VirtualHost *>
   ServerName reports.localhost
   OIDCRedirectURI /signed-in
@@ -114,7 +124,8 @@ ${relyingParty("staying", {
 </VirtualHost>`;
 
 async function startApache(port) {
-  const missing = "Apache with mod_auth_openidc is not installed, and this test drives the real one: apt install apache2-bin libapache2-mod-auth-openidc";
+  const missing =
+    "Apache with mod_auth_openidc is not installed, and this test drives the real one: apt install apache2-bin libapache2-mod-auth-openidc";
   if (!existsSync(`${MODULES}/mod_auth_openidc.so`)) throw new Error(missing);
   const directory = scratch("apache");
   const pair = generateKeyPairSync("rsa", { modulusLength: 2048 });
@@ -166,10 +177,17 @@ class Visitor {
       }
       const [form, action] = answer.text.match(/<form method="post" action="([^"]+)"[^]*?<\/form>/) ?? [];
       const target = form && new URL(plain(action), url);
-      const mine = { "/login": who && { email: who.email, password: PASSWORD }, "/consent": { decision }, "/oauth2/end_session/confirm": {} }[target?.origin === auth ? target.pathname : ""];
+      const mine = {
+        "/login": who && { email: who.email, password: PASSWORD },
+        "/consent": { decision },
+        "/oauth2/end_session/confirm": {},
+      }[target?.origin === auth ? target.pathname : ""];
       const itself = form?.includes("data-submit");
       if (!mine && !itself) return Object.assign(answer, { url, met });
-      const hidden = [...form.matchAll(/<input type="hidden" name="([^"]+)" value="([^"]*)"/g)].map(([, name, value]) => [name, plain(value)]);
+      const hidden = [...form.matchAll(/<input type="hidden" name="([^"]+)" value="([^"]*)"/g)].map(([, name, value]) => [
+        name,
+        plain(value),
+      ]);
       met.push(`${itself ? "posted itself: " : ""}${target.pathname}`);
       answer = await this.at(target).submit(target.href, { ...Object.fromEntries(hidden), ...mine }, { origin: new URL(url).origin });
       url = target.href;
@@ -178,11 +196,16 @@ class Visitor {
   }
 }
 
-const plain = (html) => html.replaceAll("&quot;", '"').replaceAll("&#39;", "'").replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
+const plain = (html) =>
+  html.replaceAll("&quot;", '"').replaceAll("&#39;", "'").replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
 
 async function register(name, metadata = {}) {
   const made = await admin.browser.post(`${auth}/api/auth/admin/oauth2/create-client`, {
-    client_name: name, redirect_uris: [`${site[name]}/signed-in`], post_logout_redirect_uris: [`${site[name]}/goodbye`], grant_types: ["authorization_code"], ...metadata,
+    client_name: name,
+    redirect_uris: [`${site[name]}/signed-in`],
+    post_logout_redirect_uris: [`${site[name]}/goodbye`],
+    grant_types: ["authorization_code"],
+    ...metadata,
   });
   assert.equal(made.status, 201, made.text);
   return made.json;
@@ -198,7 +221,9 @@ before(async () => {
   const [port, workerPort] = [await freePort(), await freePort()];
   auth = `http://auth.localhost:${workerPort}`;
   site = Object.fromEntries(Object.entries(HOSTS).map(([name, host]) => [name, `http://${host}:${port}`]));
-  origin = await startOrigin({ "/metadata": (_, response) => response.end(JSON.stringify({ issuer: auth, jwks_uri: `${auth}/api/auth/jwks` })) });
+  origin = await startOrigin({
+    "/metadata": (_, response) => response.end(JSON.stringify({ issuer: auth, jwks_uri: `${auth}/api/auth/jwks` })),
+  });
   worker = await startWorker({ port: workerPort, settings: { AUTH_ORIGIN: auth } });
   admin = await signUp(worker, { host: auth, roles: ["admin"] });
   clients = {
@@ -209,7 +234,13 @@ before(async () => {
     open: await register("open", { token_endpoint_auth_method: "none" }),
     rotating: await register("rotating"),
     staying: await register("staying", { grant_types: ["authorization_code", "refresh_token"] }),
-    reader: await register("reader", { redirect_uris: [], post_logout_redirect_uris: [], grant_types: ["client_credentials"], scope: "reports:read reports:write", resources: [REPORTS, "https://elsewhere.example"] }),
+    reader: await register("reader", {
+      redirect_uris: [],
+      post_logout_redirect_uris: [],
+      grant_types: ["client_credentials"],
+      scope: "reports:read reports:write",
+      resources: [REPORTS, "https://elsewhere.example"],
+    }),
   };
   apache = await startApache(port);
 });
@@ -234,13 +265,20 @@ const bearer = (token) => ({ ...API, authorization: `Bearer ${token}` });
 /** What a client asks us by itself. */
 async function ask(name, path, parameters) {
   const { client_id, client_secret } = clients[name];
-  const headers = { "content-type": "application/x-www-form-urlencoded", authorization: `Basic ${Buffer.from(`${client_id}:${client_secret}`).toString("base64")}` };
-  const answer = await worker.browser().send("POST", `${auth}/oauth2/${path}`, { headers, body: new URLSearchParams(parameters).toString() });
+  const headers = {
+    "content-type": "application/x-www-form-urlencoded",
+    authorization: `Basic ${Buffer.from(`${client_id}:${client_secret}`).toString("base64")}`,
+  };
+  const answer = await worker
+    .browser()
+    .send("POST", `${auth}/oauth2/${path}`, { headers, body: new URLSearchParams(parameters).toString() });
   assert.equal(answer.status, 200, answer.text);
   return answer.text === "" ? null : answer.json;
 }
 const isGood = async (name, token) => (await ask(name, "introspect", { token })).active;
-const grant = async (parameters) => (await ask("reader", "token", { grant_type: "client_credentials", resource: REPORTS, scope: "reports:read", ...parameters })).access_token;
+const grant = async (parameters) =>
+  (await ask("reader", "token", { grant_type: "client_credentials", resource: REPORTS, scope: "reports:read", ...parameters }))
+    .access_token;
 
 test("whoever is not signed in does so with us, agrees, and is at the page they asked for, whose website knows them", async () => {
   const who = await person();
@@ -248,18 +286,37 @@ test("whoever is not signed in does so with us, agrees, and is at the page they 
   const asked = new URL((await unheard(() => who.visitor.get(deep))).location);
   assert.equal(asked.origin + asked.pathname, `${auth}/oauth2/authorize`);
   const said = Object.fromEntries(asked.searchParams);
-  assert.deepEqual([said.response_type, said.client_id, said.redirect_uri, said.code_challenge_method], ["code", clients.wiki.client_id, `${site.wiki}/signed-in`, "S256"]);
+  assert.deepEqual(
+    [said.response_type, said.client_id, said.redirect_uri, said.code_challenge_method],
+    ["code", clients.wiki.client_id, `${site.wiki}/signed-in`, "S256"],
+  );
 
   const page = await who.visitor.open(deep, { who });
   assert.deepEqual([page.status, page.url, page.met], [200, deep, ["/login", "/consent"]], page.text);
   assert.equal(origin.last().url, "/deep/link?x=1&y=%2F&z=a+b");
   assert.deepEqual(told("X-Remote-User"), [who.email]);
-  const claims = Object.fromEntries(["sub", "email", "email_verified", "name", "roles", "iss", "aud", "amr"].map((name) => [name, told(`OIDC_CLAIM_${name}`).join()]));
-  assert.deepEqual(claims, { sub: who.id, email: who.email, email_verified: "0", name: "Zoë Ångström", roles: "member", iss: auth, aud: clients.wiki.client_id, amr: "pwd" });
+  const claims = Object.fromEntries(
+    ["sub", "email", "email_verified", "name", "roles", "iss", "aud", "amr"].map((name) => [name, told(`OIDC_CLAIM_${name}`).join()]),
+  );
+  assert.deepEqual(claims, {
+    sub: who.id,
+    email: who.email,
+    email_verified: "0",
+    name: "Zoë Ångström",
+    roles: "member",
+    iss: auth,
+    aud: clients.wiki.client_id,
+    amr: "pwd",
+  });
 
   const again = await who.visitor.get(`${site.wiki}/again`);
   assert.equal(again.status, 200, "asked once more");
-  await who.visitor.get(`${site.wiki}/again`, { ...PAGE, "x-remote-user": admin.email, oidc_claim_email: admin.email, "OIDC-CLAIM-email": admin.email });
+  await who.visitor.get(`${site.wiki}/again`, {
+    ...PAGE,
+    "x-remote-user": admin.email,
+    oidc_claim_email: admin.email,
+    "OIDC-CLAIM-email": admin.email,
+  });
   assert.deepEqual([told("X-Remote-User"), told("OIDC_CLAIM_email"), told("OIDC-CLAIM-email")], [[who.email], [who.email], []]);
 });
 
@@ -267,8 +324,12 @@ test("whoever refuses stays outside, and is asked again the next time", async ()
   const who = await person();
   const refused = await who.visitor.open(`${site.wiki}/`, { who, decision: "deny", until: ({ pathname }) => pathname === "/signed-in" });
   const said = new URL(refused.url).searchParams;
-  assert.deepEqual([refused.met, said.get("error"), said.get("code"), said.get("iss")], [["/login", "/consent"], "access_denied", null, auth]);
-  // Debian's module takes an answer that names its issuer (RFC 9207) and has no code for a sign-in begun elsewhere: what it says is beside the point.
+  assert.deepEqual(
+    [refused.met, said.get("error"), said.get("code"), said.get("iss")],
+    [["/login", "/consent"], "access_denied", null, auth],
+  );
+  // Debian's module takes an answer that names its issuer (RFC 9207) and has no code for a sign-in begun elsewhere. What it says then is
+  // not asked here.
   assert.match(await unheard(() => who.visitor.failure(refused.url)), /Error/);
   const page = await who.visitor.open(`${site.wiki}/`, { who });
   assert.deepEqual([page.status, page.met], [200, ["/consent"]]);
@@ -285,7 +346,12 @@ test("a rule about roles lets an administrator in and keeps a member out", async
 
 test("every way of client authentication and of answering that the module has signs people in, at one login", async () => {
   const who = await person();
-  const ways = { wiki: ["/login", "/consent"], posting: ["/consent", "posted itself: /signed-in"], signing: ["/consent"], open: ["/consent"] };
+  const ways = {
+    wiki: ["/login", "/consent"],
+    posting: ["/consent", "posted itself: /signed-in"],
+    signing: ["/consent"],
+    open: ["/consent"],
+  };
   for (const [name, met] of Object.entries(ways)) {
     const page = await who.visitor.open(`${site[name]}/deep/link?x=1`, { who });
     assert.deepEqual([page.status, page.url, page.met], [200, `${site[name]}/deep/link?x=1`, met], `${name}: ${page.text}`);
@@ -298,7 +364,10 @@ test("a client's secret is good for a day after its successor is made, and not l
   assert.equal(rotated.status, 200, rotated.text);
   const [early, late] = [await person(), await person()];
   assert.equal((await early.visitor.open(`${site.rotating}/`, { who: early })).status, 200);
-  await worker.d1.prepare("update oauth_client set previous_secret_expires_at = 1 where client_id = ?").bind(clients.rotating.client_id).run();
+  await worker.d1
+    .prepare("update oauth_client set previous_secret_expires_at = 1 where client_id = ?")
+    .bind(clients.rotating.client_id)
+    .run();
   const back = await late.visitor.open(`${site.rotating}/`, { who: late, until: ({ pathname }) => pathname === "/signed-in" });
   assert.ok(new URL(back.url).searchParams.get("code"), back.url);
   assert.match(await unheard(() => late.visitor.failure(back.url)), /Error/);
@@ -348,14 +417,20 @@ test("the module refreshes its tokens, also many requests at once, until its use
   assert.equal(await isGood("staying", second), true);
 
   const many = await Promise.all(Array.from({ length: 8 }, (_, at) => who.visitor.get(`${site.staying}/${at}`)));
-  assert.deepEqual(many.map(({ status }) => status), Array(8).fill(200));
+  assert.deepEqual(
+    many.map(({ status }) => status),
+    Array(8).fill(200),
+  );
   assert.equal((await who.visitor.get(`${site.staying}/`)).status, 200);
   const [last] = tokens();
   assert.equal(await isGood("staying", last), true);
 
   const away = who.visitor.at(auth);
   const [consent] = (await away.get(`${auth}/api/auth/oauth2/get-consents`)).json;
-  assert.deepEqual([consent.clientName, (await away.post(`${auth}/api/auth/oauth2/delete-consent`, { id: consent.id })).status], ["staying", 200]);
+  assert.deepEqual(
+    [consent.clientName, (await away.post(`${auth}/api/auth/oauth2/delete-consent`, { id: consent.id })).status],
+    ["staying", 200],
+  );
   assert.equal(await isGood("staying", last), false);
   await unheard(() => who.visitor.get(`${site.staying}/`));
   const page = await who.visitor.open(`${site.staying}/`, { who });
@@ -372,10 +447,17 @@ test("an access token opens an API that asks us about it, until it is revoked", 
   assert.deepEqual([none.status, none.headers["www-authenticate"].split(" ")[0]], [401, "Bearer"]);
   assert.equal((await unheard(() => who.visitor.get(api, API))).status, 401, "a cookie is no access token");
   assert.equal((await nobody.get(api, bearer(token))).status, 200);
-  assert.deepEqual([told("X-Remote-User"), told("OIDC_CLAIM_client_id"), told("OIDC_CLAIM_scope")], [[who.id], [clients.wiki.client_id], ["openid email profile roles"]]);
+  assert.deepEqual(
+    [told("X-Remote-User"), told("OIDC_CLAIM_client_id"), told("OIDC_CLAIM_scope")],
+    [[who.id], [clients.wiki.client_id], ["openid email profile roles"]],
+  );
   assert.equal((await nobody.get(`${site.wiki}/either`, bearer(token))).status, 200);
-  assert.ok((await unheard(() => nobody.get(`${site.wiki}/either`))).location.startsWith(`${auth}/oauth2/authorize?`), "whoever has no token signs in");
-  for (const wrong of [`${token}x`, "made-up", token.split("").reverse().join("")]) assert.equal((await unheard(() => nobody.get(api, bearer(wrong)))).status, 401, wrong);
+  assert.ok(
+    (await unheard(() => nobody.get(`${site.wiki}/either`))).location.startsWith(`${auth}/oauth2/authorize?`),
+    "whoever has no token signs in",
+  );
+  for (const wrong of [`${token}x`, "made-up", token.split("").reverse().join("")])
+    assert.equal((await unheard(() => nobody.get(api, bearer(wrong)))).status, 401, wrong);
   await ask("wiki", "revoke", { token });
   assert.equal((await unheard(() => nobody.get(api, bearer(token)))).status, 401, "revoked");
 });
@@ -394,16 +476,21 @@ test("an API that looks at a JWT access token itself is opened by one for it, of
     ["no signature", `${unsigned}.${payload}.`, 401],
     ["for another API", await grant({ resource: "https://elsewhere.example" }), 403],
     ["another scope", await grant({ scope: "reports:write" }), 403],
-  ]) assert.equal((await unheard(() => nobody.get(api, bearer(token)))).status, status, name);
+  ])
+    assert.equal((await unheard(() => nobody.get(api, bearer(token)))).status, status, name);
 });
 
 test("when the signing key changes, people sign in and tokens are believed as before", async () => {
-  const kid = async () => (await worker.rows("select id from signing_key where status = 'current' and tenant_id = ?", DEFAULT_TENANT))[0].id;
+  const kid = async () =>
+    (await worker.rows("select id from signing_key where status = 'current' and tenant_id = ?", DEFAULT_TENANT))[0].id;
   const [api, nobody] = [`http://reports.localhost:${apache.port}/2026`, new Visitor()];
   const [old, earlier] = [await kid(), await grant()];
   assert.equal((await nobody.get(api, bearer(earlier))).status, 200);
   for (const days of [91, 2]) {
-    await worker.d1.prepare("update signing_key set created_at = created_at - ?1, activated_at = activated_at - ?1").bind(days * 86_400_000).run();
+    await worker.d1
+      .prepare("update signing_key set created_at = created_at - ?1, activated_at = activated_at - ?1")
+      .bind(days * 86_400_000)
+      .run();
     await worker.scheduled();
   }
   assert.notEqual(await kid(), old, "the key is the same");

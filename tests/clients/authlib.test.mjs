@@ -34,11 +34,12 @@ async function startPython() {
   child.on("close", (status) => {
     for (const { reject } of waiting.splice(0)) reject(new Error(`Python ended with status ${status}:\n${said}`));
   });
-  const ask = (command, more) => new Promise((resolve, reject) => {
-    if (child.exitCode !== null) return reject(new Error(`Python ended with status ${child.exitCode}:\n${said}`));
-    waiting.push({ resolve, reject });
-    child.stdin.write(`${JSON.stringify({ do: command, ...more })}\n`);
-  });
+  const ask = (command, more) =>
+    new Promise((resolve, reject) => {
+      if (child.exitCode !== null) return reject(new Error(`Python ended with status ${child.exitCode}:\n${said}`));
+      waiting.push({ resolve, reject });
+      child.stdin.write(`${JSON.stringify({ do: command, ...more })}\n`);
+    });
   return {
     async do(command, more) {
       const { done, failed } = await ask(command, more);
@@ -59,7 +60,12 @@ async function startPython() {
 }
 
 async function register(metadata = {}) {
-  const made = await admin.browser.post(`${auth}/api/auth/admin/oauth2/create-client`, { client_name: "In Python", redirect_uris: [REDIRECT], grant_types: ["authorization_code", "refresh_token"], ...metadata });
+  const made = await admin.browser.post(`${auth}/api/auth/admin/oauth2/create-client`, {
+    client_name: "In Python",
+    redirect_uris: [REDIRECT],
+    grant_types: ["authorization_code", "refresh_token"],
+    ...metadata,
+  });
   assert.equal(made.status, 201, made.text);
   return made.json;
 }
@@ -84,9 +90,15 @@ async function agree(browser, url, { who, decision = "allow" } = {}) {
       continue;
     }
     assert.equal(answer.status, 200, answer.text);
-    const hidden = Object.fromEntries([...answer.text.matchAll(/<input type="hidden" name="([^"]+)" value="([^"]*)"/g)].map(([, name, value]) => [name, value.replaceAll("&amp;", "&")]));
+    const hidden = Object.fromEntries(
+      [...answer.text.matchAll(/<input type="hidden" name="([^"]+)" value="([^"]*)"/g)].map(([, name, value]) => [
+        name,
+        value.replaceAll("&amp;", "&"),
+      ]),
+    );
     if (answer.text.includes('action="/consent"')) answer = await browser.submit(`${auth}/consent`, { ...hidden, decision });
-    else if (answer.text.includes('action="/login"')) answer = await browser.submit(`${auth}/login`, { email: who.email, password: PASSWORD, continue: hidden.continue });
+    else if (answer.text.includes('action="/login"'))
+      answer = await browser.submit(`${auth}/login`, { email: who.email, password: PASSWORD, continue: hidden.continue });
     else throw new Error(`neither login nor consent: ${answer.text}`);
   }
   throw new Error("no end");
@@ -117,7 +129,8 @@ after(async () => {
 async function forge(token, claims, { alg = jose.decodeProtectedHeader(token).alg, ...header } = {}) {
   const [head, payload, signature] = token.split(".");
   const said = { ...jose.decodeJwt(token), ...claims };
-  if (alg === "none") return `${Buffer.from(JSON.stringify({ ...jose.decodeProtectedHeader(token), alg })).toString("base64url")}.${payload}.`;
+  if (alg === "none")
+    return `${Buffer.from(JSON.stringify({ ...jose.decodeProtectedHeader(token), alg })).toString("base64url")}.${payload}.`;
   if (header.typ === undefined) return `${head}.${Buffer.from(JSON.stringify(said)).toString("base64url")}.${signature}`;
   const { privateKey } = await jose.generateKeyPair(alg);
   return new jose.SignJWT(said).setProtectedHeader({ ...jose.decodeProtectedHeader(token), ...header, alg }).sign(privateKey);
@@ -126,7 +139,10 @@ async function forge(token, claims, { alg = jose.decodeProtectedHeader(token).al
 test("authlib reads both of our discovery documents, and finds nothing amiss in what they say", async () => {
   const { amiss, documents } = await python.do("discover", { url: auth });
   // We sign with ES256 alone, whatever the specification says of every provider.
-  assert.deepEqual(amiss.filter((text) => !text.includes("RS256")), []);
+  assert.deepEqual(
+    amiss.filter((text) => !text.includes("RS256")),
+    [],
+  );
   assert.deepEqual(documents[0], documents[1]);
 });
 
@@ -168,18 +184,23 @@ test("an ID token that was tampered with, another's, or for another nonce is non
     ["another nonce", await python.fails("identify", { name: client.name, token, nonce: "another" }), /^InvalidClaimError.*nonce/],
     ["another client's", await look(others.id_token), /^InvalidClaimError.*aud/],
     ["beside another access token", await look(token.id_token, { access_token: others.access_token }), /^InvalidClaimError.*at_hash/],
-  ]) assert.match(`${failed.kind} ${failed.text}`, wanted, name);
+  ])
+    assert.match(`${failed.kind} ${failed.text}`, wanted, name);
 });
 
 test("a code needs its verifier and its client, is good once, and used twice it takes its tokens with it", async () => {
   const [client, other, who] = [await make(), await make(), await person()];
   const came = await arrive(client, who);
   for (const [name, failed] of [
-    ["another verifier", await python.fails("redeem", { ...came, begun: { ...came.begun, code_verifier: (await arrive(client, who)).begun.code_verifier } })],
+    [
+      "another verifier",
+      await python.fails("redeem", { ...came, begun: { ...came.begun, code_verifier: (await arrive(client, who)).begun.code_verifier } }),
+    ],
     ["no verifier", await python.fails("redeem", { ...came, begun: { ...came.begun, code_verifier: null } })],
     ["another redirect_uri", await python.fails("redeem", { ...came, begun: { ...came.begun, redirect_uri: `${REDIRECT}/` } })],
     ["another client", await python.fails("redeem", { ...came, name: other.name })],
-  ]) assert.equal(failed.error, "invalid_grant", name);
+  ])
+    assert.equal(failed.error, "invalid_grant", name);
   const { token } = await python.do("finish", came);
   await python.do("userinfo", { name: client.name, token });
   assert.equal((await python.fails("redeem", came)).error, "invalid_grant");
@@ -197,7 +218,10 @@ test("refresh tokens rotate; one that was replaced ends them all", async () => {
   const claims = await python.do("identify", { name: client.name, token: next, nonce: null });
   assert.deepEqual([claims.sub, claims.aud], [who.id, client.client_id]);
   assert.equal((await python.do("userinfo", { name: client.name, token: next })).claims.name, undefined, "fewer scopes");
-  assert.equal((await python.fails("refresh", { name: client.name, refresh_token: next.refresh_token, scope: `${SCOPE} phone` })).error, "invalid_scope");
+  assert.equal(
+    (await python.fails("refresh", { name: client.name, refresh_token: next.refresh_token, scope: `${SCOPE} phone` })).error,
+    "invalid_scope",
+  );
   const wide = await python.do("refresh", { name: client.name, refresh_token: next.refresh_token, scope: SCOPE });
   assert.equal(wide.scope, SCOPE, "what was asked for less is not granted less");
 
@@ -217,7 +241,12 @@ test("the library refreshes by itself what has ended, and tells what it has got"
 
 const keyOf = (type, options, alg) => {
   const pair = generateKeyPairSync(type, options);
-  const [key, jwk] = [pair.privateKey, pair.publicKey].map((half) => ({ ...half.export({ format: "jwk" }), kid: `mine, ${alg}`, alg, use: "sig" }));
+  const [key, jwk] = [pair.privateKey, pair.publicKey].map((half) => ({
+    ...half.export({ format: "jwk" }),
+    kid: `mine, ${alg}`,
+    alg,
+    use: "sig",
+  }));
   return { key, metadata: { token_endpoint_auth_method: "private_key_jwt", jwks: { keys: [jwk] } } };
 };
 const KEYS = {
@@ -241,8 +270,17 @@ test("each way of client authentication is taken at the token, introspection and
     assert.equal(claims.sub, who.id, way);
     const next = await python.do("refresh", { name: client.name, refresh_token: token.refresh_token });
     for (const method of ["client_secret_basic", "client_secret_post", "none"].filter((method) => method !== way)) {
-      await python.do("make", { name: "the same, otherwise", client_id: client.client_id, client_secret: client.client_secret ?? "made up", method });
-      assert.equal((await python.fails("refresh", { name: "the same, otherwise", refresh_token: next.refresh_token })).error, "invalid_client", `${way}, by ${method}`);
+      await python.do("make", {
+        name: "the same, otherwise",
+        client_id: client.client_id,
+        client_secret: client.client_secret ?? "made up",
+        method,
+      });
+      assert.equal(
+        (await python.fails("refresh", { name: "the same, otherwise", refresh_token: next.refresh_token })).error,
+        "invalid_client",
+        `${way}, by ${method}`,
+      );
     }
     if (way !== "none") assert.equal((await python.do("introspect", { name: client.name, token: next.access_token })).active, true, way);
     await python.do("revoke", { name: client.name, token: next.refresh_token });
@@ -255,7 +293,8 @@ test("an assertion is by the client's own key, and good once", async () => {
   const own = { ...metadata, redirect_uris: [], grant_types: ["client_credentials"], scope: "reports:read" };
   const { name, client_id } = await make(own, { key, alg: "ES256", scope: "reports:read" });
   for (let time = 0; time < 2; time += 1) assert.equal((await python.do("credentials", { name })).scope, "reports:read");
-  const other = (more) => python.do("make", { name: "other", client_id, method: "private_key_jwt", scope: "reports:read", alg: "ES256", ...more });
+  const other = (more) =>
+    python.do("make", { name: "other", client_id, method: "private_key_jwt", scope: "reports:read", alg: "ES256", ...more });
   await other({ key: stranger.key });
   assert.equal((await python.fails("credentials", { name: "other" })).error, "invalid_client");
   await other({ key, jti: "once" });
@@ -266,7 +305,15 @@ test("an assertion is by the client's own key, and good once", async () => {
 });
 
 test("client credentials open an API that looks at the JWT itself (RFC 9068): for it, of a scope, with our signature", async () => {
-  const client = await make({ redirect_uris: [], grant_types: ["client_credentials"], scope: "reports:read reports:write", resources: [REPORTS, "https://elsewhere.example"] }, { scope: "reports:read" });
+  const client = await make(
+    {
+      redirect_uris: [],
+      grant_types: ["client_credentials"],
+      scope: "reports:read reports:write",
+      resources: [REPORTS, "https://elsewhere.example"],
+    },
+    { scope: "reports:read" },
+  );
   const grant = (more) => python.do("credentials", { name: client.name, resource: REPORTS, ...more });
   const token = await grant();
   assert.deepEqual([token.refresh_token, token.id_token, token.scope], [undefined, undefined, "reports:read"]);
@@ -287,7 +334,8 @@ test("client credentials open an API that looks at the JWT itself (RFC 9068): fo
     ["more scope", await refuse(await forge(token.access_token, { scope: "reports:read reports:write" })), "invalid_token"],
     ["another key", await refuse(await forge(token.access_token, {}, { typ: "at+jwt" })), "invalid_token"],
     ["no signature", await refuse(await forge(token.access_token, {}, { alg: "none" })), "invalid_token"],
-  ]) assert.equal(failed.error, wanted, `${name}: ${JSON.stringify(failed)}`);
+  ])
+    assert.equal(failed.error, wanted, `${name}: ${JSON.stringify(failed)}`);
 });
 
 test("an API that asks us is opened by opaque tokens and JWTs alike, until they are revoked", async () => {
@@ -297,10 +345,17 @@ test("an API that asks us is opened by opaque tokens and JWTs alike, until they 
     const { token } = await python.do("finish", await arrive(client, who));
     const look = { token: token.access_token, asks: client.name, scopes: ["email"] };
     const seen = await python.do("protect", look);
-    assert.deepEqual([seen.sub, seen.client_id, seen.token_type, seen.iss, seen.username], [who.id, client.client_id, "Bearer", auth, who.email]);
+    assert.deepEqual(
+      [seen.sub, seen.client_id, seen.token_type, seen.iss, seen.username],
+      [who.id, client.client_id, "Bearer", auth, who.email],
+    );
     assert.ok(seen.exp > seen.iat && seen.aud === `${auth}/oauth2/userinfo`);
     assert.equal((await python.fails("protect", { ...look, scopes: ["phone"] })).error, "insufficient_scope");
-    assert.equal((await python.fails("protect", { ...look, asks: (await make()).name })).error, "invalid_token", "a stranger learns nothing of it");
+    assert.equal(
+      (await python.fails("protect", { ...look, asks: (await make()).name })).error,
+      "invalid_token",
+      "a stranger learns nothing of it",
+    );
     assert.equal((await python.do("introspect", { name: client.name, token: token.refresh_token, hint: "refresh_token" })).active, true);
     await python.do("revoke", { name: (await make()).name, token: token.access_token });
     await python.do("protect", look);

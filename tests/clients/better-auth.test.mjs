@@ -1,4 +1,5 @@
-// The published client of Better Auth, unchanged, in the version that its plugins pin and in the newest, against us; and `jose` verifying our JWTs from our keys.
+// The published client of Better Auth, unchanged, in the version that its plugins pin and in the newest; and `jose`, which verifies our
+// JWTs by our keys.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -87,8 +88,15 @@ each("the account's own business", async (published) => {
   assert.equal((await second.auth.getSession({ query: { disableCookieCache: true } })).data, null);
 
   const accounts = (await auth.listAccounts()).data;
-  assert.deepEqual(accounts.map((account) => account.providerId), ["credential"]);
-  const changed = await auth.changePassword({ currentPassword: "a long password", newPassword: "a longer password", revokeOtherSessions: true });
+  assert.deepEqual(
+    accounts.map((account) => account.providerId),
+    ["credential"],
+  );
+  const changed = await auth.changePassword({
+    currentPassword: "a long password",
+    newPassword: "a longer password",
+    revokeOtherSessions: true,
+  });
   assert.equal(changed.error, null);
   assert.equal((await auth.getSession()).data.user.name, "New");
   assert.equal((await auth.revokeSessions()).data.status, true);

@@ -25,7 +25,8 @@ function caddyfile({ port, worker, origin }) {
     ["reverse_proxy website", `reverse_proxy 127.0.0.1:${origin}`],
   ]);
   assert.doesNotMatch(site, /example\.com|website/, "a name of the page is left");
-  return `{\n\tadmin off\n\tauto_https off\n\tpersist_config off\n}\n${site}\nhttp://auth.localhost:${port} {\n\treverse_proxy 127.0.0.1:${worker}\n}\n`;
+  const options = "{\n\tadmin off\n\tauto_https off\n\tpersist_config off\n}";
+  return `${options}\n${site}\nhttp://auth.localhost:${port} {\n\treverse_proxy 127.0.0.1:${worker}\n}\n`;
 }
 
 async function startCaddy(version, worker, origin) {
@@ -34,7 +35,12 @@ async function startCaddy(version, worker, origin) {
   const file = join(directory, "Caddyfile");
   writeFileSync(file, caddyfile({ port, worker, origin }));
   const env = { HOME: directory, XDG_DATA_HOME: directory, XDG_CONFIG_HOME: directory };
-  return startProgram(join(bin, "caddy"), ["run", "--config", file, "--adapter", "caddyfile"], { port, directory, env, missing: "Caddy is not there" });
+  return startProgram(join(bin, "caddy"), ["run", "--config", file, "--adapter", "caddyfile"], {
+    port,
+    directory,
+    env,
+    missing: "Caddy is not there",
+  });
 }
 
 for (const version of ["2.11.7", "2.10.2"]) {
@@ -81,12 +87,25 @@ for (const version of ["2.11.7", "2.10.2"]) {
     });
 
     test("what a visitor says of themselves does not reach the website, signed in or not", async () => {
-      const spellings = NAMES.flatMap((name) => [`X-Doorward-${name}`, `x-doorward-${name}`.toLowerCase(), `X_Doorward_${name}`, `x.doorward.${name}`]);
+      const spellings = NAMES.flatMap((name) => [
+        `X-Doorward-${name}`,
+        `x-doorward-${name}`.toLowerCase(),
+        `X_Doorward_${name}`,
+        `x.doorward.${name}`,
+      ]);
       const forged = Object.fromEntries(spellings.map((name) => [name, "forged"]));
-      for (const [who, path, user] of [[member.browser, "/", [member.id]], [member.browser, "/public/x", [member.id]], [nobody, "/public/x", []]]) {
+      for (const [who, path, user] of [
+        [member.browser, "/", [member.id]],
+        [member.browser, "/public/x", [member.id]],
+        [nobody, "/public/x", []],
+      ]) {
         assert.equal((await who.get(APP + path, { headers: { ...forged, ...API } })).status, 200);
         const { rawHeaders } = origin.last();
-        assert.deepEqual(rawHeaders.filter((text) => /forged|placeholder|\{http/.test(text)), [], path);
+        assert.deepEqual(
+          rawHeaders.filter((text) => /forged|placeholder|\{http/.test(text)),
+          [],
+          path,
+        );
         assert.deepEqual(lines(origin.last(), "x-doorward-user").filter(Boolean), user);
       }
     });
@@ -94,16 +113,27 @@ for (const version of ["2.11.7", "2.10.2"]) {
     test("our cookies do not come to the website, and its own do", async () => {
       const ours = cookieOf(member, "app.localhost");
       assert.match(ours, /doorward\.session=/);
-      for (const [given, left] of [[`a=1; ${ours}; b=2`, ["a=1", "b=2"]], [ours, []]]) {
+      for (const [given, left] of [
+        [`a=1; ${ours}; b=2`, ["a=1", "b=2"]],
+        [ours, []],
+      ]) {
         assert.equal((await member.browser.get(`${APP}/public/x`, { headers: { ...API, cookie: given } })).status, 200);
-        assert.deepEqual((origin.last().headers.cookie ?? "").split(";").map((pair) => pair.trim()).filter(Boolean), left);
+        assert.deepEqual(
+          (origin.last().headers.cookie ?? "")
+            .split(";")
+            .map((pair) => pair.trim())
+            .filter(Boolean),
+          left,
+        );
       }
     });
 
     test("the rules hold, and no disguise leads around them", async () => {
       for (const [name, browser, method, path, wanted] of [
-        ["nobody", nobody, "GET", "/internal/x", 403], ["admin", admin.browser, "GET", "/internal/x", 403],
-        ["member", member.browser, "GET", "/admin", 403], ["member", member.browser, "DELETE", "/reports/1", 403],
+        ["nobody", nobody, "GET", "/internal/x", 403],
+        ["admin", admin.browser, "GET", "/internal/x", 403],
+        ["member", member.browser, "GET", "/admin", 403],
+        ["member", member.browser, "DELETE", "/reports/1", 403],
       ]) {
         const { status } = await unheard(() => browser.send(method, APP + path, { headers: PAGE }), `${name}: ${method} ${path}`);
         assert.equal(status, wanted, `${name}: ${method} ${path}`);

@@ -4,8 +4,15 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { createAuthClient } from "better-auth/client";
 import {
-  anonymousClient, emailOTPClient, lastLoginMethodClient, magicLinkClient, multiSessionClient, oneTimeTokenClient,
-  phoneNumberClient, twoFactorClient, usernameClient,
+  anonymousClient,
+  emailOTPClient,
+  lastLoginMethodClient,
+  magicLinkClient,
+  multiSessionClient,
+  oneTimeTokenClient,
+  phoneNumberClient,
+  twoFactorClient,
+  usernameClient,
 } from "better-auth/client/plugins";
 import * as OTPAuth from "otpauth";
 import { uniqueEmail } from "../harness/browser.mjs";
@@ -30,8 +37,15 @@ function client(browser = worker.browser()) {
     return new Response([204, 304].includes(answer.status) ? null : answer.bytes, { status: answer.status, headers: answer.headers });
   };
   const plugins = [
-    usernameClient(), phoneNumberClient(), anonymousClient(), magicLinkClient(), emailOTPClient(), oneTimeTokenClient(),
-    multiSessionClient(), lastLoginMethodClient(), twoFactorClient({ onTwoFactorRedirect: (context) => asked.push(context) }),
+    usernameClient(),
+    phoneNumberClient(),
+    anonymousClient(),
+    magicLinkClient(),
+    emailOTPClient(),
+    oneTimeTokenClient(),
+    multiSessionClient(),
+    lastLoginMethodClient(),
+    twoFactorClient({ onTwoFactorRedirect: (context) => asked.push(context) }),
   ];
   return { auth: createAuthClient({ baseURL: AUTH, plugins, fetchOptions: { customFetchImpl } }), browser, asked };
 }
@@ -61,7 +75,10 @@ test("user names", async () => {
   assert.deepEqual([(await whoami({ auth })).username, (await whoami({ auth })).displayUsername], [username.toLowerCase(), username]);
   assert.equal(ok(await client().auth.isUsernameAvailable({ username })).available, false);
   const other = client();
-  assert.equal(ok(await other.auth.signIn.username({ username: username.toUpperCase(), password: PASSWORD })).user.username, username.toLowerCase());
+  assert.equal(
+    ok(await other.auth.signIn.username({ username: username.toUpperCase(), password: PASSWORD })).user.username,
+    username.toLowerCase(),
+  );
   assert.equal((await client().auth.signIn.username({ username, password: "wrong password" })).error.code, "INVALID_USERNAME_OR_PASSWORD");
   ok(await auth.updateUser({ username: `${username}.2` }));
   assert.equal((await whoami({ auth })).username, `${username}.2`.toLowerCase());

@@ -17,7 +17,12 @@ before(async () => {
   issuer = await startIssuer();
   worker = await startWorker({ settings: { LIMIT_SIGN_IN: "100/10" } });
   const admin = await signUp(worker, { roles: ["owner"] });
-  const made = await admin.browser.post(`${AUTH}/api/auth/admin/oauth2/create-client`, { client_name: "The TV", token_endpoint_auth_method: "none", grant_types: [GRANT], scope: "openid profile" });
+  const made = await admin.browser.post(`${AUTH}/api/auth/admin/oauth2/create-client`, {
+    client_name: "The TV",
+    token_endpoint_auth_method: "none",
+    grant_types: [GRANT],
+    scope: "openid profile",
+  });
   assert.equal(made.status, 201, made.text);
   clientId = made.json.client_id;
 });
@@ -33,11 +38,16 @@ function clientOf(browser, origin = SPA) {
     const answer = await browser.send(init.method ?? "GET", String(url), { headers, body: init.body ?? undefined });
     return new Response([204, 304].includes(answer.status) ? null : answer.bytes, { status: answer.status, headers: answer.headers });
   };
-  return createAuthClient({ baseURL: AUTH, plugins: [deviceAuthorizationClient(), oneTapClient({ clientId: "doorward" })], fetchOptions: { customFetchImpl } });
+  return createAuthClient({
+    baseURL: AUTH,
+    plugins: [deviceAuthorizationClient(), oneTapClient({ clientId: "doorward" })],
+    fetchOptions: { customFetchImpl },
+  });
 }
 
 const ok = ({ data, error }) => (assert.equal(error, null, JSON.stringify(error)), data);
-const refused = ({ error }, status, code) => assert.deepEqual([error?.status, error?.error ?? error?.code], [status, code], JSON.stringify(error));
+const refused = ({ error }, status, code) =>
+  assert.deepEqual([error?.status, error?.error ?? error?.code], [status, code], JSON.stringify(error));
 const poll = (tv, device_code) => tv.device.token({ grant_type: GRANT, device_code, client_id: clientId });
 /** The device may poll again at once. */
 const patient = () => worker.d1.prepare("update oauth_grant set polled_at = 1 where polled_at is not null").run();
@@ -55,13 +65,21 @@ test("a device asks, its user approves by the client, and it gets the provider's
   assert.deepEqual(outside, { user_code: begun.user_code, status: "pending" });
   refused(await clientOf(worker.browser()).device.approve({ userCode: begun.user_code }), 401, "UNAUTHORIZED");
   const seen = ok(await page.device({ query: { user_code: begun.user_code.toLowerCase() } }));
-  assert.deepEqual(seen, { user_code: begun.user_code, status: "pending", client_id: clientId, client_name: "The TV", scope: "openid profile" });
+  assert.deepEqual(seen, {
+    user_code: begun.user_code,
+    status: "pending",
+    client_id: clientId,
+    client_name: "The TV",
+    scope: "openid profile",
+  });
   assert.deepEqual(ok(await page.device.approve({ userCode: begun.user_code })), { success: true });
   refused(await page.device.approve({ userCode: begun.user_code }), 400, "invalid_request");
   await patient();
   const tokens = ok(await poll(tv, begun.device_code));
   assert.deepEqual([tokens.token_type.toLowerCase(), tokens.scope], ["bearer", "openid profile"]);
-  const info = await worker.browser().send("GET", `${AUTH}/oauth2/userinfo`, { headers: { authorization: `Bearer ${tokens.access_token}` } });
+  const info = await worker
+    .browser()
+    .send("GET", `${AUTH}/oauth2/userinfo`, { headers: { authorization: `Bearer ${tokens.access_token}` } });
   assert.equal(info.json.sub, person.id);
   refused(await poll(tv, begun.device_code), 400, "invalid_grant");
 });
@@ -75,10 +93,17 @@ test("a device that is denied, unknown or another's gets nothing", async () => {
   refused(await poll(tv, begun.device_code), 400, "access_denied");
   refused(await page.device({ query: { user_code: "BCDF-GHJK" } }), 400, "invalid_request");
   refused(await poll(tv, "x".repeat(43)), 400, "invalid_grant");
-  refused(await tv.device.token({ grant_type: "authorization_code", device_code: "x", client_id: clientId }), 400, "unsupported_grant_type");
+  refused(
+    await tv.device.token({ grant_type: "authorization_code", device_code: "x", client_id: clientId }),
+    400,
+    "unsupported_grant_type",
+  );
   refused(await tv.device.code({ client_id: "nobody" }), 401, "invalid_client");
   refused(await tv.device.code({ client_id: clientId, scope: "email" }), 400, "invalid_scope");
-  const hostile = await worker.browser().send("POST", `${AUTH}/api/auth/device/approve`, { headers: { origin: "https://evil.example", "content-type": "application/json" }, body: "{}" });
+  const hostile = await worker.browser().send("POST", `${AUTH}/api/auth/device/approve`, {
+    headers: { origin: "https://evil.example", "content-type": "application/json" },
+    body: "{}",
+  });
   assert.equal(hostile.status, 403);
 });
 
@@ -104,11 +129,17 @@ test("One Tap signs in by Google's ID token, which is believed by its keys, for 
   await addIssuer(worker.d1, issuer.url, { name: "my-google", service_type: "google" });
   const person = { sub: randomUUID(), email: uniqueEmail(), email_verified: true, name: "Tapped" };
   const now = Math.floor(Date.now() / 1000);
-  const idToken = (claims = {}, key = issuer.key) => new SignJWT({ iss: issuer.url, aud: "doorward", iat: now, exp: now + 300, ...person, ...claims }).setProtectedHeader({ alg: key.alg, kid: key.kid }).sign(key.privateKey);
+  const idToken = (claims = {}, key = issuer.key) =>
+    new SignJWT({ iss: issuer.url, aud: "doorward", iat: now, exp: now + 300, ...person, ...claims })
+      .setProtectedHeader({ alg: key.alg, kid: key.kid })
+      .sign(key.privateKey);
   const forged = { ...(await issuer.newKey()), kid: issuer.key.kid };
   for (const [name, token] of [
-    ["another audience", await idToken({ aud: "another" })], ["another issuer", await idToken({ iss: "https://evil.example" })],
-    ["another key", await idToken({}, forged)], ["expired", await idToken({ exp: now - 120 })], ["no token", "a.b.c"],
+    ["another audience", await idToken({ aud: "another" })],
+    ["another issuer", await idToken({ iss: "https://evil.example" })],
+    ["another key", await idToken({}, forged)],
+    ["expired", await idToken({ exp: now - 120 })],
+    ["no token", "a.b.c"],
   ]) {
     const { error } = await tap(token);
     assert.deepEqual([error?.status, error?.code], [401, "INVALID_TOKEN"], name);

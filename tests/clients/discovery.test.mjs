@@ -11,13 +11,30 @@ import { uniqueEmail } from "../harness/browser.mjs";
 import { withApp, withPasskey } from "../harness/factors.mjs";
 import { addIssuer } from "../harness/issuer.mjs";
 import { startOrigin } from "../harness/origin.mjs";
-import { FORM, REDIRECT, agree, basic, begin, certificate, clientKey, formOf, reaching, relyingParty, says, thumbprint } from "../harness/relying-party.mjs";
+import {
+  FORM,
+  REDIRECT,
+  agree,
+  basic,
+  begin,
+  certificate,
+  clientKey,
+  formOf,
+  reaching,
+  relyingParty,
+  says,
+  thumbprint,
+} from "../harness/relying-party.mjs";
 import { PAGE, PASSWORD, signUp } from "../harness/seed.mjs";
 import { consent, startUpstream, stranger } from "../harness/upstream.mjs";
 import { AUTH, DEFAULT_TENANT, startWorker } from "../harness/worker.mjs";
 
 const DOCUMENT = `${AUTH}/.well-known/openid-configuration`;
-const GRANTS = { device: "urn:ietf:params:oauth:grant-type:device_code", exchange: "urn:ietf:params:oauth:grant-type:token-exchange", assertion: "urn:ietf:params:oauth:grant-type:jwt-bearer" };
+const GRANTS = {
+  device: "urn:ietf:params:oauth:grant-type:device_code",
+  exchange: "urn:ietf:params:oauth:grant-type:token-exchange",
+  assertion: "urn:ietf:params:oauth:grant-type:jwt-bearer",
+};
 const MULTI_FACTOR = "http://schemas.openid.net/pape/policies/2007/06/multi-factor";
 const SUBJECT = "CN=app.example,O=Acme";
 const read = async (worker) => (await worker.browser().get(DOCUMENT)).json;
@@ -30,7 +47,9 @@ async function surroundings(settings) {
   const made = new Map();
   const once = (name, make) => made.get(name) ?? made.set(name, make()).get(name);
   const at = {
-    worker, admin, ...party,
+    worker,
+    admin,
+    ...party,
     document: await read(worker),
     who: () => once("who", () => signUp(worker)),
     /** A client whose users are not asked, and its configuration. */
@@ -56,7 +75,8 @@ async function surroundings(settings) {
       assert.equal(back.searchParams?.get("state"), checks.expectedState, back.text ?? back.href);
       return back.searchParams.get("error");
     },
-    post: (url, { headers, ...form }) => worker.browser().send("POST", url, { headers: { ...FORM, ...headers }, body: new URLSearchParams(form).toString() }),
+    post: (url, { headers, ...form }) =>
+      worker.browser().send("POST", url, { headers: { ...FORM, ...headers }, body: new URLSearchParams(form).toString() }),
   };
   return at;
 }
@@ -65,9 +85,20 @@ async function surroundings(settings) {
 async function aboutEverything({ worker, document, register, discover }) {
   const who = await signUp(worker);
   const profile = JSON.stringify({ address: { locality: "Berlin" }, timezone: "Europe/Berlin", language: "de-DE" });
-  await worker.d1.prepare("update user set first_name = 'Zoë', last_name = 'Ångström', username = 'zoe', display_username = 'Zoe', image = 'https://pictures.example/z.png', phone_number = '+49301234567', phone_number_verified = 1, profile = ? where id = ?").bind(profile, who.id).run();
-  await worker.d1.prepare("insert into user_group (id, tenant_id, name, slug, created_at, updated_at) values ('g', ?, 'Bakers', 'bakers', 0, 0)").bind(DEFAULT_TENANT).run();
-  await worker.d1.prepare("insert into user_group_member (id, user_group_id, user_id, joined_at) values ('m', 'g', ?, 0)").bind(who.id).run();
+  await worker.d1
+    .prepare(
+      "update user set first_name = 'Zoë', last_name = 'Ångström', username = 'zoe', display_username = 'Zoe', image = 'https://pictures.example/z.png', phone_number = '+49301234567', phone_number_verified = 1, profile = ? where id = ?",
+    )
+    .bind(profile, who.id)
+    .run();
+  await worker.d1
+    .prepare("insert into user_group (id, tenant_id, name, slug, created_at, updated_at) values ('g', ?, 'Bakers', 'bakers', 0, 0)")
+    .bind(DEFAULT_TENANT)
+    .run();
+  await worker.d1
+    .prepare("insert into user_group_member (id, user_group_id, user_id, joined_at) values ('m', 'g', ?, 0)")
+    .bind(who.id)
+    .run();
   const code = await withApp(worker, who);
   const registered = await register({ skip_consent: true });
   const config = await discover(registered);
@@ -75,8 +106,21 @@ async function aboutEverything({ worker, document, register, discover }) {
   const back = await agree(worker.browser(), url, { who, code });
   const tokens = await client.authorizationCodeGrant(config, back, checks);
   const info = await client.fetchUserInfo(config, tokens.access_token, who.id);
-  const [session] = await worker.rows("select id, authenticated_at from session where user_id = ? order by created_at desc limit 1", who.id);
-  return { who, config, tokens, info, session, client_id: registered.client_id, nonce: checks.expectedNonce, code: back.searchParams.get("code"), claims: { ...tokens.claims(), ...info } };
+  const [session] = await worker.rows(
+    "select id, authenticated_at from session where user_id = ? order by created_at desc limit 1",
+    who.id,
+  );
+  return {
+    who,
+    config,
+    tokens,
+    info,
+    session,
+    client_id: registered.client_id,
+    nonce: checks.expectedNonce,
+    code: back.searchParams.get("code"),
+    claims: { ...tokens.claims(), ...info },
+  };
 }
 
 // Signing, by whom and with what
@@ -112,8 +156,16 @@ const SIGNED = {
   introspection: async (at, alg) => {
     const metadata = { introspection_signed_response_alg: alg };
     const registered = await at.register({ ...metadata, grant_types: ["client_credentials"], redirect_uris: [], scope: "x" });
-    const [as, known, secret] = [await at.server(), { client_id: registered.client_id, ...metadata }, oauth.ClientSecretBasic(registered.client_secret)];
-    const { access_token } = await oauth.processClientCredentialsResponse(as, known, await oauth.clientCredentialsGrantRequest(as, known, secret, {}, at.options));
+    const [as, known, secret] = [
+      await at.server(),
+      { client_id: registered.client_id, ...metadata },
+      oauth.ClientSecretBasic(registered.client_secret),
+    ];
+    const { access_token } = await oauth.processClientCredentialsResponse(
+      as,
+      known,
+      await oauth.clientCredentialsGrantRequest(as, known, secret, {}, at.options),
+    );
     const answer = await oauth.introspectionRequest(as, known, secret, access_token, at.options);
     const text = await answer.clone().text();
     assert.equal((await oauth.processIntrospectionResponse(as, known, answer)).active, true);
@@ -130,11 +182,14 @@ async function signed(at, what, alg) {
   assert.equal(keys.find(({ kid }) => kid === header.kid)?.alg, alg, "the key is published, for this algorithm");
 }
 const ours = (what) => Object.fromEntries(["ES256", "EdDSA", "RS256"].map((alg) => [alg, (at) => signed(at, what, alg)]));
-const theirs = (attempt) => Object.fromEntries(["ES256", "EdDSA", "Ed25519", "RS256", "PS256"].map((alg) => [alg, (at) => attempt(at, alg)]));
+const theirs = (attempt) =>
+  Object.fromEntries(["ES256", "EdDSA", "Ed25519", "RS256", "PS256"].map((alg) => [alg, (at) => attempt(at, alg)]));
 
 async function requestObject(at, alg) {
   const signer = await clientKey(alg);
-  const config = await at.discover(await at.register({ skip_consent: true, jwks: { keys: [signer.jwk] }, request_object_signing_alg: alg }));
+  const config = await at.discover(
+    await at.register({ skip_consent: true, jwks: { keys: [signer.jwk] }, request_object_signing_alg: alg }),
+  );
   const build = (known, parameters) => client.buildAuthorizationUrlWithJAR(known, parameters, signer, signer.options);
   assert.ok((await at.flow(config, { build })).id_token);
 }
@@ -156,9 +211,16 @@ const METHODS = {
   client_secret_post: async () => ({ by: ({ client_secret }) => client.ClientSecretPost(client_secret) }),
   private_key_jwt: async (alg = "ES256") => {
     const { jwk, key, kid, options } = await clientKey(alg);
-    return { metadata: { jwks: { keys: [jwk] }, token_endpoint_auth_signing_alg: alg }, by: () => client.PrivateKeyJwt({ key, kid }, options) };
+    return {
+      metadata: { jwks: { keys: [jwk] }, token_endpoint_auth_signing_alg: alg },
+      by: () => client.PrivateKeyJwt({ key, kid }, options),
+    };
   },
-  tls_client_auth: async () => ({ metadata: { tls_client_auth_subject_dn: SUBJECT }, by: () => client.TlsClientAuth(), shown: certificate(SUBJECT) }),
+  tls_client_auth: async () => ({
+    metadata: { tls_client_auth_subject_dn: SUBJECT },
+    by: () => client.TlsClientAuth(),
+    shown: certificate(SUBJECT),
+  }),
 };
 
 /** What a client does at an endpoint once it is authenticated. */
@@ -166,7 +228,8 @@ const ENDPOINTS = {
   token: async (config, tokens) => assert.ok((await client.refreshTokenGrant(config, tokens.refresh_token)).access_token),
   introspection: async (config, tokens) => assert.equal((await client.tokenIntrospection(config, tokens.access_token)).active, true),
   revocation: async (config, tokens, at) => {
-    const active = async () => (await at.worker.browser().get(`${AUTH}/oauth2/userinfo`, { headers: { authorization: `Bearer ${tokens.access_token}` } })).status;
+    const active = async () =>
+      (await at.worker.browser().get(`${AUTH}/oauth2/userinfo`, { headers: { authorization: `Bearer ${tokens.access_token}` } })).status;
     assert.equal(await active(), 200);
     await client.tokenRevocation(config, tokens.access_token);
     assert.equal(await active(), 401);
@@ -190,13 +253,18 @@ const CONFIDENTIAL = ["client_secret_basic", "client_secret_post", "private_key_
 // Scopes and claims
 
 /** A scope opens these claims, and nothing else does. */
-const opens = (scope, ...names) => async (at) => {
-  const { config, who, info } = await at.known();
-  for (const name of names) assert.ok(info[name] !== undefined, name);
-  const { access_token } = await at.flow(config, { who, parameters: { scope: at.document.scopes_supported.filter((other) => other !== scope).join(" ") } });
-  const less = await client.fetchUserInfo(config, access_token, who.id);
-  for (const name of names) assert.equal(less[name], undefined, `${name} without ${scope}`);
-};
+const opens =
+  (scope, ...names) =>
+  async (at) => {
+    const { config, who, info } = await at.known();
+    for (const name of names) assert.ok(info[name] !== undefined, name);
+    const { access_token } = await at.flow(config, {
+      who,
+      parameters: { scope: at.document.scopes_supported.filter((other) => other !== scope).join(" ") },
+    });
+    const less = await client.fetchUserInfo(config, access_token, who.id);
+    for (const name of names) assert.equal(less[name], undefined, `${name} without ${scope}`);
+  };
 
 const half = (text) => createHash("sha256").update(text).digest().subarray(0, 16).toString("base64url");
 const is = (of) => (value, known) => assert.deepEqual(value, of(known));
@@ -315,7 +383,11 @@ const granted = {
   [GRANTS.exchange]: async (at) => {
     const config = await at.discover(await at.register({ skip_consent: true, grant_types: ["authorization_code", GRANTS.exchange] }));
     const { access_token } = await at.flow(config, { parameters: { scope: "openid email" } });
-    const got = await client.genericGrantRequest(config, GRANTS.exchange, { subject_token: access_token, subject_token_type: "urn:ietf:params:oauth:token-type:access_token", scope: "email" });
+    const got = await client.genericGrantRequest(config, GRANTS.exchange, {
+      subject_token: access_token,
+      subject_token_type: "urn:ietf:params:oauth:token-type:access_token",
+      scope: "email",
+    });
     assert.deepEqual([got.scope, jose.decodeJwt(got.access_token).sub], ["email", (await at.who()).id]);
   },
   [GRANTS.assertion]: async (at) => {
@@ -338,7 +410,12 @@ const granted = {
 
 /** A client whose client_id is the address of its metadata: what its user is answered, where they end up, and who asked for it. */
 async function byDocument(at) {
-  const origin = await startOrigin({ "/client": (_request, response) => response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify({ client_id: `${origin.url}/client`, redirect_uris: [REDIRECT] })) });
+  const origin = await startOrigin({
+    "/client": (_request, response) =>
+      response
+        .writeHead(200, { "content-type": "application/json" })
+        .end(JSON.stringify({ client_id: `${origin.url}/client`, redirect_uris: [REDIRECT] })),
+  });
   try {
     const config = await at.discover({ client_id: `${origin.url}/client` }, client.None());
     const { url, checks } = await begin(config, { scope: "openid" });
@@ -357,11 +434,17 @@ async function byReference(at) {
   const registered = await at.register({ skip_consent: true, jwks: { keys: [signer.jwk] } });
   const config = await at.discover(registered);
   const { url } = await begin(config, {}, (known, parameters) => client.buildAuthorizationUrlWithJAR(known, parameters, signer));
-  const origin = await startOrigin({ "/request": (_request, response) => response.writeHead(200, { "content-type": "application/oauth-authz-req+jwt" }).end(url.searchParams.get("request")) });
+  const origin = await startOrigin({
+    "/request": (_request, response) =>
+      response.writeHead(200, { "content-type": "application/oauth-authz-req+jwt" }).end(url.searchParams.get("request")),
+  });
   try {
     const query = new URLSearchParams({ client_id: registered.client_id, request_uri: `${origin.url}/request` });
     const { browser } = await at.who();
-    return { answer: await browser.get(`${at.document.authorization_endpoint}?${query}`, { headers: PAGE }), asked: origin.requests.length };
+    return {
+      answer: await browser.get(`${at.document.authorization_endpoint}?${query}`, { headers: PAGE }),
+      asked: origin.requests.length,
+    };
   } finally {
     await origin.close();
   }
@@ -391,7 +474,8 @@ const TRIES = {
       const begun = await begin(config);
       assert.equal(begun.url.origin + begun.url.pathname, url);
       // OpenID Connect Core 1.0, section 3.1.2.1: both, and the form comes from another site, without cookies of ours.
-      const posted = method === "POST" && (await at.worker.browser().submit(url, begun.url.searchParams, { origin: "http://localhost:3333" }));
+      const posted =
+        method === "POST" && (await at.worker.browser().submit(url, begun.url.searchParams, { origin: "http://localhost:3333" }));
       const back = await agree(browser, posted ? new URL(posted.location, AUTH) : begun.url);
       assert.ok((await client.authorizationCodeGrant(config, back, begun.checks)).id_token, method);
     }
@@ -403,7 +487,11 @@ const TRIES = {
   },
   userinfo_endpoint: async (at, url) => {
     const { access_token } = await at.flow(await at.plain());
-    for (const [method, headers, body] of [["GET", { authorization: `Bearer ${access_token}` }], ["POST", { authorization: `Bearer ${access_token}` }], ["POST", FORM, `access_token=${access_token}`]]) {
+    for (const [method, headers, body] of [
+      ["GET", { authorization: `Bearer ${access_token}` }],
+      ["POST", { authorization: `Bearer ${access_token}` }],
+      ["POST", FORM, `access_token=${access_token}`],
+    ]) {
       const answer = await at.worker.browser().send(method, url, { headers, body });
       assert.deepEqual([answer.status, answer.json.sub], [200, (await at.who()).id], method);
     }
@@ -415,7 +503,10 @@ const TRIES = {
     for (const token of [id_token, access_token]) await jose.jwtVerify(token, jose.createLocalJWKSet({ keys }), { issuer: AUTH });
     for (const key of keys) {
       assert.ok(at.document.id_token_signing_alg_values_supported.includes(key.alg), `${key.alg} is not told of`);
-      assert.deepEqual(Object.keys(key).filter((name) => ["d", "p", "q", "dp", "dq", "qi", "k"].includes(name)), []);
+      assert.deepEqual(
+        Object.keys(key).filter((name) => ["d", "p", "q", "dp", "dq", "qi", "k"].includes(name)),
+        [],
+      );
     }
   },
   pushed_authorization_request_endpoint: async (at, url) => {
@@ -424,13 +515,24 @@ const TRIES = {
     const config = await at.discover(registered, undefined, { through: reaching(at.worker, { spy: (one) => pushed.push(one.url) }) });
     assert.ok((await at.flow(config, { build: client.buildAuthorizationUrlWithPAR })).id_token);
     assert.ok(pushed.includes(url));
-    assert.equal((await (await at.who()).browser.get((await begin(config)).url.href, { headers: PAGE })).status, 400, "where a client has to");
+    assert.equal(
+      (await (await at.who()).browser.get((await begin(config)).url.href, { headers: PAGE })).status,
+      400,
+      "where a client has to",
+    );
   },
   device_authorization_endpoint: async (at, url) => {
     const registered = await at.register({ redirect_uris: [], grant_types: [GRANTS.device] });
     const answer = await at.post(url, { scope: "openid", headers: basic(registered) });
     assert.equal(answer.status, 200, answer.text);
-    assert.deepEqual(Object.keys(answer.json).sort(), ["device_code", "expires_in", "interval", "user_code", "verification_uri", "verification_uri_complete"]);
+    assert.deepEqual(Object.keys(answer.json).sort(), [
+      "device_code",
+      "expires_in",
+      "interval",
+      "user_code",
+      "verification_uri",
+      "verification_uri_complete",
+    ]);
     const page = await (await at.who()).browser.get(answer.json.verification_uri, { headers: PAGE });
     assert.equal(page.status, 200);
     assert.match(page.text, /name="user_code"/);
@@ -452,11 +554,20 @@ const TRIES = {
   },
   revocation_endpoint: async (at, url) => {
     const registered = await at.register();
-    assert.equal((await at.post(url, { token: "x", headers: basic(registered) })).status, 200, "RFC 7009, section 2.2: an unknown token is gone");
+    assert.equal(
+      (await at.post(url, { token: "x", headers: basic(registered) })).status,
+      200,
+      "RFC 7009, section 2.2: an unknown token is gone",
+    );
     assert.equal((await at.post(url, { token: "x" })).status, 401);
   },
   registration_endpoint: async (at) => {
-    const config = await client.dynamicClientRegistration(new URL(AUTH), { redirect_uris: [REDIRECT], token_endpoint_auth_method: "client_secret_post" }, undefined, { [client.customFetch]: at.reach, execute: [client.allowInsecureRequests] });
+    const config = await client.dynamicClientRegistration(
+      new URL(AUTH),
+      { redirect_uris: [REDIRECT], token_endpoint_auth_method: "client_secret_post" },
+      undefined,
+      { [client.customFetch]: at.reach, execute: [client.allowInsecureRequests] },
+    );
     config[client.customFetch] = at.reach;
     assert.ok((await at.flow(config)).id_token);
   },
@@ -464,7 +575,10 @@ const TRIES = {
     openid: async (at) => {
       const config = await at.plain();
       assert.ok((await at.flow(config, { parameters: { scope: "openid" } })).id_token);
-      const oauthAlone = await at.flow(config, { parameters: { scope: "email" }, checks: { expectedNonce: undefined, idTokenExpected: false } });
+      const oauthAlone = await at.flow(config, {
+        parameters: { scope: "email" },
+        checks: { expectedNonce: undefined, idTokenExpected: false },
+      });
       assert.equal(oauthAlone.id_token, undefined);
     },
     profile: opens("profile", "name", "given_name", "family_name", "preferred_username", "picture", "zoneinfo", "locale", "updated_at"),
@@ -481,24 +595,36 @@ const TRIES = {
     },
   },
   response_types_supported: { code: granted.authorization_code },
-  response_modes_supported: Object.fromEntries(["query", "fragment", "form_post", "query.jwt", "fragment.jwt", "form_post.jwt", "jwt"].map((name) => [name, mode(name)])),
+  response_modes_supported: Object.fromEntries(
+    ["query", "fragment", "form_post", "query.jwt", "fragment.jwt", "form_post.jwt", "jwt"].map((name) => [name, mode(name)]),
+  ),
   grant_types_supported: granted,
   subject_types_supported: {
     public: async (at) => assert.equal((await at.flow(await at.plain())).claims().sub, (await at.who()).id),
     pairwise: async (at) => {
       const who = await at.who();
       const registered = await at.register({ subject_type: "pairwise", skip_consent: true });
-      const of = async (config) => (await at.flow(config, { parameters: { scope: at.document.scopes_supported.join(" ") } }));
+      const of = async (config) => await at.flow(config, { parameters: { scope: at.document.scopes_supported.join(" ") } });
       const config = await at.discover(registered);
       const tokens = await of(config);
       const { sub } = tokens.claims();
       const info = await client.fetchUserInfo(config, tokens.access_token, sub);
-      const told = [tokens.claims(), info, jose.decodeJwt(tokens.access_token), await client.tokenIntrospection(config, tokens.access_token)];
+      const told = [
+        tokens.claims(),
+        info,
+        jose.decodeJwt(tokens.access_token),
+        await client.tokenIntrospection(config, tokens.access_token),
+      ];
       assert.ok(!JSON.stringify(told).includes(who.id), "the user's id reaches a pairwise client");
-      assert.deepEqual(told.map((one) => one.sub), [sub, sub, sub, sub]);
+      assert.deepEqual(
+        told.map((one) => one.sub),
+        [sub, sub, sub, sub],
+      );
       const sibling = await at.discover(await at.register({ subject_type: "pairwise", skip_consent: true }));
       assert.equal((await of(sibling)).claims().sub, sub, "one host is one sector (OpenID Connect Core 1.0, section 8.1)");
-      const elsewhere = await at.discover(await at.register({ subject_type: "pairwise", skip_consent: true, redirect_uris: ["https://app.example/cb"] }));
+      const elsewhere = await at.discover(
+        await at.register({ subject_type: "pairwise", skip_consent: true, redirect_uris: ["https://app.example/cb"] }),
+      );
       const { url, checks } = await begin(elsewhere, { redirect_uri: "https://app.example/cb" });
       const other = await client.authorizationCodeGrant(elsewhere, await agree(who.browser, url), checks);
       assert.ok(![sub, who.id].includes(other.claims().sub));
@@ -509,9 +635,16 @@ const TRIES = {
       const who = await signUp(at.worker);
       const enter = await withPasskey(at.worker, who);
       const essential = JSON.stringify({ id_token: { acr: { essential: true, values: ["phr"] } } });
-      assert.equal((await at.flow(await at.plain(), { who: { ...who, browser: await enter() }, parameters: { claims: essential } })).claims().acr, "phr");
+      assert.equal(
+        (await at.flow(await at.plain(), { who: { ...who, browser: await enter() }, parameters: { claims: essential } })).claims().acr,
+        "phr",
+      );
       const unmet = await begin(await at.plain(), { claims: essential, prompt: "none" });
-      assert.equal((await agree(who.browser, unmet.url)).searchParams.get("error"), "unmet_authentication_requirements", "by password alone");
+      assert.equal(
+        (await agree(who.browser, unmet.url)).searchParams.get("error"),
+        "unmet_authentication_requirements",
+        "by password alone",
+      );
     },
     [MULTI_FACTOR]: async (at) => assert.equal((await at.known()).claims.acr, MULTI_FACTOR),
   },
@@ -524,7 +657,11 @@ const TRIES = {
   tls_client_certificate_bound_access_tokens: {
     true: async (at) => {
       const shown = certificate("CN=whoever");
-      const config = await at.discover(await at.register({ skip_consent: true, tls_client_certificate_bound_access_tokens: true }), undefined, { through: reaching(at.worker, { certificate: shown }) });
+      const config = await at.discover(
+        await at.register({ skip_consent: true, tls_client_certificate_bound_access_tokens: true }),
+        undefined,
+        { through: reaching(at.worker, { certificate: shown }) },
+      );
       assert.deepEqual(jose.decodeJwt((await at.flow(config)).access_token).cnf, { "x5t#S256": thumbprint(shown) });
     },
   },
@@ -539,7 +676,10 @@ const TRIES = {
       const config = await at.plain();
       const { url, checks } = await begin(config);
       const back = await agree((await at.who()).browser, url);
-      await assert.rejects(client.authorizationCodeGrant(config, back, { ...checks, pkceCodeVerifier: client.randomPKCECodeVerifier() }), says("invalid_grant"));
+      await assert.rejects(
+        client.authorizationCodeGrant(config, back, { ...checks, pkceCodeVerifier: client.randomPKCECodeVerifier() }),
+        says("invalid_grant"),
+      );
       assert.ok((await at.flow(config)).id_token);
     },
   },
@@ -578,7 +718,9 @@ const TRIES = {
   claims_supported: Object.fromEntries(Object.keys(CLAIMS).map((name) => [name, claim(name)])),
   claims_parameter_supported: {
     true: async (at) => {
-      const tokens = await at.flow(await at.plain(), { parameters: { scope: "openid", claims: '{"id_token":{"email":{"essential":true}}}' } });
+      const tokens = await at.flow(await at.plain(), {
+        parameters: { scope: "openid", claims: '{"id_token":{"email":{"essential":true}}}' },
+      });
       assert.equal(tokens.claims().email, (await at.who()).email);
     },
   },
@@ -615,7 +757,10 @@ function unknown(document) {
     const tries = TRIES[name];
     if (tries === undefined) return [name];
     if (typeof tries === "function") return [];
-    return [value].flat().filter((one) => !Object.hasOwn(tries, String(one))).map((one) => `${name}: ${one}`);
+    return [value]
+      .flat()
+      .filter((one) => !Object.hasOwn(tries, String(one)))
+      .map((one) => `${name}: ${one}`);
   };
   return Object.entries(document).flatMap(member);
 }
@@ -657,7 +802,11 @@ test("a member or a value that nobody knows how to try is found", () => {
   assert.deepEqual(unknown({ ...document, ciba_endpoint: "https://x" }), ["ciba_endpoint"]);
   assert.deepEqual(unknown({ ...document, prompt_values_supported: ["none", "dance"] }), ["prompt_values_supported: dance"]);
   assert.deepEqual(unknown({ ...document, request_uri_parameter_supported: true }), ["request_uri_parameter_supported: true"]);
-  assert.deepEqual(unknown({ ...document, scopes_supported: ["constructor"] }), ["scopes_supported: constructor"], "not even by a name that every object has");
+  assert.deepEqual(
+    unknown({ ...document, scopes_supported: ["constructor"] }),
+    ["scopes_supported: constructor"],
+    "not even by a name that every object has",
+  );
 });
 
 test("somebody who is not signed in is asked once, whatever the prompt", async () => {
@@ -679,7 +828,10 @@ test("a request by reference is refused, and nobody fetches it", async () => {
   const { answer, asked } = await byReference(full);
   assert.deepEqual([answer.status, asked], [400, 0]);
   const registered = await full.register();
-  const pushed = await full.post(full.document.pushed_authorization_request_endpoint, { request_uri: "https://app.example/request", headers: basic(registered) });
+  const pushed = await full.post(full.document.pushed_authorization_request_endpoint, {
+    request_uri: "https://app.example/request",
+    headers: basic(registered),
+  });
   assert.deepEqual([pushed.status, pushed.json.error], [400, "invalid_request"]);
 });
 
@@ -689,21 +841,35 @@ test("PKCE is S256, and neither plain nor left out", async () => {
   assert.equal(await full.refusal(config, { code_challenge: verifier, code_challenge_method: "plain" }), "invalid_request");
   assert.equal(await full.refusal(config, { code_challenge: verifier, code_challenge_method: "S512" }), "invalid_request");
   const registered = await full.register({ skip_consent: true });
-  const bare = new URLSearchParams({ client_id: registered.client_id, response_type: "code", redirect_uri: REDIRECT, scope: "openid", state: "s" });
+  const bare = new URLSearchParams({
+    client_id: registered.client_id,
+    response_type: "code",
+    redirect_uri: REDIRECT,
+    scope: "openid",
+    state: "s",
+  });
   for (const more of [{}, { code_challenge: verifier }]) {
     const back = await agree((await full.who()).browser, `${full.document.authorization_endpoint}?${bare}&${new URLSearchParams(more)}`);
     assert.equal(back.searchParams.get("error"), "invalid_request");
   }
   const { url, checks } = await begin(await full.discover(registered));
   const code = (await agree((await full.who()).browser, url)).searchParams.get("code");
-  const redeem = (more) => full.post(full.document.token_endpoint, { grant_type: "authorization_code", code, redirect_uri: REDIRECT, headers: basic(registered), ...more });
+  const redeem = (more) =>
+    full.post(full.document.token_endpoint, {
+      grant_type: "authorization_code",
+      code,
+      redirect_uri: REDIRECT,
+      headers: basic(registered),
+      ...more,
+    });
   const without = await redeem({});
   assert.deepEqual([without.status, without.json.error], [400, "invalid_grant"], "without a verifier");
   assert.equal((await redeem({ code_verifier: checks.pkceCodeVerifier })).status, 200, "and with it");
 });
 
 test("nobody authenticates by a MAC, by a self-signed certificate, or in a way of another client's", async () => {
-  for (const method of ["client_secret_jwt", "self_signed_tls_client_auth", "made_up"]) await full.unregistrable({ token_endpoint_auth_method: method });
+  for (const method of ["client_secret_jwt", "self_signed_tls_client_auth", "made_up"])
+    await full.unregistrable({ token_endpoint_auth_method: method });
   const registered = await full.register({ grant_types: ["client_credentials"], redirect_uris: [], scope: "x" });
   const config = await full.discover(registered, client.ClientSecretJwt(registered.client_secret));
   await assert.rejects(client.clientCredentialsGrant(config), says("invalid_client"));
@@ -711,8 +877,17 @@ test("nobody authenticates by a MAC, by a self-signed certificate, or in a way o
   await assert.rejects(client.tokenRevocation(config, "x"), says("invalid_client"));
   // By a client whose keys we know, with one of them as if it were a secret.
   const { jwk } = await clientKey("ES256");
-  const keyed = await full.register({ grant_types: ["client_credentials"], redirect_uris: [], scope: "x", token_endpoint_auth_method: "private_key_jwt", jwks: { keys: [jwk] } });
-  await assert.rejects(client.clientCredentialsGrant(await full.discover(keyed, client.ClientSecretJwt(JSON.stringify(jwk)))), says("invalid_client"));
+  const keyed = await full.register({
+    grant_types: ["client_credentials"],
+    redirect_uris: [],
+    scope: "x",
+    token_endpoint_auth_method: "private_key_jwt",
+    jwks: { keys: [jwk] },
+  });
+  await assert.rejects(
+    client.clientCredentialsGrant(await full.discover(keyed, client.ClientSecretJwt(JSON.stringify(jwk)))),
+    says("invalid_client"),
+  );
   // Public clients look into no tokens.
   assert.ok(!full.document.introspection_endpoint_auth_methods_supported.includes("none"));
   const publicly = await full.register({ token_endpoint_auth_method: "none" });
@@ -729,19 +904,36 @@ test("implicit and hybrid answers, passwords and what else there once was are re
   assert.equal(await full.refusal(config, { prompt: "none login" }), "invalid_request", "none goes with nothing");
   assert.equal(await full.refusal(config, { registration: "{}" }), "registration_not_supported");
   for (const grant of ["implicit", "password", "urn:ietf:params:oauth:grant-type:saml2-bearer", "urn:openid:params:grant-type:ciba"]) {
-    await assert.rejects(client.genericGrantRequest(config, grant, { username: "x", password: "x", assertion: "x", auth_req_id: "x" }), says("unsupported_grant_type"), grant);
+    await assert.rejects(
+      client.genericGrantRequest(config, grant, { username: "x", password: "x", assertion: "x", auth_req_id: "x" }),
+      says("unsupported_grant_type"),
+      grant,
+    );
     await full.unregistrable({ grant_types: [grant] });
   }
   await full.unregistrable({ subject_type: "ephemeral" });
 });
 
 test("algorithms that are not listed are refused: of ours, and of theirs", async () => {
-  const RESPONSES = ["id_token_signed_response_alg", "userinfo_signed_response_alg", "authorization_signed_response_alg", "introspection_signed_response_alg"];
+  const RESPONSES = [
+    "id_token_signed_response_alg",
+    "userinfo_signed_response_alg",
+    "authorization_signed_response_alg",
+    "introspection_signed_response_alg",
+  ];
   for (const alg of ["none", "HS256", "ES384", "RS512", "PS512"]) {
-    for (const member of [...RESPONSES, "token_endpoint_auth_signing_alg", "request_object_signing_alg"]) await full.unregistrable({ [member]: alg });
+    for (const member of [...RESPONSES, "token_endpoint_auth_signing_alg", "request_object_signing_alg"])
+      await full.unregistrable({ [member]: alg });
   }
   for (const member of RESPONSES) await full.unregistrable({ [member]: "PS256" });
-  for (const member of ["id_token_encrypted_response_alg", "userinfo_encrypted_response_enc", "authorization_encrypted_response_alg", "introspection_encrypted_response_alg", "request_object_encryption_alg"]) await full.unregistrable({ [member]: "RSA-OAEP-256" });
+  for (const member of [
+    "id_token_encrypted_response_alg",
+    "userinfo_encrypted_response_enc",
+    "authorization_encrypted_response_alg",
+    "introspection_encrypted_response_alg",
+    "request_object_encryption_alg",
+  ])
+    await full.unregistrable({ [member]: "RSA-OAEP-256" });
   const config = await full.discover(await full.register({ grant_types: ["client_credentials"], redirect_uris: [], scope: "x" }));
   for (const alg of ["ES384", "RS512", "PS384"]) {
     const DPoP = client.getDPoPHandle(config, await client.randomDPoPKeyPair(alg));
@@ -761,7 +953,8 @@ test("with less switched on the document says less, what is left is true, and wh
     for (const name of SIGNING) assert.deepEqual(at.document[name], ["ES256"]);
     await tryEach(t, at, [...SIGNING, "client_id_metadata_document_supported", "jwks_uri"]);
     for (const alg of ["EdDSA", "RS256"]) {
-      for (const what of ["id_token", "userinfo", "authorization", "introspection"]) await at.unregistrable({ [`${what}_signed_response_alg`]: alg });
+      for (const what of ["id_token", "userinfo", "authorization", "introspection"])
+        await at.unregistrable({ [`${what}_signed_response_alg`]: alg });
       // What others sign with is no matter of ours.
       await requestObject(at, alg);
     }

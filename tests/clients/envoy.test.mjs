@@ -33,7 +33,10 @@ ${manager.replaceAll(/^(?=.)/gm, "          ")}`;
 
 const config = ({ port, loopback, worker, origin }) => `
 static_resources:
-  listeners:${listener("site", port, `upgrade_configs: [{ upgrade_type: websocket }]\n${shownManager()}`)}${listener("to-auth", loopback, `
+  listeners:${listener("site", port, `upgrade_configs: [{ upgrade_type: websocket }]\n${shownManager()}`)}${listener(
+    "to-auth",
+    loopback,
+    `
 route_config:
   virtual_hosts:
   - name: all
@@ -43,21 +46,31 @@ route_config:
       route: { cluster: auth_example_com, host_rewrite_literal: auth.localhost }
 http_filters:
 - name: envoy.filters.http.router
-  typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }`)}
+  typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }`,
+  )}
   clusters:${cluster("doorward", loopback)}${cluster("auth_example_com", worker)}${cluster("website", origin)}
 `;
 
 /** The page's block, about this machine. */
 function shownManager() {
-  let manager = about(shown("behind-a-proxy.md", "yaml"), [["intranet.example.com", "app.localhost"], ["https://auth.example.com", "http://auth.localhost"]]);
+  let manager = about(shown("behind-a-proxy.md", "yaml"), [
+    ["intranet.example.com", "app.localhost"],
+    ["https://auth.example.com", "http://auth.localhost"],
+  ]);
   // Tests speak plain http, and production believes nothing but https.
   assert.equal(manager.match(/value: https }/g).length, 2);
   manager = manager.replaceAll("value: https }", "value: http }");
   // The browser reaches every host at one port, so the auth host is here as well.
   const auth = [
-    "  - name: auth", "    domains: [auth.localhost]", "    routes:", "    - match: { prefix: / }", "      route: { cluster: doorward }",
-    "      typed_per_filter_config:", "        envoy.filters.http.ext_authz:",
-    '          "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute', "          disabled: true",
+    "  - name: auth",
+    "    domains: [auth.localhost]",
+    "    routes:",
+    "    - match: { prefix: / }",
+    "      route: { cluster: doorward }",
+    "      typed_per_filter_config:",
+    "        envoy.filters.http.ext_authz:",
+    '          "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute',
+    "          disabled: true",
   ].join("\n");
   return manager.replace("http_filters:", `${auth}\nhttp_filters:`);
 }
@@ -74,7 +87,9 @@ async function startEnvoy(worker, origin) {
 
 const APP = "http://app.localhost";
 const NAMES = ["User", "Email", "Tenant", "Roles", "Assertion"];
-const FORGED = Object.fromEntries(NAMES.flatMap((name) => [`X-Doorward-${name}`, `X_Doorward_${name}`, `x-doorward_${name}`]).map((name) => [name, "forged"]));
+const FORGED = Object.fromEntries(
+  NAMES.flatMap((name) => [`X-Doorward-${name}`, `X_Doorward_${name}`, `x-doorward_${name}`]).map((name) => [name, "forged"]),
+);
 let worker, origin, envoy, member, admin, nobody;
 
 before(async () => {
@@ -122,10 +137,18 @@ test("a visitor signs in, is back at the deep link, and the website is told who 
 
 test("what a visitor says of themselves does not reach the website, signed in or not, on public paths too", async () => {
   const { browser, id } = await signedIn(member);
-  for (const [who, path, user] of [[browser, "/", [id]], [browser, "/public/x", [id]], [nobody, "/public/x", []]]) {
+  for (const [who, path, user] of [
+    [browser, "/", [id]],
+    [browser, "/public/x", [id]],
+    [nobody, "/public/x", []],
+  ]) {
     assert.equal((await who.get(APP + path, { headers: { ...API, ...FORGED } })).status, 200);
     const { rawHeaders } = origin.last();
-    assert.deepEqual(rawHeaders.filter((text) => text === "forged"), [], path);
+    assert.deepEqual(
+      rawHeaders.filter((text) => text === "forged"),
+      [],
+      path,
+    );
     assert.deepEqual(lines(origin.last(), "x-doorward-user"), user);
   }
 });
@@ -134,7 +157,12 @@ test("our cookies do not come to the website, and its own do", async () => {
   const { browser } = await signedIn(member);
   const ours = cookieOf(member, "app.localhost");
   assert.match(ours, /doorward\.session=/);
-  for (const [given, left] of [[ours, undefined], [`a=1; ${ours}`, "a=1"], [`${ours}; b=2`, "b=2"], ["c=3", "c=3"]]) {
+  for (const [given, left] of [
+    [ours, undefined],
+    [`a=1; ${ours}`, "a=1"],
+    [`${ours}; b=2`, "b=2"],
+    ["c=3", "c=3"],
+  ]) {
     assert.equal((await browser.get(`${APP}/public/x`, { headers: { ...API, cookie: given } })).status, 200);
     assert.equal(origin.last().headers.cookie, left, given);
   }
@@ -143,40 +171,65 @@ test("our cookies do not come to the website, and its own do", async () => {
 test("the rules hold, and a POST arrives whole", async () => {
   await Promise.all([member, admin].map(signedIn));
   for (const [name, browser, method, path, headers, wanted] of [
-    ["nobody", nobody, "GET", "/internal/x", PAGE, 403], ["admin", admin.browser, "GET", "/internal/x", PAGE, 403],
-    ["member", member.browser, "GET", "/admin", PAGE, 403], ["member", member.browser, "DELETE", "/reports/1", API, 403],
-    ["nobody", nobody, "POST", "/data", API, 401], ["nobody", nobody, "GET", "/data", API, 401],
+    ["nobody", nobody, "GET", "/internal/x", PAGE, 403],
+    ["admin", admin.browser, "GET", "/internal/x", PAGE, 403],
+    ["member", member.browser, "GET", "/admin", PAGE, 403],
+    ["member", member.browser, "DELETE", "/reports/1", API, 403],
+    ["nobody", nobody, "POST", "/data", API, 401],
+    ["nobody", nobody, "GET", "/data", API, 401],
   ]) {
     const { status } = await unheard(() => browser.send(method, APP + path, { headers }), `${name}: ${method} ${path}`);
     assert.equal(status, wanted, `${name}: ${method} ${path}`);
   }
   assert.equal((await admin.browser.get(`${APP}/admin`, { headers: PAGE })).status, 200);
   const posted = await member.browser.post(`${APP}/form`, "a body that is asked about without being sent");
-  assert.deepEqual([posted.status, origin.last().method, origin.last().body.toString()], [200, "POST", "a body that is asked about without being sent"]);
+  assert.deepEqual(
+    [posted.status, origin.last().method, origin.last().body.toString()],
+    [200, "POST", "a body that is asked about without being sent"],
+  );
 });
 
 test("no disguise leads around the rules, and no header changes what Envoy asks about", async () => {
   await Promise.all([member, admin].map(signedIn));
   const through = [];
   const attacks = [
-    ["DELETE", "/reports/1", "X-Forwarded-Method: GET"], ["DELETE", "/reports/1", "X-Original-Method: GET"], ["DELETE", "/reports/1", "X-HTTP-Method-Override: GET"],
-    ["GET", "/admin", `X-Original-URL: ${APP}/public/x`], ["GET", "/admin", "X-Forwarded-Uri: /public/x"], ["GET", "/admin", "X-Forwarded-Host: open.localhost"],
-    ["GET", "/admin", "X-Envoy-Original-Path: /public/x"], ["GET", "/admin", "X-Forwarded-Proto: wss"],
+    ["DELETE", "/reports/1", "X-Forwarded-Method: GET"],
+    ["DELETE", "/reports/1", "X-Original-Method: GET"],
+    ["DELETE", "/reports/1", "X-HTTP-Method-Override: GET"],
+    ["GET", "/admin", `X-Original-URL: ${APP}/public/x`],
+    ["GET", "/admin", "X-Forwarded-Uri: /public/x"],
+    ["GET", "/admin", "X-Forwarded-Host: open.localhost"],
+    ["GET", "/admin", "X-Envoy-Original-Path: /public/x"],
+    ["GET", "/admin", "X-Forwarded-Proto: wss"],
   ];
-  const heads = [[member, "admin"], [admin, "internal"]].flatMap(([person, name]) => disguises(name).map((path) => [person, [`GET ${path} HTTP/1.1`]]));
+  const heads = [
+    [member, "admin"],
+    [admin, "internal"],
+  ].flatMap(([person, name]) => disguises(name).map((path) => [person, [`GET ${path} HTTP/1.1`]]));
   for (const [person, head] of [...heads, ...attacks.map(([method, path, line]) => [member, [`${method} ${path} HTTP/1.1`, line]])]) {
     const heard = origin.requests.length;
     await raw(envoy.port, [head[0], "Host: app.localhost", ...head.slice(1), `Cookie: ${cookieOf(person, "app.localhost")}`]);
     if (origin.requests.length > heard) through.push(`${head} → ${origin.last().url}`);
   }
-  for (const path of ["/../style.css", "/admin/../../style.css", "/x/%2e%2e/%2e%2e/style.css", "/admin\\..\\..\\style.css", "/admin/../../.doorward/style.css", "/admin/..%2f..%2fstyle.css", "/admin/..;/..;/style.css", "/admin/%2e%2e%2f../style.css"]) {
+  for (const path of [
+    "/../style.css",
+    "/admin/../../style.css",
+    "/x/%2e%2e/%2e%2e/style.css",
+    "/admin\\..\\..\\style.css",
+    "/admin/../../.doorward/style.css",
+    "/admin/..%2f..%2fstyle.css",
+    "/admin/..;/..;/style.css",
+    "/admin/%2e%2e%2f../style.css",
+  ]) {
     const heard = origin.requests.length;
     await raw(envoy.port, [`GET ${path} HTTP/1.1`, "Host: app.localhost"]);
     if (origin.requests.length > heard) through.push(`nobody: ${path} → ${origin.last().url}`);
   }
   assert.deepEqual(through, []);
   // Nor which website the reserved paths are of.
-  const me = await member.browser.get(`${APP}/.doorward/me`, { headers: { ...API, "x-forwarded-host": "open.localhost", "x-original-url": "http://open.localhost/" } });
+  const me = await member.browser.get(`${APP}/.doorward/me`, {
+    headers: { ...API, "x-forwarded-host": "open.localhost", "x-original-url": "http://open.localhost/" },
+  });
   assert.deepEqual([me.status, me.json.user?.id], [200, member.id]);
 });
 

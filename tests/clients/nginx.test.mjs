@@ -58,7 +58,16 @@ async function startNginx(worker, origin) {
 
 const APP = "http://app.localhost";
 const FORGED = Object.fromEntries(
-  ["x-doorward-user", "X-Doorward-Roles", "x_doorward_user", "X-DOORWARD-EMAIL", "x-doorward-assertion", "x.doorward.user", "x!doorward~roles"].map((name) => [name, "forged"]));
+  [
+    "x-doorward-user",
+    "X-Doorward-Roles",
+    "x_doorward_user",
+    "X-DOORWARD-EMAIL",
+    "x-doorward-assertion",
+    "x.doorward.user",
+    "x!doorward~roles",
+  ].map((name) => [name, "forged"]),
+);
 let worker, origin, nginx, member, admin, nobody;
 
 before(async () => {
@@ -106,10 +115,17 @@ test("a visitor signs in, is back at the deep link, and the website is told who 
 
 test("what a visitor says of themselves does not reach the website, signed in or not", async () => {
   const { browser, id } = await signedIn(member);
-  for (const [who, path, user] of [[browser, "/", [id]], [browser, "/public/x", [id]], [nobody, "/public/x", []]]) {
+  for (const [who, path, user] of [
+    [browser, "/", [id]],
+    [browser, "/public/x", [id]],
+    [nobody, "/public/x", []],
+  ]) {
     assert.equal((await who.get(APP + path, { headers: { ...FORGED, ...API } })).status, 200);
     const { rawHeaders } = origin.last();
-    assert.deepEqual(rawHeaders.filter((text) => /forged/.test(text)), []);
+    assert.deepEqual(
+      rawHeaders.filter((text) => /forged/.test(text)),
+      [],
+    );
     assert.deepEqual(lines(origin.last(), "x-doorward-user"), user);
   }
   const posted = await browser.post(`${APP}/form`, "a body that is asked about without being sent twice");
@@ -136,7 +152,10 @@ test("our cookies do not come to the website, and its own do", async () => {
   const ours = cookieOf(member, "app.localhost");
   assert.match(ours, /doorward\.session=/);
   for (const [given, left] of [
-    [ours, undefined], [`a=1; ${ours}`, "a=1; "], [`${ours}; b=2`, "b=2"], ["__Host-doorward.session=x; " + ours.split("; ")[0] + "; c=3", "c=3"],
+    [ours, undefined],
+    [`a=1; ${ours}`, "a=1; "],
+    [`${ours}; b=2`, "b=2"],
+    ["__Host-doorward.session=x; " + ours.split("; ")[0] + "; c=3", "c=3"],
     [`a=1; xdoorward.session=mine; ${ours}; b=x,y`, "a=1; xdoorward.session=mine; b=x,y"],
   ]) {
     assert.equal((await browser.get(`${APP}/public/x`, { headers: { ...API, cookie: given } })).status, 200);
@@ -145,7 +164,11 @@ test("our cookies do not come to the website, and its own do", async () => {
 });
 
 test("a script is answered 401, not led to a login page", async () => {
-  for (const [method, headers] of [["POST", API], ["GET", API], ["GET", { ...PAGE, "sec-fetch-mode": "cors" }]]) {
+  for (const [method, headers] of [
+    ["POST", API],
+    ["GET", API],
+    ["GET", { ...PAGE, "sec-fetch-mode": "cors" }],
+  ]) {
     const { status, location } = await unheard(() => nobody.send(method, `${APP}/data`, { headers }), `${method} /data`);
     assert.deepEqual([status, location], [401, undefined], `${method} ${JSON.stringify(headers)}`);
   }
@@ -154,7 +177,10 @@ test("a script is answered 401, not led to a login page", async () => {
 test("no disguise and no second host name leads around the rules", async () => {
   await Promise.all([member, admin].map(signedIn));
   const through = [];
-  for (const [person, name] of [[member, "admin"], [admin, "internal"]]) {
+  for (const [person, name] of [
+    [member, "admin"],
+    [admin, "internal"],
+  ]) {
     const cookie = `Cookie: ${cookieOf(person, "app.localhost")}`;
     const heads = [...disguises(name), `/public/#/../../${name}`].map((path) => [`GET ${path} HTTP/1.1`, "Host: app.localhost"]);
     for (const head of [...heads, [`GET ${APP}/${name} HTTP/1.1`, "Host: open.localhost"]]) {
@@ -170,8 +196,10 @@ test("no header of the visitor's own changes what nginx asks about", async () =>
   await signedIn(member);
   const through = [];
   for (const [method, path, name, value] of [
-    ["DELETE", "/reports/1", "X-Forwarded-Method", "GET"], ["DELETE", "/reports/1", "X-Original-Method", "GET"],
-    ["GET", "/admin", "X-Original-URL", `${APP}/public/x`], ["GET", "/admin", "X-Forwarded-Uri", "/public/x"],
+    ["DELETE", "/reports/1", "X-Forwarded-Method", "GET"],
+    ["DELETE", "/reports/1", "X-Original-Method", "GET"],
+    ["GET", "/admin", "X-Original-URL", `${APP}/public/x`],
+    ["GET", "/admin", "X-Forwarded-Uri", "/public/x"],
     ["GET", "/admin", "X-Forwarded-Host", "open.localhost"],
   ]) {
     const { status } = await member.browser.send(method, APP + path, { headers: { ...API, [name]: value } });
@@ -199,10 +227,16 @@ test("the browser keeps the website's cookie for longer than the session, which 
   const begun = await person.browser.get(`${APP}/.doorward/sign-in?return=/`, { headers: PAGE });
   const callback = (await person.browser.get(begun.location, { headers: PAGE })).location;
   const { cookies } = await person.browser.get(callback, { headers: PAGE });
-  assert.match(cookies.find((line) => line.startsWith("doorward.session=")), /; Max-Age=34560000(;|$)/);
+  assert.match(
+    cookies.find((line) => line.startsWith("doorward.session=")),
+    /; Max-Age=34560000(;|$)/,
+  );
   assert.equal((await visit(person.browser, `${APP}/`)).url, `${APP}/`);
   await sleep(1500);
-  await worker.d1.prepare("update session set expires_at = ? where user_id = ?").bind(Date.now() - 1, person.id).run();
+  await worker.d1
+    .prepare("update session set expires_at = ? where user_id = ?")
+    .bind(Date.now() - 1, person.id)
+    .run();
   for (const { name } of (await worker.kv.list()).keys) await worker.kv.delete(name);
   assert.match((await visit(person.browser, `${APP}/`)).url, /^http:\/\/auth\.localhost\/login\?/);
 });

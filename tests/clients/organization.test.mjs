@@ -64,7 +64,12 @@ test("an organization is made, found, changed, left alone and deleted", async ()
   const [member] = made.members;
   isTime(member.createdAt);
   assert.deepEqual(made, {
-    id: made.id, name: "Acme", slug, logo: "https://img.example/a.png", metadata: { plan: "pro", seats: 3 }, createdAt: made.createdAt,
+    id: made.id,
+    name: "Acme",
+    slug,
+    logo: "https://img.example/a.png",
+    metadata: { plan: "pro", seats: 3 },
+    createdAt: made.createdAt,
     members: [{ id: member.id, organizationId: made.id, userId: ada.id, role: "owner", createdAt: member.createdAt }],
   });
   assert.equal((await session(ada)).activeOrganizationId, made.id);
@@ -74,7 +79,10 @@ test("an organization is made, found, changed, left alone and deleted", async ()
   const second = ok(await ada.org.create({ name: "Second", slug: uniqueSlug(), keepCurrentActiveOrganization: true }));
   assert.equal((await session(ada)).activeOrganizationId, made.id);
   const { members, ...plain } = made;
-  assert.deepEqual(ok(await ada.org.list()).map(({ id }) => id), [made.id, second.id]);
+  assert.deepEqual(
+    ok(await ada.org.list()).map(({ id }) => id),
+    [made.id, second.id],
+  );
   assert.deepEqual(ok(await ada.org.list())[0], plain);
 
   assert.equal(ok(await ada.org.setActive({ organizationSlug: second.slug })).id, second.id);
@@ -85,15 +93,25 @@ test("an organization is made, found, changed, left alone and deleted", async ()
   assert.equal((await session(ada)).activeOrganizationId, null);
   assert.equal(ok(await ada.org.getFullOrganization()), null);
 
-  const renamed = ok(await ada.org.update({ organizationId: made.id, data: { name: "Acme Ltd", slug: `${slug}-2`, logo: "/b.png",
-    metadata: { plan: "free" } } }));
+  const renamed = ok(
+    await ada.org.update({
+      organizationId: made.id,
+      data: { name: "Acme Ltd", slug: `${slug}-2`, logo: "/b.png", metadata: { plan: "free" } },
+    }),
+  );
   assert.deepEqual(renamed, { ...plain, name: "Acme Ltd", slug: `${slug}-2`, logo: "/b.png", metadata: { plan: "free" } });
   refused(await ada.org.update({ organizationId: made.id, data: { slug: second.slug } }), 400, "ORGANIZATION_SLUG_ALREADY_TAKEN");
   const full = ok(await ada.org.getFullOrganization({ query: { organizationSlug: `${slug}-2` } }));
-  assert.deepEqual([full.name, full.metadata, full.invitations, full.members.length, full.teams.length], ["Acme Ltd", { plan: "free" }, [], 1, 1]);
+  assert.deepEqual(
+    [full.name, full.metadata, full.invitations, full.members.length, full.teams.length],
+    ["Acme Ltd", { plan: "free" }, [], 1, 1],
+  );
 
   assert.deepEqual(ok(await ada.org.delete({ organizationId: made.id })), renamed);
-  assert.deepEqual(ok(await ada.org.list()).map(({ id }) => id), [second.id]);
+  assert.deepEqual(
+    ok(await ada.org.list()).map(({ id }) => id),
+    [second.id],
+  );
   refused(await ada.org.setActive({ organizationId: "00000000-0000-7000-8000-00000000dead" }), 404, "ORGANIZATION_NOT_FOUND");
 });
 
@@ -106,7 +124,10 @@ test("the client's stores read what is done", async () => {
     return data;
   };
   const made = await found(una, "Eins");
-  assert.deepEqual((await stored("useListOrganizations")).map(({ name }) => name), ["Eins"]);
+  assert.deepEqual(
+    (await stored("useListOrganizations")).map(({ name }) => name),
+    ["Eins"],
+  );
   assert.equal((await stored("useActiveMember")).userId, una.id);
   assert.deepEqual(await stored("useActiveMemberRole"), { role: "owner" });
   ok(await una.org.update({ organizationId: made.id, data: { name: "Zwei" } }));
@@ -122,8 +143,15 @@ test("invitations: sent, listed, accepted, rejected, cancelled", async () => {
   isTime(sent.createdAt);
   assert.equal(Math.round((sent.expiresAt - sent.createdAt) / 3_600_000), 48);
   assert.deepEqual(sent, {
-    id: sent.id, organizationId, email: bob.email, role: "admin", teamId: null, status: "pending", inviterId: ada.id,
-    expiresAt: sent.expiresAt, createdAt: sent.createdAt,
+    id: sent.id,
+    organizationId,
+    email: bob.email,
+    role: "admin",
+    teamId: null,
+    status: "pending",
+    inviterId: ada.id,
+    expiresAt: sent.expiresAt,
+    createdAt: sent.createdAt,
   });
   refused(await ada.org.inviteMember({ email: bob.email, role: "member" }), 400, "USER_IS_ALREADY_INVITED_TO_THIS_ORGANIZATION");
   const again = ok(await ada.org.inviteMember({ email: bob.email, role: "admin", resend: true }));
@@ -146,14 +174,24 @@ test("invitations: sent, listed, accepted, rejected, cancelled", async () => {
   refused(await ada.org.inviteMember({ email: bob.email, role: "member" }), 400, "USER_IS_ALREADY_A_MEMBER_OF_THIS_ORGANIZATION");
 
   const unwanted = ok(await bob.org.inviteMember({ email: eve.email, role: "member" }));
-  assert.deepEqual(ok(await eve.org.rejectInvitation({ invitationId: unwanted.id })), { invitation: { ...unwanted, status: "rejected" }, member: null });
+  assert.deepEqual(ok(await eve.org.rejectInvitation({ invitationId: unwanted.id })), {
+    invitation: { ...unwanted, status: "rejected" },
+    member: null,
+  });
   assert.deepEqual(ok(await eve.org.listUserInvitations()), []);
   const withdrawn = ok(await bob.org.inviteMember({ email: eve.email, role: ["member", "admin"] }));
   assert.deepEqual(withdrawn.role.split(",").sort(), ["admin", "member"]);
   assert.deepEqual(ok(await ada.org.cancelInvitation({ invitationId: withdrawn.id })), { ...withdrawn, status: "canceled" });
   refused(await eve.org.acceptInvitation({ invitationId: withdrawn.id }), 400, "INVITATION_NOT_FOUND");
   const listed = ok(await ada.org.listInvitations({ query: { organizationId } }));
-  assert.deepEqual(listed.map(({ id, status }) => [id, status]).sort(), [[sent.id, "accepted"], [unwanted.id, "rejected"], [withdrawn.id, "canceled"]].sort());
+  assert.deepEqual(
+    listed.map(({ id, status }) => [id, status]).sort(),
+    [
+      [sent.id, "accepted"],
+      [unwanted.id, "rejected"],
+      [withdrawn.id, "canceled"],
+    ].sort(),
+  );
   refused(await ada.org.inviteMember({ email: "nobody@example.com", role: "nope" }), 400, "ROLE_NOT_FOUND");
 });
 
@@ -164,17 +202,31 @@ test("members: listed, filtered, given roles, removed, gone by themselves", asyn
   const { members: all, total } = ok(await ada.org.listMembers());
   assert.equal(total, 3);
   const user = ({ id, name, email }) => ({ id, name, email, image: null });
-  assert.deepEqual(all.map(({ userId, role, user }) => [userId, role, user]), [
-    [ada.id, "owner", user(ada)], [bob.id, "member", user(bob)], [cy.id, "admin", user(cy)],
-  ]);
+  assert.deepEqual(
+    all.map(({ userId, role, user }) => [userId, role, user]),
+    [
+      [ada.id, "owner", user(ada)],
+      [bob.id, "member", user(bob)],
+      [cy.id, "admin", user(cy)],
+    ],
+  );
   assert.deepEqual(all[1], { ...members.bob, user: user(bob) });
-  const names = async (query) => ok(await ada.org.listMembers({ query })).members.map(({ user }) => user.name).join();
+  const names = async (query) =>
+    ok(await ada.org.listMembers({ query }))
+      .members.map(({ user }) => user.name)
+      .join();
   for (const [query, expected] of [
-    [{ limit: 1 }, "Ada"], [{ limit: 1, offset: 1 }, "Bob"], [{ offset: 2 }, "Cy"], [{ sortBy: "createdAt", sortDirection: "desc" }, "Cy,Bob,Ada"],
-    [{ filterField: "role", filterValue: "member" }, "Bob"], [{ filterField: "role", filterValue: "member", filterOperator: "ne" }, "Ada,Cy"],
-    [{ filterField: "userId", filterValue: cy.id }, "Cy"], [{ organizationSlug: slug, limit: 2 }, "Ada,Bob"],
+    [{ limit: 1 }, "Ada"],
+    [{ limit: 1, offset: 1 }, "Bob"],
+    [{ offset: 2 }, "Cy"],
+    [{ sortBy: "createdAt", sortDirection: "desc" }, "Cy,Bob,Ada"],
+    [{ filterField: "role", filterValue: "member" }, "Bob"],
+    [{ filterField: "role", filterValue: "member", filterOperator: "ne" }, "Ada,Cy"],
+    [{ filterField: "userId", filterValue: cy.id }, "Cy"],
+    [{ organizationSlug: slug, limit: 2 }, "Ada,Bob"],
     [{ filterField: "createdAt", filterValue: "2000-01-01T00:00:00.000Z", filterOperator: "lt" }, ""],
-  ]) assert.equal(await names(query), expected, JSON.stringify(query));
+  ])
+    assert.equal(await names(query), expected, JSON.stringify(query));
   assert.equal(ok(await ada.org.listMembers({ query: { filterField: "role", filterValue: "member" } })).total, 1);
   assert.equal(ok(await ada.org.getFullOrganization({ query: { organizationId, membersLimit: 2 } })).members.length, 2);
 
@@ -200,7 +252,11 @@ test("members: listed, filtered, given roles, removed, gone by themselves", asyn
   assert.deepEqual([left.id, left.userId, left.organizationId], [members.cy.id, cy.id, organizationId]);
   assert.deepEqual(ok(await cy.org.list()), []);
   refused(await ada.org.leave({ organizationId }), 400, "YOU_CANNOT_LEAVE_THE_ORGANIZATION_AS_THE_ONLY_OWNER");
-  refused(await ada.org.updateMemberRole({ memberId: all[0].id, role: "member" }), 400, "YOU_CANNOT_LEAVE_THE_ORGANIZATION_WITHOUT_AN_OWNER");
+  refused(
+    await ada.org.updateMemberRole({ memberId: all[0].id, role: "member" }),
+    400,
+    "YOU_CANNOT_LEAVE_THE_ORGANIZATION_WITHOUT_AN_OWNER",
+  );
   assert.equal(ok(await ada.org.listMembers()).total, 1);
 });
 
@@ -210,30 +266,74 @@ test("teams: made, listed, entered, worked in, left, removed", async () => {
   const { id: memberId } = await enrol(ada, organizationId, bob);
   const [first] = ok(await ada.org.listTeams());
   assert.deepEqual([first.name, first.organizationId, first.memberCount], ["Acme", organizationId, 1]);
-  const extra = { description: "Who builds", groupType: "department", isOpen: true, maxMembers: 5, tags: ["a", "b"], settings: { colour: "red" },
-    roles: ["member"] };
+  const extra = {
+    description: "Who builds",
+    groupType: "department",
+    isOpen: true,
+    maxMembers: 5,
+    tags: ["a", "b"],
+    settings: { colour: "red" },
+    roles: ["member"],
+  };
   const made = ok(await ada.org.createTeam({ name: "Builders", organizationId, ...extra }));
   isTime(made.createdAt);
   assert.deepEqual(made, {
-    ...extra, id: made.id, name: "Builders", slug: "builders", organizationId, createdAt: made.createdAt, updatedAt: made.updatedAt,
-    isPublic: true, isSystem: false, isActive: true, memberCount: 1, ownerId: ada.id,
+    ...extra,
+    id: made.id,
+    name: "Builders",
+    slug: "builders",
+    organizationId,
+    createdAt: made.createdAt,
+    updatedAt: made.updatedAt,
+    isPublic: true,
+    isSystem: false,
+    isActive: true,
+    memberCount: 1,
+    ownerId: ada.id,
   });
-  assert.deepEqual(ok(await ada.org.listTeams({ query: { organizationId } })).map(({ id }) => id), [first.id, made.id]);
+  assert.deepEqual(
+    ok(await ada.org.listTeams({ query: { organizationId } })).map(({ id }) => id),
+    [first.id, made.id],
+  );
   refused(await bob.org.createTeam({ name: "Mine" }), 403, "YOU_ARE_NOT_ALLOWED_TO_CREATE_TEAMS_IN_THIS_ORGANIZATION");
 
-  const updated = ok(await ada.org.updateTeam({ teamId: made.id, data: { name: "Makers", maxMembers: null, isOpen: false, settings: {} } }));
-  assert.deepEqual([updated.id, updated.name, updated.maxMembers, updated.isOpen, updated.settings, updated.tags], [made.id, "Makers", null, false, {}, ["a",
-    "b"]]);
+  const updated = ok(
+    await ada.org.updateTeam({ teamId: made.id, data: { name: "Makers", maxMembers: null, isOpen: false, settings: {} } }),
+  );
+  assert.deepEqual(
+    [updated.id, updated.name, updated.maxMembers, updated.isOpen, updated.settings, updated.tags],
+    [made.id, "Makers", null, false, {}, ["a", "b"]],
+  );
 
   const joined = ok(await ada.org.addTeamMember({ teamId: made.id, userId: bob.id }));
   isTime(joined.createdAt);
-  assert.deepEqual(joined, { id: joined.id, teamId: made.id, userId: bob.id, createdAt: joined.createdAt, role: "member", isActive: true, joinedBy: ada.id });
+  assert.deepEqual(joined, {
+    id: joined.id,
+    teamId: made.id,
+    userId: bob.id,
+    createdAt: joined.createdAt,
+    role: "member",
+    isActive: true,
+    joinedBy: ada.id,
+  });
   assert.deepEqual(ok(await ada.org.addTeamMember({ teamId: made.id, userId: bob.id })), joined);
-  assert.deepEqual(ok(await bob.org.listUserTeams()).map(({ id, memberCount }) => [id, memberCount]), [[made.id, 2]]);
-  assert.deepEqual(ok(await ada.org.listUserTeams({ query: { userId: bob.id } })).map(({ id }) => id), [made.id]);
+  assert.deepEqual(
+    ok(await bob.org.listUserTeams()).map(({ id, memberCount }) => [id, memberCount]),
+    [[made.id, 2]],
+  );
+  assert.deepEqual(
+    ok(await ada.org.listUserTeams({ query: { userId: bob.id } })).map(({ id }) => id),
+    [made.id],
+  );
   assert.equal(ok(await bob.org.setActiveTeam({ teamId: made.id })).id, made.id);
   assert.equal((await session(bob)).activeTeamId, made.id);
-  assert.deepEqual(ok(await bob.org.listTeamMembers()).map(({ userId, role }) => [userId, role]), [[ada.id, "owner"], [bob.id, "member"]]);
+  assert.deepEqual(
+    ok(await bob.org.listTeamMembers()).map(({ userId, role }) => [userId, role]),
+    [
+      [ada.id, "owner"],
+      [bob.id, "member"],
+    ],
+  );
   assert.deepEqual(ok(await ada.org.listTeamMembers({ query: { teamId: made.id } })).length, 2);
   refused(await bob.org.setActiveTeam({ teamId: first.id }), 400, "USER_IS_NOT_A_MEMBER_OF_THE_TEAM");
   assert.equal(ok(await bob.org.setActiveTeam({ teamId: null })), null);
@@ -241,7 +341,9 @@ test("teams: made, listed, entered, worked in, left, removed", async () => {
 
   refused(await bob.org.removeTeamMember({ teamId: made.id, userId: ada.id }), 403, "YOU_ARE_NOT_ALLOWED_TO_REMOVE_A_TEAM_MEMBER");
   ok(await bob.org.setActiveTeam({ teamId: made.id }));
-  assert.deepEqual(ok(await ada.org.removeTeamMember({ teamId: made.id, userId: bob.id })), { message: "Team member removed successfully." });
+  assert.deepEqual(ok(await ada.org.removeTeamMember({ teamId: made.id, userId: bob.id })), {
+    message: "Team member removed successfully.",
+  });
   assert.equal((await session(bob)).activeTeamId, null);
   assert.deepEqual(ok(await bob.org.listUserTeams()), []);
   refused(await ada.org.removeTeamMember({ teamId: made.id, userId: bob.id }), 400, "USER_IS_NOT_A_MEMBER_OF_THE_TEAM");
@@ -255,7 +357,10 @@ test("teams: made, listed, entered, worked in, left, removed", async () => {
   assert.deepEqual([(await session(bob)).activeTeamId, ok(await bob.org.listUserTeams()).length], [made.id, 1]);
   assert.deepEqual(ok(await ada.org.removeTeam({ teamId: made.id })), { message: "Team removed successfully." });
   assert.equal((await session(bob)).activeTeamId, null);
-  assert.deepEqual(ok(await ada.org.listTeams()).map(({ id }) => id), [first.id]);
+  assert.deepEqual(
+    ok(await ada.org.listTeams()).map(({ id }) => id),
+    [first.id],
+  );
   refused(await ada.org.updateTeam({ teamId: made.id, data: { name: "Ghost" } }), 400, "TEAM_NOT_FOUND");
   refused(await ada.org.removeTeam({ teamId: first.id }), 400, "UNABLE_TO_REMOVE_LAST_TEAM");
 });
@@ -265,12 +370,21 @@ test("roles of one's own: made, given, read, changed, taken back", async () => {
   const { id: organizationId } = await found(ada);
   const { id: memberId } = await enrol(ada, organizationId, bob);
   const permission = { project: ["create", "update"], team: ["create"] };
-  const { success, roleData, statements } = ok(await ada.org.createRole({ role: "builder", permission, additionalFields: { description: "Builds" } }));
+  const { success, roleData, statements } = ok(
+    await ada.org.createRole({ role: "builder", permission, additionalFields: { description: "Builds" } }),
+  );
   isTime(roleData.createdAt);
   assert.deepEqual([success, statements], [true, permission]);
   assert.deepEqual(roleData, {
-    id: roleData.id, organizationId, role: "builder", permission, description: "Builds", isDefault: false, isActive: true,
-    createdAt: roleData.createdAt, updatedAt: roleData.updatedAt,
+    id: roleData.id,
+    organizationId,
+    role: "builder",
+    permission,
+    description: "Builds",
+    isDefault: false,
+    isActive: true,
+    createdAt: roleData.createdAt,
+    updatedAt: roleData.updatedAt,
   });
   refused(await ada.org.createRole({ role: "builder", permission }), 400, "ROLE_NAME_IS_ALREADY_TAKEN");
   refused(await ada.org.createRole({ role: "owner", permission }), 400, "ROLE_NAME_IS_ALREADY_TAKEN");
@@ -285,8 +399,10 @@ test("roles of one's own: made, given, read, changed, taken back", async () => {
   assert.equal(ok(await ada.org.updateMemberRole({ memberId, role: ["member", "builder"] })).role, "member,builder");
   assert.deepEqual([await may({ project: ["create"], ac: ["read"] }), await may({ project: ["delete"] })], [true, false]);
   const changed = ok(await ada.org.updateRole({ roleName: "builder", data: { roleName: "maker", permission: { project: ["delete"] } } }));
-  assert.deepEqual([changed.success, changed.roleData.id, changed.roleData.role, changed.roleData.permission], [true, roleData.id, "maker",
-    { project: ["delete"] }]);
+  assert.deepEqual(
+    [changed.success, changed.roleData.id, changed.roleData.role, changed.roleData.permission],
+    [true, roleData.id, "maker", { project: ["delete"] }],
+  );
   assert.deepEqual(ok(await bob.org.getActiveMemberRole()), { role: "member,maker" });
   assert.deepEqual([await may({ project: ["create"] }), await may({ project: ["delete"] })], [false, true]);
   const off = ok(await ada.org.updateRole({ roleId: roleData.id, data: { isActive: false } }));

@@ -25,7 +25,9 @@ function website(name) {
 
 async function startNginx() {
   const [directory, port] = [website("nginx"), await freePort()];
-  writeFileSync(join(directory, "nginx.conf"), `
+  writeFileSync(
+    join(directory, "nginx.conf"),
+    `
 daemon off;
 master_process off;
 pid ${directory}/pid;
@@ -36,14 +38,17 @@ http {
   ${["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((name) => `${name}_temp_path ${directory}/${name};`).join(" ")}
   types { text/html html; }
   server { listen 127.0.0.1:${port}; root ${directory}/htdocs; }
-}`);
+}`,
+  );
   const missing = "nginx is not installed, and this test drives the real one: apt install nginx-light";
   return startProgram("nginx", ["-p", directory, "-c", join(directory, "nginx.conf"), "-e", "stderr"], { port, directory, missing });
 }
 
 async function startApache() {
   const [directory, port] = [website("apache"), await freePort()];
-  writeFileSync(join(directory, "httpd.conf"), `
+  writeFileSync(
+    join(directory, "httpd.conf"),
+    `
 ${["mpm_event", "authz_core", "dir", "mime"].map((name) => `LoadModule ${name}_module ${MODULES}/mod_${name}.so`).join("\n")}
 ServerRoot ${directory}
 ServerName 127.0.0.1
@@ -54,7 +59,8 @@ TypesConfig /dev/null
 AddType text/html .html
 DirectoryIndex index.html
 DocumentRoot ${directory}/htdocs
-`);
+`,
+  );
   const missing = "Apache is not installed, and this test drives the real one: apt install apache2-bin";
   return startProgram("apache2", ["-D", "FOREGROUND", "-f", join(directory, "httpd.conf")], { port, directory, missing });
 }
@@ -69,7 +75,8 @@ before(async () => {
   const [nginx, apache] = [await startNginx(), await startApache()];
   own = await startOrigin({
     "/login": ({ headers }, response) => response.writeHead(303, { location: `http://${headers.host}/home?next=%2F#top` }).end(),
-    "/made": ({ headers }, response) => response.writeHead(201, { "content-location": `http://${headers.host}/items/1`, location: `https://${headers.host}/items/1` }).end(),
+    "/made": ({ headers }, response) =>
+      response.writeHead(201, { "content-location": `http://${headers.host}/items/1`, location: `https://${headers.host}/items/1` }).end(),
     "/wait": ({ headers }, response) => response.writeHead(200, { refresh: `5; url=http://${headers.host}/home` }).end(),
     "/cookie": (_, response) => response.writeHead(200, { "set-cookie": ["a=1; Domain=127.0.0.1; Path=/", "b=2; Path=/; HttpOnly"] }).end(),
     "/base//evil.example": ({ url }, response) => response.writeHead(301, { location: `${url}/`, refresh: `0; url=${url}/` }).end(),
@@ -85,7 +92,12 @@ before(async () => {
 });
 after(() => Promise.all(opened.map((close) => close())));
 
-for (const [name, page] of [["nginx", "nginx: docs"], ["apache", "apache: docs"], ["wiki", "nginx: wiki/docs"], ["service", "service: docs"]]) {
+for (const [name, page] of [
+  ["nginx", "nginx: docs"],
+  ["apache", "apache: docs"],
+  ["wiki", "nginx: wiki/docs"],
+  ["service", "service: docs"],
+]) {
   test(`a folder without its slash leads to the page of ${name}, at the website`, async () => {
     const site = `http://${name}.localhost`;
     const answer = await visit(member.browser, `${site}/docs`);
@@ -102,7 +114,8 @@ test("a Worker behind a binding is asked by the website's own name", async () =>
 test("a path without the origin's prefix is no other website's address", async () => {
   const answer = await member.browser.get("http://based.localhost//evil.example", { headers: PAGE });
   assert.equal(answer.status, 301);
-  for (const told of [answer.location, answer.headers.refresh.split("url=")[1]]) assert.equal(new URL(told, "http://based.localhost/").host, "based.localhost", told);
+  for (const told of [answer.location, answer.headers.refresh.split("url=")[1]])
+    assert.equal(new URL(told, "http://based.localhost/").host, "based.localhost", told);
 });
 
 test("absolute addresses, refreshes and cookie domains of an origin become the website's, and all others stay", async () => {

@@ -29,14 +29,22 @@ const CONFIGURATIONS = {
   post: { client: { token_endpoint_auth_method: "client_secret_post" }, issuer: { basicAuth: false } },
   public: { client: { token_endpoint_auth_method: "none", client_secret: undefined }, issuer: { clientSecret: undefined } },
   private_key_jwt: {
-    client: { token_endpoint_auth_method: "private_key_jwt", client_secret: undefined, token_endpoint_auth_signing_alg: "ES256", jwks: { keys: [jwk(pair.publicKey, "ours")] } },
+    client: {
+      token_endpoint_auth_method: "private_key_jwt",
+      client_secret: undefined,
+      token_endpoint_auth_signing_alg: "ES256",
+      jwks: { keys: [jwk(pair.publicKey, "ours")] },
+    },
     configuration: { enabledJWA: { clientAuthSigningAlgValues: ["ES256", "RS256"] } },
     issuer: { clientSecret: undefined, clientKey: jwk(pair.privateKey, "ours") },
   },
   form_post: { issuer: { loginParams: { response_mode: "form_post" } } },
   pairwise: {
     client: { subject_type: "pairwise" },
-    configuration: { subjectTypes: ["public", "pairwise"], pairwiseIdentifier: (_ctx, sub) => createHash("sha256").update(`of one sector ${sub}`).digest("hex") },
+    configuration: {
+      subjectTypes: ["public", "pairwise"],
+      pairwiseIdentifier: (_ctx, sub) => createHash("sha256").update(`of one sector ${sub}`).digest("hex"),
+    },
   },
 };
 
@@ -72,7 +80,16 @@ async function comeBack(browser, back) {
 }
 
 async function addByApi(name, provider, more = {}) {
-  const made = await admin.browser.post(`${AUTH}/api/auth/admin/issuers`, { name, label: name, baseUrl: provider.issuer, clientId: CLIENT.id, clientSecret: CLIENT.secret, trustEmail: true, global: true, ...more });
+  const made = await admin.browser.post(`${AUTH}/api/auth/admin/issuers`, {
+    name,
+    label: name,
+    baseUrl: provider.issuer,
+    clientId: CLIENT.id,
+    clientSecret: CLIENT.secret,
+    trustEmail: true,
+    global: true,
+    ...more,
+  });
   assert.equal(made.status, 201, made.text);
   assert.equal(made.json.discoveryProblem, null);
   return made.json.id;
@@ -107,7 +124,11 @@ for (const [name, { issuer, ...options }] of Object.entries(CONFIGURATIONS)) {
 test("the published client links, lists, refreshes and unlinks, with refresh tokens that rotate", async () => {
   const provider = await startProvider({
     redirectUris: [`${AUTH}/api/auth/callback/rotating`],
-    configuration: { rotateRefreshToken: true, ttl: { AccessToken: 30, Interaction: 600, Session: 600, Grant: 600, IdToken: 600, RefreshToken: 600 }, scopes: ["openid", "offline_access"] },
+    configuration: {
+      rotateRefreshToken: true,
+      ttl: { AccessToken: 30, Interaction: 600, Session: 600, Grant: 600, IdToken: 600, RefreshToken: 600 },
+      scopes: ["openid", "offline_access"],
+    },
   });
   try {
     await addByApi("rotating", provider);
@@ -116,12 +137,20 @@ test("the published client links, lists, refreshes and unlinks, with refresh tok
       baseURL: AUTH,
       fetchOptions: {
         customFetchImpl: async (url, init = {}) => {
-          const answer = await who.browser.send(init.method ?? "GET", String(url), { body: init.body ?? undefined, headers: { origin: AUTH, "content-type": init.body ? "application/json" : undefined } });
+          const answer = await who.browser.send(init.method ?? "GET", String(url), {
+            body: init.body ?? undefined,
+            headers: { origin: AUTH, "content-type": init.body ? "application/json" : undefined },
+          });
           return new Response(answer.bytes, { status: answer.status, headers: { "content-type": answer.headers["content-type"] ?? "" } });
         },
       },
     });
-    const begun = await client.linkSocial({ provider: "rotating", callbackURL: "/linked", scopes: ["offline_access"], disableRedirect: true });
+    const begun = await client.linkSocial({
+      provider: "rotating",
+      callbackURL: "/linked",
+      scopes: ["offline_access"],
+      disableRedirect: true,
+    });
     assert.equal(begun.error, null);
     const asked = new URL(begun.data.url).searchParams;
     assert.deepEqual([asked.get("scope"), asked.get("prompt")], ["openid email profile offline_access", "consent"]);
@@ -161,7 +190,11 @@ test("oauth2-mock-server: answers as they should be, and spoilt ones", async () 
     await addByApi("mock", { issuer: server.issuer.url });
     const journey = async () => {
       const browser = worker.browser();
-      const begun = await browser.post(`${AUTH}/api/auth/sign-in/social`, { provider: "mock", callbackURL: "/done", errorCallbackURL: "/failed" });
+      const begun = await browser.post(`${AUTH}/api/auth/sign-in/social`, {
+        provider: "mock",
+        callbackURL: "/done",
+        errorCallbackURL: "/failed",
+      });
       const answer = await fetch(begun.json.url, { redirect: "manual" });
       return (await browser.get(answer.headers.get("location"))).location;
     };
@@ -174,15 +207,70 @@ test("oauth2-mock-server: answers as they should be, and spoilt ones", async () 
       return location;
     };
     for (const [event, how, expected] of [
-      ["beforeTokenSigning", (token) => { token.payload.aud = "another"; }, "invalid_id_token"],
-      ["beforeTokenSigning", (token) => { token.payload.exp = 1; }, "invalid_id_token"],
-      ["beforeTokenSigning", (token) => { token.payload.iss = "https://evil.example"; }, "invalid_id_token"],
-      ["beforeResponse", (answer) => { answer.statusCode = 500; }, "invalid_code"],
-      ["beforeResponse", (answer) => { answer.body = { error: "invalid_grant" }; answer.statusCode = 400; }, "invalid_code"],
-      ["beforeResponse", (answer) => { delete answer.body.id_token; }, "invalid_id_token"],
-      ["beforeUserinfo", (answer) => { answer.body = { sub: "another", email: "mocked@example.org" }; }, "unable_to_get_user_info"],
-      ["beforeUserinfo", (answer) => { answer.statusCode = 401; }, "unable_to_get_user_info"],
-      ["beforeAuthorizeRedirect", ({ url }) => { url.searchParams.set("state", "x".repeat(43)); }, "state_mismatch"],
+      [
+        "beforeTokenSigning",
+        (token) => {
+          token.payload.aud = "another";
+        },
+        "invalid_id_token",
+      ],
+      [
+        "beforeTokenSigning",
+        (token) => {
+          token.payload.exp = 1;
+        },
+        "invalid_id_token",
+      ],
+      [
+        "beforeTokenSigning",
+        (token) => {
+          token.payload.iss = "https://evil.example";
+        },
+        "invalid_id_token",
+      ],
+      [
+        "beforeResponse",
+        (answer) => {
+          answer.statusCode = 500;
+        },
+        "invalid_code",
+      ],
+      [
+        "beforeResponse",
+        (answer) => {
+          answer.body = { error: "invalid_grant" };
+          answer.statusCode = 400;
+        },
+        "invalid_code",
+      ],
+      [
+        "beforeResponse",
+        (answer) => {
+          delete answer.body.id_token;
+        },
+        "invalid_id_token",
+      ],
+      [
+        "beforeUserinfo",
+        (answer) => {
+          answer.body = { sub: "another", email: "mocked@example.org" };
+        },
+        "unable_to_get_user_info",
+      ],
+      [
+        "beforeUserinfo",
+        (answer) => {
+          answer.statusCode = 401;
+        },
+        "unable_to_get_user_info",
+      ],
+      [
+        "beforeAuthorizeRedirect",
+        ({ url }) => {
+          url.searchParams.set("state", "x".repeat(43));
+        },
+        "state_mismatch",
+      ],
     ]) {
       const location = await spoil(event, how);
       assert.equal(new URL(location, AUTH).searchParams.get("error"), expected, `${event}: ${how}`);

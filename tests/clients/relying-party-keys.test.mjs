@@ -8,7 +8,21 @@ import * as jose from "jose";
 import * as oauth from "oauth4webapi";
 import * as client from "openid-client";
 import { startOrigin } from "../harness/origin.mjs";
-import { FORM, REDIRECT, agree, basic, begin, certificate, clientKey, formOf, reaching, relyingParty, reported, says, thumbprint } from "../harness/relying-party.mjs";
+import {
+  FORM,
+  REDIRECT,
+  agree,
+  basic,
+  begin,
+  certificate,
+  clientKey,
+  formOf,
+  reaching,
+  relyingParty,
+  reported,
+  says,
+  thumbprint,
+} from "../harness/relying-party.mjs";
 import { PAGE, signUp } from "../harness/seed.mjs";
 import { AUTH, startWorker } from "../harness/worker.mjs";
 
@@ -21,7 +35,6 @@ before(async () => {
 });
 after(() => worker?.dispose());
 
-
 /** Somebody agrees, and the client redeems the code. */
 async function codeFlow(config, who, parameters, { DPoP, build } = {}) {
   const { url, checks } = await begin(config, parameters, build);
@@ -33,7 +46,9 @@ async function codeFlow(config, who, parameters, { DPoP, build } = {}) {
  * algorithm uses, which is SHA-512 for Ed25519 (RFC 8032, section 5.1).
  */
 function half(alg, text) {
-  const digest = createHash(alg === "EdDSA" ? "sha512" : "sha256").update(text, "ascii").digest();
+  const digest = createHash(alg === "EdDSA" ? "sha512" : "sha256")
+    .update(text, "ascii")
+    .digest();
   return digest.subarray(0, digest.length / 2).toString("base64url");
 }
 
@@ -50,17 +65,28 @@ for (const alg of THEIRS) {
     const tokens = await codeFlow(config, who, {}, { DPoP });
     assert.equal(tokens.token_type, "dpop");
     const asked = seen.filter(({ url }) => url.endsWith("/oauth2/token"));
-    assert.deepEqual(asked.map(({ status }) => status), [400, 200], "refused once, for want of a nonce");
+    assert.deepEqual(
+      asked.map(({ status }) => status),
+      [400, 200],
+      "refused once, for want of a nonce",
+    );
     for (const { headers, answer } of asked) assert.ok(headers.dpop && answer["dpop-nonce"], "each answer to a proof carries a nonce");
 
     const info = await client.fetchUserInfo(config, tokens.access_token, who.id, { DPoP });
     assert.equal(info.email, who.email);
     const atUserinfo = () => seen.filter(({ url }) => url.endsWith("/oauth2/userinfo"));
-    assert.deepEqual(atUserinfo().map(({ status }) => status), [200], "the nonce of the token endpoint is good here too");
+    assert.deepEqual(
+      atUserinfo().map(({ status }) => status),
+      [200],
+      "the nonce of the token endpoint is good here too",
+    );
     // The same key, in a library that has met no nonce yet.
     const fresh = client.getDPoPHandle(config, pair, signing);
     assert.equal((await client.fetchUserInfo(config, tokens.access_token, who.id, { DPoP: fresh })).sub, who.id);
-    assert.deepEqual(atUserinfo().map(({ status }) => status), [200, 401, 200]);
+    assert.deepEqual(
+      atUserinfo().map(({ status }) => status),
+      [200, 401, 200],
+    );
     assert.match(atUserinfo()[1].answer["www-authenticate"], /^DPoP .*error="use_dpop_nonce"/);
     const jkt = await DPoP.calculateThumbprint();
     assert.deepEqual(jose.decodeJwt(tokens.access_token).cnf, { jkt });
@@ -77,7 +103,9 @@ test("a bound token is worth nothing without its key, and a bearer token proves 
   const registered = await register({ skip_consent: true });
   const config = await discover(registered);
   const who = await signUp(worker);
-  const [own, other] = await Promise.all([clientKey("ES256"), clientKey("ES256")].map(async (made) => client.getDPoPHandle(config, (await made).pair)));
+  const [own, other] = await Promise.all(
+    [clientKey("ES256"), clientKey("ES256")].map(async (made) => client.getDPoPHandle(config, (await made).pair)),
+  );
   const bound = await codeFlow(config, who, {}, { DPoP: own });
   await assert.rejects(client.fetchUserInfo(config, bound.access_token, who.id), says("invalid_token"));
   await assert.rejects(client.fetchUserInfo(config, bound.access_token, who.id, { DPoP: other }), says("invalid_token"));
@@ -94,8 +122,13 @@ test("a public client's refresh token needs its key; a confidential client may c
   const who = await signUp(worker);
   const publicly = await discover(await register({ token_endpoint_auth_method: "none", skip_consent: true }), client.None());
   const confidential = await discover(await register({ skip_consent: true }));
-  for (const [config, isBound] of [[publicly, true], [confidential, false]]) {
-    const [first, second] = await Promise.all([clientKey("ES256"), clientKey("ES256")].map(async (made) => client.getDPoPHandle(config, (await made).pair)));
+  for (const [config, isBound] of [
+    [publicly, true],
+    [confidential, false],
+  ]) {
+    const [first, second] = await Promise.all(
+      [clientKey("ES256"), clientKey("ES256")].map(async (made) => client.getDPoPHandle(config, (await made).pair)),
+    );
     const tokens = await codeFlow(config, who, {}, { DPoP: first });
     if (isBound) {
       await assert.rejects(client.refreshTokenGrant(config, tokens.refresh_token), says("invalid_grant"));
@@ -112,7 +145,12 @@ test("a public client's refresh token needs its key; a confidential client may c
 });
 
 test("a client with dpop_bound_access_tokens gets no others, by any grant", async () => {
-  const registered = await register({ skip_consent: true, dpop_bound_access_tokens: true, grant_types: ["authorization_code", "refresh_token", "client_credentials"], scope: "openid offline_access reports" });
+  const registered = await register({
+    skip_consent: true,
+    dpop_bound_access_tokens: true,
+    grant_types: ["authorization_code", "refresh_token", "client_credentials"],
+    scope: "openid offline_access reports",
+  });
   const config = await discover(registered);
   const who = await signUp(worker);
   const DPoP = client.getDPoPHandle(config, (await clientKey("ES256")).pair);
@@ -129,7 +167,9 @@ test("a code is bound to the key of the pushed request, or to dpop_jkt", async (
   const registered = await register({ skip_consent: true });
   const config = await discover(registered);
   const who = await signUp(worker);
-  const [own, other] = await Promise.all([clientKey("ES256"), clientKey("EdDSA")].map(async (made) => client.getDPoPHandle(config, (await made).pair, (await made).options)));
+  const [own, other] = await Promise.all(
+    [clientKey("ES256"), clientKey("EdDSA")].map(async (made) => client.getDPoPHandle(config, (await made).pair, (await made).options)),
+  );
   const ways = {
     pushed: () => begin(config, {}, (known, parameters) => client.buildAuthorizationUrlWithPAR(known, parameters, { DPoP: own })),
     named: async () => begin(config, { dpop_jkt: await own.calculateThumbprint() }),
@@ -144,7 +184,10 @@ test("a code is bound to the key of the pushed request, or to dpop_jkt", async (
   }
   // The two must not name different keys (RFC 9449, section 10.1).
   const jkt = await other.calculateThumbprint();
-  await assert.rejects(begin(config, { dpop_jkt: jkt }, (known, parameters) => client.buildAuthorizationUrlWithPAR(known, parameters, { DPoP: own })), says("invalid_dpop_proof"));
+  await assert.rejects(
+    begin(config, { dpop_jkt: jkt }, (known, parameters) => client.buildAuthorizationUrlWithPAR(known, parameters, { DPoP: own })),
+    says("invalid_dpop_proof"),
+  );
 });
 
 test("a proof is good once, with a nonce of ours, for its own method and address", async () => {
@@ -155,7 +198,12 @@ test("a proof is good once, with a nonce of ours, for its own method and address
   const known = { client_id: registered.client_id };
   const { key, jwk, pair } = await clientKey("ES256");
   const DPoP = oauth.DPoP(known, pair);
-  const ask = async () => oauth.processClientCredentialsResponse(as, known, await oauth.clientCredentialsGrantRequest(as, known, oauth.ClientSecretBasic(registered.client_secret), {}, { ...spied, DPoP }));
+  const ask = async () =>
+    oauth.processClientCredentialsResponse(
+      as,
+      known,
+      await oauth.clientCredentialsGrantRequest(as, known, oauth.ClientSecretBasic(registered.client_secret), {}, { ...spied, DPoP }),
+    );
   await assert.rejects(ask(), (error) => oauth.isDPoPNonceError(error));
   assert.equal((await ask()).token_type, "dpop");
   const { method, url, headers, body, answer } = sent.at(-1);
@@ -163,9 +211,15 @@ test("a proof is good once, with a nonce of ours, for its own method and address
   assert.deepEqual([replayed.status, replayed.json.error], [400, "invalid_dpop_proof"]);
 
   const { kty, crv, x, y } = jwk;
-  const proof = (claims = {}, header = {}, signing = key) => new jose.SignJWT({ htm: "POST", htu: as.token_endpoint, jti: crypto.randomUUID(), nonce: answer["dpop-nonce"], ...claims })
-    .setProtectedHeader({ alg: "ES256", typ: "dpop+jwt", jwk: { kty, crv, x, y }, ...header }).setIssuedAt(claims.iat).sign(signing);
-  const tried = async (text) => worker.browser().send("POST", as.token_endpoint, { headers: { ...FORM, ...basic(registered), dpop: text }, body: "grant_type=client_credentials" });
+  const proof = (claims = {}, header = {}, signing = key) =>
+    new jose.SignJWT({ htm: "POST", htu: as.token_endpoint, jti: crypto.randomUUID(), nonce: answer["dpop-nonce"], ...claims })
+      .setProtectedHeader({ alg: "ES256", typ: "dpop+jwt", jwk: { kty, crv, x, y }, ...header })
+      .setIssuedAt(claims.iat)
+      .sign(signing);
+  const tried = async (text) =>
+    worker
+      .browser()
+      .send("POST", as.token_endpoint, { headers: { ...FORM, ...basic(registered), dpop: text }, body: "grant_type=client_credentials" });
   assert.equal((await tried(await proof())).status, 200, "made by hand as it should be");
   const long = Math.floor(Date.now() / 1000) - 3600;
   for (const [why, text, code] of [
@@ -188,11 +242,29 @@ test("a proof is good once, with a nonce of ours, for its own method and address
 
 test("a resource validates a bound JWT access token by itself, and the library refuses it with a wrong key", async () => {
   const RESOURCE = "https://reports.example";
-  const registered = await register({ grant_types: ["client_credentials"], redirect_uris: [], scope: "reports:read", resources: [RESOURCE] });
+  const registered = await register({
+    grant_types: ["client_credentials"],
+    redirect_uris: [],
+    scope: "reports:read",
+    resources: [RESOURCE],
+  });
   const as = await server();
   const known = { client_id: registered.client_id };
-  const [own, other] = await Promise.all([clientKey("ES256"), clientKey("ES256")].map(async (made) => oauth.DPoP(known, (await made).pair)));
-  const ask = async (DPoP) => oauth.processClientCredentialsResponse(as, known, await oauth.clientCredentialsGrantRequest(as, known, oauth.ClientSecretBasic(registered.client_secret), { resource: RESOURCE }, { ...options, DPoP }));
+  const [own, other] = await Promise.all(
+    [clientKey("ES256"), clientKey("ES256")].map(async (made) => oauth.DPoP(known, (await made).pair)),
+  );
+  const ask = async (DPoP) =>
+    oauth.processClientCredentialsResponse(
+      as,
+      known,
+      await oauth.clientCredentialsGrantRequest(
+        as,
+        known,
+        oauth.ClientSecretBasic(registered.client_secret),
+        { resource: RESOURCE },
+        { ...options, DPoP },
+      ),
+    );
   const insistently = (DPoP) => ask(DPoP).catch((error) => (oauth.isDPoPNonceError(error) ? ask(DPoP) : Promise.reject(error)));
   const { access_token } = await insistently(own);
   const bearer = (await insistently()).access_token;
@@ -200,15 +272,21 @@ test("a resource validates a bound JWT access token by itself, and the library r
   /** The request that a resource gets of whoever holds this key. */
   async function requestWith(token, DPoP) {
     let request;
-    await oauth.protectedResourceRequest(token, "GET", new URL("/july", RESOURCE), undefined, undefined, { DPoP, [oauth.customFetch]: async (url, { body, ...init }) => {
-      request = new Request(url, init);
-      return new Response("fine");
-    } });
+    await oauth.protectedResourceRequest(token, "GET", new URL("/july", RESOURCE), undefined, undefined, {
+      DPoP,
+      [oauth.customFetch]: async (url, { body, ...init }) => {
+        request = new Request(url, init);
+        return new Response("fine");
+      },
+    });
     return request;
   }
   const validate = (request, audience = RESOURCE) => oauth.validateJwtAccessToken(as, request, audience, { ...options, requireDPoP: true });
   const claims = await validate(await requestWith(access_token, own));
-  assert.deepEqual([claims.client_id, claims.scope, claims.cnf], [registered.client_id, "reports:read", { jkt: await own.calculateThumbprint() }]);
+  assert.deepEqual(
+    [claims.client_id, claims.scope, claims.cnf],
+    [registered.client_id, "reports:read", { jkt: await own.calculateThumbprint() }],
+  );
   const wrong = await requestWith(access_token, other);
   await assert.rejects(validate(wrong), (error) => error.code === oauth.JWT_CLAIM_COMPARISON && error.cause.claim === "cnf.jkt");
   await assert.rejects(validate(await requestWith(access_token)), { code: oauth.INVALID_RESPONSE }, "a bound token without a proof");
@@ -220,7 +298,12 @@ test("a resource validates a bound JWT access token by itself, and the library r
 
 test("tls_client_auth: the subject of a verified certificate is who the client is, at every endpoint", async () => {
   const SUBJECT = "CN=app.example,O=Acme,C=DE";
-  const registered = await register({ token_endpoint_auth_method: "tls_client_auth", tls_client_auth_subject_dn: SUBJECT, tls_client_certificate_bound_access_tokens: true, skip_consent: true });
+  const registered = await register({
+    token_endpoint_auth_method: "tls_client_auth",
+    tls_client_auth_subject_dn: SUBJECT,
+    tls_client_certificate_bound_access_tokens: true,
+    skip_consent: true,
+  });
   assert.equal(registered.client_secret, undefined);
   const own = certificate(SUBJECT);
   const by = (shown) => discover(registered, client.TlsClientAuth(), { through: reaching(worker, { certificate: shown }) });
@@ -240,7 +323,9 @@ test("tls_client_auth: the subject of a verified certificate is who the client i
     await assert.rejects(client.tokenIntrospection(bad, "x"), says("invalid_client"), why);
     await assert.rejects(client.tokenRevocation(bad, "x"), says("invalid_client"), why);
   }
-  const secretly = await discover(registered, client.ClientSecretPost("a made-up secret"), { through: reaching(worker, { certificate: own }) });
+  const secretly = await discover(registered, client.ClientSecretPost("a made-up secret"), {
+    through: reaching(worker, { certificate: own }),
+  });
   await assert.rejects(client.authorizationCodeGrant(secretly, back, checks), says("invalid_client"));
   const tokens = await client.authorizationCodeGrant(config, back, checks);
   assert.equal(tokens.token_type, "bearer");
@@ -249,7 +334,11 @@ test("tls_client_auth: the subject of a verified certificate is who the client i
   assert.deepEqual((await client.tokenIntrospection(config, tokens.access_token)).cnf, cnf);
   assert.equal((await client.fetchUserInfo(config, tokens.access_token, who.id)).email, who.email);
   for (const shown of [undefined, certificate(SUBJECT)]) {
-    await assert.rejects(client.fetchUserInfo(await by(shown), tokens.access_token, who.id), says("invalid_token"), "the same subject is not the same certificate");
+    await assert.rejects(
+      client.fetchUserInfo(await by(shown), tokens.access_token, who.id),
+      says("invalid_token"),
+      "the same subject is not the same certificate",
+    );
   }
   assert.ok((await begin(config, {}, client.buildAuthorizationUrlWithPAR)).url.searchParams.get("request_uri"));
   // A new certificate of the same subject is the same client, and its tokens are bound to the new one.
@@ -259,15 +348,28 @@ test("tls_client_auth: the subject of a verified certificate is who the client i
 });
 
 test("a client of another method may have its tokens bound to whatever certificate it shows, and gets none without", async () => {
-  const registered = await register({ grant_types: ["client_credentials"], redirect_uris: [], scope: "x", tls_client_certificate_bound_access_tokens: true });
+  const registered = await register({
+    grant_types: ["client_credentials"],
+    redirect_uris: [],
+    scope: "x",
+    tls_client_certificate_bound_access_tokens: true,
+  });
   await assert.rejects(client.clientCredentialsGrant(await discover(registered)), says("invalid_request"));
   const own = certificate("CN=whatever", { verified: "FAILED:self signed certificate" });
-  const tokens = await client.clientCredentialsGrant(await discover(registered, undefined, { through: reaching(worker, { certificate: own }) }));
+  const tokens = await client.clientCredentialsGrant(
+    await discover(registered, undefined, { through: reaching(worker, { certificate: own }) }),
+  );
   assert.deepEqual(jose.decodeJwt(tokens.access_token).cnf, { "x5t#S256": thumbprint(own) });
 });
 
 test("what a client writes into headers of its own is no certificate", async () => {
-  const registered = await register({ token_endpoint_auth_method: "tls_client_auth", tls_client_auth_subject_dn: "CN=app", grant_types: ["client_credentials"], redirect_uris: [], scope: "x" });
+  const registered = await register({
+    token_endpoint_auth_method: "tls_client_auth",
+    tls_client_auth_subject_dn: "CN=app",
+    grant_types: ["client_credentials"],
+    redirect_uris: [],
+    scope: "x",
+  });
   const { "mf-cf-blob": blob } = reported(certificate("CN=app"));
   const tls = JSON.parse(blob).tlsClientAuth;
   const body = new URLSearchParams({ grant_type: "client_credentials", client_id: registered.client_id }).toString();
@@ -285,14 +387,23 @@ test("what a client writes into headers of its own is no certificate", async () 
 
 // Signed requests (RFC 9101)
 
-const signedBy = ({ key, kid, options: signing }) => (config, parameters) => client.buildAuthorizationUrlWithJAR(config, parameters, { key, kid }, signing);
-const pushedAndSignedBy = (signer) => async (config, parameters) => client.buildAuthorizationUrlWithPAR(config, (await signedBy(signer)(config, parameters)).searchParams);
+const signedBy =
+  ({ key, kid, options: signing }) =>
+  (config, parameters) =>
+    client.buildAuthorizationUrlWithJAR(config, parameters, { key, kid }, signing);
+const pushedAndSignedBy = (signer) => async (config, parameters) =>
+  client.buildAuthorizationUrlWithPAR(config, (await signedBy(signer)(config, parameters)).searchParams);
 
 for (const alg of THEIRS) {
   test(`a request signed by ${alg} is taken by value and pushed, and only what is inside counts`, async () => {
     const signer = await clientKey(alg);
     const stranger = { ...(await clientKey(alg)), kid: signer.kid };
-    const registered = await register({ skip_consent: true, jwks: { keys: [signer.jwk] }, request_object_signing_alg: alg, require_signed_request_object: true });
+    const registered = await register({
+      skip_consent: true,
+      jwks: { keys: [signer.jwk] },
+      request_object_signing_alg: alg,
+      require_signed_request_object: true,
+    });
     const config = await discover(registered);
     const who = await signUp(worker);
     const ways = { "by value": signedBy(signer), pushed: pushedAndSignedBy(signer) };
@@ -300,7 +411,14 @@ for (const alg of THEIRS) {
       const { url, checks } = await begin(config, { scope: "openid email" }, build);
       assert.deepEqual([...url.searchParams.keys()].sort(), ["client_id", way === "pushed" ? "request_uri" : "request"], way);
       // What the browser adds stands beside the request, not in it.
-      for (const [name, value] of Object.entries({ scope: "openid email profile phone", state: "another", redirect_uri: "https://evil.example/", prompt: "none", response_mode: "fragment" })) url.searchParams.set(name, value);
+      for (const [name, value] of Object.entries({
+        scope: "openid email profile phone",
+        state: "another",
+        redirect_uri: "https://evil.example/",
+        prompt: "none",
+        response_mode: "fragment",
+      }))
+        url.searchParams.set(name, value);
       const back = await agree(worker.browser(), url, { who });
       const tokens = await client.authorizationCodeGrant(config, back, checks);
       assert.deepEqual([tokens.scope, tokens.claims().sub], ["openid email", who.id], way);
@@ -317,20 +435,46 @@ for (const alg of THEIRS) {
   });
 }
 
-test("oauth4webapi: an issued request object is pushed; unsigned, by a secret, or by another algorithm than registered it is refused", async () => {
+test("oauth4webapi: a signed request object is pushed, and one unsigned, by a secret or by another algorithm is not", async () => {
   const signer = await clientKey("PS256");
   const registered = await register({ skip_consent: true, jwks: { keys: [signer.jwk] }, request_object_signing_alg: "PS256" });
   const as = await server();
   const known = { client_id: registered.client_id };
   const verifier = oauth.generateRandomCodeVerifier();
-  const parameters = { response_type: "code", redirect_uri: REDIRECT, scope: "openid", code_challenge: await oauth.calculatePKCECodeChallenge(verifier), code_challenge_method: "S256" };
-  const push = async (request) => oauth.processPushedAuthorizationResponse(as, known, await oauth.pushedAuthorizationRequest(as, known, oauth.ClientSecretBasic(registered.client_secret), { request }, options));
+  const parameters = {
+    response_type: "code",
+    redirect_uri: REDIRECT,
+    scope: "openid",
+    code_challenge: await oauth.calculatePKCECodeChallenge(verifier),
+    code_challenge_method: "S256",
+  };
+  const push = async (request) =>
+    oauth.processPushedAuthorizationResponse(
+      as,
+      known,
+      await oauth.pushedAuthorizationRequest(as, known, oauth.ClientSecretBasic(registered.client_secret), { request }, options),
+    );
   const good = await oauth.issueRequestObject(as, known, parameters, signer);
   const { request_uri } = await push(good);
   const who = await signUp(worker);
-  const back = await agree(who.browser, `${as.authorization_endpoint}?${new URLSearchParams({ client_id: registered.client_id, request_uri })}`, { who });
-  const answer = await oauth.authorizationCodeGrantRequest(as, known, oauth.ClientSecretBasic(registered.client_secret), oauth.validateAuthResponse(as, known, back, oauth.expectNoState), REDIRECT, verifier, options);
-  assert.equal(oauth.getValidatedIdTokenClaims(await oauth.processAuthorizationCodeResponse(as, known, answer, { requireIdToken: true })).sub, who.id);
+  const back = await agree(
+    who.browser,
+    `${as.authorization_endpoint}?${new URLSearchParams({ client_id: registered.client_id, request_uri })}`,
+    { who },
+  );
+  const answer = await oauth.authorizationCodeGrantRequest(
+    as,
+    known,
+    oauth.ClientSecretBasic(registered.client_secret),
+    oauth.validateAuthResponse(as, known, back, oauth.expectNoState),
+    REDIRECT,
+    verifier,
+    options,
+  );
+  assert.equal(
+    oauth.getValidatedIdTokenClaims(await oauth.processAuthorizationCodeResponse(as, known, answer, { requireIdToken: true })).sub,
+    who.id,
+  );
 
   const claims = { ...jose.decodeJwt(good), jti: "another" };
   const sign = (header, key, more = {}) => new jose.SignJWT({ ...claims, ...more }).setProtectedHeader(header).sign(key);
@@ -359,7 +503,9 @@ test("oauth4webapi: an issued request object is pushed; unsigned, by a secret, o
 test("keys at jwks_uri rotate: a request signed by the new one is taken at once, by the old one not any more", async () => {
   const [before, since] = [await clientKey("ES256"), await clientKey("EdDSA")];
   let keys = [before.jwk];
-  const origin = await startOrigin({ "/jwks": (_request, response) => response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify({ keys })) });
+  const origin = await startOrigin({
+    "/jwks": (_request, response) => response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify({ keys })),
+  });
   try {
     const registered = await register({ skip_consent: true, jwks_uri: `${origin.url}/jwks`, require_signed_request_object: true });
     const config = await discover(registered);
@@ -456,10 +602,19 @@ for (const alg of OURS) {
     assert.deepEqual([at_hash, c_hash], [half(alg, tokens.access_token), half(alg, back.searchParams.get("code"))]);
     const refreshed = await client.refreshTokenGrant(config, tokens.refresh_token);
     assert.equal(jose.decodeProtectedHeader(refreshed.id_token).alg, alg);
-    assert.deepEqual([refreshed.claims().at_hash, refreshed.claims().c_hash], [half(alg, refreshed.access_token), undefined], "there is no code any more");
+    assert.deepEqual(
+      [refreshed.claims().at_hash, refreshed.claims().c_hash],
+      [half(alg, refreshed.access_token), undefined],
+      "there is no code any more",
+    );
     // The library pins the algorithm: it would not take another for it.
-    const mistaken = await discover(registered, undefined, { metadata: { id_token_signed_response_alg: alg === "ES256" ? "RS256" : "ES256" } });
-    await assert.rejects(client.refreshTokenGrant(mistaken, refreshed.refresh_token), (error) => error.cause?.code === oauth.INVALID_RESPONSE || error.code === oauth.INVALID_RESPONSE);
+    const mistaken = await discover(registered, undefined, {
+      metadata: { id_token_signed_response_alg: alg === "ES256" ? "RS256" : "ES256" },
+    });
+    await assert.rejects(
+      client.refreshTokenGrant(mistaken, refreshed.refresh_token),
+      (error) => error.cause?.code === oauth.INVALID_RESPONSE || error.code === oauth.INVALID_RESPONSE,
+    );
   });
 
   test(`userinfo by ${alg} is a JWT for this client, and both libraries take it`, async () => {
@@ -479,11 +634,20 @@ for (const alg of OURS) {
     assert.equal((await oauth.processUserInfoResponse(as, known, who.id, answer)).email, who.email);
     await oauth.validateApplicationLevelSignature(as, answer, options);
     const other = await oauth.userInfoRequest(as, known, tokens.access_token, options);
-    await assert.rejects(oauth.processUserInfoResponse(as, { ...known, client_id: "another" }, who.id, other), { code: oauth.JWT_CLAIM_COMPARISON }, "it is not for everybody");
+    await assert.rejects(
+      oauth.processUserInfoResponse(as, { ...known, client_id: "another" }, who.id, other),
+      { code: oauth.JWT_CLAIM_COMPARISON },
+      "it is not for everybody",
+    );
   });
 
   test(`introspection by ${alg} is a JWT where the library asks for one`, async () => {
-    const registered = await register({ grant_types: ["client_credentials"], redirect_uris: [], scope: "x", introspection_signed_response_alg: alg });
+    const registered = await register({
+      grant_types: ["client_credentials"],
+      redirect_uris: [],
+      scope: "x",
+      introspection_signed_response_alg: alg,
+    });
     const seen = [];
     const through = reaching(worker, { spy: (one) => seen.push(one) });
     const config = await discover(registered, undefined, { metadata: { introspection_signed_response_alg: alg }, through });
@@ -496,7 +660,12 @@ for (const alg of OURS) {
     assert.equal(answer["content-type"], "application/token-introspection+jwt");
     assert.equal((await client.tokenIntrospection(config, "nobody's")).active, false);
     // Another client's token is none of its business, and its own is told as JSON where that is asked for.
-    const stranger = await register({ grant_types: ["client_credentials"], redirect_uris: [], scope: "x", introspection_signed_response_alg: alg });
+    const stranger = await register({
+      grant_types: ["client_credentials"],
+      redirect_uris: [],
+      scope: "x",
+      introspection_signed_response_alg: alg,
+    });
     const theirs = await discover(stranger, undefined, { metadata: { introspection_signed_response_alg: alg } });
     assert.deepEqual(await client.tokenIntrospection(theirs, access_token), { active: false });
     const simple = await discover(registered, undefined, { through });

@@ -34,7 +34,10 @@ test("openid-client: code, ID token, userinfo, refresh, introspection, revocatio
 
   const keys = jose.createLocalJWKSet((await worker.browser().get(`${AUTH}/api/auth/jwks`)).json);
   const access = await jose.jwtVerify(tokens.access_token, keys, { issuer: AUTH, audience: `${AUTH}/oauth2/userinfo`, typ: "at+jwt" });
-  assert.deepEqual([access.payload.sub, access.payload.client_id, access.payload.scope], [who.id, registered.client_id, "openid email profile offline_access"]);
+  assert.deepEqual(
+    [access.payload.sub, access.payload.client_id, access.payload.scope],
+    [who.id, registered.client_id, "openid email profile offline_access"],
+  );
 
   const refreshed = await client.refreshTokenGrant(config, tokens.refresh_token);
   assert.notEqual(refreshed.refresh_token, tokens.refresh_token);
@@ -59,7 +62,10 @@ test("each way of client authentication is taken, and no other", async () => {
   };
   const who = await signUp(worker);
   for (const [method, authentication] of Object.entries(ways)) {
-    const registered = await register({ token_endpoint_auth_method: method, ...(method === "private_key_jwt" && { jwks: { keys: [jwk] } }) });
+    const registered = await register({
+      token_endpoint_auth_method: method,
+      ...(method === "private_key_jwt" && { jwks: { keys: [jwk] } }),
+    });
     assert.equal(registered.client_secret !== undefined, method.startsWith("client_secret"));
     const config = await discover(registered, authentication(registered));
     const { url, checks } = await begin(config);
@@ -68,17 +74,35 @@ test("each way of client authentication is taken, and no other", async () => {
     for (const [other, wrong] of Object.entries(ways)) {
       if (other === method) continue;
       const bad = await discover(registered, wrong({ client_secret: registered.client_secret ?? "a made-up secret" }));
-      await assert.rejects(client.refreshTokenGrant(bad, tokens.refresh_token), (error) => error.error === "invalid_client" || error.cause?.error === "invalid_client" || error.status === 401, `${method} by ${other}`);
+      await assert.rejects(
+        client.refreshTokenGrant(bad, tokens.refresh_token),
+        (error) => error.error === "invalid_client" || error.cause?.error === "invalid_client" || error.status === 401,
+        `${method} by ${other}`,
+      );
     }
   }
 });
 
 test("oauth4webapi: discovery by both documents, client credentials, JWT access tokens at a resource", async () => {
-  const registered = await register({ grant_types: ["client_credentials"], redirect_uris: [], scope: "reports:read reports:write", resources: ["https://reports.example"] });
+  const registered = await register({
+    grant_types: ["client_credentials"],
+    redirect_uris: [],
+    scope: "reports:read reports:write",
+    resources: ["https://reports.example"],
+  });
   const options = { [oauth.customFetch]: reach, [oauth.allowInsecureRequests]: true };
   for (const algorithm of ["oidc", "oauth2"]) {
-    const server = await oauth.processDiscoveryResponse(new URL(AUTH), await oauth.discoveryRequest(new URL(AUTH), { ...options, algorithm }));
-    const answer = await oauth.clientCredentialsGrantRequest(server, { client_id: registered.client_id }, oauth.ClientSecretBasic(registered.client_secret), new URLSearchParams({ scope: "reports:read", resource: "https://reports.example" }), options);
+    const server = await oauth.processDiscoveryResponse(
+      new URL(AUTH),
+      await oauth.discoveryRequest(new URL(AUTH), { ...options, algorithm }),
+    );
+    const answer = await oauth.clientCredentialsGrantRequest(
+      server,
+      { client_id: registered.client_id },
+      oauth.ClientSecretBasic(registered.client_secret),
+      new URLSearchParams({ scope: "reports:read", resource: "https://reports.example" }),
+      options,
+    );
     const tokens = await oauth.processClientCredentialsResponse(server, { client_id: registered.client_id }, answer);
     assert.deepEqual([tokens.scope, tokens.refresh_token, tokens.id_token], ["reports:read", undefined, undefined]);
     const request = new Request("https://reports.example/", { headers: { authorization: `Bearer ${tokens.access_token}` } });
@@ -88,7 +112,12 @@ test("oauth4webapi: discovery by both documents, client credentials, JWT access 
 });
 
 test("a client registers itself, where that is open, and is a stranger until its user agrees", async () => {
-  const config = await client.dynamicClientRegistration(new URL(AUTH), { client_name: "By itself", redirect_uris: [REDIRECT], token_endpoint_auth_method: "client_secret_post" }, undefined, { [client.customFetch]: reach, execute: [client.allowInsecureRequests] });
+  const config = await client.dynamicClientRegistration(
+    new URL(AUTH),
+    { client_name: "By itself", redirect_uris: [REDIRECT], token_endpoint_auth_method: "client_secret_post" },
+    undefined,
+    { [client.customFetch]: reach, execute: [client.allowInsecureRequests] },
+  );
   config[client.customFetch] = reach;
   const who = await signUp(worker);
   const { url, checks } = await begin(config, { scope: "openid email" });
@@ -118,7 +147,10 @@ test("prompt, max_age and response modes", async () => {
   const config = await discover(registered);
   const who = await signUp(worker);
   const nobody = await begin(config, { prompt: "none" });
-  assert.equal(new URL((await worker.browser().get(nobody.url.href, { headers: PAGE })).location).searchParams.get("error"), "login_required");
+  assert.equal(
+    new URL((await worker.browser().get(nobody.url.href, { headers: PAGE })).location).searchParams.get("error"),
+    "login_required",
+  );
   // They sign in again, once.
   const login = await begin(config, { prompt: "login", login_hint: who.email });
   const shown = await visit(who.browser, login.url.href);
@@ -129,7 +161,10 @@ test("prompt, max_age and response modes", async () => {
   assert.ok(tokens.claims().auth_time >= before - 1);
   await worker.d1.prepare("update session set authenticated_at = authenticated_at - 100000").run();
   const stale = await begin(config, { max_age: "60", prompt: "none" });
-  assert.equal(new URL((await who.browser.get(`${stale.url.href}`, { headers: PAGE })).location).searchParams.get("error"), "login_required");
+  assert.equal(
+    new URL((await who.browser.get(`${stale.url.href}`, { headers: PAGE })).location).searchParams.get("error"),
+    "login_required",
+  );
   const fragment = await begin(config, { response_mode: "fragment" });
   const inFragment = new URL((await who.browser.get(fragment.url.href, { headers: PAGE })).location);
   assert.ok(new URLSearchParams(inFragment.hash.slice(1)).get("code"));
@@ -146,9 +181,19 @@ test("a code redeemed 50 times at once gives one token, and that one is revoked"
   const who = await signUp(worker);
   const { url, checks } = await begin(config);
   const code = (await agree(who.browser, url, { who })).searchParams.get("code");
-  const form = new URLSearchParams({ grant_type: "authorization_code", code, redirect_uri: REDIRECT, code_verifier: checks.pkceCodeVerifier }).toString();
-  const headers = { "content-type": "application/x-www-form-urlencoded", authorization: `Basic ${Buffer.from(`${registered.client_id}:${registered.client_secret}`).toString("base64")}` };
-  const answers = await Promise.all(Array.from({ length: 50 }, () => worker.browser().send("POST", `${AUTH}/oauth2/token`, { headers, body: form })));
+  const form = new URLSearchParams({
+    grant_type: "authorization_code",
+    code,
+    redirect_uri: REDIRECT,
+    code_verifier: checks.pkceCodeVerifier,
+  }).toString();
+  const headers = {
+    "content-type": "application/x-www-form-urlencoded",
+    authorization: `Basic ${Buffer.from(`${registered.client_id}:${registered.client_secret}`).toString("base64")}`,
+  };
+  const answers = await Promise.all(
+    Array.from({ length: 50 }, () => worker.browser().send("POST", `${AUTH}/oauth2/token`, { headers, body: form })),
+  );
   const good = answers.filter(({ status }) => status === 200);
   assert.equal(good.length, 1, JSON.stringify(answers.map(({ status }) => status)));
   for (const { status, json } of answers) if (status !== 200) assert.deepEqual([status, json.error], [400, "invalid_grant"]);
@@ -194,16 +239,29 @@ test("a pushed request is good once, and what the browser adds to it counts for 
   const who = await signUp(worker);
   const verifier = client.randomPKCECodeVerifier();
   const state = client.randomState();
-  const url = await client.buildAuthorizationUrlWithPAR(config, { redirect_uri: REDIRECT, scope: "openid email", state, code_challenge: await client.calculatePKCECodeChallenge(verifier), code_challenge_method: "S256" });
+  const url = await client.buildAuthorizationUrlWithPAR(config, {
+    redirect_uri: REDIRECT,
+    scope: "openid email",
+    state,
+    code_challenge: await client.calculatePKCECodeChallenge(verifier),
+    code_challenge_method: "S256",
+  });
   assert.deepEqual([...url.searchParams.keys()].sort(), ["client_id", "request_uri"]);
   url.searchParams.set("scope", "openid email profile phone");
   url.searchParams.set("redirect_uri", "https://evil.example/");
-  const tokens = await client.authorizationCodeGrant(config, await agree(worker.browser(), url, { who }), { pkceCodeVerifier: verifier, expectedState: state, idTokenExpected: true });
+  const tokens = await client.authorizationCodeGrant(config, await agree(worker.browser(), url, { who }), {
+    pkceCodeVerifier: verifier,
+    expectedState: state,
+    idTokenExpected: true,
+  });
   assert.equal(tokens.scope, "openid email");
   const again = await who.browser.get(url.href, { headers: PAGE });
   assert.equal(again.status, 400);
   const bad = new URLSearchParams({ redirect_uri: "https://evil.example/", response_type: "code" }).toString();
-  const headers = { "content-type": "application/x-www-form-urlencoded", authorization: `Basic ${Buffer.from(`${registered.client_id}:${registered.client_secret}`).toString("base64")}` };
+  const headers = {
+    "content-type": "application/x-www-form-urlencoded",
+    authorization: `Basic ${Buffer.from(`${registered.client_id}:${registered.client_secret}`).toString("base64")}`,
+  };
   const refused = await worker.browser().send("POST", `${AUTH}/oauth2/par`, { headers, body: bad });
   assert.deepEqual([refused.status, refused.json.error], [400, "invalid_request"]);
 });
@@ -227,22 +285,42 @@ test("a client signs its user out: by the session's own ID token at once, by any
   const left = await who.browser.get(leave.href, { headers: PAGE });
   assert.deepEqual([left.status, left.location], [303, `${GOODBYE}?state=s`]);
   assert.equal((await who.browser.get(`${AUTH}/api/auth/get-session`)).json, null);
-  for (const parameters of [{ post_logout_redirect_uri: "https://evil.example/", client_id: registered.client_id }, { id_token_hint: tokens.access_token }, { id_token_hint: tokens.id_token, client_id: "another" }]) {
+  for (const parameters of [
+    { post_logout_redirect_uri: "https://evil.example/", client_id: registered.client_id },
+    { id_token_hint: tokens.access_token },
+    { id_token_hint: tokens.id_token, client_id: "another" },
+  ]) {
     const answer = await who.browser.get(`${AUTH}/oauth2/end_session?${new URLSearchParams(parameters)}`, { headers: PAGE });
     assert.equal(answer.status, 400, JSON.stringify(parameters));
     assert.equal(answer.location, undefined);
   }
-  const unnamed = await who.browser.get(`${AUTH}/oauth2/end_session?${new URLSearchParams({ post_logout_redirect_uri: GOODBYE })}`, { headers: PAGE });
+  const unnamed = await who.browser.get(`${AUTH}/oauth2/end_session?${new URLSearchParams({ post_logout_redirect_uri: GOODBYE })}`, {
+    headers: PAGE,
+  });
   assert.deepEqual([unnamed.status, unnamed.location], [200, undefined], "nobody says whose the URI is: it is not followed");
 });
 
 test("a device is connected by its user in another browser, once", async () => {
-  const registered = await register({ application_type: "native", redirect_uris: [], grant_types: ["urn:ietf:params:oauth:grant-type:device_code", "refresh_token"], client_name: "A television" });
+  const registered = await register({
+    application_type: "native",
+    redirect_uris: [],
+    grant_types: ["urn:ietf:params:oauth:grant-type:device_code", "refresh_token"],
+    client_name: "A television",
+  });
   const config = await discover(registered, client.None());
   const who = await signUp(worker);
   const begun = await client.initiateDeviceAuthorization(config, { scope: "openid email offline_access" });
   assert.match(begun.user_code, /^[B-Z]{4}-[B-Z]{4}$/);
-  const poll = () => reach(`${AUTH}/oauth2/token`, { method: "POST", headers: { "content-type": "application/x-www-form-urlencoded" }, body: new URLSearchParams({ grant_type: "urn:ietf:params:oauth:grant-type:device_code", device_code: begun.device_code, client_id: registered.client_id }) }).then(async (answer) => [answer.status, (await answer.json()).error]);
+  const poll = () =>
+    reach(`${AUTH}/oauth2/token`, {
+      method: "POST",
+      headers: { "content-type": "application/x-www-form-urlencoded" },
+      body: new URLSearchParams({
+        grant_type: "urn:ietf:params:oauth:grant-type:device_code",
+        device_code: begun.device_code,
+        client_id: registered.client_id,
+      }),
+    }).then(async (answer) => [answer.status, (await answer.json()).error]);
   assert.deepEqual(await poll(), [400, "authorization_pending"]);
   assert.deepEqual(await poll(), [400, "slow_down"]);
   const rested = () => worker.d1.prepare("update oauth_grant set polled_at = null").run();
@@ -256,9 +334,17 @@ test("a device is connected by its user in another browser, once", async () => {
   assert.match(page.text, /A television/);
   const decided = await who.browser.submit(begun.verification_uri, { user_code: begun.user_code.toLowerCase(), decision: "allow" });
   assert.equal(decided.status, 200, decided.text);
-  assert.equal((await who.browser.submit(begun.verification_uri, { user_code: begun.user_code, decision: "allow" })).status, 400, "answered before");
+  assert.equal(
+    (await who.browser.submit(begun.verification_uri, { user_code: begun.user_code, decision: "allow" })).status,
+    400,
+    "answered before",
+  );
 
-  const body = new URLSearchParams({ grant_type: "urn:ietf:params:oauth:grant-type:device_code", device_code: begun.device_code, client_id: registered.client_id });
+  const body = new URLSearchParams({
+    grant_type: "urn:ietf:params:oauth:grant-type:device_code",
+    device_code: begun.device_code,
+    client_id: registered.client_id,
+  });
   const headers = { "content-type": "application/x-www-form-urlencoded" };
   await rested();
   const first = await reach(`${AUTH}/oauth2/token`, { method: "POST", headers, body });
@@ -280,11 +366,26 @@ test("a device code polled 50 times at once gives one token; one that was refuse
     return begun;
   };
   const refused = await decide("deny");
-  await assert.rejects(client.pollDeviceAuthorizationGrant(config, { ...refused, interval: 0 }), (error) => error.error === "access_denied");
+  await assert.rejects(
+    client.pollDeviceAuthorizationGrant(config, { ...refused, interval: 0 }),
+    (error) => error.error === "access_denied",
+  );
   const begun = await decide("allow");
-  const headers = { "content-type": "application/x-www-form-urlencoded", authorization: `Basic ${Buffer.from(`${registered.client_id}:${registered.client_secret}`).toString("base64")}` };
-  const body = new URLSearchParams({ grant_type: "urn:ietf:params:oauth:grant-type:device_code", device_code: begun.device_code }).toString();
-  const answers = await Promise.all(Array.from({ length: 50 }, () => worker.browser().send("POST", `${AUTH}/oauth2/token`, { headers, body })));
+  const headers = {
+    "content-type": "application/x-www-form-urlencoded",
+    authorization: `Basic ${Buffer.from(`${registered.client_id}:${registered.client_secret}`).toString("base64")}`,
+  };
+  const body = new URLSearchParams({
+    grant_type: "urn:ietf:params:oauth:grant-type:device_code",
+    device_code: begun.device_code,
+  }).toString();
+  const answers = await Promise.all(
+    Array.from({ length: 50 }, () => worker.browser().send("POST", `${AUTH}/oauth2/token`, { headers, body })),
+  );
   assert.equal(answers.filter(({ status }) => status === 200).length, 1, JSON.stringify(answers.map(({ status }) => status)));
-  assert.equal((await worker.rows("select 1 from oauth_token t join oauth_client c on c.id = t.client_id where c.client_id = ?", registered.client_id)).length, 1);
+  assert.equal(
+    (await worker.rows("select 1 from oauth_token t join oauth_client c on c.id = t.client_id where c.client_id = ?", registered.client_id))
+      .length,
+    1,
+  );
 });

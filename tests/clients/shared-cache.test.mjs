@@ -54,7 +54,9 @@ DefaultRuntimeDir ${directory}
 PidFile ${directory}/pid
 ErrorLog ${directory}/log
 LogLevel warn
-${["mpm_event", "authz_core", "proxy", "proxy_http", "cache", "cache_disk"].map((name) => `LoadModule ${name}_module ${MODULES}/mod_${name}.so`).join("\n")}
+${["mpm_event", "authz_core", "proxy", "proxy_http", "cache", "cache_disk"]
+  .map((name) => `LoadModule ${name}_module ${MODULES}/mod_${name}.so`)
+  .join("\n")}
 User www-data
 Group www-data
 Listen 127.0.0.1:${port}
@@ -87,12 +89,18 @@ async function startCache(name, worker) {
 let origin, worker;
 before(async () => {
   const answers = Object.entries(KINDS).flatMap(([name, headers]) =>
-    ["/", "/public/"].map((under) => [under + name, ({ headers: asked }, response) => {
-      response.writeHead(200, { "content-type": "text/plain", ...headers }).end(`for ${asked["x-doorward-email"] ?? "everybody"}`);
-    }]));
+    ["/", "/public/"].map((under) => [
+      under + name,
+      ({ headers: asked }, response) => {
+        response.writeHead(200, { "content-type": "text/plain", ...headers }).end(`for ${asked["x-doorward-email"] ?? "everybody"}`);
+      },
+    ]),
+  );
   origin = await startOrigin(Object.fromEntries(answers));
   // Every request finds something due.
-  worker = await startWorker({ settings: { SESSION_RECHECK_SECONDS: "0", SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_UPDATE_SECONDS: "0" } });
+  worker = await startWorker({
+    settings: { SESSION_RECHECK_SECONDS: "0", SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_UPDATE_SECONDS: "0" },
+  });
   await seedApp(worker, "app.localhost", { origin: origin.url });
 });
 after(async () => {
@@ -133,7 +141,8 @@ for (const name of ["nginx", "apache"]) {
       // It does keep what it may.
       for (const kind of ["immutable", "etag"]) {
         const heard = origin.requests.length;
-        for (const browser of [nobody, alice.browser]) assert.equal((await browser.get(`${APP}/public/${kind}`, { headers: API })).status, 200);
+        for (const browser of [nobody, alice.browser])
+          assert.equal((await browser.get(`${APP}/public/${kind}`, { headers: API })).status, 200);
         assert.equal(origin.requests.length, heard, `${name} kept no /public/${kind}`);
       }
     } finally {

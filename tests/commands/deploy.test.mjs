@@ -10,7 +10,8 @@ import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
-const npm = (...args) => spawnSync("npm", ["run", ...args], { cwd: ROOT, encoding: "utf8", env: { ...process.env, CLOUDFLARE_API_TOKEN: "" } });
+const npm = (...args) =>
+  spawnSync("npm", ["run", ...args], { cwd: ROOT, encoding: "utf8", env: { ...process.env, CLOUDFLARE_API_TOKEN: "" } });
 
 test("npm run deploy --dry-run is dry, though npm takes the flag for its own", () => {
   const { status, stdout, stderr } = npm("deploy", "--dry-run");
@@ -32,8 +33,12 @@ test("a dry run builds what would be uploaded", () => {
   const out = mkdtempSync(path.join(tmpdir(), "doorward-deploy-"));
   try {
     const output = execFileSync("npm", ["run", "deploy", "--", "--dry-run", `--outdir=${out}`], { cwd: ROOT, encoding: "utf8" });
-    for (const binding of ["env.DB", "env.SESSIONS", "env.AUTH_ORIGIN"]) assert.ok(output.includes(binding), `${binding} is not bound:\n${output}`);
-    assert.ok(readdirSync(out).some((name) => name.endsWith(".wasm")), "no wasm in the upload");
+    for (const binding of ["env.DB", "env.SESSIONS", "env.AUTH_ORIGIN"])
+      assert.ok(output.includes(binding), `${binding} is not bound:\n${output}`);
+    assert.ok(
+      readdirSync(out).some((name) => name.endsWith(".wasm")),
+      "no wasm in the upload",
+    );
   } finally {
     rmSync(out, { recursive: true });
   }

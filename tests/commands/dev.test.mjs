@@ -47,7 +47,11 @@ test("comes up, lets the demo's people in, and goes down; twice", async () => {
       const login = await browser.open("http://app.localhost:8787/reports?x=1");
       assert.match(login.text, /Sign in with the demo provider/, round);
       const target = new URL(login.url).searchParams.get("continue");
-      const signedIn = await browser.submit("http://localhost:8787/login", { email: "bob@example.com", password: PASSWORD, continue: target });
+      const signedIn = await browser.submit("http://localhost:8787/login", {
+        email: "bob@example.com",
+        password: PASSWORD,
+        continue: target,
+      });
       assert.equal(signedIn.status, 303, signedIn.text);
       const website = await browser.open(new URL(signedIn.location, "http://localhost:8787").href);
       assert.equal(website.url, "http://app.localhost:8787/reports?x=1");

@@ -12,7 +12,10 @@ const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const read = (name) => readFileSync(path.join(ROOT, name), "utf8");
 const exists = (name) => existsSync(path.join(ROOT, name));
 const below = (folder, ending) =>
-  readdirSync(path.join(ROOT, folder), { recursive: true }).filter((name) => name.endsWith(ending)).map((name) => path.join(folder, name)).sort();
+  readdirSync(path.join(ROOT, folder), { recursive: true })
+    .filter((name) => name.endsWith(ending))
+    .map((name) => path.join(folder, name))
+    .sort();
 
 const PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "migrations/README.md", ...below("docs", ".md")];
 const texts = new Map(PAGES.map((page) => [page, read(page)]));
@@ -20,7 +23,12 @@ const texts = new Map(PAGES.map((page) => [page, read(page)]));
 /** The fenced blocks of a page: language and text. */
 const blocks = (text) => [...text.matchAll(/^```(\w*)\n([^]*?)^```/gm)].map(([, language, body]) => ({ language, body }));
 /** Every block of a language, with the page that shows it. */
-const blocksOf = (language) => PAGES.flatMap((page) => blocks(texts.get(page)).filter((block) => block.language === language).map(({ body }) => ({ page, body })));
+const blocksOf = (language) =>
+  PAGES.flatMap((page) =>
+    blocks(texts.get(page))
+      .filter((block) => block.language === language)
+      .map(({ body }) => ({ page, body })),
+  );
 /** A page without configuration of other programs, whose names are theirs. */
 const prose = (page) => texts.get(page).replace(/^```(nginx|caddyfile|yaml)\n[^]*?^```/gm, "");
 const oneOf = (...names) => names.find(exists);
@@ -33,15 +41,23 @@ const migrations = below("migrations", ".sql").map(read);
 const config = read(oneOf("src/platform/config.rs", "src/config.rs")).split("#[cfg(test)]")[0];
 /** The settings that the code reads: how, and with which arguments. */
 const settings = new Map(
-  [...config.matchAll(/reader\s*\.(\w+)\(\s*"([A-Z][A-Z0-9_]*)"\s*(?:,\s*([^()]*?),?\s*)?\)/g)].map(([, kind, name, rest]) => [name, { kind, args: rest ?? "" }]),
+  [...config.matchAll(/reader\s*\.(\w+)\(\s*"([A-Z][A-Z0-9_]*)"\s*(?:,\s*([^()]*?),?\s*)?\)/g)].map(([, kind, name, rest]) => [
+    name,
+    { kind, args: rest ?? "" },
+  ]),
 );
 const number = (expression) => {
   assert.match(expression, /^[\d_ *]+$/, `not a product of numbers: ${expression}`);
-  return expression.replaceAll("_", "").split("*").reduce((product, factor) => product * Number(factor), 1);
+  return expression
+    .replaceAll("_", "")
+    .split("*")
+    .reduce((product, factor) => product * Number(factor), 1);
 };
 const quoted = (text) => [...text.matchAll(/"([^"]*)"/g)].map(([, word]) => word);
 const rows = new Map(
-  [...texts.get("docs/settings.md").matchAll(/^\| `([A-Z][A-Z0-9_]*)`(?: \(secret\))? \| (.*?) \| (.*?) \| (.*) \|$/gm)].map(([, name, value, unit, meaning]) => [name, { value, unit, meaning }]),
+  [...texts.get("docs/settings.md").matchAll(/^\| `([A-Z][A-Z0-9_]*)`(?: \(secret\))? \| (.*?) \| (.*?) \| (.*) \|$/gm)].map(
+    ([, name, value, unit, meaning]) => [name, { value, unit, meaning }],
+  ),
 );
 
 test("docs/settings.md has every setting that the code reads, and no other", () => {
@@ -55,7 +71,8 @@ test("docs/settings.md says the default and the least value that the code has", 
     const row = rows.get(name);
     if (!row) continue;
     const check = (wanted, unit = "") => {
-      if (row.value !== wanted || !row.unit.includes(unit)) wrong.push(`${name}: ${row.value} (${row.unit}), and the code has ${wanted} (${unit})`);
+      if (row.value !== wanted || !row.unit.includes(unit))
+        wrong.push(`${name}: ${row.value} (${row.unit}), and the code has ${wanted} (${unit})`);
     };
     if (kind === "number") {
       const [value, least] = args.split(",").map(number);
@@ -95,7 +112,9 @@ test("a name in capitals is a setting, a binding, an error code or a constant of
 
 // ---- endpoints ----
 
-const routes = [...read(oneOf("src/server/routes.rs", "src/routes.rs")).matchAll(/^\s+(GET|POST|PUT|PATCH|DELETE)\s+"(\/[^"]*)"/gm)].map(([, method, route]) => ({ method, path: route }));
+const routes = [...read(oneOf("src/server/routes.rs", "src/routes.rs")).matchAll(/^\s+(GET|POST|PUT|PATCH|DELETE)\s+"(\/[^"]*)"/gm)].map(
+  ([, method, route]) => ({ method, path: route }),
+);
 const isPlaceholder = (segment) => /^(:\w+|<\w+>)$/.test(segment);
 
 /** Whether the table has a path of a page: `<id>` is any segment, and `/*` or `/` at the end is whatever begins so. */
@@ -117,14 +136,20 @@ function endpoints(page) {
     .replace(/https?:\/\/(auth\.example\.com|localhost:8787)(?=\/)/g, "")
     .replace(/https?:\/\/[^\s)"'`]+/g, "");
   const first = [...new Set(routes.map((route) => route.path.split("/")[1]).filter(Boolean))].map((name) => name.replaceAll(".", "\\."));
-  const pattern = new RegExp(`(?:\\b(GET|POST|PUT|PATCH|DELETE)\\s+)?(?<![\\w./>\`-]\\w*)\`?(/(?:${first.join("|")})(?![\\w-])[\\w/.:<>*-]*)`, "g");
+  const pattern = new RegExp(
+    `(?:\\b(GET|POST|PUT|PATCH|DELETE)\\s+)?(?<![\\w./>\`-]\\w*)\`?(/(?:${first.join("|")})(?![\\w-])[\\w/.:<>*-]*)`,
+    "g",
+  );
   const named = [...text.matchAll(pattern)].flatMap(({ 1: method, 2: shown, index }) => {
     // "`GET`, `PATCH` and `DELETE /path`" names three.
     const [before] = text.slice(0, index).match(/(?:`[A-Z]+`(?:, | and ))*`?$/);
     const methods = [...before.matchAll(/`([A-Z]+)`/g)].map(([, name]) => name);
     return [...methods, method].map((one) => ({ method: one, path: shown.replace(/[.,:]+$/, "") }));
   });
-  const fetched = [...text.matchAll(/\$fetch\("(\/[^"]+)"(?:,\s*\{\s*method:\s*"(\w+)")?/g)].map(([, shown, method]) => ({ method, path: `/api/auth${shown}` }));
+  const fetched = [...text.matchAll(/\$fetch\("(\/[^"]+)"(?:,\s*\{\s*method:\s*"(\w+)")?/g)].map(([, shown, method]) => ({
+    method,
+    path: `/api/auth${shown}`,
+  }));
   return [...named, ...fetched];
 }
 
@@ -133,31 +158,48 @@ test("every endpoint that a page names is in the table of routes, with that meth
   const named = PAGES.flatMap((page) => endpoints(page).map((endpoint) => ({ page, ...endpoint })));
   assert.ok(named.length > 80, `${named.length} endpoints found in the pages`);
   const wrong = named.filter(({ path: shown, method }) => !isServed(shown, method));
-  assert.deepEqual(wrong.map(({ page, method, path: shown }) => `${page}: ${method ?? ""} ${shown}`), []);
+  assert.deepEqual(
+    wrong.map(({ page, method, path: shown }) => `${page}: ${method ?? ""} ${shown}`),
+    [],
+  );
 });
 
 test("the endpoints of the core that docs/login-api.md lists are there", () => {
   const [, list] = texts.get("docs/login-api.md").match(/Of the core these are served below `\/api\/auth\/`, as[^:]*:([^]*?)\.\n/);
   const names = [...list.matchAll(/`([\w/:-]+)`/g)].map(([, name]) => name);
   assert.ok(names.length > 25, `${names.length} names`);
-  assert.deepEqual(names.filter((name) => !isServed(`/api/auth/${name}`)), []);
+  assert.deepEqual(
+    names.filter((name) => !isServed(`/api/auth/${name}`)),
+    [],
+  );
 });
 
 // ---- links, commands, files ----
 
 /** Anchors of a page, as GitHub makes them of headings. */
 const anchors = (text) =>
-  new Set([...text.replace(/^```[^]*?^```/gm, "").matchAll(/^#+ (.*)$/gm)].map(([, heading]) => heading.replace(/\[([^\]]*)\]\([^)]*\)/g, "$1").toLowerCase().replace(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-")));
+  new Set(
+    [...text.replace(/^```[^]*?^```/gm, "").matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
+      heading
+        .replace(/\[([^\]]*)\]\([^)]*\)/g, "$1")
+        .toLowerCase()
+        .replace(/[^\p{L}\p{N} _-]/gu, "")
+        .replaceAll(" ", "-"),
+    ),
+  );
 
 test("every relative link leads to a file, and every anchor to a heading", () => {
   const broken = [];
   for (const page of [...PAGES, "CHANGELOG.md", "tests/conformance/README.md"]) {
-    for (const [, link] of read(page).replace(/^```[^]*?^```/gm, "").matchAll(/\]\(([^)\s]+)\)/g)) {
+    for (const [, link] of read(page)
+      .replace(/^```[^]*?^```/gm, "")
+      .matchAll(/\]\(([^)\s]+)\)/g)) {
       if (/^[a-z]+:/.test(link)) continue;
       const [file, anchor] = link.split("#");
       const target = file ? path.join(path.dirname(page), file) : page;
       if (!exists(target)) broken.push(`${page}: ${link}`);
-      else if (anchor && (statSync(path.join(ROOT, target)).isDirectory() || !anchors(read(target)).has(anchor))) broken.push(`${page}: ${link}`);
+      else if (anchor && (statSync(path.join(ROOT, target)).isDirectory() || !anchors(read(target)).has(anchor)))
+        broken.push(`${page}: ${link}`);
     }
   }
   assert.deepEqual(broken, []);
@@ -165,21 +207,38 @@ test("every relative link leads to a file, and every anchor to a heading", () =>
 
 test("every page is in an index", () => {
   const listed = (index) => [...read(index).matchAll(/\]\(([^)#\s]+)\)/g)].map(([, link]) => path.join(path.dirname(index), link));
-  for (const [folder, index] of [["docs", "docs/README.md"], ["docs/decisions", "docs/decisions/README.md"]]) {
-    const pages = readdirSync(path.join(ROOT, folder)).filter((name) => name.endsWith(".md")).map((name) => path.join(folder, name));
-    assert.deepEqual(pages.filter((page) => page !== index && !listed(index).includes(page)), [], index);
+  for (const [folder, index] of [
+    ["docs", "docs/README.md"],
+    ["docs/decisions", "docs/decisions/README.md"],
+  ]) {
+    const pages = readdirSync(path.join(ROOT, folder))
+      .filter((name) => name.endsWith(".md"))
+      .map((name) => path.join(folder, name));
+    assert.deepEqual(
+      pages.filter((page) => page !== index && !listed(index).includes(page)),
+      [],
+      index,
+    );
   }
 });
 
 const scripts = JSON.parse(read("package.json")).scripts;
-const steps = [...read("scripts/test.mjs").match(/const STEPS = \{([^]*?)^\};/m)[1].matchAll(/^ {2}(?:async )?(\w+)[(:]/gm)].map(([, name]) => name);
+const steps = [
+  ...read("scripts/test.mjs")
+    .match(/const STEPS = \{([^]*?)^\};/m)[1]
+    .matchAll(/^ {2}(?:async )?(\w+)[(:]/gm),
+].map(([, name]) => name);
 
 test("every npm command is one of the repository's", () => {
   const wrong = [];
   for (const page of PAGES) {
     for (const [, name] of texts.get(page).matchAll(/npm run ([\w-]+)/g)) if (!(name in scripts)) wrong.push(`${page}: npm run ${name}`);
     for (const [, rest] of texts.get(page).matchAll(/npm test -- ([\w/ .<-]+)/g)) {
-      const chosen = rest.split(/ -t\b/)[0].trim().split(/\s+/).filter((name) => !name.includes("<"));
+      const chosen = rest
+        .split(/ -t\b/)[0]
+        .trim()
+        .split(/\s+/)
+        .filter((name) => !name.includes("<"));
       for (const name of chosen) if (!steps.includes(name) && !exists(`tests/${name}.test.mjs`)) wrong.push(`${page}: npm test -- ${name}`);
     }
   }
@@ -188,21 +247,31 @@ test("every npm command is one of the repository's", () => {
 
 test("CONTRIBUTING.md lists the steps of npm test in their order", () => {
   const [, table] = texts.get("CONTRIBUTING.md").match(/## Steps of npm test\n([^]*?)\n## /);
-  assert.deepEqual([...table.matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name), steps);
+  assert.deepEqual(
+    [...table.matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name),
+    steps,
+  );
 });
 
 test("every file that a page names is there", () => {
   // The rooms are named once they are there.
   const folders = ["tests", "scripts", "migrations", "examples", "docs", ...(exists("src/server") ? ["src"] : [])];
   const pattern = new RegExp(`\`((?:${folders.join("|")})/[\\w./-]+)\``, "g");
-  const missing = PAGES.flatMap((page) => [...texts.get(page).matchAll(pattern)].map(([, name]) => name).filter((name) => !exists(name)).map((name) => `${page}: ${name}`));
+  const missing = PAGES.flatMap((page) =>
+    [...texts.get(page).matchAll(pattern)]
+      .map(([, name]) => name)
+      .filter((name) => !exists(name))
+      .map((name) => `${page}: ${name}`),
+  );
   assert.deepEqual(missing, []);
 });
 
 test("the rooms of docs/architecture.md are the folders of src", { skip: !exists("src/server") && "the rooms are not there yet" }, () => {
   const [, table] = texts.get("docs/architecture.md").match(/\| room \| what it is \|\n([^]*?)\n\n/);
   const rooms = [...table.matchAll(/^\| `(\w+)\/` \|/gm)].map(([, name]) => name);
-  const folders = readdirSync(path.join(ROOT, "src"), { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => name);
+  const folders = readdirSync(path.join(ROOT, "src"), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => name);
   assert.deepEqual(rooms.sort(), folders.sort());
 });
 
@@ -211,7 +280,10 @@ test("the names in the last column of docs/glossary.md are in the code", () => {
   const words = new Set(code.match(/\w+/g));
   const entries = [...texts.get("docs/glossary.md").matchAll(/^\| \*\*.*\| ([^|]*) \|$/gm)].map(([, cell]) => cell);
   assert.ok(entries.length > 70, `${entries.length} words`);
-  assert.deepEqual(entries.flatMap((cell) => [...cell.matchAll(/`(\w+)`/g)].map(([, name]) => name)).filter((name) => !words.has(name)), []);
+  assert.deepEqual(
+    entries.flatMap((cell) => [...cell.matchAll(/`(\w+)`/g)].map(([, name]) => name)).filter((name) => !words.has(name)),
+    [],
+  );
 });
 
 // ---- blocks ----
@@ -235,7 +307,8 @@ test("SQL runs on the migrated schema, block by block as a reader runs it", () =
 
 test("JSON and JavaScript parse", async () => {
   for (const { page, body } of blocksOf("json")) assert.doesNotThrow(() => JSON.parse(body), `${page}:\n${body}`);
-  for (const { page, body } of blocksOf("js")) await assert.doesNotReject(transform(body, { loader: "js", format: "esm", logLevel: "silent" }), `${page}:\n${body}`);
+  for (const { page, body } of blocksOf("js"))
+    await assert.doesNotReject(transform(body, { loader: "js", format: "esm", logLevel: "silent" }), `${page}:\n${body}`);
 });
 
 test("a block is of a kind that something tests", () => {
@@ -258,6 +331,11 @@ test("README.md has at most 150 lines and 1,300 words", () => {
 });
 
 test("lines have at most 140 columns", () => {
-  const long = PAGES.flatMap((page) => texts.get(page).split("\n").flatMap((line, at) => ([...line].length > 140 ? [`${page}:${at + 1}`] : [])));
+  const long = PAGES.flatMap((page) =>
+    texts
+      .get(page)
+      .split("\n")
+      .flatMap((line, at) => ([...line].length > 140 ? [`${page}:${at + 1}`] : [])),
+  );
   assert.deepEqual(long, []);
 });

@@ -4,7 +4,20 @@
 import assert from "node:assert/strict";
 import { setTimeout as wait } from "node:timers/promises";
 import { after, before, describe, test } from "node:test";
-import { CALLBACK, answered, basicClient, digest, modulesOf, now, onOurPage, random, refused, refusedBack, startPlan, throughPages } from "../harness/conformance.mjs";
+import {
+  CALLBACK,
+  answered,
+  basicClient,
+  digest,
+  modulesOf,
+  now,
+  onOurPage,
+  random,
+  refused,
+  refusedBack,
+  startPlan,
+  throughPages,
+} from "../harness/conformance.mjs";
 import { FORM, agree, basic } from "../harness/relying-party.mjs";
 import { PAGE, signUp } from "../harness/seed.mjs";
 import { AUTH } from "../harness/worker.mjs";
@@ -26,14 +39,18 @@ const config = modulesOf("oidcc-config-certification-test-plan");
 config.module("oidcc-discovery-endpoint-verification", async () => {
   const { status, headers, json } = await plan.worker.browser().get(`${AUTH}/.well-known/openid-configuration`);
   assert.deepEqual([status, headers["content-type"], json.issuer], [200, "application/json", AUTH]);
-  for (const name of ["authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri"]) assert.ok(json[name].startsWith(`${AUTH}/`), name);
+  for (const name of ["authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri"])
+    assert.ok(json[name].startsWith(`${AUTH}/`), name);
   assert.ok(json.id_token_signing_alg_values_supported.includes("RS256") && json.userinfo_signing_alg_values_supported.includes("RS256"));
   assert.ok(json.request_object_signing_alg_values_supported.includes("RS256"));
   assert.deepEqual(json.response_types_supported, ["code"]);
   assert.ok(json.subject_types_supported.every((type) => ["public", "pairwise"].includes(type)) && json.subject_types_supported.length > 0);
   assert.ok(json.grant_types_supported.includes("authorization_code") && json.scopes_supported.includes("openid"));
   assert.ok(json.scopes_supported.every((scope) => /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(scope)));
-  assert.deepEqual([json.request_parameter_supported, json.request_uri_parameter_supported, json.claims_parameter_supported], [true, false, true]);
+  assert.deepEqual(
+    [json.request_parameter_supported, json.request_uri_parameter_supported, json.claims_parameter_supported],
+    [true, false, true],
+  );
   assert.ok(Array.isArray(json.code_challenge_methods_supported));
   assert.ok(Array.isArray(json.claims_supported) && json.claims_supported.includes("sub"));
   const keys = (await plan.worker.browser().get(json.jwks_uri)).json.keys;
@@ -79,7 +96,11 @@ for (const [name, mode, { module, complete }] of [
       assert.equal(claims.sub, plan.who.id);
       assert.ok(tokens.access_token && tokens.expires_in > 0 && code.length >= 22);
       const known = ["iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "azp", "at_hash", "c_hash", "sid"];
-      assert.deepEqual(Object.keys(claims).filter((claim) => !known.includes(claim)), [], "no claim that nobody asked for");
+      assert.deepEqual(
+        Object.keys(claims).filter((claim) => !known.includes(claim)),
+        [],
+        "no claim that nobody asked for",
+      );
       const half = (text) => Buffer.from(digest(text), "base64url").subarray(0, 16).toString("base64url");
       if (claims.at_hash) assert.equal(claims.at_hash, half(tokens.access_token));
       if (claims.c_hash) assert.equal(claims.c_hash, half(code));
@@ -105,7 +126,12 @@ for (const [name, mode, { module, complete }] of [
       const { claims } = await rp.enter({ nonce: undefined });
       assert.equal(claims.nonce, undefined);
     });
-    for (const [scope, names] of [["profile", ["name", "updated_at"]], ["email", ["email", "email_verified"]], ["address", []], ["phone", []]]) {
+    for (const [scope, names] of [
+      ["profile", ["name", "updated_at"]],
+      ["email", ["email", "email_verified"]],
+      ["address", []],
+      ["phone", []],
+    ]) {
       module(`oidcc-scope-${scope}`, async () => {
         assert.ok(discovery.scopes_supported.includes(scope), "the suite skips what is not listed");
         const { tokens, claims } = await rp.enter({ scope: `openid ${scope}` });
@@ -170,15 +196,29 @@ for (const [name, mode, { module, complete }] of [
     });
     module("oidcc-codereuse-30seconds", async () => {
       const { code, tokens } = await rp.enter();
-      await plan.worker.d1.prepare("update oauth_grant set used_at = used_at - 30000 where kind = 'code' and user_id = ?").bind(plan.who.id).run();
+      await plan.worker.d1
+        .prepare("update oauth_grant set used_at = used_at - 30000 where kind = 'code' and user_id = ?")
+        .bind(plan.who.id)
+        .run();
       refused(await rp.token({ grant_type: "authorization_code", code }), "invalid_grant");
       assert.equal((await rp.userinfo(tokens)).status, 401);
     });
-    module("oidcc-ensure-registered-redirect-uri", async () => onOurPage(await rp.ask({ redirect_uri: `${CALLBACK}/${random().slice(0, 10)}` }), /redirect_uri is not registered/));
+    module("oidcc-ensure-registered-redirect-uri", async () =>
+      onOurPage(await rp.ask({ redirect_uri: `${CALLBACK}/${random().slice(0, 10)}` }), /redirect_uri is not registered/),
+    );
     module("oidcc-ensure-post-request-succeeds", async () => {
       const state = random();
-      const body = new URLSearchParams({ client_id: classical.client_id, response_type: "code", redirect_uri: CALLBACK, scope: "openid", state, ...(mode && { response_mode: mode }) }).toString();
-      const posted = await plan.worker.browser().send("POST", `${AUTH}/oauth2/authorize`, { headers: { ...FORM, ...PAGE, origin: "https://suite.example" }, body });
+      const body = new URLSearchParams({
+        client_id: classical.client_id,
+        response_type: "code",
+        redirect_uri: CALLBACK,
+        scope: "openid",
+        state,
+        ...(mode && { response_mode: mode }),
+      }).toString();
+      const posted = await plan.worker
+        .browser()
+        .send("POST", `${AUTH}/oauth2/authorize`, { headers: { ...FORM, ...PAGE, origin: "https://suite.example" }, body });
       assert.equal(posted.status, 303);
       const answer = await plan.who.browser.get(new URL(posted.location, AUTH).href, { headers: PAGE });
       await rp.enter({ state }, { answer });
@@ -186,7 +226,15 @@ for (const [name, mode, { module, complete }] of [
     module("oidcc-server-client-secret-post", async () => {
       const posting = basicClient(plan, registered.post, { mode });
       const back = answered(await posting.ask());
-      const got = await posting.token({ grant_type: "authorization_code", code: back.code, client_id: registered.post.client_id, client_secret: registered.post.client_secret }, {});
+      const got = await posting.token(
+        {
+          grant_type: "authorization_code",
+          code: back.code,
+          client_id: registered.post.client_id,
+          client_secret: registered.post.client_secret,
+        },
+        {},
+      );
       assert.equal((await posting.check(got)).claims.sub, plan.who.id);
     });
     module("oidcc-claims-essential", async () => {
@@ -195,12 +243,16 @@ for (const [name, mode, { module, complete }] of [
     });
     module("oidcc-ensure-request-object-with-redirect-uri", async () => {
       skipsUnsigned();
-      onOurPage(await rp.ask({ redirect_uri: "https://evil.example/", request: `${Buffer.from('{"alg":"none"}').toString("base64url")}.e30.` }), /request object/);
+      onOurPage(
+        await rp.ask({ redirect_uri: "https://evil.example/", request: `${Buffer.from('{"alg":"none"}').toString("base64url")}.e30.` }),
+        /request object/,
+      );
     });
     module("oidcc-unsigned-request-object-supported-correctly-or-rejected-as-unsupported", async () => {
       skipsUnsigned();
       const claims = { client_id: classical.client_id, response_type: "code", redirect_uri: CALLBACK, scope: "openid" };
-      const request = `${Buffer.from('{"alg":"none"}').toString("base64url")}.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.`;
+      const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
+      const request = `${part({ alg: "none" })}.${part(claims)}.`;
       onOurPage(await rp.ask({ request }), /request object/);
     });
     module("oidcc-request-uri-unsigned-supported-correctly-or-rejected-as-unsupported", async () => {
@@ -210,7 +262,10 @@ for (const [name, mode, { module, complete }] of [
     });
     module("oidcc-idtoken-unsigned", async () => {
       assert.equal(discovery.id_token_signing_alg_values_supported.includes("none"), false, "so the suite skips it");
-      const made = await plan.admin.browser.post(`${AUTH}/api/auth/admin/oauth2/create-client`, { redirect_uris: [CALLBACK], id_token_signed_response_alg: "none" });
+      const made = await plan.admin.browser.post(`${AUTH}/api/auth/admin/oauth2/create-client`, {
+        redirect_uris: [CALLBACK],
+        id_token_signed_response_alg: "none",
+      });
       refused(made, "invalid_client_metadata");
     });
     module("oidcc-idtoken-signature", async () => {
@@ -227,14 +282,26 @@ for (const [name, mode, { module, complete }] of [
     module("oidcc-refresh-token", async () => {
       assert.ok(discovery.grant_types_supported.includes("refresh_token") && discovery.scopes_supported.includes("offline_access"));
       const scope = "openid offline_access";
-      const clients = [[rp, { scope }], [basicClient(plan, registered.second, { mode }), {}]];
+      const clients = [
+        [rp, { scope }],
+        [basicClient(plan, registered.second, { mode }), {}],
+      ];
       const got = [];
       for (const [client, more] of clients) {
         const request = { scope, prompt: "consent", state: random(), nonce: random() };
-        const end = await agree(plan.who.browser, plan.url(client.client, { response_type: "code", redirect_uri: CALLBACK, response_mode: mode, ...request }), { who: plan.who });
-        const { tokens, claims } = await client.enter(request, { answer: end instanceof URL ? { location: end.href } : end, nonce: request.nonce });
+        const end = await agree(
+          plan.who.browser,
+          plan.url(client.client, { response_type: "code", redirect_uri: CALLBACK, response_mode: mode, ...request }),
+          { who: plan.who },
+        );
+        const { tokens, claims } = await client.enter(request, {
+          answer: end instanceof URL ? { location: end.href } : end,
+          nonce: request.nonce,
+        });
         await wait(1000 - (Date.now() % 1000) + 10);
-        const refreshed = await client.check(await client.token({ grant_type: "refresh_token", refresh_token: tokens.refresh_token, redirect_uri: undefined, ...more }));
+        const refreshed = await client.check(
+          await client.token({ grant_type: "refresh_token", refresh_token: tokens.refresh_token, redirect_uri: undefined, ...more }),
+        );
         for (const name of ["iss", "sub", "aud", "auth_time", "azp"]) assert.deepEqual(refreshed.claims[name], claims[name], name);
         assert.ok(refreshed.claims.iat > claims.iat);
         assert.equal(refreshed.claims.nonce, undefined);
@@ -247,8 +314,12 @@ for (const [name, mode, { module, complete }] of [
     module("oidcc-alternate-happy-flow", async () => {
       // Scopes and parameters in another order.
       const request = { scope: "email openid", state: random(), nonce: random() };
-      const { origin, pathname, searchParams } = new URL(plan.url(classical, { response_type: "code", redirect_uri: CALLBACK, ...(mode && { response_mode: mode }), ...request }));
-      const answer = await plan.who.browser.get(`${origin}${pathname}?${new URLSearchParams([...searchParams].sort().reverse())}`, { headers: PAGE });
+      const { origin, pathname, searchParams } = new URL(
+        plan.url(classical, { response_type: "code", redirect_uri: CALLBACK, ...(mode && { response_mode: mode }), ...request }),
+      );
+      const answer = await plan.who.browser.get(`${origin}${pathname}?${new URLSearchParams([...searchParams].sort().reverse())}`, {
+        headers: PAGE,
+      });
       const { tokens, claims } = await rp.enter(request, { answer, nonce: request.nonce });
       const info = await rp.userinfo(tokens);
       checkInfo(info, claims.sub);

@@ -5,7 +5,21 @@ import assert from "node:assert/strict";
 import { setTimeout as wait } from "node:timers/promises";
 import { after, before, test } from "node:test";
 import * as jose from "jose";
-import { CALLBACK, FAPI_ALGORITHMS, answered, digest, fapiClient, modulesOf, now, onOurPage, random, refused, refusedBack, startPlan, throughPages } from "../harness/conformance.mjs";
+import {
+  CALLBACK,
+  FAPI_ALGORITHMS,
+  answered,
+  digest,
+  fapiClient,
+  modulesOf,
+  now,
+  onOurPage,
+  random,
+  refused,
+  refusedBack,
+  startPlan,
+  throughPages,
+} from "../harness/conformance.mjs";
 import { agree, clientKey } from "../harness/relying-party.mjs";
 import { PAGE } from "../harness/seed.mjs";
 import { AUTH } from "../harness/worker.mjs";
@@ -42,38 +56,66 @@ module("discovery-end-point-verification", async () => {
   const { status, headers, json } = await plan.worker.browser().get(`${AUTH}/.well-known/openid-configuration`);
   assert.deepEqual([status, headers["content-type"], json.issuer], [200, "application/json", AUTH]);
   assert.equal(json.authorization_response_iss_parameter_supported, true);
-  for (const name of ["authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "pushed_authorization_request_endpoint"]) assert.ok(json[name].startsWith(`${AUTH}/`), name);
-  for (const [name, value] of [["response_types_supported", "code"], ["token_endpoint_auth_methods_supported", "private_key_jwt"], ["code_challenge_methods_supported", "S256"], ["scopes_supported", "openid"], ["subject_types_supported", "public"], ["grant_types_supported", "refresh_token"]]) {
+  for (const name of ["authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "pushed_authorization_request_endpoint"])
+    assert.ok(json[name].startsWith(`${AUTH}/`), name);
+  for (const [name, value] of [
+    ["response_types_supported", "code"],
+    ["token_endpoint_auth_methods_supported", "private_key_jwt"],
+    ["code_challenge_methods_supported", "S256"],
+    ["scopes_supported", "openid"],
+    ["subject_types_supported", "public"],
+    ["grant_types_supported", "refresh_token"],
+  ]) {
     assert.ok(json[name].includes(value), name);
   }
   for (const name of ["dpop", "id_token", "token_endpoint_auth", "userinfo"]) {
-    const values = json[name === "token_endpoint_auth" ? "token_endpoint_auth_signing_alg_values_supported" : `${name}_signing_alg_values_supported`];
-    assert.ok(values.some((alg) => FAPI_ALGORITHMS.includes(alg)), name);
+    const values =
+      json[name === "token_endpoint_auth" ? "token_endpoint_auth_signing_alg_values_supported" : `${name}_signing_alg_values_supported`];
+    assert.ok(
+      values.some((alg) => FAPI_ALGORITHMS.includes(alg)),
+      name,
+    );
   }
   assert.ok(json.scopes_supported.every((scope) => /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(scope)));
   assert.ok([undefined, true, false].includes(json.require_pushed_authorization_requests));
   const { keys } = (await plan.worker.browser().get(json.jwks_uri)).json;
   assert.ok(keys.length > 0 && new Set(keys.map((key) => key.kid)).size === keys.length && keys.every((key) => key.kid && !key.d));
-  for (const { kty, n, x, crv } of keys) assert.ok(kty === "RSA" ? n.length * 6 >= 2048 : crv === "P-256" || crv === "Ed25519" || x.length * 6 >= 224);
+  for (const { kty, n, x, crv } of keys)
+    assert.ok(kty === "RSA" ? n.length * 6 >= 2048 : crv === "P-256" || crv === "Ed25519" || x.length * 6 >= 224);
 });
 module("happy-flow", async () => {
   const entered = await rp.enter();
   const known = ["iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "azp", "at_hash", "c_hash", "sid"];
-  assert.deepEqual(Object.keys(entered.claims).filter((name) => !known.includes(name)), [], "no claim that nobody asked for");
-  closed(await rp.userinfo(entered.access_token, { headers: { authorization: undefined }, query: `?access_token=${entered.access_token}` }), "a token in the query");
+  assert.deepEqual(
+    Object.keys(entered.claims).filter((name) => !known.includes(name)),
+    [],
+    "no claim that nobody asked for",
+  );
+  closed(
+    await rp.userinfo(entered.access_token, { headers: { authorization: undefined }, query: `?access_token=${entered.access_token}` }),
+    "a token in the query",
+  );
   for (const accept of ["application/json;charset=UTF-8", "application/json, application/*+json, */*"]) {
-    await rp.opens(entered.access_token, { headers: { accept, "accept-charset": "UTF-8", "x-fapi-customer-ip-address": "2001:db8::1893:25c8:1946" } });
+    await rp.opens(entered.access_token, {
+      headers: { accept, "accept-charset": "UTF-8", "x-fapi-customer-ip-address": "2001:db8::1893:25c8:1946" },
+    });
   }
   // The second client names its key without a proof, and its parameters come in another order.
   const reversed = (url) => {
     const { origin, pathname, searchParams } = new URL(url);
     return plan.who.browser.get(`${origin}${pathname}?${new URLSearchParams([...searchParams].sort().reverse())}`, { headers: PAGE });
   };
-  const other = await second.enter({ state: "s".repeat(64) + random() + random().slice(0, 21), nonce: random(), dpop_jkt: await thumbprint(second.holder) }, { go: reversed });
+  const other = await second.enter(
+    { state: "s".repeat(64) + random() + random().slice(0, 21), nonce: random(), dpop_jkt: await thumbprint(second.holder) },
+    { go: reversed },
+  );
   closed(await second.userinfo(other.access_token, { proof: { by: rp.holder } }), "the first client's key");
 });
 module("user-rejects-authentication", async () => {
-  for (const [client, more] of [[asks, []], [asksToo, ["dummy1", "dummy2"]]]) {
+  for (const [client, more] of [
+    [asks, []],
+    [asksToo, ["dummy1", "dummy2"]],
+  ]) {
     const request = client.request({ state: random() + random() + random().slice(0, 42) });
     const { request_uri } = await client.pushed(request);
     const back = answered(await through({ decision: "deny" })(client.place(request_uri, request)));
@@ -81,19 +123,47 @@ module("user-rejects-authentication", async () => {
     if (more.length > 0) assert.deepEqual([back.dummy1, back.dummy2], ["lorem", "ipsum"]);
   }
 });
-module("ensure-authorization-request-without-state-success", async () => assert.equal("state" in (await rp.enter({ state: undefined })).back, false));
-module("ensure-authorization-request-without-nonce-success", async () => assert.equal("nonce" in (await rp.enter({ nonce: undefined })).claims, false));
-module("ensure-authorization-request-with-64-char-nonce-success", async () => void (await rp.enter({ nonce: random() + random().slice(0, 21) })));
-module("ensure-other-scope-order-succeeds", async () => assert.equal((await rp.enter({ scope: "offline_access email openid" })).scope, "offline_access email openid"));
+module("ensure-authorization-request-without-state-success", async () =>
+  assert.equal("state" in (await rp.enter({ state: undefined })).back, false),
+);
+module("ensure-authorization-request-without-nonce-success", async () =>
+  assert.equal("nonce" in (await rp.enter({ nonce: undefined })).claims, false),
+);
+module(
+  "ensure-authorization-request-with-64-char-nonce-success",
+  async () => void (await rp.enter({ nonce: random() + random().slice(0, 21) })),
+);
+module("ensure-other-scope-order-succeeds", async () =>
+  assert.equal((await rp.enter({ scope: "offline_access email openid" })).scope, "offline_access email openid"),
+);
 module("test-claims-parameter-identity-claims", async () => {
   const discovery = (await plan.worker.browser().get(`${AUTH}/.well-known/openid-configuration`)).json;
   assert.equal(discovery.claims_parameter_supported, true);
-  const standard = ["sub", "name", "given_name", "family_name", "preferred_username", "picture", "email", "email_verified", "zoneinfo", "locale", "phone_number", "phone_number_verified", "address", "updated_at"];
+  const standard = [
+    "sub",
+    "name",
+    "given_name",
+    "family_name",
+    "preferred_username",
+    "picture",
+    "email",
+    "email_verified",
+    "zoneinfo",
+    "locale",
+    "phone_number",
+    "phone_number_verified",
+    "address",
+    "updated_at",
+  ];
   const asked = discovery.claims_supported.filter((name) => standard.includes(name));
   assert.deepEqual([...asked].sort(), [...standard].sort());
   const knows = await fapiClient(plan, { scope: "openid profile email phone address" });
-  await plan.worker.d1.prepare("update user set first_name = 'Zoë', last_name = 'Ångström', image = 'https://a.example/z.png', username = 'zoe', display_username = 'Zoe', phone_number = '+491701234567', phone_number_verified = 1, profile = ? where id = ?")
-    .bind(JSON.stringify({ timezone: "Europe/Berlin", language: "de", address: "A street" }), plan.who.id).run();
+  await plan.worker.d1
+    .prepare(
+      "update user set first_name = 'Zoë', last_name = 'Ångström', image = 'https://a.example/z.png', username = 'zoe', display_username = 'Zoe', phone_number = '+491701234567', phone_number_verified = 1, profile = ? where id = ?",
+    )
+    .bind(JSON.stringify({ timezone: "Europe/Berlin", language: "de", address: "A street" }), plan.who.id)
+    .run();
   // Each of the forms in which a claim can be asked for, of which one has a member that nobody knows.
   const forms = [null, {}, { essential: true }, { [random()]: random() }, { essential: false }];
   const members = Object.fromEntries(asked.map((name, place) => [name, forms[place % forms.length]]));
@@ -102,16 +172,24 @@ module("test-claims-parameter-identity-claims", async () => {
   assert.match(info.headers["content-type"], /^application\/json/);
   assert.ok(Number.isInteger(info.json.updated_at) && info.json.updated_at <= now());
   const told = { ...entered.claims, ...info.json };
-  assert.deepEqual(asked.filter((name) => !(name in told)), []);
+  assert.deepEqual(
+    asked.filter((name) => !(name in told)),
+    [],
+  );
 });
 module("access-token-type-header-case-sensitivity", async () => {
   const { access_token, token_type } = await rp.enter();
-  const inverted = [...token_type].map((letter) => (letter === letter.toLowerCase() ? letter.toUpperCase() : letter.toLowerCase())).join("");
+  const inverted = [...token_type]
+    .map((letter) => (letter === letter.toLowerCase() ? letter.toUpperCase() : letter.toLowerCase()))
+    .join("");
   for (const scheme of [inverted, "dpop", "DPOP"]) await rp.opens(access_token, { scheme });
 });
 
 module("check-dpop-proof-nbf-exp", async () => void (await rp.enter({}, { proof: { claims: { nbf: now(), exp: now() + 300 } } })));
-for (const [name, seconds] of [["before", -10], ["after", 10]]) {
+for (const [name, seconds] of [
+  ["before", -10],
+  ["after", 10],
+]) {
   module(`ensure-dpopproof-with-iat-10seconds-${name}-succeeds`, async () => {
     const proof = { claims: { iat: now() + seconds } };
     await rp.enter({}, { headers: await rp.proofOfPush(proof), proof });
@@ -131,21 +209,32 @@ module("ensure-token-endpoint-fails-with-mismatched-dpop-jkt", async () => {
   unproven(await rp.redeem(back.code));
 });
 module("ensure-dpopproof-at-par-endpoint-binding-success", async () => void (await rp.enter({}, { headers: await rp.proofOfPush() })));
-module("ensure-dpop-auth-code-binding-success", async () => void (await rp.enter({ dpop_jkt: await thumbprint(rp.holder) }, { headers: await rp.proofOfPush() })));
+module(
+  "ensure-dpop-auth-code-binding-success",
+  async () => void (await rp.enter({ dpop_jkt: await thumbprint(rp.holder) }, { headers: await rp.proofOfPush() })),
+);
 
 // What the browser's URL says beside the pushed request is not used; `enter` checks state and nonce against what was pushed.
 module("ensure-different-nonce-inside-and-outside-request-object", async () => void (await rp.enter({}, { outside: { nonce: random() } })));
 module("ensure-different-state-inside-and-outside-request-object", async () => void (await rp.enter({}, { outside: { state: random() } })));
 module("ensure-authorization-request-with-long-nonce", async () => void (await rp.enter({ nonce: random().repeat(9).slice(0, 384) })));
 module("ensure-authorization-request-with-long-state", async () => void (await rp.enter({ state: random().repeat(24).slice(0, 1000) })));
-module("state-only-outside-request-object-not-used", async () => assert.equal("state" in (await rp.enter({ state: undefined }, { outside: { state: random() } })).back, false));
+module("state-only-outside-request-object-not-used", async () =>
+  assert.equal("state" in (await rp.enter({ state: undefined }, { outside: { state: random() } })).back, false),
+);
 for (const name of ["ensure-request-object-without-redirect-uri-fails", "ensure-redirect-uri-in-authorization-request"]) {
   module(name, async () => refused(await rp.push({ redirect_uri: undefined }), "invalid_request"));
 }
 // Such a URI may be taken here, and is not: ours are registered.
-module("plain-fapi-tolerate-unregistered-redirect-uri", async () => refused(await rp.push({ redirect_uri: `${CALLBACK}/${random().slice(0, 10)}` }), "invalid_request"));
-module("ensure-unsigned-authorization-request-without-using-par-fails", async () => onOurPage(await plan.who.browser.get(plan.url(rp.client, rp.request()), { headers: PAGE }), /pushes its requests/));
-module("ensure-response-type-code-idtoken-fails", async () => refused(await rp.push({ response_type: "code id_token" }), "unsupported_response_type"));
+module("plain-fapi-tolerate-unregistered-redirect-uri", async () =>
+  refused(await rp.push({ redirect_uri: `${CALLBACK}/${random().slice(0, 10)}` }), "invalid_request"),
+);
+module("ensure-unsigned-authorization-request-without-using-par-fails", async () =>
+  onOurPage(await plan.who.browser.get(plan.url(rp.client, rp.request()), { headers: PAGE }), /pushes its requests/),
+);
+module("ensure-response-type-code-idtoken-fails", async () =>
+  refused(await rp.push({ response_type: "code id_token" }), "unsupported_response_type"),
+);
 module("ensure-response-type-token-fails", async () => refused(await rp.push({ response_type: "token" }), "unsupported_response_type"));
 
 module("ensure-client-id-in-token-endpoint", async () => {
@@ -255,7 +344,8 @@ module("refresh-token", async () => {
   const discovery = (await plan.worker.browser().get(`${AUTH}/.well-known/openid-configuration`)).json;
   assert.ok(discovery.grant_types_supported.includes("refresh_token"));
   const begin = (client) => client.enter({ scope: OFFLINE, prompt: "consent" }, { go: through() });
-  const refresh = (client, token, more = {}, options) => client.token({ grant_type: "refresh_token", refresh_token: token, ...more }, options);
+  const refresh = (client, token, more = {}, options) =>
+    client.token({ grant_type: "refresh_token", refresh_token: token, ...more }, options);
   /** A second later, with a new key. */
   async function refreshed(client, entered, more) {
     await wait(1000 - (Date.now() % 1000) + 10);
@@ -270,7 +360,11 @@ module("refresh-token", async () => {
   }
   const entered = await begin(rp);
   await refreshed(rp, entered, { scope: OFFLINE });
-  const nobody = await plan.post("/oauth2/token", { grant_type: "refresh_token", refresh_token: entered.refresh_token, scope: OFFLINE }, { dpop: await rp.proof() });
+  const nobody = await plan.post(
+    "/oauth2/token",
+    { grant_type: "refresh_token", refresh_token: entered.refresh_token, scope: OFFLINE },
+    { dpop: await rp.proof() },
+  );
   assert.ok(["invalid_client", "invalid_grant", "invalid_request"].includes(nobody.json.error), nobody.text);
   assert.ok([400, 401].includes(nobody.status));
   unproven(await refresh(rp, entered.refresh_token, { scope: OFFLINE }, { headers: { dpop: undefined } }));
@@ -297,23 +391,35 @@ module("par-attempt-reuse-request_uri", async () => {
 module("par-attempt-to-use-expired-request_uri", async () => {
   const request = rp.request();
   const { request_uri, expires_in } = await rp.pushed(request);
-  await plan.worker.d1.prepare("update oauth_grant set expires_at = expires_at - ? where kind = 'request' and token_hash = ?").bind(expires_in * 1000, digest(request_uri.split(":").at(-1))).run();
+  await plan.worker.d1
+    .prepare("update oauth_grant set expires_at = expires_at - ? where kind = 'request' and token_hash = ?")
+    .bind(expires_in * 1000, digest(request_uri.split(":").at(-1)))
+    .run();
   onOurPage(await plan.who.browser.get(rp.place(request_uri, request), { headers: PAGE }), /request_uri/);
 });
-module("par-ensure-jwt-client-assertions-nbf-8-seconds-in-the-future-is-accepted", async () => void (await rp.enter({}, { claims: { iat: now() + 8, nbf: now() + 8 } })));
-module("par-ensure-jwt-client-assertions-nbf-over-60-seconds-in-the-future-fails", async () => refused(await rp.push({}, { iat: now() + 62, nbf: now() + 62, exp: now() + 122 }), "invalid_client", 401));
+module(
+  "par-ensure-jwt-client-assertions-nbf-8-seconds-in-the-future-is-accepted",
+  async () => void (await rp.enter({}, { claims: { iat: now() + 8, nbf: now() + 8 } })),
+);
+module("par-ensure-jwt-client-assertions-nbf-over-60-seconds-in-the-future-fails", async () =>
+  refused(await rp.push({}, { iat: now() + 62, nbf: now() + 62, exp: now() + 122 }), "invalid_client", 401),
+);
 module("par-attempt-to-use-request_uri-for-different-client", async () => {
   const request = rp.request();
   const { request_uri } = await rp.pushed(request);
   onOurPage(await plan.who.browser.get(second.place(request_uri, request), { headers: PAGE }), /request_uri/);
 });
-module("par-authorization-request-containing-request_uri-form-param", async () => refused(await rp.push({ request_uri: "urn:another:request" }), "invalid_request"));
+module("par-authorization-request-containing-request_uri-form-param", async () =>
+  refused(await rp.push({ request_uri: "urn:another:request" }), "invalid_request"),
+);
 module("par-attempt-invalid-http-method", async () => {
   const body = new URLSearchParams(await rp.authenticated(rp.request())).toString();
   const answer = await plan.worker.browser().send("PUT", PAR, { headers: { "content-type": "application/x-www-form-urlencoded" }, body });
   assert.deepEqual([answer.status, answer.headers.allow], [405, "POST"]);
 });
-module("par-ensure-pkce-required", async () => refused(await rp.push({ code_challenge: undefined, code_challenge_method: undefined }), "invalid_request"));
+module("par-ensure-pkce-required", async () =>
+  refused(await rp.push({ code_challenge: undefined, code_challenge_method: undefined }), "invalid_request"),
+);
 module("ensure-pkce-code-verifier-required", async () => {
   const { code } = await rp.code();
   refused(await rp.redeem(code, { code_verifier: undefined }), "invalid_grant");
@@ -322,9 +428,15 @@ module("incorrect-pkce-code-verifier-rejected", async () => {
   const { code } = await rp.code();
   refused(await rp.redeem(code, { code_verifier: random() }), "invalid_grant");
 });
-module("par-plain-pkce-rejected", async () => refused(await rp.push({ code_challenge: rp.verifier, code_challenge_method: "plain" }), "invalid_request"));
+module("par-plain-pkce-rejected", async () =>
+  refused(await rp.push({ code_challenge: rp.verifier, code_challenge_method: "plain" }), "invalid_request"),
+);
 module("par-without-duplicate-parameters", async () => void (await rp.enter({}, { go: (url, request_uri) => rp.visit(request_uri) })));
-for (const [name, aud] of [["array", [AUTH, `${AUTH}/oauth2/token`]], ["par-endpoint-url", PAR], ["token-endpoint-url", `${AUTH}/oauth2/token`]]) {
+for (const [name, aud] of [
+  ["array", [AUTH, `${AUTH}/oauth2/token`]],
+  ["par-endpoint-url", PAR],
+  ["token-endpoint-url", `${AUTH}/oauth2/token`],
+]) {
   module(`par-test-${name}-as-audience-fails`, async () => refused(await rp.push({}, { aud }), "invalid_client", 401));
 }
 complete();
@@ -335,7 +447,9 @@ test("a proof without a nonce is answered with one, and the second try succeeds"
   const fresh = await fapiClient(plan);
   const { code } = await fresh.code();
   const fields = { grant_type: "authorization_code", code, redirect_uri: CALLBACK, code_verifier: fresh.verifier };
-  const first = await plan.post("/oauth2/token", await fresh.authenticated(fields), { dpop: await fresh.proof({ claims: { nonce: undefined } }) });
+  const first = await plan.post("/oauth2/token", await fresh.authenticated(fields), {
+    dpop: await fresh.proof({ claims: { nonce: undefined } }),
+  });
   refused(first, "use_dpop_nonce");
   const nonce = first.headers["dpop-nonce"];
   const got = ok(await plan.post("/oauth2/token", await fresh.authenticated(fields), { dpop: await fresh.proof({ claims: { nonce } }) }));
@@ -358,19 +472,26 @@ test("a client assertion is good once", async () => {
   ok(await plan.post("/oauth2/par", assertion), 201);
   refused(await plan.post("/oauth2/par", assertion), "invalid_client", 401);
 });
-test("a code is bound to dpop_jkt without a proof at the pushed request", async () => void (await rp.enter({ dpop_jkt: await thumbprint(rp.holder) })));
-test("a pushed request without openid needs its redirect_uri too", async () => refused(await rp.push({ redirect_uri: undefined, scope: "email" }), "invalid_request"));
+test("a code is bound to dpop_jkt without a proof at the pushed request", async () =>
+  void (await rp.enter({ dpop_jkt: await thumbprint(rp.holder) })));
+test("a pushed request without openid needs its redirect_uri too", async () =>
+  refused(await rp.push({ redirect_uri: undefined, scope: "email" }), "invalid_request"));
 test("a parameter that is there twice is refused", async () => refused(await rp.push({ state: ["a", "b"] }), "invalid_request"));
 test("a parameter that nobody knows is ignored", async () => void (await rp.enter({ unregistered: "x" })));
 test("a state of 4096 letters comes back", async () => void (await rp.code({ state: "s".repeat(4096) })));
 test("a pushed request is over with the user's answer, in every window", async () => {
   const refusedOne = ok(await asks.push(), 201);
-  assert.equal(answered(await through({ decision: "deny" })(plan.url(asks.client, { request_uri: refusedOne.request_uri }))).error, "access_denied");
+  assert.equal(
+    answered(await through({ decision: "deny" })(plan.url(asks.client, { request_uri: refusedOne.request_uri }))).error,
+    "access_denied",
+  );
   onOurPage(await asks.visit(refusedOne.request_uri), /request_uri/);
   const pushed = ok(await asks.push(), 201);
   const page = await plan.who.browser.get(new URL((await asks.visit(pushed.request_uri)).location, AUTH).href, { headers: PAGE });
   const other = (await asks.visit(pushed.request_uri)).location;
-  const fields = Object.fromEntries([...page.text.matchAll(/name="(client_id|request_uri)" value="([^"]+)"/g)].map(([, name, value]) => [name, value]));
+  const fields = Object.fromEntries(
+    [...page.text.matchAll(/name="(client_id|request_uri)" value="([^"]+)"/g)].map(([, name, value]) => [name, value]),
+  );
   assert.ok(answered(await plan.who.browser.submit(`${AUTH}/consent`, { ...fields, decision: "allow" })).code);
   onOurPage(await asks.visit(pushed.request_uri), /request_uri/);
   onOurPage(await plan.who.browser.get(new URL(other, AUTH).href, { headers: PAGE }), /request_uri/);
@@ -379,8 +500,14 @@ test("a refresh token can be used again half a minute later, and each use prolon
   const entered = await rp.enter({ scope: OFFLINE });
   const again = () => rp.token({ grant_type: "refresh_token", refresh_token: entered.refresh_token });
   ok(await again());
-  await plan.worker.d1.prepare("update oauth_token set created_at = created_at - 30000, updated_at = updated_at - 30000 where token_hash = ?").bind(digest(entered.refresh_token)).run();
+  await plan.worker.d1
+    .prepare("update oauth_token set created_at = created_at - 30000, updated_at = updated_at - 30000 where token_hash = ?")
+    .bind(digest(entered.refresh_token))
+    .run();
   await rp.opens(ok(await again()).access_token);
-  const [{ expires_at: until }] = await plan.worker.rows("select expires_at from oauth_token where token_hash = ?", digest(entered.refresh_token));
+  const [{ expires_at: until }] = await plan.worker.rows(
+    "select expires_at from oauth_token where token_hash = ?",
+    digest(entered.refresh_token),
+  );
   assert.ok(until > Date.now() + 29 * 86_400_000);
 });

@@ -24,10 +24,16 @@ before(async () => {
   plan = await startPlan({ SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0" });
   client = await plan.register({ classical: true, post_logout_redirect_uris: [AFTER] });
   byBack = await plan.register({
-    classical: true, post_logout_redirect_uris: [AFTER], backchannel_logout_uri: `http://127.0.0.1:${party.address().port}/out`, backchannel_logout_session_required: true,
+    classical: true,
+    post_logout_redirect_uris: [AFTER],
+    backchannel_logout_uri: `http://127.0.0.1:${party.address().port}/out`,
+    backchannel_logout_session_required: true,
   });
   byFront = await plan.register({
-    classical: true, post_logout_redirect_uris: [AFTER], frontchannel_logout_uri: "https://suite.example/front", frontchannel_logout_session_required: true,
+    classical: true,
+    post_logout_redirect_uris: [AFTER],
+    frontchannel_logout_uri: "https://suite.example/front",
+    frontchannel_logout_session_required: true,
   });
 });
 after(async () => {
@@ -59,7 +65,11 @@ async function isOut({ who }, to = client) {
 const initiated = modulesOf("oidcc-rp-initiated-logout-certification-test-plan");
 const back = modulesOf("oidcc-backchannel-rp-initiated-logout-certification-test-plan");
 const front = modulesOf("oidcc-frontchannel-rp-initiated-logout-certification-test-plan");
-for (const [{ module }, kind, channel] of [[initiated, "rp-initiated-logout"], [back, "backchannel-logout", "backchannel"], [front, "frontchannel-logout", "frontchannel"]]) {
+for (const [{ module }, kind, channel] of [
+  [initiated, "rp-initiated-logout"],
+  [back, "backchannel-logout", "backchannel"],
+  [front, "frontchannel-logout", "frontchannel"],
+]) {
   module(`oidcc-${kind}-discovery-endpoint-verification`, async () => {
     const document = await discovery();
     assert.equal(document.end_session_endpoint, `${AUTH}/oauth2/end_session`);
@@ -81,18 +91,35 @@ initiated.module("oidcc-rp-initiated-logout-no-state", async () => {
 });
 initiated.module("oidcc-rp-initiated-logout-bad-post-logout-redirect-uri", async () => {
   const entered = await signedIn();
-  onOurPage(await end(entered, { id_token_hint: entered.tokens.id_token, post_logout_redirect_uri: `${AFTER}/${random().slice(0, 10)}`, state: "s" }), /not registered/);
+  onOurPage(
+    await end(entered, {
+      id_token_hint: entered.tokens.id_token,
+      post_logout_redirect_uri: `${AFTER}/${random().slice(0, 10)}`,
+      state: "s",
+    }),
+    /not registered/,
+  );
   assert.equal(await isSignedIn(entered), true);
 });
 initiated.module("oidcc-rp-initiated-logout-query-added-to-post-logout-redirect-uri", async () => {
   const entered = await signedIn();
-  onOurPage(await end(entered, { id_token_hint: entered.tokens.id_token, post_logout_redirect_uri: `${AFTER}?foo=bar`, state: "s" }), /not registered/);
+  onOurPage(
+    await end(entered, { id_token_hint: entered.tokens.id_token, post_logout_redirect_uri: `${AFTER}?foo=bar`, state: "s" }),
+    /not registered/,
+  );
 });
 initiated.module("oidcc-rp-initiated-logout-modified-id-token-hint", async () => {
   // The same claims, signed by nobody.
   const entered = await signedIn();
   const header = Buffer.from(JSON.stringify({ alg: "none" })).toString("base64url");
-  onOurPage(await end(entered, { id_token_hint: `${header}.${entered.tokens.id_token.split(".")[1]}.`, post_logout_redirect_uri: AFTER, state: "s" }), /id_token_hint/);
+  onOurPage(
+    await end(entered, {
+      id_token_hint: `${header}.${entered.tokens.id_token.split(".")[1]}.`,
+      post_logout_redirect_uri: AFTER,
+      state: "s",
+    }),
+    /id_token_hint/,
+  );
   assert.equal(await isSignedIn(entered), true);
 });
 initiated.module("oidcc-rp-initiated-logout-bad-id-token-hint", async () => {
@@ -130,7 +157,11 @@ back.module("oidcc-backchannel-rp-initiated-logout", async () => {
   assert.deepEqual([out.status, out.location], [303, `${AFTER}?state=s`]);
   const deadline = Date.now() + 10_000;
   while (told.length === 0 && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 25));
-  const { payload, protectedHeader } = await jose.jwtVerify(told[0], await plan.keys(), { issuer: AUTH, audience: byBack.client_id, requiredClaims: ["jti", "iat"] });
+  const { payload, protectedHeader } = await jose.jwtVerify(told[0], await plan.keys(), {
+    issuer: AUTH,
+    audience: byBack.client_id,
+    requiredClaims: ["jti", "iat"],
+  });
   assert.equal(protectedHeader.typ, "logout+jwt");
   assert.deepEqual([payload.sub, payload.sid, payload.nonce], [entered.claims.sub, entered.claims.sid, undefined]);
   assert.deepEqual(payload.events, { "http://schemas.openid.net/event/backchannel-logout": {} });
@@ -142,7 +173,10 @@ front.module("oidcc-frontchannel-rp-initiated-logout", async () => {
   assert.equal(page.status, 200);
   const [, source] = page.text.match(/<iframe[^>]* src="([^"]+)"/) ?? [];
   const framed = new URL(source.replaceAll("&amp;", "&"));
-  assert.deepEqual([framed.origin + framed.pathname, framed.searchParams.get("iss"), framed.searchParams.get("sid")], ["https://suite.example/front", AUTH, entered.claims.sid]);
+  assert.deepEqual(
+    [framed.origin + framed.pathname, framed.searchParams.get("iss"), framed.searchParams.get("sid")],
+    ["https://suite.example/front", AUTH, entered.claims.sid],
+  );
   assert.deepEqual([...framed.searchParams.keys()].sort(), ["iss", "sid"]);
   assert.ok(page.text.includes(`${AFTER}?state=s`));
   await isOut(entered, byFront);
@@ -150,14 +184,20 @@ front.module("oidcc-frontchannel-rp-initiated-logout", async () => {
 for (const { complete } of [initiated, back, front]) complete();
 
 for (const [label, forge] of [
-  ["whose claims were changed", async ({ tokens, claims }) => {
-    const [header, , signature] = tokens.id_token.split(".");
-    return `${header}.${Buffer.from(JSON.stringify({ ...claims, sub: "another" })).toString("base64url")}.${signature}`;
-  }],
-  ["that names our key and is signed with another", async ({ claims, header }) => {
-    const { privateKey } = await jose.generateKeyPair("RS256");
-    return new jose.SignJWT(claims).setProtectedHeader({ alg: "RS256", kid: header.kid }).sign(privateKey);
-  }],
+  [
+    "whose claims were changed",
+    async ({ tokens, claims }) => {
+      const [header, , signature] = tokens.id_token.split(".");
+      return `${header}.${Buffer.from(JSON.stringify({ ...claims, sub: "another" })).toString("base64url")}.${signature}`;
+    },
+  ],
+  [
+    "that names our key and is signed with another",
+    async ({ claims, header }) => {
+      const { privateKey } = await jose.generateKeyPair("RS256");
+      return new jose.SignJWT(claims).setProtectedHeader({ alg: "RS256", kid: header.kid }).sign(privateKey);
+    },
+  ],
 ]) {
   test(`an id_token_hint ${label} is refused`, async () => {
     const entered = await signedIn();

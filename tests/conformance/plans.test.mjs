@@ -6,7 +6,9 @@ import { test } from "node:test";
 import { PLANS } from "../harness/conformance.mjs";
 
 const HERE = new URL(".", import.meta.url);
-const files = readdirSync(HERE).filter((name) => name.endsWith(".test.mjs") && name !== "plans.test.mjs").map((name) => readFileSync(new URL(name, HERE), "utf8"));
+const files = readdirSync(HERE)
+  .filter((name) => name.endsWith(".test.mjs") && name !== "plans.test.mjs")
+  .map((name) => readFileSync(new URL(name, HERE), "utf8"));
 
 for (const [plan, modules] of Object.entries(PLANS)) {
   test(`${plan} has a test file, and a reason for each module that is left out`, () => {

@@ -31,9 +31,40 @@ const bytes = (text) => Buffer.from(text, "base64url");
 
 /** By name: how a key is made, its COSE key (RFC 9052, section 7), its COSE algorithm and its digest. */
 const ALGORITHMS = {
-  ES256: { cose: -7, digest: "sha256", make: () => generateKeyPairSync("ec", { namedCurve: "P-256" }), key: ({ x, y }) => [[1, 2], [3, -7], [-1, 1], [-2, bytes(x)], [-3, bytes(y)]] },
-  EdDSA: { cose: -8, digest: null, make: () => generateKeyPairSync("ed25519"), key: ({ x }) => [[1, 1], [3, -8], [-1, 6], [-2, bytes(x)]] },
-  RS256: { cose: -257, digest: "sha256", make: () => generateKeyPairSync("rsa", { modulusLength: 2048 }), key: ({ n, e }) => [[1, 3], [3, -257], [-1, bytes(n)], [-2, bytes(e)]] },
+  ES256: {
+    cose: -7,
+    digest: "sha256",
+    make: () => generateKeyPairSync("ec", { namedCurve: "P-256" }),
+    key: ({ x, y }) => [
+      [1, 2],
+      [3, -7],
+      [-1, 1],
+      [-2, bytes(x)],
+      [-3, bytes(y)],
+    ],
+  },
+  EdDSA: {
+    cose: -8,
+    digest: null,
+    make: () => generateKeyPairSync("ed25519"),
+    key: ({ x }) => [
+      [1, 1],
+      [3, -8],
+      [-1, 6],
+      [-2, bytes(x)],
+    ],
+  },
+  RS256: {
+    cose: -257,
+    digest: "sha256",
+    make: () => generateKeyPairSync("rsa", { modulusLength: 2048 }),
+    key: ({ n, e }) => [
+      [1, 3],
+      [3, -257],
+      [-1, bytes(n)],
+      [-2, bytes(e)],
+    ],
+  },
 };
 
 const FLAG = { UP: 0x01, UV: 0x04, BE: 0x08, BS: 0x10, AT: 0x40, ED: 0x80 };
@@ -86,12 +117,15 @@ export class Authenticator {
     const statement = this.attestation === "packed" ? { alg: ALGORITHMS[this.algorithm].cose, sig: signature } : {};
     const object = { fmt: lie.format ?? this.attestation, attStmt: lie.statement ?? statement, authData: data };
     this.userHandle = options.user.id;
-    return this.#envelope({
-      clientDataJSON: base64url(clientData),
-      attestationObject: base64url(lie.attestationObject ?? cbor(object)),
-      transports: ["internal", "hybrid"],
-      ...lie.response,
-    }, lie);
+    return this.#envelope(
+      {
+        clientDataJSON: base64url(clientData),
+        attestationObject: base64url(lie.attestationObject ?? cbor(object)),
+        transports: ["internal", "hybrid"],
+        ...lie.response,
+      },
+      lie,
+    );
   }
 
   /** `AuthenticationResponseJSON` for the server's options. */
@@ -99,13 +133,16 @@ export class Authenticator {
     const data = lie.authData ?? this.#data(lie.rpId ?? options.rpId, lie);
     const clientData = this.#clientData("webauthn.get", options, lie);
     const signature = lie.signature ?? this.sign(Buffer.concat([data, sha256(clientData)]));
-    return this.#envelope({
-      clientDataJSON: base64url(clientData),
-      authenticatorData: base64url(data),
-      signature: base64url(signature),
-      userHandle: this.userHandle,
-      ...lie.response,
-    }, lie);
+    return this.#envelope(
+      {
+        clientDataJSON: base64url(clientData),
+        authenticatorData: base64url(data),
+        signature: base64url(signature),
+        userHandle: this.userHandle,
+        ...lie.response,
+      },
+      lie,
+    );
   }
 }
 

@@ -73,7 +73,9 @@ export class Browser {
     for (const line of lines) {
       const [pair, ...attributes] = line.split(";").map((part) => part.trim());
       const at = pair.indexOf("=");
-      const gone = attributes.some((attribute) => /^max-age=0$/i.test(attribute) || (/^expires=/i.test(attribute) && Date.parse(attribute.slice(8)) <= Date.now()));
+      const gone = attributes.some(
+        (attribute) => /^max-age=0$/i.test(attribute) || (/^expires=/i.test(attribute) && Date.parse(attribute.slice(8)) <= Date.now()),
+      );
       if (gone) jar.delete(pair.slice(0, at));
       else jar.set(pair.slice(0, at), pair.slice(at + 1));
     }
@@ -98,7 +100,7 @@ export class Browser {
   /** Opens a page as a navigation, following redirects among hosts of this machine. */
   async open(url, { most = 12, within = (next) => next.hostname.endsWith("localhost") } = {}) {
     const trail = [];
-    for (let next = url; trail.length <= most; ) {
+    for (let next = url; trail.length <= most;) {
       const answer = await this.get(next, { headers: { accept: "text/html", "sec-fetch-mode": "navigate" } });
       trail.push({ url: next, status: answer.status });
       if (answer.status < 300 || answer.status > 399) return Object.assign(answer, { url: next, trail });
@@ -117,13 +119,20 @@ export class Browser {
     const [, action, inside] = (page.status === 200 && page.text.match(/<form method="post" action="([^"]+)"[^>]*>([^]*?)<\/form>/)) || [];
     if (!action || new URL(page.url).pathname === "/login") return page;
     const plain = (text) => text.replaceAll("&quot;", '"').replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
-    const hidden = [...inside.matchAll(/<input type="hidden" name="([^"]+)" value="([^"]*)">/g)].map(([, name, value]) => [name, plain(value)]);
+    const hidden = [...inside.matchAll(/<input type="hidden" name="([^"]+)" value="([^"]*)">/g)].map(([, name, value]) => [
+      name,
+      plain(value),
+    ]);
     return this.submit(new URL(action, page.url).href, { ...Object.fromEntries(hidden), ...fields });
   }
 
   /** What the published client does with a mailed link's token in a page of `origin`: its GET of the protocol's own address. */
   verifyAsScript(url, origin) {
-    const at = { "/verify-email": "/api/auth/verify-email", "/sign-in-link": "/api/auth/magic-link/verify", "/delete-account": "/api/auth/delete-user/callback" };
+    const at = {
+      "/verify-email": "/api/auth/verify-email",
+      "/sign-in-link": "/api/auth/magic-link/verify",
+      "/delete-account": "/api/auth/delete-user/callback",
+    };
     const { pathname, origin: host, search } = new URL(url);
     return this.get(`${host}${at[pathname] ?? pathname}${search}`, { headers: { origin } });
   }

@@ -12,7 +12,14 @@ export async function startChromium() {
   if (!executablePath) throw new Error("Chromium is missing: install Debian's package `chromium`, or set CHROMIUM to its path");
   return chromium.launch({
     executablePath,
-    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+    ],
   });
 }
 

@@ -27,7 +27,9 @@ export function modulesOf(plan) {
     },
     complete() {
       test(`${plan} is complete: each module that applies has one test`, () => {
-        const applying = Object.entries(listed).filter(([, reason]) => reason === null).map(([name]) => name);
+        const applying = Object.entries(listed)
+          .filter(([, reason]) => reason === null)
+          .map(([name]) => name);
         assert.deepEqual([...registered].sort(), applying.sort());
       });
     },
@@ -40,18 +42,35 @@ export const random = () => randomBytes(32).toString("base64url");
 export const digest = (text) => createHash("sha256").update(text).digest("base64url");
 export const now = () => Math.floor(Date.now() / 1000);
 
-const encode = (fields) => new URLSearchParams(Object.entries(fields).flatMap(([name, value]) => (value === undefined ? [] : [value].flat().map((one) => [name, one])))).toString();
+const encode = (fields) =>
+  new URLSearchParams(
+    Object.entries(fields).flatMap(([name, value]) => (value === undefined ? [] : [value].flat().map((one) => [name, one]))),
+  ).toString();
 
 /** A Worker, an administrator and the person who signs in; `register` makes a client as an administrator does. */
 export async function startPlan(settings = {}) {
   const worker = await startWorker({ settings });
   const admin = await signUp(worker, { roles: ["admin"] });
   const who = await signUp(worker);
-  const post = (path, fields, headers = {}) => worker.browser().send("POST", path.startsWith("http") ? path : `${AUTH}${path}`, { headers: { ...FORM, ...headers }, body: encode(fields), keepCookies: false });
+  const post = (path, fields, headers = {}) =>
+    worker.browser().send("POST", path.startsWith("http") ? path : `${AUTH}${path}`, {
+      headers: { ...FORM, ...headers },
+      body: encode(fields),
+      keepCookies: false,
+    });
   return {
-    worker, admin, who, post,
+    worker,
+    admin,
+    who,
+    post,
     async register(metadata = {}) {
-      const made = await admin.browser.post(`${AUTH}/api/auth/admin/oauth2/create-client`, { client_name: "Suite", redirect_uris: [CALLBACK], grant_types: ["authorization_code", "refresh_token"], skip_consent: true, ...metadata });
+      const made = await admin.browser.post(`${AUTH}/api/auth/admin/oauth2/create-client`, {
+        client_name: "Suite",
+        redirect_uris: [CALLBACK],
+        grant_types: ["authorization_code", "refresh_token"],
+        skip_consent: true,
+        ...metadata,
+      });
       assert.equal(made.status, 201, made.text);
       return made.json;
     },
@@ -78,7 +97,15 @@ export function answered(answer, { callback = CALLBACK } = {}) {
 
 /** Relying parties of the Basic plan. `mode` is the response mode that each of its requests names. */
 export function basicClient(plan, client, { mode } = {}) {
-  const base = (parameters) => ({ response_type: "code", redirect_uri: CALLBACK, scope: "openid", state: random(), nonce: random(), response_mode: mode, ...parameters });
+  const base = (parameters) => ({
+    response_type: "code",
+    redirect_uri: CALLBACK,
+    scope: "openid",
+    state: random(),
+    nonce: random(),
+    response_mode: mode,
+    ...parameters,
+  });
   const self = {
     client,
     /** One request of somebody who is signed in; the raw answer. */
@@ -97,11 +124,16 @@ export function basicClient(plan, client, { mode } = {}) {
       assert.match(got.headers["cache-control"], /no-store/);
       const tokens = got.json;
       assert.equal(tokens.token_type, "Bearer");
-      const { payload: claims, protectedHeader: header } = await jose.jwtVerify(tokens.id_token, await plan.keys(), { issuer: AUTH, audience: client.client_id, requiredClaims: ["sub", "exp", "iat"] });
+      const { payload: claims, protectedHeader: header } = await jose.jwtVerify(tokens.id_token, await plan.keys(), {
+        issuer: AUTH,
+        audience: client.client_id,
+        requiredClaims: ["sub", "exp", "iat"],
+      });
       if (nonce) assert.equal(claims.nonce, nonce);
       return { tokens, claims, header };
     },
-    userinfo: (tokens) => plan.worker.browser().get(`${AUTH}/oauth2/userinfo`, { headers: { authorization: `Bearer ${tokens.access_token}` } }),
+    userinfo: (tokens) =>
+      plan.worker.browser().get(`${AUTH}/oauth2/userinfo`, { headers: { authorization: `Bearer ${tokens.access_token}` } }),
   };
   return self;
 }
@@ -119,32 +151,85 @@ const hasEntropy = (text) => text.length * 6 >= 128 && new Set(text).size > 10;
 export async function fapiClient(plan, { suffix = "", alg = "ES256", ...metadata } = {}) {
   const own = await clientKey(alg);
   const redirect = `${CALLBACK}${suffix}`;
-  const client = await plan.register({ token_endpoint_auth_method: "private_key_jwt", jwks: { keys: [own.jwk] }, fapi: true, scope: "openid email offline_access", redirect_uris: [redirect], ...metadata });
+  const client = await plan.register({
+    token_endpoint_auth_method: "private_key_jwt",
+    jwks: { keys: [own.jwk] },
+    fapi: true,
+    scope: "openid email offline_access",
+    redirect_uris: [redirect],
+    ...metadata,
+  });
   let nonce;
   const self = {
-    client, own,
+    client,
+    own,
     /** The key that its tokens are bound to. */
     holder: await clientKey(alg),
     verifier: random(),
-    assertion: (claims = {}, { key = own.key, header = {} } = {}) => new jose.SignJWT({ iss: client.client_id, sub: client.client_id, aud: AUTH, jti: randomUUID(), nbf: now(), iat: now(), exp: now() + 60, ...claims }).setProtectedHeader({ alg, kid: own.kid, ...header }).sign(key),
+    assertion: (claims = {}, { key = own.key, header = {} } = {}) =>
+      new jose.SignJWT({
+        iss: client.client_id,
+        sub: client.client_id,
+        aud: AUTH,
+        jti: randomUUID(),
+        nbf: now(),
+        iat: now(),
+        exp: now() + 60,
+        ...claims,
+      })
+        .setProtectedHeader({ alg, kid: own.kid, ...header })
+        .sign(key),
     proof({ method = "POST", url = `${AUTH}/oauth2/token`, access, claims = {}, header = {}, by = self.holder } = {}) {
       const { kty, crv, x, y, n, e } = by.jwk;
-      return new jose.SignJWT({ jti: randomUUID(), htm: method, htu: url, iat: now(), nonce, ...(access && { ath: digest(access) }), ...claims }).setProtectedHeader({ alg: by.alg, typ: "dpop+jwt", jwk: { kty, crv, x, y, n, e }, ...header }).sign(by.key);
+      return new jose.SignJWT({
+        jti: randomUUID(),
+        htm: method,
+        htu: url,
+        iat: now(),
+        nonce,
+        ...(access && { ath: digest(access) }),
+        ...claims,
+      })
+        .setProtectedHeader({ alg: by.alg, typ: "dpop+jwt", jwk: { kty, crv, x, y, n, e }, ...header })
+        .sign(by.key);
     },
     /** The nonce that every proof needs, which the first answer brings. */
     async nonce() {
       nonce ??= (await plan.post("/oauth2/token", { grant_type: "x" }, { dpop: "x" })).headers["dpop-nonce"];
       return nonce;
     },
-    authenticated: async (fields, claims, options) => ({ client_id: client.client_id, client_assertion_type: JWT_BEARER, client_assertion: await self.assertion(claims, options), ...fields }),
-    request: (parameters = {}) => ({ response_type: "code", redirect_uri: redirect, scope: "openid", state: random(), nonce: random(), code_challenge: digest(self.verifier), code_challenge_method: "S256", ...parameters }),
+    authenticated: async (fields, claims, options) => ({
+      client_id: client.client_id,
+      client_assertion_type: JWT_BEARER,
+      client_assertion: await self.assertion(claims, options),
+      ...fields,
+    }),
+    request: (parameters = {}) => ({
+      response_type: "code",
+      redirect_uri: redirect,
+      scope: "openid",
+      state: random(),
+      nonce: random(),
+      code_challenge: digest(self.verifier),
+      code_challenge_method: "S256",
+      ...parameters,
+    }),
     /** A proof for the pushed request, as a header. */
     proofOfPush: async (options) => ({ dpop: await self.proof({ url: `${AUTH}/oauth2/par`, ...options }) }),
-    push: async (parameters, claims, headers) => plan.post("/oauth2/par", await self.authenticated(self.request(parameters), claims), headers),
+    push: async (parameters, claims, headers) =>
+      plan.post("/oauth2/par", await self.authenticated(self.request(parameters), claims), headers),
     /** The browser is sent with the `request_uri`; `more` is added, and wins. */
-    visit: (request_uri, { browser = plan.who.browser, ...more } = {}) => browser.get(plan.url(client, { request_uri, ...more }), { headers: PAGE }),
+    visit: (request_uri, { browser = plan.who.browser, ...more } = {}) =>
+      browser.get(plan.url(client, { request_uri, ...more }), { headers: PAGE }),
     /** The URL by which the suite sends a browser: what OAuth 2.0 asks for is there a second time. */
-    place: (request_uri, request, outside = {}) => plan.url(client, { redirect_uri: request.redirect_uri, request_uri, response_type: request.response_type, scope: request.scope, ...outside }),
+    place: (request_uri, request, outside = {}) =>
+      plan.url(client, {
+        redirect_uri: request.redirect_uri,
+        request_uri,
+        response_type: request.response_type,
+        scope: request.scope,
+        ...outside,
+      }),
     /** A pushed request that was taken. */
     async pushed(request, { claims, headers } = {}) {
       const answer = await self.push(request, claims, headers);
@@ -173,7 +258,8 @@ export async function fapiClient(plan, { suffix = "", alg = "ES256", ...metadata
       await self.nonce();
       return plan.post("/oauth2/token", await self.authenticated(fields, claims, options), { dpop: await self.proof(proof), ...headers });
     },
-    redeem: async (code, more = {}, options) => self.token({ grant_type: "authorization_code", code, redirect_uri: redirect, code_verifier: self.verifier, ...more }, options),
+    redeem: async (code, more = {}, options) =>
+      self.token({ grant_type: "authorization_code", code, redirect_uri: redirect, code_verifier: self.verifier, ...more }, options),
     /** An answer of the token endpoint, with its ID token. */
     async checkTokens(got, { nonce: asked } = {}) {
       assert.equal(got.status, 200, got.text);
@@ -182,11 +268,18 @@ export async function fapiClient(plan, { suffix = "", alg = "ES256", ...metadata
       const { access_token, refresh_token, token_type, expires_in, id_token } = got.json;
       assert.equal(token_type, "DPoP");
       assert.ok(Number.isInteger(expires_in) && expires_in > 0);
-      for (const token of [access_token, ...(refresh_token ? [refresh_token] : [])]) assert.ok(hasEntropy(token) && /^[\x20-\x7e]+$/.test(token));
-      const { payload: claims, protectedHeader: header } = await jose.jwtVerify(id_token, await plan.keys(), { issuer: AUTH, audience: client.client_id, algorithms: FAPI_ALGORITHMS, requiredClaims: ["sub", "exp", "iat"] });
+      for (const token of [access_token, ...(refresh_token ? [refresh_token] : [])])
+        assert.ok(hasEntropy(token) && /^[\x20-\x7e]+$/.test(token));
+      const { payload: claims, protectedHeader: header } = await jose.jwtVerify(id_token, await plan.keys(), {
+        issuer: AUTH,
+        audience: client.client_id,
+        algorithms: FAPI_ALGORITHMS,
+        requiredClaims: ["sub", "exp", "iat"],
+      });
       assert.ok(header.kid);
       assert.equal(claims.nonce, asked);
-      if (claims.at_hash) assert.equal(claims.at_hash, createHash("sha256").update(access_token).digest().subarray(0, 16).toString("base64url"));
+      if (claims.at_hash)
+        assert.equal(claims.at_hash, createHash("sha256").update(access_token).digest().subarray(0, 16).toString("base64url"));
       return { ...got.json, claims };
     },
     /** From the pushed request to what the access token opens. */
@@ -198,7 +291,14 @@ export async function fapiClient(plan, { suffix = "", alg = "ES256", ...metadata
       return { back, ...tokens };
     },
     /** The userinfo endpoint as the protected resource. */
-    userinfo: async (access, { scheme = "DPoP", proof, headers = {}, query = "" } = {}) => plan.worker.browser().get(`${AUTH}/oauth2/userinfo${query}`, { headers: { authorization: `${scheme} ${access}`, dpop: await self.proof({ method: "GET", url: `${AUTH}/oauth2/userinfo`, access, ...proof }), ...headers } }),
+    userinfo: async (access, { scheme = "DPoP", proof, headers = {}, query = "" } = {}) =>
+      plan.worker.browser().get(`${AUTH}/oauth2/userinfo${query}`, {
+        headers: {
+          authorization: `${scheme} ${access}`,
+          dpop: await self.proof({ method: "GET", url: `${AUTH}/oauth2/userinfo`, access, ...proof }),
+          ...headers,
+        },
+      }),
     async opens(access, options) {
       const answer = await self.userinfo(access, options);
       assert.deepEqual([answer.status, answer.json.sub], [200, plan.who.id], answer.text);
@@ -226,7 +326,10 @@ const ERROR_MEMBERS = ["error", "error_description", "error_uri", "state", "sess
 /** An error that the client is sent back with: the request's state, the issuer, and nothing that nobody expects. */
 export function refusedBack(back, error, { state, more = [] }) {
   assert.deepEqual([back.error, back.state, back.iss, back.code], [error, state, AUTH, undefined]);
-  assert.deepEqual(Object.keys(back).filter((name) => !ERROR_MEMBERS.includes(name) && !more.includes(name)), []);
+  assert.deepEqual(
+    Object.keys(back).filter((name) => !ERROR_MEMBERS.includes(name) && !more.includes(name)),
+    [],
+  );
   checkDescription(back);
 }
 
@@ -235,4 +338,5 @@ function checkDescription({ error_description: text }) {
 }
 
 /** A browser that is not signed in signs in, and is sent back. */
-export const throughPages = (plan, url, options = {}) => agree(options.browser ?? plan.worker.browser(), url, { who: plan.who, ...options });
+export const throughPages = (plan, url, options = {}) =>
+  agree(options.browser ?? plan.worker.browser(), url, { who: plan.who, ...options });

@@ -24,7 +24,9 @@ export function splitStatements(sql) {
 }
 
 export async function applyMigrations(d1) {
-  const files = readdirSync(MIGRATIONS).filter((name) => name.endsWith(".sql")).sort();
+  const files = readdirSync(MIGRATIONS)
+    .filter((name) => name.endsWith(".sql"))
+    .sort();
   for (const file of files) {
     const statements = splitStatements(readFileSync(new URL(file, MIGRATIONS), "utf8"));
     try {
@@ -40,14 +42,16 @@ export async function freshDatabase() {
     // Both would reach outside the test: a registry shared by processes, and a download.
     enableDevRegistry: false,
     cf: false,
-    workers: [{
-      config: {
-        name: "database",
-        compatibilityDate: "2026-10-01",
-        manifest: { mainModule: "index.mjs", modules: { "index.mjs": { type: "esm", contents: "export default {}" } } },
-        env: { DB: { type: "d1" } },
+    workers: [
+      {
+        config: {
+          name: "database",
+          compatibilityDate: "2026-10-01",
+          manifest: { mainModule: "index.mjs", modules: { "index.mjs": { type: "esm", contents: "export default {}" } } },
+          env: { DB: { type: "d1" } },
+        },
       },
-    }],
+    ],
   });
   const dispose = () => mf.dispose();
   try {
@@ -63,10 +67,14 @@ export async function freshDatabase() {
 // [{ table, column, type }] of every table that is ours. D1 refuses the pragmas on its own `_cf_…`
 // tables, hence `materialized`: they must be gone before the join.
 export async function columnsOf(d1) {
-  const { results } = await d1.prepare(`
+  const { results } = await d1
+    .prepare(
+      `
     with ours as materialized (
       select name from sqlite_schema where type = 'table' and name not glob '_cf_*' and name not glob 'sqlite_*'
     )
-    select ours.name as "table", info.name as "column", info.type from ours, pragma_table_info(ours.name) info`).all();
+    select ours.name as "table", info.name as "column", info.type from ours, pragma_table_info(ours.name) info`,
+    )
+    .all();
   return results;
 }

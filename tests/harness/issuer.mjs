@@ -30,28 +30,43 @@ export async function startIssuer() {
       issuer.faults = {};
       issuer.requests.length = 0;
     },
-    stop: () => new Promise((resolve) => {
-      server.closeAllConnections();
-      server.close(resolve);
-    }),
+    stop: () =>
+      new Promise((resolve) => {
+        server.closeAllConnections();
+        server.close(resolve);
+      }),
   };
   const flows = new Map();
 
   async function token(request, response, form) {
     const { faults } = issuer;
     if (faults.token) return faults.token(request, response);
-    const [id, secret] = Buffer.from((request.headers.authorization ?? "").replace("Basic ", ""), "base64").toString().split(":").map((part) => decodeURIComponent(part.replaceAll("+", " ")));
+    const [id, secret] = Buffer.from((request.headers.authorization ?? "").replace("Basic ", ""), "base64")
+      .toString()
+      .split(":")
+      .map((part) => decodeURIComponent(part.replaceAll("+", " ")));
     const flow = flows.get(form.get("code"));
     flows.delete(form.get("code"));
-    const challenge = createHash("sha256").update(form.get("code_verifier") ?? "").digest("base64url");
-    const good = id === CLIENT.id && secret === CLIENT.secret && flow?.challenge === challenge && flow.redirect === form.get("redirect_uri");
+    const challenge = createHash("sha256")
+      .update(form.get("code_verifier") ?? "")
+      .digest("base64url");
+    const good =
+      id === CLIENT.id && secret === CLIENT.secret && flow?.challenge === challenge && flow.redirect === form.get("redirect_uri");
     if (!good) return json(response, 400, { error: "invalid_grant" });
     const now = Math.floor(Date.now() / 1000);
     const claims = { iss: url, aud: CLIENT.id, nonce: flow.nonce, iat: now, exp: now + 300, ...issuer.person, ...faults.claims };
     for (const name of Object.keys(claims)) if (claims[name] === undefined) delete claims[name];
     const { alg, kid, privateKey } = faults.signWith ?? issuer.key;
     const idToken = (await faults.idToken?.(claims)) ?? (await new SignJWT(claims).setProtectedHeader({ alg, kid }).sign(privateKey));
-    json(response, 200, { token_type: "Bearer", access_token: "an access token", refresh_token: "a refresh token", expires_in: 3600, scope: "openid email", id_token: idToken, ...faults.answer });
+    json(response, 200, {
+      token_type: "Bearer",
+      access_token: "an access token",
+      refresh_token: "a refresh token",
+      expires_in: 3600,
+      scope: "openid email",
+      id_token: idToken,
+      ...faults.answer,
+    });
   }
 
   server.on("request", async (request, response) => {
@@ -63,8 +78,14 @@ export async function startIssuer() {
     if (pathname === "/.well-known/openid-configuration") {
       if (faults.discovery) return faults.discovery(request, response);
       return json(response, 200, {
-        issuer: url, authorization_endpoint: `${url}/authorize`, token_endpoint: `${url}/token`, jwks_uri: `${url}/jwks`, userinfo_endpoint: `${url}/userinfo`,
-        scopes_supported: ["openid", "email", "profile"], response_types_supported: ["code"], ...faults.metadata,
+        issuer: url,
+        authorization_endpoint: `${url}/authorize`,
+        token_endpoint: `${url}/token`,
+        jwks_uri: `${url}/jwks`,
+        userinfo_endpoint: `${url}/userinfo`,
+        scopes_supported: ["openid", "email", "profile"],
+        response_types_supported: ["code"],
+        ...faults.metadata,
       });
     }
     // Below it too: key sets are kept by their URL, and a test may want one that nobody has asked for.
@@ -76,7 +97,8 @@ export async function startIssuer() {
       const code = randomUUID();
       flows.set(code, { nonce: query.get("nonce"), challenge: query.get("code_challenge"), redirect: query.get("redirect_uri") });
       const back = new URL(query.get("redirect_uri"));
-      for (const [name, value] of Object.entries({ code, state: query.get("state"), ...faults.callback })) if (value !== undefined) back.searchParams.set(name, value);
+      for (const [name, value] of Object.entries({ code, state: query.get("state"), ...faults.callback }))
+        if (value !== undefined) back.searchParams.set(name, value);
       return response.writeHead(302, { location: back.href }).end();
     }
     json(response, 404, {});
@@ -88,11 +110,21 @@ export async function startIssuer() {
 export async function addIssuer(d1, baseUrl, columns = {}) {
   const id = randomUUID();
   const row = {
-    id, name: "acme", login_page_name: "Acme", base_url: baseUrl, client_id: CLIENT.id,
+    id,
+    name: "acme",
+    login_page_name: "Acme",
+    base_url: baseUrl,
+    client_id: CLIENT.id,
     client_secret_sealed: seal(SETTINGS.SECRETS, { table: "issuer", column: "client_secret_sealed", row: id }, CLIENT.secret),
-    trust_email: 1, created_at: Date.now(), updated_at: Date.now(), ...columns,
+    trust_email: 1,
+    created_at: Date.now(),
+    updated_at: Date.now(),
+    ...columns,
   };
   const names = Object.keys(row);
-  await d1.prepare(`insert into issuer (${names}) values (${names.map(() => "?")})`).bind(...Object.values(row)).run();
+  await d1
+    .prepare(`insert into issuer (${names}) values (${names.map(() => "?")})`)
+    .bind(...Object.values(row))
+    .run();
   return id;
 }

@@ -138,6 +138,9 @@ export function readFrame(bytes) {
   const from = 2 + 4 * masked;
   const to = from + (bytes[1] & 0x7f);
   if (bytes.length < to) return undefined;
-  const text = bytes.subarray(from, to).map((byte, at) => (masked ? byte ^ bytes[2 + (at % 4)] : byte)).toString();
+  const text = bytes
+    .subarray(from, to)
+    .map((byte, at) => (masked ? byte ^ bytes[2 + (at % 4)] : byte))
+    .toString();
   return { opcode: bytes[0] & 0x0f, text, rest: bytes.subarray(to) };
 }

@@ -21,14 +21,33 @@ async function run(program, args, missing) {
 export async function virtualEnvironment(name, requirements) {
   const folder = fileURLToPath(new URL(`../../target/${name}-venv`, import.meta.url));
   const [bin, made] = [join(folder, "bin"), join(folder, "made-of.txt")];
-  const works = () => run(join(bin, "python"), ["-c", "import sys"]).then(() => true, () => false);
+  const works = () =>
+    run(join(bin, "python"), ["-c", "import sys"]).then(
+      () => true,
+      () => false,
+    );
   if (existsSync(made) && readFileSync(made, "utf8") === requirements && (await works())) return bin;
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
-  await run("python3", ["-m", "venv", folder], "Python with venv is not installed, and this test drives software for it: apt install python3 python3-venv");
+  await run(
+    "python3",
+    ["-m", "venv", folder],
+    "Python with venv is not installed, and this test drives software for it: apt install python3 python3-venv",
+  );
   const list = join(folder, "requirements.txt");
   writeFileSync(list, requirements);
-  await run(join(bin, "python"), ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "-r", list]);
+  await run(join(bin, "python"), [
+    "-m",
+    "pip",
+    "install",
+    "--quiet",
+    "--disable-pip-version-check",
+    "--no-deps",
+    "--only-binary",
+    ":all:",
+    "-r",
+    list,
+  ]);
   writeFileSync(made, requirements);
   return bin;
 }
@@ -36,7 +55,9 @@ export async function virtualEnvironment(name, requirements) {
 /** A file that a package of an environment brings beside its modules. */
 export function packageFile(bin, name) {
   const lib = join(bin, "..", "lib");
-  const found = readdirSync(lib).map((python) => join(lib, python, "site-packages", name)).find(existsSync);
+  const found = readdirSync(lib)
+    .map((python) => join(lib, python, "site-packages", name))
+    .find(existsSync);
   if (!found) throw new Error(`${lib} has no ${name}`);
   return found;
 }

@@ -13,7 +13,9 @@ export const REDIRECT = "http://localhost:3333/cb";
 export const FORM = { "content-type": "application/x-www-form-urlencoded" };
 
 /** The header of `client_secret_basic`. Ids and secrets of ours have no letter that a form would escape. */
-export const basic = ({ client_id, client_secret }) => ({ authorization: `Basic ${Buffer.from(`${client_id}:${client_secret}`).toString("base64")}` });
+export const basic = ({ client_id, client_secret }) => ({
+  authorization: `Basic ${Buffer.from(`${client_id}:${client_secret}`).toString("base64")}`,
+});
 
 /**
  * `fetch` that reaches the Worker by its host's name. `certificate` is one that the connection is made with. `spy` sees each
@@ -26,7 +28,12 @@ export function reaching(worker, { certificate, spy } = {}) {
     const answer = await worker.browser().send(method, String(url), { headers: sent, body: payload, keepCookies: false });
     spy?.({ method, url: String(url), headers: sent, body: payload, status: answer.status, answer: answer.headers });
     const empty = [204, 304].includes(answer.status);
-    return new Response(empty ? null : answer.bytes, { status: answer.status, headers: Object.entries(answer.headers).flatMap(([name, value]) => (Array.isArray(value) ? value.map((one) => [name, one]) : [[name, value]])) });
+    return new Response(empty ? null : answer.bytes, {
+      status: answer.status,
+      headers: Object.entries(answer.headers).flatMap(([name, value]) =>
+        Array.isArray(value) ? value.map((one) => [name, one]) : [[name, value]],
+      ),
+    });
   };
 }
 
@@ -38,7 +45,14 @@ export const thumbprint = ({ der }) => createHash("sha256").update(der).digest("
 
 /** Cloudflare's report, as the local runtime takes it: this header becomes `request.cf`, and reaches no Worker as a header. */
 export const reported = ({ subject, verified, der }) => ({
-  "mf-cf-blob": JSON.stringify({ tlsClientAuth: { certPresented: "1", certVerified: verified, certSubjectDNRFC2253: subject, certFingerprintSHA256: createHash("sha256").update(der).digest("hex") } }),
+  "mf-cf-blob": JSON.stringify({
+    tlsClientAuth: {
+      certPresented: "1",
+      certVerified: verified,
+      certSubjectDNRFC2253: subject,
+      certFingerprintSHA256: createHash("sha256").update(der).digest("hex"),
+    },
+  }),
 });
 
 /** What a relying party needs; `admin` adds its clients. */
@@ -51,14 +65,25 @@ export function relyingParty(worker, admin) {
     options,
 
     async register(metadata = {}) {
-      const made = await admin.browser.post(`${AUTH}/api/auth/admin/oauth2/create-client`, { client_name: "The app", redirect_uris: [REDIRECT], grant_types: ["authorization_code", "refresh_token"], ...metadata });
+      const made = await admin.browser.post(`${AUTH}/api/auth/admin/oauth2/create-client`, {
+        client_name: "The app",
+        redirect_uris: [REDIRECT],
+        grant_types: ["authorization_code", "refresh_token"],
+        ...metadata,
+      });
       assert.equal(made.status, 201, made.text);
       return made.json;
     },
 
     /** Discovers us as a relying party does. `metadata` is what it knows of itself, `through` how it reaches us. */
     async discover(registered, authentication, { metadata, through = reach } = {}) {
-      const config = await client.discovery(new URL(AUTH), registered.client_id, metadata, authentication ?? client.ClientSecretBasic(registered.client_secret), { [client.customFetch]: through, execute: [client.allowInsecureRequests] });
+      const config = await client.discovery(
+        new URL(AUTH),
+        registered.client_id,
+        metadata,
+        authentication ?? client.ClientSecretBasic(registered.client_secret),
+        { [client.customFetch]: through, execute: [client.allowInsecureRequests] },
+      );
       config[client.customFetch] = through;
       return config;
     },
@@ -93,8 +118,10 @@ export async function agree(browser, url, { who, decision = "allow", code, seen 
     seen.push(answer.text);
     const { fields } = formOf(answer.text);
     if (answer.text.includes('action="/consent"')) answer = await browser.submit(`${AUTH}/consent`, { ...fields, decision });
-    else if (answer.text.includes('action="/login"')) answer = await browser.submit(`${AUTH}/login`, { email: who.email, password: PASSWORD, continue: fields.continue });
-    else if (code && answer.text.includes('action="/second-factor"')) answer = await browser.submit(`${AUTH}/second-factor`, { code: await code(), continue: fields.continue });
+    else if (answer.text.includes('action="/login"'))
+      answer = await browser.submit(`${AUTH}/login`, { email: who.email, password: PASSWORD, continue: fields.continue });
+    else if (code && answer.text.includes('action="/second-factor"'))
+      answer = await browser.submit(`${AUTH}/second-factor`, { code: await code(), continue: fields.continue });
     else return answer;
   }
   throw new Error("no end");
@@ -105,8 +132,13 @@ export async function begin(config, parameters = {}, build = client.buildAuthori
   const verifier = client.randomPKCECodeVerifier();
   const [state, nonce] = [client.randomState(), client.randomNonce()];
   const url = await build(config, {
-    redirect_uri: REDIRECT, scope: "openid email profile offline_access", state, nonce,
-    code_challenge: await client.calculatePKCECodeChallenge(verifier), code_challenge_method: "S256", ...parameters,
+    redirect_uri: REDIRECT,
+    scope: "openid email profile offline_access",
+    state,
+    nonce,
+    code_challenge: await client.calculatePKCECodeChallenge(verifier),
+    code_challenge_method: "S256",
+    ...parameters,
   });
   return { url, checks: { pkceCodeVerifier: verifier, expectedState: state, expectedNonce: nonce, idTokenExpected: true } };
 }
@@ -117,7 +149,7 @@ export async function begin(config, parameters = {}, build = client.buildAuthori
  */
 export const says = (code) => (error) => {
   const challenge = Array.isArray(error.cause) ? error.cause[0] : undefined;
-  const said = challenge?.scheme === "basic" ? "invalid_client" : challenge?.parameters.error ?? error.error ?? error.cause?.error;
+  const said = challenge?.scheme === "basic" ? "invalid_client" : (challenge?.parameters.error ?? error.error ?? error.cause?.error);
   assert.equal(said, code, `${error.code}: ${error.message}`);
   return true;
 };
@@ -139,6 +171,13 @@ export async function clientKey(alg, kid = `${alg} ${randomBytes(6).toString("he
   const jwk = { ...pair.publicKey.export({ format: "jwk" }), kid, alg, use: "sig" };
   const key = await jose.importJWK({ ...pair.privateKey.export({ format: "jwk" }), alg }, alg);
   const publicKey = await jose.importJWK({ ...pair.publicKey.export({ format: "jwk" }), alg }, alg, { extractable: true });
-  const options = alg === "EdDSA" ? { [oauth.modifyAssertion]: (header) => { header.alg = "EdDSA"; } } : {};
+  const options =
+    alg === "EdDSA"
+      ? {
+          [oauth.modifyAssertion]: (header) => {
+            header.alg = "EdDSA";
+          },
+        }
+      : {};
   return { alg, kid, jwk, key, privateJwk: pair.privateKey.export({ format: "jwk" }), pair: { privateKey: key, publicKey }, options };
 }

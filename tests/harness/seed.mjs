@@ -10,7 +10,10 @@ async function insert(worker, table, row) {
   const full = { created_at: 0, updated_at: 0, ...row };
   const names = Object.keys(full).filter((name) => full[name] !== undefined);
   const sql = `insert into ${table} (${names}) values (${names.map(() => "?")})`;
-  await worker.d1.prepare(sql).bind(...names.map((name) => full[name])).run();
+  await worker.d1
+    .prepare(sql)
+    .bind(...names.map((name) => full[name]))
+    .run();
   return row.id;
 }
 
@@ -34,8 +37,14 @@ export const RULES = [
 /** A protected app: at `origin` (URL), or at a service `binding`, or at neither, for forward-auth. */
 export async function seedApp(worker, host, { tenant = DEFAULT_TENANT, origin, binding, access, rules = RULES, enabled = 1 }) {
   const id = await insert(worker, "proxied_app", {
-    id: randomUUID(), tenant_id: tenant, name: host, host, origin_url: origin, service_binding: binding,
-    default_access: access, enabled,
+    id: randomUUID(),
+    tenant_id: tenant,
+    name: host,
+    host,
+    origin_url: origin,
+    service_binding: binding,
+    default_access: access,
+    enabled,
   });
   for (const [position, [path, access, { roles = [], methods = [] } = {}]] of rules.entries()) {
     const lists = { methods: JSON.stringify(methods), roles: JSON.stringify(roles) };
@@ -106,14 +115,42 @@ export async function upToCallback({ browser }, app, path = "/") {
 
 /** Disguises of a path `/name` and below, as servers may see through them. */
 export const disguises = (name) => [
-  `/;/${name}`, `/;a=b/${name}`, `/${name};a=b`, `/x/..;/${name}`, `/public/..;/..;/${name}`, `//${name}`, `///${name}`, `/./${name}`,
-  `/%2f${name}`, `/%2e%2e/${name}`, `/x/..%2f${name}`, `/x%2f..%2f${name}`, `/public/..%2f${name}`, `/public/%2e%2e/${name}/x`,
-  `/public/..%252f${name}`, `/public/..%25252f${name}`, `/public/..%2525252f${name}`, `/${name.toUpperCase()}`, `/${name}/../${name}/x`,
-  `/%${name.charCodeAt(0).toString(16)}${name.slice(1)}`, `/%25${name.charCodeAt(0).toString(16)}${name.slice(1)}`,
-  `/\\${name}`, `/x\\..\\${name}`, `/public/..%5c${name}`, `/public\\..%5C${name}`, `/${name}%00`, `/${name}%00.png`,
-  `/${name}/`, `/${name}%2fx`, `/${name}#x`, `/${name}?x`, `/.doorward/../${name}`, `http://app.localhost/${name}`, `http://elsewhere.invalid/../${name}`,
+  `/;/${name}`,
+  `/;a=b/${name}`,
+  `/${name};a=b`,
+  `/x/..;/${name}`,
+  `/public/..;/..;/${name}`,
+  `//${name}`,
+  `///${name}`,
+  `/./${name}`,
+  `/%2f${name}`,
+  `/%2e%2e/${name}`,
+  `/x/..%2f${name}`,
+  `/x%2f..%2f${name}`,
+  `/public/..%2f${name}`,
+  `/public/%2e%2e/${name}/x`,
+  `/public/..%252f${name}`,
+  `/public/..%25252f${name}`,
+  `/public/..%2525252f${name}`,
+  `/${name.toUpperCase()}`,
+  `/${name}/../${name}/x`,
+  `/%${name.charCodeAt(0).toString(16)}${name.slice(1)}`,
+  `/%25${name.charCodeAt(0).toString(16)}${name.slice(1)}`,
+  `/\\${name}`,
+  `/x\\..\\${name}`,
+  `/public/..%5c${name}`,
+  `/public\\..%5C${name}`,
+  `/${name}%00`,
+  `/${name}%00.png`,
+  `/${name}/`,
+  `/${name}%2fx`,
+  `/${name}#x`,
+  `/${name}?x`,
+  `/.doorward/../${name}`,
+  `http://app.localhost/${name}`,
+  `http://elsewhere.invalid/../${name}`,
 ];
 
 /** Ends that some servers cut off before they look a path up, and an overlong slash. */
-export const trimmings = (name) => [`%3fx`, `%23x`, `%20`, `%09`, `%0a`, `.`, `%2e`, `%20/x`].map((end) => `/${name}${end}`).concat(
-  `/public/..%c0%af${name}`);
+export const trimmings = (name) =>
+  [`%3fx`, `%23x`, `%20`, `%09`, `%0a`, `.`, `%2e`, `%20/x`].map((end) => `/${name}${end}`).concat(`/public/..%c0%af${name}`);

@@ -5,7 +5,8 @@ import { readFileSync, readdirSync } from "node:fs";
 const folder = new URL("../../src/", import.meta.url);
 
 /** Without comments and tests; texts stay as they are. */
-const code = (source) => source.split(/^#\[cfg\(test\)\]/m)[0].replace(/'"'|"(?:[^"\\]|\\.)*"|\/\/[^\n]*/g, (piece) => (piece.startsWith('"') ? piece : ""));
+const code = (source) =>
+  source.split(/^#\[cfg\(test\)\]/m)[0].replace(/'"'|"(?:[^"\\]|\\.)*"|\/\/[^\n]*/g, (piece) => (piece.startsWith('"') ? piece : ""));
 
 /** The index behind the bracket that closes the one at `open`; brackets in texts are none. */
 function closing(text, open) {
@@ -49,7 +50,12 @@ function macros(sources) {
       const makes = body.slice(arm + 1, closing(body, arm) - 1).trim();
       const parameters = [...body.slice(open, end).matchAll(/\$(\w+):/g)].map(([, name]) => name);
       // What follows `$(` may be left out.
-      const required = [...body.slice(open, end).split("$(")[0].matchAll(/\$\w+:/g)].length;
+      const required = [
+        ...body
+          .slice(open, end)
+          .split("$(")[0]
+          .matchAll(/\$\w+:/g),
+      ].length;
       const lookup = (name) => found.get(name) ?? shared.get(name);
       found.set(match[1], { parameters, required, makes, lookup });
       if (new RegExp(`\\buse ${match[1]};`).test(source)) shared.set(match[1], found.get(match[1]));
@@ -63,7 +69,8 @@ const CALL = /^(?:\$crate::)?(?:\w+::)*(\w+)!\s*\(/;
 /** The text that an expression makes; undefined for one that is none. */
 function expand(expression, lookup) {
   const text = expression.trim();
-  if (text.startsWith('"')) return /^"(?:[^"\\]|\\.)*"$/.test(text) ? text.slice(1, -1).replaceAll('\\"', '"').replaceAll("\\\\", "\\") : undefined;
+  if (text.startsWith('"'))
+    return /^"(?:[^"\\]|\\.)*"$/.test(text) ? text.slice(1, -1).replaceAll('\\"', '"').replaceAll("\\\\", "\\") : undefined;
   const made = text.match(/^sql!\(([^]*)\)$/);
   if (made) return expand(list(made[1])[0], lookup);
   const call = text.match(CALL);
@@ -77,8 +84,12 @@ function expand(expression, lookup) {
   if (!macro || given.length > macro.parameters.length || given.length < macro.required) return undefined;
   // What is given is the caller's to expand, what is made is the macro's.
   const texts = given.map((piece) => expand(piece, lookup));
-  const values = given.map((piece, n) => (texts[n] === undefined ? piece : `"${texts[n].replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`));
-  const makes = macro.makes.replace(/\$(\w+)\b(?!::)/g, (name, parameter) => (macro.parameters.includes(parameter) ? values[macro.parameters.indexOf(parameter)] : name));
+  const values = given.map((piece, n) =>
+    texts[n] === undefined ? piece : `"${texts[n].replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`,
+  );
+  const makes = macro.makes.replace(/\$(\w+)\b(?!::)/g, (name, parameter) =>
+    macro.parameters.includes(parameter) ? values[macro.parameters.indexOf(parameter)] : name,
+  );
   return expand(makes, macro.lookup);
 }
 
@@ -100,12 +111,14 @@ export function statements() {
   const found = [];
   for (const [n, source] of sources.entries()) {
     let rest = source;
-    for (let match; (match = rest.match(/macro_rules! \w+ \{/)); ) rest = rest.slice(0, match.index) + rest.slice(closing(rest, match.index + match[0].length - 1));
+    for (let match; (match = rest.match(/macro_rules! \w+ \{/));)
+      rest = rest.slice(0, match.index) + rest.slice(closing(rest, match.index + match[0].length - 1));
     const file = files[n].replace(/(\/mod)?\.rs$/, "").replace(/\/store(?=\/|$)/, "");
     for (let at = 0; at < rest.length; at += 1) {
       if (rest[at] !== '"' && !(/\w/.test(rest[at]) && !/[\w!:]/.test(rest[at - 1] ?? ""))) continue;
       const call = rest.slice(at).match(CALL);
-      const length = rest[at] === '"' ? rest.slice(at).match(/^"(?:[^"\\]|\\.)*"/)[0].length : call ? closing(rest, at + call[0].length - 1) - at : 0;
+      const length =
+        rest[at] === '"' ? rest.slice(at).match(/^"(?:[^"\\]|\\.)*"/)[0].length : call ? closing(rest, at + call[0].length - 1) - at : 0;
       if (!length) continue;
       const text = expand(rest.slice(at, at + length), known[n]);
       if (text === undefined) continue;

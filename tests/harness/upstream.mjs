@@ -87,10 +87,11 @@ export async function startUpstream({ alg = "RS256" } = {}) {
       upstream.refreshes.length = 0;
       upstream.revoked.length = 0;
     },
-    stop: () => new Promise((resolve) => {
-      server.closeAllConnections();
-      server.close(resolve);
-    }),
+    stop: () =>
+      new Promise((resolve) => {
+        server.closeAllConnections();
+        server.close(resolve);
+      }),
   };
   upstream.behave();
 
@@ -111,8 +112,11 @@ export async function startUpstream({ alg = "RS256" } = {}) {
     await upstream.settings.exchange?.();
     const flow = codes.get(form.get("code"));
     codes.delete(form.get("code"));
-    const challenge = createHash("sha256").update(form.get("code_verifier") ?? "").digest("base64url");
-    if (!flow || flow.challenge !== challenge || flow.redirect !== form.get("redirect_uri")) return json(response, 400, { error: "invalid_grant" });
+    const challenge = createHash("sha256")
+      .update(form.get("code_verifier") ?? "")
+      .digest("base64url");
+    if (!flow || flow.challenge !== challenge || flow.redirect !== form.get("redirect_uri"))
+      return json(response, 400, { error: "invalid_grant" });
     const offline = upstream.settings.alwaysOffline || words(flow.scope).includes("offline_access") || flow.accessType === "offline";
     json(response, 200, {
       token_type: "Bearer",
@@ -151,17 +155,27 @@ export async function startUpstream({ alg = "RS256" } = {}) {
     if (pathname === "/.well-known/openid-configuration") {
       if (settings.discovery) return settings.discovery(request, response);
       return json(response, 200, {
-        issuer: url, authorization_endpoint: `${url}/authorize`, token_endpoint: `${url}/token`, jwks_uri: `${url}/jwks`,
-        userinfo_endpoint: `${url}/userinfo`, revocation_endpoint: `${url}/revoke`, scopes_supported: ["openid", "email", "profile", "offline_access"],
-        response_types_supported: ["code"], ...settings.metadata,
+        issuer: url,
+        authorization_endpoint: `${url}/authorize`,
+        token_endpoint: `${url}/token`,
+        jwks_uri: `${url}/jwks`,
+        userinfo_endpoint: `${url}/userinfo`,
+        revocation_endpoint: `${url}/revoke`,
+        scopes_supported: ["openid", "email", "profile", "offline_access"],
+        response_types_supported: ["code"],
+        ...settings.metadata,
       });
     }
     if (pathname === "/jwks") return json(response, 200, { keys: [key.jwk] });
     if (pathname === "/authorize") {
       const code = randomUUID();
       codes.set(code, {
-        person: JSON.parse(query.get("test_person")), nonce: query.get("nonce"), challenge: query.get("code_challenge"),
-        redirect: query.get("redirect_uri"), scope: query.get("test_scope") ?? query.get("scope"), accessType: query.get("access_type"),
+        person: JSON.parse(query.get("test_person")),
+        nonce: query.get("nonce"),
+        challenge: query.get("code_challenge"),
+        redirect: query.get("redirect_uri"),
+        scope: query.get("test_scope") ?? query.get("scope"),
+        accessType: query.get("access_type"),
       });
       const back = new URL(query.get("redirect_uri"));
       back.searchParams.set("code", code);

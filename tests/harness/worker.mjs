@@ -111,7 +111,13 @@ export async function startWorker({ settings = {}, workers = {}, databases = [],
     logs: () => logs.join("\n"),
     /** A browser without cookies, at an address of its own. */
     browser: (options) => new Browser(Number(url.port), { secure: https, ...options }),
-    rows: async (sql, ...values) => (await d1.prepare(sql).bind(...values).all()).results,
+    rows: async (sql, ...values) =>
+      (
+        await d1
+          .prepare(sql)
+          .bind(...values)
+          .all()
+      ).results,
     /** Asks by https, which the port does not speak. */
     fetch: (url, init) => mf.dispatchFetch(url, { redirect: "manual", ...init }),
     /** Runs what cron runs. */

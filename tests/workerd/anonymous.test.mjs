@@ -12,7 +12,12 @@ import { AUTH, startWorker } from "../harness/worker.mjs";
 
 const PASSWORD = "correct horse battery staple";
 const HOST = "auth.localhost";
-const SETTINGS = { LIMIT_MAIL: "1000/60", SIGN_IN_WITH: "password,magic-link,email-otp,phone,anonymous", SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0" };
+const SETTINGS = {
+  LIMIT_MAIL: "1000/60",
+  SIGN_IN_WITH: "password,magic-link,email-otp,phone,anonymous",
+  SESSION_COOKIE_CACHE_SECONDS: "0",
+  SESSION_RECHECK_SECONDS: "0",
+};
 let worker;
 before(async () => {
   worker = await startWorker({ settings: SETTINGS });
@@ -25,7 +30,13 @@ const session = async (browser, host = AUTH) => (await browser.get(at("/get-sess
 const told = ({ status, json }) => [status, json.code];
 const opens = ({ cookies }) => cookies.some((line) => /^doorward\.session=[^;]/.test(line));
 const newest = async (to) => (await worker.browser().get(`${AUTH}/dev/mailbox?to=${encodeURIComponent(to)}`)).json[0];
-const state = async (user) => (await worker.rows("select status, status_reason as reason, is_anonymous as guest, deleted_at is not null as deleted from user where id = ?", user))[0];
+const state = async (user) =>
+  (
+    await worker.rows(
+      "select status, status_reason as reason, is_anonymous as guest, deleted_at is not null as deleted from user where id = ?",
+      user,
+    )
+  )[0];
 const living = (user) => worker.rows("select id from session where user_id = ? and revoked_at is null", user);
 async function until(check) {
   for (let tries = 0; tries < 100; tries += 1) {
@@ -81,7 +92,10 @@ test("a guest is a user of their own, and cannot be one twice", async () => {
   assert.match(user.email, /^[\w-]+@anonymous\.placeholder\.invalid$/);
   assert.ok(!answer.cookies.some((line) => line.includes("last_used_login_method")));
   const again = await post(browser, "/sign-in/anonymous");
-  assert.deepEqual([again.status, again.json], [400, { message: "Anonymous users cannot sign in again anonymously", code: "ANONYMOUS_USERS_CANNOT_SIGN_IN_AGAIN_ANONYMOUSLY" }]);
+  assert.deepEqual(
+    [again.status, again.json],
+    [400, { message: "Anonymous users cannot sign in again anonymously", code: "ANONYMOUS_USERS_CANNOT_SIGN_IN_AGAIN_ANONYMOUSLY" }],
+  );
   assert.equal((await session(browser)).user.id, id);
   assert.notEqual((await guest()).id, id);
   const bodiless = await worker.browser().send("POST", at("/sign-in/anonymous"), { headers: { origin: AUTH } });
@@ -128,7 +142,10 @@ for (const [name, prove] of Object.entries(WAYS)) {
     assert.equal(await session(old), null);
     assert.deepEqual((await state(user)).status, "active");
     assert.ok(await session(known), "the user's other sessions live on");
-    const events = await worker.rows("select json_extract(details, '$.guest') as guest from audit_event where user_id = ? and event = 'guest.absorbed'", user);
+    const events = await worker.rows(
+      "select json_extract(details, '$.guest') as guest from audit_event where user_id = ? and event = 'guest.absorbed'",
+      user,
+    );
     assert.deepEqual(events, [{ guest: id }]);
   });
 }
@@ -228,7 +245,9 @@ test("a guest who proves several addresses at once becomes one user, and each an
       codes.push(await codeFor(email));
     }
     const twins = emails.map(() => copy(browser));
-    const answers = await piledUp(() => Promise.all(twins.map((twin, n) => post(twin, "/sign-in/email-otp", { email: emails[n], otp: codes[n] }))));
+    const answers = await piledUp(() =>
+      Promise.all(twins.map((twin, n) => post(twin, "/sign-in/email-otp", { email: emails[n], otp: codes[n] }))),
+    );
     for (const [n, answer] of answers.entries()) {
       assert.ok(answer.status < 500, answer.text);
       if (answer.status !== 200) continue;
@@ -244,13 +263,18 @@ test("a guest who signs up several times at once has one password, and meets no 
   const { browser, id } = await guest();
   const emails = Array.from({ length: 4 }, uniqueEmail);
   const twins = emails.map(() => copy(browser));
-  const answers = await piledUp(() => Promise.all(twins.map((twin, n) => post(twin, "/sign-up/email", { name: "P", email: emails[n], password: `${PASSWORD} ${n}` }))));
+  const answers = await piledUp(() =>
+    Promise.all(twins.map((twin, n) => post(twin, "/sign-up/email", { name: "P", email: emails[n], password: `${PASSWORD} ${n}` }))),
+  );
   for (const [n, answer] of answers.entries()) {
     assert.ok(answer.status < 500, `${answer.status} ${answer.text}`);
     if (answer.status !== 200) continue;
     assert.equal(answer.json.user.email, emails[n]);
     assert.equal((await session(twins[n]))?.user.email, emails[n]);
-    assert.equal((await post(worker.browser(), "/sign-in/email", { email: emails[n], password: `${PASSWORD} ${n}` })).json.user.id, answer.json.user.id);
+    assert.equal(
+      (await post(worker.browser(), "/sign-in/email", { email: emails[n], password: `${PASSWORD} ${n}` })).json.user.id,
+      answer.json.user.id,
+    );
   }
   assert.equal(answers.filter(({ status, json }) => status === 200 && json.user.id === id).length, 1);
 });
@@ -271,10 +295,17 @@ test("a guest of one tenant is nobody in another", async () => {
 test("bad input is told as such", async () => {
   const browser = worker.browser();
   const json = { headers: { "content-type": "application/json" } };
-  for (const [body, code] of [["{bad", "BAD_REQUEST"], ["null", "VALIDATION_ERROR"], ["[]", "VALIDATION_ERROR"]]) assert.deepEqual(told(await browser.post(at("/sign-in/anonymous"), body, json)), [400, code], body);
+  for (const [body, code] of [
+    ["{bad", "BAD_REQUEST"],
+    ["null", "VALIDATION_ERROR"],
+    ["[]", "VALIDATION_ERROR"],
+  ])
+    assert.deepEqual(told(await browser.post(at("/sign-in/anonymous"), body, json)), [400, code], body);
   assert.equal((await browser.submit(at("/sign-in/anonymous"), { a: 1 })).status, 415);
   assert.deepEqual(told(await browser.post(at("/sign-in/anonymous"), {}, { origin: "https://evil.example" })), [403, "INVALID_ORIGIN"]);
-  const navigated = await browser.send("POST", at("/sign-in/anonymous"), { headers: { "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate" } });
+  const navigated = await browser.send("POST", at("/sign-in/anonymous"), {
+    headers: { "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate" },
+  });
   assert.deepEqual([navigated.status, navigated.headers["content-type"]], [403, "text/html; charset=utf-8"], "a browser is shown a page");
   assert.equal((await post(browser, "/delete-anonymous-user")).status, 401);
 });

@@ -13,8 +13,12 @@ const PASSWORD = "correct horse battery staple";
 const HOST = "auth.localhost";
 const APP = "http://app.localhost";
 const SETTINGS = {
-  BEARER: "on", MULTI_SESSION: "on", LIMIT_MAIL: "1000/60", SIGN_IN_WITH: "password,magic-link,email-otp,phone,anonymous",
-  SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0",
+  BEARER: "on",
+  MULTI_SESSION: "on",
+  LIMIT_MAIL: "1000/60",
+  SIGN_IN_WITH: "password,magic-link,email-otp,phone,anonymous",
+  SESSION_COOKIE_CACHE_SECONDS: "0",
+  SESSION_RECHECK_SECONDS: "0",
 };
 let worker, origin;
 before(async () => {
@@ -33,7 +37,8 @@ const given = ({ headers }) => headers["set-auth-token"];
 const told = ({ status, json }) => [status, json.code];
 const newest = async (to) => (await worker.browser().get(`${AUTH}/dev/mailbox?to=${encodeURIComponent(to)}`)).json[0];
 /** A client that keeps no cookies: what it sends beside the body is the header alone. */
-const send = (method, path, authorization, body) => worker.browser().send(method, at(path), { body, headers: { authorization }, keepCookies: false });
+const send = (method, path, authorization, body) =>
+  worker.browser().send(method, at(path), { body, headers: { authorization }, keepCookies: false });
 const whoami = async (authorization) => (await send("GET", "/get-session", authorization)).json;
 async function person() {
   const browser = worker.browser();
@@ -56,8 +61,10 @@ test("every answer that sets the session cookie carries the token, and a trusted
     "sign-up": () => post(browser, "/sign-up/email", { name: "P", email, password: PASSWORD }, origin),
     "sign-in": () => post(browser, "/sign-in/email", { email, password: PASSWORD }, origin),
     "change-password": () => post(browser, "/change-password", { currentPassword: PASSWORD, newPassword: PASSWORD }, origin),
-    "one-time token": async () => post(browser, "/one-time-token/verify", { token: (await browser.get(at("/one-time-token/generate"))).json.token }, origin),
-    "set-active": async () => post(browser, "/multi-session/set-active", { sessionToken: (await browser.get(at("/get-session"))).json.session.token }, origin),
+    "one-time token": async () =>
+      post(browser, "/one-time-token/verify", { token: (await browser.get(at("/one-time-token/generate"))).json.token }, origin),
+    "set-active": async () =>
+      post(browser, "/multi-session/set-active", { sessionToken: (await browser.get(at("/get-session"))).json.session.token }, origin),
     "magic link": async () => browser.verifyAsScript(await link(), SPA),
     "mailed code": async () => {
       await post(browser, "/email-otp/send-verification-otp", { email, type: "sign-in" });
@@ -76,7 +83,10 @@ test("every answer that sets the session cookie carries the token, and a trusted
   for (const [name, way] of Object.entries(ways)) {
     const answer = await way();
     assert.equal(answer.status, 200, `${name}: ${answer.text}`);
-    const cookie = answer.cookies.findLast((line) => line.startsWith("doorward.session=")).split(";")[0].slice("doorward.session=".length);
+    const cookie = answer.cookies
+      .findLast((line) => line.startsWith("doorward.session="))
+      .split(";")[0]
+      .slice("doorward.session=".length);
     assert.equal(given(answer), cookie, name);
     assert.ok(answer.headers["access-control-expose-headers"].split(", ").includes("set-auth-token"), name);
     assert.equal((await whoami(`Bearer ${cookie}`)).session.token, answer.json.token ?? answer.json.session.token, name);
@@ -87,9 +97,14 @@ test("every answer that sets the session cookie carries the token, and a trusted
 test("no other answer carries it, and no website that is not trusted may read it", async () => {
   const { browser, email, token } = await person();
   for (const answer of [
-    await browser.get(at("/get-session")), await send("GET", "/get-session", `Bearer ${token}`), await browser.get(at("/token")),
-    await post(browser, "/update-user", { name: "Q" }), await post(worker.browser(), "/sign-in/email", { email, password: "wrong password" }), await post(browser, "/sign-out"),
-  ]) assert.equal(given(answer), undefined, answer.text);
+    await browser.get(at("/get-session")),
+    await send("GET", "/get-session", `Bearer ${token}`),
+    await browser.get(at("/token")),
+    await post(browser, "/update-user", { name: "Q" }),
+    await post(worker.browser(), "/sign-in/email", { email, password: "wrong password" }),
+    await post(browser, "/sign-out"),
+  ])
+    assert.equal(given(answer), undefined, answer.text);
   const evil = await worker.browser().post(at("/sign-in/email"), { email, password: PASSWORD }, { origin: "https://evil.example" });
   assert.deepEqual([evil.status, given(evil), evil.headers["access-control-expose-headers"]], [403, undefined, undefined]);
 });
@@ -110,7 +125,9 @@ test("the token is as good as the cookie, without an Origin, and ends with its s
   assert.equal(await whoami(bearer), null, "the session before the change");
   const next = `Bearer ${given(changed)}`;
   assert.equal((await whoami(next)).user.email, email);
-  const foreign = await worker.browser().post(at("/update-user"), { name: "Q" }, { origin: "https://evil.example", headers: { authorization: next } });
+  const foreign = await worker
+    .browser()
+    .post(at("/update-user"), { name: "Q" }, { origin: "https://evil.example", headers: { authorization: next } });
   assert.deepEqual(told(foreign), [403, "INVALID_ORIGIN"]);
   assert.equal((await send("POST", "/sign-out", next, {})).status, 200);
   assert.equal(await whoami(next), null);
@@ -124,8 +141,21 @@ test("nothing else opens anything: a bare or forged token, a handle, a JWT, a we
   const jwt = (await one.browser.get(at("/token"))).json.token;
   const snapshot = "x".repeat(43);
   for (const authorization of [
-    `Bearer ${secret}`, `Bearer ${secret}.`, `Bearer ${secret}.${other.token.split(".")[1]}`, `Bearer ${snapshot}.${signature}`, `Bearer ${one.handle}`, `Bearer ${jwt}`, `Bearer ${website}`,
-    `Basic ${Buffer.from(`:${one.token}`).toString("base64")}`, one.token, "Bearer", "Bearer ", `Bearer ${one.token},Bearer ${other.token}`, `Bearer ${one.token} x`, `Bearer ${"x".repeat(5000)}`, "Bearer %00",
+    `Bearer ${secret}`,
+    `Bearer ${secret}.`,
+    `Bearer ${secret}.${other.token.split(".")[1]}`,
+    `Bearer ${snapshot}.${signature}`,
+    `Bearer ${one.handle}`,
+    `Bearer ${jwt}`,
+    `Bearer ${website}`,
+    `Basic ${Buffer.from(`:${one.token}`).toString("base64")}`,
+    one.token,
+    "Bearer",
+    "Bearer ",
+    `Bearer ${one.token},Bearer ${other.token}`,
+    `Bearer ${one.token} x`,
+    `Bearer ${"x".repeat(5000)}`,
+    "Bearer %00",
   ]) {
     const answer = await send("GET", "/get-session", authorization);
     assert.deepEqual([answer.status, answer.json], [200, null], authorization.slice(0, 100));
@@ -134,7 +164,10 @@ test("nothing else opens anything: a bare or forged token, a handle, a JWT, a we
 });
 
 test("a preflight lets a trusted script send the header, and nobody else", async () => {
-  const ask = (origin) => worker.browser().send("OPTIONS", at("/get-session"), { headers: { origin, "access-control-request-method": "GET", "access-control-request-headers": "authorization" } });
+  const ask = (origin) =>
+    worker.browser().send("OPTIONS", at("/get-session"), {
+      headers: { origin, "access-control-request-method": "GET", "access-control-request-headers": "authorization" },
+    });
   assert.match((await ask(SPA)).headers["access-control-allow-headers"], /authorization/i);
   assert.equal((await ask("https://evil.example")).headers["access-control-allow-origin"], undefined);
 });
@@ -148,7 +181,10 @@ test("a website behind the gate is not signed in to by it, and has the header fo
   assert.equal(origin.to("/kept").length, 0);
   assert.equal((await get("/.doorward/me", bearer)).status, (await get("/.doorward/me")).status);
   const through = await get("/public/x", { authorization: "Bearer the website's own" });
-  assert.deepEqual([through.status, origin.last().headers.authorization, origin.last().headers["x-doorward-user"]], [200, "Bearer the website's own", undefined]);
+  assert.deepEqual(
+    [through.status, origin.last().headers.authorization, origin.last().headers["x-doorward-user"]],
+    [200, "Bearer the website's own", undefined],
+  );
   assert.equal((await get("/public/y", bearer)).headers["set-auth-token"], undefined);
 });
 
@@ -179,7 +215,10 @@ test("where it is off, no token is handed out and none is taken", async () => {
     assert.ok(!(answer.headers["access-control-expose-headers"] ?? "").includes("set-auth-token"));
     const token = browser.cookies(HOST).get("doorward.session");
     assert.equal((await off.browser().get(at("/get-session"), { headers: { authorization: `Bearer ${token}` } })).json, null);
-    assert.ok((await browser.get(at("/get-session"), { headers: { authorization: "Bearer somebody else's" } })).json, "the header is none of our business");
+    assert.ok(
+      (await browser.get(at("/get-session"), { headers: { authorization: "Bearer somebody else's" } })).json,
+      "the header is none of our business",
+    );
   } finally {
     await off.dispose();
   }

@@ -10,14 +10,20 @@ import { AUTH, freePort, startWorker } from "../harness/worker.mjs";
 
 const [GOOD, NEXT, BREACHED] = ["correct horse battery staple", "another good password", "hunter2 hunter2"];
 const sha1 = (password) => createHash("sha1").update(password.normalize("NFKC")).digest("hex").toUpperCase();
-const COMPROMISED = [400, { message: "The password you entered has been compromised. Please choose a different password.", code: "PASSWORD_COMPROMISED" }];
+const COMPROMISED = [
+  400,
+  { message: "The password you entered has been compromised. Please choose a different password.", code: "PASSWORD_COMPROMISED" },
+];
 
 let worker, service, answerWith;
 const asked = [];
 /** The range of a prefix: breached passwords with a count, and padding without one. */
 function range(request, response) {
   const prefix = request.url.split("/").at(-1);
-  const lines = [BREACHED, "pa\u00df".repeat(4)].map(sha1).filter((digest) => digest.startsWith(prefix)).map((digest) => `${digest.slice(5)}:42`);
+  const lines = [BREACHED, "pa\u00df".repeat(4)]
+    .map(sha1)
+    .filter((digest) => digest.startsWith(prefix))
+    .map((digest) => `${digest.slice(5)}:42`);
   // Padding names what was not breached, and must not be believed.
   lines.push(`${sha1(GOOD).slice(5)}:0`, `${"0".repeat(35)}:7`);
   response.writeHead(200, { "content-type": "text/plain" }).end(lines.join("\r\n"));
@@ -25,14 +31,23 @@ function range(request, response) {
 before(async () => {
   service = createServer((request, response) => {
     let body = "";
-    request.on("data", (chunk) => (body += chunk)).on("end", () => {
-      asked.push({ method: request.method, url: request.url, headers: request.headers, body });
-      answerWith(request, response);
-    });
+    request
+      .on("data", (chunk) => (body += chunk))
+      .on("end", () => {
+        asked.push({ method: request.method, url: request.url, headers: request.headers, body });
+        answerWith(request, response);
+      });
   }).listen(0, "127.0.0.1");
   await once(service, "listening");
   const url = `http://127.0.0.1:${service.address().port}/range/`;
-  worker = await startWorker({ settings: { BREACHED_PASSWORDS: url, UPSTREAM_TIMEOUT_SECONDS: "1", LIMIT_MAIL: "1000/60", SIGN_IN_WITH: "password,magic-link,email-otp,phone" } });
+  worker = await startWorker({
+    settings: {
+      BREACHED_PASSWORDS: url,
+      UPSTREAM_TIMEOUT_SECONDS: "1",
+      LIMIT_MAIL: "1000/60",
+      SIGN_IN_WITH: "password,magic-link,email-otp,phone",
+    },
+  });
 });
 after(async () => {
   await worker?.dispose();
@@ -46,7 +61,8 @@ beforeEach(() => {
 
 const at = (path) => `${AUTH}/api/auth${path}`;
 const mails = async (to) => (await worker.browser().get(`${AUTH}/dev/mailbox?to=${encodeURIComponent(to)}`)).json;
-const signUp = (password, email = uniqueEmail(), browser = worker.browser()) => browser.post(at("/sign-up/email"), { name: "P", email, password });
+const signUp = (password, email = uniqueEmail(), browser = worker.browser()) =>
+  browser.post(at("/sign-up/email"), { name: "P", email, password });
 const signIn = (email, password) => worker.browser().post(at("/sign-in/email"), { email, password });
 const unchecked = async () => (await worker.rows("select count(*) as n from audit_event where event = 'password.breach_unchecked'"))[0].n;
 async function person(password = GOOD) {
@@ -103,7 +119,10 @@ test("nor is it reset to, which costs neither link nor code", async () => {
   const { email } = await person();
   const byLink = (token, newPassword) => worker.browser().post(at("/reset-password"), { token, newPassword });
   const byCode = (otp, password) => worker.browser().post(at("/email-otp/reset-password"), { email, otp, password });
-  for (const [get, use] of [[resetToken, byLink], [resetCode, byCode]]) {
+  for (const [get, use] of [
+    [resetToken, byLink],
+    [resetCode, byCode],
+  ]) {
     const secret = await get(email);
     for (let n = 0; n < 4; n += 1) {
       const refused = await use(secret, BREACHED);
@@ -168,7 +187,9 @@ test("a service that fails, is slow, or answers nonsense keeps nobody out, and e
 });
 
 test("a service that is not there keeps nobody out either", async () => {
-  const nowhere = await startWorker({ settings: { BREACHED_PASSWORDS: `http://127.0.0.1:${await freePort()}/range/`, UPSTREAM_TIMEOUT_SECONDS: "1" } });
+  const nowhere = await startWorker({
+    settings: { BREACHED_PASSWORDS: `http://127.0.0.1:${await freePort()}/range/`, UPSTREAM_TIMEOUT_SECONDS: "1" },
+  });
   try {
     const answer = await nowhere.browser().post(at("/sign-up/email"), { name: "P", email: uniqueEmail(), password: BREACHED });
     assert.equal(answer.status, 200, answer.text);

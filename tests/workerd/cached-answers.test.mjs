@@ -43,7 +43,9 @@ let origin, due, usual;
 
 /** A Worker with alice and bob signed in at the website. With `always`, every request finds the prolongation due. */
 async function start(always) {
-  const worker = await startWorker({ settings: always ? { SESSION_RECHECK_SECONDS: "0", SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_UPDATE_SECONDS: "0" } : {} });
+  const worker = await startWorker({
+    settings: always ? { SESSION_RECHECK_SECONDS: "0", SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_UPDATE_SECONDS: "0" } : {},
+  });
   await seedApp(worker, "app.localhost", { origin: origin.url });
   const people = [];
   for (const name of ["Alice", "Bob"]) {
@@ -56,9 +58,13 @@ async function start(always) {
 
 before(async () => {
   const answers = Object.entries(KINDS).flatMap(([name, [status, headers]]) =>
-    ["/", "/public/"].map((under) => [under + name, ({ headers: asked }, response) => {
-      response.writeHead(status, headers).end(`for ${asked["x-doorward-user"] ?? "nobody"}`);
-    }]));
+    ["/", "/public/"].map((under) => [
+      under + name,
+      ({ headers: asked }, response) => {
+        response.writeHead(status, headers).end(`for ${asked["x-doorward-user"] ?? "nobody"}`);
+      },
+    ]),
+  );
   origin = await startOrigin(Object.fromEntries(answers));
   due = await start(true);
   usual = await start(false);
@@ -105,8 +111,12 @@ async function askAll() {
   for (const [who, worker, cookie, name] of visitors()) {
     const browser = worker.browser();
     const ask = async (kind, method, under) => {
-      const answer = await browser.send(method, APP + under + kind, { keepCookies: false, headers: { ...API, cookie: cookie(), "if-none-match": '"v0"' } });
-      const what = `${method} ${under}${kind}, ${who}: ${answer.status} ${JSON.stringify(ofCaches(answer.headers))} ${ours(answer).map((line) => line.slice(0, 20))}`;
+      const answer = await browser.send(method, APP + under + kind, {
+        keepCookies: false,
+        headers: { ...API, cookie: cookie(), "if-none-match": '"v0"' },
+      });
+      const cookies = ours(answer).map((line) => line.slice(0, 20));
+      const what = `${method} ${under}${kind}, ${who}: ${answer.status} ${JSON.stringify(ofCaches(answer.headers))} ${cookies}`;
       all.push({ answer, kind, isPublic: under === "/public/", name, who, what });
     };
     for (const kind of Object.keys(KINDS)) {
@@ -119,7 +129,10 @@ async function askAll() {
 async function walk(check) {
   asked ??= await askAll();
   assert.equal(asked.length, 6 * 4 * Object.keys(KINDS).length);
-  const wrong = asked.map((one) => [check(one), one.what]).filter(([problem]) => problem).map((pair) => pair.join(": "));
+  const wrong = asked
+    .map((one) => [check(one), one.what])
+    .filter(([problem]) => problem)
+    .map((pair) => pair.join(": "));
   assert.deepEqual(wrong, []);
 }
 
@@ -145,32 +158,49 @@ test("a public path stays as cacheable as its origin says", () =>
   walk(({ answer, kind, isPublic, name, who }) => {
     const [status, headers, isEverybodys] = KINDS[kind];
     if (!isPublic || !(who === "nobody" || isEverybodys)) return undefined;
-    const said = JSON.stringify(ofCaches(answer.headers)) === JSON.stringify(ofCaches(headers)) || Object.keys(ofCaches(headers)).every((one) => answer.headers[one] === headers[one]);
+    const said =
+      JSON.stringify(ofCaches(answer.headers)) === JSON.stringify(ofCaches(headers)) ||
+      Object.keys(ofCaches(headers)).every((one) => answer.headers[one] === headers[one]);
     return (answer.status !== status || !said || (!headers.vary && answer.headers.vary)) && "the origin's word is changed";
   }));
 
 test("what a known visitor sees on a public path, and is not everybody's, is theirs alone", () =>
-  walk(({ answer, kind, isPublic, name }) => isPublic && name && !KINDS[kind][2] && isForSharedCaches(answer) && "a shared cache may keep it"));
+  walk(
+    ({ answer, kind, isPublic, name }) => isPublic && name && !KINDS[kind][2] && isForSharedCaches(answer) && "a shared cache may keep it",
+  ));
 
 test("the origin's end is kept for the browser, and there is none where it names none", async () => {
   const { browser } = usual.alice;
   for (const [kind, wanted] of [
-    ["immutable", "private, max-age=31536000"], ["cached", "private, max-age=600"], ["swr", "private, max-age=60"], ["expires", "private"],
-    ["heuristic", "private, no-cache"], ["plain", "private, no-cache"], ["shared", "private, no-cache"], ["nostore", "private, no-store"],
-    ["cdn", "private, max-age=0, no-cache"], ["unmodified", "private, no-cache"],
-  ]) assert.equal((await browser.get(`${APP}/${kind}`)).headers["cache-control"], wanted, kind);
+    ["immutable", "private, max-age=31536000"],
+    ["cached", "private, max-age=600"],
+    ["swr", "private, max-age=60"],
+    ["expires", "private"],
+    ["heuristic", "private, no-cache"],
+    ["plain", "private, no-cache"],
+    ["shared", "private, no-cache"],
+    ["nostore", "private, no-store"],
+    ["cdn", "private, max-age=0, no-cache"],
+    ["unmodified", "private, no-cache"],
+  ])
+    assert.equal((await browser.get(`${APP}/${kind}`)).headers["cache-control"], wanted, kind);
   assert.equal((await browser.get(`${APP}/varied`)).headers.vary, "Accept-Encoding, Cookie");
   assert.equal((await browser.get(`${APP}/expires`)).headers.expires, LATER);
 });
 
 test("a session is prolonged by the next answer that takes its cookie, and only then", async () => {
   const { worker, alice } = due;
-  const end = async () => (await worker.rows("select expires_at from session where user_id = ? and proxied_app_id is not null", alice.id))[0].expires_at;
+  const end = async () =>
+    (await worker.rows("select expires_at from session where user_id = ? and proxied_app_id is not null", alice.id))[0].expires_at;
   const wait = () => new Promise((resolve) => setTimeout(resolve, 150));
   const was = await end();
   await wait();
   for (const path of ["/immutable", "/cached", "/public/plain", "/public/immutable"]) {
-    assert.deepEqual(ours(await alice.browser.get(APP + path)).filter((line) => line.startsWith("doorward.session")), [], path);
+    assert.deepEqual(
+      ours(await alice.browser.get(APP + path)).filter((line) => line.startsWith("doorward.session")),
+      [],
+      path,
+    );
   }
   await wait();
   assert.equal(await end(), was, "a session lives on whose cookie does not");
@@ -181,9 +211,15 @@ test("a session is prolonged by the next answer that takes its cookie, and only 
 
 test("an origin is asked whether something changed, and its 304 comes back, for a signed-in visitor", async () => {
   for (const [who, worker, cookie] of visitors().slice(0, 5)) {
-    const answer = await worker.browser().get(`${APP}/public/unmodified`, { headers: { ...API, cookie: cookie(), "if-none-match": '"v1"' } });
+    const answer = await worker
+      .browser()
+      .get(`${APP}/public/unmodified`, { headers: { ...API, cookie: cookie(), "if-none-match": '"v1"' } });
     const { headers } = origin.last();
-    assert.deepEqual([answer.status, headers["if-none-match"], headers["cache-control"], headers.pragma], [304, '"v1"', undefined, undefined], who);
+    assert.deepEqual(
+      [answer.status, headers["if-none-match"], headers["cache-control"], headers.pragma],
+      [304, '"v1"', undefined, undefined],
+      who,
+    );
   }
   const reload = { headers: { ...API, "cache-control": "max-age=0", pragma: "x" } };
   await usual.alice.browser.get(`${APP}/etag`, reload);

@@ -30,7 +30,11 @@ const session = async (browser) => (await browser.get(at("/get-session"))).json;
 const emailOf = async (user) => (await worker.rows("select email, email_verified as proven from user where id = ?", user))[0];
 const told = ({ status, json }) => [status, json.code];
 const signIn = (email, password = PASSWORD) => worker.browser().post(at("/sign-in/email"), { email, password });
-const change = (sql, ...values) => worker.d1.prepare(sql).bind(...values).run();
+const change = (sql, ...values) =>
+  worker.d1
+    .prepare(sql)
+    .bind(...values)
+    .run();
 const shape = ({ status, json, headers }) => ({ status, json, names: Object.keys(headers).sort(), trips: headers["server-timing"] });
 async function person({ isProven = true, of = worker } = {}) {
   const browser = of.browser();
@@ -114,10 +118,19 @@ test("each link is good once, in time, and for its own step", async () => {
   const url = await link(late.email);
   await change("update verification set expires_at = 1 where identifier = ?", late.id);
   await spent(url, "too late");
-  for (const query of ["", "?token=", "?token=x&step=change_email_proof", `?token=${"A".repeat(43)}&step=change_email_confirm`, `?token=${"A".repeat(43)}&step=magic_link`, "?step=%00&token=%00", `?token=${"x".repeat(3000)}&step=x`]) {
+  for (const query of [
+    "",
+    "?token=",
+    "?token=x&step=change_email_proof",
+    `?token=${"A".repeat(43)}&step=change_email_confirm`,
+    `?token=${"A".repeat(43)}&step=magic_link`,
+    "?step=%00&token=%00",
+    `?token=${"x".repeat(3000)}&step=x`,
+  ]) {
     assert.equal((await worker.browser().get(`${AUTH}/change-email${query}`)).status, 400, query);
   }
-  for (const fields of [{}, { token: "x" }, { token: "x", step: "x".repeat(51) }, { token: "x".repeat(201), step: "change_email_proof" }]) assert.equal((await worker.browser().submit(`${AUTH}/change-email`, fields)).status, 400);
+  for (const fields of [{}, { token: "x" }, { token: "x", step: "x".repeat(51) }, { token: "x".repeat(201), step: "change_email_proof" }])
+    assert.equal((await worker.browser().submit(`${AUTH}/change-email`, fields)).status, 400);
 });
 
 test("an address that was never proven has nobody to ask", async () => {
@@ -225,8 +238,12 @@ test("bad input is told as such, and links lead to trusted places only", async (
     const answer = await request(browser, same);
     assert.deepEqual([answer.status, answer.json.message], [400, "Email is the same"]);
   }
-  for (const newEmail of [undefined, null, 7, {}, "", "no address", "a@x.co\n", `${"a".repeat(300)}@x.co`]) assert.deepEqual(told(await request(browser, newEmail)), [400, "VALIDATION_ERROR"], JSON.stringify(newEmail));
-  assert.deepEqual(told(await browser.post(at("/change-email"), "{bad", { headers: { "content-type": "application/json" } })), [400, "BAD_REQUEST"]);
+  for (const newEmail of [undefined, null, 7, {}, "", "no address", "a@x.co\n", `${"a".repeat(300)}@x.co`])
+    assert.deepEqual(told(await request(browser, newEmail)), [400, "VALIDATION_ERROR"], JSON.stringify(newEmail));
+  assert.deepEqual(told(await browser.post(at("/change-email"), "{bad", { headers: { "content-type": "application/json" } })), [
+    400,
+    "BAD_REQUEST",
+  ]);
   const newEmail = uniqueEmail();
   for (const evil of ["https://evil.example", "//evil.example", "/..//evil.example", "javascript:alert(1)"]) {
     assert.deepEqual(told(await request(browser, newEmail, { callbackURL: evil })), [403, "INVALID_CALLBACK_URL"], evil);
@@ -237,14 +254,19 @@ test("bad input is told as such, and links lead to trusted places only", async (
   const evil = await go(url, { fields: { callbackURL: "https://evil.example" } });
   assert.deepEqual([evil.status, evil.location], [403, undefined]);
   assert.equal((await emailOf(id)).email, email);
-  const quoted = await worker.browser().get(`${url}&callbackURL=${encodeURIComponent('"><script>alert(1)</script>')}`, { headers: { accept: "text/html" } });
+  const quoted = await worker
+    .browser()
+    .get(`${url}&callbackURL=${encodeURIComponent('"><script>alert(1)</script>')}`, { headers: { accept: "text/html" } });
   assert.ok(!quoted.text.includes("<script>alert"), "what a link brings is written into the page as it is");
 });
 
 test("another website sends neither the request nor the form", async () => {
   const { browser, email, id } = await person({ isProven: false });
   const newEmail = uniqueEmail();
-  assert.deepEqual(told(await browser.post(at("/change-email"), { newEmail }, { origin: "https://evil.example" })), [403, "INVALID_ORIGIN"]);
+  assert.deepEqual(told(await browser.post(at("/change-email"), { newEmail }, { origin: "https://evil.example" })), [
+    403,
+    "INVALID_ORIGIN",
+  ]);
   assert.equal((await browser.submit(at("/change-email"), { newEmail })).status, 415);
   await request(browser, newEmail);
   const url = await link(newEmail);

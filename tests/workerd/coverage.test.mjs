@@ -13,8 +13,7 @@ const coverage = parse(read("../../migrations/coverage.toml"));
 
 // [["group.table", its columns]] of either file.
 const flatten = (groups) =>
-  Object.entries(groups).flatMap(([group, tables]) =>
-    Object.entries(tables).map(([table, columns]) => [`${group}.${table}`, columns]));
+  Object.entries(groups).flatMap(([group, tables]) => Object.entries(tables).map(([table, columns]) => [`${group}.${table}`, columns]));
 
 test("every source column has a home that exists", async (t) => {
   const { d1, dispose } = await freshDatabase();

@@ -86,10 +86,14 @@ test("what stands after # in the way back goes into no mail, and a front-end's o
     await mail();
     return (await worker.browser().get(`${AUTH}/dev/mailbox?to=${encodeURIComponent(person.email)}`)).json[0].text;
   };
-  const hosted = await mailed(() => worker.browser().submit(`${AUTH}/login/link`, { email: person.email, continue: `${target}#key=the-secret-of-the-document` }));
+  const hosted = await mailed(() =>
+    worker.browser().submit(`${AUTH}/login/link`, { email: person.email, continue: `${target}#key=the-secret-of-the-document` }),
+  );
   assert.match(hosted, /gate%2Fsign-in/);
   assert.doesNotMatch(hosted, /the-secret/);
-  const script = await mailed(() => worker.browser().post(`${AUTH}/api/auth/sign-in/magic-link`, { email: person.email, callbackURL: "/account#inbox" }));
+  const script = await mailed(() =>
+    worker.browser().post(`${AUTH}/api/auth/sign-in/magic-link`, { email: person.email, callbackURL: "/account#inbox" }),
+  );
   assert.match(script, /account%23inbox/);
 });
 
@@ -98,9 +102,13 @@ test("the page of sign-in says that a user is signed out where that is so, and n
   await seedDomain(worker, other, "login.other.localhost");
   await seedApp(worker, "bank-login.localhost", { tenant: other, origin: origin.url, rules: [] });
   const { browser } = await signUp(worker);
-  for (const [app, told] of [["http://bank-login.localhost", false], [APP, true]]) {
+  for (const [app, told] of [
+    ["http://bank-login.localhost", false],
+    [APP, true],
+  ]) {
     const begun = await worker.browser().get(`${app}/x`, { headers: PAGE });
-    const url = `${AUTH}/login?signed_out=true&again=true&continue=${encodeURIComponent(`/gate/sign-in?request=${new URL(begun.location).searchParams.get("request")}`)}`;
+    const request = new URL(begun.location).searchParams.get("request");
+    const url = `${AUTH}/login?signed_out=true&again=true&continue=${encodeURIComponent(`/gate/sign-in?request=${request}`)}`;
     assert.ok(!(await browser.get(url, { headers: PAGE })).text.includes("You are signed out"), "a user who is signed in");
     const page = await worker.browser().get(url, { headers: PAGE });
     assert.ok(page.text.includes("You are signed out"));
@@ -135,7 +143,13 @@ test("a form sent to a website after the session ended is answered with a page, 
 
 test("what is not there has a page, and the address of a form leads to the form", async () => {
   const nobody = worker.browser();
-  for (const url of [`${AUTH}/nothing`, `${AUTH}/api/auth/nothing`, `${APP}/.doorward/nothing`, `${APP}/.doorward`, "http://unknown.localhost/x"]) {
+  for (const url of [
+    `${AUTH}/nothing`,
+    `${AUTH}/api/auth/nothing`,
+    `${APP}/.doorward/nothing`,
+    `${APP}/.doorward`,
+    "http://unknown.localhost/x",
+  ]) {
     const answer = await nobody.get(url, { headers: PAGE });
     assert.equal(answer.status, 404, url);
     leadsOn(answer, url);
@@ -143,7 +157,14 @@ test("what is not there has a page, and the address of a form leads to the form"
     assert.match((await nobody.get(new URL(stylesheet, url).href)).headers["content-type"], /^text\/css/, url);
   }
   assert.equal((await nobody.get(`${AUTH}/nothing`, { headers: API })).text, "");
-  for (const path of ["/login/link", "/login/upstream", "/second-factor/send", "/account/passkey/delete", "/account/second-factor/verify", "/sign-out"]) {
+  for (const path of [
+    "/login/link",
+    "/login/upstream",
+    "/second-factor/send",
+    "/account/passkey/delete",
+    "/account/second-factor/verify",
+    "/sign-out",
+  ]) {
     const page = await visit(nobody, AUTH + path);
     assert.equal(page.status, 200, path);
     leadsOn(page, path);

@@ -9,7 +9,12 @@ import { API, giveRole, seedApp, seedDomain, seedTenant, visit } from "../harnes
 import { AUTH, SPA, startWorker } from "../harness/worker.mjs";
 
 const PASSWORD = "correct horse battery staple";
-const SETTINGS = { LIMIT_MAIL: "1000/60", SIGN_IN_WITH: "password,magic-link,email-otp,phone,anonymous", SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0" };
+const SETTINGS = {
+  LIMIT_MAIL: "1000/60",
+  SIGN_IN_WITH: "password,magic-link,email-otp,phone,anonymous",
+  SESSION_COOKIE_CACHE_SECONDS: "0",
+  SESSION_RECHECK_SECONDS: "0",
+};
 let worker, origin;
 before(async () => {
   origin = await startOrigin();
@@ -35,7 +40,11 @@ const session = async (browser) => (await browser.get(at("/get-session"))).json;
 const told = ({ status, json }) => [status, json.code];
 const signUp = (email, body = {}) => worker.browser().post(at("/sign-up/email"), { name: "P", email, password: PASSWORD, ...body });
 const signIn = (email, password = PASSWORD) => worker.browser().post(at("/sign-in/email"), { email, password });
-const change = (sql, ...values) => worker.d1.prepare(sql).bind(...values).run();
+const change = (sql, ...values) =>
+  worker.d1
+    .prepare(sql)
+    .bind(...values)
+    .run();
 const isDeleted = async (user) => (await worker.rows("select status from user where id = ?", user))[0].status === "deleted";
 const GONE = [200, { success: true, message: "User deleted" }];
 const INVALID = [404, { message: "Invalid token", code: "INVALID_TOKEN" }];
@@ -62,11 +71,16 @@ test("with the password, at once: every session ends, nothing signs in any more,
   assert.equal((await visit(elsewhere, "http://app.localhost/inside")).status, 200);
   const gone = await request(browser, { password: PASSWORD });
   assert.deepEqual([gone.status, gone.json], GONE);
-  for (const name of ["session", "snapshot"]) assert.ok(gone.cookies.some((line) => new RegExp(`^doorward\\.${name}=;.*Max-Age=0`).test(line)), name);
+  for (const name of ["session", "snapshot"])
+    assert.ok(
+      gone.cookies.some((line) => new RegExp(`^doorward\\.${name}=;.*Max-Age=0`).test(line)),
+      name,
+    );
   assert.equal(await session(elsewhere), null);
   assert.equal((await elsewhere.get("http://app.localhost/inside", { headers: API })).status, 401);
   assert.deepEqual(await worker.rows("select id from session where user_id = ? and revoked_at is null", id), []);
-  for (const table of ["account", "passkey", "two_factor", "trusted_device", "password_reset"]) assert.deepEqual(await worker.rows(`select id from ${table} where user_id = ?`, id), [], table);
+  for (const table of ["account", "passkey", "two_factor", "trusted_device", "password_reset"])
+    assert.deepEqual(await worker.rows(`select id from ${table} where user_id = ?`, id), [], table);
   assert.equal((await signIn(email)).status, 401);
   assert.equal((await worker.browser().post(at("/sign-in/username"), { username, password: PASSWORD })).status, 401);
   assert.equal((await mails(email))[0].subject, "Your account was deleted");
@@ -100,7 +114,12 @@ test("without it a link is mailed, which works in a browser that is signed in as
     assert.deepEqual([answer.status, answer.json, answer.location], [...expected, undefined], why);
   };
   for (const path of [url, bare]) {
-    await refused(worker.browser(), path, [404, { message: "Failed to get user info", code: "FAILED_TO_GET_USER_INFO" }], "signed out, as a mail scanner is");
+    await refused(
+      worker.browser(),
+      path,
+      [404, { message: "Failed to get user info", code: "FAILED_TO_GET_USER_INFO" }],
+      "signed out, as a mail scanner is",
+    );
     await refused(other.browser, path, INVALID, "somebody else");
     const posted = await request(other.browser, { token: tokenIn(path) });
     assert.deepEqual([posted.status, posted.json], INVALID);
@@ -129,7 +148,10 @@ test("for a script without a callbackURL, and by POST, the answer is JSON", asyn
 test("a link is good in time; what is no link is told as such", async () => {
   const someone = await person();
   const url = await link(someone);
-  const [{ life }] = await worker.rows("select expires_at - created_at as life from verification where kind = 'delete_user' and identifier = ?", someone.id);
+  const [{ life }] = await worker.rows(
+    "select expires_at - created_at as life from verification where kind = 'delete_user' and identifier = ?",
+    someone.id,
+  );
   assert.equal(life, 86_400_000);
   await change("update verification set expires_at = 1 where kind = 'delete_user' and identifier = ?", someone.id);
   const magic = worker.browser();
@@ -140,8 +162,16 @@ test("a link is good in time; what is no link is told as such", async () => {
     assert.deepEqual([answer.status, answer.json], INVALID, token);
   }
   assert.equal((await someone.browser.verifyAsScript(`${AUTH}/delete-account`, SPA)).status, 404);
-  for (const body of [{ token: 7 }, { token: "x".repeat(201) }, { password: 7 }, { password: {} }, { callbackURL: 7 }]) assert.deepEqual(told(await request(someone.browser, body)), [400, "VALIDATION_ERROR"], JSON.stringify(body));
-  for (const [body, code] of [["{bad", "BAD_REQUEST"], ["null", "VALIDATION_ERROR"]]) assert.deepEqual(told(await someone.browser.post(at("/delete-user"), body, { headers: { "content-type": "application/json" } })), [400, code]);
+  for (const body of [{ token: 7 }, { token: "x".repeat(201) }, { password: 7 }, { password: {} }, { callbackURL: 7 }])
+    assert.deepEqual(told(await request(someone.browser, body)), [400, "VALIDATION_ERROR"], JSON.stringify(body));
+  for (const [body, code] of [
+    ["{bad", "BAD_REQUEST"],
+    ["null", "VALIDATION_ERROR"],
+  ])
+    assert.deepEqual(told(await someone.browser.post(at("/delete-user"), body, { headers: { "content-type": "application/json" } })), [
+      400,
+      code,
+    ]);
   assert.deepEqual(told(await request(worker.browser())), [401, "UNAUTHORIZED"]);
   assert.equal(await isDeleted(someone.id), false);
 });
@@ -154,7 +184,11 @@ test("links lead to trusted places only, and another website deletes nobody", as
     const followed = await someone.browser.get(`${url}&callbackURL=${encodeURIComponent(evil)}`);
     assert.deepEqual([followed.status, followed.location], [403, undefined], evil);
   }
-  for (const body of [{}, { password: PASSWORD }, { token: tokenIn(url) }]) assert.deepEqual(told(await someone.browser.post(at("/delete-user"), body, { origin: "https://evil.example" })), [403, "INVALID_ORIGIN"]);
+  for (const body of [{}, { password: PASSWORD }, { token: tokenIn(url) }])
+    assert.deepEqual(told(await someone.browser.post(at("/delete-user"), body, { origin: "https://evil.example" })), [
+      403,
+      "INVALID_ORIGIN",
+    ]);
   assert.equal(await isDeleted(someone.id), false);
 });
 
@@ -162,7 +196,10 @@ test("who has no mailbox needs a fresh session; an administrator in somebody els
   const { browser, phoneNumber, id } = await caller();
   await change("update session set authenticated_at = ? where user_id = ?", Date.now() - 2 * 86_400_000, id);
   const stale = await request(browser);
-  assert.deepEqual([stale.status, stale.json], [400, { message: "Session expired. Re-authenticate to perform this action.", code: "SESSION_EXPIRED" }]);
+  assert.deepEqual(
+    [stale.status, stale.json],
+    [400, { message: "Session expired. Re-authenticate to perform this action.", code: "SESSION_EXPIRED" }],
+  );
   const admin = await person();
   await giveRole(worker, admin.id, "admin");
   await change("update session set authenticated_at = ?, impersonated_by = ? where user_id = ?", Date.now(), admin.id, id);
@@ -259,7 +296,9 @@ test("twenty deletions at once are one", async () => {
       for (const [name, value] of someone.browser.cookies("auth.localhost")) twin.cookies("auth.localhost").set(name, value);
       return twin;
     });
-    const answers = await Promise.all(twins.map((twin) => (by === "link" ? twin.verifyAsScript(url, SPA) : request(twin, { password: PASSWORD }))));
+    const answers = await Promise.all(
+      twins.map((twin) => (by === "link" ? twin.verifyAsScript(url, SPA) : request(twin, { password: PASSWORD }))),
+    );
     for (const { status, text } of answers) assert.ok([200, 400, 401, 404].includes(status), `${status} ${text}`);
     assert.ok(answers.some(({ status }) => status === 200));
     const [{ n }] = await worker.rows("select count(*) as n from audit_event where user_id = ? and event = 'user.deleted'", someone.id);

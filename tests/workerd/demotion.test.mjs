@@ -59,13 +59,16 @@ test("a key of whoever had the account before its owner opens nothing", async ()
   const stolen = (await post(victim, "/api-key/create", { name: "k" })).json.key;
   const admin = await signUp(worker, { roles: ["owner"] });
   assert.equal((await post(admin, "/admin/set-user-password", { userId: victim.id, newPassword: "quite another password" })).status, 200);
-  const answer = await worker.browser().get(at("/organization/get-active-member?organizationSlug=default"), { headers: { "x-api-key": stolen } });
+  const answer = await worker
+    .browser()
+    .get(at("/organization/get-active-member?organizationSlug=default"), { headers: { "x-api-key": stolen } });
   assert.deepEqual([answer.status, answer.json.code], [401, "KEY_DISABLED"]);
 });
 
 test("whoever acts as a user does so no longer once they may not, whichever way they lost it", async () => {
   for (const lose of [
-    (admin) => worker.d1.prepare("delete from member_role where member_id in (select id from member where user_id = ?)").bind(admin.id).run(),
+    (admin) =>
+      worker.d1.prepare("delete from member_role where member_id in (select id from member where user_id = ?)").bind(admin.id).run(),
     (admin) => worker.d1.prepare("delete from member where user_id = ?").bind(admin.id).run(),
     (admin) => worker.d1.prepare("update user set status = 'inactive' where id = ?").bind(admin.id).run(),
   ]) {
@@ -81,21 +84,39 @@ test("issuers and clients are looked after by whoever has the permission, whatev
   const holder = async (permission) => {
     const who = await signUp(worker, { roles: [`keeps-${permission}`] });
     const [resource, action] = permission.split(":");
-    await worker.d1.prepare(`insert into role_permission (role_id, permission_id, created_at)
-      select r.id, p.id, 0 from role r join permission p on p.tenant_id is null and p.resource = ? and p.action = ? where r.name = ?`).bind(resource, action, `keeps-${permission}`).run();
+    await worker.d1
+      .prepare(
+        `insert into role_permission (role_id, permission_id, created_at)
+      select r.id, p.id, 0 from role r join permission p on p.tenant_id is null and p.resource = ? and p.action = ? where r.name = ?`,
+      )
+      .bind(resource, action, `keeps-${permission}`)
+      .run();
     return who;
   };
   const [issuers, clients, named] = [await holder("issuer:manage"), await holder("client:manage"), await signUp(worker)];
   await giveRole(worker, named.id, "administrator");
-  const uses = ({ browser }) => Promise.all([
-    browser.get(at("/admin/issuers")), browser.post(at("/admin/oauth2/create-client"), { client_name: "App", redirect_uris: ["https://app.example/cb"] }),
-    browser.post(at("/admin/oauth2/initial-access-token"), {}),
-  ]);
-  for (const [who, wanted] of [[issuers, [200, 403, 403]], [clients, [403, 201, 200]], [named, [403, 403, 403]]]) {
-    assert.deepEqual((await uses(who)).map(({ status }) => status), wanted);
+  const uses = ({ browser }) =>
+    Promise.all([
+      browser.get(at("/admin/issuers")),
+      browser.post(at("/admin/oauth2/create-client"), { client_name: "App", redirect_uris: ["https://app.example/cb"] }),
+      browser.post(at("/admin/oauth2/initial-access-token"), {}),
+    ]);
+  for (const [who, wanted] of [
+    [issuers, [200, 403, 403]],
+    [clients, [403, 201, 200]],
+    [named, [403, 403, 403]],
+  ]) {
+    assert.deepEqual(
+      (await uses(who)).map(({ status }) => status),
+      wanted,
+    );
   }
   const [, made] = await uses(clients);
-  const update = () => clients.browser.send("PATCH", at("/admin/oauth2/update-client"), { headers: { origin: AUTH }, body: { client_id: made.json.client_id, update: { client_name: "Other" } } });
+  const update = () =>
+    clients.browser.send("PATCH", at("/admin/oauth2/update-client"), {
+      headers: { origin: AUTH },
+      body: { client_id: made.json.client_id, update: { client_name: "Other" } },
+    });
   assert.equal((await update()).status, 200);
   await worker.d1.prepare("delete from member_role where member_id in (select id from member where user_id = ?)").bind(clients.id).run();
   assert.equal((await update()).status, 404);
@@ -124,15 +145,22 @@ test("an owner who was made an administrator does not make themselves owner agai
     const second = await signUp(worker);
     const membership = await join(second, "owner");
     let demoted = false;
-    const flood = Promise.all(Array.from({ length: 10 }, async () => {
-      while (!demoted) await post(second, "/organization/update-member-role", { memberId: membership, role: "owner" });
-      await post(second, "/organization/update-member-role", { memberId: membership, role: "owner" });
-    }));
+    const flood = Promise.all(
+      Array.from({ length: 10 }, async () => {
+        while (!demoted) await post(second, "/organization/update-member-role", { memberId: membership, role: "owner" });
+        await post(second, "/organization/update-member-role", { memberId: membership, role: "owner" });
+      }),
+    );
     const answer = await post(owner, "/organization/update-member-role", { memberId: membership, role: "admin" });
     demoted = true;
     await flood;
     assert.equal(answer.status, 200, answer.text);
-    const roles = await worker.rows("select r.name from member m join member_role mr on mr.member_id = m.id join role r on r.id = mr.role_id where m.tenant_id = ? and m.user_id = ?", org, second.id);
+    const roles = await worker.rows(
+      `select r.name from member m join member_role mr on mr.member_id = m.id join role r on r.id = mr.role_id where m.tenant_id = ?
+         and m.user_id = ?`,
+      org,
+      second.id,
+    );
     assert.deepEqual(roles, [{ name: "admin" }], `round ${round}`);
   }
 });
@@ -144,7 +172,10 @@ test("whoever looks after a group gives it no role that they have lost, by reque
     const memberId = await join(admin, "admin");
     const team = await post(admin, "/organization/create-team", { name: `T${round}`, organizationId: org });
     assert.equal(team.status, 200, team.text);
-    const update = (n) => new Promise((resolve) => setTimeout(resolve, n * 4)).then(() => post(admin, "/organization/update-team", { teamId: team.json.id, data: { roles: ["admin"], organizationId: org } }));
+    const update = (n) =>
+      new Promise((resolve) => setTimeout(resolve, n * 4)).then(() =>
+        post(admin, "/organization/update-team", { teamId: team.json.id, data: { roles: ["admin"], organizationId: org } }),
+      );
     const [demoted] = await Promise.all([
       post(owner, "/organization/update-member-role", { memberId, role: "member", organizationId: org }),
       ...Array.from({ length: 12 }, (_, n) => update(n)),
@@ -165,9 +196,12 @@ test("whoever looks after a group for its owner does not take it over", async ()
   const team = (await post(owner, "/organization/create-team", { name: "T" })).json.id;
   await post(owner, "/organization/add-team-member", { teamId: team, userId: helper.id, role: "admin" });
   for (const [path, body] of [
-    ["update-team", { teamId: team, data: { ownerId: helper.id } }], ["remove-team-member", { teamId: team, userId: owner.id }],
-    ["update-team-member", { teamId: team, userId: owner.id, role: "member" }], ["update-team-member", { teamId: team, userId: helper.id, role: "owner" }],
-  ]) assert.equal((await post(helper, `/organization/${path}`, body)).status, 403, path);
+    ["update-team", { teamId: team, data: { ownerId: helper.id } }],
+    ["remove-team-member", { teamId: team, userId: owner.id }],
+    ["update-team-member", { teamId: team, userId: owner.id, role: "member" }],
+    ["update-team-member", { teamId: team, userId: helper.id, role: "owner" }],
+  ])
+    assert.equal((await post(helper, `/organization/${path}`, body)).status, 403, path);
   assert.equal((await post(helper, "/organization/update-team", { teamId: team, data: { description: "ours" } })).status, 200);
   assert.equal((await worker.rows("select 1 from user_group where id = ? and owner_id = ?", team, owner.id)).length, 1);
 });

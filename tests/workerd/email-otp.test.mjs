@@ -18,7 +18,8 @@ before(async () => {
 after(() => worker?.dispose());
 
 const at = (path, host = AUTH) => `${host}/api/auth${path}`;
-const mailsOf = async (to, { of = worker, host = AUTH } = {}) => (await of.browser().get(`${host}/dev/mailbox?to=${encodeURIComponent(to)}`)).json;
+const mailsOf = async (to, { of = worker, host = AUTH } = {}) =>
+  (await of.browser().get(`${host}/dev/mailbox?to=${encodeURIComponent(to)}`)).json;
 const codes = async (to, where) => (await mailsOf(to, where)).flatMap(({ subject }) => subject.match(/^(\d{6}) is your code$/)?.[1] ?? []);
 const post = (path, body, { of = worker, host = AUTH, browser = of.browser() } = {}) => browser.post(at(path, host), body);
 const send = (email, type = "sign-in", where) => post("/email-otp/send-verification-otp", { email, type }, where);
@@ -33,7 +34,11 @@ const told = ({ status, json }) => [status, json.code];
 const withPassword = (email, password = PASSWORD) => post("/sign-in/email", { email, password });
 const session = async (browser, host = AUTH) => (await browser.get(at("/get-session", host))).json;
 const opens = ({ cookies }) => cookies.some((line) => /^doorward\.session=[^;]/.test(line));
-const change = (sql, ...values) => worker.d1.prepare(sql).bind(...values).run();
+const change = (sql, ...values) =>
+  worker.d1
+    .prepare(sql)
+    .bind(...values)
+    .run();
 const expire = (email) => change("update verification set expires_at = 1 where identifier like ?", `%${email}`);
 const shape = ({ status, json, headers }) => ({ status, json, names: Object.keys(headers).sort(), trips: headers["server-timing"] });
 const tally = (answers) => answers.reduce((sum, { status }) => ({ ...sum, [status]: (sum[status] ?? 0) + 1 }), {});
@@ -47,7 +52,17 @@ async function person({ isProven = true, of = worker } = {}) {
   return { browser, email, id: user.id };
 }
 function addPasskey(user) {
-  const columns = { id: randomUUID(), user_id: user, rp_id: HOST, credential_id: randomUUID(), public_key: "x", device_type: "singleDevice", aaguid: "x", created_at: 1, updated_at: 1 };
+  const columns = {
+    id: randomUUID(),
+    user_id: user,
+    rp_id: HOST,
+    credential_id: randomUUID(),
+    public_key: "x",
+    device_type: "singleDevice",
+    aaguid: "x",
+    created_at: 1,
+    updated_at: 1,
+  };
   return change(`insert into passkey (${Object.keys(columns)}) values (${Object.keys(columns).map(() => "?")})`, ...Object.values(columns));
 }
 const passkeys = async (user) => (await worker.rows("select id from passkey where user_id = ?", user)).length;
@@ -62,7 +77,12 @@ const USES = {
 test("a code makes a user of a stranger, and signs in whom it knows", async () => {
   const email = uniqueEmail();
   const first = worker.browser();
-  const made = await first.post(at("/sign-in/email-otp"), { email: email.toUpperCase(), otp: await code(email), name: "New Comer", image: "https://img.example/1" });
+  const made = await first.post(at("/sign-in/email-otp"), {
+    email: email.toUpperCase(),
+    otp: await code(email),
+    name: "New Comer",
+    image: "https://img.example/1",
+  });
   assert.equal(made.status, 200, made.text);
   assert.deepEqual(Object.keys(made.json).sort(), ["token", "user"]);
   const { user, session: opened } = await session(first);
@@ -85,7 +105,12 @@ test("an account whose address was never proven is taken from whoever made it", 
 
 test("a code is read as people type it and as mail programs copy it", async () => {
   const { email } = await person();
-  for (const write of [(otp) => `${otp.slice(0, 3)} ${otp.slice(3)}`, (otp) => `${otp.slice(0, 3)}-${otp.slice(3)}`, (otp) => ` ${otp}\n`, (otp) => `${otp.slice(0, 3)}\u00a0${otp.slice(3)}`]) {
+  for (const write of [
+    (otp) => `${otp.slice(0, 3)} ${otp.slice(3)}`,
+    (otp) => `${otp.slice(0, 3)}-${otp.slice(3)}`,
+    (otp) => ` ${otp}\n`,
+    (otp) => `${otp.slice(0, 3)}\u00a0${otp.slice(3)}`,
+  ]) {
     const otp = await code(email);
     assert.equal((await signIn(email, write(otp))).status, 200, JSON.stringify(write(otp)));
   }
@@ -145,7 +170,8 @@ test("a code of one type is nothing to another, nor to another address", async (
 test("checking a code does not use it up", async () => {
   const { email } = await person();
   const otp = await code(email);
-  for (let n = 0; n < 5; n++) assert.deepEqual((await post("/email-otp/check-verification-otp", { email, type: "sign-in", otp })).json, { success: true });
+  for (let n = 0; n < 5; n++)
+    assert.deepEqual((await post("/email-otp/check-verification-otp", { email, type: "sign-in", otp })).json, { success: true });
   const { json } = await post("/email-otp/check-verification-otp", { email, type: "change-email", otp });
   assert.equal(json.code, "INVALID_OTP_TYPE");
   assert.equal((await signIn(email, otp)).status, 200);
@@ -170,8 +196,16 @@ test("a new password by a code, under both names: everybody else is out, and the
     const { browser, email, id } = await person();
     assert.deepEqual((await post(path, { email })).json, { success: true });
     const [otp] = await codes(email);
-    for (const [password, refusal] of [["short", "PASSWORD_TOO_SHORT"], ["x".repeat(129), "PASSWORD_TOO_LONG"]]) {
-      for (let n = 0; n < 4; n++) assert.deepEqual(told(await post("/email-otp/reset-password", { email, otp, password })), [400, refusal], "a bad password costs the code");
+    for (const [password, refusal] of [
+      ["short", "PASSWORD_TOO_SHORT"],
+      ["x".repeat(129), "PASSWORD_TOO_LONG"],
+    ]) {
+      for (let n = 0; n < 4; n++)
+        assert.deepEqual(
+          told(await post("/email-otp/reset-password", { email, otp, password })),
+          [400, refusal],
+          "a bad password costs the code",
+        );
     }
     const done = await post("/email-otp/reset-password", { email, otp, password: NEW });
     assert.deepEqual([done.status, done.json, done.cookies], [200, { success: true }, []]);
@@ -294,7 +328,10 @@ test("known and unknown addresses are answered alike, after the same round trips
   for (const type of Object.keys(USES)) {
     const [{ email }, stranger] = [await person(), uniqueEmail()];
     assert.deepEqual(shape(await send(email, type)), shape(await send(stranger, type)), type);
-    assert.deepEqual(shape(await post("/email-otp/request-password-reset", { email })), shape(await post("/email-otp/request-password-reset", { email: stranger })));
+    assert.deepEqual(
+      shape(await post("/email-otp/request-password-reset", { email })),
+      shape(await post("/email-otp/request-password-reset", { email: stranger })),
+    );
   }
 });
 
@@ -308,32 +345,64 @@ test("a wrong code tells nothing either, nor the time it takes", async () => {
 });
 
 test("bad input is told as such", async () => {
-  const paths = ["/email-otp/send-verification-otp", "/email-otp/check-verification-otp", "/sign-in/email-otp", "/email-otp/verify-email", "/email-otp/request-password-reset", "/forget-password/email-otp", "/email-otp/reset-password"];
+  const paths = [
+    "/email-otp/send-verification-otp",
+    "/email-otp/check-verification-otp",
+    "/sign-in/email-otp",
+    "/email-otp/verify-email",
+    "/email-otp/request-password-reset",
+    "/forget-password/email-otp",
+    "/email-otp/reset-password",
+  ];
   const { browser } = await person();
   const json = { headers: { "content-type": "application/json" } };
   for (const path of [...paths, "/email-otp/request-email-change", "/email-otp/change-email"]) {
     const whole = { email: "a@x.co", newEmail: "b@x.co", type: "sign-in", otp: "123456", password: NEW };
-    const bad = [{}, { ...whole, email: 7, newEmail: 7 }, { ...whole, email: "no address", newEmail: "no address" }, { ...whole, email: null, newEmail: null }];
+    const bad = [
+      {},
+      { ...whole, email: 7, newEmail: 7 },
+      { ...whole, email: "no address", newEmail: "no address" },
+      { ...whole, email: null, newEmail: null },
+    ];
     for (const body of bad) {
       const answer = await browser.post(at(path), body);
-      const code = body.email === "no address" && /-verification-otp|sign-in|verify-email/.test(path) ? "INVALID_EMAIL" : "VALIDATION_ERROR";
+      const code =
+        body.email === "no address" && /-verification-otp|sign-in|verify-email/.test(path) ? "INVALID_EMAIL" : "VALIDATION_ERROR";
       assert.deepEqual(told(answer), [400, code], `${path} ${JSON.stringify(body)}`);
     }
-    for (const [body, refusal] of [["{bad", "BAD_REQUEST"], ["null", "VALIDATION_ERROR"], ["", "VALIDATION_ERROR"]]) assert.deepEqual(told(await browser.post(at(path), body, json)), [400, refusal], `${path} ${body}`);
-    assert.equal((await browser.post(at(path), "email=a", { headers: { "content-type": "application/x-www-form-urlencoded" } })).status, 415, path);
+    for (const [body, refusal] of [
+      ["{bad", "BAD_REQUEST"],
+      ["null", "VALIDATION_ERROR"],
+      ["", "VALIDATION_ERROR"],
+    ])
+      assert.deepEqual(told(await browser.post(at(path), body, json)), [400, refusal], `${path} ${body}`);
+    assert.equal(
+      (await browser.post(at(path), "email=a", { headers: { "content-type": "application/x-www-form-urlencoded" } })).status,
+      415,
+      path,
+    );
     assert.deepEqual(told(await browser.post(at(path), whole, { origin: "https://evil.example" })), [403, "INVALID_ORIGIN"], path);
   }
   const { email } = await person();
-  for (const otp of [7, null, {}, "x".repeat(21)]) assert.deepEqual(told(await signIn(email, otp)), [400, "VALIDATION_ERROR"], JSON.stringify(otp));
+  for (const otp of [7, null, {}, "x".repeat(21)])
+    assert.deepEqual(told(await signIn(email, otp)), [400, "VALIDATION_ERROR"], JSON.stringify(otp));
   await send(email);
   for (const otp of ["", "' or 1=1", "%"]) assert.deepEqual(told(await signIn(email, otp)), [400, "INVALID_OTP"], otp);
   const types = await send(email, "telepathy");
-  assert.deepEqual([types.status, types.json], [400, {
-    message: '[body.type] Invalid option: expected one of "email-verification"|"sign-in"|"forget-password"|"change-email"', code: "VALIDATION_ERROR",
-  }]);
+  assert.deepEqual(
+    [types.status, types.json],
+    [
+      400,
+      {
+        message: '[body.type] Invalid option: expected one of "email-verification"|"sign-in"|"forget-password"|"change-email"',
+        code: "VALIDATION_ERROR",
+      },
+    ],
+  );
   const asked = await send(email, "change-email");
   assert.deepEqual([asked.status, asked.json.message], [400, "Invalid OTP type"]);
-  for (const path of ["/email-otp/create-verification-otp", "/email-otp/get-verification-otp"]) assert.equal((await post(path, { email, type: "sign-in" })).status, 404);
+  for (const path of ["/email-otp/create-verification-otp", "/email-otp/get-verification-otp"])
+    assert.equal((await post(path, { email, type: "sign-in" })).status, 404);
 });
 
 test("a newcomer's name is one visible line, as everywhere", async () => {
@@ -345,7 +414,9 @@ test("a newcomer's name is one visible line, as everywhere", async () => {
 });
 
 test("mails and tries are limited; where codes are no way in, they are not there", async () => {
-  const limited = await startWorker({ settings: { ...SETTINGS, LIMIT_MAIL_ADDRESS: "2/60", LIMIT_SIGN_IN: "1000/60", LIMIT_SIGN_IN_ACCOUNT: "2/300" } });
+  const limited = await startWorker({
+    settings: { ...SETTINGS, LIMIT_MAIL_ADDRESS: "2/60", LIMIT_SIGN_IN: "1000/60", LIMIT_SIGN_IN_ACCOUNT: "2/300" },
+  });
   const off = await startWorker({ settings: { ...SETTINGS, SIGN_IN_WITH: "password,magic-link" } });
   try {
     const where = { of: limited };
@@ -360,12 +431,21 @@ test("mails and tries are limited; where codes are no way in, they are not there
     assert.deepEqual([refused.status, refused.json], [429, { message: "Too many requests. Please try again later." }]);
     await limited.d1.prepare("delete from rate_limit").run();
     assert.equal((await signIn(email, otp, where)).status, 200, "what was over the limit was tried as well");
-    for (const path of ["/email-otp/send-verification-otp", "/email-otp/check-verification-otp", "/sign-in/email-otp", "/email-otp/verify-email", "/email-otp/request-password-reset", "/forget-password/email-otp", "/email-otp/reset-password"]) {
+    for (const path of [
+      "/email-otp/send-verification-otp",
+      "/email-otp/check-verification-otp",
+      "/sign-in/email-otp",
+      "/email-otp/verify-email",
+      "/email-otp/request-password-reset",
+      "/forget-password/email-otp",
+      "/email-otp/reset-password",
+    ]) {
       const answer = await post(path, { email, type: "sign-in", otp, password: NEW }, { of: off });
       assert.deepEqual([answer.status, answer.text], [404, ""], path);
     }
     const { browser } = await person({ of: off });
-    for (const path of ["/email-otp/request-email-change", "/email-otp/change-email"]) assert.equal((await browser.post(at(path), { newEmail: uniqueEmail(), otp })).status, 404, path);
+    for (const path of ["/email-otp/request-email-change", "/email-otp/change-email"])
+      assert.equal((await browser.post(at(path), { newEmail: uniqueEmail(), otp })).status, 404, path);
   } finally {
     await limited.dispose();
     await off.dispose();
@@ -380,9 +460,13 @@ test("wrong codes lock the account against passwords, and neither they nor wrong
     const otp = await code(email, "sign-in", where);
     for (let n = 0; n < 3; n++) await signIn(email, wrong(otp), where);
     assert.equal((await post("/sign-in/email", { email, password: PASSWORD }, where)).status, 401, "three wrong codes, and no lock");
-    const isLocked = async () => (await locking.rows("select coalesce(locked_until, 0) > 0 as locked from user where id = ?", id))[0].locked;
+    const isLocked = async () =>
+      (await locking.rows("select coalesce(locked_until, 0) > 0 as locked from user where id = ?", id))[0].locked;
     assert.equal(await isLocked(), 1);
-    assert.equal((await post("/email-otp/reset-password", { email, otp: await code(email, "forget-password", where), password: NEW }, where)).status, 200);
+    assert.equal(
+      (await post("/email-otp/reset-password", { email, otp: await code(email, "forget-password", where), password: NEW }, where)).status,
+      200,
+    );
     assert.equal(await isLocked(), 0);
     for (let n = 0; n < 3; n++) await post("/sign-in/email", { email, password: "a wrong password" }, where);
     assert.equal((await signIn(email, await code(email, "sign-in", where), where)).status, 200);
@@ -393,7 +477,11 @@ test("wrong codes lock the account against passwords, and neither they nor wrong
 
 test("a second factor is asked for, and a suspended user told so by the right code alone", async () => {
   const { email, id } = await person();
-  await change("insert into two_factor (id, user_id, method, verified_at, created_at, updated_at) values (?, ?, 'otp', 1, 1, 1)", randomUUID(), id);
+  await change(
+    "insert into two_factor (id, user_id, method, verified_at, created_at, updated_at) values (?, ?, 'otp', 1, 1, 1)",
+    randomUUID(),
+    id,
+  );
   const asked = await signIn(email, await code(email));
   assert.deepEqual([asked.json, opens(asked)], [{ twoFactorRedirect: true, twoFactorMethods: ["otp"] }, false]);
   const suspended = await person();
@@ -422,25 +510,39 @@ test("neither a dump nor the log holds a code, or what is quickly tried out", as
   const email = uniqueEmail();
   const otp = await code(email);
   await signIn(email, wrong(otp));
-  const rows = (await Promise.all(["verification", "outbox", "audit_event", "rate_limit", "login_history"].map((table) => worker.rows(`select * from ${table}`)))).flat();
+  const rows = (
+    await Promise.all(
+      ["verification", "outbox", "audit_event", "rate_limit", "login_history"].map((table) => worker.rows(`select * from ${table}`)),
+    )
+  ).flat();
   const alone = new RegExp(`(?<!\\d)${otp}(?!\\d)`);
   assert.ok(!alone.test(JSON.stringify(rows)) && !alone.test(worker.logs()));
   // A million digests are made in a second: only a key keeps them from being compared.
-  const digests = [otp, `${email}${otp}`, `${email}:${otp}`, `${email}\0${otp}`].flatMap((text) => ["hex", "base64url"].map((form) => createHash("sha256").update(text).digest(form)));
+  const digests = [otp, `${email}${otp}`, `${email}:${otp}`, `${email}\0${otp}`].flatMap((text) =>
+    ["hex", "base64url"].map((form) => createHash("sha256").update(text).digest(form)),
+  );
   assert.ok(!digests.some((digest) => JSON.stringify(rows).includes(digest)));
 });
 
 test("fifty uses of one code at once: one", async () => {
   const { email, id } = await person();
   const stranger = uniqueEmail();
-  for (const [type, address] of [["sign-in", email], ["sign-in", stranger], ["email-verification", email], ["forget-password", email]]) {
+  for (const [type, address] of [
+    ["sign-in", email],
+    ["sign-in", stranger],
+    ["email-verification", email],
+    ["forget-password", email],
+  ]) {
     const otp = await code(address, type);
     const answers = await times(50, () => USES[type](address, otp));
     assert.deepEqual(tally(answers), { 200: 1, 400: 49 }, type);
     assert.equal(answers.filter(opens).length, type === "sign-in" ? 1 : 0);
   }
   assert.equal((await worker.rows("select id from user where email in (?, ?)", email, stranger)).length, 2);
-  assert.equal((await worker.rows("select id from login_history where user_id = ? and login_method = 'email-otp' and status = 'success'", id)).length, 1);
+  assert.equal(
+    (await worker.rows("select id from login_history where user_id = ? and login_method = 'email-otp' and status = 'success'", id)).length,
+    1,
+  );
 });
 
 test("a hundred guesses at once are three", async () => {

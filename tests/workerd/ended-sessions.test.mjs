@@ -50,14 +50,22 @@ export default {
 `;
 
 const SETTINGS = {
-  LIMIT_MAIL: "10000/60", SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0", MULTI_SESSION: "on", PASSWORD_HASH: "pbkdf2",
+  LIMIT_MAIL: "10000/60",
+  SESSION_COOKIE_CACHE_SECONDS: "0",
+  SESSION_RECHECK_SECONDS: "0",
+  MULTI_SESSION: "on",
+  PASSWORD_HASH: "pbkdf2",
   SIGN_IN_WITH: "password,passkey,magic-link,email-otp,phone,anonymous",
 };
 const REDIRECT = "https://rp.example/cb";
 const APP = "http://app.localhost";
 let worker, upstream, boss, acme, client;
 const at = (path) => `${AUTH}/api/auth${path}`;
-const run = (sql, ...values) => worker.d1.prepare(sql).bind(...values).run();
+const run = (sql, ...values) =>
+  worker.d1
+    .prepare(sql)
+    .bind(...values)
+    .run();
 const one = async (sql, ...values) => (await worker.rows(sql, ...values))[0];
 const times = (count, act) => Promise.all(Array.from({ length: count }, (_, n) => act(n)));
 const unique = () => randomBytes(6).toString("hex");
@@ -70,7 +78,8 @@ const send = async ({ browser }, method, path, body) => good(await browser.send(
 const handleOf = async (who) => (await who.browser.get(at("/get-session"))).json.session.token;
 const mails = async (to) => (await worker.browser().get(`${AUTH}/dev/mailbox?to=${encodeURIComponent(to)}`)).json;
 const codeFor = async (to) => (await mails(to)).map(({ subject, text }) => `${subject} ${text}`.match(/\b(\d{6})\b/)?.[1]).find(Boolean);
-const linkFor = async (to, part) => (await mails(to)).flatMap(({ text }) => text.match(/https?:\S+/g) ?? []).find((link) => link.includes(part));
+const linkFor = async (to, part) =>
+  (await mails(to)).flatMap(({ text }) => text.match(/https?:\S+/g) ?? []).find((link) => link.includes(part));
 
 before(async () => {
   upstream = await startUpstream();
@@ -79,10 +88,14 @@ before(async () => {
   await seedApp(worker, "app.localhost", {});
   boss = await signUp(worker, { roles: ["owner"] });
   await run("update user set email_verified = 1 where id = ?", boss.id);
-  client = (await send(boss, "POST", "/admin/oauth2/create-client", {
-    client_name: "App", redirect_uris: [REDIRECT], scope: "openid offline_access",
-    grant_types: ["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"],
-  })).json;
+  client = (
+    await send(boss, "POST", "/admin/oauth2/create-client", {
+      client_name: "App",
+      redirect_uris: [REDIRECT],
+      scope: "openid offline_access",
+      grant_types: ["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"],
+    })
+  ).json;
   // What the first of its kind makes once.
   await boss.browser.get(at("/token"));
 });
@@ -134,16 +147,27 @@ async function linked(more = {}) {
 async function expired() {
   upstream.settings.alwaysOffline = true;
   const { who, account } = await linked();
-  await run("update account_token set expires_at = 1 where account_id = ?", account).catch(() => run("update account set access_token_expires_at = 1 where id = ?", account));
+  await run("update account_token set expires_at = 1 where account_id = ?", account).catch(() =>
+    run("update account set access_token_expires_at = 1 where id = ?", account),
+  );
   return { who, account };
 }
 const issuer = async (more = {}) => addIssuer(worker.d1, upstream.url, { name: `i${unique()}`, tenant_id: null, ...more });
-const ownClient = async (who) => (await post(who, "/oauth2/create-client", { client_name: "Mine", redirect_uris: [REDIRECT] })).json.client_id;
+const ownClient = async (who) =>
+  (await post(who, "/oauth2/create-client", { client_name: "Mine", redirect_uris: [REDIRECT] })).json.client_id;
 const tenant = async () => (await send(boss, "POST", "/admin/tenants", { name: "T", slug: `t-${unique()}` })).json.id;
 const challenge = createHash("sha256").update("v".repeat(50)).digest("base64url");
-const asking = (more = {}) => new URLSearchParams({
-  client_id: client.client_id, redirect_uri: REDIRECT, response_type: "code", scope: "openid offline_access", state: "s", code_challenge: challenge, code_challenge_method: "S256", ...more,
-}).toString();
+const asking = (more = {}) =>
+  new URLSearchParams({
+    client_id: client.client_id,
+    redirect_uri: REDIRECT,
+    response_type: "code",
+    scope: "openid offline_access",
+    state: "s",
+    code_challenge: challenge,
+    code_challenge_method: "S256",
+    ...more,
+  }).toString();
 async function atConsent(who) {
   const sent = good(await who.browser.get(`${AUTH}/oauth2/authorize?${asking()}`, { headers: PAGE }));
   return Object.fromEntries(new URL(sent.location, AUTH).searchParams);
@@ -154,7 +178,9 @@ async function agreed() {
   return who;
 }
 async function device() {
-  const asked = await worker.browser().send("POST", `${AUTH}/oauth2/device_authorization`, { headers: { ...FORM, ...basic(client) }, body: "scope=openid+offline_access" });
+  const asked = await worker
+    .browser()
+    .send("POST", `${AUTH}/oauth2/device_authorization`, { headers: { ...FORM, ...basic(client) }, body: "scope=openid+offline_access" });
   return good(asked).json;
 }
 async function passkey() {
@@ -258,7 +284,10 @@ const ROWS = {
   },
   "POST /api/auth/update-user": async () => ({ who: await person(), body: { name: "Other" } }),
   "POST /api/auth/change-email": async () => ({ who: await person(), body: { newEmail: uniqueEmail() } }),
-  "POST /api/auth/change-password": async () => ({ who: await person(), body: { currentPassword: PASSWORD, newPassword: "another password altogether" } }),
+  "POST /api/auth/change-password": async () => ({
+    who: await person(),
+    body: { currentPassword: PASSWORD, newPassword: "another password altogether" },
+  }),
   "POST /api/auth/delete-user": async () => ({ who: await person(), body: { password: PASSWORD } }),
   "POST /delete-account": async () => {
     const who = await person();
@@ -298,16 +327,18 @@ const ROWS = {
     return { who, query: `accountId=${account}` };
   },
   "POST /api/auth/organization/create": async () => ({ who: await person(), body: { name: "Org", slug: `org-${unique()}` } }),
-  "POST /api/auth/organization/set-active": () => org(async (id, who) => {
-    await organization(who);
-    return {};
-  }),
+  "POST /api/auth/organization/set-active": () =>
+    org(async (id, who) => {
+      await organization(who);
+      return {};
+    }),
   "POST /api/auth/organization/update": () => org(async () => ({ data: { name: "Other" } })),
   "POST /api/auth/organization/delete": () => org(async () => ({})),
-  "POST /api/auth/organization/restore": () => org(async (id, who) => {
-    await post(who, "/organization/delete", { organizationId: id });
-    return {};
-  }),
+  "POST /api/auth/organization/restore": () =>
+    org(async (id, who) => {
+      await post(who, "/organization/delete", { organizationId: id });
+      return {};
+    }),
   "PUT /api/auth/organization/security-policy": () => org(async () => ({ securityPolicy: { session: { maxConcurrentSessions: 7 } } })),
   "POST /api/auth/organization/update-member-role": () => org(async (id) => ({ memberId: (await member(id)).member, role: "admin" })),
   "POST /api/auth/organization/remove-member": () => org(async (id) => ({ memberIdOrEmail: (await member(id)).member })),
@@ -316,7 +347,8 @@ const ROWS = {
     return { who: await member(id), body: { organizationId: id } };
   },
   "POST /api/auth/organization/invite-member": () => org(async () => ({ email: uniqueEmail(), role: "member" })),
-  "POST /api/auth/organization/cancel-invitation": () => org(async (id, who) => ({ invitationId: await invitation(id, who, uniqueEmail()) })),
+  "POST /api/auth/organization/cancel-invitation": () =>
+    org(async (id, who) => ({ invitationId: await invitation(id, who, uniqueEmail()) })),
   "POST /api/auth/organization/accept-invitation": async () => {
     const { who, invitation: invitationId } = await invited();
     return { who, body: { invitationId } };
@@ -327,26 +359,31 @@ const ROWS = {
   },
   "POST /api/auth/organization/create-team": () => org(async () => ({ name: "Team" })),
   "POST /api/auth/organization/update-team": () => org(async (id, who) => ({ teamId: await team(id, who), data: { name: "Other" } })),
-  "POST /api/auth/organization/remove-team": () => org(async (id, who) => {
-    await team(id, who);
-    return { teamId: await team(id, who) };
-  }),
-  "POST /api/auth/organization/set-active-team": () => org(async (id, who) => {
-    const teamId = await team(id, who);
-    await post(who, "/organization/add-team-member", { organizationId: id, teamId, userId: who.id });
-    return { teamId };
-  }),
-  "POST /api/auth/organization/add-team-member": () => org(async (id, who) => ({ teamId: await team(id, who), userId: (await member(id)).id })),
-  "POST /api/auth/organization/update-team-member": () => org(async (id, who) => {
-    const [teamId, userId] = [await team(id, who), (await member(id)).id];
-    await post(who, "/organization/add-team-member", { organizationId: id, teamId, userId });
-    return { teamId, userId, role: "admin" };
-  }),
-  "POST /api/auth/organization/remove-team-member": () => org(async (id, who) => {
-    const [teamId, userId] = [await team(id, who), (await member(id)).id];
-    await post(who, "/organization/add-team-member", { organizationId: id, teamId, userId });
-    return { teamId, userId };
-  }),
+  "POST /api/auth/organization/remove-team": () =>
+    org(async (id, who) => {
+      await team(id, who);
+      return { teamId: await team(id, who) };
+    }),
+  "POST /api/auth/organization/set-active-team": () =>
+    org(async (id, who) => {
+      const teamId = await team(id, who);
+      await post(who, "/organization/add-team-member", { organizationId: id, teamId, userId: who.id });
+      return { teamId };
+    }),
+  "POST /api/auth/organization/add-team-member": () =>
+    org(async (id, who) => ({ teamId: await team(id, who), userId: (await member(id)).id })),
+  "POST /api/auth/organization/update-team-member": () =>
+    org(async (id, who) => {
+      const [teamId, userId] = [await team(id, who), (await member(id)).id];
+      await post(who, "/organization/add-team-member", { organizationId: id, teamId, userId });
+      return { teamId, userId, role: "admin" };
+    }),
+  "POST /api/auth/organization/remove-team-member": () =>
+    org(async (id, who) => {
+      const [teamId, userId] = [await team(id, who), (await member(id)).id];
+      await post(who, "/organization/add-team-member", { organizationId: id, teamId, userId });
+      return { teamId, userId };
+    }),
   "POST /api/auth/organization/join-team": async () => {
     const { who: owner, org: id } = await owned();
     return { who: await member(id), body: { organizationId: id, teamId: await team(id, owner, { isOpen: true, isPublic: true }) } };
@@ -358,14 +395,16 @@ const ROWS = {
     return { who, body: { organizationId: id, teamId } };
   },
   "POST /api/auth/organization/create-role": () => org(async () => ({ role: "dev", permission: { team: ["create"] } })),
-  "POST /api/auth/organization/update-role": () => org(async (id, who) => {
-    await post(who, "/organization/create-role", { organizationId: id, role: "dev", permission: { team: ["create"] } });
-    return { roleName: "dev", data: { permission: { team: ["update"] } } };
-  }),
-  "POST /api/auth/organization/delete-role": () => org(async (id, who) => {
-    await post(who, "/organization/create-role", { organizationId: id, role: "dev", permission: { team: ["create"] } });
-    return { roleName: "dev" };
-  }),
+  "POST /api/auth/organization/update-role": () =>
+    org(async (id, who) => {
+      await post(who, "/organization/create-role", { organizationId: id, role: "dev", permission: { team: ["create"] } });
+      return { roleName: "dev", data: { permission: { team: ["update"] } } };
+    }),
+  "POST /api/auth/organization/delete-role": () =>
+    org(async (id, who) => {
+      await post(who, "/organization/create-role", { organizationId: id, role: "dev", permission: { team: ["create"] } });
+      return { roleName: "dev" };
+    }),
   "POST /api/auth/api-key/create": async () => ({ who: await person(), body: { name: "k" } }),
   "POST /api/auth/api-key/update": async () => {
     const who = await person();
@@ -409,15 +448,28 @@ const ROWS = {
   "POST /api/auth/admin/tenants/:id/suspend": onTenant(),
   "POST /api/auth/admin/tenants/:id/resume": onTenant((id) => send(boss, "POST", `/admin/tenants/${id}/suspend`, {})),
   "POST /api/auth/admin/tenants/:id/restore": onTenant((id) => send(boss, "DELETE", `/admin/tenants/${id}`)),
-  "POST /api/auth/admin/issuers": admin(async () => ({ name: `i${unique()}`, label: "I", baseUrl: upstream.url, clientId: "c", clientSecret: "s" })),
+  "POST /api/auth/admin/issuers": admin(async () => ({
+    name: `i${unique()}`,
+    label: "I",
+    baseUrl: upstream.url,
+    clientId: "c",
+    clientSecret: "s",
+  })),
   "PATCH /api/auth/admin/issuers/:id": async () => ({ who: boss, segment: await issuer(), body: { label: "Other" } }),
   "DELETE /api/auth/admin/issuers/:id": async () => ({ who: boss, segment: await issuer() }),
   "POST /api/auth/admin/issuers/:id/discover": async () => ({ who: boss, segment: await issuer(), body: {} }),
-  "POST /api/auth/admin/issuers/:id/system-account": async () => ({ who: boss, segment: await issuer(), body: { callbackURL: "/connected" } }),
+  "POST /api/auth/admin/issuers/:id/system-account": async () => ({
+    who: boss,
+    segment: await issuer(),
+    body: { callbackURL: "/connected" },
+  }),
   "DELETE /api/auth/admin/issuers/:id/system-account": async () => ({ who: boss, segment: await connected() }),
   "POST /api/auth/admin/issuers/:id/service-token": async () => ({ who: boss, segment: await connected(), body: {} }),
   "POST /api/auth/admin/oauth2/create-client": admin(async () => ({ client_name: "C", redirect_uris: [REDIRECT] })),
-  "PATCH /api/auth/admin/oauth2/update-client": async () => ({ who: boss, body: { client_id: await ownClient(boss), update: { client_name: "Other" } } }),
+  "PATCH /api/auth/admin/oauth2/update-client": async () => ({
+    who: boss,
+    body: { client_id: await ownClient(boss), update: { client_name: "Other" } },
+  }),
   "POST /api/auth/admin/oauth2/initial-access-token": admin(async () => ({})),
   "POST /api/auth/oauth2/create-client": async () => ({ who: await person(), body: { client_name: "Mine", redirect_uris: [REDIRECT] } }),
   "POST /api/auth/oauth2/update-client": async () => {
@@ -459,7 +511,13 @@ const ROWS = {
   },
   "POST /account/devices/forget": async () => {
     const who = await person();
-    await run("insert into trusted_device (id, user_id, token_hash, last_used_at, expires_at, created_at, updated_at) values (?, ?, ?, 0, 9e15, 0, 0)", randomUUID(), who.id, unique());
+    await run(
+      `insert into trusted_device (id, user_id, token_hash, last_used_at, expires_at, created_at, updated_at) values
+         (?, ?, ?, 0, 9e15, 0, 0)`,
+      randomUUID(),
+      who.id,
+      unique(),
+    );
     return { who, form: {} };
   },
   "POST /account/second-factor": async () => ({ who: await person(), form: { action: "begin", password: PASSWORD } }),
@@ -485,20 +543,67 @@ async function connected() {
 const WITHOUT = {
   // What they answer was read; they write nothing.
   reads: [
-    "POST /api/auth/two-factor/get-totp-uri", "POST /api/auth/verify-password", "POST /api/auth/organization/check-slug", "POST /api/auth/organization/has-permission",
-    "POST /api/auth/update-session", "POST /api/auth/admin/list-user-sessions", "POST /api/auth/admin/has-permission",
+    "POST /api/auth/two-factor/get-totp-uri",
+    "POST /api/auth/verify-password",
+    "POST /api/auth/organization/check-slug",
+    "POST /api/auth/organization/has-permission",
+    "POST /api/auth/update-session",
+    "POST /api/auth/admin/list-user-sessions",
+    "POST /api/auth/admin/has-permission",
   ],
   // They work without a session, and know none.
   nobodys: [
-    "POST /api/auth/get-session", "POST /api/auth/sign-up/email", "POST /api/auth/sign-in/email", "POST /api/auth/sign-in/username", "POST /api/auth/sign-in/phone-number", "POST /api/auth/sign-in/magic-link",
-    "POST /api/auth/sign-in/email-otp", "POST /api/auth/sign-in/anonymous", "POST /api/auth/sign-in/social", "POST /api/auth/passkey/verify-authentication",
-    "POST /api/auth/email-otp/send-verification-otp", "POST /api/auth/email-otp/check-verification-otp", "POST /api/auth/email-otp/verify-email", "POST /api/auth/email-otp/request-password-reset",
-    "POST /api/auth/forget-password/email-otp", "POST /api/auth/email-otp/reset-password", "POST /api/auth/phone-number/send-otp", "POST /api/auth/phone-number/request-password-reset", "POST /api/auth/phone-number/reset-password",
-    "POST /api/auth/one-time-token/verify", "POST /api/auth/multi-session/set-active", "POST /api/auth/is-username-available", "POST /api/auth/request-password-reset", "POST /api/auth/reset-password",
-    "POST /api/auth/system-account/token", "POST /oauth2/authorize", "POST /oauth2/par", "POST /oauth2/device_authorization", "POST /oauth2/end_session", "POST /oauth2/token", "POST /oauth2/userinfo", "POST /oauth2/introspect",
-    "POST /oauth2/revoke", "POST /oauth2/register", "PUT /oauth2/register/:client_id", "DELETE /oauth2/register/:client_id", "POST /login", "POST /login/link", "POST /login/upstream", "POST /second-factor",
-    "POST /second-factor/send", "POST /sign-up", "POST /forgot-password", "POST /reset-password", "POST /confirm-account", "POST /change-email",
-    "POST /api/auth/one-tap/callback", "POST /api/auth/device/code", "POST /api/auth/device/token", "POST /verify-email", "POST /sign-in-link",
+    "POST /api/auth/get-session",
+    "POST /api/auth/sign-up/email",
+    "POST /api/auth/sign-in/email",
+    "POST /api/auth/sign-in/username",
+    "POST /api/auth/sign-in/phone-number",
+    "POST /api/auth/sign-in/magic-link",
+    "POST /api/auth/sign-in/email-otp",
+    "POST /api/auth/sign-in/anonymous",
+    "POST /api/auth/sign-in/social",
+    "POST /api/auth/passkey/verify-authentication",
+    "POST /api/auth/email-otp/send-verification-otp",
+    "POST /api/auth/email-otp/check-verification-otp",
+    "POST /api/auth/email-otp/verify-email",
+    "POST /api/auth/email-otp/request-password-reset",
+    "POST /api/auth/forget-password/email-otp",
+    "POST /api/auth/email-otp/reset-password",
+    "POST /api/auth/phone-number/send-otp",
+    "POST /api/auth/phone-number/request-password-reset",
+    "POST /api/auth/phone-number/reset-password",
+    "POST /api/auth/one-time-token/verify",
+    "POST /api/auth/multi-session/set-active",
+    "POST /api/auth/is-username-available",
+    "POST /api/auth/request-password-reset",
+    "POST /api/auth/reset-password",
+    "POST /api/auth/system-account/token",
+    "POST /oauth2/authorize",
+    "POST /oauth2/par",
+    "POST /oauth2/device_authorization",
+    "POST /oauth2/end_session",
+    "POST /oauth2/token",
+    "POST /oauth2/userinfo",
+    "POST /oauth2/introspect",
+    "POST /oauth2/revoke",
+    "POST /oauth2/register",
+    "PUT /oauth2/register/:client_id",
+    "DELETE /oauth2/register/:client_id",
+    "POST /login",
+    "POST /login/link",
+    "POST /login/upstream",
+    "POST /second-factor",
+    "POST /second-factor/send",
+    "POST /sign-up",
+    "POST /forgot-password",
+    "POST /reset-password",
+    "POST /confirm-account",
+    "POST /change-email",
+    "POST /api/auth/one-tap/callback",
+    "POST /api/auth/device/code",
+    "POST /api/auth/device/token",
+    "POST /verify-email",
+    "POST /sign-in-link",
   ],
   // They end the session, and whether it has ended already is nothing to them.
   ends: ["POST /api/auth/sign-out", "POST /oauth2/end_session/confirm", "POST /sign-out"],
@@ -511,30 +616,51 @@ test("every endpoint that writes is in the walk, or there is a reason why not", 
   const missing = routes.filter(({ method, name }) => method !== "GET" && !known.has(name)).map(({ name }) => name);
   assert.deepEqual(missing, [], "endpoints without a row");
   const names = new Set(routes.map(({ name }) => name));
-  assert.deepEqual([...known].filter((name) => !names.has(name)), [], "rows that are no endpoints");
+  assert.deepEqual(
+    [...known].filter((name) => !names.has(name)),
+    [],
+    "rows that are no endpoints",
+  );
   // A session that no database has confirmed may only be read by.
-  assert.deepEqual(routes.filter(({ method, access }) => access === "Session" && method !== "GET"), []);
+  assert.deepEqual(
+    routes.filter(({ method, access }) => access === "Session" && method !== "GET"),
+    [],
+  );
 });
 
 // ---- what is there ----
 
 /** What a session's end, and a look at it, change by themselves. */
 const COLUMNS = {
-  session: "id, active_tenant_id, active_group_id", oauth_grant: "id, kind, status, user_id", verification: "id, kind", outbox: "id, kind", two_factor: "id, method, verified_at, backup_codes",
+  session: "id, active_tenant_id, active_group_id",
+  oauth_grant: "id, kind, status, user_id",
+  verification: "id, kind",
+  outbox: "id, kind",
+  two_factor: "id, method, verified_at, backup_codes",
 };
 const PASSING = /^(watched|late|rate_limit|session_client|login_history|d1_migrations|sqlite_.*|_cf_.*)$/;
 let tables;
 async function everything() {
-  tables ??= (await worker.rows("select name from sqlite_schema where type = 'table'")).map(({ name }) => name).filter((name) => !PASSING.test(name));
+  tables ??= (await worker.rows("select name from sqlite_schema where type = 'table'"))
+    .map(({ name }) => name)
+    .filter((name) => !PASSING.test(name));
   const answers = await worker.d1.batch(tables.map((name) => worker.d1.prepare(`select ${COLUMNS[name] ?? "*"} from "${name}"`)));
   const there = {};
   for (const [n, { results }] of answers.entries()) {
-    there[tables[n]] = results.filter(({ kind }) => kind !== "logout").map(({ last_activity_at, ...row }) => JSON.stringify(row)).sort();
+    there[tables[n]] = results
+      .filter(({ kind }) => kind !== "logout")
+      .map(({ last_activity_at, ...row }) => JSON.stringify(row))
+      .sort();
   }
   return there;
 }
-const differences = (old, now) => Object.keys(now).flatMap((table) => now[table].filter((row) => !old[table].includes(row)).map((row) => `${table} ${row}`)
-  .concat(old[table].filter((row) => !now[table].includes(row)).map((row) => `gone: ${table} ${row}`)));
+const differences = (old, now) =>
+  Object.keys(now).flatMap((table) =>
+    now[table]
+      .filter((row) => !old[table].includes(row))
+      .map((row) => `${table} ${row}`)
+      .concat(old[table].filter((row) => !now[table].includes(row)).map((row) => `gone: ${table} ${row}`)),
+  );
 
 function ask({ who, segment, query, url, body, form }, { method, path }, headers = {}) {
   const target = url ?? `${AUTH}${segment ? path.replace(/:\w+/, segment) : path}${query ? `?${query}` : ""}`;
@@ -598,7 +724,8 @@ async function watch(who) {
   await run("create table if not exists late (user_id text not null, name text not null, id text not null)");
   for (const table of tables) {
     await run(`create trigger if not exists late_${table} after insert on ${table}
-      when exists (select 1 from watched w join session s on s.id = w.session_id where w.user_id = ${whose(table)} and s.revoked_at is not null)
+      when exists (select 1 from watched w join session s on s.id = w.session_id
+                    where w.user_id = ${whose(table)} and s.revoked_at is not null)
       begin insert into late (user_id, name, id) values (${whose(table)}, '${table}', new.id); end`);
   }
   await run("insert into watched (user_id, session_id) values (?, ?)", who.id, await handleOf(who));
@@ -624,14 +751,16 @@ const WAYS = {
 };
 const PREPARED = new Set(["a change of password elsewhere", "a reset"]);
 
-const redeem = (code) => worker.browser().send("POST", `${AUTH}/oauth2/token`, {
-  headers: { ...FORM, ...basic(client) },
-  body: new URLSearchParams({ grant_type: "authorization_code", code, redirect_uri: REDIRECT, code_verifier: "v".repeat(50) }).toString(),
-});
-const poll = (device_code) => worker.browser().send("POST", `${AUTH}/oauth2/token`, {
-  headers: { ...FORM, ...basic(client) },
-  body: new URLSearchParams({ grant_type: "urn:ietf:params:oauth:grant-type:device_code", device_code }).toString(),
-});
+const redeem = (code) =>
+  worker.browser().send("POST", `${AUTH}/oauth2/token`, {
+    headers: { ...FORM, ...basic(client) },
+    body: new URLSearchParams({ grant_type: "authorization_code", code, redirect_uri: REDIRECT, code_verifier: "v".repeat(50) }).toString(),
+  });
+const poll = (device_code) =>
+  worker.browser().send("POST", `${AUTH}/oauth2/token`, {
+    headers: { ...FORM, ...basic(client) },
+    body: new URLSearchParams({ grant_type: "urn:ietf:params:oauth:grant-type:device_code", device_code }).toString(),
+  });
 const codeIn = ({ location = "" }) => (location.startsWith(REDIRECT) ? new URL(location).searchParams.get("code") : undefined);
 
 /** What a session is good for to a thief: `prepare` makes ready as many attempts as there are, `left` answers what of it works after the end. */
@@ -644,10 +773,11 @@ const MINTS = {
     },
   },
   passkeys: {
-    prepare: (thief) => times(12, async () => {
-      const twin = copy(thief);
-      return { twin, body: await registering(twin) };
-    }),
+    prepare: (thief) =>
+      times(12, async () => {
+        const twin = copy(thief);
+        return { twin, body: await registering(twin) };
+      }),
     attempt: (thief, n, ready) => ready[n % 12].twin.browser.post(at("/passkey/verify-registration"), ready[n % 12].body),
     left: () => [],
   },
@@ -662,12 +792,20 @@ const MINTS = {
   devices: {
     prepare: () => times(12, device),
     attempt: (thief, n, ready) => thief.browser.submit(`${AUTH}/device`, { user_code: ready[n % 12].user_code, decision: "allow" }),
-    left: async (answers, who, way, ready) => (await Promise.all(ready.map(({ device_code }) => poll(device_code)))).filter(({ status }) => status === 200),
+    left: async (answers, who, way, ready) =>
+      (await Promise.all(ready.map(({ device_code }) => poll(device_code)))).filter(({ status }) => status === 200),
   },
   addresses: {
     attempt: (thief, n) => thief.browser.post(at("/change-email"), { newEmail: `thief-${n}-${unique()}@example.com` }),
     // What was begun before a mere sign-out of this session waits for its owner's mail.
-    left: (answers, who, way) => (way === "sign-out" ? [] : worker.rows("select id from verification where identifier = ?1 and kind in ('change_email_confirm', 'change_email_proof') and used_at is null and expires_at > unixepoch() * 1000", who.id)),
+    left: (answers, who, way) =>
+      way === "sign-out"
+        ? []
+        : worker.rows(
+            `select id from verification where identifier = ?1 and kind in ('change_email_confirm', 'change_email_proof')
+               and used_at is null and expires_at > unixepoch() * 1000`,
+            who.id,
+          ),
   },
   identities: {
     prepare: () => times(12, async () => ({ token: await upstream.idToken(stranger()) })),
@@ -695,7 +833,11 @@ for (const [way, end] of Object.entries(WAYS)) {
       const answers = await racing;
       for (const { status, text } of answers) assert.ok(status < 500, `${what}: ${status} ${text.slice(0, 200)}`);
       const works = await left(answers, who, way, ready);
-      assert.deepEqual(works.map(({ id, text }) => id ?? text), [], `${what} that outlived ${way}`);
+      assert.deepEqual(
+        works.map(({ id, text }) => id ?? text),
+        [],
+        `${what} that outlived ${way}`,
+      );
       assert.deepEqual(await worker.rows("select name, id from late where user_id = ?", who.id), [], `${what}: written after ${way}`);
     }
   });
@@ -703,9 +845,17 @@ for (const [way, end] of Object.entries(WAYS)) {
 
 // ---- keys and refresh tokens ----
 
-const works = async (text) => (await worker.browser().get(at("/organization/get-active-member?organizationSlug=default"), { headers: { "x-api-key": text } })).status !== 401;
+const works = async (text) =>
+  (await worker.browser().get(at("/organization/get-active-member?organizationSlug=default"), { headers: { "x-api-key": text } }))
+    .status !== 401;
 const made = async (who) => (await post(who, "/api-key/create", { name: "thief's" })).json;
-const age = (who) => run("update session set authenticated_at = ?, created_at = ? where user_id = ?", Date.now() - 3 * 86_400_000, Date.now() - 3 * 86_400_000, who.id);
+const age = (who) =>
+  run(
+    "update session set authenticated_at = ?, created_at = ? where user_id = ?",
+    Date.now() - 3 * 86_400_000,
+    Date.now() - 3 * 86_400_000,
+    who.id,
+  );
 
 test("a key is made, widened or switched on in a fresh session alone", async () => {
   const who = await person();
@@ -713,8 +863,13 @@ test("a key is made, widened or switched on in a fresh session alone", async () 
   await age(who);
   const stale = { status: 403, code: "SESSION_NOT_FRESH" };
   for (const [path, body] of [
-    ["/api-key/create", { name: "k" }], ["/api-key/update", { keyId: id, enabled: true }], ["/api-key/update", { keyId: id, expiresIn: null }], ["/api-key/update", { keyId: id, permissions: null }],
-    ["/api-key/update", { keyId: id, remaining: 5 }], ["/api-key/update", { keyId: id, rateLimitMax: 5 }], ["/api-key/update", { keyId: id, rateLimitEnabled: false }],
+    ["/api-key/create", { name: "k" }],
+    ["/api-key/update", { keyId: id, enabled: true }],
+    ["/api-key/update", { keyId: id, expiresIn: null }],
+    ["/api-key/update", { keyId: id, permissions: null }],
+    ["/api-key/update", { keyId: id, remaining: 5 }],
+    ["/api-key/update", { keyId: id, rateLimitMax: 5 }],
+    ["/api-key/update", { keyId: id, rateLimitEnabled: false }],
   ]) {
     const { status, json } = await who.browser.post(at(path), body);
     assert.deepEqual({ status, code: json.code }, stale, `${path} ${JSON.stringify(body)}`);
@@ -732,7 +887,13 @@ test("a user who makes a key is told of it, by mail and where they are signed in
   const { id } = await made(who);
   await post(who, "/api-key/create", { name: "the firm's", organizationId });
   const told = (await mails(who.email)).filter(({ subject }) => subject === "An API key was made");
-  assert.deepEqual(told.map(({ text }) => ["thief's", "the firm's"].filter((name) => text.includes(`"${name}"`))).flat().sort(), ["the firm's", "thief's"]);
+  assert.deepEqual(
+    told
+      .map(({ text }) => ["thief's", "the firm's"].filter((name) => text.includes(`"${name}"`)))
+      .flat()
+      .sort(),
+    ["the firm's", "thief's"],
+  );
   const { notifications } = (await who.browser.get(at("/notifications"))).json;
   assert.equal(notifications.filter(({ kind }) => kind === "api_key.created").length, 2);
   assert.ok(notifications.some(({ details }) => details.key === id));
@@ -741,9 +902,11 @@ test("a user who makes a key is told of it, by mail and where they are signed in
 test("a user's keys end with a change of their password by anybody, with a ban, a deactivation and a deletion", async () => {
   const ends = {
     "change-password": (who) => post(who, "/change-password", { currentPassword: PASSWORD, newPassword: "another password altogether" }),
-    "change-password, other sessions too": (who) => post(who, "/change-password", { currentPassword: PASSWORD, newPassword: "another password altogether", revokeOtherSessions: true }),
+    "change-password, other sessions too": (who) =>
+      post(who, "/change-password", { currentPassword: PASSWORD, newPassword: "another password altogether", revokeOtherSessions: true }),
     "a reset": async (who) => (await WAYS["a reset"](who))(),
-    "an administrator's password": (who) => post(boss, "/admin/set-user-password", { userId: who.id, newPassword: "another password altogether" }),
+    "an administrator's password": (who) =>
+      post(boss, "/admin/set-user-password", { userId: who.id, newPassword: "another password altogether" }),
     "a ban that was lifted": async (who) => {
       await post(boss, "/admin/ban-user", { userId: who.id });
       await post(boss, "/admin/unban-user", { userId: who.id });
@@ -772,13 +935,20 @@ test("a user's keys end with a change of their password by anybody, with a ban, 
 test("of two changes of a password at once, the one that is refused ends no keys", async () => {
   const who = await person();
   const { key: text } = await made(who);
-  const refused = await who.browser.post(at("/change-password"), { currentPassword: "not this one, surely", newPassword: "another password altogether" });
+  const refused = await who.browser.post(at("/change-password"), {
+    currentPassword: "not this one, surely",
+    newPassword: "another password altogether",
+  });
   assert.equal(refused.status, 400);
   assert.ok(await works(text));
 });
 
 test("ending all sessions ends the changes of address that were begun in them", async () => {
-  for (const end of [(who) => post(who, "/revoke-sessions"), (who) => post(who, "/revoke-other-sessions"), (who) => post(boss, "/admin/revoke-user-sessions", { userId: who.id })]) {
+  for (const end of [
+    (who) => post(who, "/revoke-sessions"),
+    (who) => post(who, "/revoke-other-sessions"),
+    (who) => post(boss, "/admin/revoke-user-sessions", { userId: who.id }),
+  ]) {
     const [who, newEmail] = [await signUp(worker), uniqueEmail()];
     await post(who, "/change-email", { newEmail });
     const link = await linkFor(newEmail, "/change-email");
@@ -796,7 +966,10 @@ test("a key that is switched off while it is used writes nothing more", async ()
   const tag = unique();
   const racing = times(50, async (n) => {
     await new Promise((resolve) => setTimeout(resolve, n * 4));
-    return worker.browser().send("POST", at("/organization/create-team"), { headers: { "x-api-key": text }, body: { organizationId: DEFAULT_TENANT, name: `${tag} ${n}` } });
+    return worker.browser().send("POST", at("/organization/create-team"), {
+      headers: { "x-api-key": text },
+      body: { organizationId: DEFAULT_TENANT, name: `${tag} ${n}` },
+    });
   });
   await new Promise((resolve) => setTimeout(resolve, 60));
   await run("update api_key set enabled = 0, updated_at = ? where key_hash is not null and created_by = ?", Date.now(), boss.id);
@@ -804,19 +977,29 @@ test("a key that is switched off while it is used writes nothing more", async ()
   const answers = await racing;
   for (const { status, text: said } of answers) assert.ok([200, 401].includes(status), `${status} ${said}`);
   assert.ok(answers.some(({ status }) => status === 401));
-  assert.equal((await worker.rows("select id from user_group where name like ?", `${tag} %`)).length, before, "written by a key that was off");
+  assert.equal(
+    (await worker.rows("select id from user_group where name like ?", `${tag} %`)).length,
+    before,
+    "written by a key that was off",
+  );
 });
 
 test("a rotated refresh token gives its successor once more until that is used, and ends all that came of it then", async () => {
   const who = await agreed();
   const code = codeIn(await who.browser.get(`${AUTH}/oauth2/authorize?${asking()}`, { headers: PAGE }));
   const first = (await redeem(code)).json.refresh_token;
-  const refresh = (refresh_token) => worker.browser().send("POST", `${AUTH}/oauth2/token`, {
-    headers: { ...FORM, ...basic(client) }, body: new URLSearchParams({ grant_type: "refresh_token", refresh_token }).toString(),
-  });
+  const refresh = (refresh_token) =>
+    worker.browser().send("POST", `${AUTH}/oauth2/token`, {
+      headers: { ...FORM, ...basic(client) },
+      body: new URLSearchParams({ grant_type: "refresh_token", refresh_token }).toString(),
+    });
   const second = (await refresh(first)).json.refresh_token;
   assert.notEqual(second, first);
-  assert.deepEqual((await times(10, () => refresh(first))).map(({ json }) => json.refresh_token), Array(10).fill(second), "the answer may have been lost");
+  assert.deepEqual(
+    (await times(10, () => refresh(first))).map(({ json }) => json.refresh_token),
+    Array(10).fill(second),
+    "the answer may have been lost",
+  );
   const third = (await refresh(second)).json.refresh_token;
   assert.equal((await refresh(second)).json.refresh_token, third);
   const late = await refresh(first);

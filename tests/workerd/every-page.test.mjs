@@ -1,6 +1,6 @@
 // Every page of the table of routes, at the auth host and at a website, opened as a browser opens it: by nobody and by users of each
-// kind, without parameters, with junk and with values that have expired. Each ends at a page within ten redirects, never in a circle, never in JSON, never in 5xx,
-// and an error has a next step that is not the page itself.
+// kind, without parameters, with junk and with values that have expired. Each ends at a page within ten redirects, never in a circle,
+// never in JSON, never in 5xx, and an error has a next step that is not the page itself.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -15,7 +15,31 @@ const APP = "http://app.localhost";
 const all = [...authRoutes.map((route) => ({ ...route, host: AUTH })), ...websiteRoutes.map((route) => ({ ...route, host: APP }))];
 const pages = all.filter(({ surface }) => surface === "Page");
 
-const NAMES = ["token", "code", "state", "id", "request", "request_uri", "client_id", "user_code", "error", "continue", "return", "callbackURL", "step", "decision", "action", "email", "password", "newPassword", "name", "provider", "query", "id_token_hint", "post_logout_redirect_uri"];
+const NAMES = [
+  "token",
+  "code",
+  "state",
+  "id",
+  "request",
+  "request_uri",
+  "client_id",
+  "user_code",
+  "error",
+  "continue",
+  "return",
+  "callbackURL",
+  "step",
+  "decision",
+  "action",
+  "email",
+  "password",
+  "newPassword",
+  "name",
+  "provider",
+  "query",
+  "id_token_hint",
+  "post_logout_redirect_uri",
+];
 /** Values that are of no use to anybody, each under every name. */
 const JUNK = ["x", "", "A".repeat(43), "/invitation?token=x", "<b>\0"];
 
@@ -23,7 +47,14 @@ let worker, origin, issuer, expired;
 before(async () => {
   origin = await startOrigin();
   issuer = await startIssuer();
-  worker = await startWorker({ settings: { FLOW_SECONDS: "10", SIGN_IN_WITH: "password,passkey,magic-link,anonymous", LIMIT_MAIL: "1000/60", LIMIT_SIGN_IN: "100000/60" } });
+  worker = await startWorker({
+    settings: {
+      FLOW_SECONDS: "10",
+      SIGN_IN_WITH: "password,passkey,magic-link,anonymous",
+      LIMIT_MAIL: "1000/60",
+      LIMIT_SIGN_IN: "100000/60",
+    },
+  });
   await seedApp(worker, "app.localhost", { origin: origin.url });
   await addIssuer(worker.d1, issuer.url);
   expired = await makeExpired();
@@ -35,7 +66,10 @@ after(async () => {
 });
 
 const api = (path) => `${AUTH}/api/auth${path}`;
-const linkTo = async (to, subject) => (await worker.browser().get(`${AUTH}/dev/mailbox?to=${encodeURIComponent(to)}`)).json.find((mail) => subject.test(mail.subject)).text.match(/https?:\S+/)[0];
+const linkTo = async (to, subject) =>
+  (await worker.browser().get(`${AUTH}/dev/mailbox?to=${encodeURIComponent(to)}`)).json
+    .find((mail) => subject.test(mail.subject))
+    .text.match(/https?:\S+/)[0];
 
 /** Parameters that were good once: of each kind of mailed link, of a website's sign-in and of an issuer's. */
 async function makeExpired() {
@@ -56,17 +90,20 @@ async function makeExpired() {
   await owner.browser.post(api("/organization/invite-member"), { email: one.email, role: "member", organizationId: made.json.id });
   urls.invitation = await linkTo(one.email, /^You are invited/);
   urls.gate = (await worker.browser().get(`${APP}/deep`, { headers: PAGE })).location;
-  urls.website = `${APP}/.doorward/callback?code=${"A".repeat(43)}&state=${encodeURIComponent(new URL(urls.gate).searchParams.get("request"))}`;
+  const state = encodeURIComponent(new URL(urls.gate).searchParams.get("request"));
+  urls.website = `${APP}/.doorward/callback?code=${"A".repeat(43)}&state=${state}`;
   const begun = await one.browser.post(api("/sign-in/social"), { provider: "acme", callbackURL: "/account" });
   urls.issuer = (await fetch(begun.json.url, { redirect: "manual" })).headers.get("location");
-  for (const name of ["verification", "password_reset", "invitation"]) await worker.d1.prepare(`update ${name} set expires_at = created_at + 1`).run();
+  for (const name of ["verification", "password_reset", "invitation"])
+    await worker.d1.prepare(`update ${name} set expires_at = created_at + 1`).run();
   await sleep(10_100);
   return urls;
 }
 
 const escaped = (text) => text.replaceAll("&quot;", '"').replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
 /** Where a page's links and forms lead. */
-const waysOn = (text, url) => [...text.matchAll(/<(?:a|form)\b[^>]*?\b(?:href|action)="([^"]*)"/g)].map(([, address]) => new URL(escaped(address), url));
+const waysOn = (text, url) =>
+  [...text.matchAll(/<(?:a|form)\b[^>]*?\b(?:href|action)="([^"]*)"/g)].map(([, address]) => new URL(escaped(address), url));
 
 /** Follows an answer to its end, as a browser does. What is wrong with it is added to `faults`. */
 async function follow(browser, answer, url, label, faults) {
@@ -85,17 +122,22 @@ async function follow(browser, answer, url, label, faults) {
   if (new URL(url).host === "app.localhost" && !new URL(url).pathname.startsWith("/.doorward")) return;
   if (answer.status >= 500) return void faults.push(`${said}: ${answer.text.slice(0, 200)}`);
   if (/\.(css|js)$/.test(new URL(url).pathname) && answer.status === 200) return;
-  if (!/^text\/html/.test(answer.headers["content-type"] ?? "")) return void faults.push(`${said}: ${answer.headers["content-type"]} ${answer.text.slice(0, 200)}`);
+  if (!/^text\/html/.test(answer.headers["content-type"] ?? ""))
+    return void faults.push(`${said}: ${answer.headers["content-type"]} ${answer.text.slice(0, 200)}`);
   if (/\[body\.[^\]]*\] (?!Invalid|Too)|^\s*\{/.test(answer.text)) faults.push(`${said}: words of a program`);
   const itself = new URL(url);
   const on = waysOn(answer.text, url);
-  if (answer.status >= 400 && !on.some((way) => way.host !== itself.host || way.pathname !== itself.pathname)) faults.push(`${said}: no way on but ${on.join()}`);
+  if (answer.status >= 400 && !on.some((way) => way.host !== itself.host || way.pathname !== itself.pathname))
+    faults.push(`${said}: no way on but ${on.join()}`);
 }
 
 async function walk(browser, { method, path, host }, query, label, faults) {
   const filled = path.replace(/:\w+/, path.includes("callback") ? "acme" : "x");
   const url = method === "GET" ? `${host}${filled}${query && `?${query}`}` : `${host}${filled}`;
-  const answer = method === "GET" ? await browser.get(url, { headers: PAGE }) : await browser.submit(url, Object.fromEntries(new URLSearchParams(query)), { headers: PAGE });
+  const answer =
+    method === "GET"
+      ? await browser.get(url, { headers: PAGE })
+      : await browser.submit(url, Object.fromEntries(new URLSearchParams(query)), { headers: PAGE });
   await follow(browser, answer, url, `${method} ${path} ${label}`, faults);
 }
 
@@ -131,7 +173,10 @@ for (const [who, open] of Object.entries(WHO)) {
     const faults = [];
     let browser = await open();
     for (const route of pages) {
-      const queries = [["without parameters", ""], ...JUNK.map((junk) => [JSON.stringify(junk.slice(0, 20)), new URLSearchParams(NAMES.map((name) => [name, junk])).toString()])];
+      const queries = [
+        ["without parameters", ""],
+        ...JUNK.map((junk) => [JSON.stringify(junk.slice(0, 20)), new URLSearchParams(NAMES.map((name) => [name, junk])).toString()]),
+      ];
       queries.push(["with an issuer's error", "error=access_denied&state=x"], ["again", "again=true&continue=/login"]);
       for (const [kind, query] of queries) {
         await walk(browser, route, query, `by ${who}, ${kind}`, faults);

@@ -24,21 +24,39 @@ const letIn = ({ cookies }) => cookies.some((line) => /^doorward\.session=[^;]/.
 /** The log, once it has as many lines as that. */
 async function lines(worker, count) {
   for (let tries = 0; tries < 50 && worker.logs().split("\n").length < count; tries += 1) await sleep(20);
-  return worker.logs().split("\n").filter(Boolean).map((line) => JSON.parse(line));
+  return worker
+    .logs()
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => JSON.parse(line));
 }
-const ask = (worker, [method, url, body], headers = {}) => worker.browser().send(method, url, { body, headers: { origin: AUTH, ...API, ...headers } });
+const ask = (worker, [method, url, body], headers = {}) =>
+  worker.browser().send(method, url, { body, headers: { origin: AUTH, ...API, ...headers } });
 
 const QUESTIONS = [
-  ["GET", at("/ok")], ["GET", at("/get-session")], ["POST", at("/sign-in/email"), { email: "a@x.co", password: PASSWORD }],
-  ["POST", at("/sign-up/email"), { name: "A", email: "a@x.co", password: PASSWORD }], ["GET", `${AUTH}/login`], ["GET", `${APP}/`], ["GET", `${AUTH}/nope`],
+  ["GET", at("/ok")],
+  ["GET", at("/get-session")],
+  ["POST", at("/sign-in/email"), { email: "a@x.co", password: PASSWORD }],
+  ["POST", at("/sign-up/email"), { name: "A", email: "a@x.co", password: PASSWORD }],
+  ["GET", `${AUTH}/login`],
+  ["GET", `${APP}/`],
+  ["GET", `${AUTH}/nope`],
 ];
 
 test("a setting that is missing or bad: 500 to every request, and one line each that names it and no secret", async () => {
   const [long, short] = ["d".repeat(40), "too-short-a-secret"];
   const table = [
-    ["SECRETS", { SECRETS: null }], ["SECRETS", { SECRETS: "" }], ["SECRETS", { SECRETS: short }], ["SECRETS", { SECRETS: `${long},${short}` }], ["SECRETS", { SECRETS: `${long},` }],
-    ["AUTH_ORIGIN", { AUTH_ORIGIN: null }], ["AUTH_ORIGIN", { AUTH_ORIGIN: "auth.localhost" }], ["AUTH_ORIGIN", { AUTH_ORIGIN: `${AUTH}/path` }],
-    ["AUTH_ORIGIN", { AUTH_ORIGIN: "http://user@auth.localhost" }], ["AUTH_ORIGIN", { DEVELOPMENT: null }], ["TRUSTED_ORIGINS", { TRUSTED_ORIGINS: "*" }],
+    ["SECRETS", { SECRETS: null }],
+    ["SECRETS", { SECRETS: "" }],
+    ["SECRETS", { SECRETS: short }],
+    ["SECRETS", { SECRETS: `${long},${short}` }],
+    ["SECRETS", { SECRETS: `${long},` }],
+    ["AUTH_ORIGIN", { AUTH_ORIGIN: null }],
+    ["AUTH_ORIGIN", { AUTH_ORIGIN: "auth.localhost" }],
+    ["AUTH_ORIGIN", { AUTH_ORIGIN: `${AUTH}/path` }],
+    ["AUTH_ORIGIN", { AUTH_ORIGIN: "http://user@auth.localhost" }],
+    ["AUTH_ORIGIN", { DEVELOPMENT: null }],
+    ["TRUSTED_ORIGINS", { TRUSTED_ORIGINS: "*" }],
     ["LIMIT_SIGN_IN", { LIMIT_SIGN_IN: "many" }],
   ];
   for (const [name, settings] of table) {
@@ -47,7 +65,11 @@ test("a setting that is missing or bad: 500 to every request, and one line each 
     try {
       for (const question of QUESTIONS) {
         const answer = await ask(worker, question);
-        assert.deepEqual([answer.status, answer.json], [500, { message: "Internal Server Error", code: "INTERNAL_SERVER_ERROR" }], `${about} ${question}`);
+        assert.deepEqual(
+          [answer.status, answer.json],
+          [500, { message: "Internal Server Error", code: "INTERNAL_SERVER_ERROR" }],
+          `${about} ${question}`,
+        );
         assert.deepEqual([answer.cookies, answer.headers["cache-control"]], [[], "no-store"]);
       }
       const log = await lines(worker, QUESTIONS.length);
@@ -73,8 +95,15 @@ test("a database without tables: 503 in JSON, on protected hosts too, and nobody
   const { browser, email } = await signUp(healthy);
   const empty = await start({ migrate: false });
   const questions = [
-    ...QUESTIONS, ["POST", at("/sign-in/email"), { email, password: PASSWORD }], ["GET", at("/list-sessions")], ["GET", at("/token")], ["GET", at("/jwks")], ["POST", at("/sign-out"), {}],
-    ["GET", `${APP}/.doorward/me`], ["GET", `${APP}/deep?x=1`], ["POST", `${APP}/`, {}],
+    ...QUESTIONS,
+    ["POST", at("/sign-in/email"), { email, password: PASSWORD }],
+    ["GET", at("/list-sessions")],
+    ["GET", at("/token")],
+    ["GET", at("/jwks")],
+    ["POST", at("/sign-out"), {}],
+    ["GET", `${APP}/.doorward/me`],
+    ["GET", `${APP}/deep?x=1`],
+    ["POST", `${APP}/`, {}],
   ];
   for (const question of questions) {
     const answer = await ask(empty, question, { cookie: jar(browser) });
@@ -90,7 +119,9 @@ test("a database without tables: 503 in JSON, on protected hosts too, and nobody
 test("a table that fails while the Worker runs: 503, nothing half done, no session ended or begun, and it recovers", async () => {
   const origin = await startOrigin();
   try {
-    const worker = await start({ settings: { ROUTING_CACHE_SECONDS: "600", SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0" } });
+    const worker = await start({
+      settings: { ROUTING_CACHE_SECONDS: "600", SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0" },
+    });
     await seedApp(worker, "app.localhost", { origin: origin.url });
     const { browser, email, id } = await signUp(worker);
     assert.equal((await visit(browser, `${APP}/`)).status, 200);
@@ -100,15 +131,31 @@ test("a table that fails while the Worker runs: 503, nothing half done, no sessi
     const signUpAnew = ["POST", at("/sign-up/email"), { name: "A", email: newcomer, password: PASSWORD }];
     const change = ["POST", at("/change-password"), { currentPassword: PASSWORD, newPassword: "a new password" }];
     const mine = ["get-session", "list-sessions", "token"].map((path) => ["GET", at(`/${path}`)]);
-    const ending = [["POST", at("/sign-out"), {}], ["POST", at("/revoke-sessions"), {}], ["POST", `${AUTH}/sign-out`, ""]];
-    const gated = [["GET", `${APP}/secret`], ["POST", `${APP}/secret`, {}], ["GET", `${APP}/.doorward/me`]];
+    const ending = [
+      ["POST", at("/sign-out"), {}],
+      ["POST", at("/revoke-sessions"), {}],
+      ["POST", `${AUTH}/sign-out`, ""],
+    ];
+    const gated = [
+      ["GET", `${APP}/secret`],
+      ["POST", `${APP}/secret`, {}],
+      ["GET", `${APP}/.doorward/me`],
+    ];
     const table = {
-      session: [signIn, signUpAnew, change, ...mine, ...ending, ...gated], user: [signIn, signUpAnew, change, ...mine, ...gated], account: [signIn, signUpAnew, change],
-      rate_limit: [signIn, signUpAnew, change], login_history: [signIn, signUpAnew, change], audit_event: [signUpAnew, change, ["POST", at("/revoke-sessions"), {}]], member_role: [signUpAnew, ...mine],
+      session: [signIn, signUpAnew, change, ...mine, ...ending, ...gated],
+      user: [signIn, signUpAnew, change, ...mine, ...gated],
+      account: [signIn, signUpAnew, change],
+      rate_limit: [signIn, signUpAnew, change],
+      login_history: [signIn, signUpAnew, change],
+      audit_event: [signUpAnew, change, ["POST", at("/revoke-sessions"), {}]],
+      member_role: [signUpAnew, ...mine],
     };
-    const state = () => Promise.all([
-      worker.rows("select id from user"), worker.rows("select password_hash from account"), worker.rows("select id, revoked_at from session"),
-    ]);
+    const state = () =>
+      Promise.all([
+        worker.rows("select id from user"),
+        worker.rows("select password_hash from account"),
+        worker.rows("select id, revoked_at from session"),
+      ]);
     const before = await state();
     for (const [name, questions] of Object.entries(table)) {
       await worker.d1.prepare(`alter table ${name} rename to ${name}_away`).run();
@@ -155,11 +202,20 @@ export default {
 };`;
 const d1Is = async (worker, state) => Number((await worker.browser().get(`${AUTH}/`, { headers: { "x-test-d1": state } })).text);
 
-test("D1 is away for longer than routes are remembered: public paths go on, sessions are judged as before, and that has an end", async () => {
+test("while D1 is away, public paths go on and sessions are judged as before, and that has an end", async () => {
   const origin = await startOrigin();
   try {
-    for (const [name, stale, isKept] of [["kept on", null, true], ["no longer than that", "2", false], ["nothing is kept", "0", false]]) {
-      const settings = { ROUTING_CACHE_SECONDS: "1", ROUTING_STALE_SECONDS: stale, SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "600" };
+    for (const [name, stale, isKept] of [
+      ["kept on", null, true],
+      ["no longer than that", "2", false],
+      ["nothing is kept", "0", false],
+    ]) {
+      const settings = {
+        ROUTING_CACHE_SECONDS: "1",
+        ROUTING_STALE_SECONDS: stale,
+        SESSION_COOKIE_CACHE_SECONDS: "0",
+        SESSION_RECHECK_SECONDS: "600",
+      };
       const worker = await start({ main: FAILING, settings });
       await seedApp(worker, "app.localhost", { origin: origin.url });
       await seedApp(worker, "asked.localhost", {});
@@ -168,8 +224,14 @@ test("D1 is away for longer than routes are remembered: public paths go on, sess
       assert.equal((await visit(browser, `${APP}/`)).status, 200);
       const hosts = ["http://unknown.localhost/", `${AUTH}/forward-auth`];
       for (const url of hosts) await nobody.get(url, { headers: API });
-      const check = { host: "auth.localhost", "x-forwarded-method": "GET", "x-forwarded-proto": "http", "x-forwarded-host": "asked.localhost" };
-      const asks = async (uri) => (await nobody.get("http://asked.localhost/forward-auth", { headers: { ...API, ...check, "x-forwarded-uri": uri } })).status;
+      const check = {
+        host: "auth.localhost",
+        "x-forwarded-method": "GET",
+        "x-forwarded-proto": "http",
+        "x-forwarded-host": "asked.localhost",
+      };
+      const asks = async (uri) =>
+        (await nobody.get("http://asked.localhost/forward-auth", { headers: { ...API, ...check, "x-forwarded-uri": uri } })).status;
       assert.equal(await asks("/public/x"), 200);
       await d1Is(worker, "away");
       await sleep(2100);
@@ -180,7 +242,11 @@ test("D1 is away for longer than routes are remembered: public paths go on, sess
       assert.equal(await status(browser, "/secret"), known(200), `${name}: a session that KV knows`);
       assert.equal(await status(browser, "/admin"), known(403), `${name}: the same without the role`);
       assert.equal(await status(nobody, "/secret"), known(401), `${name}: no session`);
-      assert.equal(await status(nobody, "/secret", { ...API, cookie: `doorward.session=${"A".repeat(43)}` }), known(401), `${name}: a made-up session`);
+      assert.equal(
+        await status(nobody, "/secret", { ...API, cookie: `doorward.session=${"A".repeat(43)}` }),
+        known(401),
+        `${name}: a made-up session`,
+      );
       assert.deepEqual([await asks("/public/x"), await asks("/x")], [known(200), known(401)], `${name}: forward-auth`);
       for (const url of ["http://unknown.localhost/", "http://never.localhost/"])
         assert.equal((await nobody.get(url, { headers: API })).status, 503, `${name}: ${url}`);
@@ -206,15 +272,31 @@ test("a host that was given to another tenant is not served to the former one wh
   const origin = await startOrigin();
   try {
     const settings = { ROUTING_CACHE_SECONDS: "1", SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0" };
-    const worker = await start({ main: FAILING.replaceAll("DB", "DB_ACME").replaceAll("DB_ACME_ERROR", "DB_ERROR"), databases: ["DB_ACME"], settings });
+    const worker = await start({
+      main: FAILING.replaceAll("DB", "DB_ACME").replaceAll("DB_ACME_ERROR", "DB_ERROR"),
+      databases: ["DB_ACME"],
+      settings,
+    });
     const admin = await signUp(worker, { roles: ["owner"] });
-    const made = await admin.browser.post(`${AUTH}/api/auth/admin/tenants`, { name: "Acme", slug: "acme", database: "DB_ACME", hosts: ["acme.localhost"], owner: { email: "boss@acme.example", name: "Boss" } });
+    const made = await admin.browser.post(`${AUTH}/api/auth/admin/tenants`, {
+      name: "Acme",
+      slug: "acme",
+      database: "DB_ACME",
+      hosts: ["acme.localhost"],
+      owner: { email: "boss@acme.example", name: "Boss" },
+    });
     assert.equal(made.status, 201, made.text);
     const app = await seedApp(worker, "moved.localhost", { origin: origin.url, access: "public", rules: [] });
     const ask = async () => (await worker.browser().get("http://moved.localhost/x", { headers: API })).status;
     assert.equal(await ask(), 200);
     await worker.d1.prepare("delete from proxied_app where id = ?").bind(app).run();
-    await worker.d1.prepare("insert into tenant_domain (id, tenant_id, host, is_primary, created_at, updated_at) values ('moved', ?, 'moved.localhost', 0, 0, 0)").bind(made.json.id).run();
+    await worker.d1
+      .prepare(
+        `insert into tenant_domain (id, tenant_id, host, is_primary, created_at, updated_at) values
+           ('moved', ?, 'moved.localhost', 0, 0, 0)`,
+      )
+      .bind(made.json.id)
+      .run();
     await d1Is(worker, "away");
     await sleep(1100);
     const heard = origin.requests.length;
@@ -228,7 +310,10 @@ test("a host that was given to another tenant is not served to the former one wh
 test("a session that only D1 knows passes nowhere while D1 is away", async () => {
   const origin = await startOrigin();
   try {
-    const worker = await start({ main: FAILING, settings: { ROUTING_CACHE_SECONDS: "1", SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0" } });
+    const worker = await start({
+      main: FAILING,
+      settings: { ROUTING_CACHE_SECONDS: "1", SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0" },
+    });
     await seedApp(worker, "app.localhost", { origin: origin.url });
     const { browser } = await signUp(worker);
     assert.equal((await visit(browser, `${APP}/`)).status, 200);
@@ -266,7 +351,10 @@ test("rotating SECRETS: the old one's cookies, requests and sealed values hold w
     for (const table of tables) {
       for (const row of await from.rows(`select * from ${table}`)) {
         const names = Object.keys(row);
-        await to.d1.prepare(`insert or replace into ${table} (${names}) values (${names.map(() => "?")})`).bind(...Object.values(row)).run();
+        await to.d1
+          .prepare(`insert or replace into ${table} (${names}) values (${names.map(() => "?")})`)
+          .bind(...Object.values(row))
+          .run();
       }
     }
   }
@@ -283,7 +371,8 @@ test("rotating SECRETS: the old one's cookies, requests and sealed values hold w
   const begun = await browser.get(`${APP}/deep`, { headers: PAGE });
   const callback = (await browser.get(begun.location, { headers: PAGE })).location;
   for (const worker of [rotated, fresh]) await copyRows(old, worker);
-  const get = (worker, path, held) => worker.browser().get(path.startsWith("http") ? path : at(path), { headers: { cookie: held, ...PAGE } });
+  const get = (worker, path, held) =>
+    worker.browser().get(path.startsWith("http") ? path : at(path), { headers: { cookie: held, ...PAGE } });
 
   // With both: nothing is lost.
   const snapshot = await get(rotated, "/get-session", cookie);
@@ -315,7 +404,10 @@ test("rotating SECRETS: the old one's cookies, requests and sealed values hold w
   assert.equal((await get(fresh, "/get-session", newCookie)).json.user.id, id);
   assert.equal((await get(old, "/get-session", newCookie)).text, "null");
   const minted = await get(fresh, "/token", newCookie);
-  assert.ok(minted.status !== 200 || decodeProtectedHeader(minted.json.token).kid !== kid, "a key opened without the secret that sealed it");
+  assert.ok(
+    minted.status !== 200 || decodeProtectedHeader(minted.json.token).kid !== kid,
+    "a key opened without the secret that sealed it",
+  );
 });
 
 test("once the old secret is gone, tokens are signed again, with a new key", async () => {
@@ -324,17 +416,28 @@ test("once the old secret is gone, tokens are signed again, with a new key", asy
   assert.equal((await browser.get(at("/jwks"))).json.keys.length, 1);
   const next = await start({ settings: { SECRETS: "n".repeat(40) } });
   for (const row of await worker.rows("select * from signing_key")) {
-    await next.d1.prepare(`insert into signing_key (${Object.keys(row)}) values (${Object.keys(row).map(() => "?")})`).bind(...Object.values(row)).run();
+    await next.d1
+      .prepare(`insert into signing_key (${Object.keys(row)}) values (${Object.keys(row).map(() => "?")})`)
+      .bind(...Object.values(row))
+      .run();
   }
   const person = await signUp(next);
   const [token, jwks] = [await person.browser.get(at("/token")), await person.browser.get(at("/jwks"))];
-  assert.deepEqual([token.status, jwks.status], [200, 200], "/token and /jwks are broken for good: no key is made in place of one that does not open");
+  assert.deepEqual(
+    [token.status, jwks.status],
+    [200, 200],
+    "/token and /jwks are broken for good: no key is made in place of one that does not open",
+  );
 });
 
 test("a person who opens a page sees a page, also where the database is gone", async () => {
   const empty = await start({ migrate: false });
   for (const url of [`${AUTH}/login`, `${APP}/deep`]) {
     const answer = await empty.browser().get(url, { headers: PAGE });
-    assert.deepEqual([answer.status, answer.headers["content-type"], /not available right now/.test(answer.text)], [503, "text/html; charset=utf-8", true], url);
+    assert.deepEqual(
+      [answer.status, answer.headers["content-type"], /not available right now/.test(answer.text)],
+      [503, "text/html; charset=utf-8", true],
+      url,
+    );
   }
 });

@@ -94,7 +94,11 @@ test("a page's visitor is sent to sign in; nginx, which can pass no redirect on,
 test("a script is told 401 and nowhere to go, and so is whoever posts, which a sign-in cannot repeat", async () => {
   const led = [];
   for (const style of Object.keys(STYLES)) {
-    for (const [method, headers] of [["GET", API], ["GET", { ...PAGE, "sec-fetch-mode": "cors" }], ["POST", PAGE]]) {
+    for (const [method, headers] of [
+      ["GET", API],
+      ["GET", { ...PAGE, "sec-fetch-mode": "cors" }],
+      ["POST", PAGE],
+    ]) {
       const answer = await ask(nobody, style, method, `${SITE}/data`, headers);
       const there = answer.location ?? answer.headers["x-doorward-location"];
       if (answer.status !== 401 || there) led.push(`${style} ${method} ${JSON.stringify(headers)}: ${answer.status} ${there}`);
@@ -107,15 +111,27 @@ test("a question without a host that is protected, or without the path, is answe
   const caddy = STYLES.caddy("GET", `${SITE}/public/x`);
   const answered = [];
   for (const headers of [
-    { host }, { ...caddy, "x-forwarded-uri": undefined }, { ...caddy, "x-forwarded-host": undefined },
+    { host },
+    { ...caddy, "x-forwarded-uri": undefined },
+    { ...caddy, "x-forwarded-host": undefined },
     ...[
-      "unknown.localhost", "off.localhost", host, "open.localhost/x", "unknown.localhost@open.localhost", "open.localhost, site.localhost",
-      "open.localhost#", "open.localhost?", "open.localhost\\", "open%2elocalhost", "",
+      "unknown.localhost",
+      "off.localhost",
+      host,
+      "open.localhost/x",
+      "unknown.localhost@open.localhost",
+      "open.localhost, site.localhost",
+      "open.localhost#",
+      "open.localhost?",
+      "open.localhost\\",
+      "open%2elocalhost",
+      "",
     ].map((name) => ({ ...caddy, "x-forwarded-host": name })),
     ...["javascript", "http, https"].map((scheme) => ({ ...caddy, "x-forwarded-proto": scheme })),
     ...["public/x", "", "http://site.localhost/public/x"].map((uri) => ({ ...caddy, "x-forwarded-uri": uri })),
     ...["/public/x", "http://", "http://unknown.localhost/", "http://u:p@site.localhost/public/x", "ftp://site.localhost/x", "x", ""].map(
-      (url) => ({ host, "x-original-url": url })),
+      (url) => ({ host, "x-original-url": url }),
+    ),
   ]) {
     const { status } = await nobody.browser.get(`${SITE}/forward-auth`, { headers });
     if (status !== 403) answered.push(`${status}: ${JSON.stringify(headers)}`);
@@ -124,7 +140,11 @@ test("a question without a host that is protected, or without the path, is answe
 });
 
 test("no disguise of a path gets around the role rule or the deny rule", async () => {
-  for (const [person, name] of [[nobody, "admin"], [member, "admin"], [admin, "internal"]]) {
+  for (const [person, name] of [
+    [nobody, "admin"],
+    [member, "admin"],
+    [admin, "internal"],
+  ]) {
     for (const path of disguises(name).filter((path) => path.startsWith("/"))) {
       for (const style of Object.keys(STYLES)) {
         const { status } = await ask(person, style, "GET", SITE + path);
@@ -203,7 +223,10 @@ test("a proxy that asks with the visitor's own method gets the same answer", asy
 
 // Envoy asks by its own request line: the visitor's method, and their path behind ours; with the website's host, or with the
 // auth host's and the website's in X-Forwarded-Host.
-const HOSTS = { "the website's host": { host: "site.localhost" }, "the auth host": { host, "x-forwarded-host": "site.localhost", "x-forwarded-proto": "http" } };
+const HOSTS = {
+  "the website's host": { host: "site.localhost" },
+  "the auth host": { host, "x-forwarded-host": "site.localhost", "x-forwarded-proto": "http" },
+};
 const envoy = ({ browser }, names, method, path, headers = API) =>
   browser.send(method, `${SITE}/forward-auth${path}`, { headers: { ...headers, ...HOSTS[names] } });
 
@@ -211,9 +234,16 @@ test("the table of rules, as Envoy asks", async () => {
   const people = { nobody, member, admin };
   const wrong = [];
   for (const [method, path, ...wanted] of [
-    ["GET", "/", 401, 200, 200], ["GET", "/public/x?y=/admin", 200, 200, 200], ["HEAD", "/api/items", 200, 200, 200], ["POST", "/api/items", 401, 200, 200],
-    ["GET", "/admin", 401, 403, 200], ["PROPFIND", "/admin/x", 401, 403, 200], ["DELETE", "/reports/1", 401, 403, 200], ["GET", "/internal/x", 403, 403, 403],
-    ["OPTIONS", "/x", 401, 200, 200], ["GET", "/forward-auth/public/x", 401, 200, 200],
+    ["GET", "/", 401, 200, 200],
+    ["GET", "/public/x?y=/admin", 200, 200, 200],
+    ["HEAD", "/api/items", 200, 200, 200],
+    ["POST", "/api/items", 401, 200, 200],
+    ["GET", "/admin", 401, 403, 200],
+    ["PROPFIND", "/admin/x", 401, 403, 200],
+    ["DELETE", "/reports/1", 401, 403, 200],
+    ["GET", "/internal/x", 403, 403, 403],
+    ["OPTIONS", "/x", 401, 200, 200],
+    ["GET", "/forward-auth/public/x", 401, 200, 200],
   ]) {
     for (const names of Object.keys(HOSTS)) {
       for (const [at, [who, person]] of Object.entries(people).entries()) {
@@ -222,7 +252,8 @@ test("the table of rules, as Envoy asks", async () => {
         const named = headers["x-doorward-user"];
         if (named !== (status === 200 ? person.id : undefined)) wrong.push(`${names}: ${who} is named ${named}`);
         const removed = headers["x-envoy-auth-headers-to-remove"] ?? "";
-        if (status === 200 && removed.includes("x-doorward-user") === Boolean(person.id)) wrong.push(`${names}: ${who} ${path} removes ${removed}`);
+        if (status === 200 && removed.includes("x-doorward-user") === Boolean(person.id))
+          wrong.push(`${names}: ${who} ${path} removes ${removed}`);
       }
     }
   }
@@ -241,9 +272,14 @@ test("of Envoy's question the request line holds, and no header lets more throug
   const through = [];
   for (const names of Object.keys(HOSTS)) {
     for (const [method, path, headers] of [
-      ["GET", "/admin", { "x-forwarded-uri": "/public/x" }], ["GET", "/admin", { "x-original-url": `${SITE}/public/x` }], ["GET", "/public/x", { "x-forwarded-uri": "/admin/../public/x" }],
-      ["DELETE", "/reports/1", { "x-forwarded-method": "GET" }], ["DELETE", "/reports/1", { "x-original-method": "GET" }], ["GET", "/public/x", { "x-forwarded-uri": "/public/x, /admin" }],
-      ["GET", "/public/x", { "x-forwarded-uri": "http://site.localhost/public/x" }], ["GET", "/public/x", { "x-forwarded-uri": "" }],
+      ["GET", "/admin", { "x-forwarded-uri": "/public/x" }],
+      ["GET", "/admin", { "x-original-url": `${SITE}/public/x` }],
+      ["GET", "/public/x", { "x-forwarded-uri": "/admin/../public/x" }],
+      ["DELETE", "/reports/1", { "x-forwarded-method": "GET" }],
+      ["DELETE", "/reports/1", { "x-original-method": "GET" }],
+      ["GET", "/public/x", { "x-forwarded-uri": "/public/x, /admin" }],
+      ["GET", "/public/x", { "x-forwarded-uri": "http://site.localhost/public/x" }],
+      ["GET", "/public/x", { "x-forwarded-uri": "" }],
     ]) {
       const { status } = await envoy(member, names, method, path, { ...API, ...headers });
       if (status !== 403) through.push(`${names}: ${method} ${path} with ${JSON.stringify(headers)}: ${status}`);
@@ -251,7 +287,8 @@ test("of Envoy's question the request line holds, and no header lets more throug
   }
   // With the website's host X-Forwarded-Host is not read; on the auth host two of them are none.
   const spoofed = { ...API, "x-forwarded-host": "open.localhost" };
-  if ((await member.browser.get(`${SITE}/forward-auth/admin`, { headers: spoofed })).status !== 403) through.push("another website by X-Forwarded-Host");
+  if ((await member.browser.get(`${SITE}/forward-auth/admin`, { headers: spoofed })).status !== 403)
+    through.push("another website by X-Forwarded-Host");
   const two = { ...API, host, "x-forwarded-host": "open.localhost, site.localhost" };
   if ((await member.browser.get(`${SITE}/forward-auth/x`, { headers: two })).status !== 403) through.push("two hosts");
   if ((await member.browser.get(`${AUTH}/forward-auth/public/x`, { headers: API })).status !== 403) through.push("no website");
@@ -260,7 +297,15 @@ test("of Envoy's question the request line holds, and no header lets more throug
 
 test("a path that leads Envoy's question out of the check is answered 200 by nothing", async () => {
   const through = [];
-  for (const path of ["/../style.css", "/admin/../../style.css", "/../api/auth/ok", "/../.doorward/style.css", "/%2e%2e/login", "/..\\style.css", "/../x/..//style.css"]) {
+  for (const path of [
+    "/../style.css",
+    "/admin/../../style.css",
+    "/../api/auth/ok",
+    "/../.doorward/style.css",
+    "/%2e%2e/login",
+    "/..\\style.css",
+    "/../x/..//style.css",
+  ]) {
     for (const [names, headers] of Object.entries(HOSTS)) {
       const all = { ...headers, "x-forwarded-uri": path };
       const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}`);
@@ -279,7 +324,11 @@ test("a website that we ask the origin of has its own /forward-auth", async () =
 
 test("the cookies that Envoy passes on are those of the website", async () => {
   const ours = cookieOf(member, "site.localhost");
-  for (const [cookie, kept, removed] of [[ours, undefined, "cookie"], [`a=1; ${ours}; b=2`, "a=1; b=2", undefined], ["a=1", "a=1", undefined]]) {
+  for (const [cookie, kept, removed] of [
+    [ours, undefined, "cookie"],
+    [`a=1; ${ours}; b=2`, "a=1; b=2", undefined],
+    ["a=1", "a=1", undefined],
+  ]) {
     const { status, headers } = await envoy(member, "the website's host", "GET", "/public/x", { ...API, cookie });
     assert.deepEqual([status, headers.cookie], [200, kept]);
     assert.equal((headers["x-envoy-auth-headers-to-remove"] ?? "").split(", ").includes("cookie"), removed === "cookie", cookie);
@@ -303,7 +352,9 @@ test("a scheme counts in whichever case, and a WebSocket's as that which it is m
     assert.equal((await secure.browser.get(`${SITE}/forward-auth`, { headers })).status, 403, scheme);
   }
   assert.deepEqual([...new Set(Object.values(answered))], [200], JSON.stringify(answered));
-  const nginx = await member.browser.get(`${SITE}/forward-auth`, { headers: { ...API, host, "x-original-method": "GET", "x-original-url": "WS://site.localhost/" } });
+  const nginx = await member.browser.get(`${SITE}/forward-auth`, {
+    headers: { ...API, host, "x-original-method": "GET", "x-original-url": "WS://site.localhost/" },
+  });
   assert.equal(nginx.status, 200);
 });
 
@@ -337,7 +388,10 @@ test("a website on https gets cookies that no sibling host can set", async () =>
   await signInAt(person, "caddy", "https://site.localhost");
   const names = [...person.browser.cookies("site.localhost").keys()];
   assert.ok(names.includes("__Host-doorward.session"), String(names));
-  assert.deepEqual(names.filter((name) => !name.startsWith("__Host-")), []);
+  assert.deepEqual(
+    names.filter((name) => !name.startsWith("__Host-")),
+    [],
+  );
   assert.equal((await ask(person, "caddy", "GET", "https://site.localhost/")).status, 200);
   const plain = cookieOf(member, "site.localhost");
   assert.equal((await ask(nobody, "caddy", "GET", "https://site.localhost/", { ...API, cookie: plain })).status, 401);

@@ -5,7 +5,20 @@ import test, { after, before } from "node:test";
 import { createLocalJWKSet, jwtVerify } from "jose";
 import { raw, startOrigin } from "../harness/origin.mjs";
 import {
-  API, PAGE, cookieOf, disguises, giveRole, logIn, memberOf, seedApp, seedDomain, seedTenant, signUp, trimmings, upToCallback, visit,
+  API,
+  PAGE,
+  cookieOf,
+  disguises,
+  giveRole,
+  logIn,
+  memberOf,
+  seedApp,
+  seedDomain,
+  seedTenant,
+  signUp,
+  trimmings,
+  upToCallback,
+  visit,
 } from "../harness/seed.mjs";
 import { AUTH, startWorker } from "../harness/worker.mjs";
 
@@ -118,8 +131,13 @@ test("a method that the origin is asked to read instead is judged, or kept from 
 test("an API call is answered 401 in JSON, never with a redirect", async () => {
   const browser = worker.browser();
   for (const [method, headers] of [
-    ["GET", API], ["GET", {}], ["GET", { accept: "*/*" }], ["POST", API], ["DELETE", API],
-    ["GET", { ...PAGE, "sec-fetch-mode": "cors" }], ["GET", { ...PAGE, "sec-fetch-mode": "no-cors" }],
+    ["GET", API],
+    ["GET", {}],
+    ["GET", { accept: "*/*" }],
+    ["POST", API],
+    ["DELETE", API],
+    ["GET", { ...PAGE, "sec-fetch-mode": "cors" }],
+    ["GET", { ...PAGE, "sec-fetch-mode": "no-cors" }],
   ]) {
     const answer = await browser.send(method, `${APP}/data`, { headers });
     assert.equal(answer.status, 401, `${method} ${JSON.stringify(headers)}`);
@@ -133,7 +151,9 @@ test("an API call is answered 401 in JSON, never with a redirect", async () => {
 test("no disguise of a path gets around the role rule or the deny rule", async () => {
   const [member, admin] = [await signedIn(), await signedIn({ roles: ["admin"] })];
   for (const [name, cookie] of [
-    ["admin", undefined], ["admin", cookieOf(member, "app.localhost")], ["internal", cookieOf(admin, "app.localhost")],
+    ["admin", undefined],
+    ["admin", cookieOf(member, "app.localhost")],
+    ["internal", cookieOf(admin, "app.localhost")],
   ]) {
     for (const path of disguises(name)) {
       const heard = origin.requests.length;
@@ -240,7 +260,11 @@ test("a callback is good once, in the browser and for the host that asked", asyn
 
 test("a code that is too old, or whose session has ended, opens nothing", async () => {
   for (const end of [
-    () => worker.d1.prepare("update verification set expires_at = ? where used_at is null").bind(Date.now() - 1).run(),
+    () =>
+      worker.d1
+        .prepare("update verification set expires_at = ? where used_at is null")
+        .bind(Date.now() - 1)
+        .run(),
     ({ browser }) => browser.post(`${AUTH}/api/auth/sign-out`, {}),
     ({ id }) => worker.d1.prepare("update user set status = 'suspended' where id = ?").bind(id).run(),
   ]) {
@@ -260,7 +284,10 @@ test("of fifty callbacks with one code at once, one opens a session", async () =
   const answers = await Promise.all(Array.from({ length: 50 }, send));
   assert.equal((await appSessions(person)).length, 1);
   assert.equal(answers.filter(opensSession).length, 1);
-  assert.deepEqual([...new Set(answers.map(({ status }) => status))].filter((status) => status >= 500), []);
+  assert.deepEqual(
+    [...new Set(answers.map(({ status }) => status))].filter((status) => status >= 500),
+    [],
+  );
 });
 
 test("a second tab, and a callback that is reloaded, end at their pages", async () => {
@@ -315,7 +342,9 @@ test("hosts that are unknown or switched off are not there", async () => {
 test("a session cookie is worth nothing on another host, nor one that was touched", async () => {
   const person = await signedIn();
   await visit(person.browser, `${OTHER}/`);
-  const [app, other, auth] = ["app", "other", "auth"].map((host) => `doorward.session=${person.browser.cookies(`${host}.localhost`).get("doorward.session")}`);
+  const [app, other, auth] = ["app", "other", "auth"].map(
+    (host) => `doorward.session=${person.browser.cookies(`${host}.localhost`).get("doorward.session")}`,
+  );
   const ask = (url, cookie) => worker.browser().get(url, { headers: { ...API, cookie } });
   const touched = app.replace(/=./, ([, first]) => (first === "A" ? "=B" : "=A"));
   for (const cookie of [other, auth, touched, app.slice(0, -2), `${app}; ${other}`, "doorward.session=x", `__Host-${app}`]) {

@@ -22,12 +22,19 @@ let worker, issuer, trap, keys, strangers;
 async function startTrap() {
   const requests = [];
   let answer = {};
-  const server = http.createServer((request, response) => {
-    requests.push(`${request.method} ${request.url} ${JSON.stringify(request.headers)}`);
-    response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(answer));
-  }).listen(0, "127.0.0.1");
+  const server = http
+    .createServer((request, response) => {
+      requests.push(`${request.method} ${request.url} ${JSON.stringify(request.headers)}`);
+      response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(answer));
+    })
+    .listen(0, "127.0.0.1");
   await once(server, "listening");
-  return { url: `http://localhost:${server.address().port}`, requests, set: (body) => (answer = body), stop: () => (server.closeAllConnections(), server.close()) };
+  return {
+    url: `http://localhost:${server.address().port}`,
+    requests,
+    set: (body) => (answer = body),
+    stop: () => (server.closeAllConnections(), server.close()),
+  };
 }
 
 before(async () => {
@@ -92,18 +99,33 @@ async function leavesNothing(browser, act, host = AUTH) {
 
 function failed(answer, code, page = "/api/auth/error") {
   assert.equal(answer.status, 302, answer.text);
-  assert.equal(answer.location, `${page}?error=${code}`, worker.logs().split("\n").filter((line) => line.includes("UPSTREAM_SIGN_IN_FAILED")).at(-1));
+  assert.equal(
+    answer.location,
+    `${page}?error=${code}`,
+    worker
+      .logs()
+      .split("\n")
+      .filter((line) => line.includes("UPSTREAM_SIGN_IN_FAILED"))
+      .at(-1),
+  );
 }
 
 async function welcomed(browser, { user = issuer.person.sub } = {}) {
   assert.ok(await session(browser));
   const accounts = (await browser.get(api("/list-accounts"))).json;
-  assert.deepEqual(accounts.map(({ accountId }) => accountId), [user]);
+  assert.deepEqual(
+    accounts.map(({ accountId }) => accountId),
+    [user],
+  );
 }
 
 const now = () => Math.floor(Date.now() / 1000);
-const base64 = (value) => Buffer.from(typeof value === "string" || Buffer.isBuffer(value) ? value : JSON.stringify(value)).toString("base64url");
-const reply = (status, body, headers = {}) => (_request, response) => response.writeHead(status, { "content-type": "application/json", ...headers }).end(body);
+const base64 = (value) =>
+  Buffer.from(typeof value === "string" || Buffer.isBuffer(value) ? value : JSON.stringify(value)).toString("base64url");
+const reply =
+  (status, body, headers = {}) =>
+  (_request, response) =>
+    response.writeHead(status, { "content-type": "application/json", ...headers }).end(body);
 const zipped = reply(200, gzipSync(Buffer.alloc(64 * 1024 * 1024, " ")), { "content-encoding": "gzip" });
 /** Bytes that never end, each in time. */
 const dripping = (_request, response) => {
@@ -117,22 +139,31 @@ const compact = (header, payload, signer) => {
   const input = `${base64(header)}.${base64(payload)}`;
   return `${input}.${base64(signer(input))}`;
 };
-const signer = ({ alg, privateKey }, hash = "sha256") => (input) => {
-  const key = KeyObject.from(privateKey);
-  if (alg === "EdDSA") return signBytes(null, Buffer.from(input), key);
-  if (alg === "ES256") return signBytes(hash, Buffer.from(input), { key, dsaEncoding: "ieee-p1363" });
-  const padding = alg === "PS256" ? { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 } : {};
-  return signBytes(hash, Buffer.from(input), { key, ...padding });
-};
-const mac = (secret, hash = "sha256") => (input) => createHmac(hash, secret).update(input).digest();
+const signer =
+  ({ alg, privateKey }, hash = "sha256") =>
+  (input) => {
+    const key = KeyObject.from(privateKey);
+    if (alg === "EdDSA") return signBytes(null, Buffer.from(input), key);
+    if (alg === "ES256") return signBytes(hash, Buffer.from(input), { key, dsaEncoding: "ieee-p1363" });
+    const padding = alg === "PS256" ? { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 } : {};
+    return signBytes(hash, Buffer.from(input), { key, ...padding });
+  };
+const mac =
+  (secret, hash = "sha256") =>
+  (input) =>
+    createHmac(hash, secret).update(input).digest();
 const constant = (text) => () => Buffer.from(text);
 const pem = ({ publicKey }) => KeyObject.from(publicKey).export({ type: "spki", format: "pem" });
-const good = ({ alg, kid, privateKey }, claims, header = {}) => new SignJWT(claims).setProtectedHeader({ alg, kid, ...header }).sign(privateKey);
+const good = ({ alg, kid, privateKey }, claims, header = {}) =>
+  new SignJWT(claims).setProtectedHeader({ alg, kid, ...header }).sign(privateKey);
 /** Claims as text, with members that JSON.stringify would not write twice. */
-const withText = (claims, before, after) => `{${before ? `${before},` : ""}${JSON.stringify(claims).slice(1, -1)}${after ? `,${after}` : ""}}`;
+const withText = (claims, before, after) =>
+  `{${before ? `${before},` : ""}${JSON.stringify(claims).slice(1, -1)}${after ? `,${after}` : ""}}`;
 /** OpenID Connect Core 1.0, section 3.1.3.6; Ed25519 is of SHA-512. */
 const atHash = (alg, token = ACCESS_TOKEN) => {
-  const digest = createHash(alg === "EdDSA" ? "sha512" : "sha256").update(token).digest();
+  const digest = createHash(alg === "EdDSA" ? "sha512" : "sha256")
+    .update(token)
+    .digest();
   return base64(digest.subarray(0, digest.length / 2));
 };
 
@@ -146,13 +177,39 @@ const unsigned = (alg, signature = "") => forged((said, key) => compact({ alg, k
 /** Name, what is wrong, and the error; null where it is accepted. Each comes once by the callback and once as a native app's token. */
 const ID_TOKENS = [
   ...ALGORITHMS.map((alg) => [`${alg} is good`, { key: alg }, null]),
-  ...ALGORITHMS.map((alg) => [`${alg} with the right at_hash`, { key: alg, get claims() { return { at_hash: atHash(alg) }; } }, null]),
-  ...ALGORITHMS.map((alg) => [`${alg} with the at_hash of another token`, { key: alg, get claims() { return { at_hash: atHash(alg, "another") }; } }, BAD]),
-  ...ALGORITHMS.map((alg) => [`${alg} by a stranger's key under the issuer's kid`, forged((said, key, stranger) => good({ ...stranger, kid: key.kid }, said), alg), BAD]),
-  ...ALGORITHMS.map((alg) => [`${alg} with claims changed after signing`, forged(async (said, key) => {
-    const [head, , tail] = (await good(key, said)).split(".");
-    return `${head}.${base64({ ...said, email_verified: "true" })}.${tail}`;
-  }, alg), BAD]),
+  ...ALGORITHMS.map((alg) => [
+    `${alg} with the right at_hash`,
+    {
+      key: alg,
+      get claims() {
+        return { at_hash: atHash(alg) };
+      },
+    },
+    null,
+  ]),
+  ...ALGORITHMS.map((alg) => [
+    `${alg} with the at_hash of another token`,
+    {
+      key: alg,
+      get claims() {
+        return { at_hash: atHash(alg, "another") };
+      },
+    },
+    BAD,
+  ]),
+  ...ALGORITHMS.map((alg) => [
+    `${alg} by a stranger's key under the issuer's kid`,
+    forged((said, key, stranger) => good({ ...stranger, kid: key.kid }, said), alg),
+    BAD,
+  ]),
+  ...ALGORITHMS.map((alg) => [
+    `${alg} with claims changed after signing`,
+    forged(async (said, key) => {
+      const [head, , tail] = (await good(key, said)).split(".");
+      return `${head}.${base64({ ...said, email_verified: "true" })}.${tail}`;
+    }, alg),
+    BAD,
+  ]),
   ["an empty at_hash counts as none", claims({ at_hash: "" }), null],
   ["an at_hash that is no text", claims({ at_hash: 7 }), BAD],
 
@@ -172,42 +229,144 @@ const ID_TOKENS = [
   ["one audience and another azp", claims({ azp: "another" }), BAD],
   ["azp as a list", claims({ azp: [CLIENT.id] }), BAD],
 
-  ["iss with a slash", { get claims() { return { iss: `${issuer.url}/` }; } }, BAD],
-  ["iss in another case", { get claims() { return { iss: issuer.url.replace("localhost", "LOCALHOST") }; } }, BAD],
-  ["iss by https", { get claims() { return { iss: issuer.url.replace("http:", "https:") }; } }, BAD],
+  [
+    "iss with a slash",
+    {
+      get claims() {
+        return { iss: `${issuer.url}/` };
+      },
+    },
+    BAD,
+  ],
+  [
+    "iss in another case",
+    {
+      get claims() {
+        return { iss: issuer.url.replace("localhost", "LOCALHOST") };
+      },
+    },
+    BAD,
+  ],
+  [
+    "iss by https",
+    {
+      get claims() {
+        return { iss: issuer.url.replace("http:", "https:") };
+      },
+    },
+    BAD,
+  ],
   ["iss of another", claims({ iss: "https://evil.example" }), BAD],
-  ["iss as a list", { get claims() { return { iss: [issuer.url] }; } }, BAD],
+  [
+    "iss as a list",
+    {
+      get claims() {
+        return { iss: [issuer.url] };
+      },
+    },
+    BAD,
+  ],
   ["iss missing", claims({ iss: undefined }), BAD],
   ["iss empty", claims({ iss: "" }), BAD],
 
   ["sub missing", claims({ sub: undefined }), BAD],
   ["sub empty", claims({ sub: "" }), BAD],
   ["sub of 256 characters", claims({ sub: "s".repeat(256) }), BAD],
-  ["sub of 255 characters", { get person() { return { sub: `${randomUUID()}${"s".repeat(219)}` }; } }, null],
+  [
+    "sub of 255 characters",
+    {
+      get person() {
+        return { sub: `${randomUUID()}${"s".repeat(219)}` };
+      },
+    },
+    null,
+  ],
   ["sub with other letters", claims({ sub: "zoë" }), BAD],
   ["sub as a number", claims({ sub: 7 }), BAD],
   ["sub null", claims({ sub: null }), BAD],
 
   ["exp missing", claims({ exp: undefined }), BAD],
   ["exp null", claims({ exp: null }), BAD],
-  ["exp as text", { get claims() { return { exp: String(now() + 300) }; } }, BAD],
-  ["expired", { get claims() { return { iat: now() - 600, exp: now() - 90 }; } }, BAD],
-  ["expired within the leeway", { get claims() { return { exp: now() - 15 }; } }, null],
+  [
+    "exp as text",
+    {
+      get claims() {
+        return { exp: String(now() + 300) };
+      },
+    },
+    BAD,
+  ],
+  [
+    "expired",
+    {
+      get claims() {
+        return { iat: now() - 600, exp: now() - 90 };
+      },
+    },
+    BAD,
+  ],
+  [
+    "expired within the leeway",
+    {
+      get claims() {
+        return { exp: now() - 15 };
+      },
+    },
+    null,
+  ],
   ["exp beyond all time", claims({ exp: 1e300 }), BAD],
   ["exp at the end of time", claims({ exp: Number.MAX_SAFE_INTEGER }), BAD],
   ["exp before all time", claims({ exp: -1 }), BAD],
   ["iat missing", claims({ iat: undefined }), BAD],
-  ["iat in the future", { get claims() { return { iat: now() + 120, exp: now() + 300 }; } }, BAD],
-  ["iat in the future, within the leeway", { get claims() { return { iat: now() + 30 }; } }, null],
-  ["nbf in the future", { get claims() { return { nbf: now() + 120 }; } }, BAD],
-  ["nbf in the future, within the leeway", { get claims() { return { nbf: now() + 30 }; } }, null],
+  [
+    "iat in the future",
+    {
+      get claims() {
+        return { iat: now() + 120, exp: now() + 300 };
+      },
+    },
+    BAD,
+  ],
+  [
+    "iat in the future, within the leeway",
+    {
+      get claims() {
+        return { iat: now() + 30 };
+      },
+    },
+    null,
+  ],
+  [
+    "nbf in the future",
+    {
+      get claims() {
+        return { nbf: now() + 120 };
+      },
+    },
+    BAD,
+  ],
+  [
+    "nbf in the future, within the leeway",
+    {
+      get claims() {
+        return { nbf: now() + 30 };
+      },
+    },
+    null,
+  ],
   ["nbf as text", claims({ nbf: "tomorrow" }), BAD],
 
   ["nonce missing", claims({ nonce: undefined }), BAD],
   ["nonce of another", claims({ nonce: "another" }), BAD],
   ["nonce empty", claims({ nonce: "" }), BAD],
   ["nonce as a list", forged((said, key) => good(key, { ...said, nonce: [said.nonce] })), BAD],
-  ["nonce in another case", forged((said, key) => good(key, { ...said, nonce: said.nonce.toLowerCase() === said.nonce ? said.nonce.toUpperCase() : said.nonce.toLowerCase() })), BAD],
+  [
+    "nonce in another case",
+    forged((said, key) =>
+      good(key, { ...said, nonce: said.nonce.toLowerCase() === said.nonce ? said.nonce.toUpperCase() : said.nonce.toLowerCase() }),
+    ),
+    BAD,
+  ],
 
   ...["none", "None", "NONE", "nOnE", ""].map((alg) => [`alg ${JSON.stringify(alg)}`, unsigned(alg), BAD]),
   ["alg none with a signature", unsigned("none", "signature"), BAD],
@@ -216,9 +375,21 @@ const ID_TOKENS = [
   ["alg twice, none last", forged((said, key) => compact(`{"alg":"RS256","kid":"${key.kid}","alg":"none"}`, said, constant(""))), BAD],
   ["alg in another case", forged((said, key) => compact({ alg: "rs256", kid: key.kid }, said, signer(key))), BAD],
   ["HS256 with the public key's PEM", forged((said, key) => compact({ alg: "HS256", kid: key.kid }, said, mac(pem(key)))), BAD],
-  ["HS256 with the public key's trimmed PEM", forged((said, key) => compact({ alg: "HS256", kid: key.kid }, said, mac(pem(key).trim()))), BAD],
-  ["HS256 with the public key's JWK", forged((said, key) => compact({ alg: "HS256", kid: key.kid }, said, mac(JSON.stringify(key.jwk)))), BAD],
-  ["HS256 with the public key's modulus", forged((said, key) => compact({ alg: "HS256", kid: key.kid }, said, mac(Buffer.from(key.jwk.n, "base64url")))), BAD],
+  [
+    "HS256 with the public key's trimmed PEM",
+    forged((said, key) => compact({ alg: "HS256", kid: key.kid }, said, mac(pem(key).trim()))),
+    BAD,
+  ],
+  [
+    "HS256 with the public key's JWK",
+    forged((said, key) => compact({ alg: "HS256", kid: key.kid }, said, mac(JSON.stringify(key.jwk)))),
+    BAD,
+  ],
+  [
+    "HS256 with the public key's modulus",
+    forged((said, key) => compact({ alg: "HS256", kid: key.kid }, said, mac(Buffer.from(key.jwk.n, "base64url")))),
+    BAD,
+  ],
   ["HS256 with the client secret", forged((said, key) => compact({ alg: "HS256", kid: key.kid }, said, mac(CLIENT.secret))), BAD],
   ["HS256 with nothing", forged((said, key) => compact({ alg: "HS256", kid: key.kid }, said, mac(""))), BAD],
   ["HS512 with the client secret, without kid", forged((said) => compact({ alg: "HS512" }, said, mac(CLIENT.secret, "sha512"))), BAD],
@@ -226,9 +397,21 @@ const ID_TOKENS = [
   ["RS1 by the issuer's key", forged((said, key) => compact({ alg: "RS1", kid: key.kid }, said, signer(key, "sha1"))), BAD],
   ["ES256 under the kid of an RSA key", forged((said, key) => good({ ...strangers.ES256, kid: key.kid }, said)), BAD],
   ["RS256 under the kid of a P-256 key", forged((said, key) => good({ ...strangers.RS256, kid: key.kid }, said), "ES256"), BAD],
-  ["RS256 by a key that is for PS256", forged((said, key) => compact({ alg: "RS256", kid: key.kid }, said, signer({ ...key, alg: "RS256" })), "PS256"), BAD],
+  [
+    "RS256 by a key that is for PS256",
+    forged((said, key) => compact({ alg: "RS256", kid: key.kid }, said, signer({ ...key, alg: "RS256" })), "PS256"),
+    BAD,
+  ],
   ["ES256 of zeros", forged((said, key) => compact({ alg: "ES256", kid: key.kid }, said, () => Buffer.alloc(64)), "ES256"), BAD],
-  ["ES256 in DER", forged((said, key) => compact({ alg: "ES256", kid: key.kid }, said, (input) => signBytes("sha256", Buffer.from(input), KeyObject.from(key.privateKey))), "ES256"), BAD],
+  [
+    "ES256 in DER",
+    forged(
+      (said, key) =>
+        compact({ alg: "ES256", kid: key.kid }, said, (input) => signBytes("sha256", Buffer.from(input), KeyObject.from(key.privateKey))),
+      "ES256",
+    ),
+    BAD,
+  ],
   ["EdDSA of zeros", forged((said, key) => compact({ alg: "EdDSA", kid: key.kid }, said, () => Buffer.alloc(64)), "EdDSA"), BAD],
   ["RS256 of zeros", forged((said, key) => compact({ alg: "RS256", kid: key.kid }, said, () => Buffer.alloc(256))), BAD],
   ["no signature", forged((said, key) => compact({ alg: "RS256", kid: key.kid }, said, constant(""))), BAD],
@@ -239,36 +422,106 @@ const ID_TOKENS = [
   ["no kid, and one key", forged((said, key) => good({ ...key, kid: undefined }, said)), null],
   ["no kid, by a stranger", forged((said, _key, stranger) => good({ ...stranger, kid: undefined }, said)), BAD],
 
-  ["a stranger's key in the header", forged((said, _key, stranger) => good({ ...stranger, kid: undefined }, said, { jwk: stranger.jwk })), BAD],
-  ["a stranger's key in the header, under the issuer's kid", forged((said, key, stranger) => good({ ...stranger, kid: key.kid }, said, { jwk: { ...stranger.jwk, kid: key.kid } })), BAD],
-  ["a stranger's key by jku", forged((said, _key, stranger) => (trap.set({ keys: [stranger.jwk] }), good(stranger, said, { jku: `${trap.url}/jwks` }))), BAD],
-  ["a stranger's certificate by x5u", forged((said, _key, stranger) => (trap.set({ keys: [stranger.jwk] }), good(stranger, said, { x5u: `${trap.url}/x5u` }))), BAD],
+  [
+    "a stranger's key in the header",
+    forged((said, _key, stranger) => good({ ...stranger, kid: undefined }, said, { jwk: stranger.jwk })),
+    BAD,
+  ],
+  [
+    "a stranger's key in the header, under the issuer's kid",
+    forged((said, key, stranger) => good({ ...stranger, kid: key.kid }, said, { jwk: { ...stranger.jwk, kid: key.kid } })),
+    BAD,
+  ],
+  [
+    "a stranger's key by jku",
+    forged((said, _key, stranger) => (trap.set({ keys: [stranger.jwk] }), good(stranger, said, { jku: `${trap.url}/jwks` }))),
+    BAD,
+  ],
+  [
+    "a stranger's certificate by x5u",
+    forged((said, _key, stranger) => (trap.set({ keys: [stranger.jwk] }), good(stranger, said, { x5u: `${trap.url}/x5u` }))),
+    BAD,
+  ],
   ["a stranger's certificate in the header", forged((said, _key, stranger) => good(stranger, said, { x5c: [base64("certificate")] })), BAD],
-  ["crit of an extension that nobody knows", forged((said, key) => compact({ alg: "RS256", kid: key.kid, crit: ["https://elsewhere.example/must"], "https://elsewhere.example/must": true }, said, signer(key))), BAD],
+  [
+    "crit of an extension that nobody knows",
+    forged((said, key) =>
+      compact(
+        { alg: "RS256", kid: key.kid, crit: ["https://elsewhere.example/must"], "https://elsewhere.example/must": true },
+        said,
+        signer(key),
+      ),
+    ),
+    BAD,
+  ],
   ["crit of what is not there", forged((said, key) => compact({ alg: "RS256", kid: key.kid, crit: ["exp"] }, said, signer(key))), BAD],
   ["an empty crit", forged((said, key) => compact({ alg: "RS256", kid: key.kid, crit: [] }, said, signer(key))), BAD],
-  ["a payload that is not encoded (RFC 7797)", forged((said, key) => compact({ alg: "RS256", kid: key.kid, b64: false, crit: ["b64"] }, said, signer(key))), BAD],
+  [
+    "a payload that is not encoded (RFC 7797)",
+    forged((said, key) => compact({ alg: "RS256", kid: key.kid, b64: false, crit: ["b64"] }, said, signer(key))),
+    BAD,
+  ],
 
-  ["a JWE", forged((said, key) => new CompactEncrypt(Buffer.from(JSON.stringify(said))).setProtectedHeader({ alg: "RSA-OAEP-256", enc: "A256GCM" }).encrypt(generateKeyPairSync("rsa", { modulusLength: 2048 }).publicKey)), BAD],
+  [
+    "a JWE",
+    forged((said, key) =>
+      new CompactEncrypt(Buffer.from(JSON.stringify(said)))
+        .setProtectedHeader({ alg: "RSA-OAEP-256", enc: "A256GCM" })
+        .encrypt(generateKeyPairSync("rsa", { modulusLength: 2048 }).publicKey),
+    ),
+    BAD,
+  ],
   ["two parts", forged(async (said, key) => (await good(key, said)).split(".").slice(0, 2).join(".")), BAD],
   ["four parts", forged(async (said, key) => `${await good(key, said)}.AAAA`), BAD],
   ["five parts", forged(async (said, key) => `${await good(key, said)}.AAAA.AAAA`), BAD],
   ["a dot after it", forged(async (said, key) => `${await good(key, said)}.`), BAD],
   ["a line end after it", forged(async (said, key) => `${await good(key, said)}\n`), BAD],
   ["padding", forged(async (said, key) => `${await good(key, said)}==`), BAD],
-  ["base64 with the letters of another alphabet", forged((said, key) => good(key, { ...said, pad: "???>>>~~~" }).then((token) => token.replaceAll("_", "/").replaceAll("-", "+"))), BAD],
+  [
+    "base64 with the letters of another alphabet",
+    forged((said, key) => good(key, { ...said, pad: "???>>>~~~" }).then((token) => token.replaceAll("_", "/").replaceAll("-", "+"))),
+    BAD,
+  ],
   ["no token at all", forged(() => ""), BAD],
   ["a payload that is a list", forged((said, key) => compact({ alg: "RS256", kid: key.kid }, [said], signer(key))), BAD],
   ["a payload that is no JSON", forged((_said, key) => compact({ alg: "RS256", kid: key.kid }, "claims", signer(key))), BAD],
-  ["a payload that is no UTF-8", forged((said, key) => compact({ alg: "RS256", kid: key.kid }, Buffer.concat([Buffer.from(JSON.stringify(said).slice(0, -1)), Buffer.from(',"name":"\xff"}', "latin1")]), signer(key))), BAD],
-  ["a payload of many floors", forged((said, key) => compact({ alg: "RS256", kid: key.kid }, withText(said, "", `"deep":${"[".repeat(3000)}${"]".repeat(3000)}`), signer(key))), BAD],
+  [
+    "a payload that is no UTF-8",
+    forged((said, key) =>
+      compact(
+        { alg: "RS256", kid: key.kid },
+        Buffer.concat([Buffer.from(JSON.stringify(said).slice(0, -1)), Buffer.from(',"name":"\xff"}', "latin1")]),
+        signer(key),
+      ),
+    ),
+    BAD,
+  ],
+  [
+    "a payload of many floors",
+    forged((said, key) =>
+      compact({ alg: "RS256", kid: key.kid }, withText(said, "", `"deep":${"[".repeat(3000)}${"]".repeat(3000)}`), signer(key)),
+    ),
+    BAD,
+  ],
   ["a header that is a list", forged((said, key) => compact([{ alg: "RS256", kid: key.kid }], said, signer(key))), BAD],
   ["a header of CBOR", forged((said, key) => compact({ alg: "RS256", kid: key.kid, cty: "CBOR" }, said, signer(key))), BAD],
   ["exp twice", forged((said, key) => compact({ alg: "RS256", kid: key.kid }, withText(said, `"exp":${now() - 600}`), signer(key))), BAD],
   // RFC 7519, section 4: refuse, or take the last.
-  ["aud twice, another's last", forged((said, key) => compact({ alg: "RS256", kid: key.kid }, withText(said, "", '"aud":"another"'), signer(key))), BAD],
-  ["iss twice, another's last", forged((said, key) => compact({ alg: "RS256", kid: key.kid }, withText(said, "", '"iss":"https://evil.example"'), signer(key))), BAD],
-  ["nonce twice, another's last", forged((said, key) => compact({ alg: "RS256", kid: key.kid }, withText(said, "", '"nonce":"another"'), signer(key))), BAD],
+  [
+    "aud twice, another's last",
+    forged((said, key) => compact({ alg: "RS256", kid: key.kid }, withText(said, "", '"aud":"another"'), signer(key))),
+    BAD,
+  ],
+  [
+    "iss twice, another's last",
+    forged((said, key) => compact({ alg: "RS256", kid: key.kid }, withText(said, "", '"iss":"https://evil.example"'), signer(key))),
+    BAD,
+  ],
+  [
+    "nonce twice, another's last",
+    forged((said, key) => compact({ alg: "RS256", kid: key.kid }, withText(said, "", '"nonce":"another"'), signer(key))),
+    BAD,
+  ],
 ];
 
 /** Claims of a native app's token, as the issuer would make them. */
@@ -329,7 +582,17 @@ test("subjects that look alike are different people", async () => {
   const { name } = await arrange();
   const seen = new Set();
   const base = randomUUID();
-  for (const sub of [base, base.toUpperCase(), `${base} `, ` ${base}`, `${base}\u0000`, `${base}\u0000x`, `${base}\n`, `${base}%`, `${base}'--`]) {
+  for (const sub of [
+    base,
+    base.toUpperCase(),
+    `${base} `,
+    ` ${base}`,
+    `${base}\u0000`,
+    `${base}\u0000x`,
+    `${base}\n`,
+    `${base}%`,
+    `${base}'--`,
+  ]) {
     issuer.person = { ...issuer.person, sub, email: uniqueEmail() };
     const browser = worker.browser();
     assert.equal((await browser.get(await flow(browser, name))).location, "/done", JSON.stringify(sub));
@@ -347,7 +610,12 @@ const jwk = (key, changes) => ({ ...key.jwk, ...changes });
 /** An RSA key made by hand, and its private half among what is published. */
 const rsa = (modulusLength, kid = randomUUID()) => {
   const pair = generateKeyPairSync("rsa", { modulusLength });
-  return { ...pair.publicKey.export({ format: "jwk" }), kid, sign: (input) => signBytes("sha256", Buffer.from(input), pair.privateKey), private: pair.privateKey.export({ format: "jwk" }) };
+  return {
+    ...pair.publicKey.export({ format: "jwk" }),
+    kid,
+    sign: (input) => signBytes("sha256", Buffer.from(input), pair.privateKey),
+    private: pair.privateKey.export({ format: "jwk" }),
+  };
 };
 /** A signature under a key whose exponent is one: the padded hash itself (RFC 8017, section 9.2). */
 const padded = (input) => {
@@ -363,7 +631,12 @@ const KEY_SETS = [
   ["keys that are an object", () => reply(200, JSON.stringify({ keys: keys.RS256.jwk })), {}, BAD],
   ["no keys", () => set(), {}, BAD],
   ["odd members and the key", () => set(null, 7, "key", [], {}, { kty: 7 }, keys.RS256.jwk), {}, null],
-  ["members without use beside the key", () => set({ kty: "RSA", kid: keys.RS256.kid }, { kty: "RSA", kid: keys.RS256.kid, n: "AQAB", e: "AQAB" }, keys.RS256.jwk), {}, null],
+  [
+    "members without use beside the key",
+    () => set({ kty: "RSA", kid: keys.RS256.kid }, { kty: "RSA", kid: keys.RS256.kid, n: "AQAB", e: "AQAB" }, keys.RS256.jwk),
+    {},
+    null,
+  ],
   ["larger than is read", () => reply(200, JSON.stringify({ keys: [keys.RS256.jwk], pad: "x".repeat(300_000) })), {}, BAD],
   ["a bomb", () => zipped, {}, BAD],
   ["1000 keys, the right one first", () => set(keys.RS256.jwk, ...decoys(999)), {}, BAD],
@@ -382,29 +655,105 @@ const KEY_SETS = [
   ["a key without kid", () => set(jwk(keys.RS256, { kid: undefined })), {}, BAD],
   ["two keys of one kid", () => set(jwk(strangers.RS256, { kid: keys.RS256.kid }), keys.RS256.jwk), {}, null],
   ["keys of two kinds of one kid", () => set(jwk(strangers.ES256, { kid: keys.RS256.kid }), keys.RS256.jwk), {}, null],
-  ["no kid, and several keys", () => set(strangers.RS256.jwk, keys.RS256.jwk), forged((said, key) => good({ ...key, kid: undefined }, said)), null],
-  ["no kid, and none of several keys", () => set(keys.RS256.jwk, keys.ES256.jwk), forged((said, _key, stranger) => good({ ...stranger, kid: undefined }, said)), BAD],
-  ["an octet key for HS256", () => set({ kty: "oct", k: base64("known to all"), kid: keys.RS256.kid, alg: "HS256" }), forged((said, key) => compact({ alg: "HS256", kid: key.kid }, said, mac("known to all"))), BAD],
+  [
+    "no kid, and several keys",
+    () => set(strangers.RS256.jwk, keys.RS256.jwk),
+    forged((said, key) => good({ ...key, kid: undefined }, said)),
+    null,
+  ],
+  [
+    "no kid, and none of several keys",
+    () => set(keys.RS256.jwk, keys.ES256.jwk),
+    forged((said, _key, stranger) => good({ ...stranger, kid: undefined }, said)),
+    BAD,
+  ],
+  [
+    "an octet key for HS256",
+    () => set({ kty: "oct", k: base64("known to all"), kid: keys.RS256.kid, alg: "HS256" }),
+    forged((said, key) => compact({ alg: "HS256", kid: key.kid }, said, mac("known to all"))),
+    BAD,
+  ],
   ["an octet key for RS256", () => set({ kty: "oct", k: base64("known to all"), kid: keys.RS256.kid }), {}, BAD],
 ];
 
 /** Keys that are published with what they must not have, or are too weak: `make` answers the JWK and a signer of its tokens. */
 const WEAK_KEYS = [
-  ["an RSA key's d", () => { const key = rsa(2048); return [{ ...key, ...key.private }, "RS256", key.sign]; }],
-  ["an RSA key's factors", () => { const key = rsa(2048); return [{ ...key, p: key.private.p, q: key.private.q }, "RS256", key.sign]; }],
-  ["a P-256 key's d", () => { const pair = generateKeyPairSync("ec", { namedCurve: "P-256" }); return [pair.privateKey.export({ format: "jwk" }), "ES256", (input) => signBytes("sha256", Buffer.from(input), { key: pair.privateKey, dsaEncoding: "ieee-p1363" })]; }],
-  ["an Ed25519 key's d", () => { const pair = generateKeyPairSync("ed25519"); return [pair.privateKey.export({ format: "jwk" }), "EdDSA", (input) => signBytes(null, Buffer.from(input), pair.privateKey)]; }],
-  ["an RSA key of 1024 bits", () => { const key = rsa(1024); return [key, "RS256", key.sign]; }],
+  [
+    "an RSA key's d",
+    () => {
+      const key = rsa(2048);
+      return [{ ...key, ...key.private }, "RS256", key.sign];
+    },
+  ],
+  [
+    "an RSA key's factors",
+    () => {
+      const key = rsa(2048);
+      return [{ ...key, p: key.private.p, q: key.private.q }, "RS256", key.sign];
+    },
+  ],
+  [
+    "a P-256 key's d",
+    () => {
+      const pair = generateKeyPairSync("ec", { namedCurve: "P-256" });
+      return [
+        pair.privateKey.export({ format: "jwk" }),
+        "ES256",
+        (input) => signBytes("sha256", Buffer.from(input), { key: pair.privateKey, dsaEncoding: "ieee-p1363" }),
+      ];
+    },
+  ],
+  [
+    "an Ed25519 key's d",
+    () => {
+      const pair = generateKeyPairSync("ed25519");
+      return [pair.privateKey.export({ format: "jwk" }), "EdDSA", (input) => signBytes(null, Buffer.from(input), pair.privateKey)];
+    },
+  ],
+  [
+    "an RSA key of 1024 bits",
+    () => {
+      const key = rsa(1024);
+      return [key, "RS256", key.sign];
+    },
+  ],
   ["an RSA key whose exponent is one", () => [{ ...rsa(2048), e: base64(Buffer.from([1])) }, "RS256", padded]],
-  ["a P-384 key for ES256", () => { const pair = generateKeyPairSync("ec", { namedCurve: "P-384" }); return [pair.publicKey.export({ format: "jwk" }), "ES256", (input) => signBytes("sha256", Buffer.from(input), { key: pair.privateKey, dsaEncoding: "ieee-p1363" })]; }],
-  ["a point off the curve", () => [{ kty: "EC", crv: "P-256", x: base64(Buffer.alloc(32)), y: base64(Buffer.alloc(32)) }, "ES256", () => Buffer.alloc(64, 1)]],
+  [
+    "a P-384 key for ES256",
+    () => {
+      const pair = generateKeyPairSync("ec", { namedCurve: "P-384" });
+      return [
+        pair.publicKey.export({ format: "jwk" }),
+        "ES256",
+        (input) => signBytes("sha256", Buffer.from(input), { key: pair.privateKey, dsaEncoding: "ieee-p1363" }),
+      ];
+    },
+  ],
+  [
+    "a point off the curve",
+    () => [{ kty: "EC", crv: "P-256", x: base64(Buffer.alloc(32)), y: base64(Buffer.alloc(32)) }, "ES256", () => Buffer.alloc(64, 1)],
+  ],
   // Of the neutral point, (R, S) = (neutral, 0) is a signature of anything.
-  ["an Ed25519 key of small order", () => { const neutral = Buffer.concat([Buffer.from([1]), Buffer.alloc(31)]); return [{ kty: "OKP", crv: "Ed25519", x: base64(neutral) }, "EdDSA", () => Buffer.concat([neutral, Buffer.alloc(32)])]; }],
+  [
+    "an Ed25519 key of small order",
+    () => {
+      const neutral = Buffer.concat([Buffer.from([1]), Buffer.alloc(31)]);
+      return [{ kty: "OKP", crv: "Ed25519", x: base64(neutral) }, "EdDSA", () => Buffer.concat([neutral, Buffer.alloc(32)])];
+    },
+  ],
 ].map(([name, make]) => {
   const kid = randomUUID();
   let made;
   const weak = () => (made ??= make());
-  return [name, () => { const { sign: _sign, private: _private, ...published } = weak()[0]; return set({ ...published, kid }); }, { forge: (said) => compact({ alg: weak()[1], kid }, said, weak()[2]) }, BAD];
+  return [
+    name,
+    () => {
+      const { sign: _sign, private: _private, ...published } = weak()[0];
+      return set({ ...published, kid });
+    },
+    { forge: (said) => compact({ alg: weak()[1], kid }, said, weak()[2]) },
+    BAD,
+  ];
 });
 
 for (const [name, serve, row, code] of [...KEY_SETS, ...WEAK_KEYS]) {
@@ -451,7 +800,9 @@ test("made-up kids in parallel fetch the set once", async () => {
   issuer.requests.length = 0;
   const since = Date.now();
   const browser = worker.browser();
-  const tokens = await Promise.all(Array.from({ length: 20 }, (_, n) => good({ ...strangers.RS256, kid: `made up ${n}` }, claimed(undefined))));
+  const tokens = await Promise.all(
+    Array.from({ length: 20 }, (_, n) => good({ ...strangers.RS256, kid: `made up ${n}` }, claimed(undefined))),
+  );
   const answers = await leavesNothing(browser, () => Promise.all(tokens.map((token) => native(browser, name, { token }))));
   assert.ok(answers.every(({ status }) => status === 401));
   assert.ok(jwksRequests() <= refetches(since), `${jwksRequests()} requests`);
@@ -477,13 +828,54 @@ test("made-up kids do not pester a key set that fails, and the keys that are kno
 /** Name, what is brought, status and code. */
 const NATIVE = [
   ["a nonce that the app does not name", async () => ({ token: await good(keys.RS256, claimed("n")) }), 401, "INVALID_TOKEN"],
-  ["a nonce that is no text and that the app does not name", async () => ({ token: await good(keys.RS256, claimed(7)) }), 401, "INVALID_TOKEN"],
+  [
+    "a nonce that is no text and that the app does not name",
+    async () => ({ token: await good(keys.RS256, claimed(7)) }),
+    401,
+    "INVALID_TOKEN",
+  ],
   ["another nonce than the app names", async () => ({ token: await good(keys.RS256, claimed("n")), nonce: "m" }), 401, "INVALID_TOKEN"],
-  ["a logout token", async () => ({ token: await good(keys.RS256, claimed(undefined, { events: { "http://schemas.openid.net/event/backchannel-logout": {} }, jti: "1" }), { typ: "logout+jwt" }) }), 401, "INVALID_TOKEN"],
-  ["an access token in JWT (RFC 9068)", async () => ({ token: await good(keys.RS256, claimed(undefined, { client_id: CLIENT.id, jti: "1", scope: "openid" }), { typ: "at+jwt" }) }), 401, "INVALID_TOKEN"],
-  ["the at_hash of another access token", async () => ({ token: await good(keys.RS256, claimed(undefined, { at_hash: atHash("RS256", "another") })), accessToken: ACCESS_TOKEN }), 401, "INVALID_TOKEN"],
-  ["the access token of another", async () => ((issuer.faults.userinfo = { sub: "another" }), { token: await good(keys.RS256, claimed(undefined)), accessToken: ACCESS_TOKEN }), 401, "FAILED_TO_GET_USER_INFO"],
-  ["a longer token than is read", async () => ({ token: await good(keys.RS256, claimed(undefined, { pad: "x".repeat(16_384) })) }), 400, "VALIDATION_ERROR"],
+  [
+    "a logout token",
+    async () => ({
+      token: await good(
+        keys.RS256,
+        claimed(undefined, { events: { "http://schemas.openid.net/event/backchannel-logout": {} }, jti: "1" }),
+        { typ: "logout+jwt" },
+      ),
+    }),
+    401,
+    "INVALID_TOKEN",
+  ],
+  [
+    "an access token in JWT (RFC 9068)",
+    async () => ({
+      token: await good(keys.RS256, claimed(undefined, { client_id: CLIENT.id, jti: "1", scope: "openid" }), { typ: "at+jwt" }),
+    }),
+    401,
+    "INVALID_TOKEN",
+  ],
+  [
+    "the at_hash of another access token",
+    async () => ({ token: await good(keys.RS256, claimed(undefined, { at_hash: atHash("RS256", "another") })), accessToken: ACCESS_TOKEN }),
+    401,
+    "INVALID_TOKEN",
+  ],
+  [
+    "the access token of another",
+    async () => (
+      (issuer.faults.userinfo = { sub: "another" }),
+      { token: await good(keys.RS256, claimed(undefined)), accessToken: ACCESS_TOKEN }
+    ),
+    401,
+    "FAILED_TO_GET_USER_INFO",
+  ],
+  [
+    "a longer token than is read",
+    async () => ({ token: await good(keys.RS256, claimed(undefined, { pad: "x".repeat(16_384) })) }),
+    400,
+    "VALIDATION_ERROR",
+  ],
   ["no token", async () => ({}), 400, "VALIDATION_ERROR"],
   ["a token that is no text", async () => ({ token: 7 }), 400, "VALIDATION_ERROR"],
   ["a text", async () => good(keys.RS256, claimed(undefined)), 400, "VALIDATION_ERROR"],
@@ -512,7 +904,13 @@ test("native: issuers that cannot be asked", async () => {
   const off = await arrange({ columns: { enabled: 0 } });
   const oauth = await arrange({ columns: { service_type: "github" } });
   const token = await good(keys.RS256, claimed(undefined));
-  for (const [provider, code] of [[off.name, "PROVIDER_NOT_FOUND"], [oauth.name, "ID_TOKEN_NOT_SUPPORTED"], ["nobody", "PROVIDER_NOT_FOUND"], ["credential", "PROVIDER_NOT_FOUND"], ["' or 1=1 --", "PROVIDER_NOT_FOUND"]]) {
+  for (const [provider, code] of [
+    [off.name, "PROVIDER_NOT_FOUND"],
+    [oauth.name, "ID_TOKEN_NOT_SUPPORTED"],
+    ["nobody", "PROVIDER_NOT_FOUND"],
+    ["credential", "PROVIDER_NOT_FOUND"],
+    ["' or 1=1 --", "PROVIDER_NOT_FOUND"],
+  ]) {
     const browser = worker.browser();
     const answer = await leavesNothing(browser, () => native(browser, provider, { token }));
     assert.deepEqual([answer.status, answer.json.code], [404, code], provider);
@@ -523,8 +921,17 @@ test("native: fifty sign-ins with one token open one session", async () => {
   const { name } = await arrange();
   const token = await good(keys.RS256, claimed(undefined));
   const answers = await Promise.all(Array.from({ length: 50 }, () => native(worker.browser(), name, { token })));
-  assert.deepEqual(answers.map(({ status }) => status).sort().slice(0, 2), [200, 401]);
-  const [{ sessions }] = await worker.rows("select count(*) as sessions from session join account using (user_id) where subject = ?", issuer.person.sub);
+  assert.deepEqual(
+    answers
+      .map(({ status }) => status)
+      .sort()
+      .slice(0, 2),
+    [200, 401],
+  );
+  const [{ sessions }] = await worker.rows(
+    "select count(*) as sessions from session join account using (user_id) where subject = ?",
+    issuer.person.sub,
+  );
   assert.equal(sessions, 1);
 });
 
@@ -561,7 +968,13 @@ for (const alg of ALGORITHMS) {
     const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     // The last letter stands for two bits of the signature and four that are nothing.
     const last = letters[letters.indexOf(token.at(-1)) ^ 1];
-    for (const [kind, copy] of [["the same", token], ["an equal signature", head + base64(twin)], ["a bit that is no part of it", token.slice(0, -1) + last], ["padding", `${token}=`], ["a blank", `${token} `]]) {
+    for (const [kind, copy] of [
+      ["the same", token],
+      ["an equal signature", head + base64(twin)],
+      ["a bit that is no part of it", token.slice(0, -1) + last],
+      ["padding", `${token}=`],
+      ["a blank", `${token} `],
+    ]) {
       const browser = worker.browser();
       const answer = await leavesNothing(browser, () => native(browser, name, { token: copy }));
       assert.deepEqual([answer.status, answer.json.code], [401, "INVALID_TOKEN"], kind);
@@ -572,15 +985,27 @@ for (const alg of ALGORITHMS) {
 test("native: a used token is remembered until it has ended, however its end is written", async () => {
   const { name } = await arrange();
   for (const exp of [now() + 86_400, `${now() + 86_400}.5`, `${(now() + 86_400) / 1e9}e9`]) {
-    const token = compact({ alg: "RS256", kid: keys.RS256.kid }, withText({ ...claimed(undefined, { exp: undefined, jti: randomUUID() }) }, `"exp":${exp}`), signer(keys.RS256));
+    const token = compact(
+      { alg: "RS256", kid: keys.RS256.kid },
+      withText({ ...claimed(undefined, { exp: undefined, jti: randomUUID() }) }, `"exp":${exp}`),
+      signer(keys.RS256),
+    );
     const signedIn = await native(worker.browser(), name, { token });
     // A reader that takes whole numbers alone may refuse the others.
     assert.ok(signedIn.status === 200 || typeof exp === "string", signedIn.text);
     if (signedIn.status !== 200) continue;
-    const hash = createHash("sha256").update(token.slice(0, token.lastIndexOf("."))).digest("base64url");
-    const kept = await worker.rows("select expires_at from verification where token_hash = ?", createHash("sha256").update(hash).digest("base64url"));
+    const hash = createHash("sha256")
+      .update(token.slice(0, token.lastIndexOf(".")))
+      .digest("base64url");
+    const kept = await worker.rows(
+      "select expires_at from verification where token_hash = ?",
+      createHash("sha256").update(hash).digest("base64url"),
+    );
     assert.equal(kept.length, 1);
-    assert.ok(kept[0].expires_at >= (now() + 80_000) * 1000, `exp ${exp}: forgotten ${Math.round((kept[0].expires_at - Date.now()) / 1000)} s from now`);
+    assert.ok(
+      kept[0].expires_at >= (now() + 80_000) * 1000,
+      `exp ${exp}: forgotten ${Math.round((kept[0].expires_at - Date.now()) / 1000)} s from now`,
+    );
   }
 });
 
@@ -599,12 +1024,20 @@ const TOKEN_ENDPOINTS = [
   ["token_type bearer in small letters", tokens({ token_type: "bearer" }), null],
   ["an ID token that is no text", tokens({ id_token: {} }), "invalid_id_token"],
   ["status 200 with an error", tokens({ error: "invalid_grant" }), "invalid_code"],
-  ["access_token twice", { token: reply(200, '{"access_token":"a","access_token":"b","token_type":"Bearer","id_token":"x"}') }, "invalid_id_token"],
+  [
+    "access_token twice",
+    { token: reply(200, '{"access_token":"a","access_token":"b","token_type":"Bearer","id_token":"x"}') },
+    "invalid_id_token",
+  ],
   ["id_token twice", { token: reply(200, '{"access_token":"a","token_type":"Bearer","id_token":"x","id_token":"y"}') }, "invalid_id_token"],
   ["a list", { tokenList: true }, "invalid_code"],
   ["HTML", { token: reply(200, "<!doctype html><title>Sign in</title>", { "content-type": "text/html" }) }, "invalid_code"],
   ["null", { token: reply(200, "null") }, "invalid_code"],
-  ["a form", { token: reply(200, "access_token=a&token_type=bearer", { "content-type": "application/x-www-form-urlencoded" }) }, "invalid_id_token"],
+  [
+    "a form",
+    { token: reply(200, "access_token=a&token_type=bearer", { "content-type": "application/x-www-form-urlencoded" }) },
+    "invalid_id_token",
+  ],
   ["no UTF-8", { token: reply(200, Buffer.from('{"access_token":"\xff"}', "latin1")) }, "invalid_code"],
   ["a bomb", { token: zipped }, "invalid_code"],
   ["an answer without end", { token: dripping }, "invalid_code"],
@@ -614,12 +1047,23 @@ const TOKEN_ENDPOINTS = [
   ["userinfo of another", { userinfo: { sub: "another" } }, null],
   ["userinfo of nobody", { userinfo: { sub: undefined } }, null],
   ["userinfo of a number", { userinfo: { sub: 7 } }, null],
-  ["userinfo of another case", { userinfoAnswer: (_request, response) => response.writeHead(200).end(JSON.stringify({ ...issuer.person, sub: issuer.person.sub.toUpperCase() })) }, null],
+  [
+    "userinfo of another case",
+    {
+      userinfoAnswer: (_request, response) =>
+        response.writeHead(200).end(JSON.stringify({ ...issuer.person, sub: issuer.person.sub.toUpperCase() })),
+    },
+    null,
+  ],
   ["userinfo with status 500", { userinfoStatus: 500 }, null],
   ["userinfo with status 401", { userinfoStatus: 401 }, null],
   ["userinfo that is no JSON", { userinfoAnswer: reply(200, "<html>") }, null],
   ["userinfo that is empty", { userinfoAnswer: reply(200, "") }, null],
-  ["userinfo that is a list", { userinfoAnswer: (_request, response) => response.writeHead(200).end(JSON.stringify([issuer.person])) }, null],
+  [
+    "userinfo that is a list",
+    { userinfoAnswer: (_request, response) => response.writeHead(200).end(JSON.stringify([issuer.person])) },
+    null,
+  ],
   ["userinfo that is null", { userinfoAnswer: reply(200, "null") }, null],
   ["userinfo that is larger than is read", { userinfo: { pad: "x".repeat(300_000) } }, null],
   ["userinfo that is a bomb", { userinfoAnswer: zipped }, null],
@@ -641,7 +1085,21 @@ for (const [name, { redirects, status, tokenList, ...faults }, code] of TOKEN_EN
     const { name: provider } = await arrange(faults);
     const url = new URL(await begin(browser, provider));
     // A good answer but for its shape: members in the order in which a reader may expect them.
-    if (tokenList) issuer.faults.token = async (_request, response) => response.writeHead(200).end(JSON.stringify([ACCESS_TOKEN, await good(keys.RS256, claimed(url.searchParams.get("nonce"))), null, "Bearer", null, null, null]));
+    if (tokenList)
+      issuer.faults.token = async (_request, response) =>
+        response
+          .writeHead(200)
+          .end(
+            JSON.stringify([
+              ACCESS_TOKEN,
+              await good(keys.RS256, claimed(url.searchParams.get("nonce"))),
+              null,
+              "Bearer",
+              null,
+              null,
+              null,
+            ]),
+          );
     const callback = await visitIssuer(url.href);
     const asked = Date.now();
     if (code === null) {
@@ -663,7 +1121,8 @@ const change = (edit) => (url) => {
   return url.href;
 };
 const raw = (tail) => (url) => `${url.href}${tail}`;
-const instead = (query) => (url) => `${url.origin}${url.pathname}?${query.replace("STATE", url.searchParams.get("state")).replace("CODE", url.searchParams.get("code"))}`;
+const instead = (query) => (url) =>
+  `${url.origin}${url.pathname}?${query.replace("STATE", url.searchParams.get("state")).replace("CODE", url.searchParams.get("code"))}`;
 const S = "A".repeat(43);
 
 /** Name, what the browser makes of the callback, and the error; third, what the issuer's metadata say. */
@@ -672,7 +1131,11 @@ const CALLBACKS = [
   ["the same state twice", (url) => `${url.href}&state=${url.searchParams.get("state")}`, "invalid_callback_request"],
   ["code twice", raw("&code=another"), "invalid_callback_request"],
   ["the same code twice", (url) => `${url.href}&code=${url.searchParams.get("code")}`, "invalid_callback_request"],
-  ["iss twice", (url) => `${url.href}&iss=${encodeURIComponent(issuer.url)}&iss=${encodeURIComponent(issuer.url)}`, "invalid_callback_request"],
+  [
+    "iss twice",
+    (url) => `${url.href}&iss=${encodeURIComponent(issuer.url)}&iss=${encodeURIComponent(issuer.url)}`,
+    "invalid_callback_request",
+  ],
   ["error twice", instead("error=access_denied&error=server_error&state=STATE"), "invalid_callback_request"],
   ["code twice, once disguised", raw("&%63ode=another"), "invalid_callback_request"],
   ["state missing", change((query) => query.delete("state")), "state_not_found"],
@@ -686,7 +1149,11 @@ const CALLBACKS = [
   ["state with a letter more", change((query) => query.set("state", `${query.get("state")}A`)), "state_mismatch"],
   ["state with a NUL after it", change((query) => query.set("state", `${query.get("state")}\0`)), "state_mismatch"],
   ["state with a blank before it", change((query) => query.set("state", ` ${query.get("state")}`)), "state_mismatch"],
-  ["state in another case", change((query) => query.set("state", query.get("state").toLowerCase() === query.get("state") ? S : query.get("state").toLowerCase())), "state_mismatch"],
+  [
+    "state in another case",
+    change((query) => query.set("state", query.get("state").toLowerCase() === query.get("state") ? S : query.get("state").toLowerCase())),
+    "state_mismatch",
+  ],
   ["state of 8 KiB", change((query) => query.set("state", "A".repeat(8192))), "state_mismatch"],
   ["state over 8 KiB", change((query) => query.set("state", "A".repeat(8193))), "invalid_callback_request"],
   ["state as a wildcard", change((query) => query.set("state", "%")), "state_mismatch"],
@@ -704,7 +1171,11 @@ const CALLBACKS = [
   ["error with state", instead("error=access_denied&state=STATE"), "access_denied"],
   ["error and code", raw("&error=server_error"), "provider_error"],
   ["error empty and code", raw("&error="), "provider_error"],
-  ["error with markup", instead("error=%3Cscript%3Ealert(1)%3C/script%3E&error_description=%3Cimg%20src=x%20onerror=alert(1)%3E&state=STATE"), "provider_error"],
+  [
+    "error with markup",
+    instead("error=%3Cscript%3Ealert(1)%3C/script%3E&error_description=%3Cimg%20src=x%20onerror=alert(1)%3E&state=STATE"),
+    "provider_error",
+  ],
   ["error with line ends", instead("error=x%0d%0aset-cookie:%20a=b&state=STATE"), "provider_error"],
   ["error_description over 8 KiB", instead(`error=x&error_description=${"d".repeat(8193)}&state=STATE`), "invalid_callback_request"],
   ["iss of another", raw("&iss=https%3A%2F%2Fevil.example"), "issuer_mismatch"],
@@ -718,10 +1189,18 @@ const CALLBACKS = [
   ["iss promised and missing beside an error", instead("error=access_denied&state=STATE"), "issuer_mismatch", true],
   ["iss promised and of another", raw("&iss=https%3A%2F%2Fevil.example"), "issuer_mismatch", true],
   ["user that is no JSON", raw("&user=%7B"), null],
-  ["user that claims another subject and address", raw(`&user=${encodeURIComponent('{"sub":"another","email":"victim@example.org","email_verified":true}')}`), null],
+  [
+    "user that claims another subject and address",
+    raw(`&user=${encodeURIComponent('{"sub":"another","email":"victim@example.org","email_verified":true}')}`),
+    null,
+  ],
   ["what nobody knows, twice", raw("&session_state=1&session_state=2&scope=a&scope=b"), null],
   ["the path of an issuer that is not there", (url) => url.href.replace(/\/callback\/[^?]+/, "/callback/nobody"), "provider_not_found"],
-  ["the path in capitals", (url) => url.href.replace(/\/callback\/([^?]+)/, (_all, name) => `/callback/${name.toUpperCase()}`), "provider_not_found"],
+  [
+    "the path in capitals",
+    (url) => url.href.replace(/\/callback\/([^?]+)/, (_all, name) => `/callback/${name.toUpperCase()}`),
+    "provider_not_found",
+  ],
   ["the path of the password", (url) => url.href.replace(/\/callback\/[^?]+/, "/callback/credential"), "provider_not_found"],
 ];
 
@@ -746,17 +1225,36 @@ for (const [name, edit, code, sendsIss = false] of CALLBACKS) {
 
 test("what an issuer says of its error is shown nowhere, and forges no line of the log", async () => {
   const { name } = await arrange();
-  for (const [body, page] of [[{}, "/api/auth/error"], [{ errorCallbackURL: "http://spa.localhost:5173/oops" }, "http://spa.localhost:5173/oops"]]) {
+  for (const [body, page] of [
+    [{}, "/api/auth/error"],
+    [{ errorCallbackURL: "http://spa.localhost:5173/oops" }, "http://spa.localhost:5173/oops"],
+  ]) {
     const browser = worker.browser();
     const begun = worker.logs().length;
-    issuer.faults.callback = { code: undefined, error: "<b>bold</b>", error_description: "<script>alert(1)</script>\n{\"level\":\"error\",\"forged\":true}\r\nforged line", error_uri: "https://evil.example" };
+    issuer.faults.callback = {
+      code: undefined,
+      error: "<b>bold</b>",
+      error_description: '<script>alert(1)</script>\n{"level":"error","forged":true}\r\nforged line',
+      error_uri: "https://evil.example",
+    };
     const answer = await leavesNothing(browser, async () => browser.get(await flow(browser, name, body)));
     failed(answer, "provider_error", page);
     assert.ok(!/script|bold|evil/.test(JSON.stringify(answer.headers) + answer.text));
-    const lines = worker.logs().slice(begun).split("\n").filter((line) => line.includes("forged"));
-    assert.deepEqual(lines.map((line) => line.includes("UPSTREAM_SIGN_IN_FAILED")), [true]);
+    const lines = worker
+      .logs()
+      .slice(begun)
+      .split("\n")
+      .filter((line) => line.includes("forged"));
+    assert.deepEqual(
+      lines.map((line) => line.includes("UPSTREAM_SIGN_IN_FAILED")),
+      [true],
+    );
   }
-  for (const query of ["error=<script>alert(1)</script>", "error=access_denied&error_description=<script>alert(1)</script>", "error=%22onload=alert(1)"]) {
+  for (const query of [
+    "error=<script>alert(1)</script>",
+    "error=access_denied&error_description=<script>alert(1)</script>",
+    "error=%22onload=alert(1)",
+  ]) {
     const page = await worker.browser().get(api(`/error?${query}`));
     assert.ok(!page.text.includes("alert(1)"), query);
   }
@@ -768,7 +1266,10 @@ test("a state is of one browser, one issuer, one use and ten minutes", async () 
   // The attacker's callback in a browser that has begun nothing, and in one that has.
   failed(await leavesNothing(victim, async () => victim.get(await flow(attacker, mine.name))), "state_mismatch");
   await begin(victim, mine.name);
-  failed(await leavesNothing(victim, async () => victim.get(await flow(attacker, mine.name, { errorCallbackURL: "/of-the-attacker" }))), "state_mismatch");
+  failed(
+    await leavesNothing(victim, async () => victim.get(await flow(attacker, mine.name, { errorCallbackURL: "/of-the-attacker" }))),
+    "state_mismatch",
+  );
   // The attacker's code, and the attacker's ID token, in the victim's flow.
   const [theirs, ours] = [new URL(await flow(attacker, mine.name)), new URL(await flow(victim, mine.name))];
   ours.searchParams.set("code", theirs.searchParams.get("code"));
@@ -785,7 +1286,10 @@ test("a state is of one browser, one issuer, one use and ten minutes", async () 
   failed(await leavesNothing(victim, () => victim.get(mixed.replace(other.name, mine.name))), "state_mismatch");
   // Too late.
   const late = await flow(victim, mine.name);
-  await worker.d1.prepare("update verification set expires_at = ?").bind(Date.now() - 1).run();
+  await worker.d1
+    .prepare("update verification set expires_at = ?")
+    .bind(Date.now() - 1)
+    .run();
   failed(await leavesNothing(victim, () => victim.get(late)), "state_mismatch");
   // Once.
   const unused = await flow(victim, mine.name);
@@ -806,14 +1310,22 @@ const MIDDLE = [
   ["disabled", (id) => worker.d1.prepare("update issuer set enabled = 0 where id = ?").bind(id).run(), "provider_not_found"],
   ["deleted", (id) => worker.d1.prepare("delete from issuer where id = ?").bind(id).run(), "provider_not_found"],
   ["renamed", (id) => worker.d1.prepare("update issuer set name = name || '-renamed' where id = ?").bind(id).run(), "provider_not_found"],
-  ["renamed, and another takes its name", async (id, name) => {
-    await worker.d1.prepare("update issuer set name = name || '-renamed' where id = ?").bind(id).run();
-    await addIssuer(worker.d1, issuer.url, { name });
-  }, "state_mismatch"],
-  ["deleted, and another takes its name", async (id, name) => {
-    await worker.d1.prepare("delete from issuer where id = ?").bind(id).run();
-    await addIssuer(worker.d1, issuer.url, { name });
-  }, "state_mismatch"],
+  [
+    "renamed, and another takes its name",
+    async (id, name) => {
+      await worker.d1.prepare("update issuer set name = name || '-renamed' where id = ?").bind(id).run();
+      await addIssuer(worker.d1, issuer.url, { name });
+    },
+    "state_mismatch",
+  ],
+  [
+    "deleted, and another takes its name",
+    async (id, name) => {
+      await worker.d1.prepare("delete from issuer where id = ?").bind(id).run();
+      await addIssuer(worker.d1, issuer.url, { name });
+    },
+    "state_mismatch",
+  ],
 ];
 
 for (const [name, act, code] of MIDDLE) {
@@ -824,7 +1336,11 @@ for (const [name, act, code] of MIDDLE) {
     issuer.requests.length = 0;
     await act(provider.id, provider.name);
     failed(await leavesNothing(browser, () => browser.get(callback)), code, "/oops");
-    assert.deepEqual(issuer.requests.map(({ path }) => path), [], "somebody's code was sent on");
+    assert.deepEqual(
+      issuer.requests.map(({ path }) => path),
+      [],
+      "somebody's code was sent on",
+    );
   });
 }
 
@@ -886,12 +1402,24 @@ const POSTS = [
   ["code over 8 KiB", FORM, (_code, state) => `code=${"c".repeat(8193)}&state=${state}`, 400],
   ["JSON", "application/json", (code, state) => JSON.stringify({ code, state }), 415],
   ["a text", "text/plain", (code, state) => form({ code, state }), 415],
-  ["several parts", "multipart/form-data; boundary=b", (code, state) => `--b\r\ncontent-disposition: form-data; name="code"\r\n\r\n${code}\r\n--b\r\ncontent-disposition: form-data; name="state"\r\n\r\n${state}\r\n--b--\r\n`, 415],
+  [
+    "several parts",
+    "multipart/form-data; boundary=b",
+    (code, state) =>
+      `--b\r\ncontent-disposition: form-data; name="code"\r\n\r\n${code}\r\n--b\r\ncontent-disposition: form-data; name="state"\r\n\r\n${state}\r\n--b--\r\n`,
+    415,
+  ],
   ["two types", `text/plain, ${FORM}`, (code, state) => form({ code, state }), 415],
   ["no type", undefined, (code, state) => form({ code, state }), 415],
   ["a body over 64 KiB", FORM, (code, state) => `${form({ code, state })}&pad=${"x".repeat(65_536)}`, 413],
   ["a body of 5 MiB", FORM, (code, state) => `${form({ code, state })}&pad=${"x".repeat(5 * 1024 * 1024)}`, 413],
-  ["a body over 64 KiB without a length", FORM, (code, state) => `${form({ code, state })}&pad=${"x".repeat(65_536)}`, 413, { "content-length": undefined, "transfer-encoding": "chunked" }],
+  [
+    "a body over 64 KiB without a length",
+    FORM,
+    (code, state) => `${form({ code, state })}&pad=${"x".repeat(65_536)}`,
+    413,
+    { "content-length": undefined, "transfer-encoding": "chunked" },
+  ],
 ];
 
 for (const [name, type, body, status, headers = {}] of POSTS) {
@@ -902,7 +1430,12 @@ for (const [name, type, body, status, headers = {}] of POSTS) {
     const [code, state] = ["code", "state"].map((name) => callback.searchParams.get(name));
     const url = `${AUTH}${callback.pathname}`;
     issuer.requests.length = 0;
-    const answer = await leavesNothing(browser, () => browser.send("POST", url, { body: body(code, state), headers: { origin: issuer.url, accept: "text/html", "content-type": type, ...headers } }));
+    const answer = await leavesNothing(browser, () =>
+      browser.send("POST", url, {
+        body: body(code, state),
+        headers: { origin: issuer.url, accept: "text/html", "content-type": type, ...headers },
+      }),
+    );
     assert.deepEqual([answer.status, answer.location], [status, undefined]);
     assert.deepEqual(issuer.requests, []);
     // None of it has used the state up.
@@ -929,7 +1462,10 @@ for (const [name, body, code] of FORWARDED) {
     // What stands in the query of the form's own address counts for nothing.
     const url = `${AUTH}${callback.pathname}${callback.search}`;
     const answer = await leavesNothing(browser, async () => {
-      const posted = await worker.browser().send("POST", url, { body: body(callback.searchParams.get("code"), callback.searchParams.get("state")), headers: { origin: "null", accept: "text/html", "content-type": FORM } });
+      const posted = await worker.browser().send("POST", url, {
+        body: body(callback.searchParams.get("code"), callback.searchParams.get("state")),
+        headers: { origin: "null", accept: "text/html", "content-type": FORM },
+      });
       assert.equal(posted.status, 303, posted.text);
       const next = new URL(posted.location, AUTH);
       assert.equal(`${next.origin}${next.pathname}`, `${AUTH}${callback.pathname}`);
@@ -946,7 +1482,9 @@ test("a form posted in another browser is worth nothing there", async () => {
   const callback = new URL(await flow(attacker, name));
   await begin(victim, name);
   const answer = await leavesNothing(victim, async () => {
-    const posted = await victim.submit(`${AUTH}${callback.pathname}`, Object.fromEntries(callback.searchParams), { origin: "https://evil.example" });
+    const posted = await victim.submit(`${AUTH}${callback.pathname}`, Object.fromEntries(callback.searchParams), {
+      origin: "https://evil.example",
+    });
     assert.equal(posted.status, 303);
     return victim.get(new URL(posted.location, AUTH).href);
   });
@@ -956,12 +1494,46 @@ test("a form posted in another browser is worth nothing there", async () => {
 // --- Redirects ---
 
 const ELSEWHERE = [
-  "//evil.example", "///evil.example", "/\\evil.example", "\\\\evil.example", "https://evil.example", "https:evil.example", "https:/evil.example", "http://auth.localhost.evil.example",
-  "http://auth.localhost@evil.example", "http://spa.localhost:5173@evil.example", "http://spa.localhost:5173.evil.example", "http://spa.localhost:51730", "http://spa.localhost", "https://spa.localhost:5173",
-  "http://evil.example\\@spa.localhost:5173", "javascript:alert(1)", "JAVASCRIPT:alert(1)", "data:text/html,x", "/\t/evil.example", "/\n/evil.example", " //evil.example", "/..//evil.example", "/%2e%2e//evil.example",
-  "/%2f%2fevil.example", "/%5cevil.example", "/done%0d%0aset-cookie:a=b", "/done\r\nset-cookie: a=b", "evil.example", "?x", "", `/${"a".repeat(8192)}`, "http://spa.localhost:5173%2eevil.example", "http://[::1]/", "//spa.localhost:5173",
+  "//evil.example",
+  "///evil.example",
+  "/\\evil.example",
+  "\\\\evil.example",
+  "https://evil.example",
+  "https:evil.example",
+  "https:/evil.example",
+  "http://auth.localhost.evil.example",
+  "http://auth.localhost@evil.example",
+  "http://spa.localhost:5173@evil.example",
+  "http://spa.localhost:5173.evil.example",
+  "http://spa.localhost:51730",
+  "http://spa.localhost",
+  "https://spa.localhost:5173",
+  "http://evil.example\\@spa.localhost:5173",
+  "javascript:alert(1)",
+  "JAVASCRIPT:alert(1)",
+  "data:text/html,x",
+  "/\t/evil.example",
+  "/\n/evil.example",
+  " //evil.example",
+  "/..//evil.example",
+  "/%2e%2e//evil.example",
+  "/%2f%2fevil.example",
+  "/%5cevil.example",
+  "/done%0d%0aset-cookie:a=b",
+  "/done\r\nset-cookie: a=b",
+  "evil.example",
+  "?x",
+  "",
+  `/${"a".repeat(8192)}`,
+  "http://spa.localhost:5173%2eevil.example",
+  "http://[::1]/",
+  "//spa.localhost:5173",
 ];
-const CODES = { callbackURL: "INVALID_CALLBACK_URL", errorCallbackURL: "INVALID_ERROR_CALLBACK_URL", newUserCallbackURL: "INVALID_NEW_USER_CALLBACK_URL" };
+const CODES = {
+  callbackURL: "INVALID_CALLBACK_URL",
+  errorCallbackURL: "INVALID_ERROR_CALLBACK_URL",
+  newUserCallbackURL: "INVALID_NEW_USER_CALLBACK_URL",
+};
 
 for (const [member, code] of Object.entries(CODES)) {
   test(`no redirect leads out by ${member}`, async () => {
@@ -1002,17 +1574,25 @@ test("the login page's buttons lead nowhere else either", async () => {
 // --- Races ---
 
 async function sessionsOf(subject) {
-  const [row] = await worker.rows("select count(*) as sessions, count(distinct user_id) as users from session join account using (user_id) where subject = ?", subject);
+  const [row] = await worker.rows(
+    "select count(*) as sessions, count(distinct user_id) as users from session join account using (user_id) where subject = ?",
+    subject,
+  );
   return row;
 }
 
 const RACES = {
-  "fifty callbacks": async (browser, callback) => Array.from({ length: 50 }, () => () => browser.get(callback.href, { keepCookies: false })),
-  "fifty forms": async (browser, callback) => Array.from({ length: 50 }, () => async () => {
-    const posted = await browser.submit(`${AUTH}${callback.pathname}`, Object.fromEntries(callback.searchParams), { origin: issuer.url, keepCookies: false });
-    assert.equal(posted.status, 303);
-    return browser.get(new URL(posted.location, AUTH).href, { keepCookies: false });
-  }),
+  "fifty callbacks": async (browser, callback) =>
+    Array.from({ length: 50 }, () => () => browser.get(callback.href, { keepCookies: false })),
+  "fifty forms": async (browser, callback) =>
+    Array.from({ length: 50 }, () => async () => {
+      const posted = await browser.submit(`${AUTH}${callback.pathname}`, Object.fromEntries(callback.searchParams), {
+        origin: issuer.url,
+        keepCookies: false,
+      });
+      assert.equal(posted.status, 303);
+      return browser.get(new URL(posted.location, AUTH).href, { keepCookies: false });
+    }),
 };
 
 for (const [name, make] of Object.entries(RACES)) {
@@ -1037,7 +1617,10 @@ test("a race of callbacks, forms and strangers opens one session at most, and no
   const forms = await RACES["fifty forms"](browser, callback);
   const strangers = Array.from({ length: 20 }, () => worker.browser());
   const acts = [...forms.slice(0, 20), ...(await RACES["fifty callbacks"](browser, callback)).slice(0, 20)];
-  const [mine, theirs] = await Promise.all([Promise.all(acts.map((act) => act())), Promise.all(strangers.map((one) => one.get(callback.href)))]);
+  const [mine, theirs] = await Promise.all([
+    Promise.all(acts.map((act) => act())),
+    Promise.all(strangers.map((one) => one.get(callback.href))),
+  ]);
   const opened = mine.filter(({ location }) => location === "/done").length;
   for (const answer of theirs) failed(answer, "state_mismatch");
   for (const one of strangers) assert.equal(await session(one), null);

@@ -18,7 +18,11 @@ before(async () => {
 after(() => worker?.dispose());
 
 const post = (path, body, headers = {}) =>
-  worker.fetch(`${SECURE}${path}`, { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json", origin: SECURE, ...headers } });
+  worker.fetch(`${SECURE}${path}`, {
+    method: "POST",
+    body: JSON.stringify(body),
+    headers: { "content-type": "application/json", origin: SECURE, ...headers },
+  });
 
 test("cookies carry the __Host- prefix, and no other name is believed", async () => {
   const answer = await post("/api/auth/sign-up/email", { name: "A", email: uniqueEmail(), password: "a long password" });
@@ -27,7 +31,9 @@ test("cookies carry the __Host- prefix, and no other name is believed", async ()
   assert.equal(answer.headers.get("server-timing"), null);
   const all = answer.headers.getSetCookie();
   // What the client's lastLoginMethod plugin reads is no secret, and has its own name.
-  const cookies = all.filter((cookie) => cookie !== "better-auth.last_used_login_method=email; Path=/; SameSite=Lax; Max-Age=2592000; Secure");
+  const cookies = all.filter(
+    (cookie) => cookie !== "better-auth.last_used_login_method=email; Path=/; SameSite=Lax; Max-Age=2592000; Secure",
+  );
   assert.deepEqual([all.length, cookies.length], [3, 2]);
   for (const cookie of cookies) assert.match(cookie, /^__Host-doorward\.\w+=[^;]+; Path=\/; HttpOnly; SameSite=Lax; Max-Age=\d+; Secure$/);
   const pairs = cookies.map((cookie) => cookie.split(";")[0]);
@@ -66,16 +72,33 @@ test("a website is entered by https: the sign-in, the way back, and the cookies 
 
 test("forward-auth takes https on its own port, written or not, and by a WebSocket's name; nothing else may be named", async () => {
   await seedApp(worker, "site.localhost", { rules: [] });
-  const ask = async (headers) => (await worker.fetch(`${SECURE}/forward-auth`, { headers: { accept: "application/json", ...headers } })).status;
-  const caddy = (proto, host) => ask({ "x-forwarded-method": "GET", "x-forwarded-proto": proto, "x-forwarded-host": host, "x-forwarded-uri": "/x" });
+  const ask = async (headers) =>
+    (await worker.fetch(`${SECURE}/forward-auth`, { headers: { accept: "application/json", ...headers } })).status;
+  const caddy = (proto, host) =>
+    ask({ "x-forwarded-method": "GET", "x-forwarded-proto": proto, "x-forwarded-host": host, "x-forwarded-uri": "/x" });
   const nginx = (url) => ask({ "x-original-method": "GET", "x-original-url": url });
   for (const [proto, host, status] of [
-    ["https", "site.localhost", 401], ["https", "site.localhost:443", 401], ["HTTPS", "Site.localhost:443", 401], ["wss", "site.localhost", 401], ["WSS", "site.localhost:443", 401],
-    ["http", "site.localhost", 403], ["ws", "site.localhost", 403], ["https", "site.localhost:8443", 403], ["https", "site.localhost:80", 403], ["https", "site.localhost:443:443", 403], ["ftp", "site.localhost", 403],
-  ]) assert.equal(await caddy(proto, host), status, `${proto}://${host}`);
+    ["https", "site.localhost", 401],
+    ["https", "site.localhost:443", 401],
+    ["HTTPS", "Site.localhost:443", 401],
+    ["wss", "site.localhost", 401],
+    ["WSS", "site.localhost:443", 401],
+    ["http", "site.localhost", 403],
+    ["ws", "site.localhost", 403],
+    ["https", "site.localhost:8443", 403],
+    ["https", "site.localhost:80", 403],
+    ["https", "site.localhost:443:443", 403],
+    ["ftp", "site.localhost", 403],
+  ])
+    assert.equal(await caddy(proto, host), status, `${proto}://${host}`);
   for (const [url, status] of [
-    ["https://site.localhost/x", 401], ["https://site.localhost:443/x", 401], ["wss://site.localhost/x", 401], ["http://site.localhost/x", 403], ["https://site.localhost:8443/x", 403],
-  ]) assert.equal(await nginx(url), status, url);
+    ["https://site.localhost/x", 401],
+    ["https://site.localhost:443/x", 401],
+    ["wss://site.localhost/x", 401],
+    ["http://site.localhost/x", 403],
+    ["https://site.localhost:8443/x", 403],
+  ])
+    assert.equal(await nginx(url), status, url);
 });
 
 test("plain http is sent to https, or refused", async () => {
@@ -89,7 +112,11 @@ test("plain http is sent to https, or refused", async () => {
 test("an issuer on a private network is not asked", async () => {
   const issuer = await startIssuer();
   try {
-    for (const [name, url] of [["plain", issuer.url], ["loopback", "https://127.0.0.1:1"], ["metadata", "https://169.254.169.254"]]) {
+    for (const [name, url] of [
+      ["plain", issuer.url],
+      ["loopback", "https://127.0.0.1:1"],
+      ["metadata", "https://169.254.169.254"],
+    ]) {
       await addIssuer(worker.d1, url, { name });
       const answer = await post("/api/auth/sign-in/social", { provider: name });
       assert.deepEqual([answer.status, (await answer.json()).code], [502, "PROVIDER_UNAVAILABLE"], name);

@@ -28,9 +28,18 @@ beforeEach(() => {
 
 const person = (more = {}) => ({ sub: randomUUID(), email: uniqueEmail(), email_verified: true, name: "Person", ...more });
 const uniqueName = () => `i${randomUUID().slice(0, 13)}`;
-const full = (body = {}) => ({ name: uniqueName(), label: "Acme", baseUrl: issuer.url, clientId: CLIENT.id, clientSecret: CLIENT.secret, global: true, ...body });
+const full = (body = {}) => ({
+  name: uniqueName(),
+  label: "Acme",
+  baseUrl: issuer.url,
+  clientId: CLIENT.id,
+  clientSecret: CLIENT.secret,
+  global: true,
+  ...body,
+});
 const create = (body = {}, who = admin) => who.browser.post(at("/admin/issuers"), full(body));
-const send = (method, path, body, who = admin, host = AUTH) => who.browser.send(method, at(path, host), { body, headers: { origin: host } });
+const send = (method, path, body, who = admin, host = AUTH) =>
+  who.browser.send(method, at(path, host), { body, headers: { origin: host } });
 
 /** Creates an issuer that must be good; answers it. */
 async function made(body, who) {
@@ -86,8 +95,12 @@ function tolerant() {
   issuer.faults.token = async (_request, response) => {
     const now = Math.floor(Date.now() / 1000);
     const { alg, kid, privateKey } = issuer.key;
-    const id_token = await new SignJWT({ iss: issuer.url, aud: CLIENT.id, nonce, iat: now, exp: now + 300, ...issuer.person }).setProtectedHeader({ alg, kid }).sign(privateKey);
-    response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify({ token_type: "Bearer", access_token: "an access token", expires_in: 60, id_token }));
+    const id_token = await new SignJWT({ iss: issuer.url, aud: CLIENT.id, nonce, iat: now, exp: now + 300, ...issuer.person })
+      .setProtectedHeader({ alg, kid })
+      .sign(privateKey);
+    response
+      .writeHead(200, { "content-type": "application/json" })
+      .end(JSON.stringify({ token_type: "Bearer", access_token: "an access token", expires_in: 60, id_token }));
   };
   return async (name) => {
     const browser = worker.browser();
@@ -173,7 +186,10 @@ test("the login page shows what is to be shown, in order, and escaped", async ()
   assert.equal(clicked.status, 303);
   assert.ok(clicked.location.startsWith(`${issuer.url}/authorize?`));
   for (const { id } of [last, first, hidden, off]) await send("DELETE", `/admin/issuers/${id}?force=true`);
-  assert.deepEqual((await names()).filter((name) => [last, first, hidden, off].some((one) => one.name === name)), []);
+  assert.deepEqual(
+    (await names()).filter((name) => [last, first, hidden, off].some((one) => one.name === name)),
+    [],
+  );
 });
 
 test("an issuer that is switched off ends the flows under way", async () => {
@@ -191,10 +207,21 @@ test("allowed domains: exact, below, with other letters, and proven alone", asyn
   assert.deepEqual(allowedDomains, ["example.org", "*.sub.example.net", "xn--bcher-kva.example"]);
   const local = () => `u${randomUUID().slice(0, 8)}`;
   for (const [domain, verified, error] of [
-    ["example.org", true, null], ["EXAMPLE.org", true, null], ["a.example.org", true, "domain_not_allowed"], ["evilexample.org", true, "domain_not_allowed"],
-    ["a.sub.example.net", true, null], ["a.b.sub.example.net", true, null], ["sub.example.net", true, "domain_not_allowed"], ["evilsub.example.net", true, "domain_not_allowed"],
-    ["bücher.example", true, null], ["BÜCHER.example", true, null], ["xn--bcher-kva.example", true, null], ["bucher.example", true, "domain_not_allowed"],
-    ["example.org", false, "domain_not_allowed"], ["example.org", undefined, "domain_not_allowed"], ["example.org", "false", "domain_not_allowed"],
+    ["example.org", true, null],
+    ["EXAMPLE.org", true, null],
+    ["a.example.org", true, "domain_not_allowed"],
+    ["evilexample.org", true, "domain_not_allowed"],
+    ["a.sub.example.net", true, null],
+    ["a.b.sub.example.net", true, null],
+    ["sub.example.net", true, "domain_not_allowed"],
+    ["evilsub.example.net", true, "domain_not_allowed"],
+    ["bücher.example", true, null],
+    ["BÜCHER.example", true, null],
+    ["xn--bcher-kva.example", true, null],
+    ["bucher.example", true, "domain_not_allowed"],
+    ["example.org", false, "domain_not_allowed"],
+    ["example.org", undefined, "domain_not_allowed"],
+    ["example.org", "false", "domain_not_allowed"],
     ["example.org.evil.example", true, "domain_not_allowed"],
   ]) {
     issuer.person = person({ email: `${local()}@${domain}`, email_verified: verified });
@@ -252,7 +279,13 @@ test("with a key the client signs who it is, for this issuer and this once", asy
     const { authorization, form } = await go(name);
     assert.deepEqual([authorization, form.get("client_secret"), form.get("client_id")], [undefined, null, CLIENT.id]);
     assert.equal(form.get("client_assertion_type"), "urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
-    const { payload, protectedHeader } = await jwtVerify(form.get("client_assertion"), await importJWK(jwk, "ES256"), { issuer: CLIENT.id, subject: CLIENT.id, audience: issuer.url, requiredClaims: ["jti", "exp", "iat"], algorithms: ["ES256"] });
+    const { payload, protectedHeader } = await jwtVerify(form.get("client_assertion"), await importJWK(jwk, "ES256"), {
+      issuer: CLIENT.id,
+      subject: CLIENT.id,
+      audience: issuer.url,
+      requiredClaims: ["jti", "exp", "iat"],
+      algorithms: ["ES256"],
+    });
     assert.equal(payload.aud, issuer.url, "one audience alone");
     assert.equal(protectedHeader.kid, jwk.kid);
     assert.ok(payload.exp - payload.iat <= 300 && payload.exp > Date.now() / 1000);
@@ -280,22 +313,54 @@ test("with a key the client signs who it is, for this issuer and this once", asy
 });
 
 test("scopes and parameters of a sign-in, and of one that is to give a refresh token", async () => {
-  const { id, name } = await made({ loginScopes: ["openid", "a:b"], loginScopesOffline: ["openid", "offline_access", "c/d"], loginParams: { prompt: "login", hd: "ex ample&x=y" }, loginParamsOffline: { access_type: "offline" } });
+  const { id, name } = await made({
+    loginScopes: ["openid", "a:b"],
+    loginScopesOffline: ["openid", "offline_access", "c/d"],
+    loginParams: { prompt: "login", hd: "ex ample&x=y" },
+    loginParamsOffline: { access_type: "offline" },
+  });
   let query = (await begin(name)).searchParams;
-  assert.deepEqual(["scope", "prompt", "hd", "access_type"].map((key) => query.get(key)), ["openid a:b", "login", "ex ample&x=y", null]);
+  assert.deepEqual(
+    ["scope", "prompt", "hd", "access_type"].map((key) => query.get(key)),
+    ["openid a:b", "login", "ex ample&x=y", null],
+  );
   assert.equal(query.get("x"), null);
   query = (await begin(name, { scopes: ["offline_access", "more"] })).searchParams;
-  assert.deepEqual(["scope", "prompt", "access_type"].map((key) => query.get(key)), ["openid offline_access c/d more", null, "offline"]);
-  query = (await begin(name, { scopes: ["more", "openid"], loginHint: "a@x.co", additionalParams: { prompt: "none", ui_locales: "de" } })).searchParams;
-  assert.deepEqual(["scope", "prompt", "login_hint", "ui_locales"].map((key) => query.get(key)), ["openid a:b more", "login", "a@x.co", "de"]);
+  assert.deepEqual(
+    ["scope", "prompt", "access_type"].map((key) => query.get(key)),
+    ["openid offline_access c/d more", null, "offline"],
+  );
+  query = (await begin(name, { scopes: ["more", "openid"], loginHint: "a@x.co", additionalParams: { prompt: "none", ui_locales: "de" } }))
+    .searchParams;
+  assert.deepEqual(
+    ["scope", "prompt", "login_hint", "ui_locales"].map((key) => query.get(key)),
+    ["openid a:b more", "login", "a@x.co", "de"],
+  );
   await change(id, { loginScopes: ["openid"], loginParams: {} });
   query = (await begin(name)).searchParams;
-  assert.deepEqual(["scope", "prompt", "hd"].map((key) => query.get(key)), ["openid", null, null]);
+  assert.deepEqual(
+    ["scope", "prompt", "hd"].map((key) => query.get(key)),
+    ["openid", null, null],
+  );
   assert.equal((await begin(name, { scopes: ["offline_access"] })).searchParams.get("access_type"), "offline");
 });
 
 test("neither settings nor a client's wishes take the place of what the protocol needs", async () => {
-  const evil = Object.fromEntries(["state", "nonce", "code_challenge", "code_challenge_method", "redirect_uri", "client_id", "scope", "response_type", "request", "request_uri", "client_secret"].map((key) => [key, "evil"]));
+  const evil = Object.fromEntries(
+    [
+      "state",
+      "nonce",
+      "code_challenge",
+      "code_challenge_method",
+      "redirect_uri",
+      "client_id",
+      "scope",
+      "response_type",
+      "request",
+      "request_uri",
+      "client_secret",
+    ].map((key) => [key, "evil"]),
+  );
   for (const [settings, wish] of [
     [{ loginParams: evil, loginParamsOffline: evil }, {}],
     [{ loginParams: evil, loginParamsOffline: evil }, { scopes: ["offline_access"] }],
@@ -317,17 +382,24 @@ test("neither settings nor a client's wishes take the place of what the protocol
 
 test("a hint is sent once", async () => {
   const { name } = await made({ loginParams: { login_hint: "setting" } });
-  for (const wish of [{ loginHint: "wish" }, { loginHint: "wish", additionalParams: { login_hint: "more" } }, { additionalParams: { login_hint: "more" } }]) {
+  for (const wish of [
+    { loginHint: "wish" },
+    { loginHint: "wish", additionalParams: { login_hint: "more" } },
+    { additionalParams: { login_hint: "more" } },
+  ]) {
     const url = await begin(name, wish);
     assert.equal(url.searchParams.getAll("login_hint").length, 1, url.search);
   }
 });
 
 test("an endpoint keeps its query, but none of what the protocol says", async () => {
-  const odd = await made({ endpoints: { authorization_endpoint: `${issuer.url}/authorize?tenant=1&state=evil&redirect_uri=https%3A%2F%2Fevil.example` } });
+  const odd = await made({
+    endpoints: { authorization_endpoint: `${issuer.url}/authorize?tenant=1&state=evil&redirect_uri=https%3A%2F%2Fevil.example` },
+  });
   const { searchParams } = await begin(odd.name);
   assert.equal(searchParams.get("tenant"), "1");
-  for (const key of ["state", "redirect_uri"]) assert.ok(!searchParams.getAll(key).some((value) => value.includes("evil")), searchParams.toString());
+  for (const key of ["state", "redirect_uri"])
+    assert.ok(!searchParams.getAll(key).some((value) => value.includes("evil")), searchParams.toString());
 });
 
 test("a link that is to be confirmed signs nobody in until it is", async () => {
@@ -366,15 +438,46 @@ test("an issuer's word on addresses counts where it is trusted", async () => {
   assert.equal((await arrived(name)).email_verified, 0);
 });
 
-const MAPPING = { username: "nick", external_id: "ids.employee", "profile.title": "job", "profile.skills": "skills", "profile.address": "home" };
+const MAPPING = {
+  username: "nick",
+  external_id: "ids.employee",
+  "profile.title": "job",
+  "profile.skills": "skills",
+  "profile.address": "home",
+};
 const described = (sub, n) => ({
-  sub, email: `p${n}-${sub.slice(0, 8)}@example.com`, email_verified: true, name: `Name ${n}`, given_name: `First ${n}`, family_name: `Last ${n}`, picture: `https://img.example/${n}.png`,
-  nick: `Nick.${n}_${sub.slice(0, 6)}`, ids: { employee: n }, job: `Job ${n}`, skills: ["a", `b${n}`], home: { city: `City ${n}` },
+  sub,
+  email: `p${n}-${sub.slice(0, 8)}@example.com`,
+  email_verified: true,
+  name: `Name ${n}`,
+  given_name: `First ${n}`,
+  family_name: `Last ${n}`,
+  picture: `https://img.example/${n}.png`,
+  nick: `Nick.${n}_${sub.slice(0, 6)}`,
+  ids: { employee: n },
+  job: `Job ${n}`,
+  skills: ["a", `b${n}`],
+  home: { city: `City ${n}` },
 });
-const taken = ({ name, first_name, last_name, image, username, display_username, external_id, profile }) => ({ name, first_name, last_name, image, username, display_username, external_id, profile: JSON.parse(profile) });
+const taken = ({ name, first_name, last_name, image, username, display_username, external_id, profile }) => ({
+  name,
+  first_name,
+  last_name,
+  image,
+  username,
+  display_username,
+  external_id,
+  profile: JSON.parse(profile),
+});
 const expected = (n, sub, username = 1) => ({
-  name: `Name ${n}`, first_name: `First ${n}`, last_name: `Last ${n}`, image: `https://img.example/${n}.png`, username: `nick.${username}_${sub.slice(0, 6)}`, display_username: `nick.${username}_${sub.slice(0, 6)}`,
-  external_id: `${n}`, profile: { title: `Job ${n}`, skills: ["a", `b${n}`], address: { city: `City ${n}` } },
+  name: `Name ${n}`,
+  first_name: `First ${n}`,
+  last_name: `Last ${n}`,
+  image: `https://img.example/${n}.png`,
+  username: `nick.${username}_${sub.slice(0, 6)}`,
+  display_username: `nick.${username}_${sub.slice(0, 6)}`,
+  external_id: `${n}`,
+  profile: { title: `Job ${n}`, skills: ["a", `b${n}`], address: { city: `City ${n}` } },
 });
 
 for (const syncProfile of [false, true]) {
@@ -445,18 +548,39 @@ test("ten people with one wish for a user name at once: one has it, and all are 
   await worker.d1.prepare("delete from issuer_endpoint where issuer_id = ? and name = 'userinfo_endpoint'").bind(id).run();
   const answers = await Promise.all(flows.map(({ browser, callback }) => browser.get(callback)));
   assert.deepEqual([...new Set(answers.map(({ location }) => location))], ["/done"], worker.logs().slice(-400));
-  const rows = (await worker.rows("select a.subject, u.username from account a join user u on u.id = a.user_id where a.issuer_id = ?", id)).filter(({ subject }) => bySub.has(subject));
+  const rows = (
+    await worker.rows("select a.subject, u.username from account a join user u on u.id = a.user_id where a.issuer_id = ?", id)
+  ).filter(({ subject }) => bySub.has(subject));
   assert.equal(rows.filter(({ username }) => username === nick).length, 1);
   assert.equal(rows.length, 10);
 });
 
 test("mappings reach into objects and lists, and through dots", async () => {
-  const { id, name, mapping } = await made({ syncProfile: true, trustEmail: true, mapping: {
-    first_name: "deep.er.given", last_name: "names.1.value", external_id: String.raw`https://example\.org/claims/id`, picture: String.raw`a\.b.c\\d`, "profile.bio": "list.0", "profile.language": "missing.1", "profile.timezone": "deep",
-    "profile.socialLinks": "links",
-  } });
+  const { id, name, mapping } = await made({
+    syncProfile: true,
+    trustEmail: true,
+    mapping: {
+      first_name: "deep.er.given",
+      last_name: "names.1.value",
+      external_id: String.raw`https://example\.org/claims/id`,
+      picture: String.raw`a\.b.c\\d`,
+      "profile.bio": "list.0",
+      "profile.language": "missing.1",
+      "profile.timezone": "deep",
+      "profile.socialLinks": "links",
+    },
+  });
   assert.equal(mapping.picture, String.raw`a\.b.c\\d`);
-  issuer.person = person({ deep: { er: { given: "Deep" } }, names: [{ value: "no" }, { value: "Listed" }], "https://example.org/claims/id": "E-1", "a.b": { "c\\d": "https://img.example/x.png" }, list: ["bio"], links: { web: "https://x.example" }, given_name: "not this", family_name: "nor this" });
+  issuer.person = person({
+    deep: { er: { given: "Deep" } },
+    names: [{ value: "no" }, { value: "Listed" }],
+    "https://example.org/claims/id": "E-1",
+    "a.b": { "c\\d": "https://img.example/x.png" },
+    list: ["bio"],
+    links: { web: "https://x.example" },
+    given_name: "not this",
+    family_name: "nor this",
+  });
   const user = await arrived(name);
   assert.deepEqual([user.first_name, user.last_name, user.external_id, user.image], ["Deep", "Listed", "E-1", "https://img.example/x.png"]);
   // `timezone` is a text, so an object is passed over.
@@ -467,7 +591,13 @@ test("mappings reach into objects and lists, and through dots", async () => {
   const again = await arrived(name);
   assert.deepEqual([again.name, again.first_name, again.external_id], ["Titled", "not this", "E-1"]);
   // What is odd is passed over.
-  for (const odd of [{ picture: "javascript:alert(1)" }, { picture: "http://img.example/x" }, { given_name: { a: 1 } }, { given_name: 7 }, { picture: "data:image/png;base64,AA" }]) {
+  for (const odd of [
+    { picture: "javascript:alert(1)" },
+    { picture: "http://img.example/x" },
+    { given_name: { a: 1 } },
+    { given_name: 7 },
+    { picture: "data:image/png;base64,AA" },
+  ]) {
     issuer.person = { ...issuer.person, ...odd };
     const { image, first_name } = await arrived(name);
     assert.deepEqual([image, first_name], ["https://img.example/x.png", "not this"], JSON.stringify(odd));
@@ -490,14 +620,23 @@ test("an address that is mapped from elsewhere is not proven, unless that is map
   assert.equal((await journey(name)).error, "domain_not_allowed");
   // What proves an address is not changed while users are linked.
   const { name: mapped } = await made({ trustEmail: true, mapping: { email: "upn", email_verified: "upn_is_ours" } });
-  for (const [said, verified] of [[true, 1], ["true", 1], [false, 0], [undefined, 0], ["yes", 0], [[true], 0]]) {
+  for (const [said, verified] of [
+    [true, 1],
+    ["true", 1],
+    [false, 0],
+    [undefined, 0],
+    ["yes", 0],
+    [[true], 0],
+  ]) {
     issuer.person = person({ upn: uniqueEmail(), upn_is_ours: said });
     assert.equal((await arrived(mapped)).email_verified, verified, JSON.stringify(said));
   }
 });
 
 test("endpoints by hand survive discovery, and give way to it once removed", async () => {
-  const { id, name, endpoints, discoveredEndpoints } = await made({ endpoints: { authorization_endpoint: `${issuer.url}/authorize?by=hand` } });
+  const { id, name, endpoints, discoveredEndpoints } = await made({
+    endpoints: { authorization_endpoint: `${issuer.url}/authorize?by=hand` },
+  });
   assert.deepEqual(endpoints, { authorization_endpoint: `${issuer.url}/authorize?by=hand` });
   assert.ok(!("authorization_endpoint" in discoveredEndpoints) && "token_endpoint" in discoveredEndpoints);
   assert.equal((await begin(name)).searchParams.get("by"), "hand");
@@ -534,7 +673,10 @@ test("an issuer in use does not become another", async () => {
     const { id, name } = await made();
     other.faults.metadata = { scopes_supported: ["openid", "other"] };
     const moved = await change(id, { baseUrl: other.url });
-    assert.deepEqual([moved.inUse, moved.discoveredEndpoints.token_endpoint, moved.scopesSupported], [false, `${other.url}/token`, ["openid", "other"]]);
+    assert.deepEqual(
+      [moved.inUse, moved.discoveredEndpoints.token_endpoint, moved.scopesSupported],
+      [false, `${other.url}/token`, ["openid", "other"]],
+    );
     assert.equal((await begin(name)).origin, other.url);
     // What was known of the one before is not said of the next.
     const nowhere = await change(id, { baseUrl: `http://localhost:${await freePort()}` });
@@ -572,12 +714,23 @@ test("settings of a kind: Microsoft's tenant", async () => {
   // The network is not reached from here: what is asked is told by the problem.
   const one = await microsoft({ settings: { tenant } });
   assert.equal(one.status, 201, one.text);
-  assert.deepEqual([one.json.baseUrl, one.json.label, one.json.basicAuth], [`https://login.microsoftonline.com/${tenant}/v2.0`, "Microsoft", false]);
+  assert.deepEqual(
+    [one.json.baseUrl, one.json.label, one.json.basicAuth],
+    [`https://login.microsoftonline.com/${tenant}/v2.0`, "Microsoft", false],
+  );
   const consumers = await microsoft({ settings: { tenant: "consumers" } });
   assert.match(consumers.json.baseUrl, /\/9188040d-6c67-4c5b-b112-36a304b66dad\/v2\.0$/);
   assert.match((await microsoft({ settings: { tenant: "common" } })).json.baseUrl, /\/common\/v2\.0$/);
   assert.match((await change(one.json.id, { settings: { tenant: "organizations" } })).baseUrl, /\/organizations\/v2\.0$/);
-  for (const settings of [undefined, {}, { tenant: "" }, { tenant: "contoso" }, { tenant: "../common" }, { tenant: "common/evil" }, { tenant: 7 }]) {
+  for (const settings of [
+    undefined,
+    {},
+    { tenant: "" },
+    { tenant: "contoso" },
+    { tenant: "../common" },
+    { tenant: "common/evil" },
+    { tenant: 7 },
+  ]) {
     const refused = await microsoft({ settings });
     assert.deepEqual([refused.status, refused.json.code], [400, "VALIDATION_ERROR"], JSON.stringify(settings));
     assert.match(refused.json.message, /\[body\.settings/);
@@ -603,8 +756,12 @@ test("settings of a kind: Apple's team and key, and no others", async () => {
   const apple = (body) => create({ serviceType: "apple", label: "Apple", clientSecret: undefined, ...body });
   const clientKey = await privateKey({ kid: "APPLEKEYID" });
   for (const [body, member] of [
-    [{}, "settings.teamId"], [{ clientKey }, "settings.teamId"], [{ settings: { teamId: "" }, clientKey }, "settings.teamId"], [{ settings: { teamId: "T" } }, "clientKey"],
-    [{ settings: { teamId: "T" }, clientKey: { ...clientKey, kid: undefined } }, "clientKey"], [{ settings: { teamId: "T" }, generateKey: true }, "generateKey"],
+    [{}, "settings.teamId"],
+    [{ clientKey }, "settings.teamId"],
+    [{ settings: { teamId: "" }, clientKey }, "settings.teamId"],
+    [{ settings: { teamId: "T" } }, "clientKey"],
+    [{ settings: { teamId: "T" }, clientKey: { ...clientKey, kid: undefined } }, "clientKey"],
+    [{ settings: { teamId: "T" }, generateKey: true }, "generateKey"],
     [{ settings: { teamId: "T", more: 1 }, clientKey }, "settings"],
   ]) {
     const refused = await apple(body);
@@ -618,7 +775,11 @@ test("settings of a kind: Apple's team and key, and no others", async () => {
   assert.equal((await begin(name)).searchParams.get("response_mode"), "form_post");
   // Its secret is a JWT of the team's.
   const { form } = await tolerant()(name);
-  const { payload } = await jwtVerify(form.get("client_secret"), await importJWK(publicKey, "ES256"), { issuer: "TEAM", subject: CLIENT.id, audience: issuer.url });
+  const { payload } = await jwtVerify(form.get("client_secret"), await importJWK(publicKey, "ES256"), {
+    issuer: "TEAM",
+    subject: CLIENT.id,
+    audience: issuer.url,
+  });
   assert.ok(payload.exp > Date.now() / 1000);
   assert.equal(form.get("client_assertion"), null);
   const cleared = await send("PATCH", `/admin/issuers/${id}`, { clientKey: null });
@@ -626,8 +787,16 @@ test("settings of a kind: Apple's team and key, and no others", async () => {
 });
 
 const oauth = (body = {}) => ({
-  serviceType: "oauth2", basicAuth: true, loginScopes: ["who"], mapping: { subject: "id", email: "mail", name: "title" },
-  endpoints: { authorization_endpoint: `${issuer.url}/authorize`, token_endpoint: `${issuer.url}/token`, userinfo_endpoint: `${issuer.url}/userinfo` }, ...body,
+  serviceType: "oauth2",
+  basicAuth: true,
+  loginScopes: ["who"],
+  mapping: { subject: "id", email: "mail", name: "title" },
+  endpoints: {
+    authorization_endpoint: `${issuer.url}/authorize`,
+    token_endpoint: `${issuer.url}/token`,
+    userinfo_endpoint: `${issuer.url}/userinfo`,
+  },
+  ...body,
 });
 
 test("plain OAuth needs to be told everything, and signs in by userinfo alone", async () => {
@@ -713,8 +882,16 @@ test("what is wrong with discovery is told, and the issuer saved all the same", 
 
 /** Everything that administrators ask for, of an issuer. */
 const requests = (id) => [
-  ["GET", "/admin/issuers"], ["POST", "/admin/issuers", full()], ["GET", `/admin/issuers/${id}`], ["PATCH", `/admin/issuers/${id}`, { label: "Mine now" }], ["POST", `/admin/issuers/${id}/discover`, {}],
-  ["GET", `/admin/issuers/${id}/system-account`], ["POST", `/admin/issuers/${id}/system-account`, {}], ["DELETE", `/admin/issuers/${id}/system-account`], ["POST", `/admin/issuers/${id}/service-token`, {}], ["DELETE", `/admin/issuers/${id}?force=true`],
+  ["GET", "/admin/issuers"],
+  ["POST", "/admin/issuers", full()],
+  ["GET", `/admin/issuers/${id}`],
+  ["PATCH", `/admin/issuers/${id}`, { label: "Mine now" }],
+  ["POST", `/admin/issuers/${id}/discover`, {}],
+  ["GET", `/admin/issuers/${id}/system-account`],
+  ["POST", `/admin/issuers/${id}/system-account`, {}],
+  ["DELETE", `/admin/issuers/${id}/system-account`],
+  ["POST", `/admin/issuers/${id}/service-token`, {}],
+  ["DELETE", `/admin/issuers/${id}?force=true`],
 ];
 
 async function tenant({ slug = `t${randomUUID().slice(0, 8)}`, pool = "shared" } = {}) {
@@ -723,18 +900,28 @@ async function tenant({ slug = `t${randomUUID().slice(0, 8)}`, pool = "shared" }
   await seedDomain(worker, id, `${slug}.localhost`);
   const owner = await signUp(worker, { roles: ["owner"], host, tenant: id });
   const createHere = (body = {}, who = owner) => who.browser.post(at("/admin/issuers", host), full({ global: false, ...body }));
-  return { host, id, owner, create: createHere, made: async (body) => {
-    const answer = await createHere(body);
-    assert.equal(answer.status, 201, answer.text);
-    return answer.json;
-  } };
+  return {
+    host,
+    id,
+    owner,
+    create: createHere,
+    made: async (body) => {
+      const answer = await createHere(body);
+      assert.equal(answer.status, 201, answer.text);
+      return answer.json;
+    },
+  };
 }
 
 test("nobody but a tenant's administrators looks after its issuers", async () => {
   const { id } = await made();
   const member = await signUp(worker);
   const nearly = await signUp(worker, { roles: ["editor"] });
-  for (const [who, status, code] of [[{ browser: worker.browser() }, 401, "UNAUTHORIZED"], [member, 403, "FORBIDDEN"], [nearly, 403, "FORBIDDEN"]]) {
+  for (const [who, status, code] of [
+    [{ browser: worker.browser() }, 401, "UNAUTHORIZED"],
+    [member, 403, "FORBIDDEN"],
+    [nearly, 403, "FORBIDDEN"],
+  ]) {
     for (const [method, path, body] of requests(id)) {
       const answer = await send(method, path, body, who);
       assert.deepEqual([answer.status, answer.json.code], [status, code], `${method} ${path}: ${answer.text}`);
@@ -786,7 +973,8 @@ for (const pool of ["shared", "isolated"]) {
         assert.deepEqual([answer.status, answer.json.code], [404, "ISSUER_NOT_FOUND"], `${method} ${path}`);
       }
     }
-    for (const [method, path, body] of requests(own.id)) if (path.includes(own.id)) assert.equal((await send(method, path, body)).status, 404, `the default tenant's, too: ${method} ${path}`);
+    for (const [method, path, body] of requests(own.id))
+      if (path.includes(own.id)) assert.equal((await send(method, path, body)).status, 404, `the default tenant's, too: ${method} ${path}`);
     // Everybody's is seen, and not touched.
     assert.equal((await send("GET", `/admin/issuers/${everybodys.id}`, undefined, mine.owner, mine.host)).status, 200);
     for (const [method, path, body] of requests(everybodys.id)) {
@@ -807,7 +995,11 @@ for (const pool of ["shared", "isolated"]) {
     const page = async (host) => (await buttons(host)).map(({ name }) => name);
     assert.ok((await page(mine.host)).includes(own.name) && !(await page(mine.host)).includes(theirs.name));
     assert.ok(!(await page(other.host)).includes(own.name) && !(await page(AUTH)).includes(own.name));
-    for (const [host, name] of [[other.host, own.name], [AUTH, own.name], [mine.host, theirs.name]]) {
+    for (const [host, name] of [
+      [other.host, own.name],
+      [AUTH, own.name],
+      [mine.host, theirs.name],
+    ]) {
       const refused = await worker.browser().post(at("/sign-in/social", host), { provider: name });
       assert.deepEqual([refused.status, refused.json.code], [404, "PROVIDER_NOT_FOUND"], `${host} ${name}`);
     }
@@ -839,11 +1031,17 @@ test("a tenant's own issuer wins over everybody's of the same name", async () =>
     const [account] = await worker.rows("select issuer_id from account where subject = ?", second.person.sub);
     assert.equal(account.issuer_id, own.id);
     const taken = [
-      await create({ name }), await mine.create({ name }), await send("PATCH", `/admin/issuers/${(await made()).id}`, { name }),
+      await create({ name }),
+      await mine.create({ name }),
+      await send("PATCH", `/admin/issuers/${(await made()).id}`, { name }),
       await send("PATCH", `/admin/issuers/${(await mine.made()).id}`, { name }, mine.owner, mine.host),
     ];
     for (const answer of taken) assert.deepEqual([answer.status, answer.json.code], [409, "ISSUER_NAME_TAKEN"], answer.text);
-    assert.equal((await send("PATCH", `/admin/issuers/${everybodys.id}`, { name, label: "Still" })).status, 200, "its own name is free for it");
+    assert.equal(
+      (await send("PATCH", `/admin/issuers/${everybodys.id}`, { name, label: "Still" })).status,
+      200,
+      "its own name is free for it",
+    );
     // Two at once: one.
     const twice = uniqueName();
     const both = await Promise.all(Array.from({ length: 5 }, () => create({ name: twice })));
@@ -906,33 +1104,161 @@ const many = (n, value = "x") => Object.fromEntries(Array.from({ length: n }, (_
 
 /** What is sent in the place of what is good, and the member that is told to be wrong. */
 const BAD = [
-  ...["label", "clientId", "name", "baseUrl", "clientSecret", "image", "serviceType"].flatMap((member) => [[{ [member]: 7 }, member], [{ [member]: ["x"] }, member], [{ [member]: { a: 1 } }, member]]),
-  ...["basicAuth", "requireConfirmation", "trustEmail", "syncProfile", "showOnLoginPage", "enabled", "generateKey", "global"].flatMap((member) => [[{ [member]: "maybe" }, member], [{ [member]: 1 }, member], [{ [member]: [] }, member]]),
-  ...["loginScopes", "loginScopesOffline", "allowedDomains"].flatMap((member) => [[{ [member]: "openid" }, member], [{ [member]: [7] }, member], [{ [member]: { a: 1 } }, member], [{ [member]: [""] }, member], [{ [member]: [null] }, member]]),
-  ...["loginParams", "loginParamsOffline", "mapping", "endpoints"].flatMap((member) => [[{ [member]: "x" }, member], [{ [member]: ["x"] }, member], [{ [member]: { prompt: 7 } }, member], [{ [member]: { prompt: null } }, member]]),
-  ...["loginParams", "loginParamsOffline"].flatMap((member) => [[{ [member]: many(31) }, member], [{ [member]: { x: "x".repeat(1025) } }, member], [{ [member]: { x: "a\r\nb" } }, member], [{ [member]: { "": "x" } }, member]]),
-  ...["loginScopes", "loginScopesOffline"].flatMap((member) => [[{ [member]: ["a b"] }, member], [{ [member]: ['a"b'] }, member], [{ [member]: ["a\\b"] }, member], [{ [member]: ["ü"] }, member], [{ [member]: Array.from({ length: 51 }, (_, at) => `s${at}`) }, member]]),
-  ...["", "Upper", "x".repeat(65), "credential", "a/b", "../a", "a b", "ünicode", "-a", ".a", "a%2fb", "a?b", "a\n", "名"].map((name) => [{ name }, "name"]),
-  [{ label: "" }, "label"], [{ label: "  " }, "label"], [{ label: "x".repeat(101) }, "label"], [{ label: "a\nb" }, "label"], [{ label: null }, "label"],
-  [{ clientId: "" }, "clientId"], [{ clientId: "x".repeat(501) }, "clientId"], [{ clientId: "a\u0000" }, "clientId"], [{ clientSecret: "" }, "clientSecret"], [{ clientSecret: "x".repeat(4001) }, "clientSecret"],
-  ...["javascript:alert(1)", "ftp://idp.example", "http://user@idp.example", "http://user:pass@idp.example", "http://idp.example/#x", "http://idp.example/?a=b", "idp.example", "//idp.example", "/path", "http://", "file:///etc/passwd", "data:text/html,x", `http://idp.example/${"x".repeat(500)}`, "http://idp.example/\nx", " http://idp.example"].map((baseUrl) => [{ baseUrl }, "baseUrl"]),
-  ...["http://img.example/a.png", "data:image/png;base64,AA", "javascript:alert(1)", "//img.example/a.png", "/a.png", "", `https://img.example/${"x".repeat(2048)}`, "https://", "https://img.example/a\nb"].map((image) => [{ image }, "image"]),
-  [{ sortOrder: "1" }, "sortOrder"], [{ sortOrder: 1.5 }, "sortOrder"], [{ sortOrder: 1e9 }, "sortOrder"], [{ sortOrder: true }, "sortOrder"],
-  [{ serviceType: "myspace" }, "serviceType"], [{ serviceType: "OIDC" }, "serviceType"],
-  ...["*", "*.", "*.*.example", "a*.example", "127.0.0.1", "localhost", "a@example.org", "http://example.org", "example.org/x", "example.org:1", "exa mple.org", "x".repeat(260), "*.com.", "."].map((domain) => [{ allowedDomains: [domain] }, "allowedDomains"]),
+  ...["label", "clientId", "name", "baseUrl", "clientSecret", "image", "serviceType"].flatMap((member) => [
+    [{ [member]: 7 }, member],
+    [{ [member]: ["x"] }, member],
+    [{ [member]: { a: 1 } }, member],
+  ]),
+  ...["basicAuth", "requireConfirmation", "trustEmail", "syncProfile", "showOnLoginPage", "enabled", "generateKey", "global"].flatMap(
+    (member) => [
+      [{ [member]: "maybe" }, member],
+      [{ [member]: 1 }, member],
+      [{ [member]: [] }, member],
+    ],
+  ),
+  ...["loginScopes", "loginScopesOffline", "allowedDomains"].flatMap((member) => [
+    [{ [member]: "openid" }, member],
+    [{ [member]: [7] }, member],
+    [{ [member]: { a: 1 } }, member],
+    [{ [member]: [""] }, member],
+    [{ [member]: [null] }, member],
+  ]),
+  ...["loginParams", "loginParamsOffline", "mapping", "endpoints"].flatMap((member) => [
+    [{ [member]: "x" }, member],
+    [{ [member]: ["x"] }, member],
+    [{ [member]: { prompt: 7 } }, member],
+    [{ [member]: { prompt: null } }, member],
+  ]),
+  ...["loginParams", "loginParamsOffline"].flatMap((member) => [
+    [{ [member]: many(31) }, member],
+    [{ [member]: { x: "x".repeat(1025) } }, member],
+    [{ [member]: { x: "a\r\nb" } }, member],
+    [{ [member]: { "": "x" } }, member],
+  ]),
+  ...["loginScopes", "loginScopesOffline"].flatMap((member) => [
+    [{ [member]: ["a b"] }, member],
+    [{ [member]: ['a"b'] }, member],
+    [{ [member]: ["a\\b"] }, member],
+    [{ [member]: ["ü"] }, member],
+    [{ [member]: Array.from({ length: 51 }, (_, at) => `s${at}`) }, member],
+  ]),
+  ...["", "Upper", "x".repeat(65), "credential", "a/b", "../a", "a b", "ünicode", "-a", ".a", "a%2fb", "a?b", "a\n", "名"].map((name) => [
+    { name },
+    "name",
+  ]),
+  [{ label: "" }, "label"],
+  [{ label: "  " }, "label"],
+  [{ label: "x".repeat(101) }, "label"],
+  [{ label: "a\nb" }, "label"],
+  [{ label: null }, "label"],
+  [{ clientId: "" }, "clientId"],
+  [{ clientId: "x".repeat(501) }, "clientId"],
+  [{ clientId: "a\u0000" }, "clientId"],
+  [{ clientSecret: "" }, "clientSecret"],
+  [{ clientSecret: "x".repeat(4001) }, "clientSecret"],
+  ...[
+    "javascript:alert(1)",
+    "ftp://idp.example",
+    "http://user@idp.example",
+    "http://user:pass@idp.example",
+    "http://idp.example/#x",
+    "http://idp.example/?a=b",
+    "idp.example",
+    "//idp.example",
+    "/path",
+    "http://",
+    "file:///etc/passwd",
+    "data:text/html,x",
+    `http://idp.example/${"x".repeat(500)}`,
+    "http://idp.example/\nx",
+    " http://idp.example",
+  ].map((baseUrl) => [{ baseUrl }, "baseUrl"]),
+  ...[
+    "http://img.example/a.png",
+    "data:image/png;base64,AA",
+    "javascript:alert(1)",
+    "//img.example/a.png",
+    "/a.png",
+    "",
+    `https://img.example/${"x".repeat(2048)}`,
+    "https://",
+    "https://img.example/a\nb",
+  ].map((image) => [{ image }, "image"]),
+  [{ sortOrder: "1" }, "sortOrder"],
+  [{ sortOrder: 1.5 }, "sortOrder"],
+  [{ sortOrder: 1e9 }, "sortOrder"],
+  [{ sortOrder: true }, "sortOrder"],
+  [{ serviceType: "myspace" }, "serviceType"],
+  [{ serviceType: "OIDC" }, "serviceType"],
+  ...[
+    "*",
+    "*.",
+    "*.*.example",
+    "a*.example",
+    "127.0.0.1",
+    "localhost",
+    "a@example.org",
+    "http://example.org",
+    "example.org/x",
+    "example.org:1",
+    "exa mple.org",
+    "x".repeat(260),
+    "*.com.",
+    ".",
+  ].map((domain) => [{ allowedDomains: [domain] }, "allowedDomains"]),
   [{ allowedDomains: Array.from({ length: 201 }, (_, at) => `a${at}.example`) }, "allowedDomains"],
   ...["", ".", "a.", ".a", "a..b", "a\\", "x".repeat(501), "a\nb"].map((path) => [{ mapping: { name: path } }, "mapping.name"]),
-  ...["password", "status", "id", "roles", "profile", "profile.", "profile.x", "Email", "__proto__x", "tenant_id", "is_anonymous", "phone_number"].map((field) => [{ mapping: { [field]: "x" } }, `mapping.${field}`]),
-  [{ endpoints: { token_endpoint: "javascript:alert(1)" } }, "endpoints.token_endpoint"], [{ endpoints: { token_endpoint: "http://a:b@idp.example" } }, "endpoints.token_endpoint"], [{ endpoints: { token_endpoint: "" } }, "endpoints.token_endpoint"],
-  [{ endpoints: { registration_endpoint: "http://idp.example" } }, "endpoints.registration_endpoint"], [{ endpoints: { jwks_uri: "file:///etc/passwd" } }, "endpoints.jwks_uri"],
-  [{ settings: "x" }, "settings"], [{ settings: [] }, "settings"], [{ settings: { more: 1 } }, "settings"], [{ settings: { tenant: 7 } }, "settings"], [{ settings: { audiences: "x" } }, "settings"], [{ settings: { audiences: [7] } }, "settings"],
-  [{ clientKey: "-----BEGIN PRIVATE KEY-----" }, "clientKey"], [{ clientKey: 7 }, "clientKey"], [{ clientKey: [] }, "clientKey"], [{ clientKey: {} }, "clientKey"],
-  [{ clientKey: { ...P256, kid: "k" } }, "clientKey"], [{ clientKey: { kty: "RSA", n: "AQAB", e: "AQAB", d: "AQAB", kid: "k" } }, "clientKey"], [{ clientKey: { ...P256, d: "A".repeat(43) } }, "clientKey"],
-  [{ clientKey: { ...P256, d: "AA", kid: "k" } }, "clientKey"], [{ clientKey: { ...P256, crv: "P-384", d: "A".repeat(43), kid: "k" } }, "clientKey"], [{ clientKey: { ...P256, d: "A".repeat(43), kid: "" } }, "clientKey"], [{ clientKey: { kty: "oct", k: "AAAA", kid: "k" } }, "clientKey"],
-  [{ unknown: 1 }, "unknown"], [{ client_secret: "x" }, "client_secret"], [{ tenantId: "x" }, "tenantId"], [{ id: "x" }, "id"], [{ clientSecretSealed: "x" }, "clientSecretSealed"],
+  ...[
+    "password",
+    "status",
+    "id",
+    "roles",
+    "profile",
+    "profile.",
+    "profile.x",
+    "Email",
+    "__proto__x",
+    "tenant_id",
+    "is_anonymous",
+    "phone_number",
+  ].map((field) => [{ mapping: { [field]: "x" } }, `mapping.${field}`]),
+  [{ endpoints: { token_endpoint: "javascript:alert(1)" } }, "endpoints.token_endpoint"],
+  [{ endpoints: { token_endpoint: "http://a:b@idp.example" } }, "endpoints.token_endpoint"],
+  [{ endpoints: { token_endpoint: "" } }, "endpoints.token_endpoint"],
+  [{ endpoints: { registration_endpoint: "http://idp.example" } }, "endpoints.registration_endpoint"],
+  [{ endpoints: { jwks_uri: "file:///etc/passwd" } }, "endpoints.jwks_uri"],
+  [{ settings: "x" }, "settings"],
+  [{ settings: [] }, "settings"],
+  [{ settings: { more: 1 } }, "settings"],
+  [{ settings: { tenant: 7 } }, "settings"],
+  [{ settings: { audiences: "x" } }, "settings"],
+  [{ settings: { audiences: [7] } }, "settings"],
+  [{ clientKey: "-----BEGIN PRIVATE KEY-----" }, "clientKey"],
+  [{ clientKey: 7 }, "clientKey"],
+  [{ clientKey: [] }, "clientKey"],
+  [{ clientKey: {} }, "clientKey"],
+  [{ clientKey: { ...P256, kid: "k" } }, "clientKey"],
+  [{ clientKey: { kty: "RSA", n: "AQAB", e: "AQAB", d: "AQAB", kid: "k" } }, "clientKey"],
+  [{ clientKey: { ...P256, d: "A".repeat(43) } }, "clientKey"],
+  [{ clientKey: { ...P256, d: "AA", kid: "k" } }, "clientKey"],
+  [{ clientKey: { ...P256, crv: "P-384", d: "A".repeat(43), kid: "k" } }, "clientKey"],
+  [{ clientKey: { ...P256, d: "A".repeat(43), kid: "" } }, "clientKey"],
+  [{ clientKey: { kty: "oct", k: "AAAA", kid: "k" } }, "clientKey"],
+  [{ unknown: 1 }, "unknown"],
+  [{ client_secret: "x" }, "client_secret"],
+  [{ tenantId: "x" }, "tenantId"],
+  [{ id: "x" }, "id"],
+  [{ clientSecretSealed: "x" }, "clientSecretSealed"],
 ];
 
-const issuers = async (of = worker) => JSON.stringify(await of.rows("select i.*, (select json_group_array(json_array(name, url)) from issuer_endpoint where issuer_id = i.id) as e, (select json_group_array(json_array(external_field, internal_field)) from issuer_field_mapping where issuer_id = i.id) as m from issuer i order by id"));
+const issuers = async (of = worker) =>
+  JSON.stringify(
+    await of.rows(
+      `select i.*, (select json_group_array(json_array(name, url)) from issuer_endpoint where issuer_id = i.id) as e,
+         (select json_group_array(json_array(external_field, internal_field)) from issuer_field_mapping where issuer_id = i.id) as m
+         from issuer i order by id`,
+    ),
+  );
 
 test(`what is wrong is told by name, and saved nowhere (${BAD.length} times, new and changed)`, async () => {
   const { id } = await made();
@@ -950,7 +1276,8 @@ test(`what is wrong is told by name, and saved nowhere (${BAD.length} times, new
 
 test("everything that is wrong is told at once", async () => {
   const answer = await create({ name: "A", label: 7, enabled: "x", loginScopes: ["a b"], unknown: 1 });
-  for (const member of ["name", "label", "enabled", "loginScopes.0", "unknown"]) assert.ok(answer.json.message.includes(`[body.${member}]`), answer.json.message);
+  for (const member of ["name", "label", "enabled", "loginScopes.0", "unknown"])
+    assert.ok(answer.json.message.includes(`[body.${member}]`), answer.json.message);
 });
 
 test("what is missing is told, and what is no object is none", async () => {
@@ -962,27 +1289,50 @@ test("what is missing is told, and what is no object is none", async () => {
   }
   const { id } = await made();
   const saved = await issuers();
-  const raw = (body, headers = {}) => [["POST", "/admin/issuers"], ["PATCH", `/admin/issuers/${id}`]].map(([method, path]) => admin.browser.send(method, at(path), { body, headers: { origin: AUTH, "content-type": "application/json", ...headers } }));
+  const raw = (body, headers = {}) =>
+    [
+      ["POST", "/admin/issuers"],
+      ["PATCH", `/admin/issuers/${id}`],
+    ].map(([method, path]) =>
+      admin.browser.send(method, at(path), { body, headers: { origin: AUTH, "content-type": "application/json", ...headers } }),
+    );
   for (const [body, status, code] of [
-    ["null", 400, "VALIDATION_ERROR"], ["[]", 400, "VALIDATION_ERROR"], ["7", 400, "VALIDATION_ERROR"], ['"x"', 400, "VALIDATION_ERROR"], ["{", 400, "BAD_REQUEST"], ["\u0000", 400, "BAD_REQUEST"],
-    [JSON.stringify({ label: "x".repeat(65 * 1024) }), 413, "PAYLOAD_TOO_LARGE"], ["[".repeat(60_000), 400, "BAD_REQUEST"],
-  ]) for (const answer of await Promise.all(raw(body))) assert.deepEqual([answer.status, answer.json.code], [status, code], body.slice(0, 30));
-  for (const answer of await Promise.all(raw("label=x", { "content-type": "application/x-www-form-urlencoded" }))) assert.equal(answer.status, 415);
+    ["null", 400, "VALIDATION_ERROR"],
+    ["[]", 400, "VALIDATION_ERROR"],
+    ["7", 400, "VALIDATION_ERROR"],
+    ['"x"', 400, "VALIDATION_ERROR"],
+    ["{", 400, "BAD_REQUEST"],
+    ["\u0000", 400, "BAD_REQUEST"],
+    [JSON.stringify({ label: "x".repeat(65 * 1024) }), 413, "PAYLOAD_TOO_LARGE"],
+    ["[".repeat(60_000), 400, "BAD_REQUEST"],
+  ])
+    for (const answer of await Promise.all(raw(body)))
+      assert.deepEqual([answer.status, answer.json.code], [status, code], body.slice(0, 30));
+  for (const answer of await Promise.all(raw("label=x", { "content-type": "application/x-www-form-urlencoded" })))
+    assert.equal(answer.status, 415);
   assert.equal(await issuers(), saved);
   assert.notEqual(saved, before);
   for (const odd of ["x", "..", "%00", randomUUID(), "a".repeat(5000), "' or 1=1 --".replaceAll(" ", "%20")]) {
-    for (const method of ["GET", "PATCH", "DELETE"]) assert.equal((await send(method, `/admin/issuers/${odd}`, method === "PATCH" ? {} : undefined)).status, 404, `${method} ${odd}`);
+    for (const method of ["GET", "PATCH", "DELETE"])
+      assert.equal((await send(method, `/admin/issuers/${odd}`, method === "PATCH" ? {} : undefined)).status, 404, `${method} ${odd}`);
   }
 });
 
 test("a key whose halves do not belong together is no key", async () => {
   const [one, other] = [await privateKey(), await privateKey()];
   const wrong = [];
-  for (const clientKey of [{ ...one, d: other.d }, { ...one, x: "A".repeat(43), y: "A".repeat(43) }, { ...one, d: "A".repeat(43) }, { ...one, d: "_".repeat(42) + "8" }]) {
+  for (const clientKey of [
+    { ...one, d: other.d },
+    { ...one, x: "A".repeat(43), y: "A".repeat(43) },
+    { ...one, d: "A".repeat(43) },
+    { ...one, d: "_".repeat(42) + "8" },
+  ]) {
     const answer = await create({ clientKey });
     if (answer.status === 201) {
       const browser = worker.browser();
-      const back = await browser.get((await fetch(await begin(answer.json.name, { browser }), { redirect: "manual" })).headers.get("location"));
+      const back = await browser.get(
+        (await fetch(await begin(answer.json.name, { browser }), { redirect: "manual" })).headers.get("location"),
+      );
       wrong.push(`saved; a callback then: ${back.status} ${back.location ?? back.text.match(/<h1>.*?<\/h1>/)?.[0]}`);
     } else assert.deepEqual([answer.status, answer.json.code], [400, "VALIDATION_ERROR"], answer.text);
   }
@@ -999,18 +1349,53 @@ test("as deployed, private addresses and plain http are refused", async () => {
   const SECURE = "https://auth.example";
   const deployed = await startWorker({ settings: { DEVELOPMENT: null, AUTH_ORIGIN: SECURE, TRUSTED_ORIGINS: null } });
   try {
-    const ask = (method, path, body, headers = {}) => deployed.fetch(`${SECURE}/api/auth${path}`, { method, body: JSON.stringify(body), headers: { "content-type": "application/json", origin: SECURE, ...headers } });
+    const ask = (method, path, body, headers = {}) =>
+      deployed.fetch(`${SECURE}/api/auth${path}`, {
+        method,
+        body: JSON.stringify(body),
+        headers: { "content-type": "application/json", origin: SECURE, ...headers },
+      });
     const signedUp = await ask("POST", "/sign-up/email", { name: "A", email: uniqueEmail(), password: PASSWORD });
     assert.equal(signedUp.status, 200);
     await giveRole(deployed, (await signedUp.json()).user.id, "admin");
-    const cookie = signedUp.headers.getSetCookie().map((line) => line.split(";")[0]).join("; ");
+    const cookie = signedUp.headers
+      .getSetCookie()
+      .map((line) => line.split(";")[0])
+      .join("; ");
     const before = await issuers(deployed);
     issuer.requests.length = 0;
     for (const url of [
-      issuer.url, "http://idp.example", "https://localhost", "https://LOCALHOST.", "https://a.localhost", "https://intranet", "https://db.internal", "https://printer.local", "https://127.0.0.1", "https://2130706433", "https://0x7f.1", "https://0", "https://10.1.2.3", "https://172.16.0.1",
-      "https://192.168.1.1", "https://169.254.169.254", "https://100.64.0.1", "https://[::1]", "https://[::ffff:10.0.0.1]", "https://[fe80::1]", "https://[fc00::1]", "https://[2002:a00:1::]", "https://[64:ff9b::a00:1]", "https://x.test", "https://１２７.0.0.1",
+      issuer.url,
+      "http://idp.example",
+      "https://localhost",
+      "https://LOCALHOST.",
+      "https://a.localhost",
+      "https://intranet",
+      "https://db.internal",
+      "https://printer.local",
+      "https://127.0.0.1",
+      "https://2130706433",
+      "https://0x7f.1",
+      "https://0",
+      "https://10.1.2.3",
+      "https://172.16.0.1",
+      "https://192.168.1.1",
+      "https://169.254.169.254",
+      "https://100.64.0.1",
+      "https://[::1]",
+      "https://[::ffff:10.0.0.1]",
+      "https://[fe80::1]",
+      "https://[fc00::1]",
+      "https://[2002:a00:1::]",
+      "https://[64:ff9b::a00:1]",
+      "https://x.test",
+      "https://１２７.0.0.1",
     ]) {
-      for (const [body, member] of [[{ baseUrl: url }, "baseUrl"], [{ baseUrl: "https://idp.example.org", endpoints: { token_endpoint: url } }, "endpoints.token_endpoint"], [{ baseUrl: "https://idp.example.org", endpoints: { jwks_uri: `${url}/jwks` } }, "endpoints.jwks_uri"]]) {
+      for (const [body, member] of [
+        [{ baseUrl: url }, "baseUrl"],
+        [{ baseUrl: "https://idp.example.org", endpoints: { token_endpoint: url } }, "endpoints.token_endpoint"],
+        [{ baseUrl: "https://idp.example.org", endpoints: { jwks_uri: `${url}/jwks` } }, "endpoints.jwks_uri"],
+      ]) {
         const answer = await ask("POST", "/admin/issuers", full(body), { cookie });
         const said = await answer.json();
         assert.deepEqual([answer.status, said.code], [400, "VALIDATION_ERROR"], `${url}: ${JSON.stringify(said)}`);
@@ -1044,7 +1429,8 @@ test("no secret is in any answer, any log or any record", async () => {
   const go = tolerant();
   const { form } = await go(name);
   // A token endpoint that repeats what it was sent.
-  issuer.faults.token = (_request, response) => response.writeHead(400, { "content-type": "application/json" }).end(JSON.stringify({ error: "invalid_client", echo: secret }));
+  issuer.faults.token = (_request, response) =>
+    response.writeHead(400, { "content-type": "application/json" }).end(JSON.stringify({ error: "invalid_client", echo: secret }));
   await change(id, { clientKey: null, clientSecret: secret, basicAuth: false });
   keep((await journey(name)).answer);
   keep(await worker.browser().get(at("/error?error=invalid_code")));
@@ -1067,7 +1453,12 @@ test("another site's page changes nothing", async () => {
   const before = await issuers();
   for (const [method, path, body] of requests(id)) {
     if (method === "GET") continue;
-    for (const headers of [{ origin: "https://evil.example" }, { origin: "null" }, { origin: `${AUTH}.evil.example` }, { origin: "http://t.localhost", "sec-fetch-site": "cross-site" }]) {
+    for (const headers of [
+      { origin: "https://evil.example" },
+      { origin: "null" },
+      { origin: `${AUTH}.evil.example` },
+      { origin: "http://t.localhost", "sec-fetch-site": "cross-site" },
+    ]) {
       const answer = await admin.browser.send(method, at(path), { body, headers });
       assert.equal(answer.status, 403, `${method} ${path} ${JSON.stringify(headers)}: ${answer.text}`);
     }
@@ -1077,12 +1468,23 @@ test("another site's page changes nothing", async () => {
 
 test("whatever is changed is on record, with who did it", async () => {
   const who = await signUp(worker, { roles: ["admin"] });
-  const events = async () => worker.rows("select event, severity, details from audit_event where user_id = ? and (event like 'issuer.%' or event like 'system_account.%') order by created_at, id", who.id);
+  const events = async () =>
+    worker.rows(
+      `select event, severity, details from audit_event where user_id = ? and
+         (event like 'issuer.%' or event like 'system_account.%') order by created_at, id`,
+      who.id,
+    );
   const { id, name, updatedBy } = await made({}, who);
   assert.equal(updatedBy, who.id);
   await change(id, { label: "Other" }, who);
   const one = await events();
-  assert.deepEqual(one.map(({ event, severity }) => [event, severity]), [["issuer.created", "high"], ["issuer.changed", "high"]]);
+  assert.deepEqual(
+    one.map(({ event, severity }) => [event, severity]),
+    [
+      ["issuer.created", "high"],
+      ["issuer.changed", "high"],
+    ],
+  );
   for (const { details } of one) assert.deepEqual([JSON.parse(details).issuer, JSON.parse(details).name], [id, name]);
   // What is refused is no change.
   await create({ name: "Bad" }, who);
@@ -1099,7 +1501,12 @@ test("whatever is changed is on record, with who did it", async () => {
   assert.equal((await send("DELETE", `/admin/issuers/${id}/system-account`, undefined, who)).status, 200);
   assert.equal((await send("DELETE", `/admin/issuers/${id}`, undefined, who)).status, 200);
   const all = await events();
-  assert.deepEqual(all.map(({ event }) => event).slice(2), ["system_account.connected", "system_account.service_token", "system_account.disconnected", "issuer.deleted"]);
+  assert.deepEqual(all.map(({ event }) => event).slice(2), [
+    "system_account.connected",
+    "system_account.service_token",
+    "system_account.disconnected",
+    "issuer.deleted",
+  ]);
   assert.ok(!JSON.stringify(await worker.rows("select * from audit_event")).includes(token.json.serviceToken));
 });
 
@@ -1115,11 +1522,22 @@ test("reading discovery anew changes endpoints, and is on record", async () => {
 
 test("changes of different members at once are all kept", async () => {
   const { id } = await made(oauth());
-  const bodies = [{ label: "Other" }, { enabled: false }, { trustEmail: true }, { sortOrder: 7 }, { allowedDomains: ["example.org"] }, { clientId: "other" }, { syncProfile: true }, { requireConfirmation: true }];
+  const bodies = [
+    { label: "Other" },
+    { enabled: false },
+    { trustEmail: true },
+    { sortOrder: 7 },
+    { allowedDomains: ["example.org"] },
+    { clientId: "other" },
+    { syncProfile: true },
+    { requireConfirmation: true },
+  ];
   const answers = await Promise.all(bodies.map((body) => send("PATCH", `/admin/issuers/${id}`, body)));
   // Whoever lost may be told so; nobody is told that it is saved when it is not.
   const saved = await shown(id);
-  const lost = bodies.filter((body, at) => answers[at].status === 200 && JSON.stringify(saved[Object.keys(body)[0]]) !== JSON.stringify(Object.values(body)[0]));
+  const lost = bodies.filter(
+    (body, at) => answers[at].status === 200 && JSON.stringify(saved[Object.keys(body)[0]]) !== JSON.stringify(Object.values(body)[0]),
+  );
   assert.deepEqual(lost, []);
 });
 
@@ -1127,7 +1545,10 @@ test("an issuer that is deleted while it is changed stays deleted", async () => 
   const back = [];
   for (let n = 0; n < 5; n++) {
     const { id } = await made(oauth());
-    const [deleted, ...changed] = await Promise.all([send("DELETE", `/admin/issuers/${id}`), ...Array.from({ length: 4 }, () => send("PATCH", `/admin/issuers/${id}`, { label: "Back" }))]);
+    const [deleted, ...changed] = await Promise.all([
+      send("DELETE", `/admin/issuers/${id}`),
+      ...Array.from({ length: 4 }, () => send("PATCH", `/admin/issuers/${id}`, { label: "Back" })),
+    ]);
     assert.equal(deleted.status, 200, deleted.text);
     for (const { status, text } of changed) assert.ok([200, 404, 409].includes(status), text);
     back.push(...(await worker.rows("select id, login_page_name from issuer where id = ?", id)));

@@ -9,7 +9,11 @@ import { AUTH, startWorker } from "../harness/worker.mjs";
 const at = (path) => `${AUTH}/api/auth${path}`;
 const WRONG = "a wrong password";
 const LIMITS = {
-  LIMIT_SIGN_IN: "3/60", LIMIT_SIGN_IN_ACCOUNT: "5/300", LIMIT_SIGN_UP: "3/60", LIMIT_CHANGE_PASSWORD: "2/60", LOCKOUT_FAILURES: "1000",
+  LIMIT_SIGN_IN: "3/60",
+  LIMIT_SIGN_IN_ACCOUNT: "5/300",
+  LIMIT_SIGN_UP: "3/60",
+  LIMIT_CHANGE_PASSWORD: "2/60",
+  LOCKOUT_FAILURES: "1000",
 };
 // The second one locks accounts, and limits nobody: each defence is seen alone.
 let limited, locking;
@@ -65,9 +69,14 @@ test("an address counts as its network: the /64 of IPv6, and IPv4 however it is 
     ["192.0.2.10", "::ffff:192.0.2.10", "::ffff:c000:20a", "0:0:0:0:0:ffff:192.0.2.10"],
   ];
   for (const addresses of networks) {
-    assert.deepEqual(statuses(await inTurn(4, (n) => guess(limited, uniqueEmail(), WRONG, addresses[n]))), [401, 401, 401, 429], `${addresses}`);
+    assert.deepEqual(
+      statuses(await inTurn(4, (n) => guess(limited, uniqueEmail(), WRONG, addresses[n]))),
+      [401, 401, 401, 429],
+      `${addresses}`,
+    );
   }
-  for (const other of ["2001:db8:1:3::1", "192.0.2.11"]) assert.equal((await guess(limited, uniqueEmail(), WRONG, other)).status, 401, other);
+  for (const other of ["2001:db8:1:3::1", "192.0.2.11"])
+    assert.equal((await guess(limited, uniqueEmail(), WRONG, other)).status, 401, other);
 });
 
 test("what succeeds is no guess: it is not counted for an address, and gives it no more tries", async () => {
@@ -94,7 +103,10 @@ test("40 guesses from 40 addresses at once are five", async () => {
   const answers = await Promise.all(passwords.map((password) => guess(limited, email, password)));
   const count = (status) => answers.filter((answer) => answer.status === status).length;
   assert.deepEqual([count(401), count(429)], [5, 35]);
-  const [{ compared }] = await limited.rows("select count(*) as compared from login_history where user_id = ? and failure_reason = 'wrong_password'", id);
+  const [{ compared }] = await limited.rows(
+    "select count(*) as compared from login_history where user_id = ? and failure_reason = 'wrong_password'",
+    id,
+  );
   assert.equal(compared, 5);
 });
 
@@ -110,7 +122,11 @@ test("what an address is refused is no guess: it cannot shut somebody else out",
   const { email } = await signUp(limited);
   const answers = await inTurn(10, () => guess(limited, email, WRONG, "192.0.2.40"));
   assert.deepEqual(statuses(answers), [401, 401, 401, ...Array(7).fill(429)]);
-  assert.equal((await guess(limited, email, PASSWORD)).status, 200, "three guesses were made, five are allowed, and the owner waits five minutes");
+  assert.equal(
+    (await guess(limited, email, PASSWORD)).status,
+    200,
+    "three guesses were made, five are allowed, and the owner waits five minutes",
+  );
 });
 
 test("signing up is limited by address, whether it works or not", async () => {
@@ -145,14 +161,20 @@ test("guesses of the current password are counted for the account, whichever ses
 test("three failures lock an account; the right password is then refused alike, and so is a stranger's", async () => {
   const { email, id } = await signUp(locking);
   const neighbour = await signUp(locking);
-  const known = [...await inTurn(5, () => guess(locking, email)), await guess(locking, email, PASSWORD)];
+  const known = [...(await inTurn(5, () => guess(locking, email))), await guess(locking, email, PASSWORD)];
   const stranger = uniqueEmail();
   const unknown = await inTurn(6, () => guess(locking, stranger));
   assert.deepEqual(statuses(known), [401, 401, 401, 401, 401, 401]);
   assert.deepEqual(known.map(told), unknown.map(told));
   assert.deepEqual(told(known[5]), told(known[0]), "the lock tells the right password from a wrong one");
-  const reasons = await locking.rows("select failure_reason as reason from login_history where user_id = ? and status = 'failed' order by created_at, id", id);
-  assert.deepEqual(reasons.map(({ reason }) => reason), ["wrong_password", "wrong_password", "wrong_password", "locked", "locked", "locked"]);
+  const reasons = await locking.rows(
+    "select failure_reason as reason from login_history where user_id = ? and status = 'failed' order by created_at, id",
+    id,
+  );
+  assert.deepEqual(
+    reasons.map(({ reason }) => reason),
+    ["wrong_password", "wrong_password", "wrong_password", "locked", "locked", "locked"],
+  );
   const page = await locking.browser().submit(`${AUTH}/login`, { email, password: PASSWORD });
   assert.deepEqual([page.status, page.cookies], [401, []]);
   assert.equal((await guess(locking, neighbour.email, PASSWORD)).status, 200);
@@ -160,7 +182,10 @@ test("three failures lock an account; the right password is then refused alike, 
 
 test("a lock ends by itself, the next one is twice as long, and a success forgets them", async () => {
   const { email, id } = await signUp(locking);
-  const state = async () => (await locking.rows("select failed_login_count as failures, locked_until - last_failed_login_at as length from user where id = ?", id))[0];
+  const state = async () =>
+    (
+      await locking.rows("select failed_login_count as failures, locked_until - last_failed_login_at as length from user where id = ?", id)
+    )[0];
   const end = () => locking.d1.prepare("update user set locked_until = 1 where id = ?").bind(id).run();
   for (const length of [900_000, 1_800_000, 3_600_000]) {
     await inTurn(3, () => guess(locking, email));
@@ -189,10 +214,21 @@ test("guesses of the current password lock the account as guesses at the login d
   const locked = await change(PASSWORD);
   assert.deepEqual([locked.status, locked.json.code], [400, "INVALID_PASSWORD"]);
   assert.equal((await guess(locking, email, PASSWORD)).status, 401);
-  const reasons = await locking.rows("select failure_reason as reason, login_method as method from login_history where user_id = ? and status = 'failed' order by created_at, id", id);
-  assert.deepEqual(reasons.map(({ reason, method }) => `${method} ${reason}`), [
-    "change-password wrong_password", "change-password wrong_password", "change-password wrong_password", "change-password locked", "password locked",
-  ]);
+  const reasons = await locking.rows(
+    `select failure_reason as reason, login_method as method from login_history where user_id = ? and status = 'failed'
+       order by created_at, id`,
+    id,
+  );
+  assert.deepEqual(
+    reasons.map(({ reason, method }) => `${method} ${reason}`),
+    [
+      "change-password wrong_password",
+      "change-password wrong_password",
+      "change-password wrong_password",
+      "change-password locked",
+      "password locked",
+    ],
+  );
 });
 
 test("nobody's mailbox is filled by invitations, whoever invites and to however many organizations", async () => {
@@ -200,7 +236,8 @@ test("nobody's mailbox is filled by invitations, whoever invites and to however 
   const organization = async () => {
     const owner = await signUp(locking);
     const { id } = (await owner.browser.post(at("/organization/create"), { name: "Acme", slug: `acme-${owner.id}` })).json;
-    return (email, more = {}) => owner.browser.post(at("/organization/invite-member"), { email, role: "member", organizationId: id, ...more });
+    return (email, more = {}) =>
+      owner.browser.post(at("/organization/invite-member"), { email, role: "member", organizationId: id, ...more });
   };
   const [one, two] = [await organization(), await organization()];
   assert.equal((await one(victim)).status, 200);

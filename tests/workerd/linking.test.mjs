@@ -9,7 +9,9 @@ import { consent, startUpstream, stranger } from "../harness/upstream.mjs";
 import { AUTH, startWorker } from "../harness/worker.mjs";
 
 const SETTINGS = {
-  LIMIT_MAIL: "1000/60", SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0",
+  LIMIT_MAIL: "1000/60",
+  SESSION_COOKIE_CACHE_SECONDS: "0",
+  SESSION_RECHECK_SECONDS: "0",
   SIGN_IN_WITH: "password,passkey,magic-link,email-otp,anonymous",
 };
 const DAY = 86_400_000;
@@ -28,14 +30,21 @@ after(async () => {
 beforeEach(() => upstream.behave());
 
 const at = (path) => `${AUTH}/api/auth${path}`;
-const run = (sql, ...values) => worker.d1.prepare(sql).bind(...values).run();
+const run = (sql, ...values) =>
+  worker.d1
+    .prepare(sql)
+    .bind(...values)
+    .run();
 const told = ({ status, json }) => [status, json.code];
 const session = async (browser) => (await browser.get(at("/get-session?disableCookieCache=true"))).json;
 const accounts = async (browser) => (await browser.get(at("/list-accounts"))).json;
 const names = async (browser) => (await accounts(browser)).map(({ providerId }) => providerId).sort();
 const idOf = async (browser, provider) => (await accounts(browser)).find(({ providerId }) => providerId === provider)?.id;
 const mails = async (to) => (await worker.browser().get(`${AUTH}/dev/mailbox?to=${encodeURIComponent(to)}`)).json;
-const events = async (user, event) => (await worker.rows("select details from audit_event where user_id = ? and event = ?", user, event)).map(({ details }) => JSON.parse(details));
+const events = async (user, event) =>
+  (await worker.rows("select details from audit_event where user_id = ? and event = ?", user, event)).map(({ details }) =>
+    JSON.parse(details),
+  );
 const rows = (subject) => worker.rows("select a.id, a.user_id, a.confirmed_at from account a where a.subject = ?", subject);
 const errorOf = (answer) => {
   assert.equal(answer.status, 302, answer.text);
@@ -70,7 +79,17 @@ async function upstreamUser(...providers) {
 }
 
 function addPasskey(user) {
-  const columns = { id: randomUUID(), user_id: user, rp_id: "auth.localhost", credential_id: randomUUID(), public_key: "x", device_type: "singleDevice", aaguid: "x", created_at: 1, updated_at: 1 };
+  const columns = {
+    id: randomUUID(),
+    user_id: user,
+    rp_id: "auth.localhost",
+    credential_id: randomUUID(),
+    public_key: "x",
+    device_type: "singleDevice",
+    aaguid: "x",
+    created_at: 1,
+    updated_at: 1,
+  };
   return run(`insert into passkey (${Object.keys(columns)}) values (${Object.keys(columns).map(() => "?")})`, ...Object.values(columns));
 }
 
@@ -118,7 +137,10 @@ test("an identity of somebody else's stays theirs", async () => {
   const thief = await signUp(worker);
   const answer = await link(thief.browser, person, { errorCallbackURL: "http://spa.localhost:5173/oops" });
   assert.equal(answer.location, "http://spa.localhost:5173/oops?error=account_already_linked_to_different_user");
-  assert.deepEqual((await rows(person.sub)).map((row) => row.user_id), [owner.id]);
+  assert.deepEqual(
+    (await rows(person.sub)).map((row) => row.user_id),
+    [owner.id],
+  );
   assert.deepEqual(await names(thief.browser), ["credential"]);
   assert.deepEqual(await events(thief.id, "account.linked"), []);
   assert.equal((await session(thief.browser)).user.id, thief.id);
@@ -134,14 +156,24 @@ test("linking is asked for in a fresh session of one's own", async () => {
   const account = await idOf(who.browser, "other");
   await run("update session set authenticated_at = ? where user_id = ?", Date.now() - 2 * DAY, who.id);
   const token = await upstream.idToken(stranger());
-  for (const [path, body] of [["/link-social", { provider: "acme" }], ["/link-social", { provider: "acme", idToken: { token } }], ["/unlink-account", { accountId: account }]]) {
+  for (const [path, body] of [
+    ["/link-social", { provider: "acme" }],
+    ["/link-social", { provider: "acme", idToken: { token } }],
+    ["/unlink-account", { accountId: account }],
+  ]) {
     assert.deepEqual(told(await who.browser.post(at(path), body)), [403, "SESSION_NOT_FRESH"], path);
   }
   assert.deepEqual(await names(who.browser), ["acme", "other"]);
 
   const admin = await signUp(worker, { roles: ["admin"] });
   await run("update session set authenticated_at = ?, impersonated_by = ? where user_id = ?", Date.now(), admin.id, who.id);
-  for (const [path, body] of [["/link-social", { provider: "acme" }], ["/link-social", { provider: "acme", idToken: { token } }], ["/unlink-account", { accountId: account }], ["/get-access-token", { accountId: account }], ["/refresh-token", { accountId: account }]]) {
+  for (const [path, body] of [
+    ["/link-social", { provider: "acme" }],
+    ["/link-social", { provider: "acme", idToken: { token } }],
+    ["/unlink-account", { accountId: account }],
+    ["/get-access-token", { accountId: account }],
+    ["/refresh-token", { accountId: account }],
+  ]) {
     assert.deepEqual(told(await who.browser.post(at(path), body)), [403, "FORBIDDEN"], path);
   }
   await run("update session set impersonated_by = null where user_id = ?", who.id);
@@ -152,7 +184,8 @@ test("an unknown or disabled provider is none to link", async () => {
   const who = await signUp(worker);
   await addIssuer(worker.d1, upstream.url, { name: "off", enabled: 0 });
   for (const provider of ["off", "nope", "credential"]) {
-    for (const path of ["/link-social", "/sign-in/social"]) assert.deepEqual(told(await who.browser.post(at(path), { provider })), [404, "PROVIDER_NOT_FOUND"], `${path} ${provider}`);
+    for (const path of ["/link-social", "/sign-in/social"])
+      assert.deepEqual(told(await who.browser.post(at(path), { provider })), [404, "PROVIDER_NOT_FOUND"], `${path} ${provider}`);
   }
   const evil = await who.browser.post(at("/link-social"), { provider: "acme", callbackURL: "https://evil.example/" });
   assert.deepEqual(told(evil), [403, "INVALID_CALLBACK_URL"]);
@@ -204,7 +237,12 @@ test("an issuer that was switched off meanwhile ends the flow", async () => {
 test("allowed domains hold for linking as well", async () => {
   await addIssuer(worker.d1, upstream.url, { name: "domains", allowed_domains: '["example.org"]' });
   const who = await signUp(worker);
-  for (const [claims, code] of [[{ email: "x@example.com" }, "domain_not_allowed"], [{ email: "x@example.org", email_verified: false }, "domain_not_allowed"], [{ email: undefined }, "domain_not_allowed"], [{ email: "x@example.org" }, null]]) {
+  for (const [claims, code] of [
+    [{ email: "x@example.com" }, "domain_not_allowed"],
+    [{ email: "x@example.org", email_verified: false }, "domain_not_allowed"],
+    [{ email: undefined }, "domain_not_allowed"],
+    [{ email: "x@example.org" }, null],
+  ]) {
     const answer = await link(who.browser, stranger(claims), { provider: "domains" });
     assert.equal(errorOf(answer), code, JSON.stringify(claims));
   }
@@ -216,7 +254,10 @@ test("a guest who links an identity is a user, under the same id", async () => {
   const person = stranger({ name: "Real Person" });
   assert.equal((await link(who.browser, person)).location, "/done");
   const { user } = await session(who.browser);
-  assert.deepEqual([user.id, user.isAnonymous, user.email, user.emailVerified, user.name], [who.id, false, person.email, false, "Real Person"]);
+  assert.deepEqual(
+    [user.id, user.isAnonymous, user.email, user.emailVerified, user.name],
+    [who.id, false, person.email, false, "Real Person"],
+  );
   const elsewhere = worker.browser();
   await signIn(elsewhere, person);
   assert.equal((await session(elsewhere)).user.id, who.id);
@@ -285,7 +326,10 @@ test("a user who links one identity in ten tabs at once has linked it", async ()
   for (let n = 0; n < 10; n += 1) callbacks.push(await linkFlow(who.browser, person));
   const answers = await Promise.all(callbacks.map((url) => who.browser.get(url, { keepCookies: false })));
   assert.deepEqual([...new Set(answers.map(({ location }) => location))], ["/done"], "it is nobody else's");
-  assert.deepEqual((await rows(person.sub)).map((row) => row.user_id), [who.id]);
+  assert.deepEqual(
+    (await rows(person.sub)).map((row) => row.user_id),
+    [who.id],
+  );
   assert.equal((await events(who.id, "account.linked")).length, 1);
 });
 
@@ -297,7 +341,10 @@ test("an identity is unlinked, told of and audited, and signs in no more", async
   const answer = await unlink(who.browser, account);
   assert.deepEqual([answer.status, answer.json], [200, { status: true }]);
   assert.deepEqual(await names(who.browser), ["credential"]);
-  assert.deepEqual((await events(who.id, "account.unlinked")).map((one) => [one.account, one.subject]), [[account, person.sub]]);
+  assert.deepEqual(
+    (await events(who.id, "account.unlinked")).map((one) => [one.account, one.subject]),
+    [[account, person.sub]],
+  );
   const letter = (await mails(who.email)).find(({ subject }) => subject === "A way of signing in was removed");
   assert.match(letter.text, /Acme was taken/);
   assert.deepEqual(told(await unlink(who.browser, account)), [400, "ACCOUNT_NOT_FOUND"]);
@@ -308,12 +355,18 @@ test("an identity is unlinked, told of and audited, and signs in no more", async
 
 test("the last way in stays", async () => {
   const password = await signUp(worker);
-  assert.deepEqual(told(await unlink(password.browser, await idOf(password.browser, "credential"))), [400, "FAILED_TO_UNLINK_LAST_ACCOUNT"]);
+  assert.deepEqual(told(await unlink(password.browser, await idOf(password.browser, "credential"))), [
+    400,
+    "FAILED_TO_UNLINK_LAST_ACCOUNT",
+  ]);
   const who = await upstreamUser("acme");
   const account = await idOf(who.browser, "acme");
   assert.deepEqual(told(await unlink(who.browser, account)), [400, "FAILED_TO_UNLINK_LAST_ACCOUNT"]);
   assert.deepEqual(await events(who.id, "account.unlinked"), []);
-  assert.deepEqual((await mails(who.email)).filter(({ subject }) => subject === "A way of signing in was removed"), []);
+  assert.deepEqual(
+    (await mails(who.email)).filter(({ subject }) => subject === "A way of signing in was removed"),
+    [],
+  );
   assert.equal((await signIn(worker.browser(), who.person)).location, "/done");
   await addPasskey(who.id);
   assert.equal((await unlink(who.browser, account)).status, 200, "a passkey is left");
@@ -335,11 +388,34 @@ test("what does not sign in is no other way in", async () => {
 
 test("a way in that is closed here is no other way in", async () => {
   for (const [ways, seed] of [
-    ["magic-link", async (other, user) => {
-      const columns = { id: randomUUID(), user_id: user, rp_id: "auth.localhost", credential_id: randomUUID(), public_key: "x", device_type: "singleDevice", aaguid: "x", created_at: 1, updated_at: 1 };
-      await other.d1.prepare(`insert into passkey (${Object.keys(columns)}) values (${Object.keys(columns).map(() => "?")})`).bind(...Object.values(columns)).run();
-    }],
-    ["passkey", (other, user) => other.d1.prepare("insert into account (id, user_id, subject, password_hash, created_at, updated_at) values (?, ?, ?, 'x', 1, 1)").bind(randomUUID(), user, user).run()],
+    [
+      "magic-link",
+      async (other, user) => {
+        const columns = {
+          id: randomUUID(),
+          user_id: user,
+          rp_id: "auth.localhost",
+          credential_id: randomUUID(),
+          public_key: "x",
+          device_type: "singleDevice",
+          aaguid: "x",
+          created_at: 1,
+          updated_at: 1,
+        };
+        await other.d1
+          .prepare(`insert into passkey (${Object.keys(columns)}) values (${Object.keys(columns).map(() => "?")})`)
+          .bind(...Object.values(columns))
+          .run();
+      },
+    ],
+    [
+      "passkey",
+      (other, user) =>
+        other.d1
+          .prepare("insert into account (id, user_id, subject, password_hash, created_at, updated_at) values (?, ?, ?, 'x', 1, 1)")
+          .bind(randomUUID(), user, user)
+          .run(),
+    ],
   ]) {
     const other = await startWorker({ settings: { ...SETTINGS, SIGN_IN_WITH: ways } });
     try {
@@ -347,7 +423,11 @@ test("a way in that is closed here is no other way in", async () => {
       const browser = other.browser();
       assert.equal((await signIn(browser, stranger())).location, "/done");
       await seed(other, (await session(browser)).user.id);
-      assert.deepEqual(told(await unlink(browser, await idOf(browser, "acme"))), [400, "FAILED_TO_UNLINK_LAST_ACCOUNT"], `SIGN_IN_WITH=${ways}`);
+      assert.deepEqual(
+        told(await unlink(browser, await idOf(browser, "acme"))),
+        [400, "FAILED_TO_UNLINK_LAST_ACCOUNT"],
+        `SIGN_IN_WITH=${ways}`,
+      );
     } finally {
       await other.dispose();
     }
@@ -360,7 +440,8 @@ test("of the last two accounts, unlinked at once, one stays", async () => {
     const both = await accounts(who.browser);
     const answers = await Promise.all(both.flatMap(({ id }) => [id, id]).map((id) => unlink(who.browser, id)));
     assert.equal(answers.filter(({ status }) => status === 200).length, 1);
-    for (const answer of answers.filter(({ status }) => status !== 200)) assert.ok(["FAILED_TO_UNLINK_LAST_ACCOUNT", "ACCOUNT_NOT_FOUND"].includes(answer.json.code), answer.text);
+    for (const answer of answers.filter(({ status }) => status !== 200))
+      assert.ok(["FAILED_TO_UNLINK_LAST_ACCOUNT", "ACCOUNT_NOT_FOUND"].includes(answer.json.code), answer.text);
     assert.equal((await accounts(who.browser)).length, 1);
     assert.equal((await events(who.id, "account.unlinked")).length, 1);
   }
@@ -402,8 +483,17 @@ test("another user's account is none of mine", async () => {
     const info = await thief.browser.get(at(`/account-info?accountId=${encodeURIComponent(accountId)}`));
     assert.equal(info.status, 400, info.text);
   }
-  for (const body of [{}, { accountId: 1 }, { accountId: null }, { accountId: [account] }, { accountId: { id: account } }, { accountId: "9".repeat(256) }, { providerId: "acme" }]) {
-    for (const path of ["/unlink-account", "/get-access-token", "/refresh-token"]) assert.deepEqual(told(await thief.browser.post(at(path), body)), [400, "VALIDATION_ERROR"], `${path} ${JSON.stringify(body)}`);
+  for (const body of [
+    {},
+    { accountId: 1 },
+    { accountId: null },
+    { accountId: [account] },
+    { accountId: { id: account } },
+    { accountId: "9".repeat(256) },
+    { providerId: "acme" },
+  ]) {
+    for (const path of ["/unlink-account", "/get-access-token", "/refresh-token"])
+      assert.deepEqual(told(await thief.browser.post(at(path), body)), [400, "VALIDATION_ERROR"], `${path} ${JSON.stringify(body)}`);
   }
   assert.deepEqual(await names(victim.browser), ["acme", "other"]);
 });
@@ -437,8 +527,16 @@ test("who made an account with an address that a trusted issuer proves for someb
   assert.equal(errorOf(await signIn(owner, person)), null);
   const { user } = await session(owner);
   assert.deepEqual([user.id, user.emailVerified], [maker.id, true]);
-  assert.equal((await worker.browser().post(at("/sign-in/email"), { email: maker.email, password: PASSWORD })).status, 401, "the maker's password");
-  assert.deepEqual(await worker.rows("select id from session where user_id = ? and revoked_at is null and login_method = 'password'", maker.id), [], "the maker's session");
+  assert.equal(
+    (await worker.browser().post(at("/sign-in/email"), { email: maker.email, password: PASSWORD })).status,
+    401,
+    "the maker's password",
+  );
+  assert.deepEqual(
+    await worker.rows("select id from session where user_id = ? and revoked_at is null and login_method = 'password'", maker.id),
+    [],
+    "the maker's session",
+  );
   assert.equal((await mails(maker.email)).filter(({ subject }) => subject === "Acme can sign you in").length, 1);
 });
 
@@ -531,7 +629,11 @@ for (const [name, wait] of Object.entries(WAITING)) {
     assert.equal((await confirm(token)).status, 400, "a link is good once");
     assert.equal((await look(token)).status, 400);
     assert.equal((await events(id, "account.confirmed")).length, 1);
-    assert.equal((await worker.rows("select email_verified as proven from user where id = ?", id))[0].proven, 1, "whoever read the mail owns the address");
+    assert.equal(
+      (await worker.rows("select email_verified as proven from user where id = ?", id))[0].proven,
+      1,
+      "whoever read the mail owns the address",
+    );
     assert.equal((await signIn(browser, person, { provider: "asking" })).location, "/done");
     assert.equal((await session(browser)).user.id, id);
   });
@@ -652,7 +754,8 @@ test("a mail asks at most as often as the limit says", async () => {
   try {
     await addIssuer(strict.d1, upstream.url, { name: "asking", require_confirmation: 1 });
     const person = stranger();
-    for (let n = 0; n < 5; n += 1) assert.equal(errorOf(await signIn(strict.browser(), person, { provider: "asking" })), "account_not_confirmed");
+    for (let n = 0; n < 5; n += 1)
+      assert.equal(errorOf(await signIn(strict.browser(), person, { provider: "asking" })), "account_not_confirmed");
     const letters = (await strict.browser().get(`${AUTH}/dev/mailbox?to=${person.email}`)).json;
     assert.equal(letters.length, 2);
   } finally {

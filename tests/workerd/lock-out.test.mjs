@@ -10,7 +10,11 @@ import { AUTH, SETTINGS, startWorker } from "../harness/worker.mjs";
 
 const at = (path) => `${AUTH}/api/auth${path}`;
 const WRONG = "a wrong password";
-const DEFAULTS = Object.fromEntries(Object.keys(SETTINGS).filter((name) => name.startsWith("LIMIT_")).map((name) => [name, null]));
+const DEFAULTS = Object.fromEntries(
+  Object.keys(SETTINGS)
+    .filter((name) => name.startsWith("LIMIT_"))
+    .map((name) => [name, null]),
+);
 const FRESH = { SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0" };
 let worker;
 
@@ -28,7 +32,9 @@ async function inTurn(count, step) {
 const signIn = (browser, email, password = PASSWORD) => browser.post(at("/sign-in/email"), { email, password });
 const passed = (like) => worker.d1.prepare("update rate_limit set expires_at = 1 where key like ?").bind(like).run();
 async function codeOf(email) {
-  const { json } = await worker.browser().get(`${AUTH}/dev/mailbox?to=${encodeURIComponent(email)}`, { headers: { accept: "application/json" } });
+  const { json } = await worker
+    .browser()
+    .get(`${AUTH}/dev/mailbox?to=${encodeURIComponent(email)}`, { headers: { accept: "application/json" } });
   return json.map(({ text }) => text.match(/\b\d{6}\b/)?.[0]).find(Boolean);
 }
 const count = async (sql, ...values) => (await worker.rows(`select count(*) as n from ${sql}`, ...values))[0].n;
@@ -69,13 +75,19 @@ test("wrong passwords and mails that a stranger asks for keep no owner from a co
   const stranger = worker.browser();
   await inTurn(11, () => signIn(stranger, email, WRONG));
   const kinds = [
-    ["/sign-in/magic-link", { email }], ["/email-otp/send-verification-otp", { email, type: "sign-in" }], ["/request-password-reset", { email }],
+    ["/sign-in/magic-link", { email }],
+    ["/email-otp/send-verification-otp", { email, type: "sign-in" }],
+    ["/request-password-reset", { email }],
   ];
   for (const [path, body] of kinds) assert.equal((await inTurn(6, () => stranger.post(at(path), body))).at(-1).status, 429, path);
   await passed("%:network:%");
   for (const [path, body] of kinds) await inTurn(6, () => stranger.post(at(path), body));
   await passed("%:network:%");
-  assert.deepEqual(statuses(await inTurn(3, () => stranger.post(at("/sign-in/magic-link"), { email }))), [429, 429, 429], "a network has its share of a day");
+  assert.deepEqual(
+    statuses(await inTurn(3, () => stranger.post(at("/sign-in/magic-link"), { email }))),
+    [429, 429, 429],
+    "a network has its share of a day",
+  );
   const owner = worker.browser();
   for (const [path, body] of kinds) assert.equal((await owner.post(at(path), body)).status, 200, path);
   const answer = await owner.post(at("/sign-in/email-otp"), { email, otp: await codeOf(email) });
@@ -85,7 +97,10 @@ test("wrong passwords and mails that a stranger asks for keep no owner from a co
 test("wrong codes of a stranger keep no owner from the code that they ask for afterwards", async () => {
   const { email } = await signUp(worker);
   const stranger = worker.browser();
-  assert.deepEqual(statuses(await inTurn(6, () => stranger.post(at("/sign-in/email-otp"), { email, otp: "000000" }))), [400, 400, 400, 400, 400, 429]);
+  assert.deepEqual(
+    statuses(await inTurn(6, () => stranger.post(at("/sign-in/email-otp"), { email, otp: "000000" }))),
+    [400, 400, 400, 400, 400, 429],
+  );
   const owner = worker.browser();
   await owner.post(at("/email-otp/send-verification-otp"), { email, type: "sign-in" });
   const answer = await owner.post(at("/sign-in/email-otp"), { email, otp: await codeOf(email) });
@@ -94,7 +109,9 @@ test("wrong codes of a stranger keep no owner from the code that they ask for af
 
 test("however many networks ask, an address has so many mails a day", async () => {
   const { email } = await signUp(worker);
-  const answers = await Promise.all(Array.from({ length: 45 }, (_, n) => worker.browser().post(at(n % 2 ? "/request-password-reset" : "/sign-in/magic-link"), { email })));
+  const answers = await Promise.all(
+    Array.from({ length: 45 }, (_, n) => worker.browser().post(at(n % 2 ? "/request-password-reset" : "/sign-in/magic-link"), { email })),
+  );
   const sent = answers.filter(({ status }) => status === 200).length;
   // One was the mail of the sign-up.
   assert.equal(sent, 29, JSON.stringify(statuses(answers)));
@@ -115,13 +132,16 @@ test("twelve accounts of one network fill nobody's mailbox by changing their add
   const people = [];
   for (let n = 0; n < 12; n += 1) people.push(await signUp(worker));
   for (const { browser } of people) browser.ip = "203.0.113.7";
-  for (let round = 0; round < 3; round += 1) await Promise.all(people.map(({ browser }) => browser.post(at("/change-email"), { newEmail: victim })));
+  for (let round = 0; round < 3; round += 1)
+    await Promise.all(people.map(({ browser }) => browser.post(at("/change-email"), { newEmail: victim })));
   assert.equal(await count("outbox where recipient = ?", victim), 3, "by network, in a minute");
-  await Promise.all(people.map(async ({ browser }) => {
-    browser.ip = worker.browser().ip;
-    for (let n = 0; n < 3; n += 1) await browser.post(at("/email-otp/request-email-change"), { newEmail: victim });
-  }));
-  assert.ok(await count("outbox where recipient = ?", victim) <= 30);
+  await Promise.all(
+    people.map(async ({ browser }) => {
+      browser.ip = worker.browser().ip;
+      for (let n = 0; n < 3; n += 1) await browser.post(at("/email-otp/request-email-change"), { newEmail: victim });
+    }),
+  );
+  assert.ok((await count("outbox where recipient = ?", victim)) <= 30);
 });
 
 test("guesses at a code that proves an address are counted by that address, whichever account makes them", async () => {
@@ -130,7 +150,7 @@ test("guesses at a code that proves an address are counted by that address, whic
   for (let n = 0; n < 6; n += 1) {
     const { browser } = await signUp(worker);
     assert.equal((await browser.post(at("/email-otp/request-email-change"), { newEmail: victim })).status, 200);
-    answers.push(...await inTurn(2, () => browser.post(at("/email-otp/change-email"), { newEmail: victim, otp: "000000" })));
+    answers.push(...(await inTurn(2, () => browser.post(at("/email-otp/change-email"), { newEmail: victim, otp: "000000" }))));
   }
   assert.deepEqual(statuses(answers), [...Array(10).fill(400), 429, 429]);
 });
@@ -146,12 +166,25 @@ test("ten colleagues behind one address who know their passwords sign in, at onc
 test("what succeeds at once with guesses gives a network no more of them", async () => {
   const { email } = await signUp(worker);
   const ip = "203.0.113.11";
-  const answers = await Promise.all(Array.from({ length: 60 }, (_, n) => (n % 3 ? signIn(worker.browser({ ip }), uniqueEmail(), WRONG) : signIn(worker.browser({ ip }), email))));
+  const answers = await Promise.all(
+    Array.from({ length: 60 }, (_, n) =>
+      n % 3 ? signIn(worker.browser({ ip }), uniqueEmail(), WRONG) : signIn(worker.browser({ ip }), email),
+    ),
+  );
   assert.ok(answers.filter(({ status }) => status === 401).length <= 20, JSON.stringify(statuses(answers)));
 });
 
 test("who signs up with another's address and knows the password mails them no more than others may", async () => {
-  const strict = await startWorker({ settings: { ...DEFAULTS, ...FRESH, REQUIRE_VERIFIED_EMAIL: "on", LIMIT_SIGN_IN: "1000/60", LIMIT_SIGN_IN_ACCOUNT: "1000/60", LIMIT_MAIL_ADDRESS: "6/86400" } });
+  const strict = await startWorker({
+    settings: {
+      ...DEFAULTS,
+      ...FRESH,
+      REQUIRE_VERIFIED_EMAIL: "on",
+      LIMIT_SIGN_IN: "1000/60",
+      LIMIT_SIGN_IN_ACCOUNT: "1000/60",
+      LIMIT_MAIL_ADDRESS: "6/86400",
+    },
+  });
   try {
     const victim = uniqueEmail();
     const browser = strict.browser();

@@ -32,14 +32,25 @@ async function another(email) {
 function refused(answer, status, code, about) {
   assert.equal(answer.status, status, `${about}: ${answer.status} ${answer.text}`);
   assert.equal(answer.json.code, code, about);
-  assert.deepEqual(answer.cookies.filter((cookie) => /session=[^;]/.test(cookie)), [], `${about}: a session was opened`);
+  assert.deepEqual(
+    answer.cookies.filter((cookie) => /session=[^;]/.test(cookie)),
+    [],
+    `${about}: a session was opened`,
+  );
 }
 function checkUser(user, email) {
   const { id, createdAt, updatedAt, ...rest } = user;
   assert.match(id, UUID);
   for (const time of [createdAt, updatedAt]) assert.match(time, ISO);
   const unset = { image: null, username: null, displayUsername: null, phoneNumber: null };
-  const flags = { emailVerified: false, phoneNumberVerified: false, twoFactorEnabled: false, isAnonymous: false, banned: false, role: "user" };
+  const flags = {
+    emailVerified: false,
+    phoneNumberVerified: false,
+    twoFactorEnabled: false,
+    isAnonymous: false,
+    banned: false,
+    role: "user",
+  };
   assert.deepEqual(rest, { name: "Zoë Ångström", email, ...unset, ...flags });
 }
 
@@ -47,7 +58,12 @@ test("signing up: answer, cookie, and what a client may not choose for itself", 
   const browser = worker.browser();
   const email = uniqueEmail();
   const chosen = { role: "admin", emailVerified: true, id: "mine", banned: true, status: "x", tenantId: "t", isAnonymous: true };
-  const answer = await browser.post(at("/sign-up/email"), { name: "Zoë Ångström", email: email.toUpperCase(), password: PASSWORD, ...chosen });
+  const answer = await browser.post(at("/sign-up/email"), {
+    name: "Zoë Ångström",
+    email: email.toUpperCase(),
+    password: PASSWORD,
+    ...chosen,
+  });
   assert.equal(answer.status, 200, answer.text);
   assert.deepEqual(Object.keys(answer.json).sort(), ["token", "user"]);
   checkUser(answer.json.user, email);
@@ -55,7 +71,10 @@ test("signing up: answer, cookie, and what a client may not choose for itself", 
   const attributes = line(answer, "doorward.session").split("; ").slice(1).sort();
   assert.deepEqual(attributes, ["HttpOnly", `Max-Age=${WEEK}`, "Path=/", "SameSite=Lax"]);
   const [{ roles }] = await worker.rows(
-    "select group_concat(r.name) as roles from member m join member_role mr on mr.member_id = m.id join role r on r.id = mr.role_id where m.user_id = ?", answer.json.user.id);
+    `select group_concat(r.name) as roles from member m join member_role mr on mr.member_id = m.id join role r on r.id = mr.role_id
+       where m.user_id = ?`,
+    answer.json.user.id,
+  );
   assert.equal(roles, "member");
   const again = await worker.browser().post(at("/sign-up/email"), { name: "B", email, password: PASSWORD });
   refused(again, 422, "USER_ALREADY_EXISTS_USE_ANOTHER_EMAIL", "a known address");
@@ -69,12 +88,30 @@ test("signing up and in: fields that are missing or bad", async () => {
     ["/sign-up/email", { ...good, name: null }, "VALIDATION_ERROR", missing("name", "null")],
     ["/sign-up/email", { ...good, password: 12345678 }, "VALIDATION_ERROR", missing("password", "number")],
     ["/sign-up/email", { ...good, email: ["a@x.co"] }, "VALIDATION_ERROR", missing("email", "array")],
-    ["/sign-up/email", { ...good, rememberMe: "maybe" }, "VALIDATION_ERROR", "[body.rememberMe] Invalid input: expected boolean, received string"],
+    [
+      "/sign-up/email",
+      { ...good, rememberMe: "maybe" },
+      "VALIDATION_ERROR",
+      "[body.rememberMe] Invalid input: expected boolean, received string",
+    ],
     ["/sign-up/email", { ...good, password: "1234567" }, "PASSWORD_TOO_SHORT", "Password too short"],
     ["/sign-up/email", { ...good, password: "x".repeat(129) }, "PASSWORD_TOO_LONG", "Password too long"],
     ["/sign-in/email", {}, "VALIDATION_ERROR", `${missing("email")}; ${missing("password")}`],
     ["/sign-in/email", { ...good, email: { $ne: null } }, "VALIDATION_ERROR", missing("email", "object")],
-    ...["", "bad", "a@b", "a@b..co", "a b@x.co", "a@x.co ", "a@x.co\n", "a@x.co\u0000", "ä@x.co", "a@b@x.co", "<a@x.co>", "a@x.co,b@x.co"].flatMap((email) => [
+    ...[
+      "",
+      "bad",
+      "a@b",
+      "a@b..co",
+      "a b@x.co",
+      "a@x.co ",
+      "a@x.co\n",
+      "a@x.co\u0000",
+      "ä@x.co",
+      "a@b@x.co",
+      "<a@x.co>",
+      "a@x.co,b@x.co",
+    ].flatMap((email) => [
       ["/sign-up/email", { ...good, email }, "VALIDATION_ERROR", "[body.email] Invalid email address"],
       ["/sign-in/email", { ...good, email }, "VALIDATION_ERROR", "[body.email] Invalid email address"],
     ]),
@@ -100,12 +137,23 @@ test("signing in: answers, callbackURL, rememberMe, and one refusal for all wron
   assert.deepEqual([abroad.status, abroad.json.url], [200, "/%E6%97%A5%E6%9C%AC"]);
   const form = await worker.browser().submit(at("/sign-in/email"), { email, password: PASSWORD });
   assert.match(form.headers["content-type"], /^application\/json/);
-  for (const [rememberMe, lasting] of [[true, true], [undefined, true], [null, true], [false, false]]) {
+  for (const [rememberMe, lasting] of [
+    [true, true],
+    [undefined, true],
+    [null, true],
+    [false, false],
+  ]) {
     const attributes = line(await signIn(worker.browser(), email, PASSWORD, { rememberMe }), "doorward.session");
     assert.equal(attributes.includes("Max-Age"), lasting, `rememberMe: ${rememberMe}`);
     assert.ok(!/expires=/i.test(attributes));
   }
-  const wrong = [[email, "wrong password"], [email, ""], [email, `${PASSWORD} `], [email, PASSWORD.toUpperCase()], [uniqueEmail(), PASSWORD]];
+  const wrong = [
+    [email, "wrong password"],
+    [email, ""],
+    [email, `${PASSWORD} `],
+    [email, PASSWORD.toUpperCase()],
+    [uniqueEmail(), PASSWORD],
+  ];
   for (const [who, password] of wrong) {
     const answer = await signIn(worker.browser(), who, password);
     refused(answer, 401, "INVALID_EMAIL_OR_PASSWORD", `${who} ${password}`);
@@ -143,7 +191,14 @@ test("get-session and list-sessions: exact members", async () => {
   assert.match(sessionId, UUID);
   assert.equal(handle, sessionId);
   assert.equal(new Date(expiresAt) - new Date(createdAt), WEEK * 1000);
-  assert.deepEqual(rest, { userId: id, ipAddress: "2001:db8::7", userAgent: "Agent/1 (x)", activeOrganizationId: null, activeTeamId: null, impersonatedBy: null });
+  assert.deepEqual(rest, {
+    userId: id,
+    ipAddress: "2001:db8::7",
+    userAgent: "Agent/1 (x)",
+    activeOrganizationId: null,
+    activeTeamId: null,
+    impersonatedBy: null,
+  });
   const list = (await browser.get(at("/list-sessions"))).json;
   assert.deepEqual(list[0], session);
   assert.equal(list.length, 2);
@@ -156,7 +211,11 @@ test("signed out: null, or 401, and sign-out is no error", async () => {
     assert.deepEqual([answer.status, answer.text], [200, "null"], path);
     assert.match(answer.headers["content-type"], /^application\/json/);
   }
-  const bodies = { "/revoke-session": { token: "x" }, "/change-password": { currentPassword: "a".repeat(8), newPassword: "b".repeat(8) }, "/update-user": { name: "x" } };
+  const bodies = {
+    "/revoke-session": { token: "x" },
+    "/change-password": { currentPassword: "a".repeat(8), newPassword: "b".repeat(8) },
+    "/update-user": { name: "x" },
+  };
   for (const path of ["/list-sessions", "/list-accounts", "/token"]) {
     const answer = await nobody.get(at(path));
     assert.deepEqual([answer.status, answer.json], [401, UNAUTHORIZED], path);
@@ -205,7 +264,8 @@ test("changing the password ends every session but a new one", async () => {
   const old = worker.browser();
   old.cookies("auth.localhost").set("doorward.session", browser.cookies("auth.localhost").get("doorward.session"));
   const other = await another(email);
-  const change = (currentPassword, newPassword) => browser.post(at("/change-password"), { currentPassword, newPassword, revokeOtherSessions: false });
+  const change = (currentPassword, newPassword) =>
+    browser.post(at("/change-password"), { currentPassword, newPassword, revokeOtherSessions: false });
   refused(await change("wrong password", "another password"), 400, "INVALID_PASSWORD", "wrong current password");
   refused(await change(PASSWORD, "short"), 400, "PASSWORD_TOO_SHORT", "short");
   refused(await change(PASSWORD, "x".repeat(129)), 400, "PASSWORD_TOO_LONG", "long");
@@ -258,8 +318,12 @@ test("list-accounts, token, jwks, ok, error", async () => {
 
 test("unknown paths and methods: 404 with an empty body", async () => {
   const { browser } = await signUp(worker);
-  const table = ["/nope", "/ok/", "/get-session/", "/sign-in/email/", "//ok", "/OK", "/%6fk", "/ok%2f", "/ok;x", "", "/"].map((path) => ["GET", path]);
-  for (const path of ["/sign-in/email", "/sign-up/email", "/sign-out", "/change-password", "/revoke-session", "/update-user"]) table.push(["GET", path], ["PUT", path]);
+  const table = ["/nope", "/ok/", "/get-session/", "/sign-in/email/", "//ok", "/OK", "/%6fk", "/ok%2f", "/ok;x", "", "/"].map((path) => [
+    "GET",
+    path,
+  ]);
+  for (const path of ["/sign-in/email", "/sign-up/email", "/sign-out", "/change-password", "/revoke-session", "/update-user"])
+    table.push(["GET", path], ["PUT", path]);
   for (const path of ["/ok", "/token", "/jwks", "/list-sessions"]) table.push(["POST", path], ["DELETE", path], ["PROPFIND", path]);
   for (const [method, path] of table) {
     const answer = await browser.send(method, at(path), { headers: { origin: AUTH } });
@@ -270,19 +334,44 @@ test("unknown paths and methods: 404 with an empty body", async () => {
 test("whatever the body is, the answer is 4xx", async () => {
   const { browser } = await signUp(worker);
   const bodies = [
-    undefined, "", " ", "null", "[]", "[{}]", "1", "1e999", "true", '"x"', "{bad", "{}", "{}{}", '{"email":{}}', '{"token":"\\ud800"}', Buffer.from([0x7b, 0xff, 0x7d]),
-    "[".repeat(60_000), `${'{"a":'.repeat(10_000)}1`, '{"__proto__":{"email":"a@x.co"}}', "\ufeff{}",
+    undefined,
+    "",
+    " ",
+    "null",
+    "[]",
+    "[{}]",
+    "1",
+    "1e999",
+    "true",
+    '"x"',
+    "{bad",
+    "{}",
+    "{}{}",
+    '{"email":{}}',
+    '{"token":"\\ud800"}',
+    Buffer.from([0x7b, 0xff, 0x7d]),
+    "[".repeat(60_000),
+    `${'{"a":'.repeat(10_000)}1`,
+    '{"__proto__":{"email":"a@x.co"}}',
+    "\ufeff{}",
   ];
   for (const path of ["/sign-in/email", "/sign-up/email", "/change-password", "/revoke-session", "/update-user"]) {
     for (const body of bodies) {
       const answer = await browser.post(at(path), body, { headers: JSON_TYPE });
       refused(answer, 400, answer.json.code, `${path} ${String(body).slice(0, 30)}`);
-      assert.ok(["VALIDATION_ERROR", "BAD_REQUEST", "NO_FIELDS_TO_UPDATE", "EMAIL_CAN_NOT_BE_UPDATED"].includes(answer.json.code), `${path}: ${answer.text}`);
+      assert.ok(
+        ["VALIDATION_ERROR", "BAD_REQUEST", "NO_FIELDS_TO_UPDATE", "EMAIL_CAN_NOT_BE_UPDATED"].includes(answer.json.code),
+        `${path}: ${answer.text}`,
+      );
     }
   }
   const broken = await browser.post(at("/sign-in/email"), "{bad", { headers: JSON_TYPE });
   assert.deepEqual(broken.json, { message: "Invalid JSON in request body", code: "BAD_REQUEST" });
-  const twice = await browser.submit(at("/sign-in/email"), [["email", "a@x.co"], ["email", "b@x.co"], ["password", PASSWORD]]);
+  const twice = await browser.submit(at("/sign-in/email"), [
+    ["email", "a@x.co"],
+    ["email", "b@x.co"],
+    ["password", PASSWORD],
+  ]);
   refused(twice, 400, "VALIDATION_ERROR", "two e-mails");
   for (const body of ["null", "[]", "{bad"]) {
     const { status } = await worker.browser().post(at("/sign-out"), body, { headers: JSON_TYPE });
@@ -296,12 +385,24 @@ test("media types are compared whole", async () => {
   for (const type of ["application/json", "APPLICATION/JSON", "application/json; charset=utf-8", "application/json ;x=y"]) {
     assert.equal((await worker.browser().post(at("/sign-in/email"), body, { headers: { "content-type": type } })).status, 200, type);
   }
-  for (const type of ["text/plain", "application/jsonp", "application/json-seq", "application/ld+json", "multipart/form-data; boundary=x", "text/plain; application/json", "x, application/json", undefined]) {
+  for (const type of [
+    "text/plain",
+    "application/jsonp",
+    "application/json-seq",
+    "application/ld+json",
+    "multipart/form-data; boundary=x",
+    "text/plain; application/json",
+    "x, application/json",
+    undefined,
+  ]) {
     const answer = await worker.browser().post(at("/sign-in/email"), body, { headers: { "content-type": type } });
     refused(answer, 415, "UNSUPPORTED_MEDIA_TYPE", `${type}`);
   }
   const { json } = await worker.browser().post(at("/sign-in/email"), "x=1", { headers: { "content-type": "text/plain" } });
-  assert.equal(json.message, 'Content-Type "text/plain" is not allowed. Allowed types: application/x-www-form-urlencoded, application/json');
+  assert.equal(
+    json.message,
+    'Content-Type "text/plain" is not allowed. Allowed types: application/x-www-form-urlencoded, application/json',
+  );
   refused(await browser.submit(at("/update-user"), { name: "x" }), 415, "UNSUPPORTED_MEDIA_TYPE", "a form where JSON is asked for");
 });
 
@@ -310,8 +411,16 @@ test("fields have a bound, and the answer names the field", async () => {
   const user = { name: "A", email: uniqueEmail(), password: PASSWORD };
   const [change, long] = [{ currentPassword: PASSWORD, newPassword: PASSWORD }, (length) => "x".repeat(length)];
   const table = [
-    ["/sign-up/email", user, { name: long(257), email: `a@${"x".repeat(250)}.co`, password: long(1025), image: long(2049), callbackURL: `/${long(8192)}` }],
-    ["/sign-in/email", { email, password: PASSWORD }, { email: `a@${"x".repeat(250)}.co`, password: long(1025), callbackURL: `/${long(8192)}` }],
+    [
+      "/sign-up/email",
+      user,
+      { name: long(257), email: `a@${"x".repeat(250)}.co`, password: long(1025), image: long(2049), callbackURL: `/${long(8192)}` },
+    ],
+    [
+      "/sign-in/email",
+      { email, password: PASSWORD },
+      { email: `a@${"x".repeat(250)}.co`, password: long(1025), callbackURL: `/${long(8192)}` },
+    ],
     ["/change-password", change, { currentPassword: long(1025), newPassword: long(1025) }],
     ["/revoke-session", {}, { token: long(101) }],
     ["/update-user", {}, { name: long(257), image: long(2049) }],
@@ -330,7 +439,11 @@ test("a body of 64 KiB is read, a longer one is not, also when its length is not
   const { email } = await signUp(worker);
   const body = (bytes) => JSON.stringify({ email, password: PASSWORD }).padEnd(bytes, " ");
   for (const framing of [{}, { "content-length": undefined, "transfer-encoding": "chunked" }]) {
-    for (const [bytes, status] of [[65_536, 200], [65_537, 413], [1_000_000, 413]]) {
+    for (const [bytes, status] of [
+      [65_536, 200],
+      [65_537, 413],
+      [1_000_000, 413],
+    ]) {
       const answer = await worker.browser().post(at("/sign-in/email"), body(bytes), { headers: { ...JSON_TYPE, ...framing } });
       assert.equal(answer.status, status, `${bytes} bytes ${JSON.stringify(framing)}`);
       if (status === 413) refused(answer, 413, "PAYLOAD_TOO_LARGE", `${bytes} bytes`);
@@ -360,14 +473,17 @@ test("passwords are Argon2id, and no secret is in D1, in KV or in the log", asyn
   secrets.push(token(browser), "0123456789abcdef0123456789abcdef");
   const [{ password_hash: phc }] = await worker.rows("select password_hash from account where user_id = ?", user.id);
   assert.match(phc, /^\$argon2id\$v=19\$m=19456,t=2,p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$/);
-  const tables = (await worker.rows("select name from sqlite_schema where type = 'table' and name not glob '_cf_*'")).map(({ name }) => name);
+  const tables = (await worker.rows("select name from sqlite_schema where type = 'table' and name not glob '_cf_*'")).map(
+    ({ name }) => name,
+  );
   const dump = {};
   for (const name of tables) dump[name] = JSON.stringify(await worker.rows(`select * from "${name}"`));
   const { keys } = await worker.kv.list();
   for (const { name } of keys) dump[name] = name + (await worker.kv.get(name));
   dump.log = worker.logs();
   assert.ok(dump.user.includes(email) && keys.length > 0 && dump.log.includes("INVALID_EMAIL_OR_PASSWORD"), "nothing was dumped");
-  for (const [place, text] of Object.entries(dump)) for (const secret of secrets) assert.ok(!text.includes(secret), `${secret} is in ${place}`);
+  for (const [place, text] of Object.entries(dump))
+    for (const secret of secrets) assert.ok(!text.includes(secret), `${secret} is in ${place}`);
   // Whom a counter counts stands there as a digest.
   for (const personal of [email, browser.ip]) assert.ok(!dump.rate_limit.includes(personal), `${personal} is in rate_limit`);
   assert.ok(!/"d"/.test(dump.signing_key), "a private key in the clear");

@@ -16,7 +16,13 @@ before(async () => {
   party = createServer(async (request, response) => {
     let body = "";
     for await (const chunk of request) body += chunk;
-    told.push({ path: request.url, method: request.method, type: request.headers["content-type"], cookie: request.headers.cookie, token: new URLSearchParams(body).get("logout_token") });
+    told.push({
+      path: request.url,
+      method: request.method,
+      type: request.headers["content-type"],
+      cookie: request.headers.cookie,
+      token: new URLSearchParams(body).get("logout_token"),
+    });
     response.writeHead(answers.shift() ?? 200, { location: "/elsewhere" }).end();
   }).listen(0, "127.0.0.1");
   await once(party, "listening");
@@ -35,20 +41,46 @@ after(async () => {
 const place = (path) => `http://127.0.0.1:${party.address().port}${path}`;
 
 async function register(path, metadata = {}, who = admin, host = AUTH) {
-  const body = { client_name: "App", redirect_uris: [REDIRECT], grant_types: ["authorization_code", "refresh_token"], skip_consent: true, ...(path && { backchannel_logout_uri: place(path) }), ...metadata };
+  const body = {
+    client_name: "App",
+    redirect_uris: [REDIRECT],
+    grant_types: ["authorization_code", "refresh_token"],
+    skip_consent: true,
+    ...(path && { backchannel_logout_uri: place(path) }),
+    ...metadata,
+  };
   const made = await who.browser.post(`${host}/api/auth/admin/oauth2/create-client`, body);
   assert.equal(made.status, 201, made.text);
   return made.json;
 }
-const ask = (path, { client_id, client_secret }, form, host = AUTH) => worker.browser().send("POST", `${host}/oauth2/${path}`, { body: new URLSearchParams(form).toString(), headers: { "content-type": "application/x-www-form-urlencoded", authorization: `Basic ${Buffer.from(`${client_id}:${client_secret}`).toString("base64")}` } });
+const ask = (path, { client_id, client_secret }, form, host = AUTH) =>
+  worker.browser().send("POST", `${host}/oauth2/${path}`, {
+    body: new URLSearchParams(form).toString(),
+    headers: {
+      "content-type": "application/x-www-form-urlencoded",
+      authorization: `Basic ${Buffer.from(`${client_id}:${client_secret}`).toString("base64")}`,
+    },
+  });
 
 /** Signs somebody in to a client. */
 async function enter(client, browser, { host = AUTH, scope = "openid" } = {}) {
   const verifier = randomBytes(32).toString("base64url");
-  const query = new URLSearchParams({ client_id: client.client_id, response_type: "code", redirect_uri: REDIRECT, scope, code_challenge: createHash("sha256").update(verifier).digest("base64url"), code_challenge_method: "S256" });
+  const query = new URLSearchParams({
+    client_id: client.client_id,
+    response_type: "code",
+    redirect_uri: REDIRECT,
+    scope,
+    code_challenge: createHash("sha256").update(verifier).digest("base64url"),
+    code_challenge_method: "S256",
+  });
   const { location, text } = await browser.get(`${host}/oauth2/authorize?${query}`, { headers: PAGE });
   assert.ok(location?.startsWith(REDIRECT), location ?? text);
-  const got = await ask("token", client, { grant_type: "authorization_code", code: new URL(location).searchParams.get("code"), redirect_uri: REDIRECT, code_verifier: verifier }, host);
+  const got = await ask(
+    "token",
+    client,
+    { grant_type: "authorization_code", code: new URL(location).searchParams.get("code"), redirect_uri: REDIRECT, code_verifier: verifier },
+    host,
+  );
   assert.equal(got.status, 200, got.text);
   return { ...got.json, claims: jose.decodeJwt(got.json.id_token) };
 }
@@ -68,7 +100,12 @@ async function verified({ token }, client, host = AUTH) {
 }
 
 test("a logout token is what the standard says, and is told once to each client of the session and to no other", async () => {
-  const [one, two, silent, other] = [await register("/one"), await register("/two", { id_token_signed_response_alg: "RS256", subject_type: "pairwise" }), await register(), await register("/other")];
+  const [one, two, silent, other] = [
+    await register("/one"),
+    await register("/two", { id_token_signed_response_alg: "RS256", subject_type: "pairwise" }),
+    await register(),
+    await register("/other"),
+  ];
   const who = await signUp(worker);
   const entered = { one: await enter(one, who.browser), two: await enter(two, who.browser) };
   await enter(one, who.browser, { scope: "openid offline_access" });
@@ -98,17 +135,25 @@ const ways = {
     const query = new URLSearchParams({ id_token_hint: got.id_token, client_id: client.client_id });
     assert.equal((await browser.get(`${AUTH}/oauth2/end_session?${query}`, { headers: PAGE })).status, 200);
   },
-  "when all sessions are revoked": async ({ browser }) => assert.equal((await browser.post(`${AUTH}/api/auth/revoke-sessions`)).status, 200),
+  "when all sessions are revoked": async ({ browser }) =>
+    assert.equal((await browser.post(`${AUTH}/api/auth/revoke-sessions`)).status, 200),
   "when it is revoked from another session": async ({ browser, email }) => {
     const token = (await browser.get(`${AUTH}/api/auth/get-session`)).json.session.token;
     const other = worker.browser();
     await other.post(`${AUTH}/api/auth/sign-in/email`, { email, password: PASSWORD });
     assert.equal((await other.post(`${AUTH}/api/auth/revoke-session`, { token })).status, 200);
   },
-  "when the password is changed": async ({ browser }) => assert.equal((await browser.post(`${AUTH}/api/auth/change-password`, { currentPassword: PASSWORD, newPassword: "another long passphrase" })).status, 200),
+  "when the password is changed": async ({ browser }) =>
+    assert.equal(
+      (await browser.post(`${AUTH}/api/auth/change-password`, { currentPassword: PASSWORD, newPassword: "another long passphrase" }))
+        .status,
+      200,
+    ),
   "on our own page": async ({ browser }) => assert.equal((await browser.submit(`${AUTH}/sign-out`, {})).status, 303),
-  "when the user is deleted": async ({ browser }) => assert.equal((await browser.post(`${AUTH}/api/auth/delete-user`, { password: PASSWORD })).status, 200),
-  "by a statement of an operator's": async ({ id }) => worker.d1.prepare("update session set revoked_at = 1, revocation_reason = 'by hand' where user_id = ?").bind(id).run(),
+  "when the user is deleted": async ({ browser }) =>
+    assert.equal((await browser.post(`${AUTH}/api/auth/delete-user`, { password: PASSWORD })).status, 200),
+  "by a statement of an operator's": async ({ id }) =>
+    worker.d1.prepare("update session set revoked_at = 1, revocation_reason = 'by hand' where user_id = ?").bind(id).run(),
   "with the user's row": async ({ id }) => worker.d1.prepare("delete from user where id = ?").bind(id).run(),
 };
 for (const [way, end] of Object.entries(ways)) {
@@ -148,7 +193,10 @@ test("a client that does not answer is told again, by a token made anew, until i
   const waiting = async () => {
     const deadline = Date.now() + 10_000;
     for (;;) {
-      const [row] = await worker.rows("select attempts, last_error, delivered_at, next_attempt_at from outbox where recipient = ?", place("/deaf"));
+      const [row] = await worker.rows(
+        "select attempts, last_error, delivered_at, next_attempt_at from outbox where recipient = ?",
+        place("/deaf"),
+      );
       if (row.last_error || row.delivered_at || Date.now() > deadline) return row;
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
@@ -161,7 +209,11 @@ test("a client that does not answer is told again, by a token made anew, until i
   const due = () => worker.d1.prepare("update outbox set next_attempt_at = 0 where recipient = ?").bind(place("/deaf")).run();
   await due();
   await worker.scheduled();
-  assert.equal((await worker.rows("select last_error from outbox where recipient = ?", place("/deaf")))[0].last_error, "status 302", "a redirect is not followed");
+  assert.equal(
+    (await worker.rows("select last_error from outbox where recipient = ?", place("/deaf")))[0].last_error,
+    "status 302",
+    "a redirect is not followed",
+  );
   await due();
   await worker.scheduled();
   assert.notEqual((await worker.rows("select delivered_at from outbox where recipient = ?", place("/deaf")))[0].delivered_at, null);
@@ -181,7 +233,10 @@ test("a session that is ended twice is told of once, and a client that is gone i
   assert.equal((await admin.browser.post(`${AUTH}/api/auth/oauth2/delete-client`, { client_id: gone.client_id })).status, 200);
   await Promise.all([worker.scheduled(), worker.scheduled(), worker.scheduled()]);
   await toldAt("/twice");
-  assert.deepEqual(told.map(({ path }) => path), ["/twice"]);
+  assert.deepEqual(
+    told.map(({ path }) => path),
+    ["/twice"],
+  );
 });
 
 test("a tenant's clients are told by that tenant, with its name and its key", async () => {
@@ -204,29 +259,67 @@ test("a client is told though its tokens are long gone, and one that comes for t
   const { claims } = await enter(client, who.browser);
   await worker.d1.prepare("delete from oauth_token where user_id = ?").bind(who.id).run();
   const verifier = randomBytes(32).toString("base64url");
-  const query = new URLSearchParams({ client_id: client.client_id, response_type: "code", redirect_uri: REDIRECT, scope: "openid offline_access", code_challenge: createHash("sha256").update(verifier).digest("base64url"), code_challenge_method: "S256" });
+  const query = new URLSearchParams({
+    client_id: client.client_id,
+    response_type: "code",
+    redirect_uri: REDIRECT,
+    scope: "openid offline_access",
+    code_challenge: createHash("sha256").update(verifier).digest("base64url"),
+    code_challenge_method: "S256",
+  });
   const { location } = await who.browser.get(`${AUTH}/oauth2/authorize?${query}`, { headers: PAGE });
   await who.browser.post(`${AUTH}/api/auth/sign-out`);
   const [{ token }] = await toldAt("/pruned");
   assert.equal(jose.decodeJwt(token).sid, claims.sid);
-  const late = await ask("token", client, { grant_type: "authorization_code", code: new URL(location).searchParams.get("code"), redirect_uri: REDIRECT, code_verifier: verifier });
+  const late = await ask("token", client, {
+    grant_type: "authorization_code",
+    code: new URL(location).searchParams.get("code"),
+    redirect_uri: REDIRECT,
+    code_verifier: verifier,
+  });
   assert.deepEqual([late.status, late.json.error], [400, "invalid_grant"]);
 });
 
 test("a host that does not listen keeps no other's news, however many clients it has", async () => {
   const now = Date.now();
   const client = await register("/prompt");
-  const insert = (recipients, at) => worker.d1.batch(recipients.map((recipient) => worker.d1.prepare(`insert into outbox (id, tenant_id, kind, recipient, payload_sealed, payload, next_attempt_at, created_at, updated_at)
-    select lower(hex(randomblob(16))), tenant_id, 'logout', ?1, '', json_object('client', id, 'session', 's', 'user', 'u'), ?2, ?2, ?2 from oauth_client where client_id = ?3`).bind(recipient, at, client.client_id)));
-  await worker.d1.prepare("update outbox set next_attempt_at = ?").bind(now + 3_600_000).run();
-  await insert(Array.from({ length: 100 }, (_, n) => `http://deaf.example:81/${n}?x=/`), now - 5000);
-  await insert(Array.from({ length: 100 }, () => "https://deaf.example/one"), now - 5000);
-  await insert(Array.from({ length: 30 }, (_, n) => `https://flat.example?${n}/`), now - 5000);
+  const insert = (recipients, at) =>
+    worker.d1.batch(
+      recipients.map((recipient) =>
+        worker.d1
+          .prepare(
+            `insert into outbox (id, tenant_id, kind, recipient, payload_sealed, payload, next_attempt_at, created_at, updated_at)
+    select lower(hex(randomblob(16))), tenant_id, 'logout', ?1, '', json_object('client', id, 'session', 's', 'user', 'u'), ?2, ?2, ?2
+     from oauth_client where client_id = ?3`,
+          )
+          .bind(recipient, at, client.client_id),
+      ),
+    );
+  await worker.d1
+    .prepare("update outbox set next_attempt_at = ?")
+    .bind(now + 3_600_000)
+    .run();
+  await insert(
+    Array.from({ length: 100 }, (_, n) => `http://deaf.example:81/${n}?x=/`),
+    now - 5000,
+  );
+  await insert(
+    Array.from({ length: 100 }, () => "https://deaf.example/one"),
+    now - 5000,
+  );
+  await insert(
+    Array.from({ length: 30 }, (_, n) => `https://flat.example?${n}/`),
+    now - 5000,
+  );
   await insert(["https://other.example?logout", place("/prompt")], now - 1000);
   await worker.scheduled();
   const tried = async (prefix) => (await worker.rows("select 1 from outbox where recipient like ? and attempts > 0", `${prefix}%`)).length;
   assert.deepEqual([await tried("http://deaf.example:81/"), await tried("https://deaf.example/")], [8, 8], "a few a host");
-  assert.deepEqual([await tried("https://flat.example"), await tried("https://other.example")], [8, 1], "hosts without a slash behind them");
+  assert.deepEqual(
+    [await tried("https://flat.example"), await tried("https://other.example")],
+    [8, 1],
+    "hosts without a slash behind them",
+  );
   assert.equal((await worker.rows("select 1 from outbox where recipient = ? and delivered_at is not null", place("/prompt"))).length, 1);
 });
 
@@ -243,18 +336,35 @@ test("a mailbox in development does not show what clients are told", async () =>
 
 test("where clients are told is judged when they are registered, and outside development when it is used", async () => {
   for (const uri of ["javascript:alert(1)", "ftp://app.example/x", "/x", "https://user@app.example/x", "https://app.example/x#f", "x", 7]) {
-    const made = await admin.browser.post(`${AUTH}/api/auth/admin/oauth2/create-client`, { redirect_uris: [REDIRECT], backchannel_logout_uri: uri });
+    const made = await admin.browser.post(`${AUTH}/api/auth/admin/oauth2/create-client`, {
+      redirect_uris: [REDIRECT],
+      backchannel_logout_uri: uri,
+    });
     assert.deepEqual([made.status, made.json.error], [400, "invalid_client_metadata"], String(uri));
   }
-  for (const uri of ["https://other.example/x", "http://app.example/x", "https://app.example:8443/x", "https://app.example/x#f", "javascript:alert(1)", "/x"]) {
-    const made = await admin.browser.post(`${AUTH}/api/auth/admin/oauth2/create-client`, { redirect_uris: [REDIRECT], frontchannel_logout_uri: uri });
+  for (const uri of [
+    "https://other.example/x",
+    "http://app.example/x",
+    "https://app.example:8443/x",
+    "https://app.example/x#f",
+    "javascript:alert(1)",
+    "/x",
+  ]) {
+    const made = await admin.browser.post(`${AUTH}/api/auth/admin/oauth2/create-client`, {
+      redirect_uris: [REDIRECT],
+      frontchannel_logout_uri: uri,
+    });
     assert.deepEqual([made.status, made.json.error], [400, "invalid_client_metadata"], uri);
   }
 });
 
 test("the page after signing out frames the front channels of the session's clients, and goes on where the client said", async () => {
   const after = "https://app.example/bye";
-  const framed = await register(null, { frontchannel_logout_uri: "https://app.example/out?a=b", frontchannel_logout_session_required: true, post_logout_redirect_uris: [after] });
+  const framed = await register(null, {
+    frontchannel_logout_uri: "https://app.example/out?a=b",
+    frontchannel_logout_session_required: true,
+    post_logout_redirect_uris: [after],
+  });
   const other = await register(null, { frontchannel_logout_uri: "https://app.example/other" });
   const who = await signUp(worker);
   const got = await enter(framed, who.browser);
@@ -262,13 +372,20 @@ test("the page after signing out frames the front channels of the session's clie
   const page = await who.browser.get(`${AUTH}/oauth2/end_session?${query}`, { headers: PAGE });
   assert.equal(page.status, 200, page.text);
   const frames = [...page.text.matchAll(/<iframe src="([^"]+)"/g)].map(([, uri]) => uri.replaceAll("&amp;", "&"));
-  assert.deepEqual(frames, [`https://app.example/out?${new URLSearchParams({ a: "b", iss: AUTH, sid: got.claims.sid })}`], `and not ${other.client_id}'s`);
+  assert.deepEqual(
+    frames,
+    [`https://app.example/out?${new URLSearchParams({ a: "b", iss: AUTH, sid: got.claims.sid })}`],
+    `and not ${other.client_id}'s`,
+  );
   assert.match(page.headers["content-security-policy"], /frame-src https:\/\/app\.example;/);
   assert.ok(page.text.includes(`href="${after}?state=s"`), page.text);
   assert.equal((await who.browser.get(`${AUTH}/api/auth/get-session`)).json, null);
   // Nothing to frame: straight on.
   const again = await signUp(worker);
   const plain = await enter(await register(null, { post_logout_redirect_uris: [after] }), again.browser);
-  const on = await again.browser.get(`${AUTH}/oauth2/end_session?${new URLSearchParams({ id_token_hint: plain.id_token, post_logout_redirect_uri: after })}`, { headers: PAGE });
+  const on = await again.browser.get(
+    `${AUTH}/oauth2/end_session?${new URLSearchParams({ id_token_hint: plain.id_token, post_logout_redirect_uri: after })}`,
+    { headers: PAGE },
+  );
   assert.deepEqual([on.status, on.location], [303, after]);
 });

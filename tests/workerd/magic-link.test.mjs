@@ -11,7 +11,12 @@ import { AUTH, SPA, startWorker } from "../harness/worker.mjs";
 const PASSWORD = "the password of whoever came first";
 const HOST = "auth.localhost";
 // Revoked sessions must be over with the next request, not a minute later.
-const SETTINGS = { LIMIT_MAIL: "1000/60", SIGN_IN_WITH: "password,magic-link,phone", SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0" };
+const SETTINGS = {
+  LIMIT_MAIL: "1000/60",
+  SIGN_IN_WITH: "password,magic-link,phone",
+  SESSION_COOKIE_CACHE_SECONDS: "0",
+  SESSION_RECHECK_SECONDS: "0",
+};
 let worker, issuer;
 before(async () => {
   issuer = await startIssuer();
@@ -24,7 +29,8 @@ after(async () => {
 });
 
 const at = (path, host = AUTH) => `${host}/api/auth${path}`;
-const mailsOf = async (to, { of = worker, host = AUTH } = {}) => (await of.browser().get(`${host}/dev/mailbox?to=${encodeURIComponent(to)}`)).json;
+const mailsOf = async (to, { of = worker, host = AUTH } = {}) =>
+  (await of.browser().get(`${host}/dev/mailbox?to=${encodeURIComponent(to)}`)).json;
 const linkIn = (mail) => mail.text.match(/https?:\S+/)[0];
 const links = async (to, where) => (await mailsOf(to, where)).filter(({ subject }) => subject === "Your sign-in link").map(linkIn);
 const ask = (email, body = {}, { of = worker, host = AUTH } = {}) => of.browser().post(at("/sign-in/magic-link", host), { email, ...body });
@@ -41,7 +47,11 @@ const session = async (browser, host = AUTH) => (await browser.get(at("/get-sess
 const opens = ({ cookies }) => cookies.some((line) => /^doorward\.session=[^;]/.test(line));
 const signIn = (email, password = PASSWORD) => worker.browser().post(at("/sign-in/email"), { email, password });
 const row = async (email) => (await worker.rows("select * from user where email = ? and deleted_at is null", email))[0];
-const change = (sql, ...values) => worker.d1.prepare(sql).bind(...values).run();
+const change = (sql, ...values) =>
+  worker.d1
+    .prepare(sql)
+    .bind(...values)
+    .run();
 const tally = (answers) => answers.reduce((sum, answer) => ({ ...sum, [opens(answer)]: (sum[opens(answer)] ?? 0) + 1 }), {});
 const shape = ({ status, json, headers }) => ({ status, json, names: Object.keys(headers).sort(), trips: headers["server-timing"] });
 
@@ -54,10 +64,25 @@ async function person({ isProven = false } = {}) {
 }
 
 function addPasskey(user) {
-  const columns = { id: randomUUID(), user_id: user, rp_id: HOST, credential_id: randomUUID(), public_key: "x", device_type: "singleDevice", aaguid: "x", created_at: 1, updated_at: 1 };
+  const columns = {
+    id: randomUUID(),
+    user_id: user,
+    rp_id: HOST,
+    credential_id: randomUUID(),
+    public_key: "x",
+    device_type: "singleDevice",
+    aaguid: "x",
+    created_at: 1,
+    updated_at: 1,
+  };
   return change(`insert into passkey (${Object.keys(columns)}) values (${Object.keys(columns).map(() => "?")})`, ...Object.values(columns));
 }
-const addSecondFactor = (user) => change("insert into two_factor (id, user_id, method, verified_at, created_at, updated_at) values (?, ?, 'otp', 1, 1, 1)", randomUUID(), user);
+const addSecondFactor = (user) =>
+  change(
+    "insert into two_factor (id, user_id, method, verified_at, created_at, updated_at) values (?, ?, 'otp', 1, 1, 1)",
+    randomUUID(),
+    user,
+  );
 
 test("a link makes a user of a stranger, and signs in whom it knows", async () => {
   const email = uniqueEmail();
@@ -105,10 +130,21 @@ test("the mail's link leads home where nothing else was asked for", async () => 
 test("a link is good once and in time; several may be outstanding", async () => {
   const { email } = await person({ isProven: true });
   const [first, second, late] = [await link(email), await link(email), await link(email)];
-  await change("update verification set expires_at = 1 where id = (select id from verification where kind = 'magic_link' and identifier = ? order by created_at desc, id desc limit 1)", email);
+  await change(
+    `update verification set expires_at = 1 where id = (select id from verification where kind = 'magic_link' and identifier = ?
+       order by created_at desc, id desc limit 1)`,
+    email,
+  );
   assert.ok(opens(await follow(first)) && opens(await follow(second)));
   const made = `${AUTH}/sign-in-link?callbackURL=%2Faccount&token=`;
-  for (const [url, why] of [[first, "used"], [late, "too late"], [made, "none"], [`${made}x`, "short"], [`${made}${"A".repeat(43)}`, "made up"], [`${made}%00`, "garbage"]]) {
+  for (const [url, why] of [
+    [first, "used"],
+    [late, "too late"],
+    [made, "none"],
+    [`${made}x`, "short"],
+    [`${made}${"A".repeat(43)}`, "made up"],
+    [`${made}%00`, "garbage"],
+  ]) {
     const answer = await follow(url);
     assert.deepEqual([answer.status, answer.location, opens(answer)], [302, "/account?error=INVALID_TOKEN", false], why);
   }
@@ -121,13 +157,29 @@ test("what goes wrong is told where the link says, before its callbackURL, or on
     ["&callbackURL=/c?x=1%23top", "/c?x=1&error=INVALID_TOKEN#top"],
     [`&callbackURL=/c&errorCallbackURL=${SPA}/e`, `${SPA}/e?error=INVALID_TOKEN`],
     ["&errorCallbackURL=/e&newUserCallbackURL=/n", "/e?error=INVALID_TOKEN"],
-  ]) assert.equal((await follow(base + query)).location, location, query);
+  ])
+    assert.equal((await follow(base + query)).location, location, query);
 });
 
 test("links lead to trusted places only, and one that does not is not used up", async () => {
   const { email } = await person({ isProven: true });
-  const evil = ["https://evil.example", "//evil.example", "/\\evil.example", "/..//evil.example", "/x/..//evil.example", "/%2f%2fevil.example", "javascript:alert(1)", `${SPA}.evil.example`, `http://spa.localhost:5173@evil.example`, "/\t/evil.example"];
-  const codes = { callbackURL: "INVALID_CALLBACK_URL", newUserCallbackURL: "INVALID_NEW_USER_CALLBACK_URL", errorCallbackURL: "INVALID_ERROR_CALLBACK_URL" };
+  const evil = [
+    "https://evil.example",
+    "//evil.example",
+    "/\\evil.example",
+    "/..//evil.example",
+    "/x/..//evil.example",
+    "/%2f%2fevil.example",
+    "javascript:alert(1)",
+    `${SPA}.evil.example`,
+    `http://spa.localhost:5173@evil.example`,
+    "/\t/evil.example",
+  ];
+  const codes = {
+    callbackURL: "INVALID_CALLBACK_URL",
+    newUserCallbackURL: "INVALID_NEW_USER_CALLBACK_URL",
+    errorCallbackURL: "INVALID_ERROR_CALLBACK_URL",
+  };
   const good = await link(email);
   const before = (await links(email)).length;
   for (const [name, code] of Object.entries(codes)) {
@@ -158,7 +210,13 @@ test("an account whose address was never proven is taken from whoever made it: p
   const { token: oneTime } = (await browser.get(at("/one-time-token/generate"))).json;
   await addPasskey(id);
   await addSecondFactor(id);
-  await change("insert into trusted_device (id, user_id, token_hash, last_used_at, expires_at, created_at, updated_at) values (?, ?, ?, 1, 9e12, 1, 1)", randomUUID(), id, randomUUID());
+  await change(
+    `insert into trusted_device (id, user_id, token_hash, last_used_at, expires_at, created_at, updated_at) values
+       (?, ?, ?, 1, 9e12, 1, 1)`,
+    randomUUID(),
+    id,
+    randomUUID(),
+  );
   const owner = worker.browser();
   assert.ok(opens(await follow(await link(email), owner)));
   const { user } = await session(owner);
@@ -166,7 +224,8 @@ test("an account whose address was never proven is taken from whoever made it: p
   assert.equal((await signIn(email)).status, 401, "the password of whoever made the account");
   for (const stale of [browser, elsewhere]) assert.equal(await session(stale), null, "the session of whoever made the account");
   assert.equal((await worker.browser().post(at("/one-time-token/verify"), { token: oneTime })).status, 400);
-  for (const table of ["passkey", "two_factor", "trusted_device", "account"]) assert.deepEqual(await worker.rows(`select id from ${table} where user_id = ?`, id), [], table);
+  for (const table of ["passkey", "two_factor", "trusted_device", "account"])
+    assert.deepEqual(await worker.rows(`select id from ${table} where user_id = ?`, id), [], table);
 });
 
 test("… and so is the phone number that they proved, by which they would come back", async () => {
@@ -205,7 +264,9 @@ test("… and so is the change of address that they began and did not end", asyn
   assert.equal((await browser.post(at("/change-email"), { newEmail: theirs })).status, 200);
   const waiting = new URL(linkIn((await mailsOf(theirs))[0]));
   await follow(await link(email));
-  await worker.browser().submit(`${AUTH}/change-email`, { token: waiting.searchParams.get("token"), step: waiting.searchParams.get("step") });
+  await worker
+    .browser()
+    .submit(`${AUTH}/change-email`, { token: waiting.searchParams.get("token"), step: waiting.searchParams.get("step") });
   const [{ email: now }] = await worker.rows("select email from user where id = ?", id);
   assert.equal(now, email, "the account went to an address of whoever made it");
 });
@@ -250,7 +311,10 @@ test("known and unknown addresses are answered alike, also where nobody may sign
   try {
     const stranger = uniqueEmail();
     const known = uniqueEmail();
-    await closed.d1.prepare("insert into user (id, email, name, created_at, updated_at) values (?, ?, 'K', 1, 1)").bind(randomUUID(), known).run();
+    await closed.d1
+      .prepare("insert into user (id, email, name, created_at, updated_at) values (?, ?, 'K', 1, 1)")
+      .bind(randomUUID(), known)
+      .run();
     assert.deepEqual(shape(await ask(known, {}, { of: closed })), shape(await ask(stranger, {}, { of: closed })));
     assert.deepEqual(await links(stranger, { of: closed }), []);
     assert.equal((await links(known, { of: closed })).length, 1);
@@ -262,11 +326,28 @@ test("known and unknown addresses are answered alike, also where nobody may sign
 test("bad input is told as such", async () => {
   const post = (body, headers) => worker.browser().post(at("/sign-in/magic-link"), body, { headers });
   const json = { "content-type": "application/json" };
-  for (const body of [{}, { email: "" }, { email: null }, { email: 7 }, { email: ["a@x.co"] }, { email: "no address" }, { email: `${"a".repeat(300)}@x.co` }, { email: "a@x.co", name: 7 }, { email: "a@x.co", name: "x".repeat(257) }, { email: "a@x.co", callbackURL: {} }, { email: "a@x.co", callbackURL: `/${"x".repeat(8192)}` }]) {
+  for (const body of [
+    {},
+    { email: "" },
+    { email: null },
+    { email: 7 },
+    { email: ["a@x.co"] },
+    { email: "no address" },
+    { email: `${"a".repeat(300)}@x.co` },
+    { email: "a@x.co", name: 7 },
+    { email: "a@x.co", name: "x".repeat(257) },
+    { email: "a@x.co", callbackURL: {} },
+    { email: "a@x.co", callbackURL: `/${"x".repeat(8192)}` },
+  ]) {
     const answer = await post(body);
     assert.deepEqual([answer.status, answer.json.code], [400, "VALIDATION_ERROR"], JSON.stringify(body));
   }
-  for (const [body, code] of [["{bad", "BAD_REQUEST"], ["null", "VALIDATION_ERROR"], ["[]", "VALIDATION_ERROR"], ["", "VALIDATION_ERROR"]]) {
+  for (const [body, code] of [
+    ["{bad", "BAD_REQUEST"],
+    ["null", "VALIDATION_ERROR"],
+    ["[]", "VALIDATION_ERROR"],
+    ["", "VALIDATION_ERROR"],
+  ]) {
     const answer = await post(body, json);
     assert.deepEqual([answer.status, answer.json.code], [400, code], body);
   }
@@ -294,7 +375,12 @@ test("mails are limited by network and by address; where links are no way in, th
     const refused = await browser.post(path, { email: uniqueEmail() });
     assert.deepEqual(refused.json, { message: "Too many requests. Please try again later." });
     assert.equal(refused.headers["retry-after"], refused.headers["x-retry-after"]);
-    for (const answer of [await ask(email, {}, { of: off }), await off.browser().get(at("/magic-link/verify?token=x")), await off.browser().get(`${AUTH}/sign-in-link?token=x`)]) assert.equal(answer.status, 404);
+    for (const answer of [
+      await ask(email, {}, { of: off }),
+      await off.browser().get(at("/magic-link/verify?token=x")),
+      await off.browser().get(`${AUTH}/sign-in-link?token=x`),
+    ])
+      assert.equal(answer.status, 404);
     assert.equal((await off.browser().submit(`${AUTH}/login/link`, { email })).status, 404);
   } finally {
     await limited.dispose();
@@ -310,7 +396,10 @@ test("an isolated tenant's links and users are its own", async () => {
   const inside = await link(email, {}, { host });
   assert.ok(inside.startsWith(`${host}/`));
   const outside = await link(email);
-  for (const [url, from, to] of [[inside, host, AUTH], [outside, AUTH, host]]) {
+  for (const [url, from, to] of [
+    [inside, host, AUTH],
+    [outside, AUTH, host],
+  ]) {
     const answer = await follow(url.replace(from, to));
     assert.deepEqual([answer.location, opens(answer)], ["/account?error=INVALID_TOKEN", false], `${from} → ${to}`);
   }
@@ -318,7 +407,10 @@ test("an isolated tenant's links and users are its own", async () => {
   await follow(inside, browser);
   const { user } = await session(browser, host);
   assert.deepEqual([user.email, user.id !== id], [email, true]);
-  assert.deepEqual((await worker.rows("select tenant_id from user where email = ? order by tenant_id", email)).map((found) => found.tenant_id), [null, tenant]);
+  assert.deepEqual(
+    (await worker.rows("select tenant_id from user where email = ? order by tenant_id", email)).map((found) => found.tenant_id),
+    [null, tenant],
+  );
 });
 
 test("neither a dump nor the log holds a link's token", async () => {
@@ -327,7 +419,13 @@ test("neither a dump nor the log holds a link's token", async () => {
   await worker.browser().followMailedLink(`${AUTH}/sign-in-link?token=${used}`);
   await follow(`${AUTH}/sign-in-link?token=${used}&callbackURL=//evil.example`);
   await worker.browser().get(`${at("/magic-link/verify")}/?token=${used}`);
-  const dump = JSON.stringify([await worker.rows("select * from verification"), await worker.rows("select * from outbox"), await worker.rows("select * from audit_event"), await worker.rows("select * from session"), await worker.rows("select * from login_history")]);
+  const dump = JSON.stringify([
+    await worker.rows("select * from verification"),
+    await worker.rows("select * from outbox"),
+    await worker.rows("select * from audit_event"),
+    await worker.rows("select * from session"),
+    await worker.rows("select * from login_history"),
+  ]);
   for (const token of [used, tokenIn(unused)]) assert.ok(!dump.includes(token) && !worker.logs().includes(token));
 });
 
@@ -337,11 +435,16 @@ test("fifty uses of one link at once: one session, for a stranger as for a known
     const url = bare(await link(address));
     const answers = await Promise.all(Array.from({ length: 50 }, () => follow(url)));
     assert.deepEqual(tally(answers), { true: 1, false: 49 });
-    for (const { status, location } of answers.filter((answer) => !opens(answer))) assert.deepEqual([status, location], [302, "/api/auth/error?error=INVALID_TOKEN"]);
+    for (const { status, location } of answers.filter((answer) => !opens(answer)))
+      assert.deepEqual([status, location], [302, "/api/auth/error?error=INVALID_TOKEN"]);
     const { id: user } = await row(address);
     const living = await worker.rows("select id from session where user_id = ? and login_method = 'magic-link'", user);
     assert.equal(living.length, 1);
-    assert.equal((await worker.rows("select id from login_history where user_id = ? and status = 'success' and login_method = 'magic-link'", user)).length, 1);
+    assert.equal(
+      (await worker.rows("select id from login_history where user_id = ? and status = 'success' and login_method = 'magic-link'", user))
+        .length,
+      1,
+    );
   }
   assert.equal((await row(email)).id, id);
 });

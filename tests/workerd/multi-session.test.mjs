@@ -27,7 +27,11 @@ const session = async (browser) => (await browser.get(at("/get-session?disableCo
 const cached = async (browser) => (await browser.get(at("/get-session"))).json;
 const signIn = (browser, email) => post(browser, "/sign-in/email", { email, password: PASSWORD });
 const living = async (user) => (await worker.rows("select id from session where user_id = ? and revoked_at is null", user)).length;
-const change = (sql, ...values) => worker.d1.prepare(sql).bind(...values).run();
+const change = (sql, ...values) =>
+  worker.d1
+    .prepare(sql)
+    .bind(...values)
+    .run();
 const told = ({ status, json }) => [status, json.code];
 const UNKNOWN = [401, { message: "Invalid session token", code: "INVALID_SESSION_TOKEN" }];
 const cleared = ({ cookies }, name) => cookies.some((line) => new RegExp(`^doorward\\.${name}=;.*Max-Age=0`).test(line));
@@ -52,9 +56,17 @@ test("the accounts of a browser are listed, with handles that open nothing", asy
   const { browser, first, second } = await two();
   const answer = await list(browser);
   assert.equal(answer.status, 200);
-  assert.deepEqual(answer.json.map(({ session: { token }, user }) => [token, user.email]).sort(), [first, second].map(({ handle, email }) => [handle, email]).sort());
-  assert.deepEqual(answer.json.find(({ user }) => user.id === second.id), await session(browser));
-  for (const value of [...browser.cookies(HOST).values()]) for (const secret of value.split(/[.~]/)) if (secret.length === 43) assert.ok(!answer.text.includes(secret), "a script reads a session's secret");
+  assert.deepEqual(
+    answer.json.map(({ session: { token }, user }) => [token, user.email]).sort(),
+    [first, second].map(({ handle, email }) => [handle, email]).sort(),
+  );
+  assert.deepEqual(
+    answer.json.find(({ user }) => user.id === second.id),
+    await session(browser),
+  );
+  for (const value of [...browser.cookies(HOST).values()])
+    for (const secret of value.split(/[.~]/))
+      if (secret.length === 43) assert.ok(!answer.text.includes(secret), "a script reads a session's secret");
   const cookie = (await signIn(browser, first.email)).cookies.find((line) => line.startsWith("doorward.others="));
   for (const part of ["HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=604800"]) assert.ok(cookie.includes(part), part);
   const stranger = await list(worker.browser());
@@ -68,7 +80,10 @@ test("a session that is not remembered is opened by nothing that outlives the br
   const { session: unremembered } = await session(browser);
   // The browser is closed: of every cookie that was ever set, those with an end of their own are left.
   const lasting = (line) => line.match(/Max-Age=([1-9]\d*)/);
-  const secrets = answer.cookies.filter((line) => !lasting(line)).map((line) => line.match(/=([\w-]{43})\./)?.[1]).filter(Boolean);
+  const secrets = answer.cookies
+    .filter((line) => !lasting(line))
+    .map((line) => line.match(/=([\w-]{43})\./)?.[1])
+    .filter(Boolean);
   assert.ok(secrets.length > 0);
   for (const line of answer.cookies.filter(lasting)) for (const secret of secrets) assert.ok(!line.includes(secret), line.split("=")[0]);
   const reopened = worker.browser();
@@ -115,7 +130,10 @@ test("a session that is not this browser's, or over, does not become active", as
     }
   }
   assert.equal(await living(elsewhere.id), 1);
-  const ends = ["update session set revoked_at = 1, revocation_reason = 'test' where user_id = ?", "update session set revoked_at = null, revocation_reason = null, expires_at = 1 where user_id = ?"];
+  const ends = [
+    "update session set revoked_at = 1, revocation_reason = 'test' where user_id = ?",
+    "update session set revoked_at = null, revocation_reason = null, expires_at = 1 where user_id = ?",
+  ];
   for (const end of ends) {
     await change(end, first.id);
     assert.deepEqual((await setActive(browser, first.handle)).json, UNKNOWN[1]);
@@ -166,7 +184,11 @@ test("one user is one account of a browser, and signed out with all their sessio
   const { browser, first } = await two();
   const again = await signIn(browser, first.email);
   assert.equal((await listed(browser)).filter((email) => email === first.email).length, 1);
-  assert.equal((await list(browser)).json.find(({ user }) => user.id === first.id).session.id, again.json.token, "the older of two is shown");
+  assert.equal(
+    (await list(browser)).json.find(({ user }) => user.id === first.id).session.id,
+    again.json.token,
+    "the older of two is shown",
+  );
   const elsewhere = worker.browser();
   await signIn(elsewhere, first.email);
   await post(browser, "/sign-out");
@@ -189,8 +211,14 @@ test("the cookie is believed as far as it is signed, and never an error of ours"
   const [newer, older] = others.split("~");
   const forged = `${older.split(".")[0]}.${newer.split(".")[1]}`;
   for (const [value, emails] of [
-    [`${forged}~${newer}`, [second.email]], [older, [first.email, second.email]], [older.split(".")[0], [second.email]], ["~~.~", [second.email]],
-    ["", [second.email]], [`${older}~`.repeat(60), [first.email, second.email]], ["%00", [second.email]], ["x".repeat(3000), [second.email]],
+    [`${forged}~${newer}`, [second.email]],
+    [older, [first.email, second.email]],
+    [older.split(".")[0], [second.email]],
+    ["~~.~", [second.email]],
+    ["", [second.email]],
+    [`${older}~`.repeat(60), [first.email, second.email]],
+    ["%00", [second.email]],
+    ["x".repeat(3000), [second.email]],
   ]) {
     browser.cookies(HOST).set("doorward.others", value);
     assert.deepEqual(await listed(browser), emails.sort(), value.slice(0, 100));
@@ -234,18 +262,35 @@ test("accounts come by every way in, and an isolated tenant's are its own", asyn
 test("bad input is told as such, and other websites change nothing", async () => {
   const { browser, first } = await two();
   for (const path of ["/multi-session/set-active", "/multi-session/revoke"]) {
-    for (const body of [{}, { sessionToken: 7 }, { sessionToken: null }, { sessionToken: "x".repeat(101) }]) assert.deepEqual(told(await post(browser, path, body)), [400, "VALIDATION_ERROR"], path);
-    for (const [body, code] of [["{bad", "BAD_REQUEST"], ["null", "VALIDATION_ERROR"]]) assert.deepEqual(told(await browser.post(at(path), body, { headers: { "content-type": "application/json" } })), [400, code]);
-    assert.deepEqual(told(await browser.post(at(path), { sessionToken: first.handle }, { origin: "https://evil.example" })), [403, "INVALID_ORIGIN"]);
+    for (const body of [{}, { sessionToken: 7 }, { sessionToken: null }, { sessionToken: "x".repeat(101) }])
+      assert.deepEqual(told(await post(browser, path, body)), [400, "VALIDATION_ERROR"], path);
+    for (const [body, code] of [
+      ["{bad", "BAD_REQUEST"],
+      ["null", "VALIDATION_ERROR"],
+    ])
+      assert.deepEqual(told(await browser.post(at(path), body, { headers: { "content-type": "application/json" } })), [400, code]);
+    assert.deepEqual(told(await browser.post(at(path), { sessionToken: first.handle }, { origin: "https://evil.example" })), [
+      403,
+      "INVALID_ORIGIN",
+    ]);
     assert.deepEqual(told(await browser.send("POST", at(path), { body: { sessionToken: first.handle } })), [403, "MISSING_OR_NULL_ORIGIN"]);
   }
   assert.equal(await living(first.id), 1);
-  assert.equal((await browser.get(at("/multi-session/list-device-sessions"), { headers: { origin: "https://evil.example" } })).headers["access-control-allow-origin"], undefined);
+  assert.equal(
+    (await browser.get(at("/multi-session/list-device-sessions"), { headers: { origin: "https://evil.example" } })).headers[
+      "access-control-allow-origin"
+    ],
+    undefined,
+  );
 });
 
 test("twenty changes and ends at once: nothing but 200 and 401, and one account is active", async () => {
   const { browser, first, second } = await two();
-  const answers = await Promise.all(Array.from({ length: 20 }, (_, n) => (n % 4 ? setActive(copy(browser), n % 2 ? first.handle : second.handle) : revoke(copy(browser), first.handle))));
+  const answers = await Promise.all(
+    Array.from({ length: 20 }, (_, n) =>
+      n % 4 ? setActive(copy(browser), n % 2 ? first.handle : second.handle) : revoke(copy(browser), first.handle),
+    ),
+  );
   for (const { status, text } of answers) assert.ok(status === 200 || status === 401, `${status} ${text}`);
   assert.deepEqual([await living(first.id), await listed(browser)], [0, [second.email]]);
 });
@@ -256,7 +301,8 @@ test("where one account is enough, none of it is there", async () => {
     const browser = off.browser();
     const answer = await post(browser, "/sign-up/email", { name: "P", email: uniqueEmail(), password: PASSWORD });
     assert.ok(!answer.cookies.some((line) => line.startsWith("doorward.others=")));
-    for (const gone of [await list(browser), await setActive(browser, answer.json.token), await revoke(browser, answer.json.token)]) assert.deepEqual([gone.status, gone.text], [404, ""]);
+    for (const gone of [await list(browser), await setActive(browser, answer.json.token), await revoke(browser, answer.json.token)])
+      assert.deepEqual([gone.status, gone.text], [404, ""]);
   } finally {
     await off.dispose();
   }
@@ -268,5 +314,11 @@ test("the ninth account displaces the first, whose session ends: no cookie could
   for (let n = 0; n < 9; n += 1) all.push(await join(browser));
   for (let tries = 0; tries < 100 && (await living(all[0].id)) > 0; tries += 1) await sleep(20);
   assert.deepEqual(await Promise.all(all.map(({ id }) => living(id))), [0, 1, 1, 1, 1, 1, 1, 1, 1]);
-  assert.deepEqual(await listed(browser), all.slice(1).map(({ email }) => email).sort());
+  assert.deepEqual(
+    await listed(browser),
+    all
+      .slice(1)
+      .map(({ email }) => email)
+      .sort(),
+  );
 });

@@ -9,7 +9,9 @@ import { AUTH, startWorker } from "../harness/worker.mjs";
 
 let worker;
 before(async () => {
-  worker = await startWorker({ settings: { CLIENT_REGISTRATION: "open", SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0" } });
+  worker = await startWorker({
+    settings: { CLIENT_REGISTRATION: "open", SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0" },
+  });
 });
 after(() => worker?.dispose());
 
@@ -21,14 +23,19 @@ const GOOD = ["A", "Zoë Ångström", "李小龍", "O'Brien <b>", "x".repeat(256
 
 test("a name is one visible line, when signing up and when changing it", async () => {
   const browser = worker.browser();
-  const signUp = (name) => worker.browser().post(`${AUTH}/api/auth/sign-up/email`, { name, email: uniqueEmail(), password: "a long password" });
+  const signUp = (name) =>
+    worker.browser().post(`${AUTH}/api/auth/sign-up/email`, { name, email: uniqueEmail(), password: "a long password" });
   await browser.post(`${AUTH}/api/auth/sign-up/email`, { name: "Before", email: uniqueEmail(), password: "a long password" });
   const update = (name) => browser.post(`${AUTH}/api/auth/update-user`, { name });
   const name = async () => (await browser.get(`${AUTH}/api/auth/get-session`)).json.user.name;
   for (const bad of BAD) {
     // Front-ends that ask for no name sign up with an empty one.
     for (const answer of [...(bad ? [await signUp(bad)] : []), await update(bad)]) {
-      assert.deepEqual([answer.status, answer.json.code, /\[body\.name\]/.test(answer.json.message)], [400, "VALIDATION_ERROR", true], JSON.stringify(bad));
+      assert.deepEqual(
+        [answer.status, answer.json.code, /\[body\.name\]/.test(answer.json.message)],
+        [400, "VALIDATION_ERROR", true],
+        JSON.stringify(bad),
+      );
     }
     assert.equal(await name(), "Before");
   }
@@ -57,7 +64,9 @@ test("whatever is shown by a name has one that is seen: organizations, teams, cl
       "a key": await post("/api-key/create", { name }),
       "a passkey": await post("/passkey/update-passkey", { id: passkey.json.id, name }),
       "a user's name to show": await post("/update-user", { displayUsername: name }),
-      "a client": await browser.send("POST", `${AUTH}/oauth2/register`, { body: { client_name: name, redirect_uris: ["https://spa.example/callback"], token_endpoint_auth_method: "none" } }),
+      "a client": await browser.send("POST", `${AUTH}/oauth2/register`, {
+        body: { client_name: name, redirect_uris: ["https://spa.example/callback"], token_endpoint_auth_method: "none" },
+      }),
     };
     for (const [what, { status, text }] of Object.entries(answers)) assert.equal(status, 400, `${what} ${JSON.stringify(name)}: ${text}`);
   }
@@ -73,7 +82,10 @@ test("an invitation quotes the names of strangers below a subject of ours, and t
   const { json } = await browser.post(`${AUTH}/api/auth/organization/create`, { name: "Bolt", slug: "bolt" });
   // Names from before they were judged.
   await worker.d1.prepare("update tenant set name = ? where id = ?").bind("https://evil.example/verify", json.id).run();
-  await worker.d1.prepare("update user set name = ? where id = ?").bind(`Your account is suspended: www.evil.example\u202e ${"x".repeat(100)}`, id).run();
+  await worker.d1
+    .prepare("update user set name = ? where id = ?")
+    .bind(`Your account is suspended: www.evil.example\u202e ${"x".repeat(100)}`, id)
+    .run();
   const to = uniqueEmail();
   const invited = await browser.post(`${AUTH}/api/auth/organization/invite-member`, { email: to, role: "member", organizationId: json.id });
   assert.equal(invited.status, 200, invited.text);
@@ -88,7 +100,8 @@ test("an invitation quotes the names of strangers below a subject of ours, and t
 
 test("pages that are part of no client's flow share no window with the page that opened them", async () => {
   const { browser } = await signUp(worker);
-  const of = async (path) => (await browser.get(`${AUTH}${path}`, { headers: { accept: "text/html" } })).headers["cross-origin-opener-policy"];
+  const of = async (path) =>
+    (await browser.get(`${AUTH}${path}`, { headers: { accept: "text/html" } })).headers["cross-origin-opener-policy"];
   assert.equal(await of("/account"), "same-origin");
   assert.equal(await of("/device"), "same-origin");
   // A client's window of its own: the page that opened it waits for the answer.

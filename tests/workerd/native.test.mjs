@@ -26,13 +26,19 @@ after(async () => {
 beforeEach(() => [upstream, elliptic].forEach((one) => one.behave()));
 
 const at = (path) => `${AUTH}/api/auth${path}`;
-const run = (sql, ...values) => worker.d1.prepare(sql).bind(...values).run();
+const run = (sql, ...values) =>
+  worker.d1
+    .prepare(sql)
+    .bind(...values)
+    .run();
 const told = ({ status, json }) => [status, json.code];
 const now = () => Math.floor(Date.now() / 1000);
 const hex = (text) => createHash("sha256").update(text).digest("hex");
-const bring = (idToken, { browser = worker.browser(), provider = "acme", path = "/sign-in/social", ...options } = {}) => browser.post(at(path), { provider, idToken }, options);
+const bring = (idToken, { browser = worker.browser(), provider = "acme", path = "/sign-in/social", ...options } = {}) =>
+  browser.post(at(path), { provider, idToken }, options);
 const session = async (browser) => (await browser.get(at("/get-session?disableCookieCache=true"))).json;
-const sessions = async (subject) => (await worker.rows("select session.id from session join account using (user_id) where subject = ?", subject)).length;
+const sessions = async (subject) =>
+  (await worker.rows("select session.id from session join account using (user_id) where subject = ?", subject)).length;
 
 async function refused(answer, outcome = [401, "INVALID_TOKEN"], note = "") {
   assert.deepEqual(told(answer), outcome, `${note} ${answer.text}`);
@@ -56,7 +62,11 @@ test("an ID token signs in: a stranger first, and the same user again", async ()
   const again = await bring({ token: await upstream.idToken({ ...person, jti: randomUUID() }) });
   assert.equal(again.json.user.id, user.id);
   const [{ id: account }] = (await browser.get(at("/list-accounts"))).json;
-  assert.deepEqual(told(await browser.post(at("/get-access-token"), { accountId: account })), [400, "FAILED_TO_GET_ACCESS_TOKEN"], "none came");
+  assert.deepEqual(
+    told(await browser.post(at("/get-access-token"), { accountId: account })),
+    [400, "FAILED_TO_GET_ACCESS_TOKEN"],
+    "none came",
+  );
 });
 
 test("tokens that came along are kept", async () => {
@@ -85,19 +95,34 @@ test("an ID token links", async () => {
   assert.equal((await bring({ token: await upstream.idToken({ ...person, jti: "3" }) })).json.user.id, who.id);
 
   const thief = await signUp(worker);
-  assert.deepEqual(told(await link({ token: await upstream.idToken({ ...person, jti: "4" }) }, thief.browser)), [409, "SOCIAL_ACCOUNT_ALREADY_LINKED"]);
+  assert.deepEqual(told(await link({ token: await upstream.idToken({ ...person, jti: "4" }) }, thief.browser)), [
+    409,
+    "SOCIAL_ACCOUNT_ALREADY_LINKED",
+  ]);
   assert.deepEqual(told(await link({ token: await upstream.idToken({ ...person, jti: "5" }) }, worker.browser())), [401, "UNAUTHORIZED"]);
   const used = await upstream.idToken({ ...stranger(), jti: "6" });
   assert.equal((await bring({ token: used })).status, 200);
   assert.deepEqual(told(await link({ token: used }, thief.browser)), [401, "INVALID_TOKEN"], "what has signed in does not link");
-  assert.deepEqual((await thief.browser.get(at("/list-accounts"))).json.map(({ providerId }) => providerId), ["credential"]);
+  assert.deepEqual(
+    (await thief.browser.get(at("/list-accounts"))).json.map(({ providerId }) => providerId),
+    ["credential"],
+  );
 });
 
 test("a nonce is repeated, as it is or hashed", async () => {
   const nonce = randomUUID();
   const table = [
-    [nonce, nonce, 200], [nonce, hex(nonce), 200], [undefined, undefined, 200],
-    [undefined, nonce, 401], [nonce, undefined, 401], [nonce, "another", 401], [nonce, hex(nonce).toUpperCase(), 401], [hex(nonce), nonce, 401], ["", nonce, 401], [nonce, "", 401], [nonce, 5, 401],
+    [nonce, nonce, 200],
+    [nonce, hex(nonce), 200],
+    [undefined, undefined, 200],
+    [undefined, nonce, 401],
+    [nonce, undefined, 401],
+    [nonce, "another", 401],
+    [nonce, hex(nonce).toUpperCase(), 401],
+    [hex(nonce), nonce, 401],
+    ["", nonce, 401],
+    [nonce, "", 401],
+    [nonce, 5, 401],
   ];
   for (const [given, said, status] of table) {
     const answer = await bring({ token: await upstream.idToken({ ...stranger(), nonce: said }), nonce: given });
@@ -162,8 +187,23 @@ test("an ID token is for us, or for an app of ours", async () => {
     assert.equal((await bring({ token: await upstream.idToken({ ...stranger(), aud }) }, { provider: "apps" })).status, 200, String(aud));
     await refused(await bring({ token: await upstream.idToken({ ...stranger(), aud }) }), [401, "INVALID_TOKEN"], `${aud} is not acme's`);
   }
-  for (const aud of ["another", "app.IOS", "app.ios.evil", "", undefined, [], ["app.ios", "another"], ["doorward", "another"], { 0: "app.ios" }, 5]) {
-    await refused(await bring({ token: await upstream.idToken({ ...stranger(), aud }) }, { provider: "apps" }), [401, "INVALID_TOKEN"], JSON.stringify(aud));
+  for (const aud of [
+    "another",
+    "app.IOS",
+    "app.ios.evil",
+    "",
+    undefined,
+    [],
+    ["app.ios", "another"],
+    ["doorward", "another"],
+    { 0: "app.ios" },
+    5,
+  ]) {
+    await refused(
+      await bring({ token: await upstream.idToken({ ...stranger(), aud }) }, { provider: "apps" }),
+      [401, "INVALID_TOKEN"],
+      JSON.stringify(aud),
+    );
   }
 });
 
@@ -187,7 +227,10 @@ for (const [name, claims] of CLAIMS) {
   test(`an ID token that is not good: ${name}`, async () => {
     await refused(await bring({ token: await upstream.idToken({ ...stranger(), ...claims() }) }));
     const who = await signUp(worker);
-    const answer = await bring({ token: await upstream.idToken({ ...stranger(), ...claims() }) }, { browser: who.browser, path: "/link-social" });
+    const answer = await bring(
+      { token: await upstream.idToken({ ...stranger(), ...claims() }) },
+      { browser: who.browser, path: "/link-social" },
+    );
     await refused(answer);
     assert.equal((await who.browser.get(at("/list-accounts"))).json.length, 1);
   });
@@ -215,17 +258,53 @@ test("signatures that are not the issuer's", async () => {
 test("what is no ID token at all is bad input, and never our fault", async () => {
   const deep = `${"[".repeat(3000)}${"]".repeat(3000)}`;
   for (const idToken of [
-    "", "x", 5, true, [], {}, { token: null }, { token: 5 }, { token: [] }, { token: {} }, { nonce: "x" }, { token: "x".repeat(17_000) }, { token: "a.b.c", nonce: 5 }, { token: "a.b.c", nonce: [] },
-    { token: "a.b.c", accessToken: {} }, { token: "a.b.c", refreshToken: 1 }, { token: "a.b.c", nonce: "x".repeat(17_000) }, { token: "a.b.c", accessToken: "x".repeat(17_000) }, { token: "a.b.c", refreshToken: "x".repeat(17_000) },
+    "",
+    "x",
+    5,
+    true,
+    [],
+    {},
+    { token: null },
+    { token: 5 },
+    { token: [] },
+    { token: {} },
+    { nonce: "x" },
+    { token: "x".repeat(17_000) },
+    { token: "a.b.c", nonce: 5 },
+    { token: "a.b.c", nonce: [] },
+    { token: "a.b.c", accessToken: {} },
+    { token: "a.b.c", refreshToken: 1 },
+    { token: "a.b.c", nonce: "x".repeat(17_000) },
+    { token: "a.b.c", accessToken: "x".repeat(17_000) },
+    { token: "a.b.c", refreshToken: "x".repeat(17_000) },
   ]) {
     const answer = await bring(idToken);
     assert.deepEqual(told(answer), [400, "VALIDATION_ERROR"], `${JSON.stringify(idToken)?.slice(0, 80)} ${answer.text}`);
   }
   for (const token of [
-    "", " ", ".", "..", "...", "a", "a.b", "a.b.c", "a.b.c.d", "a.b.c.d.e", "\u0000", "ä.ö.ü", "e30.e30.", "e30.e30.e30", "bnVsbA.bnVsbA.bnVsbA", "x".repeat(16_000), ".".repeat(16_000),
-    `${Buffer.from(deep).toString("base64url")}.e30.AAAA`, `${Buffer.from('{"alg":"RS256"}').toString("base64url")}.${Buffer.from(deep).toString("base64url")}.AAAA`, `${Buffer.from('{"alg":5}').toString("base64url")}.e30.AAAA`,
+    "",
+    " ",
+    ".",
+    "..",
+    "...",
+    "a",
+    "a.b",
+    "a.b.c",
+    "a.b.c.d",
+    "a.b.c.d.e",
+    "\u0000",
+    "ä.ö.ü",
+    "e30.e30.",
+    "e30.e30.e30",
+    "bnVsbA.bnVsbA.bnVsbA",
+    "x".repeat(16_000),
+    ".".repeat(16_000),
+    `${Buffer.from(deep).toString("base64url")}.e30.AAAA`,
+    `${Buffer.from('{"alg":"RS256"}').toString("base64url")}.${Buffer.from(deep).toString("base64url")}.AAAA`,
+    `${Buffer.from('{"alg":5}').toString("base64url")}.e30.AAAA`,
   ]) {
-    for (const nonce of [undefined, "", "\u0000", "ä"]) await refused(await bring({ token, nonce }), [401, "INVALID_TOKEN"], JSON.stringify(token.slice(0, 40)));
+    for (const nonce of [undefined, "", "\u0000", "ä"])
+      await refused(await bring({ token, nonce }), [401, "INVALID_TOKEN"], JSON.stringify(token.slice(0, 40)));
   }
   assert.ok(!/panic|unreachable|INTERNAL_SERVER_ERROR/.test(worker.logs()), "nothing broke");
 });
@@ -234,7 +313,15 @@ test("what `user` says, unsigned, proves nothing", async () => {
   const victim = await signUp(worker);
   await run("update user set email_verified = 1 where id = ?", victim.id);
   for (const user of [
-    { email: victim.email, email_verified: true, sub: "x" }, { name: { firstName: "A".repeat(5000), lastName: 5 } }, "x", 5, [], null, { name: null }, { sub: "another" }, { user: { email: victim.email } },
+    { email: victim.email, email_verified: true, sub: "x" },
+    { name: { firstName: "A".repeat(5000), lastName: 5 } },
+    "x",
+    5,
+    [],
+    null,
+    { name: null },
+    { sub: "another" },
+    { user: { email: victim.email } },
   ]) {
     const person = stranger();
     const answer = await bring({ token: await upstream.idToken(person), user });
@@ -251,7 +338,8 @@ test("unknown, disabled and OAuth2-only providers", async () => {
   const who = await signUp(worker);
   for (const options of [{}, { browser: who.browser, path: "/link-social" }]) {
     const token = await upstream.idToken(stranger());
-    for (const provider of ["nope", "off", "credential", "ACME", "'"]) await refused(await bring({ token }, { provider, ...options }), [404, "PROVIDER_NOT_FOUND"], provider);
+    for (const provider of ["nope", "off", "credential", "ACME", "'"])
+      await refused(await bring({ token }, { provider, ...options }), [404, "PROVIDER_NOT_FOUND"], provider);
     await refused(await bring({ token }, { provider: "hub", ...options }), [404, "ID_TOKEN_NOT_SUPPORTED"]);
     assert.equal((await bring({ token }, options)).status, 200, "nothing of it used the token up");
   }
@@ -271,7 +359,12 @@ test("an access token must be the one that the ID token is about, and its owner'
 
 test("rules of the issuer and of the user hold as in a flow", async () => {
   await addIssuer(worker.d1, upstream.url, { name: "domains", allowed_domains: '["example.org"]' });
-  for (const [claims, status] of [[{ email: `${randomUUID()}@example.org` }, 200], [{ email: `${randomUUID()}@example.org`, email_verified: false }, 401], [{ email: "a@evil-example.org" }, 401], [{ email: undefined }, 401]]) {
+  for (const [claims, status] of [
+    [{ email: `${randomUUID()}@example.org` }, 200],
+    [{ email: `${randomUUID()}@example.org`, email_verified: false }, 401],
+    [{ email: "a@evil-example.org" }, 401],
+    [{ email: undefined }, 401],
+  ]) {
     const answer = await bring({ token: await upstream.idToken(stranger(claims)) }, { provider: "domains" });
     assert.equal(answer.status, status, `${JSON.stringify(claims)} ${answer.text}`);
     if (status !== 200) await refused(answer, [401, "OAUTH_LINK_ERROR"]);
@@ -282,7 +375,11 @@ test("rules of the issuer and of the user hold as in a flow", async () => {
   const local = await signUp(worker);
   const owner = await bring({ token: await upstream.idToken(stranger({ email: local.email })) });
   assert.deepEqual([owner.status, owner.json.user.id], [200, local.id], "an unproven user's address");
-  assert.equal((await worker.browser().post(`${AUTH}/api/auth/sign-in/email`, { email: local.email, password: PASSWORD })).status, 401, "the maker's password");
+  assert.equal(
+    (await worker.browser().post(`${AUTH}/api/auth/sign-in/email`, { email: local.email, password: PASSWORD })).status,
+    401,
+    "the maker's password",
+  );
 
   const person = stranger();
   const { id } = (await bring({ token: await upstream.idToken(person) })).json.user;
@@ -294,7 +391,11 @@ test("rules of the issuer and of the user hold as in a flow", async () => {
   const closed = await startWorker({ settings: { ...SETTINGS, SIGN_UP: "closed" } });
   try {
     await addIssuer(closed.d1, upstream.url);
-    await refused(await bring({ token: await upstream.idToken(stranger()) }, { browser: closed.browser() }), [401, "OAUTH_LINK_ERROR"], "sign-up is closed");
+    await refused(
+      await bring({ token: await upstream.idToken(stranger()) }, { browser: closed.browser() }),
+      [401, "OAUTH_LINK_ERROR"],
+      "sign-up is closed",
+    );
     assert.deepEqual(await closed.rows("select id from user"), []);
   } finally {
     await closed.dispose();
@@ -322,7 +423,11 @@ test("whoever has a second factor is asked for it", async () => {
   const second = worker.browser();
   const token = await upstream.idToken({ ...person, jti: "2" });
   const answer = await bring({ token }, { browser: second });
-  assert.deepEqual([answer.status, answer.json.twoFactorRedirect, answer.json.token, answer.json.user], [200, true, undefined, undefined], answer.text);
+  assert.deepEqual(
+    [answer.status, answer.json.twoFactorRedirect, answer.json.token, answer.json.user],
+    [200, true, undefined, undefined],
+    answer.text,
+  );
   assert.equal(await session(second), null);
   await refused(await bring({ token }), [401, "INVALID_TOKEN"], "it is used up all the same");
   const given = await second.post(at("/two-factor/verify-totp"), { code: totp(seed) });
@@ -349,8 +454,10 @@ test("a network brings so many and no more", async () => {
 
 test("an app says no Origin, and another site brings nothing", async () => {
   const token = await upstream.idToken(stranger());
-  const send = (browser, headers) => browser.send("POST", at("/sign-in/social"), { body: { provider: "acme", idToken: { token } }, headers });
-  for (const origin of ["https://evil.example", "null", `${AUTH}.evil.example`]) assert.equal((await send(worker.browser(), { origin })).status, 403, origin);
+  const send = (browser, headers) =>
+    browser.send("POST", at("/sign-in/social"), { body: { provider: "acme", idToken: { token } }, headers });
+  for (const origin of ["https://evil.example", "null", `${AUTH}.evil.example`])
+    assert.equal((await send(worker.browser(), { origin })).status, 403, origin);
   const { browser } = await signUp(worker);
   assert.equal((await send(browser, {})).status, 403, "cookies, and nothing that says whose page it was");
   assert.equal((await send(worker.browser(), {})).status, 200);

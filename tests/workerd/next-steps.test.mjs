@@ -28,13 +28,21 @@ after(async () => {
 });
 
 const api = (path) => `${AUTH}/api/auth${path}`;
-const run = (sql, ...values) => worker.d1.prepare(sql).bind(...values).run();
+const run = (sql, ...values) =>
+  worker.d1
+    .prepare(sql)
+    .bind(...values)
+    .run();
 const plain = (text) => text.replaceAll("&quot;", '"').replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
 const mails = async (to) => (await worker.browser().get(`${AUTH}/dev/mailbox?to=${encodeURIComponent(to)}`)).json;
 const linkTo = async (to, subject = /./) => (await mails(to)).find((mail) => subject.test(mail.subject)).text.match(/https?:\S+/)[0];
 const session = async (browser) => (await browser.get(api("/get-session?disableCookieCache=true"))).json;
 /** The address of the link or button of a page that says `label`. */
-const hrefOf = (page, label) => new URL(plain(page.text.match(new RegExp(`<a [^>]*href="([^"]*)"[^>]*>${label}`))?.[1] ?? assert.fail(`no link "${label}": ${page.text}`)), page.url ?? AUTH).href;
+const hrefOf = (page, label) =>
+  new URL(
+    plain(page.text.match(new RegExp(`<a [^>]*href="([^"]*)"[^>]*>${label}`))?.[1] ?? assert.fail(`no link "${label}": ${page.text}`)),
+    page.url ?? AUTH,
+  ).href;
 const isPage = (answer, status, text) => {
   assert.equal(answer.status, status, answer.text);
   assert.match(answer.headers["content-type"], /^text\/html/);
@@ -65,7 +73,7 @@ test("a callback that is reloaded goes on to where the sign-in was going, and ex
   assert.deepEqual([await sessions(), issuer.requests, (await session(browser)).user.id], [before, [], user.id]);
 });
 
-test("a callback whose state is too old goes on in a browser that is signed in, and to the account if nobody knows where it was going", async () => {
+test("a callback whose state is too old goes on where it was going in a browser that is signed in, or to the account", async () => {
   const { browser } = await signUp(worker);
   const late = await begin(browser, "/done");
   await run("update verification set expires_at = 1 where kind = 'upstream_state'");
@@ -250,7 +258,11 @@ test("the page of a second factor that must be set up says why, signs out, and t
     assert.deepEqual([login.status, new URL(login.url).pathname], [200, "/login"]);
     await enter(forced.browser);
     assert.equal((await visit(forced.browser, next.href)).url, `${AUTH}/account?x=1`);
-    const wrong = await settled.browser.submit(`${AUTH}/account/second-factor`, { action: "begin", password: "wrong", continue: "/account" });
+    const wrong = await settled.browser.submit(`${AUTH}/account/second-factor`, {
+      action: "begin",
+      password: "wrong",
+      continue: "/account",
+    });
     isPage(wrong, 400, /This is not your password.*Your organization asks/s);
     assert.equal((await visit(settled.browser, `${AUTH}/account`)).status, 200);
     const out = await settled.browser.submit(`${AUTH}/sign-out`, {});
@@ -291,7 +303,11 @@ test("pages say what helps, and not the words of the protocol", async () => {
   isPage(short, 400, /This password is too short/);
   const empty = await one.browser.submit(`${AUTH}/account/passkey/delete`, {});
   isPage(empty, 400, /Something is missing in what was sent/);
-  isPage(await visit(worker.browser(), `${AUTH}/oauth2/authorize?client_id=nobody`), 400, /The application that sent you here.*client_id is missing/s);
+  isPage(
+    await visit(worker.browser(), `${AUTH}/oauth2/authorize?client_id=nobody`),
+    400,
+    /The application that sent you here.*client_id is missing/s,
+  );
   for (const page of [taken, old, short]) assert.doesNotMatch(page.text, /Session is not fresh|Use another email|Password too short/);
   const proof = await startWorker({ settings: { REQUIRE_VERIFIED_EMAIL: "on", LIMIT_SIGN_UP: "1/60" } });
   try {
@@ -311,7 +327,10 @@ test("pages say what helps, and not the words of the protocol", async () => {
 test("the page of an unknown host names the host, has no link to itself, and in development names the auth host", async () => {
   const page = await visit(worker.browser(), "http://unknown.localhost/x");
   isPage(page, 404, /No website or organization answers at <strong>unknown.localhost<\/strong>/);
-  assert.deepEqual([...page.text.matchAll(/<a [^>]*href="([^"]*)"/g)].map(([, href]) => href), [AUTH]);
+  assert.deepEqual(
+    [...page.text.matchAll(/<a [^>]*href="([^"]*)"/g)].map(([, href]) => href),
+    [AUTH],
+  );
   assert.match(page.text, /AUTH_ORIGIN/);
   const script = await worker.browser().get("http://unknown.localhost/x", { headers: API });
   assert.deepEqual([script.status, script.json.code], [404, "NO_SUCH_HOST"]);
@@ -320,23 +339,46 @@ test("the page of an unknown host names the host, has no link to itself, and in 
 test("a device that was decided on, and a sign-in of other software that has run out, lead on", async () => {
   const admin = await signUp(worker, { roles: ["admin"] });
   const register = async (metadata) => {
-    const made = await admin.browser.post(api("/admin/oauth2/create-client"), { client_name: "A wiki", redirect_uris: ["https://wiki.example/cb"], ...metadata });
+    const made = await admin.browser.post(api("/admin/oauth2/create-client"), {
+      client_name: "A wiki",
+      redirect_uris: ["https://wiki.example/cb"],
+      ...metadata,
+    });
     assert.equal(made.status, 201, made.text);
     return made.json;
   };
-  const post = (path, client, form) => worker.browser().send("POST", `${AUTH}/oauth2/${path}`, { headers: { "content-type": "application/x-www-form-urlencoded", authorization: `Basic ${Buffer.from(`${client.client_id}:${client.client_secret}`).toString("base64")}` }, body: new URLSearchParams(form).toString() });
+  const post = (path, client, form) =>
+    worker.browser().send("POST", `${AUTH}/oauth2/${path}`, {
+      headers: {
+        "content-type": "application/x-www-form-urlencoded",
+        authorization: `Basic ${Buffer.from(`${client.client_id}:${client.client_secret}`).toString("base64")}`,
+      },
+      body: new URLSearchParams(form).toString(),
+    });
   const television = await register({ redirect_uris: [], grant_types: ["urn:ietf:params:oauth:grant-type:device_code"] });
   for (const decision of ["allow", "deny"]) {
     const { user_code } = (await post("device_authorization", television, { scope: "openid" })).json;
     const decided = await admin.browser.submit(`${AUTH}/device`, { user_code, decision });
     assert.equal(new URL(hrefOf(decided, "Your account")).pathname, "/account", decision);
   }
-  const request = { response_type: "code", redirect_uri: "https://wiki.example/cb", scope: "openid", code_challenge: createHash("sha256").update(randomBytes(32)).digest("base64url"), code_challenge_method: "S256" };
-  for (const [metadata, label, href] of [[{ client_uri: "https://wiki.example/start" }, "Back to A wiki", "https://wiki.example/start"], [{}, "Your account", `${AUTH}/account`]]) {
+  const request = {
+    response_type: "code",
+    redirect_uri: "https://wiki.example/cb",
+    scope: "openid",
+    code_challenge: createHash("sha256").update(randomBytes(32)).digest("base64url"),
+    code_challenge_method: "S256",
+  };
+  for (const [metadata, label, href] of [
+    [{ client_uri: "https://wiki.example/start" }, "Back to A wiki", "https://wiki.example/start"],
+    [{}, "Your account", `${AUTH}/account`],
+  ]) {
     const client = await register(metadata);
     const { request_uri } = (await post("par", client, { ...request, client_id: client.client_id })).json;
     await run("update oauth_grant set expires_at = 1");
-    const page = await visit(worker.browser(), `${AUTH}/oauth2/authorize?${new URLSearchParams({ client_id: client.client_id, request_uri })}`);
+    const page = await visit(
+      worker.browser(),
+      `${AUTH}/oauth2/authorize?${new URLSearchParams({ client_id: client.client_id, request_uri })}`,
+    );
     isPage(page, 400, /This sign-in has run out/);
     assert.equal(hrefOf(page, label), href);
     const consent = await visit(worker.browser(), `${AUTH}/consent?${new URLSearchParams({ client_id: client.client_id, request_uri })}`);

@@ -18,11 +18,16 @@ after(() => worker?.dispose());
 const at = (path, host = AUTH) => `${host}/api/auth${path}`;
 const generate = (browser) => browser.get(at("/one-time-token/generate"));
 const token = async (browser) => (await generate(browser)).json.token;
-const verify = (value, { browser = worker.browser(), host = AUTH } = {}) => browser.post(at("/one-time-token/verify", host), { token: value });
+const verify = (value, { browser = worker.browser(), host = AUTH } = {}) =>
+  browser.post(at("/one-time-token/verify", host), { token: value });
 const session = async (browser) => (await browser.get(at("/get-session"))).json;
 const told = ({ status, json }) => [status, json.code];
 const opens = ({ cookies }) => cookies.some((line) => /^doorward\.session=[^;]/.test(line));
-const change = (sql, ...values) => worker.d1.prepare(sql).bind(...values).run();
+const change = (sql, ...values) =>
+  worker.d1
+    .prepare(sql)
+    .bind(...values)
+    .run();
 const INVALID = [400, { message: "Invalid token", code: "INVALID_TOKEN" }];
 async function person() {
   const browser = worker.browser();
@@ -51,23 +56,35 @@ test("a token opens a session of its own, once", async () => {
 test("the new session is no fresher than the one it came from, and remembers as it did", async () => {
   const { browser, id } = await person();
   const long = Date.now() - 2 * DAY;
-  await change("update session set authenticated_at = ?, is_remembered = 0, amr = '[\"pwd\",\"mfa\"]', login_method = 'acme' where user_id = ?", long, id);
+  await change(
+    "update session set authenticated_at = ?, is_remembered = 0, amr = '[\"pwd\",\"mfa\"]', login_method = 'acme' where user_id = ?",
+    long,
+    id,
+  );
   const elsewhere = worker.browser();
   const answer = await verify(await token(browser), { browser: elsewhere });
-  const rows = await worker.rows("select authenticated_at as at, is_remembered as kept, amr, login_method as method from session where user_id = ?", id);
+  const rows = await worker.rows(
+    "select authenticated_at as at, is_remembered as kept, amr, login_method as method from session where user_id = ?",
+    id,
+  );
   assert.deepEqual(rows, Array(2).fill({ at: long, kept: 0, amr: '["pwd","mfa"]', method: "acme" }));
   assert.ok(!answer.cookies.find((line) => line.startsWith("doorward.session=")).includes("Max-Age"));
   assert.deepEqual(told(await elsewhere.post(at("/change-email"), { newEmail: uniqueEmail() })), [403, "SESSION_NOT_FRESH"]);
   const carried = worker.browser();
   await verify(await token(elsewhere), { browser: carried });
-  assert.deepEqual(told(await carried.post(at("/change-email"), { newEmail: uniqueEmail() })), [403, "SESSION_NOT_FRESH"], "carried twice, and fresh");
+  assert.deepEqual(
+    told(await carried.post(at("/change-email"), { newEmail: uniqueEmail() })),
+    [403, "SESSION_NOT_FRESH"],
+    "carried twice, and fresh",
+  );
 });
 
 test("a token dies with its session, however that ends, and in three minutes", async () => {
   const ends = {
     "signed out": ({ browser }) => browser.post(at("/sign-out"), {}),
     revoked: ({ browser }) => browser.post(at("/revoke-sessions"), {}),
-    "password changed": ({ browser }) => browser.post(at("/change-password"), { currentPassword: PASSWORD, newPassword: "another password" }),
+    "password changed": ({ browser }) =>
+      browser.post(at("/change-password"), { currentPassword: PASSWORD, newPassword: "another password" }),
     deleted: ({ browser }) => browser.post(at("/delete-user"), { password: PASSWORD }),
     expired: ({ id }) => change("update session set expires_at = 1 where user_id = ?", id),
     suspended: ({ id }) => change("update user set status = 'suspended' where id = ?", id),
@@ -83,7 +100,10 @@ test("a token dies with its session, however that ends, and in three minutes", a
   }
   const { browser, id } = await person();
   await generate(browser);
-  const [{ life }] = await worker.rows("select v.expires_at - v.created_at as life from verification v join session s on s.id = v.identifier where s.user_id = ?", id);
+  const [{ life }] = await worker.rows(
+    "select v.expires_at - v.created_at as life from verification v join session s on s.id = v.identifier where s.user_id = ?",
+    id,
+  );
   assert.equal(life, 180_000);
 });
 
@@ -102,7 +122,10 @@ test("a token is nothing but a one-time token", async () => {
   const { browser, email } = await person();
   const value = await token(browser);
   const stranger = worker.browser();
-  assert.equal((await stranger.verifyAsScript(`${AUTH}/sign-in-link?token=${value}&callbackURL=/x`, AUTH)).location, "/x?error=INVALID_TOKEN");
+  assert.equal(
+    (await stranger.verifyAsScript(`${AUTH}/sign-in-link?token=${value}&callbackURL=/x`, AUTH)).location,
+    "/x?error=INVALID_TOKEN",
+  );
   assert.equal((await stranger.verifyAsScript(`${AUTH}/verify-email?token=${value}`, AUTH)).status, 401);
   assert.equal((await stranger.post(at("/reset-password"), { token: value, newPassword: "another password" })).status, 400);
   await stranger.post(at("/sign-in/magic-link"), { email });
@@ -123,10 +146,20 @@ test("an isolated tenant does not take another's", async () => {
 });
 
 test("bad input is told as such", async () => {
-  for (const body of [{}, { token: 7 }, { token: null }, { token: "x".repeat(201) }]) assert.deepEqual(told(await worker.browser().post(at("/one-time-token/verify"), body)), [400, "VALIDATION_ERROR"], JSON.stringify(body));
-  for (const value of ["", "x", "A".repeat(43), `${"A".repeat(42)}\u0000`, randomUUID()]) assert.deepEqual([(await verify(value)).status, (await verify(value)).json], INVALID, JSON.stringify(value));
+  for (const body of [{}, { token: 7 }, { token: null }, { token: "x".repeat(201) }])
+    assert.deepEqual(
+      told(await worker.browser().post(at("/one-time-token/verify"), body)),
+      [400, "VALIDATION_ERROR"],
+      JSON.stringify(body),
+    );
+  for (const value of ["", "x", "A".repeat(43), `${"A".repeat(42)}\u0000`, randomUUID()])
+    assert.deepEqual([(await verify(value)).status, (await verify(value)).json], INVALID, JSON.stringify(value));
   const json = { headers: { "content-type": "application/json" } };
-  for (const [body, code] of [["{bad", "BAD_REQUEST"], ["null", "VALIDATION_ERROR"]]) assert.deepEqual(told(await worker.browser().post(at("/one-time-token/verify"), body, json)), [400, code]);
+  for (const [body, code] of [
+    ["{bad", "BAD_REQUEST"],
+    ["null", "VALIDATION_ERROR"],
+  ])
+    assert.deepEqual(told(await worker.browser().post(at("/one-time-token/verify"), body, json)), [400, code]);
   const { browser } = await person();
   const value = await token(browser);
   const evil = await worker.browser().post(at("/one-time-token/verify"), { token: value }, { origin: "https://evil.example" });
@@ -141,7 +174,9 @@ test("neither a dump nor the log holds a token", async () => {
   const value = await token(browser);
   await verify(value);
   await verify(value);
-  const rows = (await Promise.all(["verification", "session", "login_history", "audit_event"].map((table) => worker.rows(`select * from ${table}`)))).flat();
+  const rows = (
+    await Promise.all(["verification", "session", "login_history", "audit_event"].map((table) => worker.rows(`select * from ${table}`)))
+  ).flat();
   assert.ok(!JSON.stringify(rows).includes(value) && !worker.logs().includes(value));
 });
 
@@ -163,10 +198,16 @@ test("whoever carries a session on while all of them are ended is out afterwards
     const browsers = Array.from({ length: 4 + values.length }, () => worker.browser());
     await Promise.all(browsers.map((one) => one.get(at("/ok"))));
     const hashing = browsers.splice(0, 4).map((one) => one.post(at("/sign-in/email"), { email: uniqueEmail(), password: PASSWORD }));
-    const carried = browsers.map((one, n) => [n === 5 && browser.post(at("/revoke-sessions"), {}), verify(values[n], { browser: one })]).flat();
+    const carried = browsers
+      .map((one, n) => [n === 5 && browser.post(at("/revoke-sessions"), {}), verify(values[n], { browser: one })])
+      .flat();
     const answers = await Promise.all(carried.filter(Boolean));
     await Promise.all(hashing);
     for (const { status, text } of answers) assert.ok(status === 200 || status === 400, `${status} ${text}`);
-    assert.deepEqual(await worker.rows("select id from session where user_id = ? and revoked_at is null", id), [], "a session outlived the end of all");
+    assert.deepEqual(
+      await worker.rows("select id from session where user_id = ? and revoked_at is null", id),
+      [],
+      "a session outlived the end of all",
+    );
   }
 });

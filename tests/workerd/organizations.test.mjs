@@ -9,7 +9,12 @@ import { AUTH, DEFAULT_TENANT, startWorker } from "../harness/worker.mjs";
 
 let worker;
 before(async () => {
-  const settings = { SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0", LIMIT_INVITATION: "100000/60", LIMIT_MAIL: "100000/60" };
+  const settings = {
+    SESSION_COOKIE_CACHE_SECONDS: "0",
+    SESSION_RECHECK_SECONDS: "0",
+    LIMIT_INVITATION: "100000/60",
+    LIMIT_MAIL: "100000/60",
+  };
   worker = await startWorker({ settings });
 });
 after(() => worker?.dispose());
@@ -20,7 +25,11 @@ const get = ({ browser }, path, query = {}) => browser.get(at(`/organization${pa
 const times = (count, act) => Promise.all(Array.from({ length: count }, (_, n) => act(n)));
 const tally = (answers) => answers.reduce((sum, { status }) => ({ ...sum, [status]: (sum[status] ?? 0) + 1 }), {});
 const count = async (sql, ...values) => (await worker.rows(`select count(*) as n from ${sql}`, ...values))[0].n;
-const run = (sql, ...values) => worker.d1.prepare(sql).bind(...values).run();
+const run = (sql, ...values) =>
+  worker.d1
+    .prepare(sql)
+    .bind(...values)
+    .run();
 const uniqueSlug = () => `s-${randomBytes(6).toString("hex")}`;
 
 function ok(answer, what = "") {
@@ -47,8 +56,8 @@ async function found(owner, name = "Acme") {
   return { id, slug, owner, ownerMember: members[0].id, team: team.id };
 }
 
-const invite = async ({ id, owner }, { email }, role = "member", more = {}) => ok(await post(owner, "/invite-member", { email, role, organizationId: id,
-  ...more })).id;
+const invite = async ({ id, owner }, { email }, role = "member", more = {}) =>
+  ok(await post(owner, "/invite-member", { email, role, organizationId: id, ...more })).id;
 
 /** Makes somebody a member; the organization is active in their session then. Answers their membership's id. */
 async function enrol(org, somebody, role = "member", more = {}) {
@@ -56,19 +65,35 @@ async function enrol(org, somebody, role = "member", more = {}) {
   return ok(await post(somebody, "/accept-invitation", { invitationId })).member.id;
 }
 
-const newRole = async (org, role, permission, more = {}) => ok(await post(org.owner, "/create-role", { role, permission, organizationId: org.id,
-  ...more })).roleData.id;
+const newRole = async (org, role, permission, more = {}) =>
+  ok(await post(org.owner, "/create-role", { role, permission, organizationId: org.id, ...more })).roleData.id;
 const newTeam = async (org, name, more = {}) => ok(await post(org.owner, "/create-team", { name, organizationId: org.id, ...more })).id;
-const may = async (somebody, permissions, organizationId) => ok(await post(somebody, "/has-permission", { permissions, organizationId })).success;
-const rolesOf = async ({ id: tenant }, { id }) => (await worker.rows(
-  "select r.name from member m join member_role mr on mr.member_id = m.id join role r on r.id = mr.role_id where m.tenant_id = ? and m.user_id = ? order by 1",
-  tenant, id)).map(({ name }) => name).join();
-const owners = ({ id }) => count(
-  "member m join member_role mr on mr.member_id = m.id join role r on r.id = mr.role_id and r.name = 'owner' and r.tenant_id is null where m.tenant_id = ?",
-    id);
+const may = async (somebody, permissions, organizationId) =>
+  ok(await post(somebody, "/has-permission", { permissions, organizationId })).success;
+const rolesOf = async ({ id: tenant }, { id }) =>
+  (
+    await worker.rows(
+      `select r.name from member m join member_role mr on mr.member_id = m.id join role r on r.id = mr.role_id where m.tenant_id = ?
+         and m.user_id = ? order by 1`,
+      tenant,
+      id,
+    )
+  )
+    .map(({ name }) => name)
+    .join();
+const owners = ({ id }) =>
+  count(
+    "member m join member_role mr on mr.member_id = m.id join role r on r.id = mr.role_id and r.name = 'owner' and r.tenant_id is null where m.tenant_id = ?",
+    id,
+  );
 
 const TABLES = {
-  tenant: "id = ?1", member: "tenant_id = ?1", role: "tenant_id = ?1", permission: "tenant_id = ?1", user_group: "tenant_id = ?1", invitation: "tenant_id = ?1",
+  tenant: "id = ?1",
+  member: "tenant_id = ?1",
+  role: "tenant_id = ?1",
+  permission: "tenant_id = ?1",
+  user_group: "tenant_id = ?1",
+  invitation: "tenant_id = ?1",
   member_role: "member_id in (select id from member where tenant_id = ?1)",
   role_permission: "role_id in (select id from role where tenant_id = ?1)",
   user_group_member: "user_group_id in (select id from user_group where tenant_id = ?1)",
@@ -79,7 +104,9 @@ const TABLES = {
 
 /** Every row that an organization is made of. */
 async function state({ id }) {
-  const answers = await worker.d1.batch(Object.entries(TABLES).map(([table, where]) => worker.d1.prepare(`select * from ${table} where ${where}`).bind(id)));
+  const answers = await worker.d1.batch(
+    Object.entries(TABLES).map(([table, where]) => worker.d1.prepare(`select * from ${table} where ${where}`).bind(id)),
+  );
   return Object.fromEntries(Object.keys(TABLES).map((table, n) => [table, answers[n].results.map((row) => JSON.stringify(row)).sort()]));
 }
 
@@ -113,23 +140,46 @@ async function guarded() {
 test("an administrator gets nobody more than they hold themselves", async () => {
   const org = await guarded();
   const { admin, member, other, owner } = org;
-  const NOT_ROLE = "YOU_ARE_NOT_ALLOWED_TO_UPDATE_THIS_MEMBER", NOT_INVITE = "YOU_ARE_NOT_ALLOWED_TO_INVITE_USER_WITH_THIS_ROLE";
-  const byRole = [admin.member, member.member].flatMap((memberId) => ["owner", "admin,owner", "member, owner", ["admin", "owner"], ["deleter"],
-    "deleter"].map((role) =>
-    ["/update-member-role", { memberId, role }, NOT_ROLE]));
+  const NOT_ROLE = "YOU_ARE_NOT_ALLOWED_TO_UPDATE_THIS_MEMBER",
+    NOT_INVITE = "YOU_ARE_NOT_ALLOWED_TO_INVITE_USER_WITH_THIS_ROLE";
+  const byRole = [admin.member, member.member].flatMap((memberId) =>
+    ["owner", "admin,owner", "member, owner", ["admin", "owner"], ["deleter"], "deleter"].map((role) => [
+      "/update-member-role",
+      { memberId, role },
+      NOT_ROLE,
+    ]),
+  );
+  await nothingComesOf(
+    org,
+    admin,
+    [
+      ...byRole,
+      ...["member", "owner", "admin", ["owner", "member"]].map((role) => [
+        "/update-member-role",
+        { memberId: org.ownerMember, role },
+        NOT_ROLE,
+      ]),
+      ["/remove-member", { memberIdOrEmail: org.ownerMember }, "YOU_ARE_NOT_ALLOWED_TO_DELETE_THIS_MEMBER"],
+      ["/remove-member", { memberIdOrEmail: owner.email }, "YOU_ARE_NOT_ALLOWED_TO_DELETE_THIS_MEMBER"],
+      ...["owner", "member,owner", ["member", "deleter"]].map((role) => ["/invite-member", { email: other.email, role }, NOT_INVITE]),
+      ...[org.board, org.cleaners, [org.team, org.board], `${org.team},${org.cleaners}`].map((teamId) => [
+        "/invite-member",
+        { email: other.email, role: "member", teamId },
+        NOT_INVITE,
+      ]),
+    ],
+    403,
+  );
+  const NOT_CREATED = "YOU_ARE_NOT_ALLOWED_TO_CREATE_A_ROLE",
+    NOT_UPDATED = "YOU_ARE_NOT_ALLOWED_TO_UPDATE_A_ROLE",
+    TAKEN = "ROLE_NAME_IS_ALREADY_TAKEN";
   await nothingComesOf(org, admin, [
-    ...byRole,
-    ...["member", "owner", "admin", ["owner", "member"]].map((role) => ["/update-member-role", { memberId: org.ownerMember, role }, NOT_ROLE]),
-    ["/remove-member", { memberIdOrEmail: org.ownerMember }, "YOU_ARE_NOT_ALLOWED_TO_DELETE_THIS_MEMBER"],
-    ["/remove-member", { memberIdOrEmail: owner.email }, "YOU_ARE_NOT_ALLOWED_TO_DELETE_THIS_MEMBER"],
-    ...["owner", "member,owner", ["member", "deleter"]].map((role) => ["/invite-member", { email: other.email, role }, NOT_INVITE]),
-    ...[org.board, org.cleaners, [org.team, org.board], `${org.team},${org.cleaners}`].map((teamId) =>
-      ["/invite-member", { email: other.email, role: "member", teamId }, NOT_INVITE]),
-  ], 403);
-  const NOT_CREATED = "YOU_ARE_NOT_ALLOWED_TO_CREATE_A_ROLE", NOT_UPDATED = "YOU_ARE_NOT_ALLOWED_TO_UPDATE_A_ROLE", TAKEN = "ROLE_NAME_IS_ALREADY_TAKEN";
-  await nothingComesOf(org, admin, [
-    ...[{ organization: ["delete"] }, { user: ["impersonate-admins"] }, { made: ["up"] }, { team: ["create"], organization: ["update",
-      "delete"] }].flatMap((permission) => [
+    ...[
+      { organization: ["delete"] },
+      { user: ["impersonate-admins"] },
+      { made: ["up"] },
+      { team: ["create"], organization: ["update", "delete"] },
+    ].flatMap((permission) => [
       ["/create-role", { role: "mine", permission }, NOT_CREATED],
       ["/create-role", { role: "mine", permission, additionalFields: { isDefault: true } }, NOT_CREATED],
       ["/update-role", { roleName: "handy", data: { permission } }, NOT_UPDATED],
@@ -137,8 +187,11 @@ test("an administrator gets nobody more than they hold themselves", async () => 
     ...[{ "*": ["*"] }, { organization: ["*"] }, { "*:*": ["x"] }].map((permission) => ["/create-role", { role: "mine", permission }]),
     ...["owner", "admin", "member"].map((role) => ["/create-role", { role, permission: { team: ["create"] } }, TAKEN]),
     ...["owner", "deleter"].map((roleName) => ["/update-role", { roleName: "handy", data: { roleName } }, TAKEN]),
-    ...[{ roleName: "x" }, { permission: {} }, { isActive: false }, { isDefault: true }, { description: "x" }].map((data) =>
-      ["/update-role", { roleId: org.deleter, data }, NOT_UPDATED]),
+    ...[{ roleName: "x" }, { permission: {} }, { isActive: false }, { isDefault: true }, { description: "x" }].map((data) => [
+      "/update-role",
+      { roleId: org.deleter, data },
+      NOT_UPDATED,
+    ]),
     ["/delete-role", { roleName: "deleter" }, "YOU_ARE_NOT_ALLOWED_TO_DELETE_A_ROLE"],
     ["/update-role", { roleName: "owner", data: { permission: {} } }, "ROLE_NOT_FOUND"],
   ]);
@@ -146,17 +199,33 @@ test("an administrator gets nobody more than they hold themselves", async () => 
   await nothingComesOf(org, admin, [
     ["/update-role", { roleId: system, data: { permission: { team: ["create"] } } }, "ROLE_NOT_FOUND"],
     ["/delete-role", { roleId: system }, "ROLE_NOT_FOUND"],
-    ...["owner", "deleter"].flatMap((role) => [["/create-team", { name: "Mine", roles: [role] }], ["/update-team", { teamId: org.team,
-      data: { roles: [role] } }]]),
-    ...[org.board, org.cleaners].flatMap((teamId) => [
-      ...[{ isOpen: true }, { isPublic: false }, { isActive: false }, { roles: [] }, { ownerId: admin.id }, { name: "Ours" },
-        { maxMembers: 1 }].map((data) => ["/update-team", { teamId, data }]),
-      ["/remove-team", { teamId }], ["/join-team", { teamId }], ["/leave-team", { teamId }],
-      ...[admin, member].flatMap(({ id: userId }) => [["/add-team-member", { teamId, userId }], ["/add-team-member", { teamId, userId, role: "owner" }]]),
-      ["/remove-team-member", { teamId, userId: owner.id }],
-      ["/update-team-member", { teamId, userId: owner.id, role: "member" }], ["/update-team-member", { teamId, userId: owner.id, isActive: false }],
+    ...["owner", "deleter"].flatMap((role) => [
+      ["/create-team", { name: "Mine", roles: [role] }],
+      ["/update-team", { teamId: org.team, data: { roles: [role] } }],
     ]),
-    ["/delete", { organizationId: org.id }, "YOU_ARE_NOT_ALLOWED_TO_DELETE_THIS_ORGANIZATION"], ["/restore", { organizationId: org.id }],
+    ...[org.board, org.cleaners].flatMap((teamId) => [
+      ...[
+        { isOpen: true },
+        { isPublic: false },
+        { isActive: false },
+        { roles: [] },
+        { ownerId: admin.id },
+        { name: "Ours" },
+        { maxMembers: 1 },
+      ].map((data) => ["/update-team", { teamId, data }]),
+      ["/remove-team", { teamId }],
+      ["/join-team", { teamId }],
+      ["/leave-team", { teamId }],
+      ...[admin, member].flatMap(({ id: userId }) => [
+        ["/add-team-member", { teamId, userId }],
+        ["/add-team-member", { teamId, userId, role: "owner" }],
+      ]),
+      ["/remove-team-member", { teamId, userId: owner.id }],
+      ["/update-team-member", { teamId, userId: owner.id, role: "member" }],
+      ["/update-team-member", { teamId, userId: owner.id, isActive: false }],
+    ]),
+    ["/delete", { organizationId: org.id }, "YOU_ARE_NOT_ALLOWED_TO_DELETE_THIS_ORGANIZATION"],
+    ["/restore", { organizationId: org.id }],
   ]);
   assert.equal(await may(admin, { organization: ["delete"] }), false);
 });
@@ -188,26 +257,47 @@ test("a member does nothing that they were not given, and sees nothing that is h
   const hidden = await newTeam(org, "Hidden", { isPublic: false, isOpen: true });
   const pending = await invite(org, other);
   const teamOf = [org.team, org.board];
-  await nothingComesOf(org, member, [
-    ["/update", { data: { name: "Mine" } }], ["/delete", { organizationId: org.id }],
-    ["/invite-member", { email: uniqueEmail(), role: "member" }], ["/invite-member", { email: other.email, role: "member", resend: true }],
-    ["/cancel-invitation", { invitationId: pending }], ["/cancel-invitation", { invitationId: pending, organizationId: org.id }],
-    ["/remove-member", { memberIdOrEmail: admin.member }], ["/remove-member", { memberIdOrEmail: owner.email }],
-    ...[member.member, admin.member].flatMap((memberId) => ["owner", "admin", "member"].map((role) => ["/update-member-role", { memberId, role }])),
-    ["/create-role", { role: "r", permission: { ac: ["read"] } }], ["/delete-role", { roleName: "handy" }],
-    ["/update-role", { roleName: "handy", data: { isActive: false } }],
-    ["/create-team", { name: "Mine" }], ["/remove-team", { teamId: org.team }],
-    ...teamOf.flatMap((teamId) => [
-      ["/update-team", { teamId, data: { isOpen: true } }], ["/add-team-member", { teamId, userId: member.id }], ["/join-team", { teamId }],
-      ["/remove-team-member", { teamId, userId: owner.id }], ["/update-team-member", { teamId, userId: owner.id, role: "member" }], ["/set-active-team",
-        { teamId }],
-    ]),
-  ], [400, 403]);
+  await nothingComesOf(
+    org,
+    member,
+    [
+      ["/update", { data: { name: "Mine" } }],
+      ["/delete", { organizationId: org.id }],
+      ["/invite-member", { email: uniqueEmail(), role: "member" }],
+      ["/invite-member", { email: other.email, role: "member", resend: true }],
+      ["/cancel-invitation", { invitationId: pending }],
+      ["/cancel-invitation", { invitationId: pending, organizationId: org.id }],
+      ["/remove-member", { memberIdOrEmail: admin.member }],
+      ["/remove-member", { memberIdOrEmail: owner.email }],
+      ...[member.member, admin.member].flatMap((memberId) =>
+        ["owner", "admin", "member"].map((role) => ["/update-member-role", { memberId, role }]),
+      ),
+      ["/create-role", { role: "r", permission: { ac: ["read"] } }],
+      ["/delete-role", { roleName: "handy" }],
+      ["/update-role", { roleName: "handy", data: { isActive: false } }],
+      ["/create-team", { name: "Mine" }],
+      ["/remove-team", { teamId: org.team }],
+      ...teamOf.flatMap((teamId) => [
+        ["/update-team", { teamId, data: { isOpen: true } }],
+        ["/add-team-member", { teamId, userId: member.id }],
+        ["/join-team", { teamId }],
+        ["/remove-team-member", { teamId, userId: owner.id }],
+        ["/update-team-member", { teamId, userId: owner.id, role: "member" }],
+        ["/set-active-team", { teamId }],
+      ]),
+    ],
+    [400, 403],
+  );
   await nothingComesOf(org, member, [
     ...["/join-team", "/leave-team", "/set-active-team", "/remove-team"].map((path) => [path, { teamId: hidden }]),
-    ["/update-team", { teamId: hidden, data: { isPublic: true } }], ["/add-team-member", { teamId: hidden, userId: member.id }],
+    ["/update-team", { teamId: hidden, data: { isPublic: true } }],
+    ["/add-team-member", { teamId: hidden, userId: member.id }],
   ]);
-  for (const answer of await Promise.all([get(member, "/list-teams"), get(member, "/get-full-organization"), get(member, "/list-user-teams")])) {
+  for (const answer of await Promise.all([
+    get(member, "/list-teams"),
+    get(member, "/get-full-organization"),
+    get(member, "/list-user-teams"),
+  ])) {
     assert.ok(!ok(answer) || !answer.text.includes(hidden), answer.text);
   }
   refused(await get(member, "/list-team-members", { teamId: hidden }), 400, "TEAM_NOT_FOUND");
@@ -237,9 +327,11 @@ test("who looks after a group gives nobody roles by it", async () => {
   ok(await post(owner, "/add-team-member", { teamId: group, userId: member.id, role: "owner" }));
   await nothingComesOf(org, member, [
     ...["owner", "admin", "member", "handy"].map((role) => ["/update-team", { teamId: group, data: { roles: [role] } }]),
-    ["/remove-team", { teamId: group }], ["/update-team", { teamId: group, data: { ownerId: org.other.id } }], ["/update-team", { teamId: group,
-      data: { ownerId: admin.id } }],
-    ["/add-team-member", { teamId: group, userId: org.other.id }], ["/update-team", { teamId: org.board, data: { name: "x" } }],
+    ["/remove-team", { teamId: group }],
+    ["/update-team", { teamId: group, data: { ownerId: org.other.id } }],
+    ["/update-team", { teamId: group, data: { ownerId: admin.id } }],
+    ["/add-team-member", { teamId: group, userId: org.other.id }],
+    ["/update-team", { teamId: org.board, data: { name: "x" } }],
   ]);
   ok(await post(member, "/add-team-member", { teamId: group, userId: admin.id }));
   // Carrying what its keeper lacks, it is not theirs to let anybody into; nor theirs to take anybody out of.
@@ -248,8 +340,10 @@ test("who looks after a group gives nobody roles by it", async () => {
   ok(await post(owner, "/update-team", { teamId: group, data: { roles: ["admin"] } }));
   assert.equal(await may(member, { member: ["delete"] }), false);
   await nothingComesOf(org, member, [
-    ["/add-team-member", { teamId: group, userId: member.id, role: "owner" }], ["/update-team-member", { teamId: group, userId: member.id, isActive: true }],
-    ["/update-team", { teamId: group, data: { isOpen: true } }], ["/remove-team-member", { teamId: group, userId: owner.id }],
+    ["/add-team-member", { teamId: group, userId: member.id, role: "owner" }],
+    ["/update-team-member", { teamId: group, userId: member.id, isActive: true }],
+    ["/update-team", { teamId: group, data: { isOpen: true } }],
+    ["/remove-team-member", { teamId: group, userId: owner.id }],
   ]);
 });
 
@@ -293,13 +387,30 @@ test("what was taken away is gone from live sessions at once", async () => {
   const cases = [
     ["a member that is demoted", "admin", ({ memberId }) => post(owner, "/update-member-role", { memberId, role: "member" })],
     ["a role that is deactivated", "creator", () => post(owner, "/update-role", { roleId: custom, data: { isActive: false } })],
-    ["a role that allows less", "creator", () => post(owner, "/update-role", { roleId: custom, data: { isActive: true, permission: { team: ["update"] } } })],
+    [
+      "a role that allows less",
+      "creator",
+      () => post(owner, "/update-role", { roleId: custom, data: { isActive: true, permission: { team: ["update"] } } }),
+    ],
     ["a group that is left", "group", ({ id: userId }) => post(owner, "/remove-team-member", { teamId: carrier, userId })],
-    ["a group where they are set aside", "group", ({ id: userId }) => post(owner, "/update-team-member", { teamId: carrier, userId, isActive: false })],
+    [
+      "a group where they are set aside",
+      "group",
+      ({ id: userId }) => post(owner, "/update-team-member", { teamId: carrier, userId, isActive: false }),
+    ],
     ["a group that carries nothing any more", "group", () => post(owner, "/update-team", { teamId: carrier, data: { roles: [] } })],
-    ["a group that is deactivated", "group", () => post(owner, "/update-team", { teamId: carrier, data: { roles: ["admin"], isActive: false } })],
+    [
+      "a group that is deactivated",
+      "group",
+      () => post(owner, "/update-team", { teamId: carrier, data: { roles: ["admin"], isActive: false } }),
+    ],
     ["a group that is deleted", "group", () => post(owner, "/remove-team", { teamId: carrier })],
-    ["a member that is removed", "admin", ({ memberId }) => post(owner, "/remove-member", { memberIdOrEmail: memberId }), [400, "NO_ACTIVE_ORGANIZATION"]],
+    [
+      "a member that is removed",
+      "admin",
+      ({ memberId }) => post(owner, "/remove-member", { memberIdOrEmail: memberId }),
+      [400, "NO_ACTIVE_ORGANIZATION"],
+    ],
   ];
   for (const [what, by, take, expected = [403, "YOU_ARE_NOT_ALLOWED_TO_CREATE_TEAMS_IN_THIS_ORGANIZATION"]] of cases) {
     const somebody = await person();
@@ -348,8 +459,13 @@ test("requests in flight of somebody who was removed leave nothing behind", asyn
   for (let round = 0; round < 3; round++) {
     const { owner, admin, ...org } = await guarded();
     const done = { yes: false };
-    const flooding = flood(20, done, (lane) => post(admin, "/create-role", { role: `r${lane}-${randomBytes(4).toString("hex")}`,
-      permission: { team: ["create"] }, organizationId: org.id }));
+    const flooding = flood(20, done, (lane) =>
+      post(admin, "/create-role", {
+        role: `r${lane}-${randomBytes(4).toString("hex")}`,
+        permission: { team: ["create"] },
+        organizationId: org.id,
+      }),
+    );
     await new Promise((resolve) => setTimeout(resolve, 30));
     ok(await post(owner, "/remove-member", { memberIdOrEmail: admin.member, organizationId: org.id }));
     const then = await count("role where tenant_id = ?", org.id);
@@ -370,32 +486,51 @@ test("ids of another organization open nothing and change nothing", async () => 
   const team = await newTeam(victim, "Sekret Team", { isOpen: true });
   const pending = await invite(victim, victim.other);
   const { member, owner } = victim;
-  const mine = { organizationId: theirs.id }, foreign = { organizationId: victim.id };
+  const mine = { organizationId: theirs.id },
+    foreign = { organizationId: victim.id };
   const untouched = [await state(victim), await state(theirs)];
-  const secrets = [/sekret/i, ...[owner, member, victim.admin, victim.other].map(({ email }) => new RegExp(email)), new RegExp(victim.ownerMember),
-    new RegExp(role), new RegExp(team)];
+  const secrets = [
+    /sekret/i,
+    ...[owner, member, victim.admin, victim.other].map(({ email }) => new RegExp(email)),
+    new RegExp(victim.ownerMember),
+    new RegExp(role),
+    new RegExp(team),
+  ];
   const check = async (answer, what, asked) => {
     assert.ok(answer.status < 500, `${what}: ${answer.status} ${answer.text}`);
     for (const secret of secrets) if (!secret.test(asked)) assert.ok(!secret.test(answer.text), `${what} tells ${secret}: ${answer.text}`);
     assert.deepEqual([await state(victim), await state(theirs)], untouched, `${what} changed something`);
   };
   const posts = [
-    ["/update-member-role", { memberId: member.member, role: "member" }], ["/update-member-role", { memberId: victim.ownerMember, role: "owner" }],
-    ["/remove-member", { memberIdOrEmail: member.member }], ["/remove-member", { memberIdOrEmail: member.email }],
-    ["/update-team", { teamId: team, data: { name: "x" } }], ["/remove-team", { teamId: team }], ["/set-active-team", { teamId: team }],
-    ["/join-team", { teamId: team }], ["/leave-team", { teamId: team }],
-    ["/add-team-member", { teamId: team, userId: attacker.id }], ["/add-team-member", { teamId: team, userId: member.id }], ["/add-team-member",
-      { teamId: theirs.team, userId: member.id }],
-    ["/remove-team-member", { teamId: team, userId: owner.id }], ["/remove-team-member", { teamId: theirs.team, userId: owner.id }],
-    ["/update-team-member", { teamId: team, userId: owner.id, role: "member" }], ["/update-team-member", { teamId: theirs.team, userId: owner.id,
-      role: "owner" }],
-    ["/update-team", { teamId: theirs.team, data: { ownerId: owner.id } }], ["/update-team", { teamId: theirs.team, data: { roles: ["sekret-role"] } }],
+    ["/update-member-role", { memberId: member.member, role: "member" }],
+    ["/update-member-role", { memberId: victim.ownerMember, role: "owner" }],
+    ["/remove-member", { memberIdOrEmail: member.member }],
+    ["/remove-member", { memberIdOrEmail: member.email }],
+    ["/update-team", { teamId: team, data: { name: "x" } }],
+    ["/remove-team", { teamId: team }],
+    ["/set-active-team", { teamId: team }],
+    ["/join-team", { teamId: team }],
+    ["/leave-team", { teamId: team }],
+    ["/add-team-member", { teamId: team, userId: attacker.id }],
+    ["/add-team-member", { teamId: team, userId: member.id }],
+    ["/add-team-member", { teamId: theirs.team, userId: member.id }],
+    ["/remove-team-member", { teamId: team, userId: owner.id }],
+    ["/remove-team-member", { teamId: theirs.team, userId: owner.id }],
+    ["/update-team-member", { teamId: team, userId: owner.id, role: "member" }],
+    ["/update-team-member", { teamId: theirs.team, userId: owner.id, role: "owner" }],
+    ["/update-team", { teamId: theirs.team, data: { ownerId: owner.id } }],
+    ["/update-team", { teamId: theirs.team, data: { roles: ["sekret-role"] } }],
     ["/create-team", { name: "x", roles: ["sekret-role"] }],
-    ["/update-role", { roleId: role, data: { permission: {} } }], ["/update-role", { roleName: "sekret-role", data: { isActive: false } }], ["/delete-role",
-      { roleId: role }], ["/delete-role", { roleName: "sekret-role" }],
+    ["/update-role", { roleId: role, data: { permission: {} } }],
+    ["/update-role", { roleName: "sekret-role", data: { isActive: false } }],
+    ["/delete-role", { roleId: role }],
+    ["/delete-role", { roleName: "sekret-role" }],
     ["/update-member-role", { memberId: theirs.ownerMember, role: ["owner", "sekret-role"] }],
-    ["/invite-member", { email: uniqueEmail(), role: "sekret-role" }], ["/invite-member", { email: uniqueEmail(), role: "member", teamId: team }],
-    ["/cancel-invitation", { invitationId: pending }], ["/accept-invitation", { invitationId: pending }], ["/reject-invitation", { invitationId: pending }],
+    ["/invite-member", { email: uniqueEmail(), role: "sekret-role" }],
+    ["/invite-member", { email: uniqueEmail(), role: "member", teamId: team }],
+    ["/cancel-invitation", { invitationId: pending }],
+    ["/accept-invitation", { invitationId: pending }],
+    ["/reject-invitation", { invitationId: pending }],
   ];
   for (const [path, body] of posts) {
     for (const named of [{}, mine, foreign]) {
@@ -407,13 +542,23 @@ test("ids of another organization open nothing and change nothing", async () => 
     }
   }
   const whole = [
-    ["/update", { data: { name: "x" } }], ["/delete", {}], ["/restore", {}], ["/leave", {}], ["/set-active", {}], ["/create-role", { role: "x",
-      permission: { ac: ["read"] } }],
-    ["/has-permission", { permissions: { ac: ["read"] } }], ["/create-team", { name: "x" }], ["/invite-member", { email: attacker.email, role: "owner" }],
-    ["/remove-team", { teamId: theirs.team }], ["/update-team", { teamId: theirs.team, data: { name: "x" } }], ["/update-team", { teamId: theirs.team,
-      data: { name: "x", ...foreign } }],
-    ["/remove-member", { memberIdOrEmail: bystander.email }], ["/update-role", { roleName: "local", data: {} }], ["/delete-role", { roleName: "local" }],
-    ["/remove-team-member", { teamId: theirs.team, userId: attacker.id }], ["/update-member-role", { memberId: theirs.ownerMember, role: "member" }],
+    ["/update", { data: { name: "x" } }],
+    ["/delete", {}],
+    ["/restore", {}],
+    ["/leave", {}],
+    ["/set-active", {}],
+    ["/create-role", { role: "x", permission: { ac: ["read"] } }],
+    ["/has-permission", { permissions: { ac: ["read"] } }],
+    ["/create-team", { name: "x" }],
+    ["/invite-member", { email: attacker.email, role: "owner" }],
+    ["/remove-team", { teamId: theirs.team }],
+    ["/update-team", { teamId: theirs.team, data: { name: "x" } }],
+    ["/update-team", { teamId: theirs.team, data: { name: "x", ...foreign } }],
+    ["/remove-member", { memberIdOrEmail: bystander.email }],
+    ["/update-role", { roleName: "local", data: {} }],
+    ["/delete-role", { roleName: "local" }],
+    ["/remove-team-member", { teamId: theirs.team, userId: attacker.id }],
+    ["/update-member-role", { memberId: theirs.ownerMember, role: "member" }],
   ];
   for (const [path, body] of whole) {
     for (const id of [victim.id, victim.id.toUpperCase(), `{${victim.id}}`, `urn:uuid:${victim.id}`, randomUUID(), "nope", "' or 1=1 --"]) {
@@ -424,10 +569,19 @@ test("ids of another organization open nothing and change nothing", async () => 
   }
   refused(await post(attacker, "/set-active", { organizationSlug: victim.slug }), 404, "ORGANIZATION_NOT_FOUND");
   for (const [path, query = {}] of [
-    ["/get-organization"], ["/get-full-organization"], ["/list-invitations"], ["/list-members"], ["/get-active-member-role"], ["/list-teams"],
-      ["/list-user-teams"], ["/list-roles"],
-    ["/security-policy"], ["/get-role", { roleName: "sekret-role" }], ["/get-role", { roleId: role }], ["/list-team-members", { teamId: team }],
-      ["/get-active-member-role", { userId: owner.id }],
+    ["/get-organization"],
+    ["/get-full-organization"],
+    ["/list-invitations"],
+    ["/list-members"],
+    ["/get-active-member-role"],
+    ["/list-teams"],
+    ["/list-user-teams"],
+    ["/list-roles"],
+    ["/security-policy"],
+    ["/get-role", { roleName: "sekret-role" }],
+    ["/get-role", { roleId: role }],
+    ["/list-team-members", { teamId: team }],
+    ["/get-active-member-role", { userId: owner.id }],
     ["/list-user-teams", { userId: member.id }],
   ]) {
     for (const named of [foreign, { organizationSlug: victim.slug }]) {
@@ -435,22 +589,26 @@ test("ids of another organization open nothing and change nothing", async () => 
       refused(answer, 404, "ORGANIZATION_NOT_FOUND", `${path} ${JSON.stringify(named)}`);
       await check(answer, path, JSON.stringify(query));
     }
-    for (const named of [{}, mine, { organizationId: theirs.id, organizationSlug: victim.slug }]) await check(await get(attacker, path, { ...query,
-      ...named }), path, JSON.stringify(query));
+    for (const named of [{}, mine, { organizationId: theirs.id, organizationSlug: victim.slug }])
+      await check(await get(attacker, path, { ...query, ...named }), path, JSON.stringify(query));
     const twice = `${new URLSearchParams({ ...query, ...mine })}&organizationId=${victim.id}`;
     await check(await attacker.browser.get(at(`/organization${path}?${twice}`)), `${path}?${twice}`, twice);
   }
   for (const [path, query, code, status = 400] of [
-    ["/get-role", { roleId: role }, "ROLE_NOT_FOUND"], ["/get-role", { roleName: "sekret-role" }, "ROLE_NOT_FOUND"], ["/list-team-members", { teamId: team },
-      "TEAM_NOT_FOUND"],
-    ["/get-active-member-role", { userId: owner.id }, "MEMBER_NOT_FOUND", 404], ["/get-invitation", { id: pending },
-      "YOU_ARE_NOT_THE_RECIPIENT_OF_THE_INVITATION", 403],
-  ]) refused(await get(attacker, path, query), status, code, path);
+    ["/get-role", { roleId: role }, "ROLE_NOT_FOUND"],
+    ["/get-role", { roleName: "sekret-role" }, "ROLE_NOT_FOUND"],
+    ["/list-team-members", { teamId: team }, "TEAM_NOT_FOUND"],
+    ["/get-active-member-role", { userId: owner.id }, "MEMBER_NOT_FOUND", 404],
+    ["/get-invitation", { id: pending }, "YOU_ARE_NOT_THE_RECIPIENT_OF_THE_INVITATION", 403],
+  ])
+    refused(await get(attacker, path, query), status, code, path);
   assert.deepEqual(ok(await get(attacker, "/list-members", { filterField: "userId", filterValue: owner.id })), { members: [], total: 0 });
   assert.deepEqual(ok(await get(attacker, "/list-user-invitations")), []);
   assert.equal(await may(attacker, { sekret: ["do"] }, theirs.id), true, "an owner holds whatever there is, in their own");
-  const policy = await attacker.browser.send("PUT", at("/organization/security-policy"), { body: { ...foreign, securityPolicy: {} },
-    headers: { origin: AUTH } });
+  const policy = await attacker.browser.send("PUT", at("/organization/security-policy"), {
+    body: { ...foreign, securityPolicy: {} },
+    headers: { origin: AUTH },
+  });
   refused(policy, 404, "ORGANIZATION_NOT_FOUND");
   await check(policy, "PUT security-policy", "");
 });
@@ -464,12 +622,21 @@ test("the last owner stays, whoever acts and however", async () => {
   for (const who of [owner, admin, chief]) {
     await nothingComesOf(org, who, [
       ...["member", "admin", "handy", ["admin", "deleter"]].map((role) => ["/update-member-role", { memberId: org.ownerMember, role }]),
-      ["/remove-member", { memberIdOrEmail: org.ownerMember }], ["/remove-member", { memberIdOrEmail: owner.email }],
+      ["/remove-member", { memberIdOrEmail: org.ownerMember }],
+      ["/remove-member", { memberIdOrEmail: owner.email }],
       ...(who === owner ? [["/leave", { organizationId: org.id }, "YOU_CANNOT_LEAVE_THE_ORGANIZATION_AS_THE_ONLY_OWNER"]] : []),
     ]);
   }
   ok(await post(owner, "/update-member-role", { memberId: org.ownerMember, role: ["member", "owner"] }));
-  await nothingComesOf(org, owner, [["/leave", { organizationId: org.id }], ["/update-member-role", { memberId: org.ownerMember, role: "member" }]], 400);
+  await nothingComesOf(
+    org,
+    owner,
+    [
+      ["/leave", { organizationId: org.id }],
+      ["/update-member-role", { memberId: org.ownerMember, role: "member" }],
+    ],
+    400,
+  );
   ok(await post(chief, "/update-member-role", { memberId: chief.member, role: "owner" }));
   ok(await post(owner, "/leave", { organizationId: org.id }));
   assert.equal(await owners(org), 1);
@@ -485,22 +652,37 @@ test("the last owner of an organization with members does not delete themselves 
 test("two owners who go at once do not both go", async () => {
   const WAYS = {
     "leave each": ([a, b], { id }) => [post(a, "/leave", { organizationId: id }), post(b, "/leave", { organizationId: id })],
-    "demote each other": ([a, b], { id }) => [[a, b], [b, a]].map(([by, whom]) => post(by, "/update-member-role", { memberId: whom.member, role: "member",
-      organizationId: id })),
-    "remove each other": ([a, b], { id }) => [[a, b], [b, a]].map(([by, whom]) => post(by, "/remove-member", { memberIdOrEmail: whom.member,
-      organizationId: id })),
-    "demote themselves": ([a, b], { id }) => [a, b].map((by) => post(by, "/update-member-role", { memberId: by.member, role: "admin", organizationId: id })),
-    "all of it": ([a, b], { id }) => [[a, b], [b, a]].flatMap(([by, whom]) => [
-      post(by, "/leave", { organizationId: id }), post(by, "/remove-member", { memberIdOrEmail: whom.email, organizationId: id }),
-      post(by, "/update-member-role", { memberId: whom.member, role: "member", organizationId: id }),
-      post(by, "/update-member-role", { memberId: by.member, role: "member", organizationId: id }),
-    ]),
+    "demote each other": ([a, b], { id }) =>
+      [
+        [a, b],
+        [b, a],
+      ].map(([by, whom]) => post(by, "/update-member-role", { memberId: whom.member, role: "member", organizationId: id })),
+    "remove each other": ([a, b], { id }) =>
+      [
+        [a, b],
+        [b, a],
+      ].map(([by, whom]) => post(by, "/remove-member", { memberIdOrEmail: whom.member, organizationId: id })),
+    "demote themselves": ([a, b], { id }) =>
+      [a, b].map((by) => post(by, "/update-member-role", { memberId: by.member, role: "admin", organizationId: id })),
+    "all of it": ([a, b], { id }) =>
+      [
+        [a, b],
+        [b, a],
+      ].flatMap(([by, whom]) => [
+        post(by, "/leave", { organizationId: id }),
+        post(by, "/remove-member", { memberIdOrEmail: whom.email, organizationId: id }),
+        post(by, "/update-member-role", { memberId: whom.member, role: "member", organizationId: id }),
+        post(by, "/update-member-role", { memberId: by.member, role: "member", organizationId: id }),
+      ]),
   };
   const [a, b] = await people(2);
   for (const [way, go] of Object.entries(WAYS)) {
     for (let round = 0; round < 20; round++) {
       const org = await found(a);
-      const pair = [{ ...a, member: org.ownerMember }, { ...b, member: await enrol(org, b, "owner") }];
+      const pair = [
+        { ...a, member: org.ownerMember },
+        { ...b, member: await enrol(org, b, "owner") },
+      ];
       const answers = await Promise.all(go(pair, org));
       for (const { status, text } of answers) assert.ok([200, 400, 403, 404].includes(status), `${way}: ${status} ${text}`);
       assert.equal(await owners(org), 1, `${way}, round ${round}: ${JSON.stringify(tally(answers))}`);
@@ -521,8 +703,8 @@ test("who became the last owner while they were being demoted, or removed, stays
     const pushing = round % 2 ? flood(10, done, demote) : times(20, (n) => late(n, remove));
     for (let n = 0; n < 15 && !done.yes; n++) {
       const [, ...left] = await Promise.all([
-        post(owner, "/update-member-role", { memberId, role: "owner", organizationId }), ...Array.from({ length: 6 }, (_, n) => late(n, () => post(owner,
-          "/leave", { organizationId }))),
+        post(owner, "/update-member-role", { memberId, role: "owner", organizationId }),
+        ...Array.from({ length: 6 }, (_, n) => late(n, () => post(owner, "/leave", { organizationId }))),
       ]);
       done.yes = left.some(({ status }) => status === 200);
     }
@@ -537,7 +719,12 @@ test("an invitation is for its address alone, proven, open, and once", async () 
   const org = await found(owner);
   const each = async (who, invitationId, ...expected) => {
     refused(await get(who, "/get-invitation", { id: invitationId }), ...expected);
-    await nothingComesOf(org, who, ["/accept-invitation", "/reject-invitation"].map((path) => [path, { invitationId }, expected[1]]), expected[0]);
+    await nothingComesOf(
+      org,
+      who,
+      ["/accept-invitation", "/reject-invitation"].map((path) => [path, { invitationId }, expected[1]]),
+      expected[0],
+    );
   };
   const id = await invite(org, guest);
   await each(stranger, id, 403, "YOU_ARE_NOT_THE_RECIPIENT_OF_THE_INVITATION");
@@ -568,24 +755,27 @@ test("an invitation is for its address alone, proven, open, and once", async () 
   await nothingComesOf(org, owner, [["/cancel-invitation", { invitationId: fourth }, "INVITATION_NOT_FOUND"]], 400);
   assert.equal(await count("member where tenant_id = ?", org.id), 2);
   for (const invitationId of ["nope", "", randomUUID(), `${fourth} `]) {
-    for (const path of ["/accept-invitation", "/reject-invitation", "/cancel-invitation"]) assert.equal((await post(guest, path, { invitationId })).status,
-      400);
+    for (const path of ["/accept-invitation", "/reject-invitation", "/cancel-invitation"])
+      assert.equal((await post(guest, path, { invitationId })).status, 400);
   }
   const anonymous = { browser: worker.browser() };
-  for (const path of ["/accept-invitation", "/reject-invitation", "/cancel-invitation"]) assert.equal((await post(anonymous, path,
-    { invitationId: fourth })).status, 401);
+  for (const path of ["/accept-invitation", "/reject-invitation", "/cancel-invitation"])
+    assert.equal((await post(anonymous, path, { invitationId: fourth })).status, 401);
 });
 
 test("an invitation that is answered many times at once is answered once", async () => {
   const [owner, guest] = await people(2);
   for (const [way, paths] of Object.entries({
-    accept: ["/accept-invitation"], "accept and reject": ["/accept-invitation", "/reject-invitation"], "accept and cancel": ["/accept-invitation",
-      "/cancel-invitation"],
+    accept: ["/accept-invitation"],
+    "accept and reject": ["/accept-invitation", "/reject-invitation"],
+    "accept and cancel": ["/accept-invitation", "/cancel-invitation"],
   })) {
     for (let round = 0; round < 3; round++) {
       const org = await found(owner);
       const invitationId = await invite(org, guest, "admin", { teamId: org.team });
-      const answers = await times(20, (n) => post(paths[n % paths.length] === "/cancel-invitation" ? owner : guest, paths[n % paths.length], { invitationId }));
+      const answers = await times(20, (n) =>
+        post(paths[n % paths.length] === "/cancel-invitation" ? owner : guest, paths[n % paths.length], { invitationId }),
+      );
       assert.deepEqual(tally(answers), { 200: 1, 400: 19 }, way);
       const accepted = answers.findIndex(({ status }) => status === 200) % paths.length === 0;
       assert.equal(await count("member where tenant_id = ? and user_id = ?", org.id, guest.id), accepted ? 1 : 0, way);
@@ -601,20 +791,30 @@ test("an invitation that is answered many times at once is answered once", async
   const sent = await times(20, () => post(owner, "/invite-member", { email: guest.email, role: "member" }));
   assert.deepEqual(tally(sent), { 200: 1, 400: 19 });
   assert.equal(await count("invitation where tenant_id = ?", org.id), 1);
-  assert.ok((await times(10, () => post(owner, "/invite-member", { email: guest.email, role: "member", resend: true }))).every(({ status }) => status < 500));
+  assert.ok(
+    (await times(10, () => post(owner, "/invite-member", { email: guest.email, role: "member", resend: true }))).every(
+      ({ status }) => status < 500,
+    ),
+  );
   assert.equal(await count("invitation where tenant_id = ?", org.id), 1);
 });
 
 test("an invitation is worth what its sender, its roles and its groups are when it is accepted", async () => {
   const org = await guarded();
   const { owner, admin, other } = org;
-  const sentBy = async (who, role, more) => ok(await post(who, "/invite-member", { email: other.email, role, organizationId: org.id, ...more })).id;
+  const sentBy = async (who, role, more) =>
+    ok(await post(who, "/invite-member", { email: other.email, role, organizationId: org.id, ...more })).id;
   const accept = (invitationId) => post(other, "/accept-invitation", { invitationId });
   const out = async () => ok(await post(owner, "/remove-member", { memberIdOrEmail: other.email, organizationId: org.id }));
 
   const first = await sentBy(admin, "admin");
   ok(await post(owner, "/remove-member", { memberIdOrEmail: admin.member }));
-  await nothingComesOf(org, other, [["/accept-invitation", { invitationId: first }, "INVITER_IS_NO_LONGER_A_MEMBER_OF_THE_ORGANIZATION"]], 403);
+  await nothingComesOf(
+    org,
+    other,
+    [["/accept-invitation", { invitationId: first }, "INVITER_IS_NO_LONGER_A_MEMBER_OF_THE_ORGANIZATION"]],
+    403,
+  );
   ok(await post(owner, "/cancel-invitation", { invitationId: first }));
 
   await newRole(org, "temporary", { team: ["create"] });
@@ -660,16 +860,20 @@ test("a full group stays full for those who are invited into it, also at once, a
   const [owner, ...guests] = await people(7);
   const org = await found(owner);
   const full = await newTeam(org, "Full", { maxMembers: 3 });
-  const held = async () => [(await worker.rows("select member_count from user_group where id = ?", full))[0].member_count,
-    await count("user_group_member where user_group_id = ?", full)];
+  const held = async () => [
+    (await worker.rows("select member_count from user_group where id = ?", full))[0].member_count,
+    await count("user_group_member where user_group_id = ?", full),
+  ];
   const sent = [];
   for (const guest of guests) sent.push(await invite(org, guest, "member", { teamId: full }));
   const answers = await times(6, (n) => post(guests[n], "/accept-invitation", { invitationId: sent[n] }));
   const left = [];
   for (const guest of guests) left.push((await post(guest, "/leave", { organizationId: org.id })).status);
   const emptied = await held();
-  assert.deepEqual({ answers: tally(answers), broken: left.filter((status) => status >= 500).length, emptied }, { answers: { 200: 2, 403: 4 }, broken: 0,
-    emptied: [1, 1] });
+  assert.deepEqual(
+    { answers: tally(answers), broken: left.filter((status) => status >= 500).length, emptied },
+    { answers: { 200: 2, 403: 4 }, broken: 0, emptied: [1, 1] },
+  );
 });
 
 test("whoever accepts is told the roles that they were given", async () => {
@@ -706,8 +910,11 @@ test("an invitation is worth nothing once its sender is banned, or its groups ca
   const org = await guarded();
   const { owner, admin, other } = org;
   const team = await newTeam(org, "Helpers");
-  const invitationId = ok(await post(admin, "/invite-member", { email: other.email, role: "member", teamId: team, organizationId: org.id })).id;
-  const fails = () => nothingComesOf(org, other, [["/accept-invitation", { invitationId }, "INVITER_IS_NO_LONGER_A_MEMBER_OF_THE_ORGANIZATION"]], 403);
+  const invitationId = ok(
+    await post(admin, "/invite-member", { email: other.email, role: "member", teamId: team, organizationId: org.id }),
+  ).id;
+  const fails = () =>
+    nothingComesOf(org, other, [["/accept-invitation", { invitationId }, "INVITER_IS_NO_LONGER_A_MEMBER_OF_THE_ORGANIZATION"]], 403);
   await run("update user set status = 'suspended' where id = ?", admin.id);
   await fails();
   await run("update user set status = 'suspended', suspended_until = 1 where id = ?", admin.id);
@@ -733,7 +940,12 @@ test("an invitation is worth nothing once its sender is banned, or its groups ca
 test("an invitation is not sent again by who may not give what its groups carry", async () => {
   const org = await guarded();
   await invite(org, org.other, "member", { teamId: org.cleaners });
-  await nothingComesOf(org, org.admin, [["/invite-member", { email: org.other.email, role: "member", resend: true }, "YOU_ARE_NOT_ALLOWED_TO_INVITE_USER_WITH_THIS_ROLE"]], 403);
+  await nothingComesOf(
+    org,
+    org.admin,
+    [["/invite-member", { email: org.other.email, role: "member", resend: true }, "YOU_ARE_NOT_ALLOWED_TO_INVITE_USER_WITH_THIS_ROLE"]],
+    403,
+  );
   ok(await post(org.owner, "/invite-member", { email: org.other.email, role: "member", resend: true }));
 });
 
@@ -750,8 +962,18 @@ test("whoever came to be a member before they accept is given what they were inv
   assert.deepEqual(await worker.rows("select member_count from tenant where id = ?", org.id), before);
   const set_aside = await person();
   const second = await invite(org, set_aside);
-  await run("insert into member (id, tenant_id, user_id, status, created_at, updated_at) values (?, ?, ?, 'inactive', 0, 0)", randomUUID(), org.id, set_aside.id);
-  await nothingComesOf(org, set_aside, [["/accept-invitation", { invitationId: second }, "USER_IS_ALREADY_A_MEMBER_OF_THIS_ORGANIZATION"]], 400);
+  await run(
+    "insert into member (id, tenant_id, user_id, status, created_at, updated_at) values (?, ?, ?, 'inactive', 0, 0)",
+    randomUUID(),
+    org.id,
+    set_aside.id,
+  );
+  await nothingComesOf(
+    org,
+    set_aside,
+    [["/accept-invitation", { invitationId: second }, "USER_IS_ALREADY_A_MEMBER_OF_THIS_ORGANIZATION"]],
+    400,
+  );
 });
 
 test("owners who are banned, or were never there, freeze nothing", async () => {
@@ -787,12 +1009,17 @@ test("what is mailed is stored as its hash alone, and a link that is sent again 
   const [{ token_hash }] = await worker.rows("select token_hash from invitation where id = ?", invitationId);
   const forms = ["hex", "base64url", "base64"].map((form) => createHash("sha256").update(token).digest(form));
   assert.ok(forms.includes(token_hash) || token_hash !== token, token_hash);
-  const tables = await worker.rows("select name from sqlite_schema where type = 'table' and name not glob '_cf_*' and name not glob 'sqlite_*' and name <> 'outbox'");
+  const tables = await worker.rows(
+    "select name from sqlite_schema where type = 'table' and name not glob '_cf_*' and name not glob 'sqlite_*' and name <> 'outbox'",
+  );
   for (const { name } of tables) {
     const rows = await worker.rows(`select * from ${name}`);
     assert.ok(!JSON.stringify(rows).includes(token), `${name} holds the token`);
   }
-  for (const text of [JSON.stringify(ok(await get(owner, "/list-invitations"))), JSON.stringify(ok(await get(guest, "/list-user-invitations")))]) {
+  for (const text of [
+    JSON.stringify(ok(await get(owner, "/list-invitations"))),
+    JSON.stringify(ok(await get(guest, "/list-user-invitations"))),
+  ]) {
     assert.ok(!text.includes(token) && !text.includes(token_hash), text);
   }
   ok(await post(owner, "/invite-member", { email: guest.email, role: "member", resend: true }));
@@ -807,11 +1034,14 @@ test("the mailed link leads to a page, where its address alone answers, once, an
   const org = await found(owner);
   const linkFor = async (email) => {
     ok(await post(owner, "/invite-member", { email, role: "admin", organizationId: org.id }));
-    const mail = (await worker.browser().get(`${AUTH}/dev/mailbox?to=${encodeURIComponent(email)}`, { headers: { accept: "application/json" } })).text;
+    const mail = (
+      await worker.browser().get(`${AUTH}/dev/mailbox?to=${encodeURIComponent(email)}`, { headers: { accept: "application/json" } })
+    ).text;
     return mail.match(/https?:[^"\s<\\]*\/invitation\?token=[\w-]+/)[0];
   };
   const PAGE_HEADERS = { headers: { accept: "text/html", "sec-fetch-mode": "navigate" } };
-  const answer = (browser, url, decision) => browser.submit(`${AUTH}/invitation`, { token: new URL(url).searchParams.get("token"), decision });
+  const answer = (browser, url, decision) =>
+    browser.submit(`${AUTH}/invitation`, { token: new URL(url).searchParams.get("token"), decision });
   const guest = await signUp(worker);
   const url = await linkFor(guest.email);
   const stranger = await signUp(worker);
@@ -828,7 +1058,12 @@ test("the mailed link leads to a page, where its address alone answers, once, an
   assert.equal(answers.filter(({ status }) => status === 200).length, 1, tally(answers));
   const [after] = await worker.rows("select email_verified from user where id = ?", guest.id);
   assert.equal(after.email_verified, 1, "whoever has the link reads the address's mail");
-  const roles = await worker.rows("select r.name from member m join member_role mr on mr.member_id = m.id join role r on r.id = mr.role_id where m.tenant_id = ? and m.user_id = ?", org.id, guest.id);
+  const roles = await worker.rows(
+    `select r.name from member m join member_role mr on mr.member_id = m.id join role r on r.id = mr.role_id where m.tenant_id = ?
+       and m.user_id = ?`,
+    org.id,
+    guest.id,
+  );
   assert.deepEqual(roles, [{ name: "admin" }]);
   const again = await guest.browser.get(url, PAGE_HEADERS);
   assert.deepEqual([again.status, /accepted the invitation/.test(again.text), /name="decision"/.test(again.text)], [200, true, false]);
@@ -838,7 +1073,8 @@ test("the mailed link leads to a page, where its address alone answers, once, an
   assert.equal((await answer(unwilling.browser, other, "reject")).status, 200);
   assert.equal((await answer(unwilling.browser, other, "accept")).status, 400);
   assert.equal((await worker.rows("select 1 from member where tenant_id = ? and user_id = ?", org.id, unwilling.id)).length, 0);
-  for (const bad of ["", "x", "A".repeat(43)]) assert.equal((await guest.browser.get(`${AUTH}/invitation?token=${bad}`, PAGE_HEADERS)).status, 400, bad);
+  for (const bad of ["", "x", "A".repeat(43)])
+    assert.equal((await guest.browser.get(`${AUTH}/invitation?token=${bad}`, PAGE_HEADERS)).status, 400, bad);
 });
 
 test("of 50 who join at once, as many come in as fit; of those who join and leave, the count is right", async () => {
@@ -847,16 +1083,21 @@ test("of 50 who join at once, as many come in as fit; of those who join and leav
   const org = await found(owner);
   for (const somebody of crowd) await enrol(org, somebody);
   assert.equal((await worker.rows("select member_count from tenant where id = ?", org.id))[0].member_count, 51);
-  const held = async (id) => [(await worker.rows("select member_count from user_group where id = ?", id))[0].member_count,
-    await count("user_group_member where user_group_id = ? and is_active = 1", id)];
+  const held = async (id) => [
+    (await worker.rows("select member_count from user_group where id = ?", id))[0].member_count,
+    await count("user_group_member where user_group_id = ? and is_active = 1", id),
+  ];
 
   const small = await newTeam(org, "Small", { isOpen: true, maxMembers: 10 });
   const joined = await times(50, (n) => post(crowd[n], "/join-team", { teamId: small }));
   assert.deepEqual(tally(joined), { 200: 9, 403: 41 }, "the owner is in it already");
   for (const answer of joined.filter(({ status }) => status === 403)) assert.equal(answer.json.code, "TEAM_MEMBER_LIMIT_REACHED");
   assert.deepEqual(await held(small), [10, 10]);
-  refused(await post(owner, "/add-team-member", { teamId: small, userId: crowd[joined.findIndex(({ status }) => status === 403)].id }), 403,
-    "TEAM_MEMBER_LIMIT_REACHED");
+  refused(
+    await post(owner, "/add-team-member", { teamId: small, userId: crowd[joined.findIndex(({ status }) => status === 403)].id }),
+    403,
+    "TEAM_MEMBER_LIMIT_REACHED",
+  );
   refused(await post(owner, "/update-team", { teamId: small, data: { maxMembers: 9 } }), 403, "TEAM_MEMBER_LIMIT_REACHED");
   assert.deepEqual(ok(await post(owner, "/update-team", { teamId: small, data: { maxMembers: 10, name: "Still" } })).memberCount, 10);
 
@@ -874,12 +1115,25 @@ test("of 50 who join at once, as many come in as fit; of those who join and leav
   const sameOne = await times(20, () => post(crowd[0], "/leave-team", { teamId: large }));
   assert.ok((tally(sameOne)[200] ?? 0) <= 1);
 
-  const left = await times(50, (n) => (n % 2 ? post(crowd[n], "/leave", { organizationId: org.id }) : post(owner, "/remove-member",
-    { memberIdOrEmail: crowd[n].email })));
+  const left = await times(50, (n) =>
+    n % 2 ? post(crowd[n], "/leave", { organizationId: org.id }) : post(owner, "/remove-member", { memberIdOrEmail: crowd[n].email }),
+  );
   assert.deepEqual(tally(left), { 200: 50 });
-  assert.deepEqual([await held(small), await held(large)], [[1, 1], [1, 1]]);
+  assert.deepEqual(
+    [await held(small), await held(large)],
+    [
+      [1, 1],
+      [1, 1],
+    ],
+  );
   assert.deepEqual(ok(await get(owner, "/list-members")).total, 1);
-  assert.equal(await count("user_group where tenant_id = ? and member_count <> (select count(*) from user_group_member where user_group_id = user_group.id and is_active = 1)", org.id), 0);
+  assert.equal(
+    await count(
+      "user_group where tenant_id = ? and member_count <> (select count(*) from user_group_member where user_group_id = user_group.id and is_active = 1)",
+      org.id,
+    ),
+    0,
+  );
 });
 
 test("one slug is one organization's, one name one group's and one role's, also at once", async () => {
@@ -897,8 +1151,10 @@ test("one slug is one organization's, one name one group's and one role's, also 
   assert.deepEqual(tally(renamed), { 200: 1, 400: 9 });
   const [org] = others;
   assert.deepEqual(tally(await times(10, () => post(owner, "/create-team", { organizationId: org.id, name: "Team" }))), { 200: 1, 400: 9 });
-  assert.deepEqual(tally(await times(10, () => post(owner, "/create-role", { organizationId: org.id, role: "r", permission: { ac: ["read"] } }))), { 200: 1,
-    400: 9 });
+  assert.deepEqual(
+    tally(await times(10, () => post(owner, "/create-role", { organizationId: org.id, role: "r", permission: { ac: ["read"] } }))),
+    { 200: 1, 400: 9 },
+  );
   await newTeam(org, "Other");
   const teams = ok(await get(owner, "/list-teams", { organizationId: org.id }));
   await times(teams.length * 2, (n) => post(owner, "/remove-team", { organizationId: org.id, teamId: teams[n % teams.length].id }));
@@ -906,7 +1162,25 @@ test("one slug is one organization's, one name one group's and one role's, also 
 });
 
 /** A value of each kind that no field of a text, a flag or a list takes, and texts that are none. */
-const STRANGE = [5, -1, 1.5, true, [], {}, [null], [5], [["x"]], { x: 1 }, "", " ", "\u0000", "a\nb", "x".repeat(100_000), "\ud800", "' or 1=1 --"];
+const STRANGE = [
+  5,
+  -1,
+  1.5,
+  true,
+  [],
+  {},
+  [null],
+  [5],
+  [["x"]],
+  { x: 1 },
+  "",
+  " ",
+  "\u0000",
+  "a\nb",
+  "x".repeat(100_000),
+  "\ud800",
+  "' or 1=1 --",
+];
 
 test("whatever is sent, nothing breaks, and what is no value of a field changes nothing", async () => {
   const org = await guarded();
@@ -914,38 +1188,73 @@ test("whatever is sent, nothing breaks, and what is no value of a field changes 
   const teamId = await newTeam(org, "Target", { isOpen: true });
   ok(await post(owner, "/add-team-member", { teamId, userId: member.id }));
   const bodies = {
-    "/create": { name: "N", slug: "s", logo: "/l", metadata: {} }, "/check-slug": { slug: "s" }, "/set-active": { organizationId: org.id,
-      organizationSlug: org.slug },
-    "/update": { organizationId: org.id, organizationSlug: org.slug, data: { name: "N", slug: "s", logo: "l", metadata: {} } }, "/delete": { organizationId: org.id },
-      "/restore": { organizationId: org.id },
-    "/invite-member": { email: other.email, role: "member", teamId, resend: false, organizationId: org.id }, "/cancel-invitation": { invitationId: "x",
-      organizationId: org.id },
-    "/accept-invitation": { invitationId: "x" }, "/reject-invitation": { invitationId: "x" }, "/remove-member": { memberIdOrEmail: admin.member,
-      organizationId: org.id },
-    "/update-member-role": { memberId: admin.member, role: "admin", organizationId: org.id }, "/leave": { organizationId: org.id },
-    "/create-team": { name: "N", slug: "s", description: "d", groupType: "g", isPublic: true, isOpen: true, isActive: true, maxMembers: 5, tags: ["a"],
-      settings: {}, roles: ["member"] },
-    "/update-team": { teamId, data: { name: "N", description: "d", isPublic: true, maxMembers: 5, tags: ["a"], settings: {}, roles: [], ownerId: member.id } },
-    "/remove-team": { teamId, organizationId: org.id }, "/set-active-team": { teamId }, "/join-team": { teamId }, "/leave-team": { teamId },
-    "/add-team-member": { teamId, userId: admin.id, role: "member" }, "/remove-team-member": { teamId, userId: member.id }, "/update-team-member": { teamId,
-      userId: member.id, role: "member", isActive: true },
+    "/create": { name: "N", slug: "s", logo: "/l", metadata: {} },
+    "/check-slug": { slug: "s" },
+    "/set-active": { organizationId: org.id, organizationSlug: org.slug },
+    "/update": { organizationId: org.id, organizationSlug: org.slug, data: { name: "N", slug: "s", logo: "l", metadata: {} } },
+    "/delete": { organizationId: org.id },
+    "/restore": { organizationId: org.id },
+    "/invite-member": { email: other.email, role: "member", teamId, resend: false, organizationId: org.id },
+    "/cancel-invitation": { invitationId: "x", organizationId: org.id },
+    "/accept-invitation": { invitationId: "x" },
+    "/reject-invitation": { invitationId: "x" },
+    "/remove-member": { memberIdOrEmail: admin.member, organizationId: org.id },
+    "/update-member-role": { memberId: admin.member, role: "admin", organizationId: org.id },
+    "/leave": { organizationId: org.id },
+    "/create-team": {
+      name: "N",
+      slug: "s",
+      description: "d",
+      groupType: "g",
+      isPublic: true,
+      isOpen: true,
+      isActive: true,
+      maxMembers: 5,
+      tags: ["a"],
+      settings: {},
+      roles: ["member"],
+    },
+    "/update-team": {
+      teamId,
+      data: { name: "N", description: "d", isPublic: true, maxMembers: 5, tags: ["a"], settings: {}, roles: [], ownerId: member.id },
+    },
+    "/remove-team": { teamId, organizationId: org.id },
+    "/set-active-team": { teamId },
+    "/join-team": { teamId },
+    "/leave-team": { teamId },
+    "/add-team-member": { teamId, userId: admin.id, role: "member" },
+    "/remove-team-member": { teamId, userId: member.id },
+    "/update-team-member": { teamId, userId: member.id, role: "member", isActive: true },
     "/create-role": { role: "r", permission: { ac: ["read"] }, additionalFields: { description: "d", isDefault: false } },
-    "/update-role": { roleName: "handy", data: { roleName: "handy", permission: { ac: ["read"] }, description: "d", isDefault: false, isActive: true } },
-    "/delete-role": { roleName: "handy", roleId: "x" }, "/has-permission": { permissions: { ac: ["read"] }, organizationId: org.id },
+    "/update-role": {
+      roleName: "handy",
+      data: { roleName: "handy", permission: { ac: ["read"] }, description: "d", isDefault: false, isActive: true },
+    },
+    "/delete-role": { roleName: "handy", roleId: "x" },
+    "/has-permission": { permissions: { ac: ["read"] }, organizationId: org.id },
   };
-  const fieldsOf = (body, path = []) => Object.entries(body).flatMap(([name, value]) => [[...path, name],
-    ...(["data", "additionalFields"].includes(name) ? fieldsOf(value, [...path, name]) : [])]);
+  const fieldsOf = (body, path = []) =>
+    Object.entries(body).flatMap(([name, value]) => [
+      [...path, name],
+      ...(["data", "additionalFields"].includes(name) ? fieldsOf(value, [...path, name]) : []),
+    ]);
   const withField = (body, [name, ...rest], value) => ({ ...body, [name]: rest.length ? withField(body[name], rest, value) : value });
   const broken = [];
   for (const [path, body] of Object.entries(bodies)) {
     const asks = fieldsOf(body).flatMap((field) => [null, ...STRANGE].map((value) => [field, value]));
     // As somebody who may do none of it: whatever is read is read before rights are asked for, or refused.
-    const answers = await Promise.all(asks.map(([field, value]) => post(path === "/set-active" ? member : other, path, withField(body, field, value))));
-    answers.forEach(({ status, text }, n) => status >= 500 && broken.push(`${path} ${asks[n][0].join(".")} = ${JSON.stringify(asks[n][1])?.slice(0, 40)}: ${status} ${text}`));
+    const answers = await Promise.all(
+      asks.map(([field, value]) => post(path === "/set-active" ? member : other, path, withField(body, field, value))),
+    );
+    answers.forEach(
+      ({ status, text }, n) =>
+        status >= 500 && broken.push(`${path} ${asks[n][0].join(".")} = ${JSON.stringify(asks[n][1])?.slice(0, 40)}: ${status} ${text}`),
+    );
   }
   assert.deepEqual(broken, []);
-  const outside = Object.entries(bodies).flatMap(([path]) => ["null", "[]", "5", '"x"', "{", "{\"a\":", "\ufeff{}", '{"a":1e999}',
-    `{"data":${"[".repeat(5000)}`].map((text) => [path, text]));
+  const outside = Object.entries(bodies).flatMap(([path]) =>
+    ["null", "[]", "5", '"x"', "{", '{"a":', "\ufeff{}", '{"a":1e999}', `{"data":${"[".repeat(5000)}`].map((text) => [path, text]),
+  );
   for (const [path, text] of outside) {
     const answer = await owner.browser.post(at(`/organization${path}`), text, { headers: { "content-type": "application/json" } });
     assert.equal(answer.status, 400, `${path} ${text.slice(0, 20)}: ${answer.status} ${answer.text}`);
@@ -962,57 +1271,128 @@ test("whatever is sent, nothing breaks, and what is no value of a field changes 
 test("fields of the wrong kind are refused by their names", async () => {
   const org = await guarded();
   const { owner, admin, other } = org;
-  const each = (path, base, fields, ...values) => fields.flatMap((field) => values.map((value) => [path, { ...base, [field]: value }, "VALIDATION_ERROR"]));
-  await nothingComesOf(org, owner, [
-    ...each("/create", { name: "N", slug: "s" }, ["name", "slug"], 5, true, [], {}, null, "", "a\nb", "x".repeat(200)),
-    ...each("/create", { name: "N", slug: uniqueSlug() }, ["metadata"], 5, "x", [], true), ...each("/create", { name: "N", slug: uniqueSlug() }, ["logo"], 5,
-      [], {}, "x\u0000"),
-    ...each("/create", { name: "N" }, ["slug"], "Upper", "a b", "a/b", "a.b", "-a", "a-", "ä", "x".repeat(64)),
-    ...[{ name: 5 }, { slug: "Upper" }, { slug: "" }, { name: "" }, { metadata: "x" }, { logo: 5 },
-      { metadata: { a: "x".repeat(17_000) } }].map((data) => ["/update", { data }, "VALIDATION_ERROR"]),
-    ["/update", { data: [] }, "VALIDATION_ERROR"], ["/update", { data: null }, "VALIDATION_ERROR"], ["/update", {}, "VALIDATION_ERROR"],
-    ...each("/invite-member", { email: other.email, role: "member" }, ["email"], "bad", "", 5, null, ["a@b.co"], "a@b.co\nx", "a@b.co,c@d.co"),
-    ...each("/invite-member", { email: other.email, role: "member" }, ["role"], 5, null, "", [], {}, [5], [{}], [["owner"]]),
-    ...each("/invite-member", { email: other.email, role: "member" }, ["teamId"], 5, {}, "nope", ["nope"]),
-    ...each("/invite-member", { email: other.email, role: "member" }, ["resend"], 5, [], {}),
-    ...each("/update-member-role", { memberId: admin.member, role: "member" }, ["role"], 5, null, "", [], [5]),
-    ...each("/create-team", { name: "T" }, ["name"], 5, "", " ", "a\nb", "x".repeat(129)), ...each("/create-team", { name: "T" }, ["isOpen", "isPublic",
-      "isSystem", "isActive"], 5, "yes", []),
-    ...each("/create-team", { name: "T" }, ["maxMembers"], 0, -1, 1.5, "5", 1e12, true), ...each("/create-team", { name: "T" }, ["tags"], "a", [5], [""],
-      ["a\nb"], Array(51).fill("a"), {}),
-    ...each("/create-team", { name: "T" }, ["settings"], "x", [], 5, { a: "x".repeat(17_000) }), ...each("/create-team", { name: "T" }, ["roles"], "owner",
-      [5], [""], {}),
-    ...each("/create-team", { name: "T" }, ["description"], 5, "x".repeat(1001)), ...each("/create-team", { name: "T" }, ["slug"], "Upper", 5, "x".repeat(64)),
-    ...each("/update-team-member", { teamId: org.team, userId: owner.id }, ["role"], "king", 5, ["owner"]), ...each("/update-team-member", { teamId: org.team,
-      userId: owner.id }, ["isActive"], 5, "no"),
-    ...each("/create-role", { role: "r" }, ["permission"], 5, null, "x", [], { a: "b" }, { a: [5] }, { a: [null] }, { "*": ["*"] }, { a: ["*"] },
-      { "a:b": ["c"] }, { "": ["x"] }, { a: [""] }),
-    ...each("/create-role", { role: "r", permission: {} }, ["additionalFields"], 5, "x", [], { isDefault: 5 }, { description: 5 }),
-    ["/create-role", { role: "r", permission: { organization: ["fly"] } }, "INVALID_RESOURCE"], ["/create-role", { role: "r", permission: { ac: ["read"] },
-      permissions: { ac: ["read"] } }, "VALIDATION_ERROR"],
-    ...[{}, { permissions: null }, { permissions: "x" }, { permissions: { a: "b" } }, { permissions: { ac: ["read"] },
-      permission: { ac: ["read"] } }].map((body) => ["/has-permission", body, "VALIDATION_ERROR"]),
-    ["/delete-role", {}, "VALIDATION_ERROR"], ["/update-role", { data: {} }, "VALIDATION_ERROR"], ["/update-role", { roleName: "handy" }, "VALIDATION_ERROR"],
-    ...each("/leave", {}, ["organizationId"], 5, null, {}), ...each("/delete", {}, ["organizationId"], 5, null, []),
-  ], 400);
-  const invalid = (query) => Object.entries(query).map(([name, values]) => values.map((value) => [name, value])).flat();
+  const each = (path, base, fields, ...values) =>
+    fields.flatMap((field) => values.map((value) => [path, { ...base, [field]: value }, "VALIDATION_ERROR"]));
+  await nothingComesOf(
+    org,
+    owner,
+    [
+      ...each("/create", { name: "N", slug: "s" }, ["name", "slug"], 5, true, [], {}, null, "", "a\nb", "x".repeat(200)),
+      ...each("/create", { name: "N", slug: uniqueSlug() }, ["metadata"], 5, "x", [], true),
+      ...each("/create", { name: "N", slug: uniqueSlug() }, ["logo"], 5, [], {}, "x\u0000"),
+      ...each("/create", { name: "N" }, ["slug"], "Upper", "a b", "a/b", "a.b", "-a", "a-", "ä", "x".repeat(64)),
+      ...[
+        { name: 5 },
+        { slug: "Upper" },
+        { slug: "" },
+        { name: "" },
+        { metadata: "x" },
+        { logo: 5 },
+        { metadata: { a: "x".repeat(17_000) } },
+      ].map((data) => ["/update", { data }, "VALIDATION_ERROR"]),
+      ["/update", { data: [] }, "VALIDATION_ERROR"],
+      ["/update", { data: null }, "VALIDATION_ERROR"],
+      ["/update", {}, "VALIDATION_ERROR"],
+      ...each(
+        "/invite-member",
+        { email: other.email, role: "member" },
+        ["email"],
+        "bad",
+        "",
+        5,
+        null,
+        ["a@b.co"],
+        "a@b.co\nx",
+        "a@b.co,c@d.co",
+      ),
+      ...each("/invite-member", { email: other.email, role: "member" }, ["role"], 5, null, "", [], {}, [5], [{}], [["owner"]]),
+      ...each("/invite-member", { email: other.email, role: "member" }, ["teamId"], 5, {}, "nope", ["nope"]),
+      ...each("/invite-member", { email: other.email, role: "member" }, ["resend"], 5, [], {}),
+      ...each("/update-member-role", { memberId: admin.member, role: "member" }, ["role"], 5, null, "", [], [5]),
+      ...each("/create-team", { name: "T" }, ["name"], 5, "", " ", "a\nb", "x".repeat(129)),
+      ...each("/create-team", { name: "T" }, ["isOpen", "isPublic", "isSystem", "isActive"], 5, "yes", []),
+      ...each("/create-team", { name: "T" }, ["maxMembers"], 0, -1, 1.5, "5", 1e12, true),
+      ...each("/create-team", { name: "T" }, ["tags"], "a", [5], [""], ["a\nb"], Array(51).fill("a"), {}),
+      ...each("/create-team", { name: "T" }, ["settings"], "x", [], 5, { a: "x".repeat(17_000) }),
+      ...each("/create-team", { name: "T" }, ["roles"], "owner", [5], [""], {}),
+      ...each("/create-team", { name: "T" }, ["description"], 5, "x".repeat(1001)),
+      ...each("/create-team", { name: "T" }, ["slug"], "Upper", 5, "x".repeat(64)),
+      ...each("/update-team-member", { teamId: org.team, userId: owner.id }, ["role"], "king", 5, ["owner"]),
+      ...each("/update-team-member", { teamId: org.team, userId: owner.id }, ["isActive"], 5, "no"),
+      ...each(
+        "/create-role",
+        { role: "r" },
+        ["permission"],
+        5,
+        null,
+        "x",
+        [],
+        { a: "b" },
+        { a: [5] },
+        { a: [null] },
+        { "*": ["*"] },
+        { a: ["*"] },
+        { "a:b": ["c"] },
+        { "": ["x"] },
+        { a: [""] },
+      ),
+      ...each("/create-role", { role: "r", permission: {} }, ["additionalFields"], 5, "x", [], { isDefault: 5 }, { description: 5 }),
+      ["/create-role", { role: "r", permission: { organization: ["fly"] } }, "INVALID_RESOURCE"],
+      ["/create-role", { role: "r", permission: { ac: ["read"] }, permissions: { ac: ["read"] } }, "VALIDATION_ERROR"],
+      ...[
+        {},
+        { permissions: null },
+        { permissions: "x" },
+        { permissions: { a: "b" } },
+        { permissions: { ac: ["read"] }, permission: { ac: ["read"] } },
+      ].map((body) => ["/has-permission", body, "VALIDATION_ERROR"]),
+      ["/delete-role", {}, "VALIDATION_ERROR"],
+      ["/update-role", { data: {} }, "VALIDATION_ERROR"],
+      ["/update-role", { roleName: "handy" }, "VALIDATION_ERROR"],
+      ...each("/leave", {}, ["organizationId"], 5, null, {}),
+      ...each("/delete", {}, ["organizationId"], 5, null, []),
+    ],
+    400,
+  );
+  const invalid = (query) =>
+    Object.entries(query)
+      .map(([name, values]) => values.map((value) => [name, value]))
+      .flat();
   for (const [name, value] of invalid({
-    limit: ["0", "-1", "1.5", "abc", "1001", "1e3", "99999999999999999999", " 1"], offset: ["-1", "abc", "1.5", "99999999999999999999"], sortBy: ["nope",
-      "role", "u.email", "created_at; drop"],
-    sortDirection: ["up", "DESC", "asc, 1"], filterField: ["nope", "user.email", "email", "m.id", "constructor", "__proto__"],
-  })) refused(await get(owner, "/list-members", { [name]: value, filterValue: "x" }), 400, "VALIDATION_ERROR", `${name}=${value}`);
+    limit: ["0", "-1", "1.5", "abc", "1001", "1e3", "99999999999999999999", " 1"],
+    offset: ["-1", "abc", "1.5", "99999999999999999999"],
+    sortBy: ["nope", "role", "u.email", "created_at; drop"],
+    sortDirection: ["up", "DESC", "asc, 1"],
+    filterField: ["nope", "user.email", "email", "m.id", "constructor", "__proto__"],
+  }))
+    refused(await get(owner, "/list-members", { [name]: value, filterValue: "x" }), 400, "VALIDATION_ERROR", `${name}=${value}`);
   for (const filterOperator of ["zz", "like", "constructor", "gt"]) {
-    refused(await get(owner, "/list-members", { filterField: "role", filterValue: "member", filterOperator }), 400, "VALIDATION_ERROR", filterOperator);
+    refused(
+      await get(owner, "/list-members", { filterField: "role", filterValue: "member", filterOperator }),
+      400,
+      "VALIDATION_ERROR",
+      filterOperator,
+    );
   }
-  refused(await get(owner, "/list-members", { filterField: "createdAt", filterValue: "bad", filterOperator: "gt" }), 400, "VALIDATION_ERROR");
+  refused(
+    await get(owner, "/list-members", { filterField: "createdAt", filterValue: "bad", filterOperator: "gt" }),
+    400,
+    "VALIDATION_ERROR",
+  );
   for (const filterValue of ["' or 1=1 --", "%", "_", "\u0000"]) {
     assert.deepEqual(ok(await get(owner, "/list-members", { filterField: "role", filterValue })).members, [], filterValue.slice(0, 20));
   }
   refused(await get(owner, "/list-members", { filterField: "role", filterValue: "x".repeat(5000) }), 400, "VALIDATION_ERROR");
   assert.deepEqual(ok(await get(owner, "/list-members", { offset: "1000000000" })), { members: [], total: 3 });
-  for (const membersLimit of ["0", "-1", "abc", "101"]) assert.equal((await get(owner, "/get-full-organization", { membersLimit })).status, 400, membersLimit);
-  for (const [path, query] of [["/get-role", {}], ["/get-role", { roleId: "nope" }], ["/get-invitation", {}], ["/get-invitation", { id: "nope" }],
-    ["/list-team-members", { teamId: "nope" }]]) {
+  for (const membersLimit of ["0", "-1", "abc", "101"])
+    assert.equal((await get(owner, "/get-full-organization", { membersLimit })).status, 400, membersLimit);
+  for (const [path, query] of [
+    ["/get-role", {}],
+    ["/get-role", { roleId: "nope" }],
+    ["/get-invitation", {}],
+    ["/get-invitation", { id: "nope" }],
+    ["/list-team-members", { teamId: "nope" }],
+  ]) {
     assert.equal((await get(owner, path, query)).status, 400, path);
   }
 });
@@ -1021,11 +1401,18 @@ test("lists with members that are no texts are refused, not read past them", asy
   const org = await guarded();
   const accepted = [];
   for (const [path, body] of [
-    ...[["member", 5], ["member", null], [{}, "member"], [["owner"], "member"]].flatMap((role) => [
-      ["/invite-member", { email: uniqueEmail(), role }], ["/update-member-role", { memberId: org.admin.member, role }],
+    ...[
+      ["member", 5],
+      ["member", null],
+      [{}, "member"],
+      [["owner"], "member"],
+    ].flatMap((role) => [
+      ["/invite-member", { email: uniqueEmail(), role }],
+      ["/update-member-role", { memberId: org.admin.member, role }],
     ]),
     ...[[5], [null], [{}], [org.team, 5]].map((teamId) => ["/invite-member", { email: uniqueEmail(), role: "member", teamId }]),
-  ]) if ((await post(org.owner, path, body)).status !== 400) accepted.push(`${path} ${JSON.stringify(body.teamId ?? body.role)}`);
+  ])
+    if ((await post(org.owner, path, body)).status !== 400) accepted.push(`${path} ${JSON.stringify(body.teamId ?? body.role)}`);
   assert.deepEqual(accepted, []);
 });
 
@@ -1034,13 +1421,17 @@ test("names that mean something in JavaScript mean nothing here", async () => {
   const NAMES = ["constructor", "__proto__", "toString", "hasOwnProperty", "valueOf", "prototype"];
   const raw = (who, path, text) => who.browser.post(at(`/organization${path}`), text, { headers: { "content-type": "application/json" } });
   for (const name of NAMES) {
-    for (const role of [name, [name], ["member", name]]) refused(await post(org.owner, "/invite-member", { email: uniqueEmail(), role }), 400,
-      "ROLE_NOT_FOUND", name);
+    for (const role of [name, [name], ["member", name]])
+      refused(await post(org.owner, "/invite-member", { email: uniqueEmail(), role }), 400, "ROLE_NOT_FOUND", name);
     refused(await get(org.owner, "/get-role", { roleName: name }), 400, "ROLE_NOT_FOUND", name);
     for (const who of [org.member, org.admin]) {
       const asked = await raw(who, "/has-permission", `{"permissions":{"${name}":["x"]}}`);
       assert.ok(asked.status === 400 || (asked.status === 200 && !asked.json.success), `${name}: ${asked.status} ${asked.text}`);
-      const polluted = await raw(who, "/has-permission", `{"permissions":{"organization":["delete"]},"__proto__":{"success":true},"${name}":{"permissions":{}}}`);
+      const polluted = await raw(
+        who,
+        "/has-permission",
+        `{"permissions":{"organization":["delete"]},"__proto__":{"success":true},"${name}":{"permissions":{}}}`,
+      );
       assert.equal(ok(polluted).success, false);
     }
     const made = await raw(org.admin, "/create-role", `{"role":"mine","permission":{"${name}":["x"]}}`);
@@ -1066,7 +1457,10 @@ test("what one organization makes up is its own: permissions of one name in two 
   const [one, two] = await people(2);
   const orgs = [await found(one), await found(two)];
   const [worker1, worker2] = await people(2);
-  for (const [org, somebody] of [[orgs[0], worker1], [orgs[1], worker2]]) {
+  for (const [org, somebody] of [
+    [orgs[0], worker1],
+    [orgs[1], worker2],
+  ]) {
     await newRole(org, "maker", { project: ["create"] });
     await enrol(org, somebody, "maker");
   }
@@ -1082,30 +1476,39 @@ test("what one organization makes up is its own: permissions of one name in two 
 test("users who deleted themselves are out of every list and every count", async () => {
   const org = await guarded();
   const { owner, member, admin } = org;
-  const pool = async () => [(await worker.rows("select user_count from tenant where id = ?", DEFAULT_TENANT))[0].user_count,
-    await count("user where tenant_id is null and deleted_at is null")];
+  const pool = async () => [
+    (await worker.rows("select user_count from tenant where id = ?", DEFAULT_TENANT))[0].user_count,
+    await count("user where tenant_id is null and deleted_at is null"),
+  ];
   const club = await newTeam(org, "Club", { maxMembers: 2 });
   ok(await post(owner, "/add-team-member", { teamId: club, userId: member.id, role: "owner" }));
   const before = await pool();
   assert.equal(before[0], before[1]);
   ok(await member.browser.post(at("/delete-user"), { password: PASSWORD }));
-  assert.deepEqual(await pool(), before.map((n) => n - 1));
+  assert.deepEqual(
+    await pool(),
+    before.map((n) => n - 1),
+  );
   const [{ member_count }] = await worker.rows("select member_count from tenant where id = ?", org.id);
   const shown = ok(await get(owner, "/list-members"));
   assert.deepEqual([member_count, shown.total, shown.members.length], [2, 2, 2]);
   assert.deepEqual(ok(await get(owner, "/list-members", { filterField: "userId", filterValue: member.id })), { members: [], total: 0 });
   const full = await get(owner, "/get-full-organization");
   assert.ok(!JSON.stringify(ok(full).members).includes(member.id) && !full.text.includes(`"${member.member}"`), full.text);
-  assert.deepEqual(ok(await get(owner, "/list-team-members", { teamId: club })).map(({ userId }) => userId), [owner.id]);
+  assert.deepEqual(
+    ok(await get(owner, "/list-team-members", { teamId: club })).map(({ userId }) => userId),
+    [owner.id],
+  );
   const group = ok(await get(owner, "/list-teams")).find(({ id }) => id === club);
   assert.equal(group.memberCount, 1);
   ok(await post(owner, "/add-team-member", { teamId: club, userId: admin.id }), "the place is free");
   for (const [path, body, status, code] of [
-    ["/remove-member", { memberIdOrEmail: member.email }, 404, "MEMBER_NOT_FOUND"], ["/remove-member", { memberIdOrEmail: member.member }, 404,
-      "MEMBER_NOT_FOUND"],
-    ["/update-member-role", { memberId: member.member, role: "admin" }, 404, "MEMBER_NOT_FOUND"], ["/add-team-member", { teamId: org.team,
-      userId: member.id }, 400, "USER_IS_NOT_A_MEMBER_OF_THE_ORGANIZATION"],
-  ]) refused(await post(owner, path, body), status, code, path);
+    ["/remove-member", { memberIdOrEmail: member.email }, 404, "MEMBER_NOT_FOUND"],
+    ["/remove-member", { memberIdOrEmail: member.member }, 404, "MEMBER_NOT_FOUND"],
+    ["/update-member-role", { memberId: member.member, role: "admin" }, 404, "MEMBER_NOT_FOUND"],
+    ["/add-team-member", { teamId: org.team, userId: member.id }, 400, "USER_IS_NOT_A_MEMBER_OF_THE_ORGANIZATION"],
+  ])
+    refused(await post(owner, path, body), status, code, path);
   refused(await get(owner, "/get-active-member-role", { userId: member.id }), 404, "MEMBER_NOT_FOUND");
   assert.equal((await get(member, "/list")).status, 401);
   const again = { browser: worker.browser() };
@@ -1116,7 +1519,10 @@ test("users who deleted themselves are out of every list and every count", async
   const crowd = await people(10);
   for (const somebody of crowd) await enrol(org, somebody);
   assert.deepEqual(tally(await times(10, (n) => crowd[n].browser.post(at("/delete-user"), { password: PASSWORD }))), { 200: 10 });
-  const [after] = await worker.rows("select member_count, (select count(*) from member where tenant_id = tenant.id) as n from tenant where id = ?", org.id);
+  const [after] = await worker.rows(
+    "select member_count, (select count(*) from member where tenant_id = tenant.id) as n from tenant where id = ?",
+    org.id,
+  );
   assert.deepEqual(after, { member_count: 2, n: 2 });
   const counted = await pool();
   assert.equal(counted[0], counted[1]);
@@ -1163,7 +1569,11 @@ test("an organization is named by its slug where it is named by its id, the serv
     assert.equal(ok(await post(owner, "/update", { organizationSlug: slug, data: { name: "Acme" } })).name, "Acme");
     assert.equal(ok(await get(owner, "/get-full-organization", { organizationSlug: slug })).name, "Acme");
     ok(await post(owner, "/has-permission", { organizationSlug: slug, permissions: { policy: ["update"] } }));
-    refused(await post(owner, "/update", { organizationId: randomUUID(), organizationSlug: slug, data: { name: "X" } }), 404, "ORGANIZATION_NOT_FOUND");
+    refused(
+      await post(owner, "/update", { organizationId: randomUUID(), organizationSlug: slug, data: { name: "X" } }),
+      404,
+      "ORGANIZATION_NOT_FOUND",
+    );
     refused(await post(owner, "/update", { organizationSlug: "nowhere", data: { name: "X" } }), 404, "ORGANIZATION_NOT_FOUND");
     const org = await guarded();
     refused(await post(owner, "/update", { organizationSlug: org.slug, data: { name: "X" } }), 404, "ORGANIZATION_NOT_FOUND");
@@ -1177,7 +1587,11 @@ test("the record tells what happened alone", async () => {
   const teamId = await newTeam(org, "Closed", { isOpen: true });
   ok(await post(org.owner, "/update-team", { teamId, data: { isActive: false } }));
   await nothingComesOf(org, org.member, [["/join-team", { teamId }]]);
-  assert.equal(await count("audit_event where event = 'group.joined' and user_id = ?", org.member.id), 0, "joined, says the audit, though nobody did");
+  assert.equal(
+    await count("audit_event where event = 'group.joined' and user_id = ?", org.member.id),
+    0,
+    "joined, says the audit, though nobody did",
+  );
 });
 
 test("an organization that is about to be deleted does nothing, and comes back whole", async () => {
@@ -1188,8 +1602,13 @@ test("an organization that is about to be deleted does nothing, and comes back w
   ok(await post(owner, "/delete", { organizationId }));
   await nothingComesOf(org, admin, [["/restore", { organizationId }]], 403);
   for (const who of [owner, admin, member]) {
-    for (const [path, body] of [["/update", { data: { name: "x" } }], ["/invite-member", { email: uniqueEmail(), role: "member" }], ["/create-team",
-      { name: "x" }], ["/leave", {}], ["/set-active", {}]]) {
+    for (const [path, body] of [
+      ["/update", { data: { name: "x" } }],
+      ["/invite-member", { email: uniqueEmail(), role: "member" }],
+      ["/create-team", { name: "x" }],
+      ["/leave", {}],
+      ["/set-active", {}],
+    ]) {
       const answer = await post(who, path, { ...body, organizationId });
       assert.ok([403, 404].includes(answer.status), `${path}: ${answer.status} ${answer.text}`);
     }
@@ -1203,6 +1622,13 @@ test("an organization that is about to be deleted does nothing, and comes back w
   assert.deepEqual(rest, before);
   assert.equal(ok(await get(member, "/get-organization", { organizationId })).id, organizationId);
   await nothingComesOf(org, owner, [["/restore", { organizationId }]], [400, 404]);
-  await nothingComesOf({ id: DEFAULT_TENANT }, owner, [["/delete", { organizationId: DEFAULT_TENANT }], ["/update", { organizationId: DEFAULT_TENANT,
-    data: { slug: "mine" } }]], 403);
+  await nothingComesOf(
+    { id: DEFAULT_TENANT },
+    owner,
+    [
+      ["/delete", { organizationId: DEFAULT_TENANT }],
+      ["/update", { organizationId: DEFAULT_TENANT, data: { slug: "mine" } }],
+    ],
+    403,
+  );
 });

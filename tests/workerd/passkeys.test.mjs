@@ -24,7 +24,11 @@ before(async () => {
 });
 after(() => worker?.dispose());
 
-const run = (sql, ...values) => worker.d1.prepare(sql).bind(...values).run();
+const run = (sql, ...values) =>
+  worker.d1
+    .prepare(sql)
+    .bind(...values)
+    .run();
 const one = async (sql, ...values) => (await worker.rows(sql, ...values))[0];
 const count = async (sql, ...values) => (await one(`select count(*) as n from ${sql}`, ...values)).n;
 const times = (most, act) => Promise.all(Array.from({ length: most }, (_, n) => act(n)));
@@ -91,8 +95,14 @@ test("a passkey is made by whoever is signed in, and is shown to them", async ()
   assert.deepEqual(options.rp.id, "auth.localhost");
   assert.deepEqual([options.user.name, options.user.displayName], ["Me", who.email]);
   assert.ok(Buffer.from(options.user.id, "base64url").length <= 64);
-  assert.deepEqual(options.pubKeyCredParams.map(({ alg }) => alg).sort((a, b) => a - b), [-257, -8, -7]);
-  assert.deepEqual([options.attestation, options.timeout, options.excludeCredentials, options.authenticatorSelection.authenticatorAttachment], ["none", 60000, [], "platform"]);
+  assert.deepEqual(
+    options.pubKeyCredParams.map(({ alg }) => alg).sort((a, b) => a - b),
+    [-257, -8, -7],
+  );
+  assert.deepEqual(
+    [options.attestation, options.timeout, options.excludeCredentials, options.authenticatorSelection.authenticatorAttachment],
+    ["none", 60000, [], "platform"],
+  );
   const odd = await who.browser.get(at("/passkey/generate-register-options?authenticatorAttachment=odd"));
   refused(odd, 400, "VALIDATION_ERROR");
 
@@ -103,8 +113,15 @@ test("a passkey is made by whoever is signed in, and is shown to them", async ()
   assert.match(id, UUID);
   assert.match(createdAt, ISO);
   assert.deepEqual(rest, {
-    name: "My laptop", publicKey: authenticator.coseKey().toString("base64"), userId: who.id, credentialID: authenticator.id, counter: 1,
-    deviceType: "singleDevice", backedUp: false, transports: "hybrid,internal", aaguid: "01234567-89ab-cdef-0123-456789abcdef",
+    name: "My laptop",
+    publicKey: authenticator.coseKey().toString("base64"),
+    userId: who.id,
+    credentialID: authenticator.id,
+    counter: 1,
+    deviceType: "singleDevice",
+    backedUp: false,
+    transports: "hybrid,internal",
+    aaguid: "01234567-89ab-cdef-0123-456789abcdef",
   });
   assert.deepEqual((await who.browser.get(at("/passkey/list-user-passkeys"))).json, [made.json]);
   assert.equal((await mails(who.email))[0].subject, "A passkey was added");
@@ -150,11 +167,19 @@ test("of many passkeys none is hidden from its owner", async () => {
   const { browser, id, authenticator } = await holder();
   const row = await one("select * from passkey where user_id = ?", id);
   for (let n = 0; n < 100; n++) {
-    const copy = { ...row, id: `${row.id.slice(0, -3)}${String(n).padStart(3, "0")}`, credential_id: base64url(randomBytes(32)), created_at: 1 };
+    const copy = {
+      ...row,
+      id: `${row.id.slice(0, -3)}${String(n).padStart(3, "0")}`,
+      credential_id: base64url(randomBytes(32)),
+      created_at: 1,
+    };
     await run(`insert or ignore into passkey (${Object.keys(copy)}) values (${Object.keys(copy).map(() => "?")})`, ...Object.values(copy));
   }
   const listed = (await browser.get(at("/passkey/list-user-passkeys"))).json;
-  assert.ok(listed.some(({ credentialID }) => credentialID === authenticator.id), "it signs in, and its owner cannot see it");
+  assert.ok(
+    listed.some(({ credentialID }) => credentialID === authenticator.id),
+    "it signs in, and its owner cannot see it",
+  );
 });
 
 test("a session that is not fresh registers nothing", async () => {
@@ -178,7 +203,12 @@ test("an administrator in somebody's session neither adds, renames nor deletes a
     delete: await who.browser.post(at("/passkey/delete-passkey"), { id }),
     page: await who.browser.submit(`${AUTH}/account/passkey/delete`, { id }),
   };
-  assert.deepEqual(Object.entries(answers).filter(([, { status }]) => status !== 403).map(([name, { status }]) => `${name} ${status}`), []);
+  assert.deepEqual(
+    Object.entries(answers)
+      .filter(([, { status }]) => status !== 403)
+      .map(([name, { status }]) => `${name} ${status}`),
+    [],
+  );
   assert.equal(await count("passkey where user_id = ? and name is null", who.id), 1);
 });
 
@@ -224,12 +254,22 @@ test("a signature counter that goes back, or stands still, is refused and told o
   const { authenticator, id } = await holder();
   assert.equal((await enter(worker.browser(), authenticator, { lie: { counter: 10 } })).status, 200);
   for (const counter of [10, 9, 1, 0]) refused(await enter(worker.browser(), authenticator, { lie: { counter } }), 400, BAD, `${counter}`);
-  const events = await worker.rows("select details, severity from audit_event where user_id = ? and event = 'passkey.counter_went_back' order by created_at, id", id);
-  assert.deepEqual(events.map(({ details, severity }) => [JSON.parse(details).stored, JSON.parse(details).presented, severity]), [10, 9, 1, 0].map((counter) => [10, counter, "high"]));
+  const events = await worker.rows(
+    "select details, severity from audit_event where user_id = ? and event = 'passkey.counter_went_back' order by created_at, id",
+    id,
+  );
+  assert.deepEqual(
+    events.map(({ details, severity }) => [JSON.parse(details).stored, JSON.parse(details).presented, severity]),
+    [10, 9, 1, 0].map((counter) => [10, counter, "high"]),
+  );
   assert.equal((await one("select counter from passkey where user_id = ?", id)).counter, 10);
   assert.equal((await enter(worker.browser(), authenticator, { lie: { counter: 4_294_967_295 } })).status, 200);
   refused(await enter(worker.browser(), authenticator, { lie: { counter: 2, signature: randomBytes(70) } }), 400, BAD);
-  assert.equal(await count("audit_event where user_id = ? and event = 'passkey.counter_went_back'", id), 4, "without the key nobody raises the alarm");
+  assert.equal(
+    await count("audit_event where user_id = ? and event = 'passkey.counter_went_back'", id),
+    4,
+    "without the key nobody raises the alarm",
+  );
   const silent = await holder({ counts: false });
   for (let n = 0; n < 3; n++) assert.equal((await enter(worker.browser(), silent.authenticator)).status, 200);
 });
@@ -260,7 +300,11 @@ test("a key that verified nobody when it was registered does not stand for two f
   const who = await holder({ verifiesUser: false });
   await guard(who);
   const answer = await enter(worker.browser(), who.authenticator, { lie: { verifiesUser: true } });
-  assert.deepEqual([answer.status, answer.json.twoFactorRedirect, opens(answer)], [200, true, false], "whoever set a PIN on the key they found is in");
+  assert.deepEqual(
+    [answer.status, answer.json.twoFactorRedirect, opens(answer)],
+    [200, true, false],
+    "whoever set a PIN on the key they found is in",
+  );
 });
 
 test("a lock against guessed passwords does not keep a passkey out, and a suspension does", async () => {
@@ -309,7 +353,10 @@ const MALFORMED = {
   "a length of 2^64 - 1": Buffer.from("bbffffffffffffffff", "hex"),
   "indefinite length": Buffer.from("bf63666d74646e6f6e65ff", "hex"),
   "an array": cbor([1, 2, 3]),
-  "a key twice": Buffer.concat([Buffer.from([0xa4]), ...["fmt", "none", "fmt", "none", "attStmt", {}, "authData", Buffer.alloc(37)].map(cbor)]),
+  "a key twice": Buffer.concat([
+    Buffer.from([0xa4]),
+    ...["fmt", "none", "fmt", "none", "attStmt", {}, "authData", Buffer.alloc(37)].map(cbor),
+  ]),
   "members missing": cbor({ fmt: "none" }),
   "a member too many": cbor({ fmt: "none", attStmt: {}, authData: Buffer.alloc(37), more: 1 }),
   "members of other types": cbor({ fmt: 1, attStmt: [], authData: "text" }),
@@ -359,19 +406,100 @@ test("what is no registration is refused as one, and never an error of ours", as
     "packed, with somebody's certificate": { format: "packed", statement: { alg: -7, sig: randomBytes(70), x5c: [randomBytes(500)] } },
     "packed, with a made-up signature": { format: "packed", statement: { alg: -7, sig: randomBytes(70) } },
     "packed, by another algorithm": { format: "packed", statement: { alg: -257, sig: randomBytes(256) } },
-    "a key off the curve": { publicKey: key([[1, 2], [3, -7], [-1, 1], [-2, X], [-3, X]]) },
-    "a key of another curve": { publicKey: key([[1, 2], [3, -7], [-1, 2], [-2, X], [-3, Y]]) },
-    "a key of an algorithm that was not asked for": { publicKey: key([[1, 2], [3, -47], [-1, 8], [-2, X], [-3, Y]]) },
-    "a symmetric key": { publicKey: key([[1, 4], [3, 5], [-1, randomBytes(32)]]) },
-    "a private key along": { publicKey: key([[1, 2], [3, -7], [-1, 1], [-2, X], [-3, Y], [-4, randomBytes(32)]]) },
-    "a compressed point": { publicKey: key([[1, 2], [3, -7], [-1, 1], [-2, X], [-3, true]]) },
-    "Ed25519 of small order": { publicKey: key([[1, 1], [3, -8], [-1, 6], [-2, Buffer.alloc(32)]]) },
-    "RSA of 512 bits": { publicKey: key([[1, 3], [3, -257], [-1, Buffer.concat([Buffer.from([0x80]), randomBytes(62), Buffer.from([1])])], [-2, Buffer.from([1, 0, 1])]]) },
-    "RSA with exponent 1": { publicKey: key([[1, 3], [3, -257], [-1, Buffer.concat([Buffer.from([0x80]), randomBytes(254), Buffer.from([1])])], [-2, Buffer.from([1])]]) },
-    "RSA of 16000 bits": { publicKey: key([[1, 3], [3, -257], [-1, Buffer.concat([Buffer.from([0x80]), randomBytes(1998), Buffer.from([1])])], [-2, Buffer.from([1, 0, 1])]]) },
+    "a key off the curve": {
+      publicKey: key([
+        [1, 2],
+        [3, -7],
+        [-1, 1],
+        [-2, X],
+        [-3, X],
+      ]),
+    },
+    "a key of another curve": {
+      publicKey: key([
+        [1, 2],
+        [3, -7],
+        [-1, 2],
+        [-2, X],
+        [-3, Y],
+      ]),
+    },
+    "a key of an algorithm that was not asked for": {
+      publicKey: key([
+        [1, 2],
+        [3, -47],
+        [-1, 8],
+        [-2, X],
+        [-3, Y],
+      ]),
+    },
+    "a symmetric key": {
+      publicKey: key([
+        [1, 4],
+        [3, 5],
+        [-1, randomBytes(32)],
+      ]),
+    },
+    "a private key along": {
+      publicKey: key([
+        [1, 2],
+        [3, -7],
+        [-1, 1],
+        [-2, X],
+        [-3, Y],
+        [-4, randomBytes(32)],
+      ]),
+    },
+    "a compressed point": {
+      publicKey: key([
+        [1, 2],
+        [3, -7],
+        [-1, 1],
+        [-2, X],
+        [-3, true],
+      ]),
+    },
+    "Ed25519 of small order": {
+      publicKey: key([
+        [1, 1],
+        [3, -8],
+        [-1, 6],
+        [-2, Buffer.alloc(32)],
+      ]),
+    },
+    "RSA of 512 bits": {
+      publicKey: key([
+        [1, 3],
+        [3, -257],
+        [-1, Buffer.concat([Buffer.from([0x80]), randomBytes(62), Buffer.from([1])])],
+        [-2, Buffer.from([1, 0, 1])],
+      ]),
+    },
+    "RSA with exponent 1": {
+      publicKey: key([
+        [1, 3],
+        [3, -257],
+        [-1, Buffer.concat([Buffer.from([0x80]), randomBytes(254), Buffer.from([1])])],
+        [-2, Buffer.from([1])],
+      ]),
+    },
+    "RSA of 16000 bits": {
+      publicKey: key([
+        [1, 3],
+        [3, -257],
+        [-1, Buffer.concat([Buffer.from([0x80]), randomBytes(1998), Buffer.from([1])])],
+        [-2, Buffer.from([1, 0, 1])],
+      ]),
+    },
     "no key": { publicKey: Buffer.alloc(0) },
-    ...Object.fromEntries(Object.entries(MALFORMED).map(([name, attestationObject]) => [`attestation object: ${name}`, { attestationObject }])),
-    ...Object.fromEntries(Object.entries(MALFORMED).filter(([name]) => name !== "no bytes").map(([name, publicKey]) => [`key: ${name}`, { publicKey }])),
+    ...Object.fromEntries(
+      Object.entries(MALFORMED).map(([name, attestationObject]) => [`attestation object: ${name}`, { attestationObject }]),
+    ),
+    ...Object.fromEntries(
+      Object.entries(MALFORMED)
+        .filter(([name]) => name !== "no bytes")
+        .map(([name, publicKey]) => [`key: ${name}`, { publicKey }]),
+    ),
     "an attestation object that is no base64url": { response: { attestationObject: "+/+/" } },
     "an attestation object that is no text": { response: { attestationObject: 7 } },
     "no attestation object": { response: { attestationObject: undefined } },
@@ -427,8 +555,14 @@ test("what is no authentication is refused as one, and never an error of ours", 
     "an empty id": { id: "" },
     "another type of credential": { kind: "password" },
   };
-  for (const [name, lie] of Object.entries(unknown)) refused(await enter(worker.browser(), authenticator, { lie }), 401, "PASSKEY_NOT_FOUND", name);
-  refused(await enter(worker.browser(), authenticator, { lie: { id: other.authenticator.id } }), 400, BAD, "signed by another key than its own");
+  for (const [name, lie] of Object.entries(unknown))
+    refused(await enter(worker.browser(), authenticator, { lie }), 401, "PASSKEY_NOT_FOUND", name);
+  refused(
+    await enter(worker.browser(), authenticator, { lie: { id: other.authenticator.id } }),
+    400,
+    BAD,
+    "signed by another key than its own",
+  );
   const challenges = {
     "client data that are no JSON": { clientDataBytes: Buffer.from("{") },
     "client data that are not UTF-8": { clientDataBytes: Buffer.from([0xff, 0xfe]) },
@@ -451,18 +585,46 @@ test("bodies that are no response are refused", async () => {
   const who = await holder();
   for (const kind of ["registration", "authentication"]) {
     await begin(who.browser, kind === "registration" ? "register" : "authenticate");
-    for (const body of [{}, { response: null }, { response: [] }, { response: "text" }, { response: 7 }, { response: true }, [], "text", null]) {
-      refused(await who.browser.post(at(`/passkey/verify-${kind}`), JSON.stringify(body), { headers: { "content-type": "application/json" } }), 400, "VALIDATION_ERROR", `${kind} ${JSON.stringify(body)}`);
+    for (const body of [
+      {},
+      { response: null },
+      { response: [] },
+      { response: "text" },
+      { response: 7 },
+      { response: true },
+      [],
+      "text",
+      null,
+    ]) {
+      refused(
+        await who.browser.post(at(`/passkey/verify-${kind}`), JSON.stringify(body), { headers: { "content-type": "application/json" } }),
+        400,
+        "VALIDATION_ERROR",
+        `${kind} ${JSON.stringify(body)}`,
+      );
     }
-    for (const response of [{}, { id: "x" }, { id: 7, rawId: {}, type: [], response: {} }, { id: "x", rawId: "x", type: "public-key", response: null }, { __proto__: { a: 1 } }]) {
+    for (const response of [
+      {},
+      { id: "x" },
+      { id: 7, rawId: {}, type: [], response: {} },
+      { id: "x", rawId: "x", type: "public-key", response: null },
+      { __proto__: { a: 1 } },
+    ]) {
       const answer = await finish(who.browser, kind, response);
       assert.equal(answer.status, 400, `${kind} ${JSON.stringify(response)}: ${answer.text}`);
       assert.ok([GONE, UNREGISTERED].includes(answer.json.code), answer.text);
     }
-    const nested = await who.browser.post(at(`/passkey/verify-${kind}`), `{"response":{"id":${"[".repeat(20_000)}`, { headers: { "content-type": "application/json" } });
+    const nested = await who.browser.post(at(`/passkey/verify-${kind}`), `{"response":{"id":${"[".repeat(20_000)}`, {
+      headers: { "content-type": "application/json" },
+    });
     refused(nested, 400, "BAD_REQUEST", "no end of lists");
     refused(await finish(who.browser, kind, { padding: "x".repeat(70_000) }), 413, "PAYLOAD_TOO_LARGE", kind);
-    refused(await who.browser.post(at(`/passkey/verify-${kind}`), "{}", { headers: { "content-type": "text/plain" } }), 415, "UNSUPPORTED_MEDIA_TYPE", kind);
+    refused(
+      await who.browser.post(at(`/passkey/verify-${kind}`), "{}", { headers: { "content-type": "text/plain" } }),
+      415,
+      "UNSUPPORTED_MEDIA_TYPE",
+      kind,
+    );
     refused(await who.browser.post(at(`/passkey/verify-${kind}`), {}, { origin: "https://evil.example" }), 403, "INVALID_ORIGIN", kind);
     assert.equal((await who.browser.get(at(`/passkey/verify-${kind}`))).status, 404);
   }
@@ -501,22 +663,41 @@ test("a challenge is good once, right or wrong, in time, in its own browser, for
   const two = worker.browser();
   const [first, second] = [await begin(two, "authenticate"), await begin(two, "authenticate")];
   assert.notEqual(first.challenge, second.challenge);
-  assert.equal((await finish(two, "authentication", authenticator.get(first))).status, 200, "conditional UI waits while a button is pressed");
+  assert.equal(
+    (await finish(two, "authentication", authenticator.get(first))).status,
+    200,
+    "conditional UI waits while a button is pressed",
+  );
 
   const registering = await begin(who.browser, "register");
   const wrongUse = authenticator.get({ challenge: registering.challenge, rpId: "auth.localhost" });
   refused(await finish(who.browser, "authentication", wrongUse), 400, GONE, "of a registration");
   const signingIn = await begin(who.browser, "authenticate");
   const device = new Authenticator({ origin: AUTH });
-  refused(await finish(who.browser, "registration", device.create({ ...registering, challenge: signingIn.challenge })), 400, GONE, "for signing in");
+  refused(
+    await finish(who.browser, "registration", device.create({ ...registering, challenge: signingIn.challenge })),
+    400,
+    GONE,
+    "for signing in",
+  );
   const begun = await begin(who.browser, "register");
   const user = await signUp(worker);
   jar(user.browser).set("doorward.passkey", jar(who.browser).get("doorward.passkey"));
-  refused(await finish(user.browser, "registration", device.create(begun)), 401, "YOU_ARE_NOT_ALLOWED_TO_REGISTER_THIS_PASSKEY", "begun by another user");
+  refused(
+    await finish(user.browser, "registration", device.create(begun)),
+    401,
+    "YOU_ARE_NOT_ALLOWED_TO_REGISTER_THIS_PASSKEY",
+    "begun by another user",
+  );
   assert.equal(await count("passkey where user_id = ?", user.id), 0);
   const once = await begin(user.browser, "register");
   assert.equal((await finish(user.browser, "registration", device.create(once))).status, 200);
-  refused(await finish(user.browser, "registration", new Authenticator({ origin: AUTH }).create(once)), 400, GONE, "a registration's, used");
+  refused(
+    await finish(user.browser, "registration", new Authenticator({ origin: AUTH }).create(once)),
+    400,
+    GONE,
+    "a registration's, used",
+  );
 });
 
 test("challenges are kept as hashes", async () => {
@@ -574,7 +755,12 @@ test("a tenant's own RP ID and origins hold, and what is unset follows from its 
     const options = await begin(browser, "register");
     assert.equal(options.rp.id, "localhost");
     const device = new Authenticator({ origin });
-    refused(await finish(browser, "registration", device.create(options, { origin: AUTH })), 400, UNREGISTERED, "our own host is not among them");
+    refused(
+      await finish(browser, "registration", device.create(options, { origin: AUTH })),
+      400,
+      UNREGISTERED,
+      "our own host is not among them",
+    );
     assert.equal((await register(browser, device)).status, 200);
     assert.equal((await begin(worker.browser(), "authenticate")).rpId, "localhost");
     assert.equal((await enter(worker.browser(), device)).status, 200);
@@ -592,7 +778,9 @@ test("a tenant's own RP ID and origins hold, and what is unset follows from its 
 });
 
 test("PASSKEY_RP_ID serves front-ends below one domain, and none elsewhere", async () => {
-  const shared = await startWorker({ settings: { ...OPTIONS, PASSKEY_RP_ID: "localhost", TRUSTED_ORIGINS: `${SPA},https://notlocalhost,https://app.example` } });
+  const shared = await startWorker({
+    settings: { ...OPTIONS, PASSKEY_RP_ID: "localhost", TRUSTED_ORIGINS: `${SPA},https://notlocalhost,https://app.example` },
+  });
   try {
     const { browser } = await signUp(shared);
     const device = new Authenticator({ origin: SPA });
@@ -663,7 +851,10 @@ test("the pages offer passkeys to sign in with, and list and delete one's own", 
   assert.ok(page.text.includes("&lt;script&gt;alert(1)"));
   assert.ok(page.text.includes(who.passkey.id) && !page.text.includes(other.passkey.id));
   assert.equal((await who.browser.submit(`${AUTH}/account/passkey/delete`, { id: other.passkey.id })).status, 404);
-  assert.equal((await who.browser.submit(`${AUTH}/account/passkey/delete`, { id: who.passkey.id }, { origin: "https://evil.example" })).status, 403);
+  assert.equal(
+    (await who.browser.submit(`${AUTH}/account/passkey/delete`, { id: who.passkey.id }, { origin: "https://evil.example" })).status,
+    403,
+  );
   assert.equal(await count("passkey where id in (?, ?)", who.passkey.id, other.passkey.id), 2);
   assert.equal((await who.browser.submit(`${AUTH}/account/passkey/delete`, { id: who.passkey.id })).status, 303);
   assert.equal(await count("passkey where id in (?, ?)", who.passkey.id, other.passkey.id), 1);
@@ -686,11 +877,12 @@ async function piledUp(browsers, send) {
 }
 
 /** Browsers with the same cookies. */
-const copies = (most, browser) => Array.from({ length: most }, () => {
-  const copy = worker.browser();
-  for (const [name, value] of jar(browser)) jar(copy).set(name, value);
-  return copy;
-});
+const copies = (most, browser) =>
+  Array.from({ length: most }, () => {
+    const copy = worker.browser();
+    for (const [name, value] of jar(browser)) jar(copy).set(name, value);
+    return copy;
+  });
 
 test("one challenge, answered 50 times at once, opens one session", async () => {
   for (const counts of [true, false]) {
@@ -718,7 +910,10 @@ test("one challenge of a registration, answered 50 times at once, makes one pass
   const people = await times(10, () => signUp(worker));
   const device = new Authenticator({ origin: AUTH });
   const begun = await Promise.all(people.map(({ browser }) => begin(browser, "register")));
-  const tried = await piledUp(people.map(({ browser }) => browser), (browser, n) => finish(browser, "registration", device.create(begun[n])));
+  const tried = await piledUp(
+    people.map(({ browser }) => browser),
+    (browser, n) => finish(browser, "registration", device.create(begun[n])),
+  );
   assert.deepEqual(tally(tried), { 200: 1, 400: 9 });
   for (const { status, json } of tried) if (status !== 200) assert.equal(json.code, "PREVIOUSLY_REGISTERED");
   assert.equal(await count("passkey where credential_id = ?", device.id), 1);
@@ -728,7 +923,9 @@ test("a copied key that answers 20 challenges with one count at once is let in o
   const who = await holder();
   const browsers = await times(20, () => worker.browser());
   const options = await Promise.all(browsers.map((browser) => begin(browser, "authenticate")));
-  const answers = await piledUp(browsers, (browser, n) => finish(browser, "authentication", who.authenticator.get(options[n], { counter: 7 })));
+  const answers = await piledUp(browsers, (browser, n) =>
+    finish(browser, "authentication", who.authenticator.get(options[n], { counter: 7 })),
+  );
   assert.deepEqual(tally(answers), { 200: 1, 400: 19 });
 });
 

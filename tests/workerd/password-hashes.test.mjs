@@ -21,7 +21,8 @@ after(async () => {
 const at = (path) => `${AUTH}/api/auth${path}`;
 const signIn = (worker, email, password = PASSWORD) => worker.browser().post(at("/sign-in/email"), { email, password });
 const opens = ({ cookies }) => cookies.some((line) => /^doorward\.session=[^;]/.test(line));
-const hashOf = async (worker, user) => (await worker.rows("select password_hash as hash from account where user_id = ? and issuer_id is null", user))[0]?.hash;
+const hashOf = async (worker, user) =>
+  (await worker.rows("select password_hash as hash from account where user_id = ? and issuer_id is null", user))[0]?.hash;
 const newest = async (worker, to) => (await worker.browser().get(`${AUTH}/dev/mailbox?to=${encodeURIComponent(to)}`)).json[0];
 async function person(worker, hash) {
   const browser = worker.browser();
@@ -34,7 +35,8 @@ async function person(worker, hash) {
 function scrypt(password, salt = randomBytes(16).toString("hex")) {
   return `${salt}:${scryptSync(password, salt, 64, { N: 16384, r: 16, p: 1, maxmem: 64 * 1024 * 1024 }).toString("hex")}`;
 }
-const django = (password, iterations = 36_000, salt = "seasalt") => `pbkdf2_sha256$${iterations}$${salt}$${pbkdf2Sync(password, salt, iterations, 32, "sha256").toString("base64")}`;
+const django = (password, iterations = 36_000, salt = "seasalt") =>
+  `pbkdf2_sha256$${iterations}$${salt}$${pbkdf2Sync(password, salt, iterations, 32, "sha256").toString("base64")}`;
 const [HORSE, UNICODE] = ["correct horse", "Gr\u{fc}\u{df}e, \u{43f}\u{430}\u{440}\u{43e}\u{43b}\u{44c} \u{5bc6}\u{7801}"];
 
 /** Hash, password, and by what it was made. Those without a maker here were made by Node just now. */
@@ -57,7 +59,13 @@ test("a password that was hashed elsewhere signs in, and is hashed anew by that"
     const ours = worker === argon ? /^\$argon2id\$v=19\$m=19456,t=2,p=1\$/ : /^\$doorward-pbkdf2\$i=100000,k=[\w-]+\$/;
     for (const [hash, password, maker] of FOREIGN) {
       const { email, id } = await person(worker, hash);
-      for (const wrong of [`${password}x`, password.slice(0, -1), password.toUpperCase() === password ? "x" : password.toUpperCase(), "", hash]) {
+      for (const wrong of [
+        `${password}x`,
+        password.slice(0, -1),
+        password.toUpperCase() === password ? "x" : password.toUpperCase(),
+        "",
+        hash,
+      ]) {
         const refused = await signIn(worker, email, wrong);
         assert.deepEqual([refused.status, opens(refused)], [401, false], `${maker}: ${wrong}`);
       }
@@ -102,7 +110,11 @@ test("ten first sign-ins at once all get in", async () => {
     const others = browsers.splice(0, 4).map(send(uniqueEmail()));
     const answers = await Promise.all(browsers.map(send(email)));
     await Promise.all(others);
-    assert.deepEqual(answers.map(({ status }) => status), Array(10).fill(200), "the right password was refused, because another request upgraded its hash");
+    assert.deepEqual(
+      answers.map(({ status }) => status),
+      Array(10).fill(200),
+      "the right password was refused, because another request upgraded its hash",
+    );
     assert.match(await hashOf(argon, id), /^\$argon2id/);
   }
 });
@@ -118,9 +130,19 @@ test("a foreign hash is the current password everywhere", async () => {
 
 test("a hash that cannot be read lets nobody in, and its owner sets a new password", async () => {
   const plain = [
-    PASSWORD, "*", "!", "$argon2id$", "$2b$04$", `${"0".repeat(32)}:`, "pbkdf2_sha256$1$x$", "$argon2d$v=19$m=19456,t=2,p=1$AAECAwQFBgcICQoLDA0ODw$0AuQxA+RjPiJeA19Op7DwrFxnfh9xeTU2T6mFj2wThc",
-    "$argon2id$v=19$m=4194304,t=1,p=1$AAECAwQFBgcICQoLDA0ODw$0AuQxA+RjPiJeA19Op7DwrFxnfh9xeTU2T6mFj2wThc", "pbkdf2_sha256$99999999$x$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "$2b$31$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e",
-    "$doorward-pbkdf2$i=100000,k=gone$AAECAwQFBgcICQoLDA0ODw$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "5f4dcc3b5aa765d61d8327deb882cf99",
+    PASSWORD,
+    "*",
+    "!",
+    "$argon2id$",
+    "$2b$04$",
+    `${"0".repeat(32)}:`,
+    "pbkdf2_sha256$1$x$",
+    "$argon2d$v=19$m=19456,t=2,p=1$AAECAwQFBgcICQoLDA0ODw$0AuQxA+RjPiJeA19Op7DwrFxnfh9xeTU2T6mFj2wThc",
+    "$argon2id$v=19$m=4194304,t=1,p=1$AAECAwQFBgcICQoLDA0ODw$0AuQxA+RjPiJeA19Op7DwrFxnfh9xeTU2T6mFj2wThc",
+    "pbkdf2_sha256$99999999$x$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+    "$2b$31$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e",
+    "$doorward-pbkdf2$i=100000,k=gone$AAECAwQFBgcICQoLDA0ODw$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    "5f4dcc3b5aa765d61d8327deb882cf99",
   ];
   for (const worker of [argon, pbkdf2]) {
     for (const hash of plain) {

@@ -10,7 +10,13 @@ import { seedDomain, seedTenant } from "../harness/seed.mjs";
 import { AUTH, startWorker } from "../harness/worker.mjs";
 
 const [PASSWORD, NEW] = ["the password of whoever came first", "another good password"];
-const SETTINGS = { LIMIT_MAIL: "1000/60", LOCKOUT_FAILURES: "1000", SIGN_IN_WITH: "password,phone,email-otp", SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0" };
+const SETTINGS = {
+  LIMIT_MAIL: "1000/60",
+  LOCKOUT_FAILURES: "1000",
+  SIGN_IN_WITH: "password,phone,email-otp",
+  SESSION_COOKIE_CACHE_SECONDS: "0",
+  SESSION_RECHECK_SECONDS: "0",
+};
 let worker;
 before(async () => {
   worker = await startWorker({ settings: SETTINGS });
@@ -20,7 +26,8 @@ after(() => worker?.dispose());
 const uniqueNumber = () => `+1${randomInt(1e9, 1e10)}`;
 const at = (path, host = AUTH) => `${host}/api/auth${path}`;
 const post = (path, body, { of = worker, host = AUTH, browser = of.browser() } = {}) => browser.post(at(path, host), body);
-const messages = async (to, { of = worker, host = AUTH } = {}) => (await of.browser().get(`${host}/dev/mailbox?to=${encodeURIComponent(to)}`)).json;
+const messages = async (to, { of = worker, host = AUTH } = {}) =>
+  (await of.browser().get(`${host}/dev/mailbox?to=${encodeURIComponent(to)}`)).json;
 const codes = async (to, where) => (await messages(to, where)).map(({ text }) => text.match(/^(\d{6}) is your code/)[1]);
 async function code(phoneNumber, where) {
   const answer = await post("/phone-number/send-otp", { phoneNumber }, where);
@@ -32,13 +39,18 @@ async function resetCode(phoneNumber, where) {
   return (await codes(phoneNumber, where))[0];
 }
 const verify = (phoneNumber, otp, { body = {}, ...where } = {}) => post("/phone-number/verify", { phoneNumber, code: otp, ...body }, where);
-const reset = (phoneNumber, otp, newPassword = NEW, where) => post("/phone-number/reset-password", { phoneNumber, otp, newPassword }, where);
+const reset = (phoneNumber, otp, newPassword = NEW, where) =>
+  post("/phone-number/reset-password", { phoneNumber, otp, newPassword }, where);
 const signIn = (phoneNumber, password, body = {}, where) => post("/sign-in/phone-number", { phoneNumber, password, ...body }, where);
 const wrong = (otp) => (otp === "000000" ? "000001" : "000000");
 const told = ({ status, json }) => [status, json.code];
 const session = async (browser, host = AUTH) => (await browser.get(at("/get-session", host))).json;
 const opens = ({ cookies }) => cookies.some((line) => /^doorward\.session=[^;]/.test(line));
-const change = (sql, ...values) => worker.d1.prepare(sql).bind(...values).run();
+const change = (sql, ...values) =>
+  worker.d1
+    .prepare(sql)
+    .bind(...values)
+    .run();
 const shape = ({ status, json, headers }) => ({ status, json, names: Object.keys(headers).sort(), trips: headers["server-timing"] });
 const tally = (answers) => answers.reduce((sum, { status }) => ({ ...sum, [status]: (sum[status] ?? 0) + 1 }), {});
 const times = (count, act) => Promise.all(Array.from({ length: count }, (_, n) => act(n)));
@@ -66,7 +78,10 @@ test("a number signs up whom nobody knows, and in whom it knows, however it is w
   const made = await verify(phoneNumber, otp, { browser });
   const { user, session: opened } = await session(browser);
   assert.deepEqual([made.status, made.json], [200, { status: true, token: opened.id, user }]);
-  assert.deepEqual([user.name, user.phoneNumber, user.phoneNumberVerified, user.emailVerified, user.isAnonymous], [phoneNumber, phoneNumber, true, false, false]);
+  assert.deepEqual(
+    [user.name, user.phoneNumber, user.phoneNumberVerified, user.emailVerified, user.isAnonymous],
+    [phoneNumber, phoneNumber, true, false, false],
+  );
   assert.match(user.email, /\.invalid$/, "an address that was not given must reach nobody");
   const again = await verify(`${phoneNumber.slice(0, 4)}-${phoneNumber.slice(4)}`, await code(phoneNumber));
   assert.equal(again.json.user.id, user.id);
@@ -74,7 +89,10 @@ test("a number signs up whom nobody knows, and in whom it knows, however it is w
 
 test("a code is good once, in time, three times tried, and replaced by a newer one", async () => {
   const { phoneNumber, id } = await caller();
-  for (const [ask, use] of [[code, verify], [resetCode, reset]]) {
+  for (const [ask, use] of [
+    [code, verify],
+    [resetCode, reset],
+  ]) {
     const old = await ask(phoneNumber);
     const otp = await ask(phoneNumber);
     if (old !== otp) assert.deepEqual(told(await use(phoneNumber, old)), [400, "INVALID_OTP"]);
@@ -117,7 +135,11 @@ test("with disableSession nobody is signed in, known or new", async () => {
 test("disableSession tells nothing of a user who is suspended or has a second factor", async () => {
   const { phoneNumber, id } = await caller();
   const ask = async () => verify(phoneNumber, await code(phoneNumber), { body: { disableSession: true } });
-  await change("insert into two_factor (id, user_id, method, verified_at, created_at, updated_at) values (?, ?, 'otp', 1, 1, 1)", randomUUID(), id);
+  await change(
+    "insert into two_factor (id, user_id, method, verified_at, created_at, updated_at) values (?, ?, 'otp', 1, 1, 1)",
+    randomUUID(),
+    id,
+  );
   assert.equal((await ask()).json.user, undefined, "one factor of two shows the profile");
   await change("delete from two_factor where user_id = ?", id);
   await change("update user set locked_until = ? where id = ?", Date.now() + 1e7, id);
@@ -205,7 +227,10 @@ test("a code that is gone is told in the protocol's words, known number or not",
 test("a password is set by a code: everybody else is out, and a bad one costs no code", async () => {
   const { browser, phoneNumber, id } = await caller();
   const otp = await resetCode(phoneNumber);
-  for (const [password, refusal] of [["short", "PASSWORD_TOO_SHORT"], ["x".repeat(129), "PASSWORD_TOO_LONG"]]) {
+  for (const [password, refusal] of [
+    ["short", "PASSWORD_TOO_SHORT"],
+    ["x".repeat(129), "PASSWORD_TOO_LONG"],
+  ]) {
     for (let n = 0; n < 4; n++) assert.deepEqual(told(await reset(phoneNumber, otp, password)), [400, refusal]);
   }
   const done = await reset(phoneNumber, otp);
@@ -225,7 +250,12 @@ test("wrong and unknown are one answer at the password", async () => {
   await reset(phoneNumber, await resetCode(phoneNumber));
   const passwordless = await caller();
   const expected = { message: "Invalid phone number or password", code: "INVALID_PHONE_NUMBER_OR_PASSWORD" };
-  const answers = [await signIn(phoneNumber, "wrong password"), await signIn(uniqueNumber(), NEW), await signIn(passwordless.phoneNumber, NEW), await signIn(phoneNumber, "")];
+  const answers = [
+    await signIn(phoneNumber, "wrong password"),
+    await signIn(uniqueNumber(), NEW),
+    await signIn(passwordless.phoneNumber, NEW),
+    await signIn(phoneNumber, ""),
+  ];
   for (const answer of answers) assert.deepEqual([answer.status, answer.json, answer.cookies], [401, expected, []]);
   assert.deepEqual(shape(answers[0]), shape(answers[1]));
 });
@@ -259,15 +289,40 @@ test("a wrong code tells nothing either, nor the time it takes", async () => {
 
 test("bad input is told as such", async () => {
   const json = { headers: { "content-type": "application/json" } };
-  const paths = ["/phone-number/send-otp", "/phone-number/verify", "/phone-number/request-password-reset", "/phone-number/reset-password", "/sign-in/phone-number"];
+  const paths = [
+    "/phone-number/send-otp",
+    "/phone-number/verify",
+    "/phone-number/request-password-reset",
+    "/phone-number/reset-password",
+    "/sign-in/phone-number",
+  ];
   for (const path of paths) {
     const whole = { phoneNumber: uniqueNumber(), code: "123456", otp: "123456", newPassword: NEW, password: NEW };
-    for (const body of [{}, { ...whole, phoneNumber: 7 }, { ...whole, phoneNumber: null }, { ...whole, phoneNumber: "+".padEnd(41, "1") }]) assert.deepEqual(told(await post(path, body)), [400, "VALIDATION_ERROR"], `${path} ${JSON.stringify(body)}`);
-    for (const phoneNumber of ["", "+", "5551234567", "+0123456789", "+123456", "+1555123456a", "' or 1=1", "+1555\u0000123456", "+１５５５１２３４５６７"]) {
+    for (const body of [{}, { ...whole, phoneNumber: 7 }, { ...whole, phoneNumber: null }, { ...whole, phoneNumber: "+".padEnd(41, "1") }])
+      assert.deepEqual(told(await post(path, body)), [400, "VALIDATION_ERROR"], `${path} ${JSON.stringify(body)}`);
+    for (const phoneNumber of [
+      "",
+      "+",
+      "5551234567",
+      "+0123456789",
+      "+123456",
+      "+1555123456a",
+      "' or 1=1",
+      "+1555\u0000123456",
+      "+１５５５１２３４５６７",
+    ]) {
       const answer = await post(path, { ...whole, phoneNumber });
-      assert.deepEqual([answer.status, answer.json], [400, { message: "Invalid phone number", code: "INVALID_PHONE_NUMBER" }], `${path} ${phoneNumber}`);
+      assert.deepEqual(
+        [answer.status, answer.json],
+        [400, { message: "Invalid phone number", code: "INVALID_PHONE_NUMBER" }],
+        `${path} ${phoneNumber}`,
+      );
     }
-    for (const [body, refusal] of [["{bad", "BAD_REQUEST"], ["null", "VALIDATION_ERROR"]]) assert.deepEqual(told(await worker.browser().post(at(path), body, json)), [400, refusal], `${path} ${body}`);
+    for (const [body, refusal] of [
+      ["{bad", "BAD_REQUEST"],
+      ["null", "VALIDATION_ERROR"],
+    ])
+      assert.deepEqual(told(await worker.browser().post(at(path), body, json)), [400, refusal], `${path} ${body}`);
     assert.deepEqual(told(await worker.browser().post(at(path), whole, { origin: "https://evil.example" })), [403, "INVALID_ORIGIN"], path);
   }
   for (const code of [7, null, {}, "x".repeat(21)]) assert.deepEqual(told(await verify(uniqueNumber(), code)), [400, "VALIDATION_ERROR"]);
@@ -280,13 +335,23 @@ test("messages and tries are limited; where phones are no way in, they are not t
     const phoneNumber = uniqueNumber();
     const where = { of: limited };
     const sent = [];
-    for (const path of ["send-otp", "request-password-reset", "send-otp"]) sent.push((await post(`/phone-number/${path}`, { phoneNumber }, where)).status);
+    for (const path of ["send-otp", "request-password-reset", "send-otp"])
+      sent.push((await post(`/phone-number/${path}`, { phoneNumber }, where)).status);
     assert.deepEqual(sent, [200, 200, 429]);
     const [otp] = await codes(phoneNumber, where);
     assert.deepEqual(tally(await times(6, () => verify(phoneNumber, wrong(otp), where))), { 400: 2, 429: 4 });
     const refused = await verify(phoneNumber, otp, where);
-    assert.deepEqual([refused.status, refused.json, refused.headers["retry-after"]], [429, { message: "Too many requests. Please try again later." }, refused.headers["x-retry-after"]]);
-    for (const path of ["/phone-number/send-otp", "/phone-number/verify", "/phone-number/request-password-reset", "/phone-number/reset-password", "/sign-in/phone-number"]) {
+    assert.deepEqual(
+      [refused.status, refused.json, refused.headers["retry-after"]],
+      [429, { message: "Too many requests. Please try again later." }, refused.headers["x-retry-after"]],
+    );
+    for (const path of [
+      "/phone-number/send-otp",
+      "/phone-number/verify",
+      "/phone-number/request-password-reset",
+      "/phone-number/reset-password",
+      "/sign-in/phone-number",
+    ]) {
       const answer = await post(path, { phoneNumber, code: otp, otp, newPassword: NEW, password: NEW }, { of: off });
       assert.deepEqual([answer.status, answer.text], [404, ""], path);
     }
@@ -306,7 +371,9 @@ test("codes go to the service for text messages, and never by mail", async () =>
   }).listen(0, "127.0.0.1");
   await once(service, "listening");
   const url = `http://127.0.0.1:${service.address().port}`;
-  const sending = await startWorker({ settings: { ...SETTINGS, MAIL_WEBHOOK: `${url}/mail`, SMS_WEBHOOK: `${url}/sms`, SMS_TOKEN: "for the service" } });
+  const sending = await startWorker({
+    settings: { ...SETTINGS, MAIL_WEBHOOK: `${url}/mail`, SMS_WEBHOOK: `${url}/sms`, SMS_TOKEN: "for the service" },
+  });
   try {
     const phoneNumber = uniqueNumber();
     await post("/phone-number/send-otp", { phoneNumber }, { of: sending });
@@ -327,7 +394,11 @@ test("a second factor is asked for, a lock keeps no right code out, and a suspen
   await change("update user set locked_until = ? where id = ?", Date.now() + 1e7, id);
   assert.ok(opens(await verify(phoneNumber, await code(phoneNumber))));
   await change("update user set locked_until = null where id = ?", id);
-  await change("insert into two_factor (id, user_id, method, verified_at, created_at, updated_at) values (?, ?, 'otp', 1, 1, 1)", randomUUID(), id);
+  await change(
+    "insert into two_factor (id, user_id, method, verified_at, created_at, updated_at) values (?, ?, 'otp', 1, 1, 1)",
+    randomUUID(),
+    id,
+  );
   const asked = await verify(phoneNumber, await code(phoneNumber));
   assert.deepEqual([asked.json.twoFactorRedirect, opens(asked)], [true, false]);
   await change("update user set status = 'suspended' where id = ?", id);
@@ -355,7 +426,9 @@ test("neither a dump nor the log holds a code", async () => {
   const phoneNumber = uniqueNumber();
   const otp = await code(phoneNumber);
   await verify(phoneNumber, wrong(otp));
-  const rows = (await Promise.all(["verification", "outbox", "audit_event", "rate_limit"].map((table) => worker.rows(`select * from ${table}`)))).flat();
+  const rows = (
+    await Promise.all(["verification", "outbox", "audit_event", "rate_limit"].map((table) => worker.rows(`select * from ${table}`)))
+  ).flat();
   const alone = new RegExp(`(?<!\\d)${otp}(?!\\d)`);
   assert.ok(!alone.test(JSON.stringify(rows)) && !alone.test(worker.logs()));
 });

@@ -30,10 +30,18 @@ test("nobody is known by a copy from a network that the tenant keeps out", async
     const page = await browser.get(`${APP}/public/x`, { headers: { ...API, cookie: jar } });
     assert.equal(page.status, 200, page.text);
     const me = await browser.get(`${APP}/.doorward/me`, { headers: { ...API, cookie: jar } });
-    for (const { cookies } of [page, me]) assert.deepEqual(cookies.filter((line) => /=;/.test(line)), [], "the browser is signed out by where it is");
+    for (const { cookies } of [page, me])
+      assert.deepEqual(
+        cookies.filter((line) => /=;/.test(line)),
+        [],
+        "the browser is signed out by where it is",
+      );
     return [origin.requests.at(-1).headers["x-doorward-user"] ?? null, me.status];
   };
-  const alone = cookie.split("; ").filter((pair) => !pair.startsWith("doorward.snapshot")).join("; ");
+  const alone = cookie
+    .split("; ")
+    .filter((pair) => !pair.startsWith("doorward.snapshot"))
+    .join("; ");
   for (const jar of [cookie, alone]) {
     assert.deepEqual(await seen("192.0.2.7", jar), [who.id, 200], "from home");
     assert.deepEqual(await seen("203.0.113.7", jar), [null, 401], "from the network that is kept out");
@@ -50,24 +58,53 @@ test("whoever signs out is signed out, from wherever they are", async () => {
   const living = () => worker.rows("select id from session where user_id = ? and revoked_at is null", who.id);
   assert.equal((await living()).length, 2);
   const jar = [...who.browser.cookies("app.localhost")].map((pair) => pair.join("=")).join("; ");
-  const answer = await worker.browser({ ip: "203.0.113.7" }).send("POST", `${APP}/.doorward/sign-out`, { headers: { cookie: jar, origin: APP, "content-type": "application/x-www-form-urlencoded" }, body: "" });
+  const answer = await worker.browser({ ip: "203.0.113.7" }).send("POST", `${APP}/.doorward/sign-out`, {
+    headers: { cookie: jar, origin: APP, "content-type": "application/x-www-form-urlencoded" },
+    body: "",
+  });
   assert.equal(answer.status, 303, answer.text);
   assert.deepEqual(await living(), []);
-  assert.equal((await worker.browser().get(`${APP}/x`, { headers: { ...API, cookie: jar.split("; ").filter((pair) => !pair.startsWith("doorward.snapshot")).join("; ") } })).status, 401, "nor by a copy in KV");
+  assert.equal(
+    (
+      await worker.browser().get(`${APP}/x`, {
+        headers: {
+          ...API,
+          cookie: jar
+            .split("; ")
+            .filter((pair) => !pair.startsWith("doorward.snapshot"))
+            .join("; "),
+        },
+      })
+    ).status,
+    401,
+    "nor by a copy in KV",
+  );
 });
 
 test("a session that was signed out while it did not hold is not there again when it would", async () => {
-  const set = (policy) => worker.d1.prepare("update tenant set security_policy = ? where id = ?").bind(JSON.stringify(policy), DEFAULT_TENANT).run();
+  const set = (policy) =>
+    worker.d1.prepare("update tenant set security_policy = ? where id = ?").bind(JSON.stringify(policy), DEFAULT_TENANT).run();
   await set({});
   for (const [name, spoil, mend] of [
-    ["a suspension", (id) => ["update user set status = 'suspended', status_reason = 'x' where id = ?", id], (id) => ["update user set status = 'active' where id = ?", id]],
-    ["a tenant's", () => ["update tenant set status = 'suspended' where id = ?", DEFAULT_TENANT], () => ["update tenant set status = 'active' where id = ?", DEFAULT_TENANT]],
+    [
+      "a suspension",
+      (id) => ["update user set status = 'suspended', status_reason = 'x' where id = ?", id],
+      (id) => ["update user set status = 'active' where id = ?", id],
+    ],
+    [
+      "a tenant's",
+      () => ["update tenant set status = 'suspended' where id = ?", DEFAULT_TENANT],
+      () => ["update tenant set status = 'active' where id = ?", DEFAULT_TENANT],
+    ],
   ]) {
     const who = await signUp(worker);
     const jar = [...who.browser.cookies("auth.localhost")].map((pair) => pair.join("=")).join("; ");
     const change = ([sql, value]) => worker.d1.prepare(sql).bind(value).run();
     await change(spoil(who.id));
-    await worker.browser().send("POST", `${AUTH}/api/auth/sign-out`, { headers: { cookie: jar, origin: AUTH, "content-type": "application/json" }, body: "{}" });
+    await worker.browser().send("POST", `${AUTH}/api/auth/sign-out`, {
+      headers: { cookie: jar, origin: AUTH, "content-type": "application/json" },
+      body: "{}",
+    });
     await change(mend(who.id));
     const left = await worker.rows("select revocation_reason from session where user_id = ?", who.id);
     assert.deepEqual(left, [{ revocation_reason: "signed_out" }], name);

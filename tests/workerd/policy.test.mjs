@@ -16,21 +16,33 @@ import { authRoutes } from "../harness/routes.mjs";
 const [APP, SITE, DAY] = ["http://app.localhost", "http://site.localhost", 86_400_000];
 const REDIRECT = "https://rp.example/cb";
 const SETTINGS = {
-  LIMIT_MAIL: "100000/60", LIMIT_INVITATION: "100000/60", LOCKOUT_FAILURES: "100000", SIGN_IN_WITH: "password,passkey,magic-link,email-otp,phone,anonymous",
-  SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0", MULTI_SESSION: "on",
+  LIMIT_MAIL: "100000/60",
+  LIMIT_INVITATION: "100000/60",
+  LOCKOUT_FAILURES: "100000",
+  SIGN_IN_WITH: "password,passkey,magic-link,email-otp,phone,anonymous",
+  SESSION_COOKIE_CACHE_SECONDS: "0",
+  SESSION_RECHECK_SECONDS: "0",
+  MULTI_SESSION: "on",
 };
 const MFA = { session: { requireMFA: true } };
 let worker, issuer, origin, client;
 
 const at = (path, host = AUTH) => `${host}/api/auth${path}`;
-const run = (sql, ...values) => worker.d1.prepare(sql).bind(...values).run();
+const run = (sql, ...values) =>
+  worker.d1
+    .prepare(sql)
+    .bind(...values)
+    .run();
 const one = async (sql, ...values) => (await worker.rows(sql, ...values))[0];
 const times = (most, act) => Promise.all(Array.from({ length: most }, (_, n) => act(n)));
 /** Writes a policy past the checks of the endpoint; a text is written as it is. */
-const setPolicy = (policy, tenant = DEFAULT_TENANT) => run("update tenant set security_policy = ? where id = ?", typeof policy === "string" ? policy : JSON.stringify(policy), tenant);
+const setPolicy = (policy, tenant = DEFAULT_TENANT) =>
+  run("update tenant set security_policy = ? where id = ?", typeof policy === "string" ? policy : JSON.stringify(policy), tenant);
 const session = async (browser) => (await browser.get(at("/get-session"))).json;
 const opens = ({ cookies }) => cookies.some((line) => /^doorward\.session=[^;]/.test(line));
-const asks = (answer) => !opens(answer) && (answer.location?.startsWith("/second-factor") || (answer.text.startsWith("{") && answer.json.twoFactorRedirect === true));
+const asks = (answer) =>
+  !opens(answer) &&
+  (answer.location?.startsWith("/second-factor") || (answer.text.startsWith("{") && answer.json.twoFactorRedirect === true));
 const living = ({ id }) => worker.rows("select id, parent_id from session where user_id = ? and revoked_at is null", id);
 const mails = async (to) => (await worker.browser().get(`${AUTH}/dev/mailbox?to=${encodeURIComponent(to)}`)).json;
 const linkIn = ({ text }) => text.match(/https?:\S+/)[0];
@@ -45,7 +57,11 @@ before(async () => {
   await seedApp(worker, "app.localhost", { origin: origin.url, rules: [["/public/*", "public"]] });
   await seedApp(worker, "site.localhost", { rules: [] });
   const admin = await signUp(worker, { roles: ["admin"] });
-  const made = await admin.browser.post(at("/admin/oauth2/create-client"), { client_name: "RP", redirect_uris: [REDIRECT], grant_types: ["authorization_code", "refresh_token"] });
+  const made = await admin.browser.post(at("/admin/oauth2/create-client"), {
+    client_name: "RP",
+    redirect_uris: [REDIRECT],
+    grant_types: ["authorization_code", "refresh_token"],
+  });
   assert.equal(made.status, 201, made.text);
   client = made.json;
 });
@@ -60,7 +76,13 @@ afterEach(() => setPolicy({}));
 async function person({ roles = [], passkey = false, upstream = false } = {}) {
   const who = await signUp(worker, { roles });
   const [username, phone] = [`u${randomBytes(6).toString("hex")}`, `+1${randomInt(1e9, 1e10)}`];
-  await run("update user set email_verified = 1, username = ?, display_username = ?, phone_number = ?, phone_number_verified = 1 where id = ?", username, username, phone, who.id);
+  await run(
+    "update user set email_verified = 1, username = ?, display_username = ?, phone_number = ?, phone_number_verified = 1 where id = ?",
+    username,
+    username,
+    phone,
+    who.id,
+  );
   Object.assign(who, { username, phone, sub: randomUUID() });
   if (passkey) await addPasskey(who);
   if (upstream) {
@@ -75,17 +97,31 @@ async function addPasskey(who) {
   const answer = await who.browser.post(at("/passkey/verify-registration"), { response: made });
   assert.equal(answer.status, 200, answer.text);
 }
-const byPasskey = (verifiesUser) => async ({ authenticator }, browser) => {
-  const response = authenticator.get((await browser.get(at("/passkey/generate-authenticate-options"))).json, { verifiesUser });
-  return () => browser.post(at("/passkey/verify-authentication"), { response });
-};
+const byPasskey =
+  (verifiesUser) =>
+  async ({ authenticator }, browser) => {
+    const response = authenticator.get((await browser.get(at("/passkey/generate-authenticate-options"))).json, { verifiesUser });
+    return () => browser.post(at("/passkey/verify-authentication"), { response });
+  };
 
 /** Each way in, up to its last request, which the function answered sends. */
 const WAYS = {
-  password: async ({ email }, browser) => () => browser.post(at("/sign-in/email"), { email, password: PASSWORD }),
-  "user name": async ({ username }, browser) => () => browser.post(at("/sign-in/username"), { username, password: PASSWORD }),
-  "phone and password": async ({ phone }, browser) => () => browser.post(at("/sign-in/phone-number"), { phoneNumber: phone, password: PASSWORD }),
-  page: async ({ email }, browser) => () => browser.submit(`${AUTH}/login`, { email, password: PASSWORD, continue: "/account" }),
+  password:
+    async ({ email }, browser) =>
+    () =>
+      browser.post(at("/sign-in/email"), { email, password: PASSWORD }),
+  "user name":
+    async ({ username }, browser) =>
+    () =>
+      browser.post(at("/sign-in/username"), { username, password: PASSWORD }),
+  "phone and password":
+    async ({ phone }, browser) =>
+    () =>
+      browser.post(at("/sign-in/phone-number"), { phoneNumber: phone, password: PASSWORD }),
+  page:
+    async ({ email }, browser) =>
+    () =>
+      browser.submit(`${AUTH}/login`, { email, password: PASSWORD, continue: "/account" }),
   "phone code": async ({ phone }, browser) => {
     await browser.post(at("/phone-number/send-otp"), { phoneNumber: phone });
     const code = codeIn((await mails(phone))[0]);
@@ -135,10 +171,21 @@ const copy = ({ browser }, options, hosts = ["auth.localhost", "app.localhost", 
 };
 const atApp = (browser, path = "/x") => browser.get(`${APP}${path}`, { headers: API });
 const forwardAuth = (browser, headers = API) =>
-  browser.get(`${SITE}/forward-auth`, { headers: { ...headers, host: "auth.localhost", "x-forwarded-method": "GET", "x-forwarded-proto": "http", "x-forwarded-host": "site.localhost", "x-forwarded-uri": "/x" } });
+  browser.get(`${SITE}/forward-auth`, {
+    headers: {
+      ...headers,
+      host: "auth.localhost",
+      "x-forwarded-method": "GET",
+      "x-forwarded-proto": "http",
+      "x-forwarded-host": "site.localhost",
+      "x-forwarded-uri": "/x",
+    },
+  });
 async function signInAtSite(browser) {
   const said = { host: "auth.localhost", "x-forwarded-method": "GET", "x-forwarded-proto": "http", "x-forwarded-host": "site.localhost" };
-  const begun = await browser.get(`${SITE}/.doorward/sign-in?return=/x`, { headers: { ...PAGE, ...said, "x-forwarded-uri": "/.doorward/sign-in?return=/x" } });
+  const begun = await browser.get(`${SITE}/.doorward/sign-in?return=/x`, {
+    headers: { ...PAGE, ...said, "x-forwarded-uri": "/.doorward/sign-in?return=/x" },
+  });
   const { location } = await browser.get(begun.location, { headers: PAGE });
   if (!location?.startsWith(SITE)) return location;
   await browser.get(location, { headers: { ...PAGE, ...said, "x-forwarded-uri": location.slice(SITE.length) } });
@@ -147,7 +194,15 @@ async function signInAtSite(browser) {
 /** Asks for a code as a relying party's visitor; answers where they end up, and how to redeem. */
 async function authorize(browser, more = {}) {
   const verifier = randomBytes(32).toString("base64url");
-  const query = new URLSearchParams({ client_id: client.client_id, response_type: "code", redirect_uri: REDIRECT, scope: "openid email offline_access", code_challenge: createHash("sha256").update(verifier).digest("base64url"), code_challenge_method: "S256", ...more });
+  const query = new URLSearchParams({
+    client_id: client.client_id,
+    response_type: "code",
+    redirect_uri: REDIRECT,
+    scope: "openid email offline_access",
+    code_challenge: createHash("sha256").update(verifier).digest("base64url"),
+    code_challenge_method: "S256",
+    ...more,
+  });
   let answer = await browser.get(`${AUTH}/oauth2/authorize?${query}`, { headers: PAGE });
   if (answer.location?.startsWith("/consent")) {
     const page = await browser.get(`${AUTH}${answer.location}`, { headers: PAGE });
@@ -158,9 +213,19 @@ async function authorize(browser, more = {}) {
   const code = answer.location?.startsWith(REDIRECT) ? new URL(answer.location).searchParams.get("code") : null;
   return { answer, code, redeem: () => grant({ grant_type: "authorization_code", code, redirect_uri: REDIRECT, code_verifier: verifier }) };
 }
-const grant = (form) => worker.browser().send("POST", `${AUTH}/oauth2/token`, { body: new URLSearchParams(form).toString(), headers: { "content-type": "application/x-www-form-urlencoded", authorization: `Basic ${Buffer.from(`${client.client_id}:${client.client_secret}`).toString("base64")}` } });
+const grant = (form) =>
+  worker.browser().send("POST", `${AUTH}/oauth2/token`, {
+    body: new URLSearchParams(form).toString(),
+    headers: {
+      "content-type": "application/x-www-form-urlencoded",
+      authorization: `Basic ${Buffer.from(`${client.client_id}:${client.client_secret}`).toString("base64")}`,
+    },
+  });
 const put = (browser, securityPolicy, organizationId = DEFAULT_TENANT, options = {}) =>
-  browser.send("PUT", at("/organization/security-policy"), { body: { organizationId, securityPolicy }, headers: { origin: AUTH, ...options.headers } });
+  browser.send("PUT", at("/organization/security-policy"), {
+    body: { organizationId, securityPolicy },
+    headers: { origin: AUTH, ...options.headers },
+  });
 
 // session.maxConcurrentSessions
 
@@ -168,7 +233,11 @@ test("the way in makes no difference: of too many sessions the oldest ends, with
   await byEveryWay(async (way) => {
     await setPolicy({});
     const who = await person({ passkey: true, upstream: way === "upstream" });
-    await run("update session set revoked_at = 1, revocation_reason = 'x' where user_id = ? and id <> ?", who.id, (await session(who.browser)).session.id);
+    await run(
+      "update session set revoked_at = 1, revocation_reason = 'x' where user_id = ? and id <> ?",
+      who.id,
+      (await session(who.browser)).session.id,
+    );
     assert.equal((await visit(who.browser, `${APP}/`)).status, 200);
     assert.equal(await signInAtSite(who.browser), "signed in");
     const { browser: second } = await enter("password", who);
@@ -255,7 +324,9 @@ test("a session lives as long as the policy says, whichever the way in", async (
     const who = await person({ passkey: true, upstream: way === "upstream" });
     await setPolicy({ session: { sessionTimeout: 120 } });
     const { answer, browser } = await enter(way, who);
-    const { session: { expiresAt } } = await session(browser);
+    const {
+      session: { expiresAt },
+    } = await session(browser);
     const left = Date.parse(expiresAt) - Date.now();
     assert.ok(left > 100_000 && left <= 120_000, `${left}`);
     const [, age] = answer.cookies.find((line) => line.startsWith("doorward.session=")).match(/Max-Age=(\d+)/) ?? [];
@@ -264,7 +335,12 @@ test("a session lives as long as the policy says, whichever the way in", async (
 });
 
 /** Makes a person's sessions as old as if they had been begun then. */
-const age = ({ id }, seconds, which = "true") => run(`update session set created_at = created_at - ?1, updated_at = updated_at - ?1, authenticated_at = authenticated_at - ?1, expires_at = expires_at - ?1 where user_id = ?2 and ${which}`, seconds * 1000, id);
+const age = ({ id }, seconds, which = "true") =>
+  run(
+    `update session set created_at = created_at - ?1, updated_at = updated_at - ?1, authenticated_at = authenticated_at - ?1, expires_at = expires_at - ?1 where user_id = ?2 and ${which}`,
+    seconds * 1000,
+    id,
+  );
 
 test("a shorter life holds for sessions that were there before, at the gate as well", async () => {
   for (const extendOnActivity of [true, false]) {
@@ -295,7 +371,11 @@ test("a session at the gate does not outlive the one that it hangs on", async ()
 });
 
 test("a session that is used lives on only where the policy lets it", async () => {
-  for (const [extendOnActivity, wanted] of [[true, 800], [false, 600], [undefined, 800]]) {
+  for (const [extendOnActivity, wanted] of [
+    [true, 800],
+    [false, 600],
+    [undefined, 800],
+  ]) {
     await setPolicy({ session: { sessionTimeout: 800, extendOnActivity } });
     const who = await person();
     await visit(who.browser, `${APP}/`);
@@ -315,8 +395,18 @@ test("use of a website prolongs the session that it hangs on as its own tenant l
   const tenant = await seedTenant(worker, { slug: "strict" });
   await seedApp(worker, "strict-app.localhost", { tenant, origin: origin.url, rules: [] });
   await setPolicy({ session: { sessionTimeout: 800 } }, tenant);
-  const until = ({ id }) => one("select max(expires_at) - ? as left from session where user_id = ? and parent_id is null and tenant_id = ?", Date.now(), id, DEFAULT_TENANT);
-  for (const [own, life] of [[{}, 604_800], [{ session: { sessionTimeout: 500_000 } }, 500_000], [{ session: { extendOnActivity: false } }, 604_800 - 300]]) {
+  const until = ({ id }) =>
+    one(
+      "select max(expires_at) - ? as left from session where user_id = ? and parent_id is null and tenant_id = ?",
+      Date.now(),
+      id,
+      DEFAULT_TENANT,
+    );
+  for (const [own, life] of [
+    [{}, 604_800],
+    [{ session: { sessionTimeout: 500_000 } }, 500_000],
+    [{ session: { extendOnActivity: false } }, 604_800 - 300],
+  ]) {
     await setPolicy(own);
     const who = await person();
     await memberOf(worker, tenant, who.id);
@@ -385,30 +475,73 @@ test("a gate's code of a session that the policy has ended opens nothing", async
 
 const ROUTES = authRoutes.filter(({ access }) => access !== "Permitted");
 /** What is open before a second factor is set up. */
-const OPEN = [/^\/api\/auth\/(get-session|sign-out|organization\/list|sign-in\/anonymous|error)$/, /^\/(oauth2\/end_session|sign-out$)/, /^\/api\/auth\/(two-factor|passkey)\//, /^\/(account\/second-factor|second-factor)(\/|$)/];
+const OPEN = [
+  /^\/api\/auth\/(get-session|sign-out|organization\/list|sign-in\/anonymous|error)$/,
+  /^\/(oauth2\/end_session|sign-out$)/,
+  /^\/api\/auth\/(two-factor|passkey)\//,
+  /^\/(account\/second-factor|second-factor)(\/|$)/,
+];
 const ID = randomUUID();
 /** Fields without which an endpoint would refuse before it looks who asks. */
 const BODIES = {
-  "/revoke-session": { token: ID }, "/multi-session/revoke": { sessionToken: ID }, "/update-user": { name: "X" }, "/change-email": { newEmail: "x@example.com" },
-  "/change-password": { currentPassword: PASSWORD, newPassword: `${PASSWORD}!` }, "/verify-password": { password: PASSWORD }, "/delete-user": { password: PASSWORD },
-  "/unlink-account": { providerId: "acme", accountId: ID }, "/link-social": { provider: "acme", callbackURL: "/x" }, "/get-access-token": { accountId: ID }, "/refresh-token": { accountId: ID },
-  "/email-otp/request-email-change": { newEmail: "x@example.com" }, "/email-otp/change-email": { newEmail: "x@example.com", otp: "123456" },
-  "/organization/create": { name: "X", slug: "x-x" }, "/organization/check-slug": { slug: "y-y" }, "/organization/update": { data: { name: "X" } },
-  "/organization/delete": { organizationId: ID }, "/organization/restore": { organizationId: ID }, "/organization/has-permission": { permissions: { member: ["create"] } },
-  "/organization/security-policy": { securityPolicy: {} }, "/organization/update-member-role": { memberId: ID, role: "member" }, "/organization/remove-member": { memberIdOrEmail: ID },
-  "/organization/leave": { organizationId: ID }, "/organization/invite-member": { email: "x@example.com", role: "member" }, "/organization/cancel-invitation": { invitationId: ID },
-  "/organization/accept-invitation": { invitationId: ID }, "/organization/reject-invitation": { invitationId: ID }, "/organization/create-team": { name: "X" },
-  "/organization/update-team": { teamId: ID, data: { name: "X" } }, "/organization/remove-team": { teamId: ID }, "/organization/set-active-team": { teamId: ID },
-  "/organization/add-team-member": { teamId: ID, userId: ID }, "/organization/update-team-member": { teamId: ID, userId: ID, role: "member" }, "/organization/remove-team-member": { teamId: ID, userId: ID },
-  "/organization/join-team": { teamId: ID }, "/organization/leave-team": { teamId: ID }, "/organization/create-role": { role: "x", permission: { member: ["create"] } },
-  "/organization/update-role": { roleName: "x", data: { permission: { member: ["create"] } } }, "/organization/delete-role": { roleName: "x" }, "/organization/set-active": { organizationId: ID },
-  "/admin/issuers": { name: "x", baseUrl: "https://issuer.example", clientId: "x", clientSecret: "x" }, "/admin/issuers/:id/service-token": { requestedBy: "x" },
-  "/admin/oauth2/create-client": { redirect_uris: [REDIRECT] }, "/oauth2/create-client": { redirect_uris: [REDIRECT] }, "/admin/oauth2/update-client": { client_id: "x", update: {} }, "/oauth2/update-client": { client_id: "x", update: {} },
-  "/oauth2/client/rotate-secret": { client_id: "x" }, "/admin/oauth2/disable-client": { client_id: "x" }, "/oauth2/delete-client": { client_id: "x" }, "/oauth2/delete-consent": { id: ID },
+  "/revoke-session": { token: ID },
+  "/multi-session/revoke": { sessionToken: ID },
+  "/update-user": { name: "X" },
+  "/change-email": { newEmail: "x@example.com" },
+  "/change-password": { currentPassword: PASSWORD, newPassword: `${PASSWORD}!` },
+  "/verify-password": { password: PASSWORD },
+  "/delete-user": { password: PASSWORD },
+  "/unlink-account": { providerId: "acme", accountId: ID },
+  "/link-social": { provider: "acme", callbackURL: "/x" },
+  "/get-access-token": { accountId: ID },
+  "/refresh-token": { accountId: ID },
+  "/email-otp/request-email-change": { newEmail: "x@example.com" },
+  "/email-otp/change-email": { newEmail: "x@example.com", otp: "123456" },
+  "/organization/create": { name: "X", slug: "x-x" },
+  "/organization/check-slug": { slug: "y-y" },
+  "/organization/update": { data: { name: "X" } },
+  "/organization/delete": { organizationId: ID },
+  "/organization/restore": { organizationId: ID },
+  "/organization/has-permission": { permissions: { member: ["create"] } },
+  "/organization/security-policy": { securityPolicy: {} },
+  "/organization/update-member-role": { memberId: ID, role: "member" },
+  "/organization/remove-member": { memberIdOrEmail: ID },
+  "/organization/leave": { organizationId: ID },
+  "/organization/invite-member": { email: "x@example.com", role: "member" },
+  "/organization/cancel-invitation": { invitationId: ID },
+  "/organization/accept-invitation": { invitationId: ID },
+  "/organization/reject-invitation": { invitationId: ID },
+  "/organization/create-team": { name: "X" },
+  "/organization/update-team": { teamId: ID, data: { name: "X" } },
+  "/organization/remove-team": { teamId: ID },
+  "/organization/set-active-team": { teamId: ID },
+  "/organization/add-team-member": { teamId: ID, userId: ID },
+  "/organization/update-team-member": { teamId: ID, userId: ID, role: "member" },
+  "/organization/remove-team-member": { teamId: ID, userId: ID },
+  "/organization/join-team": { teamId: ID },
+  "/organization/leave-team": { teamId: ID },
+  "/organization/create-role": { role: "x", permission: { member: ["create"] } },
+  "/organization/update-role": { roleName: "x", data: { permission: { member: ["create"] } } },
+  "/organization/delete-role": { roleName: "x" },
+  "/organization/set-active": { organizationId: ID },
+  "/admin/issuers": { name: "x", baseUrl: "https://issuer.example", clientId: "x", clientSecret: "x" },
+  "/admin/issuers/:id/service-token": { requestedBy: "x" },
+  "/admin/oauth2/create-client": { redirect_uris: [REDIRECT] },
+  "/oauth2/create-client": { redirect_uris: [REDIRECT] },
+  "/admin/oauth2/update-client": { client_id: "x", update: {} },
+  "/oauth2/update-client": { client_id: "x", update: {} },
+  "/oauth2/client/rotate-secret": { client_id: "x" },
+  "/admin/oauth2/disable-client": { client_id: "x" },
+  "/oauth2/delete-client": { client_id: "x" },
+  "/oauth2/delete-consent": { id: ID },
 };
 const QUERIES = {
-  "/organization/get-invitation": `?id=${ID}`, "/organization/get-role": "?roleName=x", "/organization/list-team-members": `?teamId=${ID}`, "/account-info": `?accountId=${ID}`,
-  "/oauth2/public-client": "?client_id=x", "/oauth2/get-client": "?client_id=x",
+  "/organization/get-invitation": `?id=${ID}`,
+  "/organization/get-role": "?roleName=x",
+  "/organization/list-team-members": `?teamId=${ID}`,
+  "/account-info": `?accountId=${ID}`,
+  "/oauth2/public-client": "?client_id=x",
+  "/oauth2/get-client": "?client_id=x",
 };
 const knock = (browser, { method, path, surface }) => {
   const short = path.replace("/api/auth", "");
@@ -429,9 +562,11 @@ async function walk(browser) {
       if (!is2xx) continue;
       const nobody = await knock(worker.browser(), route);
       const bare = (text) => text.replace(/\w*[-\w]{20,}/g, "").replace(/\d{10,}/g, "");
-      if (nobody.status !== answer.status || bare(nobody.text) !== bare(answer.text)) wrong.push(`${method} ${path}: ${answer.status} ${answer.text.slice(0, 120)}`);
+      if (nobody.status !== answer.status || bare(nobody.text) !== bare(answer.text))
+        wrong.push(`${method} ${path}: ${answer.status} ${answer.text.slice(0, 120)}`);
     } else if (surface === "Page") {
-      if (answer.status !== 400 && !(answer.status === 303 && answer.location.startsWith("/account/second-factor"))) wrong.push(`${method} ${path}: ${answer.status} ${answer.location}`);
+      if (answer.status !== 400 && !(answer.status === 303 && answer.location.startsWith("/account/second-factor")))
+        wrong.push(`${method} ${path}: ${answer.status} ${answer.location}`);
     } else if (answer.status === 400) {
       // What is asked is wrong before it matters who asks.
       continue;
@@ -459,7 +594,10 @@ test("an account that must set up a second factor is made active by no other doo
   const who = await person();
   await setPolicy(MFA);
   const { session: mine } = await session(who.browser);
-  assert.deepEqual(told(await who.browser.post(at("/multi-session/set-active"), { sessionToken: mine.id }, { keepCookies: false })), [401, "INVALID_SESSION_TOKEN"]);
+  assert.deepEqual(told(await who.browser.post(at("/multi-session/set-active"), { sessionToken: mine.id }, { keepCookies: false })), [
+    401,
+    "INVALID_SESSION_TOKEN",
+  ]);
 });
 
 test("pages lead whoever must set up a second factor to where that is done", async () => {
@@ -499,13 +637,17 @@ test("by whichever way they come in, nothing opens to them: gate, forward-auth, 
     assert.match(await signInAtSite(browser), /^\/account\/second-factor/);
     assert.equal((await forwardAuth(browser)).status, 401);
     for (const more of [{}, { prompt: "none" }]) assert.equal((await authorize(browser, more)).code ?? null, null, "a code");
-    for (const path of ["/token", "/one-time-token/generate", "/list-sessions", "/list-accounts"]) assert.deepEqual(told(await browser.get(at(path))), [403, "TWO_FACTOR_REQUIRED"], path);
+    for (const path of ["/token", "/one-time-token/generate", "/list-sessions", "/list-accounts"])
+      assert.deepEqual(told(await browser.get(at(path))), [403, "TWO_FACTOR_REQUIRED"], path);
   }, Object.keys(WAYS));
 });
 
 test("a sign-up and a guest are held to it as well", async () => {
   await setPolicy(MFA);
-  for (const [path, body] of [["/sign-up/email", { name: "N", email: uniqueEmail(), password: PASSWORD }], ["/sign-in/anonymous", {}]]) {
+  for (const [path, body] of [
+    ["/sign-up/email", { name: "N", email: uniqueEmail(), password: PASSWORD }],
+    ["/sign-in/anonymous", {}],
+  ]) {
     const browser = worker.browser();
     const answer = await browser.post(at(path), body);
     if (!opens(answer)) continue;
@@ -524,12 +666,17 @@ test("sessions that were there before, at the gate and by forward-auth as well, 
   assert.equal((await forwardAuth(who.browser)).status, 200);
   await setPolicy(MFA);
   assert.equal((await session(who.browser)).session.mustEnrolSecondFactor, true);
-  for (const answer of [await atApp(who.browser), await who.browser.get(`${APP}/.doorward/me`, { headers: API }), await forwardAuth(who.browser)]) {
+  for (const answer of [
+    await atApp(who.browser),
+    await who.browser.get(`${APP}/.doorward/me`, { headers: API }),
+    await forwardAuth(who.browser),
+  ]) {
     assert.ok([401, 403].includes(answer.status), `${answer.status} ${answer.text}`);
     assert.equal(answer.headers["x-doorward-user"], undefined);
   }
   const carried = worker.browser();
-  if (opens(await carried.post(at("/one-time-token/verify"), { token }))) assert.equal((await session(carried)).session.mustEnrolSecondFactor, true);
+  if (opens(await carried.post(at("/one-time-token/verify"), { token })))
+    assert.equal((await session(carried)).session.mustEnrolSecondFactor, true);
   await late.get(callback.href, { headers: PAGE });
   assert.notEqual((await atApp(late)).status, 200, "a callback that was under way");
 });
@@ -659,8 +806,13 @@ async function remembered() {
 
 test("a browser that is remembered is asked again where the policy wants none remembered", async () => {
   for (const [policy, spared] of [
-    [{}, true], [MFA, true], [{ twoFactor: { required: true } }, true], [{ twoFactor: { allowRememberDevice: true } }, true],
-    [{ twoFactor: { allowRememberDevice: false } }, false], [{ ...MFA, twoFactor: { allowRememberDevice: false } }, false], [{ twoFactor: { required: true, allowRememberDevice: false } }, false],
+    [{}, true],
+    [MFA, true],
+    [{ twoFactor: { required: true } }, true],
+    [{ twoFactor: { allowRememberDevice: true } }, true],
+    [{ twoFactor: { allowRememberDevice: false } }, false],
+    [{ ...MFA, twoFactor: { allowRememberDevice: false } }, false],
+    [{ twoFactor: { required: true, allowRememberDevice: false } }, false],
   ]) {
     await setPolicy({});
     const who = await remembered();
@@ -700,7 +852,11 @@ test("no browser is remembered from now on where none may be", async () => {
 });
 
 test("backup codes are no second factor where the policy allows none, and are not used up", async () => {
-  for (const policy of [{ twoFactor: { allowBackupCodes: false } }, { ...MFA, twoFactor: { allowBackupCodes: false } }, { twoFactor: { required: true, allowBackupCodes: false } }]) {
+  for (const policy of [
+    { twoFactor: { allowBackupCodes: false } },
+    { ...MFA, twoFactor: { allowBackupCodes: false } },
+    { twoFactor: { required: true, allowBackupCodes: false } },
+  ]) {
     await setPolicy({});
     const who = await person();
     const begun = (await who.browser.post(at("/two-factor/enable"), { password: PASSWORD })).json;
@@ -712,7 +868,10 @@ test("backup codes are no second factor where the policy allows none, and are no
       assert.ok(asks(answer), answer.text);
       for (const more of [{}, { disableSession: true }]) {
         const given = await browser.post(at("/two-factor/verify-backup-code"), { code, ...more });
-        assert.ok(given.status >= 400 && given.status < 500 && !opens(given), `${JSON.stringify(more)} ${given.status} ${given.text.slice(0, 100)}`);
+        assert.ok(
+          given.status >= 400 && given.status < 500 && !opens(given),
+          `${JSON.stringify(more)} ${given.status} ${given.text.slice(0, 100)}`,
+        );
       }
       const page = await browser.submit(`${AUTH}/second-factor`, { code, continue: "/account" });
       assert.ok(!opens(page), `page: ${page.status}`);
@@ -731,10 +890,16 @@ const must = async (browser) => (await session(browser))?.session.mustEnrolSecon
 
 test("a second factor is asked for from its date on, of every role that is not exempt, by every way in", async () => {
   for (const [policy, roles, wanted] of [
-    [{ required: true }, [], true], [{ required: false, enforcementDate: date(-1) }, [], false],
-    [{ required: true, enforcementDate: date(-1) }, [], true], [{ required: true, enforcementDate: date(1) }, [], false],
-    [{ required: true, enforcementDate: "2020-01-31" }, [], true], [{ required: true, enforcementDate: Date.now() + DAY }, [], false], [{ required: true, enforcementDate: Date.now() - DAY }, [], true],
-    [{ required: true, exemptRoles: ["member"] }, [], false], [{ required: true, exemptRoles: ["robot"] }, [], true], [{ required: true, exemptRoles: ["robot"] }, ["robot"], false],
+    [{ required: true }, [], true],
+    [{ required: false, enforcementDate: date(-1) }, [], false],
+    [{ required: true, enforcementDate: date(-1) }, [], true],
+    [{ required: true, enforcementDate: date(1) }, [], false],
+    [{ required: true, enforcementDate: "2020-01-31" }, [], true],
+    [{ required: true, enforcementDate: Date.now() + DAY }, [], false],
+    [{ required: true, enforcementDate: Date.now() - DAY }, [], true],
+    [{ required: true, exemptRoles: ["member"] }, [], false],
+    [{ required: true, exemptRoles: ["robot"] }, [], true],
+    [{ required: true, exemptRoles: ["robot"] }, ["robot"], false],
     [{ required: true, exemptRoles: ["Member"] }, [], true],
   ]) {
     const ways = policy.exemptRoles ? ["password", "magic link"] : Object.keys(WAYS);
@@ -748,7 +913,10 @@ test("a second factor is asked for from its date on, of every role that is not e
 });
 
 test("requireMFA knows no date, no grace and no exemption", async () => {
-  await setPolicy({ ...MFA, twoFactor: { required: true, enforcementDate: date(1), graceLogins: 9, gracePeriodDays: 9, exemptRoles: ["member"] } });
+  await setPolicy({
+    ...MFA,
+    twoFactor: { required: true, enforcementDate: date(1), graceLogins: 9, gracePeriodDays: 9, exemptRoles: ["member"] },
+  });
   const who = await signUp(worker);
   assert.ok(await must(who.browser));
 });
@@ -772,7 +940,11 @@ test("so many sign-ins without, whichever the ways, and no more; a second tab is
 test("sign-ins that failed, or before the date, or while their role was exempt, use up no grace", async () => {
   const grace = { required: true, graceLogins: 1 };
   const wrong = [];
-  for (const [name, policy] of [["before the date", { ...grace, enforcementDate: date(1) }], ["before the date, as a number", { ...grace, enforcementDate: Date.now() + DAY }], ["exempt", { ...grace, exemptRoles: ["member"] }]]) {
+  for (const [name, policy] of [
+    ["before the date", { ...grace, enforcementDate: date(1) }],
+    ["before the date, as a number", { ...grace, enforcementDate: Date.now() + DAY }],
+    ["exempt", { ...grace, exemptRoles: ["member"] }],
+  ]) {
     await setPolicy({ twoFactor: policy });
     const who = await person();
     for (let n = 0; n < 3; n += 1) await enter("password", who);
@@ -795,14 +967,22 @@ test("20 sign-ins at once do not stretch the grace", async () => {
 test("so many days without, from the first question on, or the date where that is later", async () => {
   const days = { required: true, gracePeriodDays: 3 };
   for (const [policy, first, wanted] of [
-    [days, undefined, false], [days, -2, false], [days, -4, true], [days, 1, true],
-    [{ ...days, enforcementDate: date(-2) }, -10, false], [{ ...days, enforcementDate: date(-4) }, -10, true], [{ ...days, enforcementDate: date(-10) }, -2, false],
-    [{ ...days, enforcementDate: date(-10) }, -4, true], [{ ...days, graceLogins: 100 }, -4, true], [{ required: true, graceLogins: 100 }, -400, false],
+    [days, undefined, false],
+    [days, -2, false],
+    [days, -4, true],
+    [days, 1, true],
+    [{ ...days, enforcementDate: date(-2) }, -10, false],
+    [{ ...days, enforcementDate: date(-4) }, -10, true],
+    [{ ...days, enforcementDate: date(-10) }, -2, false],
+    [{ ...days, enforcementDate: date(-10) }, -4, true],
+    [{ ...days, graceLogins: 100 }, -4, true],
+    [{ required: true, graceLogins: 100 }, -400, false],
   ]) {
     await setPolicy({});
     const who = await person();
     await setPolicy({ twoFactor: policy });
-    if (first !== undefined) await run("update member set second_factor_required_at = ? where user_id = ?", Date.now() + first * DAY, who.id);
+    if (first !== undefined)
+      await run("update member set second_factor_required_at = ? where user_id = ?", Date.now() + first * DAY, who.id);
     assert.equal(await must(who.browser), wanted, JSON.stringify([policy, first]));
     const { browser } = await enter("mailed code", who);
     assert.equal(await must(browser), wanted, JSON.stringify([policy, first]));
@@ -814,7 +994,8 @@ test("days of grace begin once, with the first question, whoever asks", async ()
   await setPolicy({});
   const who = await person();
   await setPolicy({ twoFactor: { required: true, gracePeriodDays: 3 } });
-  const since = async () => (await one("select second_factor_required_at as at from member where user_id = ? and tenant_id = ?", who.id, DEFAULT_TENANT)).at;
+  const since = async () =>
+    (await one("select second_factor_required_at as at from member where user_id = ? and tenant_id = ?", who.id, DEFAULT_TENANT)).at;
   await session(who.browser);
   for (let n = 0; n < 100 && (await since()) === null; n += 1) await new Promise((resolve) => setTimeout(resolve, 20));
   const begun = await since();
@@ -824,12 +1005,14 @@ test("days of grace begin once, with the first question, whoever asks", async ()
   assert.equal(await since(), begun);
 });
 
-const since = async ({ id }, tenant = DEFAULT_TENANT) => (await one("select second_factor_required_at as at from member where user_id = ? and tenant_id = ?", id, tenant)).at;
+const since = async ({ id }, tenant = DEFAULT_TENANT) =>
+  (await one("select second_factor_required_at as at from member where user_id = ? and tenant_id = ?", id, tenant)).at;
 const begun = async (who, tenant) => {
   for (let n = 0; n < 100 && (await since(who, tenant)) === null; n += 1) await new Promise((resolve) => setTimeout(resolve, 20));
   return since(who, tenant);
 };
-const longAgo = (who, tenant = DEFAULT_TENANT) => run("update member set second_factor_required_at = ? where user_id = ? and tenant_id = ?", Date.now() - 4 * DAY, who.id, tenant);
+const longAgo = (who, tenant = DEFAULT_TENANT) =>
+  run("update member set second_factor_required_at = ? where user_id = ? and tenant_id = ?", Date.now() - 4 * DAY, who.id, tenant);
 const GRACE = { twoFactor: { required: true, gracePeriodDays: 3 } };
 
 test("days of grace begin, and end, in an organization that is entered from another host", async () => {
@@ -882,7 +1065,11 @@ test("a passkey that verifies its user is no grace in an organization of another
   const who = await person({ passkey: true });
   const tenant = await organization(who);
   await setPolicy(GRACE, tenant);
-  assert.deepEqual(told(await who.browser.get(at(`/organization/get-organization?organizationId=${tenant}`))), [403, "TWO_FACTOR_REQUIRED"], "signed in by a password alone");
+  assert.deepEqual(
+    told(await who.browser.get(at(`/organization/get-organization?organizationId=${tenant}`))),
+    [403, "TWO_FACTOR_REQUIRED"],
+    "signed in by a password alone",
+  );
 });
 
 test("a key is no way around a second factor that its user never sets up", async () => {
@@ -890,9 +1077,11 @@ test("a key is no way around a second factor that its user never sets up", async
   const made = await who.browser.post(at("/api-key/create"), { name: "k" });
   assert.equal(made.status, 200, made.text);
   const headers = { "x-api-key": made.json.key };
-  const uses = () => Promise.all([
-    worker.browser().get(at("/organization/get-active-member?organizationSlug=default"), { headers }), worker.browser().get(`${APP}/x`, { headers: { ...headers, ...API } }),
-  ]);
+  const uses = () =>
+    Promise.all([
+      worker.browser().get(at("/organization/get-active-member?organizationSlug=default"), { headers }),
+      worker.browser().get(`${APP}/x`, { headers: { ...headers, ...API } }),
+    ]);
   const outcome = async () => (await uses()).map(({ status }) => status);
   assert.deepEqual(await outcome(), [200, 200]);
   await setPolicy(GRACE);
@@ -916,7 +1105,11 @@ const blocked = { ipRestrictions: { enabled: true, blockList: ["203.0.113.0/24",
 test("whose address may come in, in every notation", async () => {
   const who = await person();
   for (const [restrictions, ins, outs] of [
-    [{ allowedIPs: ["192.0.2.7"] }, ["192.0.2.7", "::ffff:192.0.2.7", "::ffff:c000:207"], ["192.0.2.8", "::192.0.2.7", "64:ff9b::192.0.2.7", "2001:db8::7", "unknown", "192.0.2.7, 192.0.2.8"]],
+    [
+      { allowedIPs: ["192.0.2.7"] },
+      ["192.0.2.7", "::ffff:192.0.2.7", "::ffff:c000:207"],
+      ["192.0.2.8", "::192.0.2.7", "64:ff9b::192.0.2.7", "2001:db8::7", "unknown", "192.0.2.7, 192.0.2.8"],
+    ],
     [{ allowedIPs: ["::ffff:192.0.2.7"] }, ["192.0.2.7", "::ffff:192.0.2.7"], ["192.0.2.8"]],
     [{ allowedIPs: ["2001:db8::7"] }, ["2001:db8::7", "2001:0DB8:0:0:0:0:0:7"], ["2001:db8::8", "192.0.2.7"]],
     [{ allowedRanges: ["192.0.2.0/25"] }, ["192.0.2.0", "192.0.2.127", "::ffff:192.0.2.1"], ["192.0.2.128", "192.0.3.1"]],
@@ -924,13 +1117,24 @@ test("whose address may come in, in every notation", async () => {
     [{ allowedRanges: ["2001:db8:1::/48"] }, ["2001:db8:1:ffff::1"], ["2001:db8:2::1", "192.0.2.1"]],
     [{ allowedRanges: ["0.0.0.0/0"] }, ["192.0.2.1", "::ffff:192.0.2.1"], ["2001:db8::1"]],
     [{ allowedRanges: ["::/0"] }, ["2001:db8::1"], ["192.0.2.1", "::ffff:192.0.2.1"]],
-    [{ blockList: ["192.0.2.7", "198.51.100.0/24", "2001:db8:1::/48"] }, ["192.0.2.8", "2001:db8:2::1"], ["192.0.2.7", "::ffff:192.0.2.7", "198.51.100.200", "2001:db8:1::1", "unknown"]],
-    [{ blockList: ["192.0.2.7"], allowedIPs: ["192.0.2.7", "192.0.2.8"], allowedRanges: ["192.0.2.0/24"] }, ["192.0.2.8", "192.0.2.9"], ["192.0.2.7", "192.0.3.1"]],
+    [
+      { blockList: ["192.0.2.7", "198.51.100.0/24", "2001:db8:1::/48"] },
+      ["192.0.2.8", "2001:db8:2::1"],
+      ["192.0.2.7", "::ffff:192.0.2.7", "198.51.100.200", "2001:db8:1::1", "unknown"],
+    ],
+    [
+      { blockList: ["192.0.2.7"], allowedIPs: ["192.0.2.7", "192.0.2.8"], allowedRanges: ["192.0.2.0/24"] },
+      ["192.0.2.8", "192.0.2.9"],
+      ["192.0.2.7", "192.0.3.1"],
+    ],
     [{}, ["192.0.2.1", "2001:db8::1"], ["unknown", "1.2.3"]],
     [{ enabled: false, blockList: ["192.0.2.7"], allowedIPs: ["192.0.2.8"] }, ["192.0.2.7", "192.0.2.9"], []],
   ]) {
     await setPolicy({ ipRestrictions: { enabled: true, ...restrictions } });
-    for (const [ips, wanted] of [[ins, true], [outs, false]]) {
+    for (const [ips, wanted] of [
+      [ins, true],
+      [outs, false],
+    ]) {
       for (const ip of ips) {
         const { answer, opened } = await enter("password", who, worker.browser({ ip }));
         assert.equal(opened, wanted, `${JSON.stringify(restrictions)}: ${JSON.stringify(ip)}: ${answer.status} ${answer.text}`);
@@ -966,8 +1170,12 @@ test("nor by a second factor, a one-time token, a sign-up, a reset or as a guest
   await setPolicy(blocked);
   const evil = copy({ browser }, { ip: "203.0.113.1" });
   for (const [path, body] of [
-    ["/two-factor/verify-totp", { code: await code() }], ["/one-time-token/verify", { token }], ["/sign-up/email", { name: "N", email: uniqueEmail(), password: PASSWORD }],
-    ["/sign-in/anonymous", {}], ["/reset-password", { token: reset.match(/reset-password\/([\w-]+)/)[1], newPassword: `${PASSWORD}!` }], ["/sign-in/magic-link", { email: who.email }],
+    ["/two-factor/verify-totp", { code: await code() }],
+    ["/one-time-token/verify", { token }],
+    ["/sign-up/email", { name: "N", email: uniqueEmail(), password: PASSWORD }],
+    ["/sign-in/anonymous", {}],
+    ["/reset-password", { token: reset.match(/reset-password\/([\w-]+)/)[1], newPassword: `${PASSWORD}!` }],
+    ["/sign-in/magic-link", { email: who.email }],
   ]) {
     const answer = await evil.post(at(path), body);
     assert.deepEqual([told(answer), opens(answer)], [[403, "ADDRESS_NOT_ALLOWED"], false], path);
@@ -983,8 +1191,10 @@ test("sessions that are there are good for nothing from an address that is kept 
   await setPolicy(blocked);
   for (const ip of ["203.0.113.5", "::ffff:203.0.113.5", "2001:db8:bad::5", "unknown"]) {
     const evil = copy(who, { ip });
-    for (const path of ["/get-session", "/token", "/list-sessions", "/organization/list"]) assert.deepEqual(told(await evil.get(at(path))), [403, "ADDRESS_NOT_ALLOWED"], `${ip} ${path}`);
-    for (const answer of [await atApp(evil), await evil.get(`${APP}/.doorward/me`, { headers: API }), await forwardAuth(evil)]) assert.ok([401, 403].includes(answer.status), `${ip}: ${answer.status}`);
+    for (const path of ["/get-session", "/token", "/list-sessions", "/organization/list"])
+      assert.deepEqual(told(await evil.get(at(path))), [403, "ADDRESS_NOT_ALLOWED"], `${ip} ${path}`);
+    for (const answer of [await atApp(evil), await evil.get(`${APP}/.doorward/me`, { headers: API }), await forwardAuth(evil)])
+      assert.ok([401, 403].includes(answer.status), `${ip}: ${answer.status}`);
     const page = await visit(evil, `${APP}/x`);
     assert.deepEqual([page.status, new URL(page.url).host], [403, "app.localhost"], ip);
     assert.equal((await authorize(evil)).code ?? null, null);
@@ -998,11 +1208,13 @@ test("sessions that are there are good for nothing from an address that is kept 
 test("every page and endpoint that is about people is closed to an address that is kept out", async () => {
   await setPolicy(blocked);
   const evil = worker.browser({ ip: "203.0.113.9" });
-  const open = /^\/(oauth2\/(token|userinfo|revoke|introspect|par|device_authorization|register.*)|\.well-known\/.*|api\/auth\/(jwks|ok|system-account\/token)|style\.css|passkey\.js|fragment\.js|form-post\.js|sign-out\.js|forward-auth)$/;
+  const open =
+    /^\/(oauth2\/(token|userinfo|revoke|introspect|par|device_authorization|register.*)|\.well-known\/.*|api\/auth\/(jwks|ok|system-account\/token)|style\.css|passkey\.js|fragment\.js|form-post\.js|sign-out\.js|forward-auth)$/;
   const wrong = [];
   for (const route of ROUTES.filter(({ path }) => !open.test(path))) {
     const { status, text } = await knock(evil, route);
-    if (status !== 403 || (route.surface === "Api" && !text.includes("ADDRESS_NOT_ALLOWED"))) wrong.push(`${route.method} ${route.path}: ${status} ${text.slice(0, 100)}`);
+    if (status !== 403 || (route.surface === "Api" && !text.includes("ADDRESS_NOT_ALLOWED")))
+      wrong.push(`${route.method} ${route.path}: ${status} ${text.slice(0, 100)}`);
   }
   assert.deepEqual(wrong, []);
 });
@@ -1015,7 +1227,8 @@ async function organization(who) {
   return made.json.id;
 }
 /** Endpoints that are about no organization, or about leaving one. */
-const ABOUT_NONE = /\/organization\/(create|check-slug|list|list-user-invitations|list-user-teams|set-active|accept-invitation|reject-invitation|get-invitation)$/;
+const ABOUT_NONE =
+  /\/organization\/(create|check-slug|list|list-user-invitations|list-user-teams|set-active|accept-invitation|reject-invitation|get-invitation)$/;
 async function walkOrganization(browser, organizationId, wanted) {
   const wrong = [];
   for (const { method, path } of ROUTES.filter(({ path }) => path.includes("/organization/") && !ABOUT_NONE.test(path))) {
@@ -1023,9 +1236,13 @@ async function walkOrganization(browser, organizationId, wanted) {
     for (const named of [{ organizationId }, {}]) {
       if (!named.organizationId && /\/(delete|restore|leave|cancel-invitation)$/.test(path)) continue;
       const query = `${QUERIES[short] ?? "?"}${named.organizationId ? `&organizationId=${organizationId}` : ""}`;
-      const answer = method === "GET" ? await browser.get(`${AUTH}${path}${query}`) : await browser.send(method, `${AUTH}${path}`, { body: { ...BODIES[short], ...named }, headers: { origin: AUTH } });
+      const answer =
+        method === "GET"
+          ? await browser.get(`${AUTH}${path}${query}`)
+          : await browser.send(method, `${AUTH}${path}`, { body: { ...BODIES[short], ...named }, headers: { origin: AUTH } });
       const [status, code] = told(answer);
-      if (status !== 403 || code !== wanted) wrong.push(`${method} ${path} ${JSON.stringify(named)}: ${status} ${answer.text.slice(0, 120)}`);
+      if (status !== 403 || code !== wanted)
+        wrong.push(`${method} ${path} ${JSON.stringify(named)}: ${status} ${answer.text.slice(0, 120)}`);
     }
   }
   return wrong;
@@ -1044,7 +1261,11 @@ test("an organization's restrictions hold on the auth host of another tenant", a
   assert.equal((await who.browser.get(at(`/organization/list-members?organizationId=${id}`))).status, 200, "in grace");
   await enter("password", who);
   await enter("password", who);
-  assert.deepEqual(told(await who.browser.get(at(`/organization/list-members?organizationId=${id}`))), [403, "TWO_FACTOR_REQUIRED"], "grace is over");
+  assert.deepEqual(
+    told(await who.browser.get(at(`/organization/list-members?organizationId=${id}`))),
+    [403, "TWO_FACTOR_REQUIRED"],
+    "grace is over",
+  );
   await withApp(worker, who);
   await setPolicy(MFA, id);
   assert.equal((await who.browser.get(at(`/organization/list-members?organizationId=${id}`))).status, 200);
@@ -1087,7 +1308,15 @@ test("a protected host is entered under its own tenant's policy, wherever its vi
 
 // A policy that cannot be read
 
-const UNREADABLE = ['{"session":{"maxConcurrentSessions":"three"}}', '{"sesion":{}}', "[]", '{"twoFactor":{"required":"yes"}}', '{"ipRestrictions":{"enabled":true,"allowedRanges":["10.0.0.1/8"]}}', '{"session":null}', '"secret-of-the-policy"'];
+const UNREADABLE = [
+  '{"session":{"maxConcurrentSessions":"three"}}',
+  '{"sesion":{}}',
+  "[]",
+  '{"twoFactor":{"required":"yes"}}',
+  '{"ipRestrictions":{"enabled":true,"allowedRanges":["10.0.0.1/8"]}}',
+  '{"session":null}',
+  '"secret-of-the-policy"',
+];
 
 test("a policy that cannot be read lets nobody in and tells nothing", async () => {
   for (const [at_, policy] of UNREADABLE.entries()) {
@@ -1099,11 +1328,15 @@ test("a policy that cannot be read lets nobody in and tells nothing", async () =
     const callback = await upToCallback({ browser: late }, APP);
     const { token } = (await who.browser.get(at("/one-time-token/generate"))).json;
     const waiting = [];
-    for (const way of at_ === 0 ? Object.keys(EVERY) : ["password", "magic link", "passkey", "upstream"]) waiting.push([way, await EVERY[way](who, worker.browser())]);
+    for (const way of at_ === 0 ? Object.keys(EVERY) : ["password", "magic link", "passkey", "upstream"])
+      waiting.push([way, await EVERY[way](who, worker.browser())]);
     const before = (await living(who)).length;
     await setPolicy(policy);
     const closed = (name, answer) => {
-      assert.ok(answer.status >= 500 && !opens(answer) && !asks(answer), `${policy} ${name}: ${answer.status} ${answer.location} ${answer.text.slice(0, 200)}`);
+      assert.ok(
+        answer.status >= 500 && !opens(answer) && !asks(answer),
+        `${policy} ${name}: ${answer.status} ${answer.location} ${answer.text.slice(0, 200)}`,
+      );
       assert.doesNotMatch(answer.text, /security_policy|maxConcurrent|sesion|secret-of|allowedRanges|unknown key/, name);
     };
     for (const [way, finish] of waiting) closed(way, await finish());
@@ -1111,7 +1344,12 @@ test("a policy that cannot be read lets nobody in and tells nothing", async () =
     closed("one-time token", await worker.browser().post(at("/one-time-token/verify"), { token }));
     for (const path of ["/get-session", "/token", "/list-sessions", "/organization/list"]) closed(path, await who.browser.get(at(path)));
     closed("authorize", (await authorize(who.browser)).answer);
-    for (const answer of [await atApp(who.browser), await forwardAuth(who.browser), await who.browser.get(`${APP}/.doorward/me`, { headers: API })]) assert.ok(answer.status >= 400, `${policy} gate: ${answer.status}`);
+    for (const answer of [
+      await atApp(who.browser),
+      await forwardAuth(who.browser),
+      await who.browser.get(`${APP}/.doorward/me`, { headers: API }),
+    ])
+      assert.ok(answer.status >= 400, `${policy} gate: ${answer.status}`);
     assert.ok(!opens(await late.get(callback.href, { headers: PAGE })), "a gate's callback");
     assert.equal((await living(who)).length, before, "a session was opened, or ended");
   }
@@ -1123,7 +1361,10 @@ test("nor does it give tokens: for a code that was given before, or a refresh to
   const { redeem } = await authorize(who.browser);
   await setPolicy(UNREADABLE[0]);
   const answers = [await redeem(), await grant({ grant_type: "refresh_token", refresh_token })];
-  assert.deepEqual(answers.map(({ status }) => status >= 400), [true, true]);
+  assert.deepEqual(
+    answers.map(({ status }) => status >= 400),
+    [true, true],
+  );
 });
 
 test("an organization's policy that cannot be read keeps everybody out of it, on whichever host", async () => {
@@ -1142,15 +1383,39 @@ test("an organization's policy that cannot be read keeps everybody out of it, on
 test("each thing that is wrong with a policy is named by its path, and nothing is written", async () => {
   const owner = await signUp(worker, { roles: ["owner"] });
   for (const [policy, ...paths] of [
-    [{ sesion: {} }, "sesion"], [{ session: { timeout: 1 } }, "session.timeout"], [{ "twoFactor.required": true }, "twoFactor.required"],
-    [{ session: { maxConcurrentSessions: 0 } }, "session.maxConcurrentSessions"], [{ session: { maxConcurrentSessions: 1001 } }, "session.maxConcurrentSessions"], [{ session: { maxConcurrentSessions: 1.5 } }, "session.maxConcurrentSessions"],
-    [{ session: { maxConcurrentSessions: "3" } }, "session.maxConcurrentSessions"], [{ session: { sessionTimeout: 59 } }, "session.sessionTimeout"], [{ session: { sessionTimeout: -1 } }, "session.sessionTimeout"], [{ session: { sessionTimeout: 1e300 } }, "session.sessionTimeout"],
-    [{ session: { extendOnActivity: null } }, "session.extendOnActivity"], [{ session: { requireMFA: "true" } }, "session.requireMFA"], [{ session: [] }, "session"], [{ twoFactor: "on" }, "twoFactor"],
-    [{ twoFactor: { required: 1 } }, "twoFactor.required"], [{ twoFactor: { enforcementDate: "tomorrow" } }, "twoFactor.enforcementDate"], [{ twoFactor: { enforcementDate: "2026-02-30" } }, "twoFactor.enforcementDate"],
-    [{ twoFactor: { graceLogins: -1 } }, "twoFactor.graceLogins"], [{ twoFactor: { gracePeriodDays: 366 } }, "twoFactor.gracePeriodDays"], [{ twoFactor: { exemptRoles: "admin" } }, "twoFactor.exemptRoles"], [{ twoFactor: { exemptRoles: ["a", ""] } }, "twoFactor.exemptRoles[1]"],
-    [{ ipRestrictions: { allowedIPs: ["1.2.3.4", "1.2.3"] } }, "ipRestrictions.allowedIPs[1]"], [{ ipRestrictions: { allowedIPs: ["1.2.3.0/24"] } }, "ipRestrictions.allowedIPs[0]"], [{ ipRestrictions: { allowedRanges: ["10.0.0.1/8"] } }, "ipRestrictions.allowedRanges[0]"],
-    [{ ipRestrictions: { allowedRanges: ["10.0.0.0"] } }, "ipRestrictions.allowedRanges[0]"], [{ ipRestrictions: { blockList: ["10.0.0.0/33", "x", 7] } }, "ipRestrictions.blockList[0]", "ipRestrictions.blockList[1]", "ipRestrictions.blockList[2]"],
-    [{ ipRestrictions: { allowedRanges: ["::fffe:0:0/95"] } }, "ipRestrictions.allowedRanges[0]"], [{ session: { a: 1 }, twoFactor: { b: 1 }, c: 1 }, "session.a", "twoFactor.b", "c"],
+    [{ sesion: {} }, "sesion"],
+    [{ session: { timeout: 1 } }, "session.timeout"],
+    [{ "twoFactor.required": true }, "twoFactor.required"],
+    [{ session: { maxConcurrentSessions: 0 } }, "session.maxConcurrentSessions"],
+    [{ session: { maxConcurrentSessions: 1001 } }, "session.maxConcurrentSessions"],
+    [{ session: { maxConcurrentSessions: 1.5 } }, "session.maxConcurrentSessions"],
+    [{ session: { maxConcurrentSessions: "3" } }, "session.maxConcurrentSessions"],
+    [{ session: { sessionTimeout: 59 } }, "session.sessionTimeout"],
+    [{ session: { sessionTimeout: -1 } }, "session.sessionTimeout"],
+    [{ session: { sessionTimeout: 1e300 } }, "session.sessionTimeout"],
+    [{ session: { extendOnActivity: null } }, "session.extendOnActivity"],
+    [{ session: { requireMFA: "true" } }, "session.requireMFA"],
+    [{ session: [] }, "session"],
+    [{ twoFactor: "on" }, "twoFactor"],
+    [{ twoFactor: { required: 1 } }, "twoFactor.required"],
+    [{ twoFactor: { enforcementDate: "tomorrow" } }, "twoFactor.enforcementDate"],
+    [{ twoFactor: { enforcementDate: "2026-02-30" } }, "twoFactor.enforcementDate"],
+    [{ twoFactor: { graceLogins: -1 } }, "twoFactor.graceLogins"],
+    [{ twoFactor: { gracePeriodDays: 366 } }, "twoFactor.gracePeriodDays"],
+    [{ twoFactor: { exemptRoles: "admin" } }, "twoFactor.exemptRoles"],
+    [{ twoFactor: { exemptRoles: ["a", ""] } }, "twoFactor.exemptRoles[1]"],
+    [{ ipRestrictions: { allowedIPs: ["1.2.3.4", "1.2.3"] } }, "ipRestrictions.allowedIPs[1]"],
+    [{ ipRestrictions: { allowedIPs: ["1.2.3.0/24"] } }, "ipRestrictions.allowedIPs[0]"],
+    [{ ipRestrictions: { allowedRanges: ["10.0.0.1/8"] } }, "ipRestrictions.allowedRanges[0]"],
+    [{ ipRestrictions: { allowedRanges: ["10.0.0.0"] } }, "ipRestrictions.allowedRanges[0]"],
+    [
+      { ipRestrictions: { blockList: ["10.0.0.0/33", "x", 7] } },
+      "ipRestrictions.blockList[0]",
+      "ipRestrictions.blockList[1]",
+      "ipRestrictions.blockList[2]",
+    ],
+    [{ ipRestrictions: { allowedRanges: ["::fffe:0:0/95"] } }, "ipRestrictions.allowedRanges[0]"],
+    [{ session: { a: 1 }, twoFactor: { b: 1 }, c: 1 }, "session.a", "twoFactor.b", "c"],
   ]) {
     const answer = await put(owner.browser, policy);
     assert.deepEqual(told(answer), [400, "VALIDATION_ERROR"], `${JSON.stringify(policy)}: ${answer.text}`);
@@ -1162,27 +1427,53 @@ test("each thing that is wrong with a policy is named by its path, and nothing i
 
 test("a policy is answered and kept in full, and what is read is what was set", async () => {
   const owner = await signUp(worker, { roles: ["owner"] });
-  const given = { session: { maxConcurrentSessions: 5 }, twoFactor: { enforcementDate: "2020-01-31", exemptRoles: ["b", "a", "b"] }, ipRestrictions: { blockList: ["::ffff:1.2.3.4", "1.2.3.4"] } };
+  const given = {
+    session: { maxConcurrentSessions: 5 },
+    twoFactor: { enforcementDate: "2020-01-31", exemptRoles: ["b", "a", "b"] },
+    ipRestrictions: { blockList: ["::ffff:1.2.3.4", "1.2.3.4"] },
+  };
   const full = {
     session: { maxConcurrentSessions: 5, sessionTimeout: null, extendOnActivity: true, requireMFA: false },
-    twoFactor: { required: false, enforcementDate: "2020-01-31T00:00:00.000Z", graceLogins: 0, gracePeriodDays: 0, allowBackupCodes: true, allowRememberDevice: true, exemptRoles: ["a", "b"] },
+    twoFactor: {
+      required: false,
+      enforcementDate: "2020-01-31T00:00:00.000Z",
+      graceLogins: 0,
+      gracePeriodDays: 0,
+      allowBackupCodes: true,
+      allowRememberDevice: true,
+      exemptRoles: ["a", "b"],
+    },
     ipRestrictions: { enabled: false, allowedIPs: [], allowedRanges: [], blockList: ["1.2.3.4"] },
   };
   const answer = await put(owner.browser, given);
   assert.deepEqual([answer.status, answer.json], [200, { securityPolicy: full }]);
-  assert.deepEqual((await owner.browser.get(at(`/organization/security-policy?organizationId=${DEFAULT_TENANT}`))).json, { securityPolicy: full });
+  assert.deepEqual((await owner.browser.get(at(`/organization/security-policy?organizationId=${DEFAULT_TENANT}`))).json, {
+    securityPolicy: full,
+  });
   assert.equal((await put(owner.browser, full)).status, 200);
-  const [event] = await worker.rows("select tenant_id, actor_id from audit_event where event = 'tenant.policy_changed' order by created_at desc limit 1");
+  const [event] = await worker.rows(
+    "select tenant_id, actor_id from audit_event where event = 'tenant.policy_changed' order by created_at desc limit 1",
+  );
   assert.deepEqual([event.tenant_id, event.actor_id], [DEFAULT_TENANT, owner.id]);
 });
 
 test("only who may sees a policy, and only who may sets one", async () => {
-  const [owner, admin, member, guest] = [await signUp(worker, { roles: ["owner"] }), await signUp(worker, { roles: ["admin"] }), await signUp(worker), { browser: worker.browser() }];
+  const [owner, admin, member, guest] = [
+    await signUp(worker, { roles: ["owner"] }),
+    await signUp(worker, { roles: ["admin"] }),
+    await signUp(worker),
+    { browser: worker.browser() },
+  ];
   await guest.browser.post(at("/sign-in/anonymous"), {});
   const id = await organization(member);
   for (const [name, { browser }, tenant, reads, writes] of [
-    ["owner", owner, DEFAULT_TENANT, 200, 200], ["admin", admin, DEFAULT_TENANT, 200, 200], ["member", member, DEFAULT_TENANT, 403, 403], ["nobody", { browser: worker.browser() }, DEFAULT_TENANT, 401, 401],
-    ["a stranger", owner, id, 404, 404], ["its owner", member, id, 200, 200], ["of one that is not there", owner, randomUUID(), 404, 404],
+    ["owner", owner, DEFAULT_TENANT, 200, 200],
+    ["admin", admin, DEFAULT_TENANT, 200, 200],
+    ["member", member, DEFAULT_TENANT, 403, 403],
+    ["nobody", { browser: worker.browser() }, DEFAULT_TENANT, 401, 401],
+    ["a stranger", owner, id, 404, 404],
+    ["its owner", member, id, 200, 200],
+    ["of one that is not there", owner, randomUUID(), 404, 404],
   ]) {
     assert.equal((await browser.get(at(`/organization/security-policy?organizationId=${tenant}`))).status, reads, `${name} reads`);
     assert.equal((await put(browser, {}, tenant)).status, writes, `${name} writes`);
@@ -1192,21 +1483,36 @@ test("only who may sees a policy, and only who may sets one", async () => {
   assert.equal(evil.status, 403);
   const full = await member.browser.get(at(`/organization/get-full-organization?organizationId=${DEFAULT_TENANT}`));
   assert.doesNotMatch(full.text, /securityPolicy|security_policy|ipRestrictions/, "told to a member");
-  const update = await owner.browser.post(at("/organization/update"), { organizationId: DEFAULT_TENANT, data: { securityPolicy: { session: { requireMFA: true } }, security_policy: "{}" } });
-  assert.equal((await one("select json_extract(security_policy, '$.session.requireMFA') as p from tenant where id = ?", DEFAULT_TENANT)).p ?? 0, 0, `by another door: ${update.status}`);
+  const update = await owner.browser.post(at("/organization/update"), {
+    organizationId: DEFAULT_TENANT,
+    data: { securityPolicy: { session: { requireMFA: true } }, security_policy: "{}" },
+  });
+  assert.equal(
+    (await one("select json_extract(security_policy, '$.session.requireMFA') as p from tenant where id = ?", DEFAULT_TENANT)).p ?? 0,
+    0,
+    `by another door: ${update.status}`,
+  );
 });
 
 test("a policy that keeps its author out is refused", async () => {
   const owner = await signUp(worker, { roles: ["owner"] });
   for (const [ip, ipRestrictions] of [
-    ["192.0.2.1", { blockList: ["192.0.2.0/24"] }], ["192.0.2.1", { allowedIPs: ["192.0.2.2"] }], ["::ffff:192.0.2.1", { blockList: ["192.0.2.1"] }],
-    ["192.0.2.1", { allowedRanges: ["2001:db8::/32"] }], ["2001:db8::1", { allowedRanges: ["0.0.0.0/0"] }], ["192.0.2.1", { allowedIPs: ["192.0.2.1"], blockList: ["192.0.2.1"] }], ["unknown", {}],
+    ["192.0.2.1", { blockList: ["192.0.2.0/24"] }],
+    ["192.0.2.1", { allowedIPs: ["192.0.2.2"] }],
+    ["::ffff:192.0.2.1", { blockList: ["192.0.2.1"] }],
+    ["192.0.2.1", { allowedRanges: ["2001:db8::/32"] }],
+    ["2001:db8::1", { allowedRanges: ["0.0.0.0/0"] }],
+    ["192.0.2.1", { allowedIPs: ["192.0.2.1"], blockList: ["192.0.2.1"] }],
+    ["unknown", {}],
   ]) {
     const answer = await put(copy(owner, { ip }), { ipRestrictions: { enabled: true, ...ipRestrictions } });
     assert.deepEqual(told(answer), [400, "VALIDATION_ERROR"], `${ip} ${JSON.stringify(ipRestrictions)}`);
     assert.match(answer.json.message, /ipRestrictions/);
     assert.equal((await put(copy(owner, { ip }), { ipRestrictions: { enabled: false, ...ipRestrictions } })).status, 200);
   }
-  assert.equal((await put(copy(owner, { ip: "192.0.2.1" }), { ipRestrictions: { enabled: true, allowedRanges: ["192.0.2.0/24"] } })).status, 200);
+  assert.equal(
+    (await put(copy(owner, { ip: "192.0.2.1" }), { ipRestrictions: { enabled: true, allowedRanges: ["192.0.2.0/24"] } })).status,
+    200,
+  );
   assert.deepEqual(told(await owner.browser.get(at("/get-session"))), [403, "ADDRESS_NOT_ALLOWED"], "not in force at once");
 });

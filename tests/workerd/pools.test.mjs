@@ -14,8 +14,14 @@ import { AUTH, DEFAULT_TENANT, startWorker } from "../harness/worker.mjs";
 const [ONE, TWO, LEFT, RIGHT] = ["one", "two", "left", "right"].map((slug) => `http://${slug}.localhost`);
 const POOLS = [AUTH, ONE, TWO];
 const SETTINGS = {
-  LIMIT_MAIL: "100000/60", LIMIT_INVITATION: "100000/60", LOCKOUT_FAILURES: "100000", SIGN_IN_WITH: "password,passkey,magic-link,email-otp,phone,anonymous",
-  SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0", MULTI_SESSION: "on", BEARER: "on",
+  LIMIT_MAIL: "100000/60",
+  LIMIT_INVITATION: "100000/60",
+  LOCKOUT_FAILURES: "100000",
+  SIGN_IN_WITH: "password,passkey,magic-link,email-otp,phone,anonymous",
+  SESSION_COOKIE_CACHE_SECONDS: "0",
+  SESSION_RECHECK_SECONDS: "0",
+  MULTI_SESSION: "on",
+  BEARER: "on",
 };
 const REDIRECT = "https://rp.example/cb";
 const tenants = { [AUTH]: DEFAULT_TENANT };
@@ -23,7 +29,11 @@ let worker, origin;
 
 const at = (path, host = AUTH) => `${host}/api/auth${path}`;
 const nameOf = (host) => new URL(host).host;
-const run = (sql, ...values) => worker.d1.prepare(sql).bind(...values).run();
+const run = (sql, ...values) =>
+  worker.d1
+    .prepare(sql)
+    .bind(...values)
+    .run();
 const count = async (sql, ...values) => (await worker.rows(`select count(*) as n from ${sql}`, ...values))[0].n;
 const opens = ({ cookies }) => cookies.some((line) => /^doorward\.session=[^;]/.test(line));
 const told = (answer) => [answer.status, answer.text.startsWith("{") ? answer.json.code : undefined];
@@ -65,7 +75,8 @@ async function person(host, { email = uniqueEmail(), username, roles = [] } = {}
   for (const role of roles) await giveRole(worker, id, role, tenants[host]);
   return { browser, email, id, host, username };
 }
-const signIn = (host, email, word = password(host), browser = worker.browser()) => browser.post(at("/sign-in/email", host), { email, password: word });
+const signIn = (host, email, word = password(host), browser = worker.browser()) =>
+  browser.post(at("/sign-in/email", host), { email, password: word });
 /** All of a browser's cookies of a host, as a request would bring them. */
 const cookies = (browser, host) => [...browser.cookies(nameOf(host))].map((pair) => pair.join("=")).join("; ");
 /** A browser that brings another host's cookies to a host. */
@@ -75,12 +86,23 @@ function tossed(from, fromHost, host) {
   return browser;
 }
 async function client(admin) {
-  const made = await admin.browser.post(at("/admin/oauth2/create-client", admin.host), { client_name: "RP", redirect_uris: [REDIRECT], grant_types: ["authorization_code", "refresh_token"] });
+  const made = await admin.browser.post(at("/admin/oauth2/create-client", admin.host), {
+    client_name: "RP",
+    redirect_uris: [REDIRECT],
+    grant_types: ["authorization_code", "refresh_token"],
+  });
   assert.equal(made.status, 201, made.text);
   return { ...made.json, host: admin.host };
 }
 async function authorize({ browser, host }, { client_id }, verifier = randomBytes(32).toString("base64url")) {
-  const query = new URLSearchParams({ client_id, response_type: "code", redirect_uri: REDIRECT, scope: "openid email offline_access", code_challenge: createHash("sha256").update(verifier).digest("base64url"), code_challenge_method: "S256" });
+  const query = new URLSearchParams({
+    client_id,
+    response_type: "code",
+    redirect_uri: REDIRECT,
+    scope: "openid email offline_access",
+    code_challenge: createHash("sha256").update(verifier).digest("base64url"),
+    code_challenge_method: "S256",
+  });
   let answer = await browser.get(`${host}/oauth2/authorize?${query}`, { headers: PAGE });
   if (answer.location?.startsWith("/consent")) {
     const page = await browser.get(`${host}${answer.location}`, { headers: PAGE });
@@ -89,8 +111,16 @@ async function authorize({ browser, host }, { client_id }, verifier = randomByte
   }
   return { answer, code: answer.location?.startsWith(REDIRECT) ? new URL(answer.location).searchParams.get("code") : null, verifier };
 }
-const oauth = (host, path, { client_id, client_secret }, form) => worker.browser().send("POST", `${host}/oauth2/${path}`, { body: new URLSearchParams(form).toString(), headers: { "content-type": "application/x-www-form-urlencoded", authorization: `Basic ${Buffer.from(`${client_id}:${client_secret}`).toString("base64")}` } });
-const redeem = (host, registered, { code, verifier }) => oauth(host, "token", registered, { grant_type: "authorization_code", code, redirect_uri: REDIRECT, code_verifier: verifier });
+const oauth = (host, path, { client_id, client_secret }, form) =>
+  worker.browser().send("POST", `${host}/oauth2/${path}`, {
+    body: new URLSearchParams(form).toString(),
+    headers: {
+      "content-type": "application/x-www-form-urlencoded",
+      authorization: `Basic ${Buffer.from(`${client_id}:${client_secret}`).toString("base64")}`,
+    },
+  });
+const redeem = (host, registered, { code, verifier }) =>
+  oauth(host, "token", registered, { grant_type: "authorization_code", code, redirect_uri: REDIRECT, code_verifier: verifier });
 
 test("one address, one user name and one number make a user in each pool, and a password opens its own alone", async () => {
   const [email, username] = [uniqueEmail(), `u${randomBytes(5).toString("hex")}`];
@@ -103,11 +133,23 @@ test("one address, one user name and one number make a user in each pool, and a 
     const taken = await worker.browser().post(at("/is-username-available", host), { username });
     assert.equal(taken.json.available, false);
   }
-  for (const shared of [LEFT, RIGHT]) assert.equal((await worker.browser().post(at("/sign-up/email", shared), { name: "P", email, password: password(shared) })).status, 422, shared);
+  for (const shared of [LEFT, RIGHT])
+    assert.equal(
+      (await worker.browser().post(at("/sign-up/email", shared), { name: "P", email, password: password(shared) })).status,
+      422,
+      shared,
+    );
   for (const [n, host] of POOLS.entries()) {
     for (const of of POOLS) {
-      for (const answer of [await signIn(host, email, password(of)), await worker.browser().post(at("/sign-in/username", host), { username, password: password(of) })]) {
-        assert.deepEqual([opens(answer), answer.json.user?.id], of === host ? [true, people[n].id] : [false, undefined], `${of}'s password on ${host}`);
+      for (const answer of [
+        await signIn(host, email, password(of)),
+        await worker.browser().post(at("/sign-in/username", host), { username, password: password(of) }),
+      ]) {
+        assert.deepEqual(
+          [opens(answer), answer.json.user?.id],
+          of === host ? [true, people[n].id] : [false, undefined],
+          `${of}'s password on ${host}`,
+        );
       }
     }
   }
@@ -115,7 +157,9 @@ test("one address, one user name and one number make a user in each pool, and a 
   const ids = [];
   for (const host of POOLS) {
     await worker.browser().post(at("/phone-number/send-otp", host), { phoneNumber: phone });
-    const answer = await worker.browser().post(at("/phone-number/verify", host), { phoneNumber: phone, code: codeIn((await mails(phone, host))[0]) });
+    const answer = await worker
+      .browser()
+      .post(at("/phone-number/verify", host), { phoneNumber: phone, code: codeIn((await mails(phone, host))[0]) });
     ids.push(answer.json.user.id);
   }
   assert.equal(new Set(ids).size, 3);
@@ -123,20 +167,43 @@ test("one address, one user name and one number make a user in each pool, and a 
 
 test("who has an account elsewhere is answered as who has none", async () => {
   const username = `u${randomBytes(5).toString("hex")}`;
-  for (const [home, host] of [[ONE, TWO], [ONE, AUTH], [AUTH, ONE], [LEFT, ONE], [ONE, LEFT]]) {
+  for (const [home, host] of [
+    [ONE, TWO],
+    [ONE, AUTH],
+    [AUTH, ONE],
+    [LEFT, ONE],
+    [ONE, LEFT],
+  ]) {
     const known = await person(home, { username: `${username}${nameOf(home)[0]}${nameOf(host)[0]}` });
     const phone = `+1${randomInt(1e9, 1e10)}`;
     await run("update user set phone_number = ?, phone_number_verified = 1 where id = ?", phone, known.id);
-    const shape = ({ status, text, headers }) => [status, text.replace(/[0-9a-f-]{36}/g, "ID"), Object.keys(headers).sort().join(), headers["server-timing"]];
+    const shape = ({ status, text, headers }) => [
+      status,
+      text.replace(/[0-9a-f-]{36}/g, "ID"),
+      Object.keys(headers).sort().join(),
+      headers["server-timing"],
+    ];
     for (const [path, mine, nobodys] of [
       ["/sign-in/email", { email: known.email, password: password(home) }, { email: uniqueEmail(), password: password(home) }],
-      ["/sign-in/username", { username: known.username, password: password(home) }, { username: `${username}zz`, password: password(home) }],
-      ["/sign-in/phone-number", { phoneNumber: phone, password: password(home) }, { phoneNumber: `+1${randomInt(1e9, 1e10)}`, password: password(home) }],
+      [
+        "/sign-in/username",
+        { username: known.username, password: password(home) },
+        { username: `${username}zz`, password: password(home) },
+      ],
+      [
+        "/sign-in/phone-number",
+        { phoneNumber: phone, password: password(home) },
+        { phoneNumber: `+1${randomInt(1e9, 1e10)}`, password: password(home) },
+      ],
       ["/request-password-reset", { email: known.email, redirectTo: "/x" }, { email: uniqueEmail(), redirectTo: "/x" }],
       ["/send-verification-email", { email: known.email }, { email: uniqueEmail() }],
       ["/sign-in/magic-link", { email: known.email }, { email: uniqueEmail() }],
       ["/email-otp/send-verification-otp", { email: known.email, type: "sign-in" }, { email: uniqueEmail(), type: "sign-in" }],
-      ["/email-otp/send-verification-otp", { email: known.email, type: "forget-password" }, { email: uniqueEmail(), type: "forget-password" }],
+      [
+        "/email-otp/send-verification-otp",
+        { email: known.email, type: "forget-password" },
+        { email: uniqueEmail(), type: "forget-password" },
+      ],
       ["/phone-number/request-password-reset", { phoneNumber: phone }, { phoneNumber: `+1${randomInt(1e9, 1e10)}` }],
       ["/is-username-available", { username: known.username }, { username: `${username}zz` }],
     ]) {
@@ -150,7 +217,13 @@ test("who has an account elsewhere is answered as who has none", async () => {
 });
 
 test("what was mailed by one host is nothing at another's, and is good at its own afterwards", async () => {
-  for (const [home, host] of [[ONE, TWO], [ONE, AUTH], [AUTH, ONE], [ONE, LEFT], [AUTH, LEFT]]) {
+  for (const [home, host] of [
+    [ONE, TWO],
+    [ONE, AUTH],
+    [AUTH, ONE],
+    [ONE, LEFT],
+    [AUTH, LEFT],
+  ]) {
     const email = uniqueEmail();
     const who = await person(home, { email });
     // The same address there: what is taken across would hit somebody.
@@ -161,14 +234,21 @@ test("what was mailed by one host is nothing at another's, and is good at its ow
     await post("/request-password-reset", { email, redirectTo: "/x" }, home);
     const [, token] = linkIn(await newest(email, home, /reset-password/)).match(/reset-password\/([\w-]+)/);
     assert.equal((await post("/reset-password", { token, newPassword: "taken over by it" }, host)).status, 400, `${why}: reset`);
-    assert.doesNotMatch((await worker.browser().get(at(`/reset-password/${token}?callbackURL=/x`, host), { headers: PAGE })).location ?? "", /token=/, `${why}: reset link`);
+    assert.doesNotMatch(
+      (await worker.browser().get(at(`/reset-password/${token}?callbackURL=/x`, host), { headers: PAGE })).location ?? "",
+      /token=/,
+      `${why}: reset link`,
+    );
     assert.equal((await signIn(host, email, "taken over by it")).status, 401);
 
     await post("/sign-in/magic-link", { email }, home);
     const link = linkIn(await newest(email, home, /Your sign-in link/));
     assert.ok(!opens(await worker.browser().followMailedLink(moved(link, host))), `${why}: magic link`);
 
-    for (const [type, use] of [["sign-in", (otp, on) => post("/sign-in/email-otp", { email, otp }, on)], ["forget-password", (otp, on) => post("/email-otp/reset-password", { email, otp, password: password(home) }, on)]]) {
+    for (const [type, use] of [
+      ["sign-in", (otp, on) => post("/sign-in/email-otp", { email, otp }, on)],
+      ["forget-password", (otp, on) => post("/email-otp/reset-password", { email, otp, password: password(home) }, on)],
+    ]) {
       await post("/email-otp/send-verification-otp", { email, type }, home);
       const otp = codeIn(await newest(email, home, /is your code/));
       const answer = await use(otp, host);
@@ -180,7 +260,10 @@ test("what was mailed by one host is nothing at another's, and is good at its ow
     await post("/send-verification-email", { email }, home);
     const proof = linkIn(await newest(email, home, /verify-email/));
     const verified = await worker.browser().followMailedLink(moved(proof, host));
-    assert.ok(!opens(verified) && (verified.status >= 400 || /error=/.test(verified.location)), `${why}: verification ${verified.status} ${verified.location}`);
+    assert.ok(
+      !opens(verified) && (verified.status >= 400 || /error=/.test(verified.location)),
+      `${why}: verification ${verified.status} ${verified.location}`,
+    );
     assert.equal(await count("user where id in (?, ?) and email_verified = 1", who.id, there.id), 0, `${why}: an address was proven`);
     const own = worker.browser();
     await signIn(home, email, undefined, own);
@@ -205,7 +288,11 @@ test("what was mailed by one host is nothing at another's, and is good at its ow
 });
 
 test("a change of address and a deletion are confirmed on their own host alone", async () => {
-  for (const [home, host] of [[ONE, TWO], [ONE, AUTH], [AUTH, ONE]]) {
+  for (const [home, host] of [
+    [ONE, TWO],
+    [ONE, AUTH],
+    [AUTH, ONE],
+  ]) {
     const email = uniqueEmail();
     const [who, there] = [await person(home, { email }), await person(host, { email })];
     const next = uniqueEmail();
@@ -237,7 +324,8 @@ test("a session of one host is none on another's, however it is presented", asyn
   const email = uniqueEmail();
   const people = {};
   for (const host of hosts) {
-    people[host] = host === LEFT ? { host, browser: worker.browser(), id: people[AUTH].id } : await person(host, { email, roles: ["owner"] });
+    people[host] =
+      host === LEFT ? { host, browser: worker.browser(), id: people[AUTH].id } : await person(host, { email, roles: ["owner"] });
     if (host === LEFT) assert.ok(opens(await signIn(LEFT, email, password(AUTH), people[LEFT].browser)));
     if (host !== LEFT) assert.equal((await visit(people[host].browser, `${appOf(host)}/x`)).status, 200, host);
   }
@@ -245,16 +333,34 @@ test("a session of one host is none on another's, however it is presented", asyn
   for (const home of hosts) {
     for (const host of hosts.filter((other) => other !== home)) {
       const bearer = people[home].browser.cookies(nameOf(home)).get("doorward.session");
-      for (const [how, browser, headers] of [["cookie", tossed(people[home].browser, home, host), {}], ["bearer", worker.browser(), { authorization: `Bearer ${decodeURIComponent(bearer)}` }]]) {
+      for (const [how, browser, headers] of [
+        ["cookie", tossed(people[home].browser, home, host), {}],
+        ["bearer", worker.browser(), { authorization: `Bearer ${decodeURIComponent(bearer)}` }],
+      ]) {
         const get = (path) => browser.get(at(path, host), { headers, keepCookies: false });
         if ((await get("/get-session")).text !== "null") wrong.push(`${home} → ${host} ${how}: get-session`);
         const listed = await get("/multi-session/list-device-sessions");
         if (listed.text !== "[]") wrong.push(`${home} → ${host} ${how}: device sessions ${listed.text.slice(0, 80)}`);
-        for (const path of ["/list-sessions", "/list-accounts", "/token", "/profile", "/organization/list", "/one-time-token/generate", "/passkey/list-user-passkeys", "/admin/issuers", "/oauth2/get-clients", "/organization/security-policy"]) {
+        for (const path of [
+          "/list-sessions",
+          "/list-accounts",
+          "/token",
+          "/profile",
+          "/organization/list",
+          "/one-time-token/generate",
+          "/passkey/list-user-passkeys",
+          "/admin/issuers",
+          "/oauth2/get-clients",
+          "/organization/security-policy",
+        ]) {
           if ((await get(path)).status !== 401) wrong.push(`${home} → ${host} ${how}: ${path}`);
         }
         for (const path of ["/revoke-sessions", "/sign-out", "/update-user", "/multi-session/set-active"]) {
-          await browser.post(at(path, host), path.endsWith("set-active") ? { sessionToken: (await session(people[home].browser, home)).session.id } : { name: "X" }, { headers, keepCookies: false });
+          await browser.post(
+            at(path, host),
+            path.endsWith("set-active") ? { sessionToken: (await session(people[home].browser, home)).session.id } : { name: "X" },
+            { headers, keepCookies: false },
+          );
         }
         const page = await browser.get(`${host}/account`, { headers: { ...PAGE, ...headers }, keepCookies: false });
         if (page.status === 200) wrong.push(`${home} → ${host} ${how}: /account`);
@@ -263,7 +369,8 @@ test("a session of one host is none on another's, however it is presented", asyn
         const app = tossed(people[home].browser, appOf(home), appOf(host));
         if ((await app.get(`${appOf(host)}/x`, { headers: API })).status !== 401) wrong.push(`${home} → ${host}: its gate`);
         const main = tossed(people[home].browser, home, appOf(host));
-        if ((await main.get(`${appOf(host)}/x`, { headers: API })).status !== 401) wrong.push(`${home} → ${host}: its gate, by the auth host's cookie`);
+        if ((await main.get(`${appOf(host)}/x`, { headers: API })).status !== 401)
+          wrong.push(`${home} → ${host}: its gate, by the auth host's cookie`);
       }
     }
   }
@@ -275,7 +382,10 @@ test("a snapshot and a copy in KV of one host answer on no other", async () => {
   const cached = await startWorker({ settings: { ROUTING_CACHE_SECONDS: "0" } });
   try {
     await seedDomain(cached, await seedTenant(cached, { slug: "one", pool: "isolated" }), "one.localhost");
-    for (const [home, host] of [[AUTH, ONE], [ONE, AUTH]]) {
+    for (const [home, host] of [
+      [AUTH, ONE],
+      [ONE, AUTH],
+    ]) {
       const browser = cached.browser();
       assert.ok(opens(await browser.post(at("/sign-up/email", home), { name: "P", email: uniqueEmail(), password: password(home) })));
       assert.ok(browser.cookies(nameOf(home)).get("doorward.snapshot"));
@@ -292,7 +402,11 @@ test("a snapshot and a copy in KV of one host answer on no other", async () => {
 });
 
 test("a sign-in that waits for its second factor on one host goes on there alone", async () => {
-  for (const [home, host] of [[ONE, TWO], [ONE, AUTH], [AUTH, ONE]]) {
+  for (const [home, host] of [
+    [ONE, TWO],
+    [ONE, AUTH],
+    [AUTH, ONE],
+  ]) {
     const email = uniqueEmail();
     const who = await person(home, { email });
     await person(host, { email });
@@ -303,7 +417,10 @@ test("a sign-in that waits for its second factor on one host goes on there alone
     assert.equal((await signIn(home, email, undefined, waiting)).json.twoFactorRedirect, true);
     assert.equal((await signIn(host, email)).json.twoFactorRedirect, undefined, "a factor of another pool is asked for");
     await run("update two_factor set last_used_step = 0 where user_id = ?", who.id);
-    for (const [path, code] of [["verify-totp", totp(seed)], ["verify-backup-code", begun.backupCodes[0]]]) {
+    for (const [path, code] of [
+      ["verify-totp", totp(seed)],
+      ["verify-backup-code", begun.backupCodes[0]],
+    ]) {
       const answer = await tossed(waiting, home, host).post(at(`/two-factor/${path}`, host), { code });
       assert.deepEqual([answer.status, opens(answer)], [401, false], `${home} → ${host} ${path}`);
     }
@@ -312,7 +429,11 @@ test("a sign-in that waits for its second factor on one host goes on there alone
 });
 
 test("a passkey of one pool signs nobody in to another, whatever it claims", async () => {
-  for (const [home, host] of [[ONE, TWO], [ONE, AUTH], [AUTH, ONE]]) {
+  for (const [home, host] of [
+    [ONE, TWO],
+    [ONE, AUTH],
+    [AUTH, ONE],
+  ]) {
     const who = await person(home);
     const device = new Authenticator({ origin: home });
     const made = device.create((await who.browser.get(at("/passkey/generate-register-options", home))).json);
@@ -321,7 +442,10 @@ test("a passkey of one pool signs nobody in to another, whatever it claims", asy
       const browser = worker.browser();
       const options = (await browser.get(at("/passkey/generate-authenticate-options", host))).json;
       const answer = await browser.post(at("/passkey/verify-authentication", host), { response: device.get(options, lie) });
-      assert.ok(!opens(answer) && answer.status >= 400 && answer.status < 500, `${home} → ${host} ${JSON.stringify(lie)}: ${answer.status}`);
+      assert.ok(
+        !opens(answer) && answer.status >= 400 && answer.status < 500,
+        `${home} → ${host} ${JSON.stringify(lie)}: ${answer.status}`,
+      );
     }
     const browser = worker.browser();
     const options = (await browser.get(at("/passkey/generate-authenticate-options", home))).json;
@@ -330,7 +454,12 @@ test("a passkey of one pool signs nobody in to another, whatever it claims", asy
 });
 
 test("a request to enter one tenant's protected host is answered by that tenant's auth host alone", async () => {
-  for (const [of, host] of [[ONE, AUTH], [ONE, TWO], [AUTH, ONE], [ONE, LEFT]]) {
+  for (const [of, host] of [
+    [ONE, AUTH],
+    [ONE, TWO],
+    [AUTH, ONE],
+    [ONE, LEFT],
+  ]) {
     const why = `${of}'s app by ${host}`;
     const who = host === LEFT ? { browser: worker.browser(), ...(await person(AUTH)), host } : await person(host, { roles: ["owner"] });
     if (host === LEFT) await signIn(LEFT, who.email, password(AUTH), who.browser);
@@ -342,13 +471,21 @@ test("a request to enter one tenant's protected host is answered by that tenant'
 });
 
 test("nor does a code that another pool's host gave open anything there", async () => {
-  for (const [of, host] of [[ONE, AUTH], [ONE, TWO], [AUTH, ONE]]) {
+  for (const [of, host] of [
+    [ONE, AUTH],
+    [ONE, TWO],
+    [AUTH, ONE],
+  ]) {
     const who = await person(host, { roles: ["owner"] });
     const begun = await who.browser.get(`${appOf(of)}/public/x`, { headers: PAGE });
     const asked = begun.location ?? (await who.browser.get(`${appOf(of)}/.doorward/sign-in?return=/public/x`, { headers: PAGE })).location;
     const { location } = await who.browser.get(moved(asked, host), { headers: PAGE });
     if (location?.includes("/.doorward/callback?code=")) await who.browser.get(location, { headers: PAGE });
-    assert.equal(await count("session where user_id = ? and tenant_id = ?", who.id, tenants[of]), 0, `${host}'s user has a session of ${of}`);
+    assert.equal(
+      await count("session where user_id = ? and tenant_id = ?", who.id, tenants[of]),
+      0,
+      `${host}'s user has a session of ${of}`,
+    );
     assert.equal((await who.browser.get(`${appOf(of)}/.doorward/me`, { headers: API })).status, 401);
     await who.browser.get(`${appOf(of)}/public/x`, { headers: API });
     assert.equal(origin.last().headers["x-doorward-user"], undefined, "the website is told of a user of another pool");
@@ -357,8 +494,16 @@ test("nor does a code that another pool's host gave open anything there", async 
 
 test("a handle of another pool's session ends nothing", async () => {
   const email = uniqueEmail();
-  const [one, two, ours] = [await person(ONE, { email, roles: ["owner"] }), await person(TWO, { email, roles: ["owner"] }), await person(AUTH, { email, roles: ["owner"] })];
-  for (const [who, victim] of [[one, two], [one, ours], [ours, one]]) {
+  const [one, two, ours] = [
+    await person(ONE, { email, roles: ["owner"] }),
+    await person(TWO, { email, roles: ["owner"] }),
+    await person(AUTH, { email, roles: ["owner"] }),
+  ];
+  for (const [who, victim] of [
+    [one, two],
+    [one, ours],
+    [ours, one],
+  ]) {
     const { session: theirs } = await session(victim.browser, victim.host);
     for (const path of ["/revoke-session", "/multi-session/revoke"]) {
       const answer = await who.browser.post(at(path, who.host), { token: theirs.id, sessionToken: theirs.id });
@@ -381,47 +526,96 @@ test("the organization endpoints of one tenant know nothing of another", async (
   const team = (await victim.browser.post(at("/organization/create-team", TWO), { organizationId: tenants[TWO], name: "T" })).json;
   assert.ok(team.id, JSON.stringify(team));
   const wrong = [];
-  for (const [who, others] of [[one, [tenants[TWO], DEFAULT_TENANT, shared, randomUUID()]], [ours, [tenants[ONE], tenants[TWO], randomUUID()]]]) {
+  for (const [who, others] of [
+    [one, [tenants[TWO], DEFAULT_TENANT, shared, randomUUID()]],
+    [ours, [tenants[ONE], tenants[TWO], randomUUID()]],
+  ]) {
     for (const organizationId of others) {
       for (const [method, path, fields] of [
-        ["GET", "get-organization"], ["GET", "get-full-organization"], ["GET", "list-members"], ["GET", "list-invitations"], ["GET", "list-teams"], ["GET", "list-roles"], ["GET", "security-policy"],
-        ["POST", "set-active", {}], ["POST", "update", { data: { name: "hacked" } }], ["POST", "delete", {}], ["POST", "restore", {}], ["POST", "leave", {}], ["POST", "has-permission", { permissions: { member: ["create"] } }],
-        ["POST", "invite-member", { email: uniqueEmail(), role: "owner" }], ["POST", "remove-member", { memberIdOrEmail: victim.email }], ["POST", "update-member-role", { memberId: member, role: "member" }],
-        ["POST", "create-team", { name: "hacked" }], ["POST", "create-role", { role: "hacked", permission: { member: ["create"] } }], ["PUT", "security-policy", { securityPolicy: { session: { requireMFA: true } } }],
+        ["GET", "get-organization"],
+        ["GET", "get-full-organization"],
+        ["GET", "list-members"],
+        ["GET", "list-invitations"],
+        ["GET", "list-teams"],
+        ["GET", "list-roles"],
+        ["GET", "security-policy"],
+        ["POST", "set-active", {}],
+        ["POST", "update", { data: { name: "hacked" } }],
+        ["POST", "delete", {}],
+        ["POST", "restore", {}],
+        ["POST", "leave", {}],
+        ["POST", "has-permission", { permissions: { member: ["create"] } }],
+        ["POST", "invite-member", { email: uniqueEmail(), role: "owner" }],
+        ["POST", "remove-member", { memberIdOrEmail: victim.email }],
+        ["POST", "update-member-role", { memberId: member, role: "member" }],
+        ["POST", "create-team", { name: "hacked" }],
+        ["POST", "create-role", { role: "hacked", permission: { member: ["create"] } }],
+        ["PUT", "security-policy", { securityPolicy: { session: { requireMFA: true } } }],
       ]) {
         const url = at(`/organization/${path}${method === "GET" ? `?organizationId=${organizationId}` : ""}`, who.host);
-        const answer = await who.browser.send(method, url, { body: method === "GET" ? undefined : { organizationId, ...fields }, headers: { origin: who.host } });
-        if (JSON.stringify(told(answer)) !== '[404,"ORGANIZATION_NOT_FOUND"]') wrong.push(`${who.host} ${organizationId} ${path}: ${answer.status} ${answer.text.slice(0, 100)}`);
+        const answer = await who.browser.send(method, url, {
+          body: method === "GET" ? undefined : { organizationId, ...fields },
+          headers: { origin: who.host },
+        });
+        if (JSON.stringify(told(answer)) !== '[404,"ORGANIZATION_NOT_FOUND"]')
+          wrong.push(`${who.host} ${organizationId} ${path}: ${answer.status} ${answer.text.slice(0, 100)}`);
       }
     }
     // Their own organization, and what is another's in it.
     const organizationId = who === one ? tenants[ONE] : DEFAULT_TENANT;
     for (const [path, fields] of [
-      ["remove-member", { memberIdOrEmail: member }], ["remove-member", { memberIdOrEmail: victim.email }], ["update-member-role", { memberId: member, role: "member" }],
-      ["add-team-member", { teamId: team.id, userId: who.id }], ["add-team-member", { teamId: team.id, userId: victim.id }], ["remove-team", { teamId: team.id }], ["update-team", { teamId: team.id, data: { name: "hacked" } }], ["join-team", { teamId: team.id }], ["set-active-team", { teamId: team.id }],
+      ["remove-member", { memberIdOrEmail: member }],
+      ["remove-member", { memberIdOrEmail: victim.email }],
+      ["update-member-role", { memberId: member, role: "member" }],
+      ["add-team-member", { teamId: team.id, userId: who.id }],
+      ["add-team-member", { teamId: team.id, userId: victim.id }],
+      ["remove-team", { teamId: team.id }],
+      ["update-team", { teamId: team.id, data: { name: "hacked" } }],
+      ["join-team", { teamId: team.id }],
+      ["set-active-team", { teamId: team.id }],
     ]) {
       const answer = await who.browser.post(at(`/organization/${path}`, who.host), { organizationId, ...fields });
-      if (answer.status < 400 || answer.status >= 500) wrong.push(`${who.host} ${path} ${JSON.stringify(fields)}: ${answer.status} ${answer.text.slice(0, 100)}`);
+      if (answer.status < 400 || answer.status >= 500)
+        wrong.push(`${who.host} ${path} ${JSON.stringify(fields)}: ${answer.status} ${answer.text.slice(0, 100)}`);
     }
-    const mine = (await who.browser.post(at("/organization/create-team", who.host), { organizationId, name: `T${randomBytes(4).toString("hex")}` })).json;
+    const mine = (
+      await who.browser.post(at("/organization/create-team", who.host), { organizationId, name: `T${randomBytes(4).toString("hex")}` })
+    ).json;
     for (const userId of [victim.id, (who === one ? ours : one).id]) {
       const answer = await who.browser.post(at("/organization/add-team-member", who.host), { organizationId, teamId: mine.id, userId });
-      if (answer.status < 400 || answer.status >= 500) wrong.push(`${who.host}: somebody of another pool in a team: ${answer.status} ${answer.text}`);
+      if (answer.status < 400 || answer.status >= 500)
+        wrong.push(`${who.host}: somebody of another pool in a team: ${answer.status} ${answer.text}`);
     }
   }
   assert.deepEqual(wrong, []);
-  assert.deepEqual((await one.browser.get(at("/organization/list", ONE))).json.map(({ id }) => id), [tenants[ONE]]);
-  assert.equal((await one.browser.post(at("/organization/create", ONE), { name: "N", slug: `n${randomBytes(5).toString("hex")}` })).status, 403, "an isolated tenant's user makes a tenant of the shared pool");
+  assert.deepEqual(
+    (await one.browser.get(at("/organization/list", ONE))).json.map(({ id }) => id),
+    [tenants[ONE]],
+  );
+  assert.equal(
+    (await one.browser.post(at("/organization/create", ONE), { name: "N", slug: `n${randomBytes(5).toString("hex")}` })).status,
+    403,
+    "an isolated tenant's user makes a tenant of the shared pool",
+  );
   assert.equal(await count("member where user_id = ? and tenant_id <> ?", one.id, tenants[ONE]), 0);
 });
 
 test("an invitation to one tenant is none to somebody of another pool with the same address", async () => {
   const email = uniqueEmail();
   const [one, two, ours] = [await person(ONE, { email }), await person(TWO, { email }), await person(AUTH, { email })];
-  const bosses = [await person(ONE, { roles: ["owner"] }), await person(TWO, { roles: ["owner"] }), await person(AUTH, { roles: ["owner"] })];
-  const made = (await bosses[2].browser.post(at("/organization/create"), { name: "S", slug: `s${randomBytes(5).toString("hex")}` })).json.id;
+  const bosses = [
+    await person(ONE, { roles: ["owner"] }),
+    await person(TWO, { roles: ["owner"] }),
+    await person(AUTH, { roles: ["owner"] }),
+  ];
+  const made = (await bosses[2].browser.post(at("/organization/create"), { name: "S", slug: `s${randomBytes(5).toString("hex")}` })).json
+    .id;
   const stranger = uniqueEmail();
-  for (const [boss, organizationId, others] of [[bosses[0], tenants[ONE], [two, ours]], [bosses[1], tenants[TWO], [one, ours]], [bosses[2], made, [one, two]]]) {
+  for (const [boss, organizationId, others] of [
+    [bosses[0], tenants[ONE], [two, ours]],
+    [bosses[1], tenants[TWO], [one, ours]],
+    [bosses[2], made, [one, two]],
+  ]) {
     // Members are not invited: of an isolated tenant everybody is one, so there it goes to an address that nobody has yet.
     const target = organizationId === made ? email : stranger;
     const invited = await boss.browser.post(at("/organization/invite-member", boss.host), { organizationId, email: target, role: "admin" });
@@ -451,7 +645,14 @@ test("an administrator of one tenant administers that tenant alone", async () =>
   for (const host of [AUTH, ONE, TWO, LEFT]) {
     if (host !== LEFT) admins[host] = await person(host, { roles: ["admin", "owner"] });
   }
-  const issuer = (await admins[TWO].browser.post(at("/admin/issuers", TWO), { name: "theirs", baseUrl: "https://issuer.example", clientId: "x", clientSecret: "x" })).json;
+  const issuer = (
+    await admins[TWO].browser.post(at("/admin/issuers", TWO), {
+      name: "theirs",
+      baseUrl: "https://issuer.example",
+      clientId: "x",
+      clientSecret: "x",
+    })
+  ).json;
   const registered = await client(admins[TWO]);
   const wrong = [];
   for (const host of [AUTH, ONE]) {
@@ -459,13 +660,23 @@ test("an administrator of one tenant administers that tenant alone", async () =>
     const listed = await browser.get(at("/admin/issuers", host));
     if (listed.text.includes(issuer.id ?? issuer.issuer?.id ?? "?")) wrong.push(`${host}: lists it`);
     for (const [method, path, body] of [
-      ["GET", `/admin/issuers/${issuer.id}`], ["PATCH", `/admin/issuers/${issuer.id}`, { loginPageName: "hacked" }], ["DELETE", `/admin/issuers/${issuer.id}`], ["POST", `/admin/issuers/${issuer.id}/discover`, {}],
-      ["GET", `/admin/issuers/${issuer.id}/system-account`], ["DELETE", `/admin/issuers/${issuer.id}/system-account`], ["GET", `/oauth2/get-client?client_id=${registered.client_id}`], ["GET", `/oauth2/public-client?client_id=${registered.client_id}`],
-      ["PATCH", "/admin/oauth2/update-client", { client_id: registered.client_id, update: { client_name: "hacked" } }], ["POST", "/oauth2/update-client", { client_id: registered.client_id, update: { client_name: "hacked" } }],
-      ["POST", "/oauth2/client/rotate-secret", { client_id: registered.client_id }], ["POST", "/admin/oauth2/disable-client", { client_id: registered.client_id }], ["POST", "/oauth2/delete-client", { client_id: registered.client_id }],
+      ["GET", `/admin/issuers/${issuer.id}`],
+      ["PATCH", `/admin/issuers/${issuer.id}`, { loginPageName: "hacked" }],
+      ["DELETE", `/admin/issuers/${issuer.id}`],
+      ["POST", `/admin/issuers/${issuer.id}/discover`, {}],
+      ["GET", `/admin/issuers/${issuer.id}/system-account`],
+      ["DELETE", `/admin/issuers/${issuer.id}/system-account`],
+      ["GET", `/oauth2/get-client?client_id=${registered.client_id}`],
+      ["GET", `/oauth2/public-client?client_id=${registered.client_id}`],
+      ["PATCH", "/admin/oauth2/update-client", { client_id: registered.client_id, update: { client_name: "hacked" } }],
+      ["POST", "/oauth2/update-client", { client_id: registered.client_id, update: { client_name: "hacked" } }],
+      ["POST", "/oauth2/client/rotate-secret", { client_id: registered.client_id }],
+      ["POST", "/admin/oauth2/disable-client", { client_id: registered.client_id }],
+      ["POST", "/oauth2/delete-client", { client_id: registered.client_id }],
     ]) {
       const answer = await browser.send(method, at(path, host), { body, headers: { origin: host } });
-      if (answer.status < 400 || answer.status >= 500) wrong.push(`${host} ${method} ${path}: ${answer.status} ${answer.text.slice(0, 100)}`);
+      if (answer.status < 400 || answer.status >= 500)
+        wrong.push(`${host} ${method} ${path}: ${answer.status} ${answer.text.slice(0, 100)}`);
     }
     if ((await browser.get(at("/oauth2/get-clients", host))).text.includes(registered.client_id)) wrong.push(`${host}: lists the client`);
   }
@@ -474,14 +685,21 @@ test("an administrator of one tenant administers that tenant alone", async () =>
   // Of the shared pool, one is somebody on another tenant's host, and no administrator there.
   const visiting = worker.browser();
   assert.ok(opens(await signIn(LEFT, admins[AUTH].email, password(AUTH), visiting)));
-  for (const path of ["/admin/issuers", `/organization/security-policy?organizationId=${tenants[LEFT]}`]) assert.ok([403, 404].includes((await visiting.get(at(path, LEFT))).status), path);
+  for (const path of ["/admin/issuers", `/organization/security-policy?organizationId=${tenants[LEFT]}`])
+    assert.ok([403, 404].includes((await visiting.get(at(path, LEFT))).status), path);
   const made = await visiting.post(at("/admin/oauth2/create-client", LEFT), { client_name: "X", redirect_uris: [REDIRECT] });
   assert.equal(made.status, 403, made.text);
 });
 
 test("clients, codes and tokens of one tenant are nothing to another", async () => {
-  const registered = { [ONE]: await client(await person(ONE, { roles: ["owner"] })), [AUTH]: await client(await person(AUTH, { roles: ["owner"] })) };
-  for (const [home, host] of [[ONE, AUTH], [AUTH, ONE]]) {
+  const registered = {
+    [ONE]: await client(await person(ONE, { roles: ["owner"] })),
+    [AUTH]: await client(await person(AUTH, { roles: ["owner"] })),
+  };
+  for (const [home, host] of [
+    [ONE, AUTH],
+    [AUTH, ONE],
+  ]) {
     const email = uniqueEmail();
     const [who, there] = [await person(home, { email }), await person(host, { email })];
     const foreign = await authorize(there, registered[home]);
@@ -490,12 +708,22 @@ test("clients, codes and tokens of one tenant are nothing to another", async () 
     for (const registration of [registered[home], registered[host]]) assert.ok((await redeem(host, registration, given)).status >= 400);
     const tokens = (await redeem(home, registered[home], await authorize(who, registered[home]))).json;
     assert.ok(tokens.access_token, JSON.stringify(tokens));
-    assert.equal((await worker.browser().get(`${host}/oauth2/userinfo`, { headers: { authorization: `Bearer ${tokens.access_token}` } })).status, 401);
+    assert.equal(
+      (await worker.browser().get(`${host}/oauth2/userinfo`, { headers: { authorization: `Bearer ${tokens.access_token}` } })).status,
+      401,
+    );
     const seen = await oauth(host, "introspect", registered[host], { token: tokens.access_token });
     assert.deepEqual(seen.json, { active: false });
-    for (const registration of [registered[home], registered[host]]) assert.ok((await oauth(host, "token", registration, { grant_type: "refresh_token", refresh_token: tokens.refresh_token })).status >= 400);
+    for (const registration of [registered[home], registered[host]])
+      assert.ok(
+        (await oauth(host, "token", registration, { grant_type: "refresh_token", refresh_token: tokens.refresh_token })).status >= 400,
+      );
     await oauth(host, "revoke", registered[host], { token: tokens.refresh_token });
-    assert.equal((await oauth(home, "token", registered[home], { grant_type: "refresh_token", refresh_token: tokens.refresh_token })).status, 200, "ended from elsewhere");
+    assert.equal(
+      (await oauth(home, "token", registered[home], { grant_type: "refresh_token", refresh_token: tokens.refresh_token })).status,
+      200,
+      "ended from elsewhere",
+    );
   }
 });
 
@@ -523,9 +751,18 @@ test("of the shared pool, one is the same person on every host, with the roles o
 
 /** Ways in to a host, up to the last request. */
 const WAYS = {
-  password: async ({ email, host, word }) => () => signIn(host, email, word),
-  "user name": async ({ username, host, word }) => () => worker.browser().post(at("/sign-in/username", host), { username, password: word }),
-  page: async ({ email, host, word }) => () => worker.browser().submit(`${host}/login`, { email, password: word, continue: "/account" }),
+  password:
+    async ({ email, host, word }) =>
+    () =>
+      signIn(host, email, word),
+  "user name":
+    async ({ username, host, word }) =>
+    () =>
+      worker.browser().post(at("/sign-in/username", host), { username, password: word }),
+  page:
+    async ({ email, host, word }) =>
+    () =>
+      worker.browser().submit(`${host}/login`, { email, password: word, continue: "/account" }),
   "magic link": async ({ email, host }) => {
     await worker.browser().post(at("/sign-in/magic-link", host), { email });
     const link = linkIn(await newest(email, host, /Your sign-in link/));
@@ -556,9 +793,18 @@ const WAYS = {
     await run("update two_factor set last_used_step = 0 where user_id = ?", guarded.id);
     return () => browser.post(at("/two-factor/verify-totp", host), { code: totp(seed) });
   },
-  "sign-up": async ({ host, word }) => () => worker.browser().post(at("/sign-up/email", host), { name: "N", email: uniqueEmail(), password: word }),
-  "sign-up by page": async ({ host, word }) => () => worker.browser().submit(`${host}/sign-up`, { name: "N", email: uniqueEmail(), password: word, continue: "/account" }),
-  guest: async ({ host }) => () => worker.browser().post(at("/sign-in/anonymous", host), {}),
+  "sign-up":
+    async ({ host, word }) =>
+    () =>
+      worker.browser().post(at("/sign-up/email", host), { name: "N", email: uniqueEmail(), password: word }),
+  "sign-up by page":
+    async ({ host, word }) =>
+    () =>
+      worker.browser().submit(`${host}/sign-up`, { name: "N", email: uniqueEmail(), password: word, continue: "/account" }),
+  guest:
+    async ({ host }) =>
+    () =>
+      worker.browser().post(at("/sign-in/anonymous", host), {}),
 };
 
 for (const pool of ["isolated", "shared"]) {
@@ -568,7 +814,11 @@ for (const pool of ["isolated", "shared"]) {
       const host = await tenant(slug, pool);
       const [id, app] = [tenants[host], appOf(host)];
       const word = password(host);
-      const who = { ...(await person(host, { roles: ["owner"], username: `u${randomBytes(5).toString("hex")}` })), word, phone: `+1${randomInt(1e9, 1e10)}` };
+      const who = {
+        ...(await person(host, { roles: ["owner"], username: `u${randomBytes(5).toString("hex")}` })),
+        word,
+        phone: `+1${randomInt(1e9, 1e10)}`,
+      };
       await run("update user set phone_number = ?, phone_number_verified = 1 where id = ?", who.phone, who.id);
       who.device = new Authenticator({ origin: host });
       const made = who.device.create((await who.browser.get(at("/passkey/generate-register-options", host))).json);
@@ -586,7 +836,12 @@ for (const pool of ["isolated", "shared"]) {
       const begun = await fresh.get(`${app}/y`, { headers: PAGE });
       const callback = (await fresh.get(begun.location, { headers: PAGE })).location;
 
-      await run("update tenant set status = ?, deletion_scheduled_at = ? where id = ?", status, status === "suspended" ? null : Date.now() + 7 * 86_400_000, id);
+      await run(
+        "update tenant set status = ?, deletion_scheduled_at = ? where id = ?",
+        status,
+        status === "suspended" ? null : Date.now() + 7 * 86_400_000,
+        id,
+      );
       const wrong = [];
       const rows = () => count("session where tenant_id = ?", id);
       const users = await count("user");
@@ -594,7 +849,8 @@ for (const pool of ["isolated", "shared"]) {
         const before = await rows();
         const answer = await finish();
         if ((await rows()) !== before) wrong.push(`${way}: refused, and its session is kept`);
-        if (opens(answer) || answer.status >= 500 || (answer.text.startsWith("{") && answer.json.twoFactorRedirect)) wrong.push(`${way}: ${answer.status} ${answer.text.slice(0, 150)}`);
+        if (opens(answer) || answer.status >= 500 || (answer.text.startsWith("{") && answer.json.twoFactorRedirect))
+          wrong.push(`${way}: ${answer.status} ${answer.text.slice(0, 150)}`);
       }
       if ((await count("user")) !== users) wrong.push("a user was made");
       const late = await fresh.get(callback, { headers: PAGE });
@@ -608,15 +864,40 @@ for (const pool of ["isolated", "shared"]) {
         const { status: said } = await who.browser.get(`${app}${path}`, { headers: API });
         if (said < 400 || said >= 500) wrong.push(`gate ${path}: ${said}`);
       }
-      const check = await who.browser.get(`${app}/forward-auth`, { headers: { ...API, host: nameOf(host), "x-forwarded-method": "GET", "x-forwarded-proto": "http", "x-forwarded-host": nameOf(app), "x-forwarded-uri": "/x" } });
+      const check = await who.browser.get(`${app}/forward-auth`, {
+        headers: {
+          ...API,
+          host: nameOf(host),
+          "x-forwarded-method": "GET",
+          "x-forwarded-proto": "http",
+          "x-forwarded-host": nameOf(app),
+          "x-forwarded-uri": "/x",
+        },
+      });
       if (check.status === 200) wrong.push("forward-auth");
-      const open = await who.browser.get(`${app}/forward-auth`, { headers: { ...API, host: nameOf(host), "x-forwarded-method": "GET", "x-forwarded-proto": "http", "x-forwarded-host": nameOf(app), "x-forwarded-uri": "/public/x" } });
+      const open = await who.browser.get(`${app}/forward-auth`, {
+        headers: {
+          ...API,
+          host: nameOf(host),
+          "x-forwarded-method": "GET",
+          "x-forwarded-proto": "http",
+          "x-forwarded-host": nameOf(app),
+          "x-forwarded-uri": "/public/x",
+        },
+      });
       if (open.status === 200) wrong.push("forward-auth of a public path, which the gate itself refuses");
       if ((await authorize(who, registered)).code) wrong.push("authorize");
-      for (const [name, answer] of [["a code", await redeem(host, registered, given)], ["a refresh token", await oauth(host, "token", registered, { grant_type: "refresh_token", refresh_token: tokens.refresh_token })]]) {
+      for (const [name, answer] of [
+        ["a code", await redeem(host, registered, given)],
+        ["a refresh token", await oauth(host, "token", registered, { grant_type: "refresh_token", refresh_token: tokens.refresh_token })],
+      ]) {
         if (answer.status === 200) wrong.push(name);
       }
-      if ((await worker.browser().get(`${host}/oauth2/userinfo`, { headers: { authorization: `Bearer ${tokens.access_token}` } })).status === 200) wrong.push("userinfo");
+      if (
+        (await worker.browser().get(`${host}/oauth2/userinfo`, { headers: { authorization: `Bearer ${tokens.access_token}` } })).status ===
+        200
+      )
+        wrong.push("userinfo");
       if ((await oauth(host, "introspect", registered, { token: tokens.access_token })).json.active) wrong.push("introspect");
       if (pool === "shared") {
         const elsewhere = worker.browser();
@@ -626,7 +907,10 @@ for (const pool of ["isolated", "shared"]) {
           if (answer.status < 400) wrong.push(`organization/${path} from another host: ${answer.status}`);
         }
         if ((await elsewhere.get(at("/organization/list"))).text.includes(id)) wrong.push("organization/list");
-        const written = await elsewhere.send("PUT", at("/organization/security-policy"), { body: { organizationId: id, securityPolicy: {} }, headers: { origin: AUTH } });
+        const written = await elsewhere.send("PUT", at("/organization/security-policy"), {
+          body: { organizationId: id, securityPolicy: {} },
+          headers: { origin: AUTH },
+        });
         if (written.status < 400) wrong.push("its policy is written");
       }
       assert.deepEqual(wrong, []);

@@ -17,16 +17,35 @@ before(async () => {
 after(() => worker?.dispose());
 
 async function register(metadata = {}, who = admin, host = AUTH) {
-  const made = await who.browser.post(at("/admin/oauth2/create-client", host), { client_name: "App", redirect_uris: [REDIRECT], grant_types: ["authorization_code", "refresh_token"], ...metadata });
+  const made = await who.browser.post(at("/admin/oauth2/create-client", host), {
+    client_name: "App",
+    redirect_uris: [REDIRECT],
+    grant_types: ["authorization_code", "refresh_token"],
+    ...metadata,
+  });
   assert.equal(made.status, 201, made.text);
   return made.json;
 }
-const ask = (path, { client_id, client_secret }, form) => worker.browser().send("POST", `${AUTH}/oauth2/${path}`, { body: new URLSearchParams(form).toString(), headers: { "content-type": "application/x-www-form-urlencoded", authorization: `Basic ${Buffer.from(`${client_id}:${client_secret}`).toString("base64")}` } });
+const ask = (path, { client_id, client_secret }, form) =>
+  worker.browser().send("POST", `${AUTH}/oauth2/${path}`, {
+    body: new URLSearchParams(form).toString(),
+    headers: {
+      "content-type": "application/x-www-form-urlencoded",
+      authorization: `Basic ${Buffer.from(`${client_id}:${client_secret}`).toString("base64")}`,
+    },
+  });
 
 /** A code of somebody who agrees, and how to redeem it. */
 async function authorize(client, who) {
   const verifier = randomBytes(32).toString("base64url");
-  const query = new URLSearchParams({ client_id: client.client_id, response_type: "code", redirect_uri: REDIRECT, scope: "openid email offline_access", code_challenge: createHash("sha256").update(verifier).digest("base64url"), code_challenge_method: "S256" });
+  const query = new URLSearchParams({
+    client_id: client.client_id,
+    response_type: "code",
+    redirect_uri: REDIRECT,
+    scope: "openid email offline_access",
+    code_challenge: createHash("sha256").update(verifier).digest("base64url"),
+    code_challenge_method: "S256",
+  });
   let answer = await who.browser.get(`${AUTH}/oauth2/authorize?${query}`, { headers: PAGE });
   if (answer.location.startsWith("/consent")) {
     const page = await who.browser.get(`${AUTH}${answer.location}`, { headers: PAGE });
@@ -34,7 +53,8 @@ async function authorize(client, who) {
     const [, request_uri] = page.text.match(/name="request_uri" value="([^"]+)"/);
     answer = await who.browser.submit(`${AUTH}/consent`, { client_id: client.client_id, request_uri, decision: "allow" });
   }
-  const redeem = (code) => ask("token", client, { grant_type: "authorization_code", code, redirect_uri: REDIRECT, code_verifier: verifier });
+  const redeem = (code) =>
+    ask("token", client, { grant_type: "authorization_code", code, redirect_uri: REDIRECT, code_verifier: verifier });
   return { code: new URL(answer.location).searchParams.get("code"), redeem };
 }
 
@@ -50,7 +70,10 @@ test("a user sees what they agreed to, and takes it back", async () => {
   const [who, other] = [await signUp(worker), await signUp(worker)];
   const got = await tokens(client, who);
   const [consent] = (await who.browser.get(at("/oauth2/get-consents"))).json;
-  assert.deepEqual([consent.clientId, consent.clientName, [...consent.scopes].sort()], [client.client_id, "App", ["email", "offline_access", "openid"]]);
+  assert.deepEqual(
+    [consent.clientId, consent.clientName, [...consent.scopes].sort()],
+    [client.client_id, "App", ["email", "offline_access", "openid"]],
+  );
   assert.deepEqual((await other.browser.get(at("/oauth2/get-consents"))).json, []);
   const foreign = await other.browser.post(at("/oauth2/delete-consent"), { id: consent.id });
   assert.deepEqual([foreign.status, foreign.json.code], [404, "CONSENT_NOT_FOUND"]);
@@ -105,17 +128,32 @@ test("whoever proves an address that was never proven takes the account without 
 
 test("a secret that a client puts into an authorization URL is not kept", async () => {
   const client = await register();
-  const query = new URLSearchParams({ client_id: client.client_id, response_type: "code", redirect_uri: REDIRECT, scope: "openid", code_challenge: createHash("sha256").update("v".repeat(43)).digest("base64url"), code_challenge_method: "S256", client_secret: client.client_secret, client_assertion: "an.assertion.of-theirs" });
+  const query = new URLSearchParams({
+    client_id: client.client_id,
+    response_type: "code",
+    redirect_uri: REDIRECT,
+    scope: "openid",
+    code_challenge: createHash("sha256").update("v".repeat(43)).digest("base64url"),
+    code_challenge_method: "S256",
+    client_secret: client.client_secret,
+    client_assertion: "an.assertion.of-theirs",
+  });
   const answer = await worker.browser().get(`${AUTH}/oauth2/authorize?${query}`, { headers: PAGE });
   assert.match(answer.location, /^\/login\?/);
   // The request travels with its user, sealed, and is not kept at all.
-  const rows = await worker.rows("select g.request from oauth_grant g join oauth_client c on c.id = g.client_id where g.kind = 'request' and c.client_id = ?", client.client_id);
+  const rows = await worker.rows(
+    "select g.request from oauth_grant g join oauth_client c on c.id = g.client_id where g.kind = 'request' and c.client_id = ?",
+    client.client_id,
+  );
   assert.deepEqual(rows, []);
   for (const secret of [client.client_secret, "an.assertion.of-theirs"]) assert.ok(!answer.location.includes(secret));
   // One that is too long to travel is kept, without them.
   query.set("ui_locales", "x".repeat(6200));
   assert.match((await worker.browser().get(`${AUTH}/oauth2/authorize?${query}`, { headers: PAGE })).location, /^\/login\?/);
-  const [{ request }] = await worker.rows("select g.request from oauth_grant g join oauth_client c on c.id = g.client_id where g.kind = 'request' and c.client_id = ?", client.client_id);
+  const [{ request }] = await worker.rows(
+    "select g.request from oauth_grant g join oauth_client c on c.id = g.client_id where g.kind = 'request' and c.client_id = ?",
+    client.client_id,
+  );
   assert.ok(request.includes("code_challenge"));
   for (const secret of [client.client_secret, "an.assertion.of-theirs"]) assert.ok(!request.includes(secret));
 });
@@ -141,10 +179,19 @@ test("a client that is switched off, or deleted, is none", async () => {
   assert.ok(!JSON.stringify(listed).includes(client.client_secret));
   const disable = (disabled) => admin.browser.post(at("/admin/oauth2/disable-client"), { client_id: client.client_id, disabled });
   assert.equal((await disable(true)).status, 200);
-  assert.equal((await ask("token", client, { grant_type: "refresh_token", refresh_token: got.refresh_token })).json.error, "invalid_client");
-  assert.equal((await worker.browser().get(`${AUTH}/oauth2/userinfo`, { headers: { authorization: `Bearer ${got.access_token}` } })).status, 401);
+  assert.equal(
+    (await ask("token", client, { grant_type: "refresh_token", refresh_token: got.refresh_token })).json.error,
+    "invalid_client",
+  );
+  assert.equal(
+    (await worker.browser().get(`${AUTH}/oauth2/userinfo`, { headers: { authorization: `Bearer ${got.access_token}` } })).status,
+    401,
+  );
   assert.equal((await disable(false)).status, 200);
-  assert.equal((await worker.browser().get(`${AUTH}/oauth2/userinfo`, { headers: { authorization: `Bearer ${got.access_token}` } })).status, 200);
+  assert.equal(
+    (await worker.browser().get(`${AUTH}/oauth2/userinfo`, { headers: { authorization: `Bearer ${got.access_token}` } })).status,
+    200,
+  );
   assert.equal((await admin.browser.post(at("/oauth2/delete-client"), { client_id: client.client_id })).status, 200);
   assert.equal((await admin.browser.get(at(`/oauth2/get-client?client_id=${client.client_id}`))).status, 404);
   assert.equal((await worker.rows("select 1 from oauth_token where user_id is not null and client_id = ?", client.client_id)).length, 0);
@@ -158,8 +205,15 @@ test("clients are the tenant's: nobody else's administrator sees or changes them
   const member = await signUp(worker);
   const client = await register();
   const theirs = await register({}, owner, host);
-  assert.deepEqual((await owner.browser.get(at("/oauth2/get-clients", host))).json.map(({ client_id }) => client_id), [theirs.client_id]);
-  for (const [path, body] of [["/oauth2/client/rotate-secret", {}], ["/admin/oauth2/disable-client", { disabled: true }], ["/oauth2/delete-client", {}]]) {
+  assert.deepEqual(
+    (await owner.browser.get(at("/oauth2/get-clients", host))).json.map(({ client_id }) => client_id),
+    [theirs.client_id],
+  );
+  for (const [path, body] of [
+    ["/oauth2/client/rotate-secret", {}],
+    ["/admin/oauth2/disable-client", { disabled: true }],
+    ["/oauth2/delete-client", {}],
+  ]) {
     const foreign = await owner.browser.post(at(path, host), { client_id: client.client_id, ...body });
     assert.deepEqual([foreign.status, foreign.json.code], [404, "CLIENT_NOT_FOUND"], path);
     // Members look after clients of their own, and know of no others.
@@ -168,7 +222,10 @@ test("clients are the tenant's: nobody else's administrator sees or changes them
     assert.equal((await worker.browser().post(at(path), { client_id: client.client_id, ...body })).status, 401, path);
   }
   assert.equal((await admin.browser.get(at(`/oauth2/get-client?client_id=${client.client_id}`))).json.disabled, false);
-  const crossed = await owner.browser.get(`${host}/oauth2/authorize?client_id=${client.client_id}&response_type=code&redirect_uri=${REDIRECT}`, { headers: PAGE });
+  const crossed = await owner.browser.get(
+    `${host}/oauth2/authorize?client_id=${client.client_id}&response_type=code&redirect_uri=${REDIRECT}`,
+    { headers: PAGE },
+  );
   assert.deepEqual([crossed.status, crossed.location], [400, undefined]);
 });
 
@@ -177,12 +234,25 @@ test("signing keys rotate, each algorithm's by itself: published a day before th
   try {
     const algorithms = ["ES256", "EdDSA", "RS256"];
     const by = await signUp(own, { roles: ["admin"] });
-    for (const alg of algorithms) assert.equal((await by.browser.post(at("/admin/oauth2/create-client"), { redirect_uris: [REDIRECT], id_token_signed_response_alg: alg })).status, 201);
-    const published = async (alg) => (await own.browser().get(`${AUTH}/api/auth/jwks`)).json.keys.filter((key) => key.alg === alg).map(({ kid }) => kid);
+    for (const alg of algorithms)
+      assert.equal(
+        (await by.browser.post(at("/admin/oauth2/create-client"), { redirect_uris: [REDIRECT], id_token_signed_response_alg: alg })).status,
+        201,
+      );
+    const published = async (alg) =>
+      (await own.browser().get(`${AUTH}/api/auth/jwks`)).json.keys.filter((key) => key.alg === alg).map(({ kid }) => kid);
     const stored = (alg) => own.rows("select id, status from signing_key where algorithm = ? order by created_at, id", alg);
-    const age = (days) => own.d1.prepare("update signing_key set created_at = created_at - ?1, activated_at = activated_at - ?1").bind(days * 86_400_000).run();
+    const age = (days) =>
+      own.d1
+        .prepare("update signing_key set created_at = created_at - ?1, activated_at = activated_at - ?1")
+        .bind(days * 86_400_000)
+        .run();
     const each = async (check) => {
-      for (const alg of algorithms) await check(alg, (await stored(alg)).map(({ status }) => status));
+      for (const alg of algorithms)
+        await check(
+          alg,
+          (await stored(alg)).map(({ status }) => status),
+        );
     };
     const first = Object.fromEntries(await Promise.all(algorithms.map(async (alg) => [alg, (await published(alg))[0]])));
     await own.scheduled();
@@ -200,11 +270,17 @@ test("signing keys rotate, each algorithm's by itself: published a day before th
     await age(2);
     await own.scheduled();
     await each(async (alg) => {
-      assert.deepEqual((await stored(alg)).filter(({ id }) => [first[alg], next[alg]].includes(id)), [{ id: first[alg], status: "retired" }, { id: next[alg], status: "current" }]);
+      assert.deepEqual(
+        (await stored(alg)).filter(({ id }) => [first[alg], next[alg]].includes(id)),
+        [
+          { id: first[alg], status: "retired" },
+          { id: next[alg], status: "current" },
+        ],
+      );
       assert.ok((await published(alg)).includes(first[alg]), "what it signed still verifies");
     });
     await own.d1.prepare("update signing_key set expires_at = 1 where status = 'retired' and algorithm = 'RS256'").run();
-    assert.deepEqual((await Promise.all(algorithms.map(async (alg) => (await published(alg)).includes(first[alg])))), [true, true, false]);
+    assert.deepEqual(await Promise.all(algorithms.map(async (alg) => (await published(alg)).includes(first[alg]))), [true, true, false]);
   } finally {
     await own.dispose();
   }

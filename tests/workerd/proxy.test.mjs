@@ -44,14 +44,17 @@ const answers = {
     await gate("first chunk was read").promise;
     response.end("last");
   },
-  "/upload": Object.assign(async ({ raw }, response) => {
-    const hash = createHash("sha256");
-    for await (const chunk of raw) {
-      hash.update(chunk);
-      gate("first chunk has arrived").resolve();
-    }
-    response.end(hash.digest("hex"));
-  }, { streams: true }),
+  "/upload": Object.assign(
+    async ({ raw }, response) => {
+      const hash = createHash("sha256");
+      for await (const chunk of raw) {
+        hash.update(chunk);
+        gate("first chunk has arrived").resolve();
+      }
+      response.end(hash.digest("hex"));
+    },
+    { streams: true },
+  ),
   "/status": ({ url }, response) => response.writeHead(Number(url.split("?")[1]), { "x-kept": "1" }).end("body"),
   "/public/status": ({ url }, response) => {
     // Node writes no 101 by itself.
@@ -95,10 +98,29 @@ after(async () => {
 
 const get = (path, options) => person.browser.get(APP + path, options);
 const FORGED = [
-  "X-Doorward-User", "x-doorward-roles", "X-DOORWARD-ASSERTION", "X_Doorward_User", "x_doorward-roles", "X-Doorward_Email",
-  "X-Doorward-New", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-For", "X-Forwarded-Port", "X_Forwarded_For", "Forwarded",
-  "X-Real-IP", "X-Original-URL", "X-Rewrite-URL", "X-Original-Method", "Keep-Alive", "Proxy-Authorization", "Proxy-Connection", "TE",
-  "Trailer", "X-Named",
+  "X-Doorward-User",
+  "x-doorward-roles",
+  "X-DOORWARD-ASSERTION",
+  "X_Doorward_User",
+  "x_doorward-roles",
+  "X-Doorward_Email",
+  "X-Doorward-New",
+  "X-Forwarded-Proto",
+  "X-Forwarded-Host",
+  "X-Forwarded-For",
+  "X-Forwarded-Port",
+  "X_Forwarded_For",
+  "Forwarded",
+  "X-Real-IP",
+  "X-Original-URL",
+  "X-Rewrite-URL",
+  "X-Original-Method",
+  "Keep-Alive",
+  "Proxy-Authorization",
+  "Proxy-Connection",
+  "TE",
+  "Trailer",
+  "X-Named",
 ];
 const send = (path, extra, signedIn = true) => {
   const head = [`GET ${path} HTTP/1.1`, "Host: app.localhost", "CF-Connecting-IP: 203.0.113.9"];
@@ -107,7 +129,11 @@ const send = (path, extra, signedIn = true) => {
 
 test("nothing that only the gate may say comes from a visitor, signed in or on a public path", async () => {
   const kept = { "User-Agent": "T/1", Accept: "*/*", Authorization: "Bearer t", "X-Custom": "a, b", "If-None-Match": '"x"' };
-  for (const [path, signedIn] of [["/", true], ["/public/x", true], ["/public/x", false]]) {
+  for (const [path, signedIn] of [
+    ["/", true],
+    ["/public/x", true],
+    ["/public/x", false],
+  ]) {
     const forged = FORGED.flatMap((name) => [`${name}: forged`, `${name}: forged too`]);
     const extra = ["Connection: X-Named, keep-alive, x-doorward-assertion, host", "Connection: TE, Cookie, X-Forwarded-For"];
     const answer = await send(path, [...forged, ...extra, ...Object.entries(kept).map((pair) => pair.join(": "))], signedIn);
@@ -116,11 +142,21 @@ test("nothing that only the gate may say comes from a visitor, signed in or on a
     const leaked = request.rawHeaders.filter((_, at, all) => at % 2 === 0 && /forged/.test(all[at + 1]));
     assert.deepEqual(leaked, [], `${path}, signed in: ${signedIn}`);
     for (const [name, value] of Object.entries(kept)) assert.deepEqual(lines(request, name), [value], name);
-    for (const [name, value] of [["for", "203.0.113.9"], ["proto", "http"], ["host", "app.localhost"]])
+    for (const [name, value] of [
+      ["for", "203.0.113.9"],
+      ["proto", "http"],
+      ["host", "app.localhost"],
+    ])
       assert.deepEqual(lines(request, `x-forwarded-${name}`), [value]);
     assert.deepEqual(lines(request, "host"), [`127.0.0.1:${origin.port}`]);
     const said = request.rawHeaders.filter((name, at) => at % 2 === 0 && /^x.doorward/i.test(name));
-    assert.equal(said.map((name) => name.toLowerCase().slice(11)).sort().join(), signedIn ? "assertion,email,roles,tenant,user" : "");
+    assert.equal(
+      said
+        .map((name) => name.toLowerCase().slice(11))
+        .sort()
+        .join(),
+      signedIn ? "assertion,email,roles,tenant,user" : "",
+    );
     assert.deepEqual(lines(request, "x-doorward-user"), signedIn ? [person.id] : []);
   }
 });
@@ -128,8 +164,15 @@ test("nothing that only the gate may say comes from a visitor, signed in or on a
 test("nor under the other names by which origins believe an address or a URL", async () => {
   const addresses = ["True-Client-IP", "X-Client-IP", "X-Cluster-Client-IP", "X-Forwarded", "Forwarded-For"];
   const names = [...addresses, "X-Original-URI", "X-Original-Host"];
-  await send("/public/x", names.map((name) => `${name}: forged`), false);
-  assert.deepEqual(names.filter((name) => lines(origin.last(), name).length), []);
+  await send(
+    "/public/x",
+    names.map((name) => `${name}: forged`),
+    false,
+  );
+  assert.deepEqual(
+    names.filter((name) => lines(origin.last(), name).length),
+    [],
+  );
 });
 
 test("our cookies stay here, wherever they hide, and all others pass", async () => {
@@ -166,8 +209,15 @@ test("an origin's redirect is the visitor's to follow, and its cookies are kept 
   const { cookies } = await get("/cookies", { keepCookies: false });
   assert.ok(cookies.includes("a=1; Path=/"), String(cookies));
   assert.ok(cookies.includes("b=2, c=3; Expires=Wed, 21 Oct 2099 07:28:00 GMT"), String(cookies));
-  assert.deepEqual(cookies.filter((line) => OURS.test(line)), []);
-  assert.deepEqual(cookies.filter((line) => OURS.test(line.replace(/^\s*=/, ""))), [], "a cookie without a name");
+  assert.deepEqual(
+    cookies.filter((line) => OURS.test(line)),
+    [],
+  );
+  assert.deepEqual(
+    cookies.filter((line) => OURS.test(line.replace(/^\s*=/, ""))),
+    [],
+    "a cookie without a name",
+  );
 });
 
 test("compressed answers arrive as they are labelled", async () => {
@@ -299,7 +349,11 @@ test("a WebSocket goes through for whoever may, and not for others", hangs, asyn
     return { connection, head: await connection.head() };
   };
   const mine = `Cookie: ${cookie}`;
-  for (const [path, cookies, status] of [["/socket", [], 401], ["/admin/socket", [mine], 403], ["/internal", [mine], 403]]) {
+  for (const [path, cookies, status] of [
+    ["/socket", [], 401],
+    ["/admin/socket", [mine], 403],
+    ["/internal", [mine], 403],
+  ]) {
     const { connection, head } = await open(path, cookies);
     assert.equal(Number(head.split(" ")[1]), status, head);
     assert.equal(origin.to(path).length, 0);

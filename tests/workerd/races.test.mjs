@@ -42,16 +42,24 @@ test("50 sign-ups with one address make one user, and leave nothing of the other
   const email = uniqueEmail();
   const tables = ["user", "account", "member", "member_role", "session"];
   const before = await Promise.all(tables.map((table) => count(table)));
-  const answers = await times(50, (n) => worker.browser().post(at("/sign-up/email"), {
-    name: `N${n}`, email: n % 2 ? email : email.toUpperCase(), password: `${PASSWORD} ${n}`,
-  }));
+  const answers = await times(50, (n) =>
+    worker.browser().post(at("/sign-up/email"), {
+      name: `N${n}`,
+      email: n % 2 ? email : email.toUpperCase(),
+      password: `${PASSWORD} ${n}`,
+    }),
+  );
   assert.deepEqual(tally(answers), { 200: 1, 422: 49 });
   for (const answer of answers.filter(({ status }) => status === 422)) {
     assert.equal(answer.json.code, "USER_ALREADY_EXISTS_USE_ANOTHER_EMAIL");
     assert.equal(cookieIn(answer), undefined);
   }
   const after = await Promise.all(tables.map((table) => count(table)));
-  assert.deepEqual(after.map((n, at) => n - before[at]), [1, 1, 1, 1, 1], `${tables}`);
+  assert.deepEqual(
+    after.map((n, at) => n - before[at]),
+    [1, 1, 1, 1, 1],
+    `${tables}`,
+  );
   const winner = answers.findIndex(({ status }) => status === 200);
   const { user } = answers[winner].json;
   for (const table of ["account", "member", "session"]) assert.equal(await count(`${table} where user_id = ?`, user.id), 1, table);
@@ -65,10 +73,15 @@ test("an isolated tenant's people are its own, also at once: one address, one us
   await seedDomain(worker, tenant, "isolated.localhost");
   const email = uniqueEmail();
   const hosts = [AUTH, "http://isolated.localhost"];
-  const answers = await times(20, (n) => worker.browser().post(`${hosts[n % 2]}/api/auth/sign-up/email`, { name: "A", email, password: PASSWORD }));
+  const answers = await times(20, (n) =>
+    worker.browser().post(`${hosts[n % 2]}/api/auth/sign-up/email`, { name: "A", email, password: PASSWORD }),
+  );
   assert.deepEqual(tally(answers), { 200: 2, 422: 18 });
   const pools = await worker.rows("select tenant_id as pool from user where email = ? order by tenant_id", email);
-  assert.deepEqual(pools.map(({ pool }) => pool), [null, tenant]);
+  assert.deepEqual(
+    pools.map(({ pool }) => pool),
+    [null, tenant],
+  );
 });
 
 test("50 password changes from one password: one is made, the others are told that they were not, and one session lives", async () => {
@@ -76,7 +89,10 @@ test("50 password changes from one password: one is made, the others are told th
   const passwords = Array.from({ length: 50 }, (_, n) => `new password ${n}`);
   const change = (n) => copy(browser).post(at("/change-password"), { currentPassword: PASSWORD, newPassword: passwords[n] });
   const answers = await piledUp(() => times(50, change));
-  assert.ok(answers.every(({ status }) => status < 500), JSON.stringify(tally(answers)));
+  assert.ok(
+    answers.every(({ status }) => status < 500),
+    JSON.stringify(tally(answers)),
+  );
   const opened = await living(id);
   assert.equal(opened.length, 1, "living sessions");
   const works = await times(50, async (n) => (await signIn(worker.browser(), email, passwords[n])).status === 200);

@@ -9,13 +9,19 @@ import { AUTH, SPA, startWorker } from "../harness/worker.mjs";
 
 let worker;
 before(async () => {
-  worker = await startWorker({ settings: { LIMIT_MAIL: "1000/60", SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0", LIMIT_SIGN_IN: "1000/10" } });
+  worker = await startWorker({
+    settings: { LIMIT_MAIL: "1000/60", SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0", LIMIT_SIGN_IN: "1000/10" },
+  });
 });
 after(() => worker?.dispose());
 
 const at = (path) => `${AUTH}/api/auth${path}`;
 const told = ({ status, json }) => [status, json?.code];
-const run = (sql, ...values) => worker.d1.prepare(sql).bind(...values).run();
+const run = (sql, ...values) =>
+  worker.d1
+    .prepare(sql)
+    .bind(...values)
+    .run();
 let slugs = 0;
 
 /** An organization of three: Ada who made it, Bob and Cy. */
@@ -26,8 +32,19 @@ async function organization() {
   assert.equal(made.status, 200, made.text);
   for (const person of [bob, cy]) {
     const id = crypto.randomUUID();
-    await run("insert into member (id, tenant_id, user_id, created_at, updated_at) values (?, ?, ?, ?, ?)", id, made.json.id, person.id, Date.now(), Date.now());
-    await run("insert into member_role (member_id, role_id, created_at) select ?, id, ? from role where tenant_id is null and name = 'member'", id, Date.now());
+    await run(
+      "insert into member (id, tenant_id, user_id, created_at, updated_at) values (?, ?, ?, ?, ?)",
+      id,
+      made.json.id,
+      person.id,
+      Date.now(),
+      Date.now(),
+    );
+    await run(
+      "insert into member_role (member_id, role_id, created_at) select ?, id, ? from role where tenant_id is null and name = 'member'",
+      id,
+      Date.now(),
+    );
   }
   return { id: made.json.id, slug, ada, bob, cy };
 }
@@ -61,9 +78,19 @@ test("members are filtered by every operator that users are filtered by", async 
     [`filterField=createdAt&filterOperator=lte&filterValue=${past}`, []],
     [`filterField=createdAt&filterOperator=in&filterValue=${past}&filterValue=1`, []],
     ["filterField=role", all],
-  ]) assert.deepEqual(await found(query), [...expected].sort(), query);
-  for (const query of ["filterField=role&filterOperator=regex&filterValue=x", "filterField=password&filterValue=x", "filterField=createdAt&filterOperator=contains&filterValue=1", "filterField=createdAt&filterValue=soon"]) {
-    assert.deepEqual(told(await ada.browser.get(at(`/organization/list-members?organizationId=${id}&${query}`))), [400, "VALIDATION_ERROR"], query);
+  ])
+    assert.deepEqual(await found(query), [...expected].sort(), query);
+  for (const query of [
+    "filterField=role&filterOperator=regex&filterValue=x",
+    "filterField=password&filterValue=x",
+    "filterField=createdAt&filterOperator=contains&filterValue=1",
+    "filterField=createdAt&filterValue=soon",
+  ]) {
+    assert.deepEqual(
+      told(await ada.browser.get(at(`/organization/list-members?organizationId=${id}&${query}`))),
+      [400, "VALIDATION_ERROR"],
+      query,
+    );
   }
 });
 
@@ -77,10 +104,14 @@ test("users are filtered by several roles, and by a part of a role's name", asyn
     return [ids.includes(admin.id), ids.includes(plain.id)];
   };
   for (const [query, expected] of [
-    ["filterOperator=contains&filterValue=own", [true, false]], ["filterOperator=in&filterValue=admin&filterValue=user", [true, true]],
-    ["filterOperator=in&filterValue=admin&filterValue=nobody", [true, false]], ["filterOperator=not_in&filterValue=admin&filterValue=nobody", [false, true]],
-    ["filterOperator=starts_with&filterValue=nob", [false, false]], ["filterValue=user", [false, true]],
-  ]) assert.deepEqual(await found(query), expected, query);
+    ["filterOperator=contains&filterValue=own", [true, false]],
+    ["filterOperator=in&filterValue=admin&filterValue=user", [true, true]],
+    ["filterOperator=in&filterValue=admin&filterValue=nobody", [true, false]],
+    ["filterOperator=not_in&filterValue=admin&filterValue=nobody", [false, true]],
+    ["filterOperator=starts_with&filterValue=nob", [false, false]],
+    ["filterValue=user", [false, true]],
+  ])
+    assert.deepEqual(await found(query), expected, query);
 });
 
 test("groups are listed wherever they are, and found by their own id", async () => {
@@ -116,7 +147,12 @@ test("groups are listed wherever they are, and found by their own id", async () 
 
 test("an organization named by both is the one of the slug", async () => {
   const [one, two] = [await organization(), await organization()];
-  await run("insert into member (id, tenant_id, user_id, created_at, updated_at) values (?, ?, ?, 1, 1)", crypto.randomUUID(), two.id, one.ada.id);
+  await run(
+    "insert into member (id, tenant_id, user_id, created_at, updated_at) values (?, ?, ?, 1, 1)",
+    crypto.randomUUID(),
+    two.id,
+    one.ada.id,
+  );
   const answer = await one.ada.browser.get(at(`/organization/get-full-organization?organizationId=${one.id}&organizationSlug=${two.slug}`));
   assert.deepEqual([answer.status, answer.json.id], [200, two.id]);
 });
@@ -134,7 +170,10 @@ test("a mailed code given by somebody without a second factor switches mailed co
     const mails = (await worker.browser().get(`${AUTH}/dev/mailbox?to=${encodeURIComponent(person.email)}`)).json;
     return mails.map(({ subject }) => subject.match(/^(\d{6}) is your code$/)?.[1]).find(Boolean);
   };
-  const [send, verify] = [(body = {}) => person.browser.post(at("/two-factor/send-otp"), body), (code) => person.browser.post(at("/two-factor/verify-otp"), { code })];
+  const [send, verify] = [
+    (body = {}) => person.browser.post(at("/two-factor/send-otp"), body),
+    (code) => person.browser.post(at("/two-factor/verify-otp"), { code }),
+  ];
   // To an address that nobody has proven nothing is mailed, and that is said.
   assert.deepEqual(told(await send()), [403, "EMAIL_NOT_VERIFIED"]);
   assert.equal(await mailed(), undefined);
@@ -161,7 +200,12 @@ test("a mailed code given by somebody without a second factor switches mailed co
 test("update-session says what there is to update: nothing", async () => {
   const { browser } = await signUp(worker);
   assert.deepEqual(told(await worker.browser().post(at("/update-session"), {})), [401, "UNAUTHORIZED"]);
-  for (const [body, code] of [[{}, "NO_FIELDS_TO_UPDATE"], [{ theme: "dark" }, "NO_FIELDS_TO_UPDATE"], [{ activeOrganizationId: "x" }, "FIELD_NOT_ALLOWED"], [{ impersonatedBy: "x" }, "FIELD_NOT_ALLOWED"]]) {
+  for (const [body, code] of [
+    [{}, "NO_FIELDS_TO_UPDATE"],
+    [{ theme: "dark" }, "NO_FIELDS_TO_UPDATE"],
+    [{ activeOrganizationId: "x" }, "FIELD_NOT_ALLOWED"],
+    [{ impersonatedBy: "x" }, "FIELD_NOT_ALLOWED"],
+  ]) {
     assert.deepEqual(told(await browser.post(at("/update-session"), body)), [400, code], JSON.stringify(body));
   }
 });
@@ -171,11 +215,17 @@ test("errors have the protocol's codes", async () => {
   const key = (body) => browser.post(at("/api-key/create"), body);
   const long = "x".repeat(40);
   for (const [body, expected] of [
-    [{ name: long }, [400, "INVALID_NAME_LENGTH"]], [{ name: " " }, [400, "INVALID_NAME_LENGTH"]], [{ prefix: long }, [400, "INVALID_PREFIX_LENGTH"]],
-    [{ prefix: "a b" }, [400, "VALIDATION_ERROR"]], [{ metadata: "x" }, [400, "INVALID_METADATA_TYPE"]], [{ metadata: [1] }, [400, "INVALID_METADATA_TYPE"]],
-    [{ refillAmount: 5 }, [400, "REFILL_AMOUNT_AND_INTERVAL_REQUIRED"]], [{ refillInterval: 5000 }, [400, "REFILL_INTERVAL_AND_AMOUNT_REQUIRED"]],
+    [{ name: long }, [400, "INVALID_NAME_LENGTH"]],
+    [{ name: " " }, [400, "INVALID_NAME_LENGTH"]],
+    [{ prefix: long }, [400, "INVALID_PREFIX_LENGTH"]],
+    [{ prefix: "a b" }, [400, "VALIDATION_ERROR"]],
+    [{ metadata: "x" }, [400, "INVALID_METADATA_TYPE"]],
+    [{ metadata: [1] }, [400, "INVALID_METADATA_TYPE"]],
+    [{ refillAmount: 5 }, [400, "REFILL_AMOUNT_AND_INTERVAL_REQUIRED"]],
+    [{ refillInterval: 5000 }, [400, "REFILL_INTERVAL_AND_AMOUNT_REQUIRED"]],
     [{ userId: "another" }, [401, "UNAUTHORIZED_SESSION"]],
-  ]) assert.deepEqual(told(await key(body)), expected, JSON.stringify(body));
+  ])
+    assert.deepEqual(told(await key(body)), expected, JSON.stringify(body));
   const beyond = await key({ permissions: { user: ["ban"] } });
   assert.deepEqual(told(beyond), [403, "INSUFFICIENT_API_KEY_PERMISSIONS"]);
   assert.ok(!/organization/.test(beyond.json.message), beyond.json.message);
@@ -185,21 +235,46 @@ test("errors have the protocol's codes", async () => {
   assert.deepEqual(await names("sortBy=name"), ["a", "b"]);
   assert.deepEqual(await names("sortBy=name&sortDirection=desc"), ["b", "a"]);
   assert.deepEqual(told(await browser.get(at("/api-key/list?sortBy=hash"))), [400, "VALIDATION_ERROR"]);
-  for (const [path, body] of [["send-verification-otp", { type: "sign-in" }], ["check-verification-otp", { type: "sign-in", otp: "1" }], ["verify-email", { otp: "1" }]]) {
+  for (const [path, body] of [
+    ["send-verification-otp", { type: "sign-in" }],
+    ["check-verification-otp", { type: "sign-in", otp: "1" }],
+    ["verify-email", { otp: "1" }],
+  ]) {
     assert.deepEqual(told(await browser.post(at(`/email-otp/${path}`), { email: "bad", ...body })), [400, "INVALID_EMAIL"], path);
   }
   assert.ok(email);
   const { bob, id } = await organization();
-  await run("insert into member_role (member_id, role_id, created_at) select m.id, r.id, 1 from member m, role r where m.tenant_id = ? and m.user_id = ? and r.tenant_id is null and r.name = 'admin'", id, bob.id);
-  const refused = await bob.browser.post(at("/organization/create-role"), { organizationId: id, role: "boss", permission: { organization: ["update", "delete"] } });
-  assert.deepEqual([...told(refused), refused.json.missingPermissions], [403, "YOU_ARE_NOT_ALLOWED_TO_CREATE_A_ROLE", ["organization:delete"]]);
+  await run(
+    `insert into member_role (member_id, role_id, created_at) select m.id, r.id, 1 from member m, role r where m.tenant_id = ?
+       and m.user_id = ? and r.tenant_id is null and r.name = 'admin'`,
+    id,
+    bob.id,
+  );
+  const refused = await bob.browser.post(at("/organization/create-role"), {
+    organizationId: id,
+    role: "boss",
+    permission: { organization: ["update", "delete"] },
+  });
+  assert.deepEqual(
+    [...told(refused), refused.json.missingPermissions],
+    [403, "YOU_ARE_NOT_ALLOWED_TO_CREATE_A_ROLE", ["organization:delete"]],
+  );
 });
 
 test("administrators give user names, with and without an account there", async () => {
   const admin = await signUp(worker, { roles: ["owner"] });
   const username = `named${Date.now()}`;
-  const made = await admin.browser.post(at("/admin/create-user"), { email: uniqueEmail(), name: "N", password: PASSWORD, data: { username: username.toUpperCase() } });
-  assert.deepEqual([made.status, made.json.user?.username, made.json.user?.displayUsername], [200, username, username.toUpperCase()], made.text);
+  const made = await admin.browser.post(at("/admin/create-user"), {
+    email: uniqueEmail(),
+    name: "N",
+    password: PASSWORD,
+    data: { username: username.toUpperCase() },
+  });
+  assert.deepEqual(
+    [made.status, made.json.user?.username, made.json.user?.displayUsername],
+    [200, username, username.toUpperCase()],
+    made.text,
+  );
   assert.equal((await worker.browser().post(at("/sign-in/username"), { username, password: PASSWORD })).status, 200);
   const other = await signUp(worker);
   const update = (data) => admin.browser.post(at("/admin/update-user"), { userId: other.id, data });
@@ -217,7 +292,10 @@ test("get-session carries a JWT where that is switched on, for scripts of truste
   try {
     const person = await signUp(on);
     const answer = await person.browser.send("GET", at("/get-session"), { headers: { origin: SPA } });
-    const { payload } = await jwtVerify(answer.headers["set-auth-jwt"], createLocalJWKSet((await person.browser.get(at("/jwks"))).json), { issuer: AUTH, audience: AUTH });
+    const { payload } = await jwtVerify(answer.headers["set-auth-jwt"], createLocalJWKSet((await person.browser.get(at("/jwks"))).json), {
+      issuer: AUTH,
+      audience: AUTH,
+    });
     assert.equal(payload.sub, person.id);
     assert.match(answer.headers["access-control-expose-headers"], /set-auth-jwt/);
     await on.d1.prepare("update session set revoked_at = 1, revocation_reason = 'x' where user_id = ?").bind(person.id).run();

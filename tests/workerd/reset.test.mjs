@@ -25,7 +25,8 @@ async function person(of = worker) {
 }
 
 /** The newest first, but for the one that every sign-up causes. */
-const mails = async (to) => (await worker.browser().get(`${AUTH}/dev/mailbox?to=${encodeURIComponent(to)}`)).json.filter(({ subject }) => !/Confirm/.test(subject));
+const mails = async (to) =>
+  (await worker.browser().get(`${AUTH}/dev/mailbox?to=${encodeURIComponent(to)}`)).json.filter(({ subject }) => !/Confirm/.test(subject));
 const request = (email, body = {}, of = worker) => of.browser().post(at("/request-password-reset"), { email, ...body });
 const linkIn = (mail) => mail.text.match(/https?:\S+/)[0];
 const tokenIn = (mail) => linkIn(mail).match(/reset-password\/([\w-]+)/)[1];
@@ -51,7 +52,8 @@ test("the whole way: request, mail, link, new password, everybody else out, and 
   assert.equal((await mails(email))[0].subject, "Your password was changed");
   const [row] = await worker.rows("select * from password_reset where user_id = ?", id);
   assert.deepEqual([row.use_count, row.max_uses, row.email], [1, 1, email]);
-  const dump = JSON.stringify(await worker.rows("select * from password_reset")) + JSON.stringify(await worker.rows("select * from outbox"));
+  const dump =
+    JSON.stringify(await worker.rows("select * from password_reset")) + JSON.stringify(await worker.rows("select * from outbox"));
   assert.ok(!dump.includes(tokenIn(mail)), "the token is readable in the database");
 });
 
@@ -66,7 +68,10 @@ test("a link is good once, in time, for its address, and until a newer one", asy
   const first = tokenIn(await link(one.email));
   const second = tokenIn(await link(one.email));
   await refused(first, "replaced by a newer one");
-  const chain = await worker.rows("select id, previous_id, revocation_reason as reason from password_reset where user_id = ? order by created_at, id", one.id);
+  const chain = await worker.rows(
+    "select id, previous_id, revocation_reason as reason from password_reset where user_id = ? order by created_at, id",
+    one.id,
+  );
   assert.deepEqual([chain[0].reason, chain[1].previous_id, chain[1].reason], ["superseded", chain[0].id, null]);
   assert.equal((await reset(second)).status, 200);
   await refused(second, "used");
@@ -154,7 +159,10 @@ test("somebody who signs in with a provider alone gets a password this way", asy
 
 test("the link lifts a lock", async () => {
   const { email, id } = await person();
-  await worker.d1.prepare("update user set locked_until = ?, failed_login_count = 10 where id = ?").bind(Date.now() + 1e7, id).run();
+  await worker.d1
+    .prepare("update user set locked_until = ?, failed_login_count = 10 where id = ?")
+    .bind(Date.now() + 1e7, id)
+    .run();
   assert.equal((await signIn(email, OLD)).status, 401);
   await reset(tokenIn(await link(email)));
   assert.equal((await signIn(email, NEW)).status, 200);

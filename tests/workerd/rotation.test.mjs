@@ -32,14 +32,29 @@ const SHORT_LIVED = ["verification.payload_sealed", "outbox.payload_sealed"];
 /** Every column of sealed values, as the schema has them. */
 async function sealedColumns(worker) {
   const columns = [];
-  for (const { name: table } of await worker.rows("select name from sqlite_master where type = 'table' and name not like '\\_%' escape '\\' and name not like 'sqlite%'")) {
-    for (const { name: column } of await worker.rows(`pragma table_info(${table})`)) if (column.endsWith("_sealed")) columns.push({ table, column });
+  for (const { name: table } of await worker.rows(
+    "select name from sqlite_master where type = 'table' and name not like '\\_%' escape '\\' and name not like 'sqlite%'",
+  )) {
+    for (const { name: column } of await worker.rows(`pragma table_info(${table})`))
+      if (column.endsWith("_sealed")) columns.push({ table, column });
   }
   assert.ok(columns.length > SHORT_LIVED.length);
   return columns.filter(({ table, column }) => !SHORT_LIVED.includes(`${table}.${column}`));
 }
 
-const TABLES = ["user", "account", "member", "member_role", "session", "signing_key", "two_factor", "issuer", "issuer_refresh_token", "issuer_access_token", "system_account"];
+const TABLES = [
+  "user",
+  "account",
+  "member",
+  "member_role",
+  "session",
+  "signing_key",
+  "two_factor",
+  "issuer",
+  "issuer_refresh_token",
+  "issuer_access_token",
+  "system_account",
+];
 
 /** Gives another Worker the rows of this one, in its database of its own. */
 async function copyRows(from, to, tables = TABLES) {
@@ -47,7 +62,9 @@ async function copyRows(from, to, tables = TABLES) {
   for (const table of tables) {
     for (const row of await from.rows(`select * from ${table}`)) {
       const names = Object.keys(row);
-      statements.push(to.d1.prepare(`insert or replace into ${table} (${names}) values (${names.map(() => "?")})`).bind(...Object.values(row)));
+      statements.push(
+        to.d1.prepare(`insert or replace into ${table} (${names}) values (${names.map(() => "?")})`).bind(...Object.values(row)),
+      );
     }
   }
   await to.d1.batch([to.d1.prepare("pragma defer_foreign_keys = true"), ...statements]);
@@ -56,7 +73,11 @@ async function copyRows(from, to, tables = TABLES) {
 /** What the newest run of cron said of the former value. */
 async function cron(worker) {
   await worker.scheduled();
-  return worker.logs().split("\n").filter((line) => line.includes("of SECRETS")).at(-1);
+  return worker
+    .logs()
+    .split("\n")
+    .filter((line) => line.includes("of SECRETS"))
+    .at(-1);
 }
 
 test("what the former secret sealed is sealed again, the log says when it may go, and then it is missed by nobody", async () => {
@@ -80,9 +101,17 @@ test("what the former secret sealed is sealed again, the log says when it may go
   const cell = (table, column, row, text) => seal(OLD, { table, column, row }, text);
   await old.d1.batch([
     old.d1.prepare("update issuer set client_key_sealed = ? where id = ?").bind(cell("issuer", "client_key_sealed", issuer, "{}"), issuer),
-    old.d1.prepare("insert into system_account (id, issuer_id, subject, granted_scopes, refresh_token_sealed, created_at, updated_at) values ('s', ?, 's', '', ?, 0, 0)")
+    old.d1
+      .prepare(
+        `insert into system_account (id, issuer_id, subject, granted_scopes, refresh_token_sealed, created_at, updated_at) values
+           ('s', ?, 's', '', ?, 0, 0)`,
+      )
       .bind(issuer, cell("system_account", "refresh_token_sealed", "s", "a refresh token")),
-    old.d1.prepare("insert into issuer_access_token (id, issuer_id, scope, scope_hash, token_sealed, created_at, updated_at) values ('t', ?, '', 'h', ?, 0, 0)")
+    old.d1
+      .prepare(
+        `insert into issuer_access_token (id, issuer_id, scope, scope_hash, token_sealed, created_at, updated_at) values
+           ('t', ?, '', 'h', ?, 0, 0)`,
+      )
       .bind(issuer, cell("issuer_access_token", "token_sealed", "t", "an access token")),
   ]);
   const plain = new Map();
@@ -98,7 +127,10 @@ test("what the former secret sealed is sealed again, the log says when it may go
   const rotated = await start(`${NEW},${OLD}`);
   await copyRows(old, rotated);
   // A token that is being refreshed is its holder's to seal.
-  await rotated.d1.prepare("update account set leased_until = ? where id = ?").bind(Date.now() + 60_000, account).run();
+  await rotated.d1
+    .prepare("update account set leased_until = ? where id = ?")
+    .bind(Date.now() + 60_000, account)
+    .run();
   assert.match(await cron(rotated), new RegExp(`value 2 of SECRETS .key ${keyId(OLD)}. is still needed: 2 sealed values`));
   await rotated.d1.prepare("update account set leased_until = null where id = ?").bind(account).run();
   await cron(rotated);
@@ -131,14 +163,23 @@ test("what the former secret sealed is sealed again, the log says when it may go
   assert.equal((await browser.post(at("/two-factor/verify-totp"), { code: totp(seed) })).status, 200);
   assert.equal(decodeProtectedHeader((await browser.get(at("/token"))).json.token).kid, kid, "the signing key is the same");
   assert.equal((await (await signIn()).post(at("/two-factor/verify-backup-code"), { code: backupCodes[0] })).status, 200);
-  assert.equal((await (await signIn()).post(at("/two-factor/verify-backup-code"), { code: backupCodes[0] })).status, 401, "a code is good once");
+  assert.equal(
+    (await (await signIn()).post(at("/two-factor/verify-backup-code"), { code: backupCodes[0] })).status,
+    401,
+    "a code is good once",
+  );
 });
 
 test("a rotation takes no cookie's life: not of a website behind nginx, nor of a browser with several accounts", async () => {
   const old = await start(OLD, { MULTI_SESSION: "on" });
   await seedApp(old, "nginx.localhost", { rules: [] });
   const ada = await signUp(old);
-  const asked = (path) => ({ ...PAGE, host: "auth.localhost", "x-original-url": `http://nginx.localhost${path}`, "x-original-method": "GET" });
+  const asked = (path) => ({
+    ...PAGE,
+    host: "auth.localhost",
+    "x-original-url": `http://nginx.localhost${path}`,
+    "x-original-method": "GET",
+  });
   const via = (worker, path, cookie) => worker.browser().get(`http://nginx.localhost${path}`, { headers: { ...asked(path), cookie } });
   const begun = await via(old, "/.doorward/sign-in?return=/");
   const back = new URL((await ada.browser.get(begun.location, { headers: PAGE })).location);
@@ -155,7 +196,9 @@ test("a rotation takes no cookie's life: not of a website behind nginx, nor of a
   const header = () => ({ cookie: [...jar].map((pair) => pair.join("=")).join("; ") });
   const keep = ({ cookies }) => cookies.forEach((line) => jar.set(...line.match(/^([^=]+)=([^;]*)/).slice(1)));
   keep(await rotated.browser().get(at("/get-session"), { headers: header() }));
-  const second = await rotated.browser().post(at("/sign-up/email"), { name: "B", email: uniqueEmail(), password: PASSWORD }, { headers: header() });
+  const second = await rotated
+    .browser()
+    .post(at("/sign-up/email"), { name: "B", email: uniqueEmail(), password: PASSWORD }, { headers: header() });
   const others = second.cookies.find((line) => line.startsWith("doorward.others="));
   assert.match(others, /Max-Age=604800/);
   jar.clear();
@@ -194,6 +237,11 @@ test("a rotation reads every database of tenants, and says so where one cannot b
   const worker = await start(`${NEW},${OLD}`);
   const admin = await signUp(worker);
   await giveRole(worker, admin.id, "owner");
-  await worker.d1.prepare("insert into tenant (id, slug, name, database, user_pool, created_at, updated_at) values ('00000000-0000-7000-8000-0000000000aa', 'apart', 'Apart', 'DB_APART', 'isolated', 0, 0)").run();
+  await worker.d1
+    .prepare(
+      `insert into tenant (id, slug, name, database, user_pool, created_at, updated_at) values
+         ('00000000-0000-7000-8000-0000000000aa', 'apart', 'Apart', 'DB_APART', 'isolated', 0, 0)`,
+    )
+    .run();
   assert.match(await cron(worker), /is still needed: not every database could be read/);
 });

@@ -22,7 +22,11 @@ before(async () => {
 });
 after(() => worker?.dispose());
 
-const run = (sql, ...values) => worker.d1.prepare(sql).bind(...values).run();
+const run = (sql, ...values) =>
+  worker.d1
+    .prepare(sql)
+    .bind(...values)
+    .run();
 const one = async (sql, ...values) => (await worker.rows(sql, ...values))[0];
 const count = async (sql, ...values) => (await one(`select count(*) as n from ${sql}`, ...values)).n;
 const living = (id) => count("session where user_id = ? and revoked_at is null", id);
@@ -114,7 +118,11 @@ test("an app is set up with the password, and asked for only once a code has pro
   assert.equal(verified.status, 200, verified.text);
   assert.deepEqual(Object.keys(verified.json).sort(), ["token", "user"]);
   assert.notEqual(jar(browser).get("doorward.session"), former);
-  assert.equal((await worker.browser().get(at("/get-session"), { headers: { cookie: `doorward.session=${former}` } })).json, null, "the session of before lives");
+  assert.equal(
+    (await worker.browser().get(at("/get-session"), { headers: { cookie: `doorward.session=${former}` } })).json,
+    null,
+    "the session of before lives",
+  );
   assert.equal((await session(browser)).user.twoFactorEnabled, true);
   refused(await call(browser, "enable", { password: PASSWORD }), 400, "TOTP_ALREADY_ENABLED");
   assert.equal((await mails(email))[0].subject, "Two-step sign-in is on");
@@ -126,7 +134,10 @@ test("the URI is what apps read, and is shown again only for the password", asyn
   const { browser, email, uri, seed } = await guarded();
   const { scheme, type, issuer, account, query } = readUri(uri);
   const [{ name }] = await worker.rows("select name from tenant where slug = 'default'");
-  assert.deepEqual([scheme, type, issuer, account, query.issuer, query.digits, query.period], ["otpauth:", "totp", name, email, name, "6", "30"]);
+  assert.deepEqual(
+    [scheme, type, issuer, account, query.issuer, query.digits, query.period],
+    ["otpauth:", "totp", name, email, name, "6", "30"],
+  );
   assert.equal(seed.length, 20);
   refused(await call(browser, "get-totp-uri", { password: "wrong" }), 400, "INVALID_PASSWORD");
   refused(await call(browser, "get-totp-uri"), 400, "INVALID_PASSWORD");
@@ -280,7 +291,10 @@ test("a mailed link leads to our page of second factors, and from there to where
   const link = linkIn((await mails(who.email))[0]);
   const followed = await browser.followMailedLink(link);
   const page = new URL(followed.location, AUTH);
-  assert.deepEqual([followed.status, page.pathname, page.searchParams.get("continue"), opens(followed)], [303, "/second-factor", `${SPA}/in`, false]);
+  assert.deepEqual(
+    [followed.status, page.pathname, page.searchParams.get("continue"), opens(followed)],
+    [303, "/second-factor", `${SPA}/in`, false],
+  );
   const again = await worker.browser().followMailedLink(link);
   assert.match(again.location, /error=INVALID_TOKEN/);
   assert.equal(line(again, "second_factor"), undefined);
@@ -368,7 +382,8 @@ test("a client is told how somebody signed in last, whichever factors it took", 
 test("a code is good in its step and one either side, once, and none before it afterwards", async () => {
   const who = await guarded();
   const step = await earlyInStep();
-  for (const drift of [-3, -2, 2, 3]) refused(await give(await waiting(who), totp(who.seed, step + drift)), 401, "INVALID_CODE", `${drift}`);
+  for (const drift of [-3, -2, 2, 3])
+    refused(await give(await waiting(who), totp(who.seed, step + drift)), 401, "INVALID_CODE", `${drift}`);
   const used = [];
   for (const drift of [-1, 0, 1]) {
     const code = totp(who.seed, step + drift);
@@ -390,7 +405,11 @@ test("one sign-in takes five codes, of whichever kind", async () => {
   for (const answer of [await give(browser, totp(who.seed)), await giveBackup(browser, who.codes[0])]) {
     assert.ok([TOO_MANY, NOTHING_WAITS].includes(answer.json.code) && !opens(answer), `over is over: ${answer.text}`);
   }
-  assert.equal(await count("json_each((select backup_codes from two_factor where user_id = ?))", who.id), 10, "a backup code was used up in vain");
+  assert.equal(
+    await count("json_each((select backup_codes from two_factor where user_id = ?))", who.id),
+    10,
+    "a backup code was used up in vain",
+  );
   assert.equal((await give(await waiting(who), totp(who.seed))).status, 200, "another sign-in has five of its own");
   const four = await waiting(who);
   await rewind(who.id);
@@ -413,7 +432,11 @@ test("ten failures lock the second factor for a quarter of an hour, for right co
   refused(await giveMailed(browser, await mailedCode(who.email)), 429, LOCKED);
   refused(await give(who.browser, totp(who.seed)), 429, LOCKED, "signed in");
   assert.equal(await count("json_each((select backup_codes from two_factor where user_id = ?))", who.id), 10, "a backup code was used up");
-  assert.equal((await one("select last_failed_at as at from two_factor where user_id = ?", who.id)).at, last, "what is refused while it is locked makes it longer");
+  assert.equal(
+    (await one("select last_failed_at as at from two_factor where user_id = ?", who.id)).at,
+    last,
+    "what is refused while it is locked makes it longer",
+  );
   await run("update two_factor set last_failed_at = ? where user_id = ?", last - 890_000, who.id);
   refused(await give(await waiting(who), totp(who.seed)), 429, LOCKED, "ten seconds early");
   await run("update two_factor set last_failed_at = ? where user_id = ?", last - 900_001, who.id);
@@ -428,11 +451,18 @@ test("guesses made at once are ten, too", async () => {
   const browsers = (await times(12, () => waiting(who))).flatMap((browser) => copies(5, browser));
   const wrong = wrongCode(who.seed);
   const answers = await piledUp(browsers, (browser) => give(browser, wrong));
-  assert.ok(answers.every(({ status }) => status === 401 || status === 429), JSON.stringify(tally(answers)));
+  assert.ok(
+    answers.every(({ status }) => status === 401 || status === 429),
+    JSON.stringify(tally(answers)),
+  );
   const tried = answers.filter(({ json }) => json.code === "INVALID_CODE").length;
   assert.ok(tried <= 10, `${tried} guesses were compared`);
   refused(await give(await waiting(who), totp(who.seed)), 429, LOCKED);
-  assert.equal((await mails(who.email)).filter(({ subject }) => subject === "Wrong codes at your second step").length, 1, "their owner is told, once");
+  assert.equal(
+    (await mails(who.email)).filter(({ subject }) => subject === "Wrong codes at your second step").length,
+    1,
+    "their owner is told, once",
+  );
 });
 
 test("wrong codes of somebody signed in are counted as well", async () => {
@@ -502,7 +532,11 @@ test("a sign-in waits in vain once the password it was begun with is no more, or
   assert.equal((await worker.browser().post(at("/reset-password"), { token, newPassword: NEW })).status, 200);
   await call(open[1], "send-otp");
   const code = await mailedCode(reset.email);
-  for (const answer of [await give(open[0], totp(reset.seed)), await giveMailed(open[1], code ?? "000000"), await giveBackup(open[2], reset.codes[0])]) {
+  for (const answer of [
+    await give(open[0], totp(reset.seed)),
+    await giveMailed(open[1], code ?? "000000"),
+    await giveBackup(open[2], reset.codes[0]),
+  ]) {
     assert.ok(answer.status >= 400 && answer.status < 500 && !opens(answer), answer.text);
   }
   assert.equal(await living(reset.id), 0);
@@ -658,7 +692,9 @@ test("neither a session nor a sign-in that is over uses up its user's limits", a
       const owner = limited.browser();
       await signIn(owner, email);
       const sent = await call(owner, "send-otp");
-      const [code] = (await limited.browser().get(`${AUTH}/dev/mailbox?to=${email}`)).json.map(({ subject }) => subject.match(/^(\d{6}) is/)?.[1]).filter(Boolean);
+      const [code] = (await limited.browser().get(`${AUTH}/dev/mailbox?to=${email}`)).json
+        .map(({ subject }) => subject.match(/^(\d{6}) is/)?.[1])
+        .filter(Boolean);
       if (code) await giveMailed(owner, code);
       const off = code && (await call(owner, "disable", { password: PASSWORD })).status;
       spent[over] = [sent.status, off];
@@ -752,7 +788,10 @@ test("cron deletes trust that is long over", async () => {
 // What a session says of itself
 
 test("a session claims no second factor that nobody gave", async () => {
-  const amr = async (id) => JSON.parse((await one("select amr from session where user_id = ? and revoked_at is null order by created_at desc, id desc limit 1", id)).amr);
+  const amr = async (id) =>
+    JSON.parse(
+      (await one("select amr from session where user_id = ? and revoked_at is null order by created_at desc, id desc limit 1", id)).amr,
+    );
   const switchedOn = await amr((await mailed()).id);
   const who = await guarded();
   const browser = await trusting(who);
@@ -772,7 +811,8 @@ test("setting up without a password makes no session fresher", async () => {
   const { authenticated_at: at } = await one("select authenticated_at from session where user_id = ? and revoked_at is null", id);
   assert.equal(at, hours, "nobody proved anything, and the day begins anew");
   await run("update session set authenticated_at = 1 where user_id = ?", id);
-  for (const path of ["enable", "disable", "get-totp-uri", "generate-backup-codes"]) refused(await call(browser, path), 403, "SESSION_NOT_FRESH", path);
+  for (const path of ["enable", "disable", "get-totp-uri", "generate-backup-codes"])
+    refused(await call(browser, path), 403, "SESSION_NOT_FRESH", path);
 });
 
 test("an administrator in somebody's session changes no second factor", async () => {
@@ -791,15 +831,27 @@ test("an administrator in somebody's session changes no second factor", async ()
     page: await who.browser.submit(`${AUTH}/account/second-factor/verify`, { code: wrongCode(seed) }),
     app: await give(who.browser, totp(seed)),
   };
-  assert.deepEqual(Object.entries(answers).map(([name, { status }]) => `${name} ${status}`), ["backup 403", "page 403", "app 403"]);
-  assert.equal(await count("session where user_id = ? and revoked_at is null and impersonated_by is null", who.id), 0, "the impersonation became a session of the user's own");
+  assert.deepEqual(
+    Object.entries(answers).map(([name, { status }]) => `${name} ${status}`),
+    ["backup 403", "page 403", "app 403"],
+  );
+  assert.equal(
+    await count("session where user_id = ? and revoked_at is null and impersonated_by is null", who.id),
+    0,
+    "the impersonation became a session of the user's own",
+  );
 });
 
 // Pages
 
 /** The hidden fields of a page's first form: what a browser sends along. */
-const hidden = (page) => Object.fromEntries(
-  [...page.text.match(/<form[^]*?<\/form>/)[0].matchAll(/type="hidden" name="(\w+)" value="([^"]*)"/g)].map(([, name, value]) => [name, value.replaceAll("&amp;", "&")]));
+const hidden = (page) =>
+  Object.fromEntries(
+    [...page.text.match(/<form[^]*?<\/form>/)[0].matchAll(/type="hidden" name="(\w+)" value="([^"]*)"/g)].map(([, name, value]) => [
+      name,
+      value.replaceAll("&amp;", "&"),
+    ]),
+  );
 
 test("the login page asks for the second factor, without a script", async () => {
   const who = await guarded();
@@ -859,7 +911,7 @@ test("nor is it two once a code was mailed", async () => {
   await browser.submit(`${AUTH}/login`, { email: who.email, password: PASSWORD });
   const sent = await browser.submit(`${AUTH}/second-factor/send`, { continue: "/account" });
   const wrong = wrongCode(who.seed);
-  await browser.submit(`${AUTH}/second-factor`, { ...hidden(sent), code: wrong === await mailedCode(who.email) ? "888888" : wrong });
+  await browser.submit(`${AUTH}/second-factor`, { ...hidden(sent), code: wrong === (await mailedCode(who.email)) ? "888888" : wrong });
   assert.equal((await one("select failed_attempts as n from two_factor where user_id = ?", who.id)).n, 1);
 });
 
@@ -911,28 +963,58 @@ test("the pages of the account set it up, make new codes and switch it off", asy
 test("what cannot be is refused, never an error of ours", async () => {
   const who = await guarded();
   const bodies = [
-    {}, { code: null }, { code: 123456 }, { code: "" }, { code: " " }, { code: "1".repeat(41) }, { code: ["1"] }, { code: { a: 1 } }, { code: "１２３４５６" },
-    { code: "-00001" }, { code: "1e5" }, { code: "\0\0\0\0\0\0" }, { code: "123456", trustDevice: "maybe" }, { code: "123456", trustDevice: [] }, [], "null", "{bad",
+    {},
+    { code: null },
+    { code: 123456 },
+    { code: "" },
+    { code: " " },
+    { code: "1".repeat(41) },
+    { code: ["1"] },
+    { code: { a: 1 } },
+    { code: "１２３４５６" },
+    { code: "-00001" },
+    { code: "1e5" },
+    { code: "\0\0\0\0\0\0" },
+    { code: "123456", trustDevice: "maybe" },
+    { code: "123456", trustDevice: [] },
+    [],
+    "null",
+    "{bad",
   ];
   for (const path of ["verify-totp", "verify-otp", "verify-backup-code"]) {
     for (const body of bodies) {
       for (const browser of [await waiting(who), who.browser]) {
         const headers = { "content-type": "application/json" };
         const answer = await browser.post(at(`/two-factor/${path}`), typeof body === "string" ? body : JSON.stringify(body), { headers });
-        assert.ok(answer.status >= 400 && answer.status < 500 && answer.json.code, `${path} ${JSON.stringify(body)}: ${answer.status} ${answer.text}`);
+        assert.ok(
+          answer.status >= 400 && answer.status < 500 && answer.json.code,
+          `${path} ${JSON.stringify(body)}: ${answer.status} ${answer.text}`,
+        );
       }
       await run("update two_factor set failed_attempts = 0 where user_id = ?", who.id);
     }
   }
   for (const path of ["enable", "disable", "get-totp-uri", "generate-backup-codes"]) {
-    for (const body of [{ password: 7 }, { password: "x".repeat(5000) }, { password: PASSWORD, method: 7 }, { password: PASSWORD, issuer: "x".repeat(5000) }]) {
+    for (const body of [
+      { password: 7 },
+      { password: "x".repeat(5000) },
+      { password: PASSWORD, method: 7 },
+      { password: PASSWORD, issuer: "x".repeat(5000) },
+    ]) {
       const answer = await call(who.browser, path, body);
       assert.ok(answer.status < 500, `${path} ${JSON.stringify(body).slice(0, 60)}: ${answer.status}`);
       await run("update user set locked_until = null, failed_login_count = 0 where id = ?", who.id);
     }
-    assert.equal((await who.browser.post(at(`/two-factor/${path}`), { password: PASSWORD }, { origin: "https://evil.example" })).status, 403, path);
+    assert.equal(
+      (await who.browser.post(at(`/two-factor/${path}`), { password: PASSWORD }, { origin: "https://evil.example" })).status,
+      403,
+      path,
+    );
   }
-  assert.equal((await who.browser.post(at("/two-factor/verify-totp"), { code: totp(who.seed) }, { origin: "https://evil.example" })).status, 403);
+  assert.equal(
+    (await who.browser.post(at("/two-factor/verify-totp"), { code: totp(who.seed) }, { origin: "https://evil.example" })).status,
+    403,
+  );
 });
 
 // What is kept
@@ -944,13 +1026,18 @@ test("nothing secret is readable in the database, or in the log", async () => {
   await call(waits, "send-otp");
   const code = await mailedCode(who.email);
   await giveBackup(waits, "AAAAA-AAAAA");
-  const tables = await worker.rows("select name from sqlite_schema where type = 'table' and name not glob '_cf_*' and name not glob 'sqlite_*'");
+  const tables = await worker.rows(
+    "select name from sqlite_schema where type = 'table' and name not glob '_cf_*' and name not glob 'sqlite_*'",
+  );
   let dump = "";
   for (const { name } of tables) dump += JSON.stringify(await worker.rows(`select * from "${name}"`));
   const hashed = (text) => ["hex", "base64", "base64url"].map((form) => createHash("sha256").update(text).digest(form).replace(/=+$/, ""));
   const bare = who.codes.map((one) => one.replace("-", ""));
   const secrets = {
-    seed: [new URL(who.uri).searchParams.get("secret"), ...["hex", "base64", "base64url", "latin1"].map((form) => who.seed.toString(form).replace(/=+$/, ""))],
+    seed: [
+      new URL(who.uri).searchParams.get("secret"),
+      ...["hex", "base64", "base64url", "latin1"].map((form) => who.seed.toString(form).replace(/=+$/, "")),
+    ],
     "backup code": [...who.codes, ...bare, ...bare.map((one) => one.toLowerCase())],
     "bare hash of a backup code": [...who.codes, ...bare].flatMap(hashed),
     "bare hash of a mailed code": hashed(code),
@@ -970,11 +1057,18 @@ test("after a rotation of SECRETS, apps and backup codes made before it go on wo
   const rotated = await startWorker({ settings: { ...OPTIONS, SECRETS: `${secret},${SETTINGS.SECRETS}` } });
   try {
     // The same rows under other keys: a second Worker has a database of its own.
-    for (const [table, column] of [["user", "id"], ["account", "user_id"], ["two_factor", "user_id"]]) {
+    for (const [table, column] of [
+      ["user", "id"],
+      ["account", "user_id"],
+      ["two_factor", "user_id"],
+    ]) {
       for (const row of await worker.rows(`select * from ${table} where ${column} = ?`, who.id)) {
         const names = Object.keys(row);
         const sql = `insert into ${table} (${names}) values (${names.map(() => "?")})`;
-        await rotated.d1.prepare(sql).bind(...Object.values(row)).run();
+        await rotated.d1
+          .prepare(sql)
+          .bind(...Object.values(row))
+          .run();
       }
     }
     const waits = async () => {
@@ -1014,15 +1108,19 @@ async function piledUp(browsers, send) {
 }
 
 /** Browsers with the same cookies. */
-const copies = (most, browser) => Array.from({ length: most }, () => {
-  const copy = worker.browser();
-  for (const [name, value] of jar(browser)) jar(copy).set(name, value);
-  return copy;
-});
+const copies = (most, browser) =>
+  Array.from({ length: most }, () => {
+    const copy = worker.browser();
+    for (const [name, value] of jar(browser)) jar(copy).set(name, value);
+    return copy;
+  });
 
 /** Exactly one of them is in, and nothing is left of the others. */
 async function checkOneWon(who, answers, before) {
-  assert.ok(answers.every(({ status }) => status < 500), JSON.stringify(tally(answers)));
+  assert.ok(
+    answers.every(({ status }) => status < 500),
+    JSON.stringify(tally(answers)),
+  );
   const won = answers.filter(({ status }) => status === 200);
   assert.equal(won.length, 1, JSON.stringify(tally(answers)));
   assert.equal(answers.filter(opens).length, 1);
@@ -1053,7 +1151,11 @@ test("one backup code, given to 50 sign-ins at once, opens one session", async (
   const who = await guarded();
   const browsers = await times(50, () => waiting(who));
   const before = await living(who.id);
-  await checkOneWon(who, await piledUp(browsers, (browser, n) => giveBackup(browser, n % 2 ? who.codes[0] : who.codes[0].toLowerCase())), before);
+  await checkOneWon(
+    who,
+    await piledUp(browsers, (browser, n) => giveBackup(browser, n % 2 ? who.codes[0] : who.codes[0].toLowerCase())),
+    before,
+  );
   assert.equal(await count("json_each((select backup_codes from two_factor where user_id = ?))", who.id), 9);
 });
 
@@ -1081,7 +1183,10 @@ test("one code that proves an app, given 50 times at once, makes one session of 
   await earlyInStep(5_000);
   const code = totp(seed);
   const answers = await piledUp(copies(50, browser), (copy) => give(copy, code));
-  assert.ok(answers.every(({ status }) => status < 500), JSON.stringify(tally(answers)));
+  assert.ok(
+    answers.every(({ status }) => status < 500),
+    JSON.stringify(tally(answers)),
+  );
   assert.equal(answers.filter(opens).length, 1, JSON.stringify(tally(answers)));
   assert.equal(await living(id), 1);
   assert.equal((await mails(email)).filter(({ subject }) => subject === "Two-step sign-in is on").length, 1);
@@ -1090,7 +1195,10 @@ test("one code that proves an app, given 50 times at once, makes one session of 
 test("a factor switched off 20 times at once leaves one session", async () => {
   const who = await guarded();
   const answers = await piledUp(copies(20, who.browser), (copy) => call(copy, "disable", { password: PASSWORD }));
-  assert.ok(answers.every(({ status }) => status < 500), JSON.stringify(tally(answers)));
+  assert.ok(
+    answers.every(({ status }) => status < 500),
+    JSON.stringify(tally(answers)),
+  );
   assert.equal(await living(who.id), 1, "one session became many");
 });
 

@@ -46,7 +46,10 @@ async function startService() {
     const { vector, clientId, issuer, nonce } = service.plays;
     if (pathname.endsWith("/.well-known/openid-configuration")) {
       return json(response, {
-        issuer: service.plays.template ?? issuer, authorization_endpoint: `${url}/authorize`, token_endpoint: `${url}/token`, jwks_uri: `${url}/jwks`,
+        issuer: service.plays.template ?? issuer,
+        authorization_endpoint: `${url}/authorize`,
+        token_endpoint: `${url}/token`,
+        jwks_uri: `${url}/jwks`,
         ...(vector.userinfo && { userinfo_endpoint: `${url}/userinfo` }),
       });
     }
@@ -54,9 +57,12 @@ async function startService() {
     if (pathname === "/userinfo") return json(response, vector.userinfo);
     if (vector.more[pathname]) return json(response, vector.more[pathname]);
     if (pathname !== "/token") return json(response, {}, 404);
-    if (service.plays.refuses) return json(response, { error: "bad_verification_code", error_description: "The code is incorrect or expired." });
+    if (service.plays.refuses)
+      return json(response, { error: "bad_verification_code", error_description: "The code is incorrect or expired." });
     const claims = { iss: issuer, aud: clientId, ...vector.claims, ...(nonce && { nonce }) };
-    const idToken = vector.claims && await new SignJWT(claims).setProtectedHeader({ alg: "RS256", kid: "k" }).setIssuedAt().setExpirationTime("5m").sign(privateKey);
+    const idToken =
+      vector.claims &&
+      (await new SignJWT(claims).setProtectedHeader({ alg: "RS256", kid: "k" }).setIssuedAt().setExpirationTime("5m").sign(privateKey));
     json(response, { ...vector.token, ...(idToken && { id_token: idToken }) });
   });
   return service;
@@ -68,18 +74,32 @@ async function begin(type, browser, body = {}) {
   const { baseUrl: _, keyId: __, ...settings } = vector.settings;
   const name = `${type}-${randomUUID().slice(0, 8)}`;
   const base = type === "microsoft" ? `${upstream.url}/${TENANT}/v2.0` : upstream.url;
-  const endpoints = OPEN_ID.includes(type) ? {} : {
-    authorization_endpoint: `${upstream.url}/authorize`, token_endpoint: `${upstream.url}/token`, userinfo_endpoint: `${upstream.url}/userinfo`,
-    ...(type === "github" && { emails_endpoint: `${upstream.url}/user/emails` }),
-  };
+  const endpoints = OPEN_ID.includes(type)
+    ? {}
+    : {
+        authorization_endpoint: `${upstream.url}/authorize`,
+        token_endpoint: `${upstream.url}/token`,
+        userinfo_endpoint: `${upstream.url}/userinfo`,
+        ...(type === "github" && { emails_endpoint: `${upstream.url}/user/emails` }),
+      };
   upstream.plays = {
-    vector, clientId: "our client",
+    vector,
+    clientId: "our client",
     issuer: type === "microsoft" ? `${upstream.url}/${vector.claims.tid}/v2.0` : upstream.url,
     template: type === "microsoft" ? `${upstream.url}/{tenantid}/v2.0` : undefined,
   };
   const made = await admin.browser.post(at("/admin/issuers"), {
-    name, serviceType: type, label: "A service", baseUrl: base, clientId: "our client", settings, endpoints, global: true, trustEmail: true,
-    ...(type === "apple" ? { clientKey: clientKey.private } : { clientSecret: "our secret" }), ...body,
+    name,
+    serviceType: type,
+    label: "A service",
+    baseUrl: base,
+    clientId: "our client",
+    settings,
+    endpoints,
+    global: true,
+    trustEmail: true,
+    ...(type === "apple" ? { clientKey: clientKey.private } : { clientSecret: "our secret" }),
+    ...body,
   });
   assert.equal(made.status, 201, made.text);
   const begun = await browser.post(at("/sign-in/social"), { provider: name, callbackURL: "/done", errorCallbackURL: "/failed" });
@@ -98,7 +118,11 @@ for (const [type, { expected, form, token, claims }] of Object.entries(SERVICES)
     let answer;
     if (form.user) {
       assert.equal(url.searchParams.get("response_mode"), "form_post");
-      const posted = await browser.submit(url.searchParams.get("redirect_uri"), { code: "c", state: url.searchParams.get("state"), user: JSON.stringify(form.user) }, { origin: "https://appleid.apple.com" });
+      const posted = await browser.submit(
+        url.searchParams.get("redirect_uri"),
+        { code: "c", state: url.searchParams.get("state"), user: JSON.stringify(form.user) },
+        { origin: "https://appleid.apple.com" },
+      );
       assert.equal(posted.status, 303, posted.text);
       answer = await browser.get(new URL(posted.location, AUTH).href);
     } else {
@@ -106,11 +130,24 @@ for (const [type, { expected, form, token, claims }] of Object.entries(SERVICES)
     }
     assert.equal(answer.location, "/done", worker.logs().slice(-600));
     const { user } = (await browser.get(at("/get-session"))).json;
-    assert.deepEqual([user.email, user.emailVerified, user.name, user.image], [expected.email, expected.emailVerified, expected.name, expected.picture]);
-    const [row] = await worker.rows("select a.*, u.first_name as given, u.last_name as family from account a join issuer i on i.id = a.issuer_id join user u on u.id = a.user_id where i.name = ?", name);
-    assert.deepEqual([row.subject, row.given, row.family, Boolean(row.email_verified)], [expected.subject, expected.firstName, expected.lastName, expected.emailVerified]);
+    assert.deepEqual(
+      [user.email, user.emailVerified, user.name, user.image],
+      [expected.email, expected.emailVerified, expected.name, expected.picture],
+    );
+    const [row] = await worker.rows(
+      `select a.*, u.first_name as given, u.last_name as family from account a join issuer i on i.id = a.issuer_id
+         join user u on u.id = a.user_id where i.name = ?`,
+      name,
+    );
+    assert.deepEqual(
+      [row.subject, row.given, row.family, Boolean(row.email_verified)],
+      [expected.subject, expected.firstName, expected.lastName, expected.emailVerified],
+    );
     assert.equal(row.id_token_sealed === null, claims === null);
-    assert.equal((await worker.rows("select 1 from issuer_refresh_token where account_id = ?", row.id)).length, token.refresh_token ? 1 : 0);
+    assert.equal(
+      (await worker.rows("select 1 from issuer_refresh_token where account_id = ?", row.id)).length,
+      token.refresh_token ? 1 : 0,
+    );
     const asked = upstream.seen.find(({ path }) => path === "/token");
     assert.equal(asked.form.has("code_verifier"), !NO_PKCE.includes(type));
     assert.equal(asked.headers.accept, "application/json");
@@ -126,7 +163,11 @@ test("apple's client secret is a JWT of the team's", async () => {
   await browser.get(callback);
   const { form } = upstream.seen.find(({ path }) => path === "/token");
   const key = await importJWK({ ...clientKey.private, d: undefined }, "ES256");
-  const { payload, protectedHeader } = await jwtVerify(form.get("client_secret"), key, { issuer: "Q7WX4K29ZB", subject: "our client", audience: upstream.url });
+  const { payload, protectedHeader } = await jwtVerify(form.get("client_secret"), key, {
+    issuer: "Q7WX4K29ZB",
+    subject: "our client",
+    audience: upstream.url,
+  });
   assert.deepEqual([protectedHeader.alg, protectedHeader.kid], ["ES256", "the key of the team"]);
   assert.ok(payload.exp - payload.iat <= 15_777_000, "Apple takes six months at most");
   assert.equal(form.get("client_id"), "our client");
@@ -136,7 +177,11 @@ test("what came by form and nobody signed is worth a name, and no address", asyn
   const browser = worker.browser();
   const { url } = await begin("apple", browser);
   const forged = { email: "victim@example.org", email_verified: true, sub: "another", name: { firstName: "<b>M</b>", lastName: "Allory" } };
-  const posted = await browser.submit(url.searchParams.get("redirect_uri"), { code: "c", state: url.searchParams.get("state"), user: JSON.stringify(forged) }, { origin: "https://appleid.apple.com" });
+  const posted = await browser.submit(
+    url.searchParams.get("redirect_uri"),
+    { code: "c", state: url.searchParams.get("state"), user: JSON.stringify(forged) },
+    { origin: "https://appleid.apple.com" },
+  );
   const answer = await browser.get(new URL(posted.location, AUTH).href);
   assert.equal(answer.location, "/done");
   const { user } = (await browser.get(at("/get-session"))).json;

@@ -18,9 +18,11 @@ let worker;
 before(async () => {
   worker = await startWorker({
     settings: {
-      SESSION_COOKIE_CACHE_SECONDS: `${FRESH / 1000}`, SESSION_RECHECK_SECONDS: `${FRESH / 1000}`,
+      SESSION_COOKIE_CACHE_SECONDS: `${FRESH / 1000}`,
+      SESSION_RECHECK_SECONDS: `${FRESH / 1000}`,
       // So long that every session begun here ends past 2038.
-      SESSION_SECONDS: `${LIFE / 1000}`, ROUTING_CACHE_SECONDS: "600",
+      SESSION_SECONDS: `${LIFE / 1000}`,
+      ROUTING_CACHE_SECONDS: "600",
     },
   });
 });
@@ -34,7 +36,11 @@ const ask = (cookie, path = "/get-session", host = AUTH) => worker.browser().get
 const trips = ({ headers }) => headers["server-timing"].match(/d1;desc="(\d+)"/)[1];
 const sets = ({ cookies }, name) => cookies.find((line) => line.startsWith(`doorward.${name}=`));
 const row = async (person) => (await worker.rows("select * from session where user_id = ?", person.id))[0];
-const change = (sql, ...values) => worker.d1.prepare(sql).bind(...values).run();
+const change = (sql, ...values) =>
+  worker.d1
+    .prepare(sql)
+    .bind(...values)
+    .run();
 const key = (person) => `session:${createHash("sha256").update(value(person).split(".")[0]).digest("base64url")}`;
 async function until(check) {
   for (let tries = 0; tries < 100; tries += 1) {
@@ -59,7 +65,8 @@ async function withoutD1(act) {
   }
 }
 function cleared(answer, about) {
-  for (const name of ["session", "snapshot"]) assert.match(sets(answer, name) ?? "", /^[^=]+=;.*Max-Age=0/, `${about}: ${name} was not taken back`);
+  for (const name of ["session", "snapshot"])
+    assert.match(sets(answer, name) ?? "", /^[^=]+=;.*Max-Age=0/, `${about}: ${name} was not taken back`);
 }
 
 test("the snapshot answers alone: no D1, no KV, until it is too old", async () => {
@@ -98,7 +105,16 @@ test("a copy in KV that is damaged, stale or another's is not believed", async (
   const person = await signUp(worker);
   await kept(person);
   const copy = await worker.kv.get(key(person), "json");
-  const bad = ["", "{bad", "null", "{}", { ...copy, checked_at: copy.checked_at - FRESH }, { ...copy, expires_at: 1 }, { ...copy, tenant_id: "t" }, { ...copy, app_id: "a" }];
+  const bad = [
+    "",
+    "{bad",
+    "null",
+    "{}",
+    { ...copy, checked_at: copy.checked_at - FRESH },
+    { ...copy, expires_at: 1 },
+    { ...copy, tenant_id: "t" },
+    { ...copy, app_id: "a" },
+  ];
   for (const text of bad) {
     await worker.kv.put(key(person), typeof text === "string" ? text : JSON.stringify(text));
     const answer = await ask(bare(person));
@@ -116,7 +132,11 @@ test("revoked: at once where D1 is asked, everywhere as soon as its last answer 
   await other.post(at("/sign-in/email"), { email: person.email, password: PASSWORD });
   await other.post(at("/revoke-session"), { token: handle });
   await until(async () => (await worker.kv.get(key(person))) === null);
-  const bodies = { "/revoke-session": { token: handle }, "/change-password": { currentPassword: PASSWORD, newPassword: "x".repeat(9) }, "/update-user": { name: "x" } };
+  const bodies = {
+    "/revoke-session": { token: handle },
+    "/change-password": { currentPassword: PASSWORD, newPassword: "x".repeat(9) },
+    "/update-user": { name: "x" },
+  };
   for (const path of ["/revoke-sessions", "/revoke-other-sessions", ...Object.keys(bodies)]) {
     const answer = await worker.browser().post(at(path), bodies[path] ?? {}, { headers: { cookie } });
     assert.equal(answer.status, 401, path);
@@ -139,16 +159,43 @@ test("forged, tampered, doubled and comma-joined cookies are refused without ask
   const [person, other] = [await signUp(worker), await signUp(worker)];
   const [token, signature] = value(person).split(".");
   const [otherToken, otherSignature] = value(other).split(".");
-  const flipped = [...value(person)].map((letter, n) => value(person).slice(0, n) + (letter === "A" ? "B" : "A") + value(person).slice(n + 1));
+  const flipped = [...value(person)].map(
+    (letter, n) => value(person).slice(0, n) + (letter === "A" ? "B" : "A") + value(person).slice(n + 1),
+  );
   const mac = (secret) => createHmac("sha256", secret).update(token).digest("base64url");
   const forged = [
-    token, `${token}.`, `.${signature}`, ".", "x", `${token}.${otherSignature}`, `${otherToken}.${signature}`, `${token}.${signature}.`, `${token}..${signature}`,
-    `${token}.${signature}=`, `${token}.${signature} x`, `${token}x.${signature}`, `${token.toLowerCase()}.${signature}`, `${token}%2E${signature}`, `${value(person)}A`,
-    `${token}.${mac("")}`, `${token}.${mac("session")}`, `${token}.${mac("only for tests: 0123456789abcdef0123456789abcdef")}`, `.${mac("")}`, value(person, "snapshot"), ...flipped,
+    token,
+    `${token}.`,
+    `.${signature}`,
+    ".",
+    "x",
+    `${token}.${otherSignature}`,
+    `${otherToken}.${signature}`,
+    `${token}.${signature}.`,
+    `${token}..${signature}`,
+    `${token}.${signature}=`,
+    `${token}.${signature} x`,
+    `${token}x.${signature}`,
+    `${token.toLowerCase()}.${signature}`,
+    `${token}%2E${signature}`,
+    `${value(person)}A`,
+    `${token}.${mac("")}`,
+    `${token}.${mac("session")}`,
+    `${token}.${mac("only for tests: 0123456789abcdef0123456789abcdef")}`,
+    `.${mac("")}`,
+    value(person, "snapshot"),
+    ...flipped,
   ].map((text) => `doorward.session=${text}`);
   const doubled = [
-    `${bare(person)}; ${bare(other)}`, `${bare(other)}; ${bare(person)}`, `${bare(person)}, ${bare(other)}`, `${bare(person)},${bare(other)}`, `a=1, ${bare(other)}; ${bare(person)}`,
-    `${bare(person)}; doorward.session=`, `doorward.session=; ${bare(person)}`, `${bare(person)}; doorward.session=x`, [bare(person), bare(other)],
+    `${bare(person)}; ${bare(other)}`,
+    `${bare(other)}; ${bare(person)}`,
+    `${bare(person)}, ${bare(other)}`,
+    `${bare(person)},${bare(other)}`,
+    `a=1, ${bare(other)}; ${bare(person)}`,
+    `${bare(person)}; doorward.session=`,
+    `doorward.session=; ${bare(person)}`,
+    `${bare(person)}; doorward.session=x`,
+    [bare(person), bare(other)],
   ];
   for (const cookie of [...forged, ...doubled]) {
     const [session, list] = [await ask(cookie), await ask(cookie, "/list-sessions")];
@@ -157,7 +204,14 @@ test("forged, tampered, doubled and comma-joined cookies are refused without ask
     for (const answer of [session, list]) cleared(answer, `${cookie}`);
     assert.equal((await ask(cookie, "/token")).status, 401, `${cookie}`);
   }
-  for (const cookie of ["doorward.session=", "doorward.session", "session=x", `Doorward.Session=${value(person)}`, `__Host-${bare(person)}`, `doorward.snapshot=${value(person, "snapshot")}`]) {
+  for (const cookie of [
+    "doorward.session=",
+    "doorward.session",
+    "session=x",
+    `Doorward.Session=${value(person)}`,
+    `__Host-${bare(person)}`,
+    `doorward.snapshot=${value(person, "snapshot")}`,
+  ]) {
     assert.equal((await ask(cookie)).text, "null", cookie);
     assert.equal((await ask(cookie, "/list-sessions")).status, 401, cookie);
   }
@@ -170,7 +224,16 @@ test("a snapshot is believed with its own session alone, and unchanged", async (
   edited.session.user.name = "Forged";
   edited.session.roles = ["owner"];
   const text = Buffer.from(JSON.stringify(edited)).toString("base64url");
-  const bad = [value(other, "snapshot"), value(person), `${text}.${signature}`, `${text}.${createHmac("sha256", "").update(text).digest("base64url")}`, `${text}.`, text, "", `${payload}.${signature}A`];
+  const bad = [
+    value(other, "snapshot"),
+    value(person),
+    `${text}.${signature}`,
+    `${text}.${createHmac("sha256", "").update(text).digest("base64url")}`,
+    `${text}.`,
+    text,
+    "",
+    `${payload}.${signature}A`,
+  ];
   for (const snapshot of bad) {
     const { user } = (await ask(`${bare(person)}; doorward.snapshot=${snapshot}`)).json;
     assert.deepEqual([user.id, user.name, user.role], [person.id, "Zoë Ångström", "user"], snapshot);
@@ -182,7 +245,10 @@ test("a session is of one tenant: another tenant's auth host knows nobody by it"
   await seedDomain(worker, tenant, "other.localhost");
   const person = await signUp(worker);
   await kept(person);
-  for (const [layer, cookie] of [["D1 or KV", bare(person)], ["snapshot", whole(person)]]) {
+  for (const [layer, cookie] of [
+    ["D1 or KV", bare(person)],
+    ["snapshot", whole(person)],
+  ]) {
     const about = `a session of the default tenant, by ${layer}, on an isolated tenant's host`;
     assert.equal((await ask(cookie, "/token", "http://other.localhost")).status, 401, about);
     assert.equal((await ask(cookie, "/get-session", "http://other.localhost")).text, "null", about);
@@ -197,8 +263,10 @@ test("a user or tenant that is suspended is out: at once where D1 is asked, soon
   const tenants = await signUp(worker, { host: at2 });
   const rented = [...tenants.browser.cookies("rented.localhost")].map((pair) => pair.join("=")).join("; ");
   const out = {
-    "status = 'suspended'": await signUp(worker), "status = 'suspended', suspended_until = 4102444800000": await signUp(worker),
-    "status = 'inactive'": await signUp(worker), "status = 'deleted', deleted_at = 1": await signUp(worker),
+    "status = 'suspended'": await signUp(worker),
+    "status = 'suspended', suspended_until = 4102444800000": await signUp(worker),
+    "status = 'inactive'": await signUp(worker),
+    "status = 'deleted', deleted_at = 1": await signUp(worker),
   };
   const back = await signUp(worker);
   const copies = {};
@@ -232,7 +300,10 @@ test("times past 2038 make the round trip, through every layer", async () => {
   assert.equal(written, created + LIFE);
   assert.ok(written > 2 ** 31 * 1000);
   await kept(person);
-  for (const [layer, cookie] of [["snapshot", whole(person)], ["KV", bare(person)]]) {
+  for (const [layer, cookie] of [
+    ["snapshot", whole(person)],
+    ["KV", bare(person)],
+  ]) {
     assert.equal((await ask(cookie)).json.session.expiresAt, new Date(written).toISOString(), layer);
   }
   for (const iso of ["2047-01-19T03:14:08.001Z", "2100-02-28T23:59:59.999Z", "9999-12-31T23:59:59.999Z"]) {
@@ -281,7 +352,12 @@ test("a session that is not remembered lives for a day, is never prolonged, and 
   assert.equal((await ask(bare(over.person))).json, null);
   // One that was opened before there was such an end has it as well.
   const old = await aged(2, false);
-  await change("update session set expires_at = ?, updated_at = ? where user_id = ?", Date.now() + 5 * DAY, Date.now() - 2 * DAY, old.person.id);
+  await change(
+    "update session set expires_at = ?, updated_at = ? where user_id = ?",
+    Date.now() + 5 * DAY,
+    Date.now() - 2 * DAY,
+    old.person.id,
+  );
   await worker.kv.delete(key(old.person));
   assert.equal((await ask(bare(old.person))).json, null);
 });

@@ -13,7 +13,9 @@ const ELSEWHERE = "http://elsewhere.localhost";
 let worker, upstream, admin, elsewhere;
 before(async () => {
   upstream = await startUpstream();
-  worker = await startWorker({ settings: { SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0", UPSTREAM_TIMEOUT_SECONDS: String(TIMEOUT) } });
+  worker = await startWorker({
+    settings: { SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0", UPSTREAM_TIMEOUT_SECONDS: String(TIMEOUT) },
+  });
   admin = await signUp(worker, { roles: ["admin"] });
   elsewhere = await seedTenant(worker, { slug: "elsewhere" });
   await seedDomain(worker, elsewhere, new URL(ELSEWHERE).hostname);
@@ -25,25 +27,36 @@ after(async () => {
 beforeEach(() => upstream.behave());
 
 const at = (path, host = AUTH) => `${host}/api/auth${path}`;
-const run = (sql, ...values) => worker.d1.prepare(sql).bind(...values).run();
+const run = (sql, ...values) =>
+  worker.d1
+    .prepare(sql)
+    .bind(...values)
+    .run();
 const told = ({ status, json }) => [status, json.code];
 const many = (count, ask) => Promise.all(Array.from({ length: count }, (_, n) => ask(n)));
 const show = (id, who = admin, host = AUTH) => who.browser.get(at(`/admin/issuers/${id}/system-account`, host));
-const disconnect = (id, who = admin, host = AUTH) => who.browser.send("DELETE", at(`/admin/issuers/${id}/system-account`, host), { headers: { origin: host } });
-const begin = (id, who = admin, body = {}, host = AUTH) => who.browser.post(at(`/admin/issuers/${id}/system-account`, host), { callbackURL: "/connected", ...body });
+const disconnect = (id, who = admin, host = AUTH) =>
+  who.browser.send("DELETE", at(`/admin/issuers/${id}/system-account`, host), { headers: { origin: host } });
+const begin = (id, who = admin, body = {}, host = AUTH) =>
+  who.browser.post(at(`/admin/issuers/${id}/system-account`, host), { callbackURL: "/connected", ...body });
 const serviceToken = (id, who = admin, host = AUTH) => who.browser.post(at(`/admin/issuers/${id}/service-token`, host), {});
 const errorOf = (answer) => {
   assert.equal(answer.status, 302, answer.text);
   return new URL(answer.location, AUTH).searchParams.get("error");
 };
-const audits = async (event, issuer) => (await worker.rows("select user_id, severity, details from audit_event where event = ?", event)).filter(({ details }) => JSON.parse(details).issuer === issuer);
+const audits = async (event, issuer) =>
+  (await worker.rows("select user_id, severity, details from audit_event where event = ?", event)).filter(
+    ({ details }) => JSON.parse(details).issuer === issuer,
+  );
 const account = async (issuer) => (await worker.rows("select * from system_account where issuer_id = ?", issuer))[0];
-const expire = (issuer, seconds = -10) => run("update issuer_access_token set expires_at = ? where issuer_id = ?", Date.now() + seconds * 1000, issuer);
-const leases = async (issuer) => (await worker.rows("select leased_until from system_account where issuer_id = ? and leased_until is not null", issuer)).length;
+const expire = (issuer, seconds = -10) =>
+  run("update issuer_access_token set expires_at = ? where issuer_id = ?", Date.now() + seconds * 1000, issuer);
+const leases = async (issuer) =>
+  (await worker.rows("select leased_until from system_account where issuer_id = ? and leased_until is not null", issuer)).length;
 
 let names = 0;
 async function issuer(columns = {}) {
-  const name = `i${names += 1}`;
+  const name = `i${(names += 1)}`;
   return { name, id: await addIssuer(worker.d1, upstream.url, { name, ...columns }) };
 }
 
@@ -68,7 +81,10 @@ async function connected({ columns, person = stranger(), scope = "openid email o
 test("an administrator connects an account, and sees it without its secrets", async () => {
   const person = stranger({ preferred_username: "robot" });
   const made = await issuer({
-    login_scopes: "openid email", login_scopes_offline: "openid email offline_access calendar", login_params: '{"hd":"x"}', login_params_offline: '{"access_type":"offline","prompt":"consent"}',
+    login_scopes: "openid email",
+    login_scopes_offline: "openid email offline_access calendar",
+    login_params: '{"hd":"x"}',
+    login_params_offline: '{"access_type":"offline","prompt":"consent"}',
   });
   assert.deepEqual(told(await show(made.id)), [404, "SYSTEM_ACCOUNT_NOT_FOUND"]);
   assert.deepEqual(told(await serviceToken(made.id)), [404, "SYSTEM_ACCOUNT_NOT_FOUND"]);
@@ -79,14 +95,20 @@ test("an administrator connects an account, and sees it without its secrets", as
   assert.equal(begun.json.redirect, true);
   const url = new URL(begun.json.url);
   assert.deepEqual(url.searchParams.get("scope").split(" ").sort(), ["calendar", "email", "offline_access", "openid"]);
-  assert.deepEqual(["access_type", "prompt", "hd", "code_challenge_method"].map((name) => url.searchParams.get(name)), ["offline", "consent", null, "S256"]);
+  assert.deepEqual(
+    ["access_type", "prompt", "hd", "code_challenge_method"].map((name) => url.searchParams.get(name)),
+    ["offline", "consent", null, "S256"],
+  );
   const back = await admin.browser.get(await consent(url.href, person));
   assert.equal(back.location, "/connected");
 
   const shown = await show(made.id);
   assert.equal(shown.status, 200, shown.text);
   const { subject, email, grantedScopes, hasServiceToken, updatedBy } = shown.json;
-  assert.deepEqual({ subject, email, hasServiceToken, updatedBy }, { subject: person.sub, email: person.email, hasServiceToken: false, updatedBy: admin.id });
+  assert.deepEqual(
+    { subject, email, hasServiceToken, updatedBy },
+    { subject: person.sub, email: person.email, hasServiceToken: false, updatedBy: admin.id },
+  );
   assert.deepEqual(grantedScopes.sort(), ["calendar", "email", "offline_access", "openid"]);
   for (const secret of upstream.given) assert.ok(!shown.text.includes(secret));
   assert.ok(!shown.text.includes((await account(made.id)).refresh_token_sealed));
@@ -103,7 +125,10 @@ test("an administrator connects an account, and sees it without its secrets", as
 test("only administrators connect, see, disconnect and make tokens", async () => {
   const made = await connected();
   const [nobody, user] = [{ browser: worker.browser() }, await signUp(worker)];
-  for (const [who, outcome] of [[nobody, [401, "UNAUTHORIZED"]], [user, [403, "FORBIDDEN"]]]) {
+  for (const [who, outcome] of [
+    [nobody, [401, "UNAUTHORIZED"]],
+    [user, [403, "FORBIDDEN"]],
+  ]) {
     for (const call of [show, begin, disconnect, serviceToken]) assert.deepEqual(told(await call(made.id, who)), outcome, call.name);
   }
   const other = await signUp(worker, { roles: ["admin"] });
@@ -158,9 +183,13 @@ test("a service token is shown once, is hashed at rest, and ends with the next",
   const made = await connected();
   const stored = await account(made.id);
   assert.equal(stored.service_token_hash, createHash("sha256").update(made.token).digest("base64url"));
-  for (const table of ["system_account", "audit_event", "issuer_access_token"]) assert.ok(!JSON.stringify(await worker.rows(`select * from ${table}`)).includes(made.token), table);
+  for (const table of ["system_account", "audit_event", "issuer_access_token"])
+    assert.ok(!JSON.stringify(await worker.rows(`select * from ${table}`)).includes(made.token), table);
   const shown = await show(made.id);
-  assert.deepEqual([shown.json.hasServiceToken, shown.text.includes(made.token), shown.text.includes(stored.service_token_hash)], [true, false, false]);
+  assert.deepEqual(
+    [shown.json.hasServiceToken, shown.text.includes(made.token), shown.text.includes(stored.service_token_hash)],
+    [true, false, false],
+  );
   assert.ok(!worker.logs().includes(made.token));
   assert.equal((await ask(made.token)).status, 200);
 
@@ -177,14 +206,32 @@ test("what is no service token opens nothing", async () => {
   const made = await connected();
   assert.equal((await ask(made.token)).status, 200);
   for (const authorization of [
-    undefined, "", "Bearer", "Bearer ", `Basic ${made.token}`, `Basic ${Buffer.from(`x:${made.token}`).toString("base64")}`, made.token, `Token ${made.token}`,
-    `Bearer ${made.token}x`, `Bearer ${made.token.slice(1)}`, `Bearer ${"A".repeat(43)}`, `Bearer ${"A".repeat(5000)}`, `Bearer ${made.token} ${made.token}`,
-    `Bearer ${(await account(made.id)).service_token_hash}`, `Bearer ${made.token},Bearer ${made.token}`, "Bearer \u00e4", "Bearer ' or 1=1",
+    undefined,
+    "",
+    "Bearer",
+    "Bearer ",
+    `Basic ${made.token}`,
+    `Basic ${Buffer.from(`x:${made.token}`).toString("base64")}`,
+    made.token,
+    `Token ${made.token}`,
+    `Bearer ${made.token}x`,
+    `Bearer ${made.token.slice(1)}`,
+    `Bearer ${"A".repeat(43)}`,
+    `Bearer ${"A".repeat(5000)}`,
+    `Bearer ${made.token} ${made.token}`,
+    `Bearer ${(await account(made.id)).service_token_hash}`,
+    `Bearer ${made.token},Bearer ${made.token}`,
+    "Bearer \u00e4",
+    "Bearer ' or 1=1",
   ]) {
     const answer = await ask(undefined, {}, { headers: { authorization } });
     assert.deepEqual(told(answer), [401, "UNAUTHORIZED"], String(authorization));
   }
-  assert.equal((await ask(undefined, {}, { headers: { authorization: `bearer ${made.token}` } })).status, 200, "schemes have no case (RFC 9110, section 11.1)");
+  assert.equal(
+    (await ask(undefined, {}, { headers: { authorization: `bearer ${made.token}` } })).status,
+    200,
+    "schemes have no case (RFC 9110, section 11.1)",
+  );
   // The token is no session, and a session is no token.
   const session = await worker.browser().get(at("/get-session"), { headers: { authorization: `Bearer ${made.token}` } });
   assert.equal(session.json, null);
@@ -215,7 +262,19 @@ test("a service asks for what was granted, or less", async () => {
   assert.equal(upstream.refreshes.at(-1).scope, "drive");
   assert.notEqual(some.json.accessToken, all.json.accessToken);
 
-  for (const scopes of [["mail"], ["drive", "mail"], ["drive calendar"], [""], ["DRIVE"], "drive", [1], [null], {}, ["x".repeat(5000)], Array(31).fill("drive")]) {
+  for (const scopes of [
+    ["mail"],
+    ["drive", "mail"],
+    ["drive calendar"],
+    [""],
+    ["DRIVE"],
+    "drive",
+    [1],
+    [null],
+    {},
+    ["x".repeat(5000)],
+    Array(31).fill("drive"),
+  ]) {
     const answer = await ask(made.token, { scopes });
     assert.deepEqual(told(answer), [400, "VALIDATION_ERROR"], JSON.stringify(scopes).slice(0, 80));
   }
@@ -229,7 +288,12 @@ test("a service asks for what was granted, or less", async () => {
 test("a token is cached until it is about to end, in whatever order scopes are asked for", async () => {
   const made = await connected();
   const first = (await ask(made.token, { scopes: ["drive", "calendar"] })).json.accessToken;
-  for (const scopes of [["drive", "calendar"], ["calendar", "drive"], ["calendar", "drive", "calendar"]]) assert.equal((await ask(made.token, { scopes })).json.accessToken, first);
+  for (const scopes of [
+    ["drive", "calendar"],
+    ["calendar", "drive"],
+    ["calendar", "drive", "calendar"],
+  ])
+    assert.equal((await ask(made.token, { scopes })).json.accessToken, first);
   assert.equal(upstream.refreshes.length, 1);
   await expire(made.id, 120);
   assert.equal((await ask(made.token, { scopes: ["calendar", "drive"] })).json.accessToken, first);
@@ -267,7 +331,12 @@ test("services that ask for different scopes at once do not use one another's re
 
 test("an issuer that fails is not asked by each who waits, and the lease is given back", async () => {
   const made = await connected();
-  for (const [status, body] of [[500, "no"], [400, '{"error":"invalid_grant"}'], [200, "<html>"], [200, "{}"]]) {
+  for (const [status, body] of [
+    [500, "no"],
+    [400, '{"error":"invalid_grant"}'],
+    [200, "<html>"],
+    [200, "{}"],
+  ]) {
     upstream.refreshes.length = 0;
     upstream.settings.refresh = (_request, response) => {
       setTimeout(() => response.writeHead(status, { "content-type": "application/json" }).end(body), 500);
@@ -356,7 +425,12 @@ test("tenants are apart", async () => {
   const theirs = await signUp(worker, { roles: ["admin"], host: ELSEWHERE, tenant: elsewhere });
   // One that every tenant offers is the default tenant's to change.
   const global = await connected();
-  for (const call of [(id) => begin(id, theirs, {}, ELSEWHERE), (id) => serviceToken(id, theirs, ELSEWHERE), (id) => disconnect(id, theirs, ELSEWHERE)]) assert.deepEqual(told(await call(global.id)), [403, "FORBIDDEN"]);
+  for (const call of [
+    (id) => begin(id, theirs, {}, ELSEWHERE),
+    (id) => serviceToken(id, theirs, ELSEWHERE),
+    (id) => disconnect(id, theirs, ELSEWHERE),
+  ])
+    assert.deepEqual(told(await call(global.id)), [403, "FORBIDDEN"]);
   // And one of the default tenant's own is not there for others.
   const ours = await connected({ columns: { tenant_id: DEFAULT_TENANT } });
   for (const call of [show, begin, serviceToken, disconnect]) {
@@ -383,7 +457,9 @@ test("secrets of connected accounts stand nowhere in the clear", async () => {
   upstream.settings.rotates = true;
   await ask(made.token, {});
   await ask(made.token, { scopes: ["drive"] });
-  const tables = (await worker.rows("select name from sqlite_schema where type = 'table' and name not glob '_cf_*' and name not glob 'sqlite_*'")).map(({ name }) => name);
+  const tables = (
+    await worker.rows("select name from sqlite_schema where type = 'table' and name not glob '_cf_*' and name not glob 'sqlite_*'")
+  ).map(({ name }) => name);
   assert.ok(tables.includes("system_account"));
   for (const name of tables) {
     const text = JSON.stringify(await worker.rows(`select * from ${name}`));

@@ -12,9 +12,14 @@ before(async () => {
 });
 after(() => worker?.dispose());
 
-const run = (sql, ...values) => worker.d1.prepare(sql).bind(...values).run();
+const run = (sql, ...values) =>
+  worker.d1
+    .prepare(sql)
+    .bind(...values)
+    .run();
 const count = async (sql, ...values) => (await worker.rows(`select count(*) as n from ${sql}`, ...values))[0].n;
-const due = (tenant) => run("update tenant set status = 'pending_deletion', deletion_requested_at = 1, deletion_scheduled_at = 1 where id = ?", tenant);
+const due = (tenant) =>
+  run("update tenant set status = 'pending_deletion', deletion_requested_at = 1, deletion_scheduled_at = 1 where id = ?", tenant);
 const slugOf = async (tenant) => (await worker.rows("select slug from tenant where id = ?", tenant))[0].slug;
 const uniqueSlug = () => `t${randomUUID().slice(0, 8)}`;
 
@@ -25,10 +30,26 @@ async function crowded(users) {
   await seedDomain(worker, tenant, `${slug}.localhost`);
   await signUp(worker, { host: `http://${slug}.localhost`, tenant, roles: ["owner"] });
   const series = "with recursive n(i) as (select 1 union all select i + 1 from n where i < ?2)";
-  await run(`${series} insert into user (id, tenant_id, email, name, created_at, updated_at) select ?1 || i, ?1, i || '@' || ?1, 'N', 0, 0 from n`, tenant, users);
-  await run(`${series} insert into member (id, tenant_id, user_id, created_at, updated_at) select ?1 || i, ?1, ?1 || i, 0, 0 from n`, tenant, users);
-  await run(`${series} insert into audit_event (id, tenant_id, user_id, event, created_at) select ?1 || i, ?1, ?1 || i, 'test', unixepoch() * 1000 from n`, tenant, users);
-  await run(`${series} insert into login_history (id, tenant_id, user_id, login_method, status, created_at) select ?1 || i, ?1, ?1 || (i % 7 + 1), 'password', 'success', 0 from n`, tenant, users);
+  await run(
+    `${series} insert into user (id, tenant_id, email, name, created_at, updated_at) select ?1 || i, ?1, i || '@' || ?1, 'N', 0, 0 from n`,
+    tenant,
+    users,
+  );
+  await run(
+    `${series} insert into member (id, tenant_id, user_id, created_at, updated_at) select ?1 || i, ?1, ?1 || i, 0, 0 from n`,
+    tenant,
+    users,
+  );
+  await run(
+    `${series} insert into audit_event (id, tenant_id, user_id, event, created_at) select ?1 || i, ?1, ?1 || i, 'test', unixepoch() * 1000 from n`,
+    tenant,
+    users,
+  );
+  await run(
+    `${series} insert into login_history (id, tenant_id, user_id, login_method, status, created_at) select ?1 || i, ?1, ?1 || (i % 7 + 1), 'password', 'success', 0 from n`,
+    tenant,
+    users,
+  );
   return tenant;
 }
 
@@ -39,23 +60,39 @@ test("a tenant of many users goes slice by slice, and its audit stays", async ()
   const slug = await slugOf(tenant);
   await due(tenant);
   await worker.scheduled();
-  for (const table of ["tenant where id", "user where tenant_id", "member where tenant_id", "session where tenant_id", "login_history where tenant_id", "audit_event where tenant_id"]) {
+  for (const table of [
+    "tenant where id",
+    "user where tenant_id",
+    "member where tenant_id",
+    "session where tenant_id",
+    "login_history where tenant_id",
+    "audit_event where tenant_id",
+  ]) {
     assert.equal(await count(`${table} = ?`, tenant), 0, table);
   }
-  assert.equal(await count("audit_event where event = 'test' and details ->> '$.tenant.id' = ?", tenant), 2500, "and says which tenant it was about");
+  assert.equal(
+    await count("audit_event where event = 'test' and details ->> '$.tenant.id' = ?", tenant),
+    2500,
+    "and says which tenant it was about",
+  );
   const told = await worker.rows("select actor_id, details ->> '$.tenant.slug' as slug from audit_event where event = 'tenant.deleted'");
   assert.deepEqual(told, [{ actor_id: owner, slug }], "and who asked for it, who is gone");
 });
 
 test("one that cannot be deleted keeps no other from it, nor cron from the rest", async () => {
   const stuck = await Promise.all(Array.from({ length: 3 }, () => seedTenant(worker, { slug: uniqueSlug() })));
-  await run(`create trigger stuck before delete on tenant when old.id in (${stuck.map((id) => `'${id}'`)}) begin select raise(abort, 'stuck'); end`);
+  await run(
+    `create trigger stuck before delete on tenant when old.id in (${stuck.map((id) => `'${id}'`)}) begin select raise(abort, 'stuck'); end`,
+  );
   const free = await Promise.all(Array.from({ length: 3 }, () => seedTenant(worker, { slug: uniqueSlug() })));
   for (const id of [...stuck, ...free]) await due(id);
   await run("insert into rate_limit (key, count, window_started_at, last_request_at, expires_at) values ('old', 1, 0, 0, 1)");
   // Five of them at a time, whichever.
   for (let n = 0; n < 12 && (await count("tenant where status = 'pending_deletion'")) > 3; n += 1) await worker.scheduled();
-  assert.deepEqual((await worker.rows("select id from tenant where status = 'pending_deletion' order by id")).map(({ id }) => id), stuck.toSorted());
+  assert.deepEqual(
+    (await worker.rows("select id from tenant where status = 'pending_deletion' order by id")).map(({ id }) => id),
+    stuck.toSorted(),
+  );
   assert.equal(await count("rate_limit where key = 'old'"), 0);
   await run("drop trigger stuck");
   await worker.scheduled();
@@ -79,6 +116,7 @@ test("one that is restored while it is being deleted loses nothing more", async 
   await due(tenant);
   await worker.scheduled();
   await run("drop trigger restored");
-  for (const table of ["user", "member", "login_history", "account", "audit_event"]) assert.ok((await count(`${table} where tenant_id = ?`, tenant)) > 0, table);
+  for (const table of ["user", "member", "login_history", "account", "audit_event"])
+    assert.ok((await count(`${table} where tenant_id = ?`, tenant)) > 0, table);
   assert.deepEqual(await worker.rows("select status from tenant where id = ?", tenant), [{ status: "active" }]);
 });

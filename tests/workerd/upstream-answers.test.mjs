@@ -41,7 +41,10 @@ async function signIn(provider) {
   return error ?? user;
 }
 
-const write = (status, body, type = "application/json") => (_request, response) => response.writeHead(status, { "content-type": type }).end(body);
+const write =
+  (status, body, type = "application/json") =>
+  (_request, response) =>
+    response.writeHead(status, { "content-type": type }).end(body);
 const jwt = (claims, key = issuer.key) => new SignJWT(claims).setProtectedHeader({ alg: key.alg, kid: key.kid }).sign(key.privateKey);
 
 const TOKEN_ANSWERS = [
@@ -89,7 +92,13 @@ test("token responses as a form are read, and errors in one", async () => {
   const there = await fetch(url, { redirect: "manual" });
   const now = Math.floor(Date.now() / 1000);
   const idToken = await jwt({ iss: issuer.url, aud: "doorward", nonce, iat: now, exp: now + 300, ...issuer.person });
-  const form = new URLSearchParams({ access_token: "a b", token_type: "bearer", scope: "openid,email", id_token: idToken, expires_in: "60" });
+  const form = new URLSearchParams({
+    access_token: "a b",
+    token_type: "bearer",
+    scope: "openid,email",
+    id_token: idToken,
+    expires_in: "60",
+  });
   issuer.faults.token = write(200, form.toString(), "application/x-www-form-urlencoded");
   assert.equal((await browser.get(there.headers.get("location"))).location, "/done");
   issuer.faults.token = write(200, "error=bad_verification_code&error_description=x", "text/plain");
@@ -135,22 +144,39 @@ test("a signed userinfo answer is believed by the issuer's keys, and only about 
   assert.equal((await answering(said)).id, user.id, "iss and aud need not be there");
   const forged = { ...(await issuer.newKey()), kid: issuer.key.kid };
   for (const [name, claims, key] of [
-    ["of another user", { ...said, sub: "another" }], ["for another client", { ...said, aud: "another" }],
-    ["of another issuer", { ...said, iss: "https://evil.example" }], ["of another key", said, forged],
-  ]) assert.equal(await answering(claims, key), "unable_to_get_user_info", name);
+    ["of another user", { ...said, sub: "another" }],
+    ["for another client", { ...said, aud: "another" }],
+    ["of another issuer", { ...said, iss: "https://evil.example" }],
+    ["of another key", said, forged],
+  ])
+    assert.equal(await answering(claims, key), "unable_to_get_user_info", name);
 });
 
 test("addresses that a provider has proven are judged by the standards, not by the rule for typed ones", async () => {
   const unique = () => randomUUID().slice(0, 8);
   for (const [said, kept] of [
-    ["ivan@xn--e1afmkfd.xn--p1ai"], ["ivan2@пример.рф", "ivan2@xn--e1afmkfd.xn--p1ai"], ["anna@bücher.example", "anna@xn--bcher-kva.example"],
-    [`a&b-${unique()}@example.com`], [`a/b-${unique()}@example.com`], [`a=b-${unique()}@example.com`], [`a!b-${unique()}@example.com`], [`O'Brien-${unique()}@Example.com`],
+    ["ivan@xn--e1afmkfd.xn--p1ai"],
+    ["ivan2@пример.рф", "ivan2@xn--e1afmkfd.xn--p1ai"],
+    ["anna@bücher.example", "anna@xn--bcher-kva.example"],
+    [`a&b-${unique()}@example.com`],
+    [`a/b-${unique()}@example.com`],
+    [`a=b-${unique()}@example.com`],
+    [`a!b-${unique()}@example.com`],
+    [`O'Brien-${unique()}@Example.com`],
   ]) {
     issuer.person = { sub: randomUUID(), email: said, email_verified: true, name: "P" };
     const user = await signIn();
     assert.deepEqual([user.email, user.emailVerified], [(kept ?? said).toLowerCase(), true], said);
   }
-  for (const bad of ["not an address", "a@b", "a b@example.com", "a@example.com\r\nBcc: b@example.com", "<a@example.com>", "a@@example.com", "a@-example.com"]) {
+  for (const bad of [
+    "not an address",
+    "a@b",
+    "a b@example.com",
+    "a@example.com\r\nBcc: b@example.com",
+    "<a@example.com>",
+    "a@@example.com",
+    "a@-example.com",
+  ]) {
     issuer.person = { sub: randomUUID(), email: bad, email_verified: true, name: "P" };
     assert.equal(await signIn(), "email_not_found", bad);
   }
@@ -193,7 +219,11 @@ for (const alg of ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256"
     await addIssuer(worker.d1, issuer.url, { name: alg.toLowerCase() });
     const by = () => signIn(alg.toLowerCase());
     const size = Number(alg.slice(2));
-    const half = createHash(`sha${size}`).update("an access token").digest().subarray(0, size / 16).toString("base64url");
+    const half = createHash(`sha${size}`)
+      .update("an access token")
+      .digest()
+      .subarray(0, size / 16)
+      .toString("base64url");
     issuer.faults.claims = { at_hash: half };
     assert.equal((await by()).email, issuer.person.email);
     issuer.faults.claims = { at_hash: createHash("sha1").update("an access token").digest().toString("base64url") };

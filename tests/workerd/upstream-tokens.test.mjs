@@ -16,7 +16,14 @@ const TABLES = ["account", "issuer_refresh_token"];
 let worker, upstream;
 before(async () => {
   upstream = await startUpstream();
-  worker = await startWorker({ settings: { LIMIT_MAIL: "1000/60", SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0", UPSTREAM_TIMEOUT_SECONDS: String(TIMEOUT) } });
+  worker = await startWorker({
+    settings: {
+      LIMIT_MAIL: "1000/60",
+      SESSION_COOKIE_CACHE_SECONDS: "0",
+      SESSION_RECHECK_SECONDS: "0",
+      UPSTREAM_TIMEOUT_SECONDS: String(TIMEOUT),
+    },
+  });
   await addIssuer(worker.d1, upstream.url);
 });
 after(async () => {
@@ -26,12 +33,17 @@ after(async () => {
 beforeEach(() => upstream.behave());
 
 const at = (path) => `${AUTH}/api/auth${path}`;
-const run = (sql, ...values) => worker.d1.prepare(sql).bind(...values).run();
+const run = (sql, ...values) =>
+  worker.d1
+    .prepare(sql)
+    .bind(...values)
+    .run();
 const told = ({ status, json }) => [status, json.code];
 const accessToken = ({ browser, account }) => browser.post(at("/get-access-token"), { accountId: account });
 const refreshToken = ({ browser, account }) => browser.post(at("/refresh-token"), { accountId: account });
 const many = (count, ask) => Promise.all(Array.from({ length: count }, ask));
-const expire = ({ account }, seconds = -10) => run("update account set access_token_expires_at = ? where id = ?", Date.now() + seconds * 1000, account);
+const expire = ({ account }, seconds = -10) =>
+  run("update account set access_token_expires_at = ? where id = ?", Date.now() + seconds * 1000, account);
 const row = async ({ account }) => (await worker.rows("select * from account where id = ?", account))[0];
 const kept = ({ account }) => worker.rows("select * from issuer_refresh_token where account_id = ?", account);
 const session = async (browser) => (await browser.get(at("/get-session?disableCookieCache=true"))).json;
@@ -144,8 +156,16 @@ test("what is switched off gives none", async () => {
   const who = await user({ provider: "off", scopes: OFFLINE });
   for (const [off, on, codes] of [
     ["update issuer set enabled = 0 where id = ?", "update issuer set enabled = 1 where id = ?", [400, "PROVIDER_NOT_SUPPORTED"]],
-    ["update account set is_active = 0 where issuer_id = ?", "update account set is_active = 1 where issuer_id = ?", [400, "ACCOUNT_NOT_FOUND"]],
-    ["update account set confirmed_at = null where issuer_id = ?", "update account set confirmed_at = 1 where issuer_id = ?", [400, "ACCOUNT_NOT_FOUND"]],
+    [
+      "update account set is_active = 0 where issuer_id = ?",
+      "update account set is_active = 1 where issuer_id = ?",
+      [400, "ACCOUNT_NOT_FOUND"],
+    ],
+    [
+      "update account set confirmed_at = null where issuer_id = ?",
+      "update account set confirmed_at = 1 where issuer_id = ?",
+      [400, "ACCOUNT_NOT_FOUND"],
+    ],
   ]) {
     await run(off, issuer);
     for (const ask of [accessToken, refreshToken]) assert.deepEqual(told(await ask(who)), codes, off);
@@ -228,7 +248,13 @@ const BAD = [
   ["another type of token", badly(200, '{"access_token":"a","token_type":"DPoP"}')],
   ["an error with status 200", badly(200, '{"error":"server_error"}')],
   ["a redirect", badly(302, "")],
-  ["a broken connection", (request) => { request.socket.destroy(); return true; }],
+  [
+    "a broken connection",
+    (request) => {
+      request.socket.destroy();
+      return true;
+    },
+  ],
 ];
 for (const [name, refresh] of BAD) {
   test(`an issuer that fails: ${name}`, async () => {
@@ -240,7 +266,8 @@ for (const [name, refresh] of BAD) {
       assert.ok([400, 502].includes(answer.status), answer.text);
       assert.ok(["FAILED_TO_GET_ACCESS_TOKEN", "PROVIDER_UNAVAILABLE"].includes(answer.json.code), answer.text);
     }
-    if (name !== "a broken connection") assert.ok(upstream.refreshes.length <= (name === "500" ? 10 : 5), `${upstream.refreshes.length} refreshes`);
+    if (name !== "a broken connection")
+      assert.ok(upstream.refreshes.length <= (name === "500" ? 10 : 5), `${upstream.refreshes.length} refreshes`);
     const [code, wire] = told(await refreshToken(who));
     assert.ok(code === 400 && wire === "FAILED_TO_REFRESH_ACCESS_TOKEN", `${code} ${wire}`);
     assert.equal((await row(who)).leased_until, null, "the lease was given back");
@@ -307,7 +334,9 @@ test("whoever had the lease and died is not waited for longer than it lasts", as
 
 test("a grant that is over is forgotten, and asked for no more", async () => {
   const who = await user();
-  const [{ token: used }] = [...upstream.grants].map(([token, grant]) => ({ token, ...grant })).filter(({ person }) => person.sub === who.person.sub);
+  const [{ token: used }] = [...upstream.grants]
+    .map(([token, grant]) => ({ token, ...grant }))
+    .filter(({ person }) => person.sub === who.person.sub);
   upstream.grants.delete(used);
   await expire(who);
   const answers = await many(10, () => accessToken(who));
@@ -349,7 +378,10 @@ for (const alwaysOffline of [false, true]) {
 }
 
 test("a wider consent holds at an issuer that names granted scopes its own way", async () => {
-  const [plain, wide] = ["openid https://www.googleapis.com/auth/userinfo.email", "openid https://www.googleapis.com/auth/userinfo.email drive"];
+  const [plain, wide] = [
+    "openid https://www.googleapis.com/auth/userinfo.email",
+    "openid https://www.googleapis.com/auth/userinfo.email drive",
+  ];
   upstream.settings.alwaysOffline = true;
   const who = await user({ scopes: [...OFFLINE, "drive"], more: { scope: wide } });
   upstream.settings.alwaysOffline = false;
@@ -360,11 +392,18 @@ test("a wider consent holds at an issuer that names granted scopes its own way",
 
 test("offline_access asks with the issuer's scopes and parameters for it", async () => {
   await addIssuer(worker.d1, upstream.url, {
-    name: "google", login_scopes: "openid email", login_scopes_offline: "openid email drive", login_params: '{"hd":"x"}', login_params_offline: '{"access_type":"offline","prompt":"consent"}',
+    name: "google",
+    login_scopes: "openid email",
+    login_scopes_offline: "openid email drive",
+    login_params: '{"hd":"x"}',
+    login_params_offline: '{"access_type":"offline","prompt":"consent"}',
   });
   const who = await user({ provider: "google", scopes: OFFLINE });
   const offline = new URL(who.url).searchParams;
-  assert.deepEqual([offline.get("scope").split(" ").sort(), offline.get("access_type"), offline.get("prompt"), offline.get("hd")], [["drive", "email", "openid"], "offline", "consent", null]);
+  assert.deepEqual(
+    [offline.get("scope").split(" ").sort(), offline.get("access_type"), offline.get("prompt"), offline.get("hd")],
+    [["drive", "email", "openid"], "offline", "consent", null],
+  );
   assert.equal((await kept(who)).length, 1);
   const plain = new URL((await user({ provider: "google" })).url).searchParams;
   assert.deepEqual([plain.get("scope").split(" ").sort(), plain.get("access_type"), plain.get("hd")], [["email", "openid"], null, "x"]);
@@ -378,7 +417,12 @@ test("unlinking revokes every refresh token at the issuer", async () => {
     if (provider === "third") await signIn(who.browser, who.person, { provider });
     const mine = [...upstream.grants].filter(([, { person }]) => person.sub === who.person.sub).map(([token]) => token);
     assert.equal((await kept(who)).length, mine.length);
-    await run("insert into account (id, user_id, subject, password_hash, created_at, updated_at) values (?, ?, ?, 'x', 1, 1)", randomUUID(), who.id, who.id);
+    await run(
+      "insert into account (id, user_id, subject, password_hash, created_at, updated_at) values (?, ?, ?, 'x', 1, 1)",
+      randomUUID(),
+      who.id,
+      who.id,
+    );
     upstream.revoked.length = 0;
     const answer = await who.browser.post(at("/unlink-account"), { accountId: who.account });
     assert.equal(answer.status, 200, answer.text);
@@ -392,18 +436,31 @@ test("an issuer that does not revoke keeps nobody from unlinking", async () => {
   for (const revocation of [(_request, response) => response.writeHead(503).end(), () => {}, (request) => request.socket.destroy()]) {
     upstream.settings.revocation = revocation;
     const who = await user({ provider: "stubborn", scopes: OFFLINE });
-    await run("insert into account (id, user_id, subject, password_hash, created_at, updated_at) values (?, ?, ?, 'x', 1, 1)", randomUUID(), who.id, who.id);
+    await run(
+      "insert into account (id, user_id, subject, password_hash, created_at, updated_at) values (?, ?, ?, 'x', 1, 1)",
+      randomUUID(),
+      who.id,
+      who.id,
+    );
     const answer = await who.browser.post(at("/unlink-account"), { accountId: who.account });
     assert.equal(answer.status, 200, answer.text);
     assert.equal(upstream.revoked.length, 1);
-    assert.deepEqual((await who.browser.get(at("/list-accounts"))).json.map(({ providerId }) => providerId), ["credential"]);
+    assert.deepEqual(
+      (await who.browser.get(at("/list-accounts"))).json.map(({ providerId }) => providerId),
+      ["credential"],
+    );
     upstream.revoked.length = 0;
   }
 });
 
 test("a refresh while the account is unlinked brings nothing back", async () => {
   const who = await user();
-  await run("insert into account (id, user_id, subject, password_hash, created_at, updated_at) values (?, ?, ?, 'x', 1, 1)", randomUUID(), who.id, who.id);
+  await run(
+    "insert into account (id, user_id, subject, password_hash, created_at, updated_at) values (?, ?, ?, 'x', 1, 1)",
+    randomUUID(),
+    who.id,
+    who.id,
+  );
   upstream.settings.rotates = true;
   upstream.settings.delay = 800;
   await expire(who);
@@ -423,7 +480,9 @@ test("no token stands anywhere in the clear", async () => {
   await refreshToken(who);
   upstream.settings.refresh = badly(500, "no");
   assert.equal((await refreshToken(who)).status, 400);
-  const names = (await worker.rows("select name from sqlite_schema where type = 'table' and name not glob '_cf_*' and name not glob 'sqlite_*'")).map(({ name }) => name);
+  const names = (
+    await worker.rows("select name from sqlite_schema where type = 'table' and name not glob '_cf_*' and name not glob 'sqlite_*'")
+  ).map(({ name }) => name);
   for (const name of TABLES) assert.ok(names.includes(name));
   const haystacks = { logs: worker.logs() };
   for (const name of names) haystacks[name] = JSON.stringify(await worker.rows(`select * from ${name}`));
@@ -440,7 +499,9 @@ test("an issuer that repeats a token in its error does not bring it into the log
   let used;
   upstream.settings.refresh = (_request, response, form) => {
     used = form.get("refresh_token");
-    response.writeHead(400, { "content-type": "application/json" }).end(JSON.stringify({ error: "server_error", error_description: `cannot look ${used} up` }));
+    response
+      .writeHead(400, { "content-type": "application/json" })
+      .end(JSON.stringify({ error: "server_error", error_description: `cannot look ${used} up` }));
     return true;
   };
   assert.equal((await refreshToken(who)).status, 400);

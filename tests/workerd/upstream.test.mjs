@@ -59,7 +59,10 @@ test("a stranger becomes a user, and is the same user the next time", async () =
   const { user } = await session(browser);
   assert.deepEqual([user.email, user.name, user.emailVerified], [issuer.person.email, "Person", true]);
   const accounts = (await browser.get(`${AUTH}/api/auth/list-accounts`)).json;
-  assert.deepEqual(accounts.map((account) => [account.providerId, account.accountId, account.scopes]), [["acme", issuer.person.sub, ["openid", "email"]]]);
+  assert.deepEqual(
+    accounts.map((account) => [account.providerId, account.accountId, account.scopes]),
+    [["acme", issuer.person.sub, ["openid", "email"]]],
+  );
 
   const again = worker.browser();
   issuer.person = { ...issuer.person, email: uniqueEmail() };
@@ -76,7 +79,11 @@ test("a stranger becomes a user, and is the same user the next time", async () =
 test("a new user may be sent elsewhere, and redirects go to trusted places only", async () => {
   const answer = await journey(worker.browser(), { newUserCallbackURL: "http://spa.localhost:5173/welcome" });
   assert.equal(answer.location, "http://spa.localhost:5173/welcome");
-  for (const [name, code] of [["callbackURL", "INVALID_CALLBACK_URL"], ["errorCallbackURL", "INVALID_ERROR_CALLBACK_URL"], ["newUserCallbackURL", "INVALID_NEW_USER_CALLBACK_URL"]]) {
+  for (const [name, code] of [
+    ["callbackURL", "INVALID_CALLBACK_URL"],
+    ["errorCallbackURL", "INVALID_ERROR_CALLBACK_URL"],
+    ["newUserCallbackURL", "INVALID_NEW_USER_CALLBACK_URL"],
+  ]) {
     const refusal = await worker.browser().post(`${AUTH}/api/auth/sign-in/social`, { provider: "acme", [name]: "//evil.example" });
     assert.deepEqual([refusal.status, refusal.json.code], [403, code]);
   }
@@ -99,7 +106,12 @@ test("linking: only an address that both sides have proven", async () => {
     if (verified) await worker.d1.prepare("update user set email_verified = 1 where id = ?").bind(user.id).run();
     return { id: user.id, email };
   };
-  for (const [here, there, code] of [[true, true, null], [true, false, "account_not_linked"], [false, true, null], [false, false, "account_not_linked"]]) {
+  for (const [here, there, code] of [
+    [true, true, null],
+    [true, false, "account_not_linked"],
+    [false, true, null],
+    [false, false, "account_not_linked"],
+  ]) {
     const user = await local(here);
     issuer.person = { sub: randomUUID(), email: user.email, email_verified: there, name: "P" };
     const browser = worker.browser();
@@ -143,7 +155,8 @@ test("callbacks that are not this browser's, or not any more", async () => {
     ["error=access_denied&state=xx", "state_mismatch"],
     ["code=1&code=2&state=x", "invalid_callback_request"],
     ["", "state_not_found"],
-  ]) await refused(await browser.get(`${AUTH}/api/auth/callback/acme?${query}`), browser, code);
+  ])
+    await refused(await browser.get(`${AUTH}/api/auth/callback/acme?${query}`), browser, code);
 
   const expired = await visitIssuer(await begin(browser));
   await worker.d1.prepare("update verification set expires_at = 1").run();
@@ -160,14 +173,20 @@ test("a callback at another issuer's path is a mix-up", async () => {
 test("an answer by form works without third-party cookies", async () => {
   const browser = worker.browser();
   const callback = new URL(await visitIssuer(await begin(browser)));
-  const posted = await worker.browser().submit(`${AUTH}${callback.pathname}`, Object.fromEntries(callback.searchParams), { origin: issuer.url });
+  const posted = await worker
+    .browser()
+    .submit(`${AUTH}${callback.pathname}`, Object.fromEntries(callback.searchParams), { origin: issuer.url });
   assert.equal(posted.status, 303);
   assert.equal((await browser.get(new URL(posted.location, AUTH).href)).location, "/done");
 });
 
 const now = () => Math.floor(Date.now() / 1000);
-const unsigned = (header) => (claims) => [header, claims].map((part) => Buffer.from(JSON.stringify(part)).toString("base64url")).join(".") + ".AAAA";
-const answer = (status, body, headers = {}) => (_request, response) => response.writeHead(status, { "content-type": "application/json", ...headers }).end(body);
+const unsigned = (header) => (claims) =>
+  [header, claims].map((part) => Buffer.from(JSON.stringify(part)).toString("base64url")).join(".") + ".AAAA";
+const answer =
+  (status, body, headers = {}) =>
+  (_request, response) =>
+    response.writeHead(status, { "content-type": "application/json", ...headers }).end(body);
 
 const FAULTS = [
   ["denied", { callback: { code: undefined, error: "access_denied" } }, "access_denied"],
@@ -194,7 +213,11 @@ const FAULTS = [
   ["alg none", { idToken: unsigned({ alg: "none" }) }, "invalid_id_token"],
   ["alg HS256", { idToken: unsigned({ alg: "HS256" }) }, "invalid_id_token"],
   ["garbage", { idToken: () => "garbage" }, "invalid_id_token"],
-  ["userinfo of another, and no address in the ID token", { userinfo: { sub: "another" }, claims: { email: undefined } }, "unable_to_get_user_info"],
+  [
+    "userinfo of another, and no address in the ID token",
+    { userinfo: { sub: "another" }, claims: { email: undefined } },
+    "unable_to_get_user_info",
+  ],
   ["userinfo fails, and no address in the ID token", { userinfoStatus: 500, claims: { email: undefined } }, "unable_to_get_user_info"],
   ["no address", { claims: { email: undefined }, userinfo: { email: undefined } }, "email_not_found"],
 ];
@@ -206,7 +229,11 @@ for (const [name, faults, code] of FAULTS) {
     issuer.faults = faults;
     await refused(await journey(browser), browser, code);
     // The log names the reason, exactly and once.
-    const lines = worker.logs().slice(before).split("\n").filter((line) => line.includes("UPSTREAM_SIGN_IN_FAILED"));
+    const lines = worker
+      .logs()
+      .slice(before)
+      .split("\n")
+      .filter((line) => line.includes("UPSTREAM_SIGN_IN_FAILED"));
     assert.equal(lines.length, 1, lines.join("\n"));
     const page = await browser.get(`${AUTH}/api/auth/error?error=${code}`);
     assert.match(page.text, /<h1>[^<]+<\/h1>/);
@@ -249,7 +276,10 @@ test("fifty callbacks with one state open one session", async () => {
   const opened = answers.filter((one) => one.location === "/done");
   assert.equal(opened.length, 1);
   assert.ok(answers.every((one) => one === opened[0] || /error=state_mismatch/.test(one.location)));
-  const [{ sessions }] = await worker.rows("select count(*) as sessions from session join account using (user_id) where subject = ?", issuer.person.sub);
+  const [{ sessions }] = await worker.rows(
+    "select count(*) as sessions from session join account using (user_id) where subject = ?",
+    issuer.person.sub,
+  );
   assert.equal(sessions, 1);
 });
 
@@ -258,13 +288,20 @@ test("twenty first sign-ins at once make one user", async () => {
   const callbacks = await Promise.all(browsers.map(async (browser) => visitIssuer(await begin(browser))));
   const answers = await Promise.all(callbacks.map((callback, at) => browsers[at].get(callback)));
   assert.deepEqual([...new Set(answers.map((one) => one.location))], ["/done"]);
-  const [counts] = await worker.rows("select count(distinct user_id) as users, count(*) as accounts from account where subject = ?", issuer.person.sub);
+  const [counts] = await worker.rows(
+    "select count(distinct user_id) as users, count(*) as accounts from account where subject = ?",
+    issuer.person.sub,
+  );
   assert.deepEqual(counts, { users: 1, accounts: 1 });
 });
 
 test("allowed domains hold for proven addresses only", async () => {
   await addIssuer(worker.d1, issuer.url, { name: "domains", allowed_domains: '["example.org"]' });
-  for (const [email, verified, code] of [["a1@example.org", true, null], ["a2@example.org", false, "domain_not_allowed"], ["a3@evil-example.org", true, "domain_not_allowed"]]) {
+  for (const [email, verified, code] of [
+    ["a1@example.org", true, null],
+    ["a2@example.org", false, "domain_not_allowed"],
+    ["a3@evil-example.org", true, "domain_not_allowed"],
+  ]) {
     issuer.person = { sub: randomUUID(), email, email_verified: verified, name: "P" };
     const browser = worker.browser();
     const reply = await journey(browser, { provider: "domains" });
@@ -301,6 +338,9 @@ test("whoever has a second factor is asked for it after an issuer as well", asyn
   assert.equal(await session(second), null);
   const given = await second.post(`${AUTH}/api/auth/two-factor/verify-totp`, { code: totp(seed) });
   assert.equal(given.status, 200, given.text);
-  const [row] = await worker.rows("select login_method, amr from session where user_id = ? and revoked_at is null order by created_at desc", user.id);
+  const [row] = await worker.rows(
+    "select login_method, amr from session where user_id = ? and revoked_at is null order by created_at desc",
+    user.id,
+  );
   assert.deepEqual([row.login_method, JSON.parse(row.amr)], ["acme", ["fed", "otp", "mfa"]]);
 });

@@ -26,8 +26,13 @@ const shape = ({ status, json, headers }) => ({ status, json, names: Object.keys
 const session = async (browser) => (await browser.get(at("/get-session?disableCookieCache=true"))).json;
 
 const BAD = [
-  ["ab", "USERNAME_TOO_SHORT", "Username is too short"], ["a".repeat(31), "USERNAME_TOO_LONG", "Username is too long"],
-  ...["a b", "a-b", "äbc", "a@x.co", "abc\n", "ab\u0000c", "аbc", "abc\u200b"].map((name) => [name, "INVALID_USERNAME", "Username is invalid"]),
+  ["ab", "USERNAME_TOO_SHORT", "Username is too short"],
+  ["a".repeat(31), "USERNAME_TOO_LONG", "Username is too long"],
+  ...["a b", "a-b", "äbc", "a@x.co", "abc\n", "ab\u0000c", "аbc", "abc\u200b"].map((name) => [
+    name,
+    "INVALID_USERNAME",
+    "Username is invalid",
+  ]),
 ];
 
 test("signing up with a name: kept in lower case, shown as it was written", async () => {
@@ -50,7 +55,11 @@ test("a name to show is one visible line, when signing up and when changing it",
   await signUp({}, { browser });
   for (const displayUsername of ["A\u0000", "A\nB", "A\u001b[31m"]) {
     assert.deepEqual(told(await browser.post(at("/update-user"), { displayUsername })), [400, "VALIDATION_ERROR"]);
-    assert.deepEqual(told(await signUp({ username: uniqueName(), displayUsername })), [400, "VALIDATION_ERROR"], JSON.stringify(displayUsername));
+    assert.deepEqual(
+      told(await signUp({ username: uniqueName(), displayUsername })),
+      [400, "VALIDATION_ERROR"],
+      JSON.stringify(displayUsername),
+    );
   }
 });
 
@@ -95,21 +104,38 @@ test("what is no user name is told as such: 400 to whoever chooses it, 422 to wh
     // A line of text is judged before a user name.
     const refusal = [400, /[\n\0\u200b]/.test(username) ? "VALIDATION_ERROR" : code];
     assert.deepEqual(told(changed), refusal, about);
-    for (const answer of [await available(username), await signIn(username)]) assert.deepEqual([answer.status, answer.json], [422, { code, message }], about);
+    for (const answer of [await available(username), await signIn(username)])
+      assert.deepEqual([answer.status, answer.json], [422, { code, message }], about);
   }
-  assert.deepEqual(await worker.rows("select id from user where length(username) < 3 or length(username) > 30 or username glob '*[^a-z0-9_.]*'"), []);
+  assert.deepEqual(
+    await worker.rows("select id from user where length(username) < 3 or length(username) > 30 or username glob '*[^a-z0-9_.]*'"),
+    [],
+  );
 });
 
 test("bad input is told as such", async () => {
   const browser = worker.browser();
   await signUp({}, { browser });
   for (const username of [7, {}, [], true]) {
-    for (const answer of [await signUp({ username }), await browser.post(at("/update-user"), { username }), await available(username), await signIn(username)]) assert.deepEqual(told(answer), [400, "VALIDATION_ERROR"], JSON.stringify(username));
+    for (const answer of [
+      await signUp({ username }),
+      await browser.post(at("/update-user"), { username }),
+      await available(username),
+      await signIn(username),
+    ])
+      assert.deepEqual(told(answer), [400, "VALIDATION_ERROR"], JSON.stringify(username));
   }
   for (const path of ["/sign-in/username", "/is-username-available"]) {
     assert.deepEqual(told(await post(path, {})), [400, "VALIDATION_ERROR"]);
-    for (const [body, code] of [["{bad", "BAD_REQUEST"], ["null", "VALIDATION_ERROR"]]) assert.deepEqual(told(await browser.post(at(path), body, { headers: { "content-type": "application/json" } })), [400, code], path);
-    assert.deepEqual(told(await browser.post(at(path), { username: "abc", password: "x" }, { origin: "https://evil.example" })), [403, "INVALID_ORIGIN"]);
+    for (const [body, code] of [
+      ["{bad", "BAD_REQUEST"],
+      ["null", "VALIDATION_ERROR"],
+    ])
+      assert.deepEqual(told(await browser.post(at(path), body, { headers: { "content-type": "application/json" } })), [400, code], path);
+    assert.deepEqual(told(await browser.post(at(path), { username: "abc", password: "x" }, { origin: "https://evil.example" })), [
+      403,
+      "INVALID_ORIGIN",
+    ]);
   }
   assert.deepEqual(told(await post("/update-user", { username: uniqueName() })), [401, "UNAUTHORIZED"]);
 });
@@ -121,7 +147,8 @@ test("a name is one person's, whatever its case, until they give it up", async (
   await signUp({}, { browser: other });
   const taken = { message: "Username is already taken. Please try another.", code: "USERNAME_IS_ALREADY_TAKEN" };
   for (const username of [name, name.toUpperCase()]) {
-    for (const answer of [await signUp({ username }), await other.post(at("/update-user"), { username })]) assert.deepEqual([answer.status, answer.json], [400, taken]);
+    for (const answer of [await signUp({ username }), await other.post(at("/update-user"), { username })])
+      assert.deepEqual([answer.status, answer.json], [400, taken]);
     assert.deepEqual((await available(username)).json, { available: false });
     assert.equal((await owner.post(at("/update-user"), { username })).status, 200, "one's own name again");
   }

@@ -61,8 +61,15 @@ test("a link is good in time, for the address it was sent to", async () => {
   assert.equal((await moved.browser.followMailedLink(old)).status, 400);
   assert.equal(await verified(moved.browser), false);
   for (const token of ["", "x", "A".repeat(43)]) {
-    assert.equal((await worker.browser().verifyAsScript(`${AUTH}/verify-email?token=${token}&callbackURL=/v`, SPA)).location, "/v?error=INVALID_TOKEN");
-    assert.equal((await worker.browser().followMailedLink(`${AUTH}/verify-email?token=${token}&callbackURL=${SPA}/v`)).location, `${SPA}/v?error=INVALID_TOKEN`, "a front-end says it itself");
+    assert.equal(
+      (await worker.browser().verifyAsScript(`${AUTH}/verify-email?token=${token}&callbackURL=/v`, SPA)).location,
+      "/v?error=INVALID_TOKEN",
+    );
+    assert.equal(
+      (await worker.browser().followMailedLink(`${AUTH}/verify-email?token=${token}&callbackURL=${SPA}/v`)).location,
+      `${SPA}/v?error=INVALID_TOKEN`,
+      "a front-end says it itself",
+    );
   }
 });
 

@@ -10,8 +10,11 @@ import { AUTH, SPA, startWorker } from "../harness/worker.mjs";
 const PASSWORD = "correct horse battery staple";
 const HOST = "auth.localhost";
 const SETTINGS = {
-  REQUIRE_VERIFIED_EMAIL: "on", LIMIT_MAIL: "1000/60", SIGN_IN_WITH: "password,magic-link,email-otp,anonymous",
-  SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0",
+  REQUIRE_VERIFIED_EMAIL: "on",
+  LIMIT_MAIL: "1000/60",
+  SIGN_IN_WITH: "password,magic-link,email-otp,anonymous",
+  SESSION_COOKIE_CACHE_SECONDS: "0",
+  SESSION_RECHECK_SECONDS: "0",
 };
 let worker;
 before(async () => {
@@ -22,13 +25,19 @@ after(() => worker?.dispose());
 const uniqueName = () => `user_${Date.now().toString(36)}_${randomInt(1e6)}`;
 const at = (path, host = AUTH) => `${host}/api/auth${path}`;
 const post = (browser, path, body = {}, host = AUTH) => browser.post(at(path, host), body);
-const mails = async (to, { of = worker, host = AUTH } = {}) => (await of.browser().get(`${host}/dev/mailbox?to=${encodeURIComponent(to)}`)).json;
+const mails = async (to, { of = worker, host = AUTH } = {}) =>
+  (await of.browser().get(`${host}/dev/mailbox?to=${encodeURIComponent(to)}`)).json;
 const linkIn = (mail) => mail.text.match(/https?:\S+/)[0];
-const signUp = (email, body = {}, browser = worker.browser()) => post(browser, "/sign-up/email", { name: "P", email, password: PASSWORD, ...body });
+const signUp = (email, body = {}, browser = worker.browser()) =>
+  post(browser, "/sign-up/email", { name: "P", email, password: PASSWORD, ...body });
 const signIn = (email, password = PASSWORD, body = {}) => post(worker.browser(), "/sign-in/email", { email, password, ...body });
 const session = async (browser) => (await browser.get(at("/get-session"))).json;
 const told = ({ status, json }) => [status, json.code];
-const change = (sql, ...values) => worker.d1.prepare(sql).bind(...values).run();
+const change = (sql, ...values) =>
+  worker.d1
+    .prepare(sql)
+    .bind(...values)
+    .run();
 const NOT_VERIFIED = [403, { message: "Email not verified", code: "EMAIL_NOT_VERIFIED" }];
 async function proven({ body, of = worker } = {}) {
   const email = uniqueEmail();
@@ -41,11 +50,18 @@ async function proven({ body, of = worker } = {}) {
 
 /** All that an answer tells, but for what was typed, ids and times: of those, their form. */
 function shape({ status, json, headers, cookies }, email) {
-  const form = (value) => (typeof value === "string" ? value.replaceAll(email, "<email>").replace(/^[\da-f]{8}-[\da-f-]{27}$/, "<id>").replace(/^\d{4}-.*Z$/, "<iso>") : value);
+  const form = (value) =>
+    typeof value === "string"
+      ? value
+          .replaceAll(email, "<email>")
+          .replace(/^[\da-f]{8}-[\da-f-]{27}$/, "<id>")
+          .replace(/^\d{4}-.*Z$/, "<iso>")
+      : value;
   const body = JSON.parse(JSON.stringify(json), (_, value) => form(value));
   const { date, "content-length": _, ...rest } = headers;
   // One cookie, that says which account was made in this browser, or none: its value is of the same length for both.
-  const lines = (given = []) => given.map((line) => line.replace(/^(doorward\.maker=)([^;]+)/, (_, name, value) => `${name}<${value.length}>`));
+  const lines = (given = []) =>
+    given.map((line) => line.replace(/^(doorward\.maker=)([^;]+)/, (_, name, value) => `${name}<${value.length}>`));
   if (rest["set-cookie"]) rest["set-cookie"] = lines(rest["set-cookie"]);
   return { status, body, order: Object.keys(json.user ?? json), headers: rest, cookies: lines(cookies) };
 }
@@ -55,21 +71,33 @@ test("signing up is answered alike for known and unknown addresses: body, header
   await signUp(pending);
   const suspended = await proven();
   await change("update user set status = 'suspended' where email = ?", suspended);
-  const bodies = [{}, { name: "Zoë", image: "https://img.example/1", rememberMe: false, callbackURL: `${SPA}/x` }, { username: uniqueName }];
+  const bodies = [
+    {},
+    { name: "Zoë", image: "https://img.example/1", rememberMe: false, callbackURL: `${SPA}/x` },
+    { username: uniqueName },
+  ];
   for (const body of bodies) {
-    const typed = () => Object.fromEntries(Object.entries(body).map(([key, value]) => [key, typeof value === "function" ? value() : value]));
+    const typed = () =>
+      Object.fromEntries(Object.entries(body).map(([key, value]) => [key, typeof value === "function" ? value() : value]));
     const stranger = uniqueEmail();
     const unknown = await signUp(stranger, typed());
-    assert.deepEqual([unknown.status, unknown.json.token, unknown.cookies.map((line) => line.split("=")[0])], [200, null, ["doorward.maker"]]);
+    assert.deepEqual(
+      [unknown.status, unknown.json.token, unknown.cookies.map((line) => line.split("=")[0])],
+      [200, null, ["doorward.maker"]],
+    );
     assert.deepEqual([unknown.json.user.email, unknown.json.user.emailVerified], [stranger, false]);
     for (const known of [await proven(), pending, suspended]) {
       const answer = await signUp(known.toUpperCase(), typed());
       const [one, other] = [shape(answer, known), shape(unknown, stranger)];
-      for (const seen of [one, other]) for (const name of ["username", "displayUsername"]) if (seen.body.user[name]) seen.body.user[name] = "<name>";
+      for (const seen of [one, other])
+        for (const name of ["username", "displayUsername"]) if (seen.body.user[name]) seen.body.user[name] = "<name>";
       assert.deepEqual(one, other);
       const [{ id, created }] = await worker.rows("select id, created_at as created from user where email = ?", known);
       const { user } = answer.json;
-      assert.ok(user.id !== id && Date.parse(user.createdAt) > created && user.updatedAt === user.createdAt, "the account that there is shows through");
+      assert.ok(
+        user.id !== id && Date.parse(user.createdAt) > created && user.updatedAt === user.createdAt,
+        "the account that there is shows through",
+      );
     }
   }
 });
@@ -107,8 +135,12 @@ test("before the proof the right password is told so and mailed a link; a wrong 
   await signUp(email, {}, maker);
   await change("update user set username = ? where email = ?", username, email);
   const before = (await mails(email)).length;
-  for (const wrong of [await signIn(email, "wrong password"), await signIn(uniqueEmail())]) assert.deepEqual(told(wrong), [401, "INVALID_EMAIL_OR_PASSWORD"]);
-  assert.deepEqual(told(await post(worker.browser(), "/sign-in/username", { username, password: "wrong password" })), [401, "INVALID_USERNAME_OR_PASSWORD"]);
+  for (const wrong of [await signIn(email, "wrong password"), await signIn(uniqueEmail())])
+    assert.deepEqual(told(wrong), [401, "INVALID_EMAIL_OR_PASSWORD"]);
+  assert.deepEqual(told(await post(worker.browser(), "/sign-in/username", { username, password: "wrong password" })), [
+    401,
+    "INVALID_USERNAME_OR_PASSWORD",
+  ]);
   assert.equal((await mails(email)).length, before);
   const refused = await signIn(email, PASSWORD, { callbackURL: `${SPA}/in` });
   assert.deepEqual([refused.status, refused.json, refused.cookies], [...NOT_VERIFIED, []]);
@@ -120,7 +152,11 @@ test("before the proof the right password is told so and mailed a link; a wrong 
   assert.deepEqual([page.status, page.cookies], [403, []]);
   assert.equal((await maker.followMailedLink(links[1])).location, `${SPA}/in`);
   assert.equal((await signIn(email)).status, 200);
-  const [{ n }] = await worker.rows("select count(*) as n from login_history where failure_reason = 'email_not_verified' and user_id = (select id from user where email = ?)", email);
+  const [{ n }] = await worker.rows(
+    `select count(*) as n from login_history where failure_reason = 'email_not_verified' and user_id = (select id from user
+       where email = ?)`,
+    email,
+  );
   assert.equal(n, 3);
 });
 
@@ -161,7 +197,10 @@ test("the hosted page says the same to both", async () => {
   const [one, other] = [await submit(known), await submit(stranger)];
   assert.equal(one.status, 200);
   const names = ({ cookies }) => cookies.map((line) => line.split("=")[0]);
-  assert.deepEqual([one.text.replaceAll(known, "<email>"), names(one), one.headers["server-timing"]], [other.text.replaceAll(stranger, "<email>"), ["doorward.maker"], other.headers["server-timing"]]);
+  assert.deepEqual(
+    [one.text.replaceAll(known, "<email>"), names(one), one.headers["server-timing"]],
+    [other.text.replaceAll(stranger, "<email>"), ["doorward.maker"], other.headers["server-timing"]],
+  );
 });
 
 /** Keeps the isolate hashing while requests arrive: all of them are begun before any of them is done. */

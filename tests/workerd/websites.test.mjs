@@ -13,8 +13,23 @@ const INSIDE = "http://proxied.localhost";
 let worker, origin;
 before(async () => {
   origin = await startOrigin();
-  worker = await startWorker({ settings: { WEBSITES_NEED_VERIFIED_EMAIL: null, LIMIT_MAIL: "1000/60", SIGN_IN_WITH: "password,magic-link,phone", SESSION_COOKIE_CACHE_SECONDS: "0", SESSION_RECHECK_SECONDS: "0" } });
-  await seedApp(worker, "app.localhost", { origin: origin.url, access: "signed_in", rules: [["/admin/*", "role", { roles: ["admin"] }], ["/public/*", "public"]] });
+  worker = await startWorker({
+    settings: {
+      WEBSITES_NEED_VERIFIED_EMAIL: null,
+      LIMIT_MAIL: "1000/60",
+      SIGN_IN_WITH: "password,magic-link,phone",
+      SESSION_COOKIE_CACHE_SECONDS: "0",
+      SESSION_RECHECK_SECONDS: "0",
+    },
+  });
+  await seedApp(worker, "app.localhost", {
+    origin: origin.url,
+    access: "signed_in",
+    rules: [
+      ["/admin/*", "role", { roles: ["admin"] }],
+      ["/public/*", "public"],
+    ],
+  });
   await seedApp(worker, "proxied.localhost", { access: "signed_in", rules: [] });
 });
 after(async () => {
@@ -25,12 +40,25 @@ after(async () => {
 const at = (path) => `${AUTH}/api/auth${path}`;
 const mails = async (to, of = worker) => (await of.browser().get(`${AUTH}/dev/mailbox?to=${encodeURIComponent(to)}`)).json;
 const linkIn = (mail) => mail.text.match(/https?:\S+/)[0];
-const forwarded = (browser, headers = {}) => browser.get(`${AUTH}/forward-auth`, { headers: { ...API, "x-forwarded-method": "GET", "x-forwarded-proto": "http", "x-forwarded-host": "proxied.localhost", "x-forwarded-uri": "/", ...headers } });
+const forwarded = (browser, headers = {}) =>
+  browser.get(`${AUTH}/forward-auth`, {
+    headers: {
+      ...API,
+      "x-forwarded-method": "GET",
+      "x-forwarded-proto": "http",
+      "x-forwarded-host": "proxied.localhost",
+      "x-forwarded-uri": "/",
+      ...headers,
+    },
+  });
 
 test("a user who has not confirmed their address is led to do so, and is in afterwards", async () => {
   const { browser, email } = await signUp(worker);
   const stopped = await visit(browser, `${APP}/secret`);
-  assert.deepEqual([stopped.status, new URL(stopped.url).pathname, /Confirm your address first/.test(stopped.text)], [403, "/gate/sign-in", true]);
+  assert.deepEqual(
+    [stopped.status, new URL(stopped.url).pathname, /Confirm your address first/.test(stopped.text)],
+    [403, "/gate/sign-in", true],
+  );
   assert.equal(origin.to("/secret").length, 0);
   const [, target] = stopped.text.match(/name="continue" value="([^"]*)"/);
   const before = (await mails(email)).length;
@@ -64,7 +92,11 @@ test("no other door lets an unproven address in: keys, forward-auth, a session f
 });
 
 test("an owner passes where a rule asks for a role, and a member does not", async () => {
-  for (const [roles, status] of [[["owner"], 200], [["admin"], 200], [[], 403]]) {
+  for (const [roles, status] of [
+    [["owner"], 200],
+    [["admin"], 200],
+    [[], 403],
+  ]) {
     const { browser, id } = await signUp(worker, { roles });
     await worker.d1.prepare("update user set email_verified = 1 where id = ?").bind(id).run();
     assert.equal((await visit(browser, `${APP}/admin/x`)).status, status, roles.join());
@@ -72,11 +104,16 @@ test("an owner passes where a rule asks for a role, and a member does not", asyn
 });
 
 test("where nobody may sign up, an invitation lets its own address do so, and proves it", async () => {
-  const closed = await startWorker({ settings: { SIGN_UP: "closed", REQUIRE_VERIFIED_EMAIL: "on", WEBSITES_NEED_VERIFIED_EMAIL: null, LIMIT_MAIL: "1000/60" } });
+  const closed = await startWorker({
+    settings: { SIGN_UP: "closed", REQUIRE_VERIFIED_EMAIL: "on", WEBSITES_NEED_VERIFIED_EMAIL: null, LIMIT_MAIL: "1000/60" },
+  });
   try {
     const id = crypto.randomUUID();
     const owner = uniqueEmail();
-    await closed.d1.prepare("insert into user (id, email, email_verified, name, created_at, updated_at) values (?, ?, 1, 'O', 1, 1)").bind(id, owner).run();
+    await closed.d1
+      .prepare("insert into user (id, email, email_verified, name, created_at, updated_at) values (?, ?, 1, 'O', 1, 1)")
+      .bind(id, owner)
+      .run();
     await giveRole(closed, id, "owner", DEFAULT_TENANT);
     const boss = closed.browser();
     await boss.post(at("/sign-in/magic-link"), { email: owner });
@@ -94,7 +131,8 @@ test("where nobody may sign up, an invitation lets its own address do so, and pr
     const create = (who, fields) => who.submit(signUpPage, { name: "New", email, password: PASSWORD, continue: target, ...fields });
     assert.equal((await browser.get(`${signUpPage}?continue=/account`, { headers: PAGE })).status, 400);
     assert.match((await browser.get(`${signUpPage}?continue=${encodeURIComponent(target)}`, { headers: PAGE })).text, new RegExp(email));
-    for (const refused of [{ email: uniqueEmail() }, { continue: "/account" }, { continue: "/invitation?token=x" }]) assert.equal((await create(closed.browser(), refused)).status, 400, JSON.stringify(refused));
+    for (const refused of [{ email: uniqueEmail() }, { continue: "/account" }, { continue: "/invitation?token=x" }])
+      assert.equal((await create(closed.browser(), refused)).status, 400, JSON.stringify(refused));
     assert.equal((await closed.browser().post(at("/sign-up/email"), { name: "N", email, password: PASSWORD })).status, 400);
     const created = await create(browser);
     assert.deepEqual([created.status, created.location], [303, target], created.text);
@@ -106,7 +144,11 @@ test("where nobody may sign up, an invitation lets its own address do so, and pr
     const second = await invite(late);
     await boss.post(at("/organization/cancel-invitation"), { invitationId: second.id });
     const gone = new URL(second.link);
-    assert.equal((await create(closed.browser(), { email: late, continue: gone.pathname + gone.search })).status, 400, "one that was taken back");
+    assert.equal(
+      (await create(closed.browser(), { email: late, continue: gone.pathname + gone.search })).status,
+      400,
+      "one that was taken back",
+    );
     assert.deepEqual(await closed.rows("select id from user where email = ?", late), []);
     // Nothing says that a mail was sent that was not.
     const unknown = await closed.browser().submit(`${AUTH}/login/link`, { email: uniqueEmail() });
