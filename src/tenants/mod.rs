@@ -9,6 +9,7 @@ pub mod invitation_page;
 pub mod invitations;
 pub mod listing;
 pub mod members;
+pub mod organization;
 pub mod pages;
 pub mod roles;
 pub mod store;

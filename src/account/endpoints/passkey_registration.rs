@@ -2,29 +2,21 @@
 
 use base64ct::{Base64, Base64UrlUnpadded, Encoding};
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use crate::account::passkey_registration;
-use crate::credentials::webauthn::expectation::Expectation;
-use crate::credentials::webauthn::{Algorithm, UnverifiedRegistrationResponse, verify_registration};
+use crate::account::passkey_registration::BegunRegistration;
+use crate::credentials::webauthn::Algorithm;
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
-use crate::platform::d1::StoreError;
 use crate::platform::error::{Error, Result, Wire};
-use crate::platform::id::{Id, Passkey};
+use crate::platform::id::Id;
 use crate::platform::time::iso;
-use crate::records::deliver::deliver_later;
-use crate::records::mail;
-use crate::records::store::audit::Severity;
 use crate::request::origins;
-use crate::request::store::verification::Used;
 use crate::session::call::Call;
 use crate::session::proof;
-use crate::users::passkey_ceremony::{
-    Ceremony, Challenge, RelyingParty, TIMEOUT, begin_ceremony, descriptors, read_answered_challenge, take_ceremony,
-};
-use crate::users::store::passkey::{ListedPasskey, NewPasskey};
-use crate::{records, request, users};
+use crate::users;
+use crate::users::passkey_ceremony::{RelyingParty, TIMEOUT, descriptors};
+use crate::users::store::passkey::ListedPasskey;
 
 /// The longest name of a passkey, in characters.
 const LONGEST_NAME: usize = 100;
@@ -58,15 +50,10 @@ pub async fn options(call: &mut Call) -> Result<Reply> {
         return Err(Error::Validation(text.to_owned()));
     }
     let name = call.request.param("name").filter(|name| !name.is_empty() && name.chars().count() <= LONGEST_NAME);
-    let (authenticated, _) = call.confirmed(Vec::new()).await?;
     let context = &call.context;
-    passkey_registration::require_passkey_permission(context, &authenticated)?;
+    let BegunRegistration { authenticated, challenge, passkeys, cookie } =
+        passkey_registration::begin_registration(context).await?;
     let user = &authenticated.session.user;
-    let Challenge { challenge, statements: [count, keep], cookie } =
-        begin_ceremony(context, &Ceremony::Register(user.id.clone()))?;
-    let mut answers = context.db()?.batch([count, keep, users::store::passkey::of_user(context, &user.id)]).await?;
-    Challenge::within(context, &mut answers)?;
-    let passkeys: Vec<ListedPasskey> = answers.rows()?;
     let mut selection =
         json!({ "residentKey": "preferred", "userVerification": "preferred", "requireResidentKey": false });
     if let Some(attachment) = attachment {
@@ -105,65 +92,8 @@ pub async fn verify(call: &mut Call) -> Result<Reply> {
     let response = fields.object("response");
     let name = fields.optional_line("name", LONGEST_NAME);
     fields.finish()?;
-    let context = &call.context;
-    let refused = |reason: String| Error::refused(Wire::FAILED_TO_VERIFY_REGISTRATION, reason);
-    let response: UnverifiedRegistrationResponse =
-        serde_json::from_value(response).map_err(|error| refused(error.to_string()))?;
-    let (challenge, binding) = read_answered_challenge(context, response.challenge().as_deref())?;
-    let take = request::store::verification::take(context, &challenge.hash(), Some(binding.as_str()));
-    let (authenticated, mut answers) = call.confirmed(vec![take]).await?;
-    passkey_registration::require_passkey_permission(context, &authenticated)?;
-    let user = &authenticated.session.user;
-    let begun: Option<Used> = answers.row()?;
-    match take_ceremony(context, begun.as_ref())? {
-        Ceremony::Register(owner) if owner == user.id => (),
-        Ceremony::Register(_) => return Err(Error::refused(Wire::PASSKEY_OF_ANOTHER, "begun by another user")),
-        Ceremony::Authenticate(_) => {
-            return Err(Error::refused(Wire::CHALLENGE_NOT_FOUND, "a challenge for signing in"));
-        }
-    }
-    let rp = RelyingParty::of(context);
-    let expected = Expectation {
-        challenge: challenge.expose(),
-        origins: &rp.origins(),
-        rp_id: &rp.id,
-        require_user_verification: false,
-    };
-    let credential = verify_registration(&response, &expected).map_err(|error| refused(error.to_string()))?;
-    let id: Id<Passkey> = context.id()?;
-    let new = NewPasskey {
-        id: &id,
-        user_id: &user.id,
-        rp_id: &rp.id,
-        credential_id: &Base64UrlUnpadded::encode_string(&credential.credential_id),
-        public_key: &Base64UrlUnpadded::encode_string(&credential.public_key),
-        aaguid: &Uuid::from_bytes(credential.aaguid).hyphenated().to_string(),
-        name: name.as_deref(),
-        credential: &credential,
-    };
-    let details = json!({ "passkey": id, "aaguid": new.aaguid });
-    let event = context.row_id()?;
-    let letter = mail::security_notice(
-        &context.tenant().name,
-        "A passkey was added",
-        "A passkey was added to your account. It signs in without a password.",
-    );
-    let statements = [
-        users::store::passkey::keep(context, &new),
-        records::store::audit::audit(context, &event, Some(&user.id), "passkey.added", Severity::Medium, &details),
-        records::store::outbox::queue_to_user(context, &user.id, &letter, None)?,
-        users::store::passkey::one(context, &user.id, &id),
-    ];
-    let mut answers = match context.db()?.batch(statements).await {
-        Err(StoreError::Conflict(_)) => {
-            return Err(Error::refused(Wire::PREVIOUSLY_REGISTERED, "the credential is somebody's"));
-        }
-        other => other?.skip(3),
-    };
-    deliver_later(context);
-    let kept: Option<ListedPasskey> = answers.row()?;
-    let kept = kept.ok_or_else(|| Error::Internal("passkey: not there after it was kept".to_owned()))?;
-    Ok(Reply::json(200, &shown(&kept))?.with_cookies(authenticated.cookies))
+    let registered = passkey_registration::register_passkey(&call.context, response, name.as_deref()).await?;
+    Ok(Reply::json(200, &shown(&registered.passkey))?.with_cookies(registered.cookies))
 }
 
 /// `GET /passkey/list-user-passkeys`.

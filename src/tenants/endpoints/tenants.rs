@@ -8,20 +8,19 @@ use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::platform::d1::{StoreError, must_change};
 use crate::platform::error::{Error, Result, Wire};
-use crate::platform::time::iso;
 use crate::records::deliver::deliver_later;
 use crate::records::store::audit::Severity;
 use crate::session::authenticate::delete_session_copies;
 use crate::session::call::Call;
-use crate::session::store::deed::Deed;
 use crate::session::store::organization::Organization;
 use crate::session::{policy, proof};
 use crate::tenants::caller::{
     ActingMember, LONGEST_NAME, NamedTenant, authorize_member, authorize_member_of_any_status, commit_and_refresh,
     organization_json,
 };
+use crate::tenants::organization::{CreatedOrganization, OrganizationWish, create_organization};
 use crate::tenants::store::member::{MemberFilter, Page};
-use crate::tenants::store::tenant::{NewOrganization, OrganizationChanges};
+use crate::tenants::store::tenant::OrganizationChanges;
 use crate::tenants::{groups, invitations, listing, members, roles, store, tenant};
 use crate::users::fields::LONGEST_IMAGE;
 use crate::{request, session};
@@ -61,51 +60,8 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     let keeps_active = fields.boolean("keepCurrentActiveOrganization").unwrap_or(false);
     let owner = fields.optional("userId", 100);
     fields.finish()?;
-    let (authenticated, _) = call.confirmed(Vec::new()).await?;
-    proof::refuse_impersonator(&authenticated)?;
-    let (context, session) = (&call.context, &authenticated.session);
-    if !context.config.organizations_open || context.tenant().is_isolated || session.user.is_anonymous {
-        return Err(Error::refused(Wire::NOT_ALLOWED_TO_CREATE_ORGANIZATION, "users make none here"));
-    }
-    if owner.is_some_and(|owner| owner != session.user.id.as_str()) {
-        return Err(Error::refused(Wire::NOT_ALLOWED_TO_CREATE_ORGANIZATION, "in another's name"));
-    }
-    let (id, member_id, group_id) = (context.id()?, context.id()?, context.id()?);
-    let group_member_id = context.row_id()?;
-    let new = NewOrganization {
-        id: &id,
-        name: &name,
-        slug: &slug,
-        logo: logo.as_deref(),
-        metadata: metadata.as_deref().unwrap_or("{}"),
-        member_id: &member_id,
-        group_id: &group_id,
-        group_member_id: &group_member_id,
-    };
-    let mut statements = store::tenant::create(context, &session.user.id, &new);
-    let deed = Deed {
-        event: "tenant.created",
-        severity: Severity::Medium,
-        subject: Some(&session.user.id),
-        details: json!({ "slug": slug }),
-    };
-    statements.push(session::store::deed::deed(context, &id, session, &deed)?);
-    if !keeps_active {
-        statements.push(store::tenant::set_active(context, &authenticated.hash, Some(&id), Some(&group_id)));
-    }
-    let cookies = match commit_and_refresh(context, &authenticated, statements).await {
-        Err(StoreError::Conflict(_)) => {
-            return Err(Error::refused(Wire::ORGANIZATION_ALREADY_EXISTS, "the slug is taken"));
-        }
-        Err(StoreError::Unchanged) => return Err(Error::refused(Wire::TOO_MANY_ORGANIZATIONS, "owns too many")),
-        other => other?,
-    };
-    let body = json!({
-        "id": id, "name": name, "slug": slug, "logo": logo, "createdAt": iso(context.now),
-        "metadata": metadata.and_then(|text| serde_json::from_str::<Value>(&text).ok()).unwrap_or_else(|| json!({})),
-        "members": [{ "id": member_id, "organizationId": id, "userId": session.user.id, "role": "owner",
-                      "createdAt": iso(context.now) }],
-    });
+    let wish = OrganizationWish { name, slug, logo, metadata, keeps_active, owner };
+    let CreatedOrganization { body, cookies } = create_organization(&call.context, wish).await?;
     Ok(Reply::json(200, &body)?.with_cookies(cookies))
 }
 
