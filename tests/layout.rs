@@ -38,21 +38,15 @@ const LARGEST_ROOM: usize = 20;
 /// The longest endpoint, in lines from its signature to its end.
 const LONGEST_ENDPOINT: usize = 40;
 
-/// Endpoints that are longer still. None may be added.
+/// Endpoints that are longer still, in the order of their names. None may be added.
 const LONGER_ENDPOINTS: &[&str] = &[
     "account::endpoints::change_email::go_on",
     "account::endpoints::deletion::request",
-    "account::endpoints::passkey_registration::options",
-    "account::endpoints::passkey_registration::verify",
-    "account::endpoints::password::change",
     "account::endpoints::settings::account",
-    "account::endpoints::user::update",
-    "admin::endpoints::impersonation::begin",
     "admin::endpoints::impersonation::stop",
     "admin::endpoints::tenants::create",
     "admin::endpoints::users::create",
     "admin::endpoints::users::update",
-    "admin::endpoints::users::set_password",
     "gate::endpoints::forward_auth::check",
     "gate::endpoints::sign_in::authorize",
     "gate::endpoints::sign_in::callback",
@@ -60,16 +54,13 @@ const LONGER_ENDPOINTS: &[&str] = &[
     "provider::endpoints::consent::decide",
     "provider::endpoints::metadata::document",
     "tenants::endpoints::api_keys::create",
-    "tenants::endpoints::invitations::invite",
     "tenants::endpoints::members::update_role",
     "tenants::endpoints::roles::create",
     "tenants::endpoints::roles::update",
-    "tenants::endpoints::tenants::create",
-    "tenants::endpoints::tenants::update",
 ];
 
 /// How many endpoints name a store. The number may only fall.
-const ENDPOINTS_WITH_STORE: usize = 100;
+const ENDPOINTS_WITH_STORE: usize = 91;
 
 type Module = Vec<String>;
 
@@ -434,8 +425,8 @@ fn endpoints_are_short_and_name_no_store() {
             let name = format!("{}::{}", source.module.join("::"), function.sig.ident);
             let first = function.sig.fn_token.span.start().line;
             let last = function.block.brace_token.span.close().end().line;
-            if last - first + 1 > LONGEST_ENDPOINT && !LONGER_ENDPOINTS.contains(&name.as_str()) {
-                long.push(format!("{name}: {} lines", last - first + 1));
+            if last - first + 1 > LONGEST_ENDPOINT {
+                long.push(name.clone());
             }
             let mut written = Vec::new();
             paths(function.block.to_token_stream(), &mut written);
@@ -444,7 +435,8 @@ fn endpoints_are_short_and_name_no_store() {
             }
         }
     }
-    complain("an endpoint is too long:", &long);
-    let count = with_store.len();
-    assert!(count <= ENDPOINTS_WITH_STORE, "{count} endpoints name a store:\n  {}", with_store.join("\n  "));
+    long.sort();
+    assert_eq!(long, LONGER_ENDPOINTS, "endpoints of more than {LONGEST_ENDPOINT} lines");
+    let names = with_store.join("\n  ");
+    assert_eq!(with_store.len(), ENDPOINTS_WITH_STORE, "endpoints that name a store:\n  {names}");
 }

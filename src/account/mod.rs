@@ -4,6 +4,7 @@ pub mod change_email;
 pub mod endpoints;
 pub mod pages;
 pub mod passkey_registration;
+pub mod password;
 pub mod reset;
 pub mod second_factor_setup;
 pub mod sign_up;

@@ -2,5 +2,7 @@
 
 pub mod administrator;
 pub mod endpoints;
+pub mod impersonation;
+pub mod password;
 pub mod store;
 pub mod users;

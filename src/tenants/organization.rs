@@ -2,17 +2,19 @@
 
 use serde_json::{Value, json};
 
-use crate::platform::d1::StoreError;
+use crate::access::action::Action;
+use crate::platform::d1::{StoreError, must_change};
 use crate::platform::error::{Error, Result, Wire};
 use crate::platform::time::iso;
 use crate::records::store::audit::Severity;
 use crate::request::context::Context;
 use crate::session;
 use crate::session::store::deed::Deed;
+use crate::session::store::organization::Organization;
 use crate::session::{authenticate, proof};
-use crate::tenants::caller::commit_and_refresh;
+use crate::tenants::caller::{ActingMember, NamedTenant, authorize_member, commit_and_refresh};
 use crate::tenants::store;
-use crate::tenants::store::tenant::NewOrganization;
+use crate::tenants::store::tenant::{NewOrganization, OrganizationChanges};
 
 /// What somebody would make an organization of.
 pub struct OrganizationWish {
@@ -90,4 +92,56 @@ pub async fn create_organization(context: &Context, wish: OrganizationWish) -> R
                       "createdAt": iso(context.now) }],
     });
     Ok(CreatedOrganization { body, cookies })
+}
+
+/// An organization that was changed.
+pub struct UpdatedOrganization {
+    /// Who changed it.
+    pub acting: ActingMember,
+    /// What it is now.
+    pub organization: Organization,
+}
+
+/// Changes the organization that is named.
+///
+/// # Errors
+/// 400 for a slug that is taken; 401; 403; 404.
+pub async fn update_organization(
+    context: &Context,
+    named: &NamedTenant,
+    changes: &OrganizationChanges,
+) -> Result<UpdatedOrganization> {
+    let acting = authorize_member(context, named).await?;
+    let permit = acting.permit(Action::UpdateOrganization)?;
+    // Of a tenant with a database of its own, only the main one knows whether another has the slug.
+    let moves = changes.slug.as_ref().is_some_and(|slug| *slug != acting.standing.tenant.slug);
+    if moves && (acting.standing.tenant.slug == "default" || context.tenant().database.is_some()) {
+        return Err(Error::refused(Wire::NOT_ALLOWED_TO_UPDATE_ORGANIZATION, "the slug is the server's to change"));
+    }
+    let statements = [
+        session::store::permission::holds_still(&permit),
+        store::tenant::update(context, &permit, changes),
+        must_change(),
+        acting.audited(
+            context,
+            "tenant.changed",
+            Severity::Medium,
+            json!({ "name": changes.name, "slug": changes.slug }),
+        )?,
+        store::tenant::show(acting.tenant()),
+    ];
+    let mut answers = match context.db()?.batch(statements).await {
+        Err(StoreError::Conflict(_)) => return Err(Error::refused(Wire::ORGANIZATION_SLUG_TAKEN, "the slug is taken")),
+        Err(StoreError::Unchanged) => return Err(suspended_meanwhile()),
+        other => other?.skip(4),
+    };
+    let tenant: Option<Organization> = answers.row()?;
+    let tenant = tenant.ok_or_else(|| Error::refused(Wire::ORGANIZATION_NOT_FOUND, "gone meanwhile"))?;
+    Ok(UpdatedOrganization { acting, organization: tenant })
+}
+
+/// The refusal where an organization was suspended between reading and writing.
+#[must_use]
+pub fn suspended_meanwhile() -> Error {
+    Error::refused(Wire::TENANT_UNAVAILABLE, "suspended, or about to be deleted, meanwhile")
 }

@@ -2,30 +2,21 @@
 
 use serde_json::{Value, json};
 
-use crate::access::action::Action;
-use crate::admin::users::{authorize_user_admin, load_user};
+use crate::admin::impersonation::{begin_impersonation, snapshot_or_clearing};
 use crate::http::cookie::Cookie;
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
 use crate::platform::error::{Error, Result, Wire};
-use crate::platform::secret;
-use crate::platform::secret::{SessionToken, Token};
 use crate::records::deliver::deliver_later;
 use crate::records::store::audit::Severity;
-use crate::request::context::Context;
 use crate::request::errors;
 use crate::session;
-use crate::session::authenticate::{
-    delete_session_copies, judge_session, session_cookie, snapshot_cookie, write_session_copy,
-};
+use crate::session::authenticate::{delete_session_copies, judge_session, session_cookie};
 use crate::session::call::Call;
-use crate::session::live_session::{LiveSession, SessionRecord, cookie_value};
+use crate::session::live_session::{LiveSession, SessionRecord};
 use crate::session::store::deed::Deed;
 use crate::session::store::session::WhichSessions;
 use crate::session::{cookies, impersonation};
-
-/// How long an impersonation lasts at most, in seconds.
-const LONGEST: i64 = 3600;
 
 fn body(session: &LiveSession) -> Value {
     json!({ "session": session.session_json(), "user": session.user_json() })
@@ -39,50 +30,8 @@ pub async fn begin(call: &mut Call) -> Result<Reply> {
     let mut fields = call.request.fields(Media::Json).await?;
     let id = fields.line("userId", 100);
     fields.finish()?;
-    let overseer = authorize_user_admin(&call.context, Action::ImpersonateUser).await?;
-    let context = &call.context;
-    let target = load_user(context, &id).await?;
-    let own = call.presented()?.into_token();
-    if target.roles.iter().any(|role| role == "owner" || role == "admin") {
-        overseer.acting.permit(Action::ImpersonateAdministrator)?;
-    }
-    if target.person.id == overseer.acting.standing.user_id {
-        return Err(Error::refused(Wire::CANNOT_IMPERSONATE_ADMINS, "oneself"));
-    }
-    overseer.may_act_upon(&target, Action::ImpersonateUser)?;
-    let (token, session_id) = (Token::new(context.random()?), context.id()?);
-    let hash = token.hash();
-    let user = &target.person.id;
-    let statements = [
-        session::store::permission::holds_still(&overseer.permit),
-        session::store::permission::covers_still(&overseer.permit, &[], Some(user)),
-        session::store::session::impersonate(context, &overseer.permit, user, (&session_id, &hash), LONGEST),
-        overseer.audited(context, user, "impersonation.begun", (Severity::High, json!({ "session": session_id })))?,
-        session::store::session::load(&context.tenant().id, &hash),
-    ];
-    let record: Option<SessionRecord> = context.db()?.batch(statements).await?.last()?;
-    let judged = record.map(|record| judge_session(context, record));
-    let Some(Ok(judged)) = judged else {
-        // Nobody has it: it does not stay behind.
-        context.db()?.batch([session::store::session::discard(&context.tenant().id, &hash)]).await?;
-        return Err(Error::refused(Wire::BANNED_USER, "the user may not sign in"));
-    };
-    let session = judged.session;
-    write_session_copy(context, &hash, &session);
-    let aside = cookie_value(&context.config.keyring, &own);
-    // Nothing that outlives the browser opens a session that does not.
-    let remembered = overseer.acting.session().is_remembered;
-    let mut cookies = vec![
-        session_cookie(context, &token, &session),
-        Cookie::Administrator.set(context.is_secure, &aside, remembered.then_some(LONGEST)),
-    ];
-    cookies.push(snapshot(context, &hash, &session));
-    Ok(Reply::json(200, &body(&session))?.with_cookies(cookies))
-}
-
-/// The snapshot's line, or the one that takes the former session's back.
-fn snapshot(context: &Context, hash: &secret::TokenHash<SessionToken>, session: &LiveSession) -> String {
-    snapshot_cookie(context, hash, session).unwrap_or_else(|| Cookie::Snapshot.clear(context.is_secure))
+    let opened = begin_impersonation(&call.context, &id).await?;
+    Ok(Reply::json(200, &body(&opened.session))?.with_cookies(opened.cookies))
 }
 
 /// `POST /admin/stop-impersonating`: ends that session, and goes back to the administrator's own.
@@ -134,6 +83,6 @@ pub async fn stop(call: &mut Call) -> Result<Reply> {
         return Ok(errors::login_json(&error)?.with_cookies(cookies));
     };
     let hash = token.hash();
-    let cookies = vec![session_cookie(context, &token, &own), snapshot(context, &hash, &own), gone];
+    let cookies = vec![session_cookie(context, &token, &own), snapshot_or_clearing(context, &hash, &own), gone];
     Ok(Reply::json(200, &body(&own))?.with_cookies(cookies))
 }

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::access::action::Action;
+use crate::admin::password::set_user_password;
 use crate::admin::store::{PoolUser, UserChanges, as_option};
 use crate::admin::users::UserAdministrator;
 use crate::admin::{store, users};
@@ -21,10 +22,8 @@ use crate::records::mail;
 use crate::records::store::audit::Severity;
 use crate::request::context::Context;
 use crate::request::password_hash;
-use crate::session::authenticate::delete_session_copies;
 use crate::session::call::Call;
 use crate::session::proof;
-use crate::session::store::session::WhichSessions;
 use crate::tenants::caller::{NamedTenant, authorize_member, load_grantable_roles, roles_field};
 use crate::tenants::roles;
 use crate::users::fields::{LONGEST_IMAGE, LONGEST_NAME, Names, username_fields};
@@ -314,43 +313,8 @@ pub async fn set_password(call: &mut Call) -> Result<Reply> {
     let id = users::user_field(&mut fields);
     let typed = fields.required("newPassword", LONGEST_READ);
     fields.finish()?;
-    let overseer = users::authorize_user_admin(&call.context, Action::SetUserPassword).await?;
-    let context = &call.context;
-    let target = users::load_user(context, &id).await?;
-    let user = &target.person.id;
-    overseer.may_act_upon(&target, Action::SetUserPassword)?;
-    let password = Password::new(typed, nfkc);
-    proof::check_password_length(context, &password)?;
-    proof::check_password_breach(context, &password, Some(user)).await?;
-    let hash = password_hash::hash_password(context, &password).await?;
-    let mut statements = vec![
-        session::store::session::revoke(context, user, WhichSessions::All, "password_set", None),
-        session::store::permission::holds_still(&overseer.permit),
-        session::store::permission::covers_still(&overseer.permit, &[], Some(user)),
-        crate::users::store::password::set(context, &context.id()?, user, hash.expose()),
-        crate::users::store::password_reset::revoke(context, user, None, "password_set"),
-        crate::users::store::second_factor::distrust(context, user, None),
-        crate::users::store::second_factor::mailed_codes_again(context, user, hash.expose()),
-        request::store::verification::forget(context, user),
-        crate::users::store::code::forget(context, &target.person.email, target.person.phone_number.as_deref()),
-        crate::users::store::sign_in::unlock(context, user),
-        overseer.audited(context, user, "password.set_by_administrator", (Severity::High, Value::Null))?,
-    ];
-    // Whoever had got in may have let software in that would stay.
-    statements.push(session::store::api_key::disable_of(context, user, None));
-    statements.extend(session::store::session::revoke_user(context, user, "password_set", None));
-    if email::is_mailbox(&target.person.email) {
-        let letter = mail::security_notice(
-            &context.tenant().name,
-            "Your password was set",
-            "An administrator set a new password for your account, and ended its sessions.",
-        );
-        statements.push(records::store::outbox::queue(context, Some(user), &target.person.email, &letter)?);
-    }
-    let mut answers = context.db()?.batch(statements).await?;
-    delete_session_copies(context, session::store::session::revoked(&mut answers)?);
-    deliver_later(context);
-    overseer.acting.answer(&json!({ "status": true }))
+    let acting = set_user_password(&call.context, &id, typed).await?;
+    acting.answer(&json!({ "status": true }))
 }
 
 /// `POST /admin/has-permission`: whether the user who asks may, or another user or a role, for whoever may see those.

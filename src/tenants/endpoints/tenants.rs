@@ -18,10 +18,10 @@ use crate::tenants::caller::{
     ActingMember, LONGEST_NAME, NamedTenant, authorize_member, authorize_member_of_any_status, commit_and_refresh,
     organization_json,
 };
-use crate::tenants::organization::{CreatedOrganization, OrganizationWish, create_organization};
+use crate::tenants::organization::{CreatedOrganization, OrganizationWish, create_organization, update_organization};
 use crate::tenants::store::member::{MemberFilter, Page};
 use crate::tenants::store::tenant::OrganizationChanges;
-use crate::tenants::{groups, invitations, listing, members, roles, store, tenant};
+use crate::tenants::{groups, invitations, listing, members, organization, roles, store, tenant};
 use crate::users::fields::LONGEST_IMAGE;
 use crate::{request, session};
 
@@ -178,10 +178,6 @@ pub async fn set_active(call: &mut Call) -> Result<Reply> {
     Ok(Reply::json(200, &organization_json(&acting.standing.tenant))?.with_cookies(cookies))
 }
 
-fn suspended_meanwhile() -> Error {
-    Error::refused(Wire::TENANT_UNAVAILABLE, "suspended, or about to be deleted, meanwhile")
-}
-
 /// `POST /organization/update`.
 ///
 /// # Errors
@@ -204,34 +200,8 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
         Change::Keep | Change::Clear => None,
     };
     let changes = OrganizationChanges { name: set(name), slug: set(slug), logo, metadata };
-    let acting = authorize_member(&call.context, &named).await?;
-    let permit = acting.permit(Action::UpdateOrganization)?;
-    let context = &call.context;
-    // Of a tenant with a database of its own, only the main one knows whether another has the slug.
-    let moves = changes.slug.as_ref().is_some_and(|slug| *slug != acting.standing.tenant.slug);
-    if moves && (acting.standing.tenant.slug == "default" || context.tenant().database.is_some()) {
-        return Err(Error::refused(Wire::NOT_ALLOWED_TO_UPDATE_ORGANIZATION, "the slug is the server's to change"));
-    }
-    let statements = [
-        session::store::permission::holds_still(&permit),
-        store::tenant::update(context, &permit, &changes),
-        must_change(),
-        acting.audited(
-            context,
-            "tenant.changed",
-            Severity::Medium,
-            json!({ "name": changes.name, "slug": changes.slug }),
-        )?,
-        store::tenant::show(acting.tenant()),
-    ];
-    let mut answers = match context.db()?.batch(statements).await {
-        Err(StoreError::Conflict(_)) => return Err(Error::refused(Wire::ORGANIZATION_SLUG_TAKEN, "the slug is taken")),
-        Err(StoreError::Unchanged) => return Err(suspended_meanwhile()),
-        other => other?.skip(4),
-    };
-    let tenant: Option<Organization> = answers.row()?;
-    let tenant = tenant.ok_or_else(|| Error::refused(Wire::ORGANIZATION_NOT_FOUND, "gone meanwhile"))?;
-    acting.answer(&organization_json(&tenant))
+    let updated = update_organization(&call.context, &named, &changes).await?;
+    updated.acting.answer(&organization_json(&updated.organization))
 }
 
 /// `POST /organization/delete`: nobody signs in to it from now on; cron deletes it when its grace period is over, unless
@@ -347,7 +317,7 @@ pub async fn set_policy(call: &mut Call) -> Result<Reply> {
         session::store::session::end_all_surplus(acting.tenant(), context.now),
     ];
     let mut answers = match context.db()?.batch(statements).await {
-        Err(StoreError::Unchanged) => return Err(suspended_meanwhile()),
+        Err(StoreError::Unchanged) => return Err(organization::suspended_meanwhile()),
         other => other?.skip(4),
     };
     delete_session_copies(context, session::store::session::revoked(&mut answers)?);
