@@ -42,17 +42,13 @@ const LONGEST_ENDPOINT: usize = 40;
 const LONGER_ENDPOINTS: &[&str] = &[
     "account::endpoints::change_email::go_on",
     "account::endpoints::deletion::request",
-    "account::endpoints::settings::account",
     "admin::endpoints::impersonation::stop",
     "admin::endpoints::tenants::create",
     "admin::endpoints::users::create",
     "admin::endpoints::users::update",
     "gate::endpoints::forward_auth::check",
-    "gate::endpoints::sign_in::authorize",
     "gate::endpoints::sign_in::callback",
-    "login::endpoints::pages::create_account",
     "provider::endpoints::consent::decide",
-    "provider::endpoints::metadata::document",
     "tenants::endpoints::api_keys::create",
     "tenants::endpoints::members::update_role",
     "tenants::endpoints::roles::create",
@@ -60,7 +56,7 @@ const LONGER_ENDPOINTS: &[&str] = &[
 ];
 
 /// How many endpoints name a store. The number may only fall.
-const ENDPOINTS_WITH_STORE: usize = 91;
+const ENDPOINTS_WITH_STORE: usize = 89;
 
 type Module = Vec<String>;
 

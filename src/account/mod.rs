@@ -2,6 +2,7 @@
 
 pub mod change_email;
 pub mod endpoints;
+pub mod overview;
 pub mod pages;
 pub mod passkey_registration;
 pub mod password;

@@ -44,6 +44,24 @@ pub struct Applicant {
     pub invitation: Option<TokenHash<Invited>>,
 }
 
+impl Applicant {
+    /// Somebody with a name, an address and a password, and nothing else.
+    #[must_use]
+    pub fn new(email: String, name: String, password: Password) -> Self {
+        Self {
+            email,
+            name,
+            image: None,
+            names: Names::default(),
+            password,
+            is_remembered: true,
+            callback: None,
+            guest: None,
+            invitation: None,
+        }
+    }
+}
+
 /// How a sign-up ends.
 pub enum SignedUp {
     /// In a session.

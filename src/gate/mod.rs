@@ -1,6 +1,7 @@
 //! Websites that are protected: path rules, headers, proxy, forward-auth, and signing in to a website.
 
 pub mod caching;
+pub mod code;
 pub mod endpoints;
 pub mod forward_auth;
 pub mod headers;

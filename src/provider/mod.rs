@@ -24,6 +24,7 @@ pub mod issue;
 pub mod jwt_bearer_grant;
 pub mod logout;
 pub mod logout_delivery;
+pub mod metadata;
 pub mod pages;
 pub mod parameters;
 pub mod refresh_policy;

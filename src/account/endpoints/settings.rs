@@ -1,5 +1,6 @@
 //! The hosted pages of one's own account.
 
+use crate::account::overview::{AccountOverview, load_account_overview};
 use crate::account::pages::account::AccountPage;
 use crate::account::pages::second_factor::FactorState;
 use crate::account::{pages, passkey_registration, second_factor_setup as setup};
@@ -11,16 +12,13 @@ use crate::http::reply::Reply;
 use crate::platform::error::{Error, Result, Wire};
 use crate::platform::unicode::nfkc;
 use crate::provider::consents;
-use crate::provider::store::consent::ListedConsent as Consent;
 use crate::request::{errors, origins};
-use crate::session::authenticate::{Authentication, Depth, judge_session, snapshot_cookie, write_session_copy};
+use crate::session::authenticate::{Authentication, Depth, snapshot_cookie, write_session_copy};
 use crate::session::call::Call;
 use crate::session::cookies::cookies_after_rejection;
-use crate::session::live_session::Rejection;
-use crate::session::{policy, proof};
-use crate::users::store::passkey::ListedPasskey;
+use crate::session::proof;
+use crate::users;
 use crate::users::store::second_factor::Factor;
-use crate::{provider, session, users};
 
 /// `GET /account`.
 ///
@@ -36,27 +34,14 @@ pub async fn account(call: &mut Call) -> Result<Reply> {
         }
     };
     let context = &call.context;
-    let user = &authenticated.session.user.id;
-    // A copy of the session may be a minute old, and this page shows what its user has just changed.
-    let statements = [
-        session::store::session::load(&context.tenant().id, &authenticated.hash),
-        users::store::passkey::of_user(context, user),
-        users::store::second_factor::devices(context, user),
-        provider::store::consent::of_user(context, user),
-    ];
-    let mut answers = context.db()?.batch(statements).await?;
-    let record = session::store::session::read(&mut answers)?;
-    let session = match record.ok_or(Rejection::Unknown).and_then(|record| judge_session(context, record)) {
-        Ok(judged) => judged.session,
+    let overview = match load_account_overview(context, &authenticated).await? {
+        Ok(overview) => overview,
         Err(rejection) => {
             let reply = Reply::redirect(302, &Target::own("/login"));
             return Ok(reply.with_cookies(cookies_after_rejection(context, rejection)));
         }
     };
-    policy::check_enrolment(context, &session)?;
-    let passkeys: Vec<ListedPasskey> = answers.rows()?;
-    let trusted_devices: i64 = answers.row()?.unwrap_or(0);
-    let consents: Vec<Consent> = answers.rows()?;
+    let AccountOverview { session, passkeys, trusted_devices, consents } = overview;
     let page = pages::account::page(
         &context.frame("You are signed in"),
         &AccountPage {

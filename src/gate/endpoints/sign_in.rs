@@ -3,9 +3,9 @@
 //! The host sends its visitor to the auth host with a signed request; the auth host sends them back with a one-time
 //! code; the code opens a session of that host alone. So hosts need share no parent domain and no cookie.
 
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::gate::code::{Coded, issue_gate_code};
 use crate::gate::request::{FoundRequest, GateRequest, sign_in_page};
 use crate::gate::sign_in::SIGNED_OUT;
 use crate::gate::{proxy, sign_in};
@@ -14,7 +14,6 @@ use crate::http::page::mailed;
 use crate::http::redirect::Target;
 use crate::http::reply::Reply;
 use crate::platform::error::{Error, Result, Wire};
-use crate::platform::id::{Id, Session};
 use crate::platform::secret::{GateCode, Token, equal_in_constant_time};
 use crate::platform::time::iso;
 use crate::request::context::Context;
@@ -27,18 +26,6 @@ use crate::session::call::Call;
 use crate::session::live_session::Rejection;
 use crate::session::sessions::end_current_session;
 use crate::{provider, request, session};
-
-/// How long a code is honoured, in milliseconds: one redirect.
-const CODE_LIFE: i64 = 60_000;
-
-/// What a code stands for.
-#[derive(Serialize, Deserialize)]
-struct Coded {
-    /// The session on the auth host.
-    parent: Id<Session>,
-    /// The browser that the request was made in.
-    binding: String,
-}
 
 /// The origin that the visitor of a protected host used.
 fn origin_used(call: &Call) -> Result<String> {
@@ -95,12 +82,7 @@ pub async fn authorize(call: &mut Call) -> Result<Reply> {
         let page = mailed::ask_for_mail(&frame, &user.email, back.as_str());
         return Ok(Reply::page(403, page).with_cookies(authenticated.cookies));
     }
-    let code: Token<GateCode> = Token::new(context.random()?);
-    let coded = Coded { parent: authenticated.session.id.clone(), binding: request.binding.clone() };
-    let payload = serde_json::to_vec(&coded).map_err(|error| Error::Internal(error.to_string()))?;
-    let (tenant, about) = (&request.tenant_id, request.app_id.as_str());
-    let keep = request::store::verification::keep(context, tenant, &code, about, &payload, context.now + CODE_LIFE)?;
-    context.db()?.batch([keep]).await?;
+    let code = issue_gate_code(context, &request, &authenticated.session.id).await?;
     let target = Target::own(format!("{}/.doorward/callback", request.origin));
     let target = target.with_query("code", code.expose()).with_query("state", &text);
     Ok(Reply::redirect(302, &target).with_cookies(authenticated.cookies))

@@ -28,7 +28,7 @@ use crate::session::call::Call;
 use crate::session::cookies::clear_session_cookies;
 use crate::session::sessions::end_current_session;
 use crate::tenants::invitation_page;
-use crate::users::fields::{LONGEST_NAME, Names};
+use crate::users::fields::LONGEST_NAME;
 use crate::users::store::sign_in::LookupBy;
 use crate::{federation, login, provider};
 
@@ -208,17 +208,7 @@ pub async fn create_account(call: &mut Call) -> Result<Reply> {
     // What was mailed to the address proves it, and lets its reader in where nobody else may sign up.
     let invited = invitation_page::invitation_of_target(&call.context, &target).await?;
     let invitation = invited.filter(|(invited, _)| *invited == email).map(|(_, hash)| hash);
-    let applicant = Applicant {
-        email,
-        name,
-        image: None,
-        names: Names::default(),
-        password,
-        is_remembered: true,
-        callback,
-        guest,
-        invitation,
-    };
+    let applicant = Applicant { callback, guest, invitation, ..Applicant::new(email, name, password) };
     match signing_up::create_user(&call.context, &applicant).await {
         Ok(SignedUp::Opened(opened)) => Ok(Reply::redirect(303, &target).with_cookies(opened.cookies)),
         Ok(SignedUp::Mailed(person)) => {
