@@ -44,19 +44,16 @@ const LONGER_ENDPOINTS: &[&str] = &[
     "account::endpoints::deletion::request",
     "admin::endpoints::impersonation::stop",
     "admin::endpoints::tenants::create",
-    "admin::endpoints::users::create",
-    "admin::endpoints::users::update",
     "gate::endpoints::forward_auth::check",
     "gate::endpoints::sign_in::callback",
     "provider::endpoints::consent::decide",
     "tenants::endpoints::api_keys::create",
-    "tenants::endpoints::members::update_role",
     "tenants::endpoints::roles::create",
     "tenants::endpoints::roles::update",
 ];
 
 /// How many endpoints name a store. The number may only fall.
-const ENDPOINTS_WITH_STORE: usize = 89;
+const ENDPOINTS_WITH_STORE: usize = 86;
 
 type Module = Vec<String>;
 

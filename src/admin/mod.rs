@@ -5,4 +5,5 @@ pub mod endpoints;
 pub mod impersonation;
 pub mod password;
 pub mod store;
+pub mod user_changes;
 pub mod users;

@@ -7,7 +7,7 @@ use crate::http::email;
 use crate::http::fields::Fields;
 use crate::http::incoming::Media;
 use crate::http::reply::Reply;
-use crate::platform::d1::{Statement, StoreError, must_change};
+use crate::platform::d1::must_change;
 use crate::platform::error::{Error, Result, Wire};
 use crate::platform::id::Id;
 use crate::platform::time::iso;
@@ -17,12 +17,10 @@ use crate::session::api_key;
 use crate::session::call::Call;
 use crate::session::store::deed::Deed;
 use crate::session::store::permission::Standing;
-use crate::tenants::caller::{
-    ActingMember, NamedTenant, authorize_member, commit_and_refresh, load_grantable_roles, role_text, roles_field,
-};
+use crate::tenants::caller::{ActingMember, NamedTenant, authorize_member, commit_and_refresh, role_text, roles_field};
 use crate::tenants::listing::{LONGEST_SEARCH, OPERATORS, match_place, time_parameter};
-use crate::tenants::members::MOST_LISTED;
-use crate::tenants::store::member::{ListedMember, MemberFilter, Page, WITHOUT_OWNER};
+use crate::tenants::members::{MOST_LISTED, change_member_roles};
+use crate::tenants::store::member::{ListedMember, MemberFilter, Page};
 use crate::tenants::{caller, listing, members, store};
 
 fn standing_json(standing: &Standing) -> Value {
@@ -151,20 +149,6 @@ fn member_field(fields: &mut Fields, name: &str) -> String {
     fields.line(name, email::LONGEST)
 }
 
-async fn found(call: &Call, statement: Statement) -> Result<Standing> {
-    let found: Option<Standing> = call.context.db()?.first(statement).await?;
-    found.ok_or_else(|| Error::refused(Wire::MEMBER_NOT_FOUND, "unknown, or of another organization"))
-}
-
-/// What a batch that would leave an organization without owner is refused with.
-fn ownerless(error: StoreError, wire: Wire) -> Error {
-    match error {
-        StoreError::Broken(name) if name == WITHOUT_OWNER => Error::refused(wire, "the last owner"),
-        StoreError::Unchanged => Error::refused(Wire::MEMBER_NOT_FOUND, "gone meanwhile"),
-        other => other.into(),
-    }
-}
-
 /// `POST /organization/update-member-role`: all roles of a member anew.
 ///
 /// # Errors
@@ -175,43 +159,9 @@ pub async fn update_role(call: &mut Call) -> Result<Reply> {
     let roles = roles_field(&mut fields);
     let member = member_field(&mut fields, "memberId");
     fields.finish()?;
-    let acting = authorize_member(&call.context, &named).await?;
-    let permit = acting.permit(Action::UpdateMember)?;
-    let missing = || Error::refused(Wire::MEMBER_NOT_FOUND, "no id");
-    let member = Id::parse(&member).ok_or_else(missing)?;
-    let target = found(call, session::store::permission::standing_of_member(acting.tenant(), &member)).await?;
-    let refusal = Wire::NOT_ALLOWED_TO_UPDATE_MEMBER;
-    // What they lose by it counts as well: whoever has less must not demote whoever has more.
-    acting.outranks(&target.permissions, refusal)?;
-    let context = &call.context;
-    let granted = load_grantable_roles(context, &acting, &roles, (Wire::ROLE_NOT_FOUND, refusal)).await?;
-    let ids: Vec<_> = granted.iter().map(|role| &role.id).collect();
-    let deed = Deed {
-        event: "member.roles_changed",
-        severity: Severity::High,
-        subject: Some(&target.user_id),
-        details: json!({ "before": target.given, "after": roles }),
-    };
-    let mut statements = vec![
-        session::store::permission::holds_still(&permit),
-        session::store::permission::covers_still(&permit, &ids, Some(&target.user_id)),
-        store::member::keeps_owner(acting.tenant(), &target.user_id, &ids),
-    ];
-    statements.extend(store::member::set_roles(context, &permit, &target.user_id, &ids));
-    statements.push(must_change());
-    statements.push(acting.audited_of(context, &deed)?);
-    if target.user_id != acting.standing.user_id {
-        let message = format!("Your role in {} is {} now.", acting.standing.tenant.name, role_text(&roles));
-        statements.push(acting.tells(context, &target.user_id, deed.event, &message)?);
-    }
-    statements.push(store::member::show(acting.tenant(), &member));
-    let last = statements.len() - 1;
-    let answers = context.db()?.batch(statements).await;
-    let shown: Option<ListedMember> =
-        answers.map_err(|error| ownerless(error, Wire::WITHOUT_AN_OWNER))?.skip(last).row()?;
-    let shown = shown.ok_or_else(missing)?;
-    let body = members::member_json(acting.tenant(), &shown);
-    acting.answer(&body)
+    let changed = change_member_roles(&call.context, &named, &member, &roles).await?;
+    let body = members::member_json(changed.acting.tenant(), &changed.member);
+    changed.acting.answer(&body)
 }
 
 /// `POST /organization/remove-member`: by the membership's id, or the member's address.
@@ -230,7 +180,7 @@ pub async fn remove(call: &mut Call) -> Result<Reply> {
         (None, Some(id)) => session::store::permission::standing_of_member(tenant, &id),
         (None, None) => return Err(Error::refused(Wire::MEMBER_NOT_FOUND, "neither an id nor an address")),
     };
-    let target = found(call, statement).await?;
+    let target = members::load_member_standing(&call.context, statement).await?;
     // Everybody may take themselves out.
     // Not by a key: taking its maker out is nothing that it was made for.
     let is_oneself = target.user_id == acting.standing.user_id && acting.session().login_method != api_key::METHOD;
@@ -272,7 +222,7 @@ async fn take_out(
         statements.push(acting.tells(context, &target.user_id, event, &message)?);
     }
     let done = commit_and_refresh(context, &acting.authenticated, statements).await;
-    done.map_err(|error| ownerless(error, Wire::ONLY_OWNER))
+    done.map_err(|error| members::refuse_ownerless(error, Wire::ONLY_OWNER))
 }
 
 /// `POST /organization/leave`.

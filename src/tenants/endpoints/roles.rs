@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::access::action::{Action, Permit};
+use crate::access::action::Action;
 use crate::access::permission::Permissions;
 use crate::http::fields::Fields;
 use crate::http::incoming::Media;
@@ -10,8 +10,6 @@ use crate::http::reply::Reply;
 use crate::platform::d1::{StoreError, must_change};
 use crate::platform::error::{Error, Result, Wire};
 use crate::platform::id::Id;
-use crate::platform::time::iso;
-use crate::platform::{d1, id};
 use crate::records::store::audit::Severity;
 use crate::session;
 use crate::session::call::Call;
@@ -24,22 +22,6 @@ const LONGEST_NAME: usize = 64;
 
 /// The longest description, in characters.
 const LONGEST_DESCRIPTION: usize = 1000;
-
-fn role_json(acting: &ActingMember, role: &RoleRecord) -> Value {
-    json!({
-        "id": role.id, "organizationId": acting.tenant(), "role": role.name, "permission": role.permissions.statements(),
-        "description": role.description, "isDefault": role.is_default, "isActive": role.is_active,
-        "createdAt": iso(role.created_at), "updatedAt": iso(role.updated_at),
-    })
-}
-
-/// Whether these permissions may be given in the organization: the server's own as they are, others as it likes, and
-/// none that the actor does not hold.
-fn givable<'a>(acting: &ActingMember, wanted: &'a Permissions, refusal: Wire) -> Result<Vec<&'a str>> {
-    let own = wanted.own().map_err(|name| Error::refused(Wire::INVALID_RESOURCE, name))?;
-    acting.holds(wanted, refusal)?;
-    Ok(own)
-}
 
 /// The refusal of permissions that the actor does not hold, which names them.
 fn lacking(call: &Call, acting: &ActingMember, wanted: &Permissions, refusal: Wire) -> Result<Option<Reply>> {
@@ -84,7 +66,7 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
     if let Some(reply) = lacking(call, &acting, &wanted, Wire::NOT_ALLOWED_TO_CREATE_ROLE)? {
         return Ok(reply);
     }
-    let own = givable(&acting, &wanted, Wire::NOT_ALLOWED_TO_CREATE_ROLE)?;
+    let own = roles::givable(&acting, &wanted, Wire::NOT_ALLOWED_TO_CREATE_ROLE)?;
     let mut further = Vec::new();
     if is_default {
         // A user who joins is given it: by somebody who may give roles, and this one, whose name may be one that rules of
@@ -107,28 +89,11 @@ pub async fn create(call: &mut Call) -> Result<Reply> {
         Severity::Medium,
         json!({ "role": name, "permission": wanted.statements() }),
     )?);
-    let answers = context.db()?.batch(with_role(statements, &permit, &id)).await;
-    let role = shown(answers)?;
-    let body = json!({ "success": true, "roleData": role_json(&acting, &role), "statements": wanted.statements() });
+    let answers = context.db()?.batch(roles::with_role(statements, &permit, &id)).await;
+    let role = roles::read_changed_role(answers)?;
+    let body =
+        json!({ "success": true, "roleData": roles::role_json(&acting, &role), "statements": wanted.statements() });
     acting.answer(&body)
-}
-
-fn with_role(mut statements: Vec<d1::Statement>, permit: &Permit, id: &Id<id::Role>) -> Vec<d1::Statement> {
-    statements.push(store::role::find(permit.tenant(), Some(id), None));
-    statements
-}
-
-/// The role that [`with_role`] read last.
-fn shown(answers: d1::Stored<d1::Answers>) -> Result<RoleRecord> {
-    let answers = match answers {
-        Err(StoreError::Conflict(_)) => return Err(Error::refused(Wire::ROLE_NAME_TAKEN, "the name is taken")),
-        Err(StoreError::Unchanged) => {
-            return Err(Error::refused(Wire::ROLE_NAME_TAKEN, "a system role's name, too many roles, or gone"));
-        }
-        other => other?,
-    };
-    let role: Option<RoleRecord> = answers.last()?;
-    role.ok_or_else(|| Error::refused(Wire::ROLE_NOT_FOUND, "gone meanwhile"))
 }
 
 /// What a role is asked for by.
@@ -167,7 +132,7 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
     let acting = authorize_member(&call.context, &NamedTenant::in_query(&call.request)).await?;
     acting.permit(Action::ListRoles)?;
     let roles: Vec<RoleRecord> = call.context.db()?.batch([store::role::list(acting.tenant())]).await?.rows()?;
-    let body: Value = roles.iter().map(|role| role_json(&acting, role)).collect();
+    let body: Value = roles.iter().map(|role| roles::role_json(&acting, role)).collect();
     acting.answer(&body)
 }
 
@@ -183,7 +148,7 @@ pub async fn get(call: &mut Call) -> Result<Reply> {
     let acting = authorize_member(&call.context, &NamedTenant::in_query(&call.request)).await?;
     acting.permit(Action::ReadRole)?;
     let role = asked.find(call, &acting).await?;
-    let body = role_json(&acting, &role);
+    let body = roles::role_json(&acting, &role);
     acting.answer(&body)
 }
 
@@ -208,7 +173,7 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let role = asked.find(call, &acting).await?;
     let refusal = Wire::NOT_ALLOWED_TO_UPDATE_ROLE;
     acting.holds(&role.permissions, refusal)?;
-    let own = wanted.as_ref().map(|wanted| givable(&acting, wanted, refusal)).transpose()?;
+    let own = wanted.as_ref().map(|wanted| roles::givable(&acting, wanted, refusal)).transpose()?;
     let mut further = Vec::new();
     if is_default == Some(true) || is_active == Some(true) || name.is_some() {
         // Rules of websites go by the name: renaming a role, or letting it count again, gives another role to those who have it.
@@ -229,8 +194,8 @@ pub async fn update(call: &mut Call) -> Result<Reply> {
     let details = json!({ "role": role.name, "name": name, "before": role.permissions.statements(),
                           "after": wanted.as_ref().map(Permissions::statements) });
     statements.push(acting.audited(context, "role.changed", Severity::High, details)?);
-    let role = shown(context.db()?.batch(with_role(statements, &permit, &role.id)).await)?;
-    let body = json!({ "success": true, "roleData": role_json(&acting, &role) });
+    let role = roles::read_changed_role(context.db()?.batch(roles::with_role(statements, &permit, &role.id)).await)?;
+    let body = json!({ "success": true, "roleData": roles::role_json(&acting, &role) });
     acting.answer(&body)
 }
 
