@@ -117,12 +117,32 @@ pub const fn uses(text: &str, name: &str) -> bool {
     false
 }
 
-/// Stops the compiler where a name stands twice, or is in none of the texts, or the last one is not in all of them.
+/// Whether a text has a parameter with a position, such as `?1`, outside of texts in quotes.
+const fn has_position(text: &[u8]) -> bool {
+    let mut is_quoted = false;
+    let mut at = 0;
+    while at + 1 < text.len() {
+        if text[at] == b'\'' {
+            is_quoted = !is_quoted;
+        } else if text[at] == b'?' && !is_quoted && text[at + 1].is_ascii_digit() {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
+/// Stops the compiler where a parameter has a position, a name stands twice, or is in none of the texts, or the last one is not in all of them.
 ///
 /// # Panics
 /// Where that is so.
 pub const fn check_names(texts: &[&str], names: &[&str]) {
     let mut at = 0;
+    while at < texts.len() {
+        assert!(!has_position(texts[at].as_bytes()), "a parameter has a position instead of a name");
+        at += 1;
+    }
+    at = 0;
     while at < names.len() {
         let mut text = 0;
         let mut is_used = false;
@@ -265,6 +285,12 @@ mod tests {
     #[should_panic(expected = "a value has no parameter in the statement")]
     fn a_value_needs_a_parameter() {
         check_names(&["a = :a"], &["a", "b"]);
+    }
+
+    #[test]
+    #[should_panic(expected = "a parameter has a position instead of a name")]
+    fn a_parameter_has_a_name() {
+        check_names(&["a = ?1"], &[]);
     }
 
     #[test]

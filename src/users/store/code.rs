@@ -164,15 +164,15 @@ pub fn redeem(
         sql!(
             concat!(
             "update verification set used_at = iif(:kept, null, :now), updated_at = :now
-             where tenant_id = :tenant and kind = :name and identifier = :identifier
+             where tenant_id = :tenant and kind = :kind and identifier = :identifier
                and token_hash in (select value from json_each(:digests))
                and used_at is null and expires_at > :now and attempts < :most_attempts
                and not ",
-            over!(":counters", ":device", ":name_10", ":pool", ":now"),
+            over!(":counters", ":device", ":name", ":pool", ":now"),
             " returning json_quote(id) as row"
         ),
             tenant = &context.tenant().id,
-            name = kind.name(),
+            kind = kind.name(),
             identifier,
             digests = json!(digests).to_string(),
             now = context.now,
@@ -180,7 +180,7 @@ pub fn redeem(
             counters,
             kept,
             device,
-            name_10 = name,
+            name,
             pool
         ),
         // Whatever is left of that name now was not guessed. It goes once it was tried too often, or came too late.
@@ -188,21 +188,21 @@ pub fn redeem(
             concat!(
             "update verification set
                attempts = attempts + 1, used_at = iif(attempts >= :most_attempts or expires_at <= :now, :now, null), updated_at = :now
-             where tenant_id = :tenant and kind = :name and identifier = :identifier and used_at is null
+             where tenant_id = :tenant and kind = :kind and identifier = :identifier and used_at is null
                and not (:kept and changes() = 1)
                and not ",
-            over!(":counters", ":device", ":name_9", ":pool", ":now"),
+            over!(":counters", ":device", ":name", ":pool", ":now"),
             " returning json_object('attempts', attempts, 'expires_at', expires_at) as row"
         ),
             tenant = &context.tenant().id,
-            name = kind.name(),
+            kind = kind.name(),
             identifier,
             now = context.now,
             most_attempts = MOST_ATTEMPTS,
             counters,
             kept,
             device,
-            name_9 = name,
+            name,
             pool
         ),
     ]
@@ -212,8 +212,9 @@ pub fn redeem(
 macro_rules! was_right {
     () => {
         "exists (select 1 from verification
-                 where tenant_id = ?1 and kind = ?2 and identifier = ?3 and token_hash in (select value from json_each(?4))
-                   and used_at = ?5 and attempts < ?6)"
+                 where tenant_id = :tenant and kind = :kind and identifier = :identifier
+                   and token_hash in (select value from json_each(:digests))
+                   and used_at = :now and attempts < :most_attempts)"
     };
 }
 
@@ -228,33 +229,37 @@ pub fn forgive(
     (forgotten, network): (&[&str], &Counter),
 ) -> [Statement; 2] {
     let digests = context.config.keyring.digests(Purpose::Code, &message(context, kind, identifier, code));
-    let bound = |statement: Statement| {
-        statement
-            .bind(&context.tenant().id)
-            .bind(kind.name())
-            .bind(identifier)
-            .bind(json!(digests).to_string())
-            .bind(context.now)
-            .bind(MOST_ATTEMPTS)
-    };
+    let digests = json!(digests).to_string();
     [
-        bound(sql!(concat!(
-            "delete from rate_limit where key in (select value from json_each(?7)) and ",
-            was_right!()
-        )))
-        .bind(json!(forgotten).to_string()),
-        bound(sql!(concat!(
-            "update rate_limit set count = count - 1
-             where key = iif(",
-            trusts!("?9", "?10", "?11", "?5"),
-            ", ?8, ?7) and count > 0 and window_started_at <= ?5 and ",
-            was_right!()
-        )))
-        .bind(&network.key)
-        .bind(&network.apart)
-        .bind(trusted_device(context).as_ref())
-        .bind(identifier)
-        .bind(context.tenant().pool()),
+        sql!(
+            concat!("delete from rate_limit where key in (select value from json_each(:forgotten)) and ", was_right!()),
+            tenant = &context.tenant().id,
+            kind = kind.name(),
+            identifier,
+            digests = digests.as_str(),
+            now = context.now,
+            most_attempts = MOST_ATTEMPTS,
+            forgotten = json!(forgotten).to_string()
+        ),
+        sql!(
+            concat!(
+                "update rate_limit set count = count - 1
+                 where key = iif(",
+                trusts!(":device", ":identifier", ":pool", ":now"),
+                ", :trusted_key, :key) and count > 0 and window_started_at <= :now and ",
+                was_right!()
+            ),
+            tenant = &context.tenant().id,
+            kind = kind.name(),
+            identifier,
+            digests = digests.as_str(),
+            now = context.now,
+            most_attempts = MOST_ATTEMPTS,
+            key = &network.key,
+            trusted_key = &network.apart,
+            device = trusted_device(context).as_ref(),
+            pool = context.tenant().pool()
+        ),
     ]
 }
 
